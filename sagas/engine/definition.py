@@ -1,0 +1,306 @@
+"""The words in which a saga type is written down.
+
+A definition is data: frozen, compared by value, validated by `problems()` at start. Nothing here acts;
+`evolve`, `decide` and `status` read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+
+class StepStatus(StrEnum):
+    """What a step can be; the names are part of the HTTP contract. PENDING is never stored."""
+
+    PENDING = "PENDING"
+    STARTED = "STARTED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    COMPENSATING = "COMPENSATING"
+    COMPENSATED = "COMPENSATED"
+    COMPENSATION_FAILED = "COMPENSATION_FAILED"
+
+
+# Within a step facts only ever move up this ladder, so their order of arrival cannot matter.
+FACT_RANK = {
+    StepStatus.STARTED: 1,
+    StepStatus.COMPLETED: 2,
+    StepStatus.FAILED: 3,
+    StepStatus.COMPENSATED: 4,
+}
+RANK_STATUS = {rank: status for status, rank in FACT_RANK.items()}
+
+
+class Entity(StrEnum):
+    """Whose step an event moves."""
+
+    TASK = "task"  # the saga's own
+    LANE = "lane"  # the entity that the event names; without one the event is parked
+    LANE_ELSE_TASK = "lane, else task"
+    EACH = "each listed"  # one for each id of the event's list field
+    EVENT = "the event's id"  # no entity came to be
+
+
+class Fails(StrEnum):
+    """What an event's failure fails."""
+
+    LANE = "lane"
+    SAGA = "saga"
+    LANE_ELSE_SAGA = "lane, else saga"
+    UPLOAD = "upload"  # one entity that never came to be: nothing to undo
+
+
+class Confirmation(StrEnum):
+    """What counts as the answer to a command."""
+
+    EVENT = "event"
+    PUBLISHED = "published"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kind of step; a SagaStep row is one of these for one entity.
+
+    `outcome` names the step type whose outcome completes this one, where it only reports a start.
+    """
+
+    type: str
+    service: str
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """Where an event says how many lanes there will be: `count`, else `total` minus `failed`, inside `container`."""
+
+    container: str
+    count: str
+    total: str
+    failed: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """What an event does to a saga. The default does nothing but open the lane that it names."""
+
+    step: Step | None = None
+    becomes: StepStatus | None = None
+    fails: Fails | None = None
+    processes: bool = False  # the entity's lane; without an entity every lane that has the definition's milestone
+    proves: str = ""  # a milestone of the entity's lane
+    ends_intake: bool = False  # no lanes will be announced after this
+    echoes_undo: bool = False  # the echo of our own undo: ends the intake only where nothing else ever did
+    announces: Announcement | None = None
+    confirms: str = ""  # a command
+    refuses: str = ""  # a command
+
+
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """Another meaning for an event whose text begins so: some services report two things by one type."""
+
+    field: str
+    begins: str
+    means: Meaning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event type: where it comes from, how it is keyed and what it means."""
+
+    type: str
+    topics: tuple[str, ...]
+    entity: Entity
+    means: Meaning
+    instead: tuple[Instead, ...] = ()
+    starts: bool = False
+    own_key: bool = False  # may name a key of the service's own: the entity then finds the saga
+    listed_in: str = ""  # the field with the ids, for Entity.EACH
+    error_in: str = "error_message"
+    fields: Mapping[str, str] = field(default_factory=dict)  # known fields and their kinds, checked at the door
+
+    @property
+    def reads_content(self) -> bool:
+        """Whether its meaning needs the body, beyond the keys and times that every event has."""
+        return bool(self.instead or self.listed_in or self.means.announces or self.means.fails or self.means.refuses)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Overrides of the retry policy and the deadline, in seconds; None takes the environment's value."""
+
+    initial_interval: float | None = None
+    backoff_coefficient: float | None = None
+    maximum_interval: float | None = None
+    maximum_attempts: int | None = None
+    non_retryable_errors: tuple[str, ...] = ()
+    confirmation_timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compensation:
+    """How one step of a lane is undone.
+
+    `data` is the command's body: field → "entity", "key", or a fixed text that starts with "=". `owed_when` is the
+    milestone that makes it owed in a failed lane, empty for always. `after` names commands of the same lane
+    that must be answered before this one is published first. `uuids` are fields that the service refuses in another shape.
+    """
+
+    command: str
+    undoes: Step
+    service: str
+    topic: str
+    data: Mapping[str, str]
+    owed_when: str = ""
+    after: tuple[str, ...] = ()
+    confirmation: Confirmation = Confirmation.EVENT
+    uuids: tuple[str, ...] = ()
+    retry: Retry = Retry()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A saga type in one version.
+
+    `key_field` and `entity_field` name the body's fields; without an `entity_field` the saga is its own single lane.
+    `processed_needs` is the milestone that a lane must have to be processed by an event that speaks for all lanes.
+    """
+
+    name: str
+    version: int
+    key_field: str
+    entity_field: str
+    events: tuple[Event, ...]
+    compensations: tuple[Compensation, ...]
+    processed_needs: str = ""
+    title: str = ""
+
+    @cached_property
+    def event_of(self) -> dict[str, Event]:
+        """Events by type."""
+        return {event.type: event for event in self.events}
+
+    @cached_property
+    def compensation_of(self) -> dict[str, Compensation]:
+        """Compensations by command."""
+        return {compensation.command: compensation for compensation in self.compensations}
+
+    @cached_property
+    def undo_of(self) -> dict[tuple[str, str], Compensation]:
+        """Compensations by (type, service) of the step that they undo."""
+        return {(item.undoes.type, item.undoes.service): item for item in self.compensations}
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Every step, once, in the order of the file."""
+        moved = [meaning.step for event in self.events for meaning in meanings(event) if meaning.step]
+        return tuple(dict.fromkeys([*moved, *(item.undoes for item in self.compensations)]))
+
+    @cached_property
+    def outcome_of(self) -> dict[tuple[str, str], str]:
+        """(type, service) of a step that only reports a start → the step type whose outcome completes it."""
+        return {(step.type, step.service): step.outcome for step in self.steps if step.outcome}
+
+    @cached_property
+    def processing_steps(self) -> frozenset[str]:
+        """The step types that processing a lane completes."""
+        return frozenset(e.means.step.type for e in self.events if e.means.processes and e.means.step)
+
+    @cached_property
+    def counts_lanes(self) -> bool:
+        """Whether an event announces how many lanes there are; without one a single lane is expected."""
+        return any(meaning.announces or meaning.ends_intake for event in self.events for meaning in meanings(event))
+
+    @cached_property
+    def milestones(self) -> frozenset[str]:
+        """Every milestone that some event proves."""
+        return frozenset(meaning.proves for event in self.events for meaning in meanings(event) if meaning.proves)
+
+    def problems(self) -> list[str]:
+        """What is wrong with this definition, in words; empty when nothing is."""
+        return list(_problems(self))
+
+
+def meanings(event: Event) -> tuple[Meaning, ...]:
+    """All that an event of this type can mean."""
+    return (event.means, *(other.means for other in event.instead))
+
+
+def _problems(definition: Definition) -> Iterator[str]:
+    where = f"{definition.name} version {definition.version}"
+    if not definition.name.isidentifier() or definition.version < 1:
+        yield f"{where}: the name must be an identifier and the version at least 1"
+    if not definition.key_field:
+        yield f"{where}: names no key field"
+    if len(definition.event_of) != len(definition.events):
+        yield f"{where}: an event type is declared twice"
+    if len(definition.compensation_of) != len(definition.compensations):
+        yield f"{where}: a command is declared twice"
+    if len(definition.undo_of) != len(definition.compensations):
+        yield f"{where}: a step is undone by two commands"
+    if not any(event.starts for event in definition.events):
+        yield f"{where}: no event starts the saga"
+    for event in definition.events:
+        yield from (f"{where}, {event.type}: {problem}" for problem in _event_problems(definition, event))
+    for item in definition.compensations:
+        yield from (f"{where}, {item.command}: {problem}" for problem in _compensation_problems(definition, item))
+
+
+def _event_problems(definition: Definition, event: Event) -> Iterator[str]:
+    if not event.topics:
+        yield "has no topic"
+    if event.entity is Entity.EACH and not event.listed_in:
+        yield "moves a step for each listed entity but names no list field"
+    if event.own_key and not definition.entity_field:
+        yield "may carry a key of its own, but the saga has no entities to find it by"
+    for meaning in meanings(event):
+        if meaning.becomes and (meaning.becomes not in FACT_RANK or not meaning.step):
+            yield f"a fact cannot make a step {meaning.becomes}" if meaning.step else "becomes something but moves no step"
+        for command in (meaning.confirms, meaning.refuses):
+            if command and command not in definition.compensation_of:
+                yield f"answers {command}, which is not declared"
+        if meaning.step and meaning.step.outcome and meaning.step.outcome not in {s.type for s in definition.steps}:
+            yield f"its step waits for the outcome of {meaning.step.outcome}, which no event moves"
+
+
+def _compensation_problems(definition: Definition, item: Compensation) -> Iterator[str]:
+    if item.owed_when and item.owed_when not in definition.milestones:
+        yield f"is owed when {item.owed_when}, which no event proves"
+    for earlier in item.after:
+        if earlier == item.command or earlier not in definition.compensation_of:
+            yield f"comes after {earlier}, which is not another command of this saga"
+    if _comes_after_itself(definition, item.command):
+        yield "comes after itself, so it could never be published"
+    answered = any(meaning.confirms == item.command for event in definition.events for meaning in meanings(event))
+    if item.confirmation is Confirmation.EVENT and not answered:
+        yield "waits for a confirming event, but no event confirms it"
+    for name in item.data.values():
+        if name not in {"entity", "key"} and not name.startswith("="):
+            yield f"its data says {name!r}: use entity, key, or a fixed text that starts with ="
+    for name in item.uuids:
+        if name not in item.data:
+            yield f"{name} must be a UUID but is not in its data"
+    retry = item.retry
+    if retry.maximum_attempts is not None and retry.maximum_attempts < 1:
+        yield "maximum_attempts must be at least 1"
+    if retry.backoff_coefficient is not None and retry.backoff_coefficient < 1:
+        yield "backoff_coefficient must be at least 1"
+    for seconds in (retry.initial_interval, retry.maximum_interval, retry.confirmation_timeout):
+        if seconds is not None and seconds <= 0:
+            yield "intervals and timeouts must be greater than 0 seconds"
+
+
+def _comes_after_itself(definition: Definition, command: str) -> bool:
+    seen: set[str] = set()
+    todo = [command]
+    while todo:
+        for earlier in (definition.compensation_of[name].after for name in [todo.pop()] if name in definition.compensation_of):
+            if command in earlier:
+                return True
+            todo.extend(name for name in earlier if name not in seen)
+            seen.update(earlier)
+    return False
