@@ -83,7 +83,7 @@ EVENTS = (
         type="RetrievalFailed",
         topics=("retrieval-failed",),
         entity=Entity.TASK,
-        means=Meaning(step=RETRIEVE, becomes=FAILED, ends_intake=True, fails=Fails.SAGA),
+        means=Meaning(step=RETRIEVE, becomes=FAILED, fails=Fails.SAGA),
         instead=(Instead("error_message", ECHO_OF_OUR_DELETIONS, Meaning(echoes_undo=True)),),
         fields={"task_id": "id", "error_message": "text"},
     ),

@@ -52,7 +52,11 @@ def problems() -> list[str]:
     """All that is wrong with the definitions, each by itself and together, in words."""
     found = [problem for definition in DEFINITIONS for problem in definition.problems()]
     versions = [(definition.name, definition.version) for definition in DEFINITIONS]
-    found += [f"{name} version {version} is listed twice" for name, version in set(versions) if versions.count((name, version)) > 1]
+    found += [
+        f"{name} version {version} is listed twice"
+        for name, version in set(versions)
+        if versions.count((name, version)) > 1
+    ]
     owners: dict[str, str] = {}
     for definition in DEFINITIONS:
         for word in [*definition.event_of, *(topic for event in definition.events for topic in event.topics)]:

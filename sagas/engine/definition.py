@@ -259,7 +259,11 @@ def _event_problems(definition: Definition, event: Event) -> Iterator[str]:
         yield "may carry a key of its own, but the saga has no entities to find it by"
     for meaning in meanings(event):
         if meaning.becomes and (meaning.becomes not in FACT_RANK or not meaning.step):
-            yield f"a fact cannot make a step {meaning.becomes}" if meaning.step else "becomes something but moves no step"
+            yield (
+                f"a fact cannot make a step {meaning.becomes}"
+                if meaning.step
+                else "becomes something but moves no step"
+            )
         for command in (meaning.confirms, meaning.refuses):
             if command and command not in definition.compensation_of:
                 yield f"answers {command}, which is not declared"
@@ -298,7 +302,9 @@ def _comes_after_itself(definition: Definition, command: str) -> bool:
     seen: set[str] = set()
     todo = [command]
     while todo:
-        for earlier in (definition.compensation_of[name].after for name in [todo.pop()] if name in definition.compensation_of):
+        for earlier in (
+            definition.compensation_of[name].after for name in [todo.pop()] if name in definition.compensation_of
+        ):
             if command in earlier:
                 return True
             todo.extend(name for name in earlier if name not in seen)

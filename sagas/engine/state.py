@@ -1,0 +1,265 @@
+"""What is known of a saga and of each of its lanes: joins over the set of facts, and nothing else.
+
+Every field either only grows, or keeps the least or the greatest of what it has seen, so that facts may come in any
+order, in any batches, with any repeats. Values are immutable: a fact makes new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+StepKey = tuple[str, str]  # (type, service)
+
+
+class Mark(NamedTuple):
+    """Something that a fact said: compared by (occurred_at, event id), so that least and greatest are the same everywhere."""
+
+    occurred_at: datetime
+    event_id: str
+    text: str = ""
+
+
+class StepFacts(NamedTuple):
+    """The greatest (rank, occurred_at, event id) that facts gave a step."""
+
+    rank: int
+    occurred_at: datetime
+    event_id: str
+    event_type: str = ""
+    error: str = ""
+
+
+class CommandFacts(NamedTuple):
+    """What facts say of one command of a lane."""
+
+    confirmed: Mark | None = None  # by the service
+    by_hand: Mark | None = None
+    skipped: Mark | None = None
+    withdrawn: Mark | None = None
+    published: Mark | None = None
+    round: int = 1
+    exhausted_round: int = 0
+
+
+class Announced(NamedTuple):
+    """How many lanes an event announced."""
+
+    occurred_at: datetime
+    event_id: str
+    count: int
+
+
+class Lane(NamedTuple):
+    """One entity of a saga. `known` is false for the holders of steps that belong to the saga itself."""
+
+    entity: str
+    known: bool = False
+    opened_at: datetime | None = None
+    failure: Mark | None = None
+    forced: Mark | None = None
+    processed: bool = False
+    milestones: frozenset[str] = frozenset()
+    steps: Mapping[StepKey, StepFacts] = {}  # noqa: RUF012 (never written to: a fact makes a new one)
+    commands: Mapping[str, CommandFacts] = {}  # noqa: RUF012
+
+
+class Tally(NamedTuple):
+    """What one lane adds to its saga's counters; the saga's are the sum."""
+
+    known: int = 0
+    open: int = 0
+    processed: int = 0
+    undoing: int = 0
+    undone: int = 0
+    settled: int = 0
+    on_the_way: int = 0
+    exhausted: int = 0
+    confirmed: int = 0
+    given_up: int = 0
+    steps: int = 0
+    failed_steps: int = 0
+
+    def plus(self, other: Tally) -> Tally:
+        """The sum."""
+        return Tally(*map(int.__add__, self, other))
+
+    def minus(self, other: Tally) -> Tally:
+        """The difference."""
+        return Tally(*map(int.__sub__, self, other))
+
+    @property
+    def failed_lanes(self) -> int:
+        """Lanes that failed, whatever became of their undoing."""
+        return self.undoing + self.undone + self.settled
+
+    @property
+    def commands(self) -> int:
+        """Commands ever owed."""
+        return self.on_the_way + self.exhausted + self.confirmed + self.given_up
+
+
+class Saga(NamedTuple):
+    """What is known of the saga as a whole."""
+
+    started: Mark | None = None
+    correlation: Mark | None = None
+    intake_over: bool = False
+    undo_echoed: bool = False
+    announced: Announced | None = None
+    failure: Mark | None = None
+    lane_failure: Mark | None = None
+    upload_failure: Mark | None = None
+    processed_all: bool = False  # by one that spoke for all lanes
+    processing_failed: bool = False  # the same, of its failure
+    claimed: frozenset[str] | None = None  # of a termination: the commands that go on; None where nobody terminated
+    last_at: datetime | None = None
+    counts: Tally = Tally()
+
+
+class Holds(StrEnum):
+    """What holds of a command."""
+
+    ON_THE_WAY = "on_the_way"
+    EXHAUSTED = "exhausted"
+    CONFIRMED = "confirmed"
+    SKIPPED = "skipped"
+    WITHDRAWN = "withdrawn"
+
+
+class Outcome(StrEnum):
+    """What became of a lane."""
+
+    OPEN = "open"
+    PROCESSED = "processed"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+    SETTLED = "settled"
+
+
+class SagaStatus(StrEnum):
+    """The six names are part of the HTTP contract."""
+
+    STARTED = "STARTED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    COMPENSATING = "COMPENSATING"
+    COMPENSATION_SUCCEEDED = "COMPENSATION_SUCCEEDED"
+    COMPENSATION_FAILED = "COMPENSATION_FAILED"
+
+
+def least(one: Mark | None, other: Mark | None) -> Mark | None:
+    """The earlier of two marks."""
+    if one is None or other is None:
+        return one or other
+    return min(one, other)
+
+
+def greatest(one: datetime | None, other: datetime) -> datetime:
+    """The later of two times."""
+    return other if one is None or other > one else one
+
+
+# --- as data, for the row that keeps it ---------------------------------------------------------------------------------
+
+
+def saga_data(saga: Saga) -> dict[str, Any]:
+    """The saga without its counters as JSON data; `saga_from` reads it back to an equal value."""
+    return {
+        name: _plain(value)
+        for name, value in zip(Saga._fields, saga, strict=True)
+        if name != "counts" and value is not None and value is not False
+    }
+
+
+def saga_from(data: Mapping[str, Any], counts: Tally) -> Saga:
+    """The value that `saga_data` wrote."""
+    announced = data.get("announced")
+    last_at = data.get("last_at")
+    claimed = data.get("claimed")
+    return Saga(
+        started=_mark(data.get("started")),
+        correlation=_mark(data.get("correlation")),
+        intake_over=data.get("intake_over", False),
+        undo_echoed=data.get("undo_echoed", False),
+        announced=Announced(datetime.fromisoformat(announced[0]), announced[1], announced[2]) if announced else None,
+        failure=_mark(data.get("failure")),
+        lane_failure=_mark(data.get("lane_failure")),
+        upload_failure=_mark(data.get("upload_failure")),
+        processed_all=data.get("processed_all", False),
+        processing_failed=data.get("processing_failed", False),
+        claimed=None if claimed is None else frozenset(claimed),
+        last_at=datetime.fromisoformat(last_at) if last_at else None,
+        counts=counts,
+    )
+
+
+def lane_data(lane: Lane) -> dict[str, Any]:
+    """The lane without its entity and steps as JSON data; `lane_from` reads it back to an equal value."""
+    data: dict[str, Any] = {"opened_at": _plain(lane.opened_at)} if lane.opened_at else {}
+    if lane.failure:
+        data["failure"] = _plain(lane.failure)
+    if lane.forced:
+        data["forced"] = _plain(lane.forced)
+    if lane.processed:
+        data["processed"] = True
+    if lane.milestones:
+        data["milestones"] = sorted(lane.milestones)
+    if lane.commands:
+        data["commands"] = {name: _command_data(facts) for name, facts in sorted(lane.commands.items())}
+    return data
+
+
+def lane_from(entity: str, known: bool, data: Mapping[str, Any], steps: Mapping[StepKey, StepFacts]) -> Lane:
+    """The value that `lane_data` wrote, with the steps that its rows keep."""
+    opened_at = data.get("opened_at")
+    milestones = data.get("milestones")
+    commands = data.get("commands")
+    return Lane(
+        entity,
+        known,
+        datetime.fromisoformat(opened_at) if opened_at else None,
+        _mark(data.get("failure")),
+        _mark(data.get("forced")),
+        data.get("processed", False),
+        frozenset(milestones) if milestones else frozenset(),
+        steps,
+        {name: _command_from(facts) for name, facts in commands.items()} if commands else {},
+    )
+
+
+def _command_data(facts: CommandFacts) -> dict[str, Any]:
+    defaults = CommandFacts()
+    return {
+        name: _plain(value)
+        for name, value, default in zip(CommandFacts._fields, facts, defaults, strict=True)
+        if value != default
+    }
+
+
+def _command_from(data: Mapping[str, Any]) -> CommandFacts:
+    return CommandFacts(
+        confirmed=_mark(data.get("confirmed")),
+        by_hand=_mark(data.get("by_hand")),
+        skipped=_mark(data.get("skipped")),
+        withdrawn=_mark(data.get("withdrawn")),
+        published=_mark(data.get("published")),
+        round=data.get("round", 1),
+        exhausted_round=data.get("exhausted_round", 0),
+    )
+
+
+def _mark(data: Any) -> Mark | None:
+    return Mark(datetime.fromisoformat(data[0]), data[1], data[2]) if data else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return value

@@ -1,0 +1,62 @@
+"""The status of a saga: the first line of the table that holds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sagas.engine.decide import Frame, saga_failed, saga_failure
+from sagas.engine.state import Saga, SagaStatus
+
+UNFINISHED = frozenset({SagaStatus.STARTED, SagaStatus.COMPENSATING})
+
+
+def status(frame: Frame, saga: Saga) -> SagaStatus:
+    """The saga's status, from its flags and the counters of its lanes. Nothing is terminal against facts."""
+    counts = saga.counts
+    if counts.exhausted:
+        return SagaStatus.COMPENSATION_FAILED
+    if counts.on_the_way:
+        return SagaStatus.COMPENSATING
+    if saga_failed(frame, saga) or _all_lanes_failed(frame, saga):
+        all_confirmed = counts.commands > 0 and counts.given_up == 0
+        return SagaStatus.COMPENSATION_SUCCEEDED if all_confirmed else SagaStatus.FAILED
+    if not _intake_over(frame, saga):
+        return SagaStatus.STARTED
+    if saga.upload_failure is not None and _announced(frame, saga) == 0 and counts.known == 0:
+        return SagaStatus.FAILED
+    if _all_lanes_known(frame, saga) and counts.open == 0 and counts.processed > 0:
+        return SagaStatus.COMPLETED
+    if _announced(frame, saga) == 0 and counts.known == 0:
+        return SagaStatus.COMPLETED
+    return SagaStatus.STARTED
+
+
+def error_message(frame: Frame, saga: Saga) -> str | None:
+    """The saga's own failure, else the first lane's, else that of an image that never came to be."""
+    mark = saga_failure(frame, saga) or saga.lane_failure or saga.upload_failure
+    return mark.text if mark else None
+
+
+def end_time(frame: Frame, saga: Saga) -> datetime | None:
+    """The time of the last fact, while nothing is under way."""
+    return None if status(frame, saga) in UNFINISHED else saga.last_at
+
+
+def _intake_over(frame: Frame, saga: Saga) -> bool:
+    return saga.intake_over or not frame.definition.counts_lanes
+
+
+def _announced(frame: Frame, saga: Saga) -> int | None:
+    if not frame.definition.counts_lanes:
+        return 1
+    return saga.announced.count if saga.announced else None
+
+
+def _all_lanes_known(frame: Frame, saga: Saga) -> bool:
+    return saga.counts.known >= (_announced(frame, saga) or 0)
+
+
+def _all_lanes_failed(frame: Frame, saga: Saga) -> bool:
+    over = _intake_over(frame, saga) or saga.undo_echoed
+    counts = saga.counts
+    return over and _all_lanes_known(frame, saga) and counts.known > 0 and counts.failed_lanes == counts.known
