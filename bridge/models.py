@@ -1,0 +1,205 @@
+"""The tables of the edge: what came in, what waits to be applied, what could not be read, and who is alive."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, NoReturn
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from bridge.errors import HistoryIsAppendOnly
+
+
+class Source(models.TextChoices):
+    """Who said it. An event is unique within its source, so no wire message can pass for a fact of our own."""
+
+    PULSAR = "pulsar", _("Pulsar")
+    OPERATOR = "operator", _("a person")
+    COMPENSATION = "compensation", _("compensation")
+
+
+class InsertOnlyQuerySet(models.QuerySet["Event", "Event"]):
+    """Reads and inserts; every method that could rewrite history raises HistoryIsAppendOnly."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise HistoryIsAppendOnly("events are only ever added: nothing changes or deletes one")
+
+    # Each with the underscored method that the ORM itself would call behind our back.
+    update = delete = bulk_update = update_or_create = _refuse
+    aupdate = adelete = abulk_update = aupdate_or_create = _refuse
+    _update = _raw_delete = _refuse
+
+    def bulk_create(
+        self,
+        objs: Iterable["Event"],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        update_fields: Any = None,
+        unique_fields: Any = None,
+    ) -> list["Event"]:
+        if update_conflicts:
+            self._refuse()
+        return super().bulk_create(objs, batch_size=batch_size, ignore_conflicts=ignore_conflicts)
+
+
+class Event(models.Model):
+    """One fact, as it came. Written by `bridge.event_log` alone, in batches; never updated, never deleted."""
+
+    id = models.BigAutoField(primary_key=True)
+    source = models.TextField(_("source"), choices=Source, db_collation="C")
+    event_id = models.TextField(_("event id"), db_collation="C")
+    stream = models.TextField(_("stream"), db_collation="C", help_text=_("which kind of saga the event speaks of"))
+    type = models.TextField(_("type"), db_collation="C")
+    key = models.TextField(_("key"), db_collation="C", blank=True, help_text=_("empty if the message names none"))
+    entity = models.TextField(_("entity"), db_collation="C", blank=True, help_text=_("empty if the message names none"))
+    correlation_id = models.TextField(_("correlation id"), db_collation="C", blank=True)
+    occurred_at = models.DateTimeField(_("occurred at"))
+    received_at = models.DateTimeField(_("received at"))
+    topic = models.TextField(_("topic"), blank=True)
+    message_id = models.TextField(_("Pulsar message id"), blank=True)
+    note = models.TextField(_("note"), blank=True, help_text=_("what the bridge had to fill in or to choose"))
+    payload = models.JSONField(_("payload"))
+    body_hash = models.BinaryField(_("hash of the content"))
+
+    objects: ClassVar[models.Manager["Event"]] = InsertOnlyQuerySet.as_manager()
+
+    class Meta:
+        db_table = "bridge_event"
+        base_manager_name = "objects"
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        constraints = [models.UniqueConstraint(fields=["source", "event_id"], name="bridge_event_once")]
+        # All events of a key: attaching one, adopting one, the attention list.
+        indexes = [models.Index(fields=["stream", "key"], name="bridge_event_stream_key")]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.event_id}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding or kwargs.get("force_update"):
+            raise HistoryIsAppendOnly("events are only ever added: nothing changes one")
+        # A pk chosen by hand must not turn the insert into an update of another event.
+        super().save(*args, **{**kwargs, "force_insert": True})
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise HistoryIsAppendOnly("events are only ever added: nothing deletes one")
+
+
+class Pending(models.Model):
+    """An event that no saga has applied yet. Written in the event's own statement, deleted by the pk that was read."""
+
+    id = models.BigIntegerField(primary_key=True, help_text=_("the event's"))
+    key = models.TextField(_("routing key"), db_collation="C")
+    lane = models.TextField(_("lane"), null=True, help_text=_("only of an event that a person attached to a lane"))
+
+    class Meta:
+        db_table = "bridge_pending"
+        verbose_name = _("pending event")
+        verbose_name_plural = _("pending events")
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.key}"
+
+
+class Duplicate(models.Model):
+    """A further delivery of an event that is already in the log."""
+
+    id = models.BigAutoField(primary_key=True)
+    event = models.BigIntegerField(_("event"), db_index=True)  # «delivered n times» on a saga's page
+    received_at = models.DateTimeField(_("received at"))
+    topic = models.TextField(_("topic"), blank=True)
+    message_id = models.TextField(_("Pulsar message id"), blank=True)
+
+    class Meta:
+        db_table = "bridge_duplicate"
+        verbose_name = _("repeated delivery")
+        verbose_name_plural = _("repeated deliveries")
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.message_id}"
+
+
+class QuarantineCode(models.TextChoices):
+    """Why a message could not become an event, for filters and counts. The row's `reason` says it in full."""
+
+    TOO_LARGE = "too-large", _("body over the limit")
+    NOT_JSON = "not-json", _("not JSON")
+    NOT_AN_OBJECT = "not-an-object", _("JSON, but not an object")
+    TOO_DEEP = "too-deep", _("nested too deeply")
+    BAD_TEXT = "bad-text", _("text with NUL or half a character")
+    BAD_NUMBER = "bad-number", _("number too large to be kept exactly")
+    UNKNOWN_TYPE = "unknown-type", _("unknown type of event")
+    BAD_ID = "bad-id", _("an id that is none")
+    NO_KEY = "no-key", _("names neither a key nor an entity")
+    BAD_TIMESTAMP = "bad-timestamp", _("timestamp that cannot be right")
+    WRONG_TYPE = "wrong-type", _("a known field of a wrong type")
+    CONFLICTING_CONTENT = "conflicting-content", _("id already seen with other content")
+    REFUSED_BY_DATABASE = "refused-by-database", _("refused by the database")
+
+
+class QuarantineStatus(models.TextChoices):
+    OPEN = "open", _("open")
+    REQUEUED = "requeued", _("requeued")
+    DISMISSED = "dismissed", _("dismissed")
+
+
+class Quarantined(models.Model):
+    """A message that could not become an event: its bytes, where they came from, and why, until a person decides."""
+
+    id = models.BigAutoField(primary_key=True)
+    topic = models.TextField(_("topic"))
+    message_id = models.TextField(_("Pulsar message id"))
+    published_at = models.DateTimeField(_("published at"), null=True)
+    received_at = models.DateTimeField(_("received at"))
+    body = models.BinaryField(_("body"))
+    body_hash = models.BinaryField(_("hash of the body"))
+    properties = models.JSONField(_("properties"), default=dict)
+    code = models.TextField(_("code"), choices=QuarantineCode)
+    reason = models.TextField(_("reason"))
+    status = models.TextField(_("status"), choices=QuarantineStatus, default=QuarantineStatus.OPEN)
+    decided_at = models.DateTimeField(_("decided at"), null=True)
+    decided_by = models.TextField(_("decided by"), blank=True)
+    decided_why = models.TextField(_("decided why"), blank=True)
+
+    class Meta:
+        db_table = "bridge_quarantined"
+        verbose_name = _("quarantined message")
+        verbose_name_plural = _("quarantined messages")
+        # A redelivery of the same message is not kept twice.
+        constraints = [
+            models.UniqueConstraint(fields=["topic", "message_id", "body_hash"], name="bridge_quarantined_once")
+        ]
+        # The attention queue: what is open, newest first.
+        indexes = [models.Index(fields=["status", "-received_at"], name="bridge_quarantined_open")]
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.message_id} {self.code}"
+
+
+class HeartbeatKind(models.TextChoices):
+    BRIDGE = "bridge", _("bridge")
+    PUBLISHER = "publisher", _("publisher")
+    SWEEPER = "sweeper", _("sweeper")
+
+
+class Heartbeat(models.Model):
+    """A process that says, about every second, that it lives and how it fares. See `bridge.heartbeats`."""
+
+    name = models.TextField(_("name"), primary_key=True)
+    kind = models.TextField(_("kind"), choices=HeartbeatKind)
+    started_at = models.DateTimeField(_("started at"))
+    beat_at = models.DateTimeField(_("last beat"))
+    connected = models.BooleanField(_("connected"))
+    well_since = models.DateTimeField(
+        _("well since"), null=True, help_text=_("since when connected and caught up without a break; empty: it is not")
+    )
+    last_message_at = models.DateTimeField(_("last message at"), null=True)
+    detail = models.JSONField(_("detail"), default=dict)
+
+    class Meta:
+        db_table = "bridge_heartbeat"
+        verbose_name = _("heartbeat")
+        verbose_name_plural = _("heartbeats")
+
+    def __str__(self) -> str:
+        return self.name
