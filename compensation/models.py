@@ -1,0 +1,196 @@
+"""The rows of commands that go out. Columns and nets only: moves are in outbox, delivery and deadlines."""
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+
+class Status(models.TextChoices):
+    """Where a command stands. `publishing` and `published` have an attempt that has not ended, no other status has one.
+
+    `planned` was never claimed for publishing, `waiting` was: the service may know of it.
+    """
+
+    PLANNED = "planned", _("planned")
+    PUBLISHING = "publishing", _("being sent")
+    PUBLISHED = "published", _("sent, waiting for the confirmation")
+    WAITING = "waiting", _("waiting for the next attempt")
+    CONFIRMED = "confirmed", _("confirmed")
+    EXHAUSTED = "exhausted", _("exhausted")
+    SKIPPED = "skipped", _("skipped")
+    WITHDRAWN = "withdrawn", _("withdrawn")
+
+
+GIVEN_UP = (Status.SKIPPED, Status.WITHDRAWN)
+SETTLED = (Status.CONFIRMED, *GIVEN_UP)
+DUE_SOMETIME = (Status.PLANNED, Status.WAITING)
+
+
+class Confirmation(models.TextChoices):
+    """What counts as the service's word that the undo was done."""
+
+    EVENT = "event", _("by an event of the service")
+    PUBLISHED = "published", _("by having been sent")
+    MANUAL = "manual", _("by a person")
+
+
+class ExhaustedBy(models.TextChoices):
+    """Why no further attempt is made in this round."""
+
+    ATTEMPTS = "attempts", _("all attempts are used up")
+    NON_RETRYABLE = "non_retryable", _("the error is one that is not tried again")
+    PERMANENT = "permanent", _("the message broker will never take this message")
+    INVALID = "invalid", _("the service would refuse the command for its shape")
+    MANUAL = "manual", _("the service does not answer: a person confirms")
+
+
+class Outcome(models.TextChoices):
+    """What became of one attempt. `open`, or `published` and waiting for its answer, is one that has not ended."""
+
+    OPEN = "open", _("being sent")
+    PUBLISHED = "published", _("sent, waiting for the answer")
+    CONFIRMED = "confirmed", _("confirmed")
+    REFUSED = "refused", _("refused by the service")
+    DEADLINE = "deadline", _("no answer in time")
+    FAILED = "failed", _("could not be sent")
+    UNREACHABLE = "unreachable", _("the message broker could not be reached")
+    SUPERSEDED = "superseded", _("overtaken")
+
+
+class Command(models.Model):
+    """One undo that is owed, for ever under one id: the message, its policy, and how far it has come."""
+
+    id = models.UUIDField(primary_key=True)
+    # No foreign key: this package does not know what a saga is.
+    saga_id = models.UUIDField()
+    stream = models.TextField(db_collation="C")
+    key = models.TextField(db_collation="C")
+    routing_key = models.TextField(db_collation="C")
+    entity = models.TextField(db_collation="C")
+    name = models.TextField(db_collation="C")
+    service = models.TextField(db_collation="C")
+    topic = models.TextField(db_collation="C")
+    # The whole message, frozen when it was planned: the service must see the same command on every attempt.
+    body = models.JSONField()
+    confirmation = models.TextField(choices=Confirmation, default=Confirmation.EVENT)
+    # What the service would refuse for its shape, in words. Such a command is never sent, in no round.
+    invalid = models.TextField(blank=True, default="")
+
+    initial_interval = models.FloatField()
+    backoff_coefficient = models.FloatField()
+    maximum_interval = models.FloatField()
+    maximum_attempts = models.IntegerField()
+    jitter = models.FloatField()
+    non_retryable = models.JSONField(default=list)
+    confirmation_timeout = models.FloatField()
+
+    status = models.TextField(choices=Status, default=Status.PLANNED)
+    round = models.IntegerField(default=1)
+    # Attempts counted in this round.
+    attempt = models.IntegerField(default=0)
+    planned_at = models.DateTimeField()
+    released_at = models.DateTimeField(null=True, blank=True)
+    next_at = models.DateTimeField(null=True, blank=True)
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    published_at = models.DateTimeField(null=True, blank=True)
+    deadline_at = models.DateTimeField(null=True, blank=True)
+    # When it came to rest: confirmed, given up or exhausted. A retry clears it.
+    settled_at = models.DateTimeField(null=True, blank=True)
+    by_hand = models.BooleanField(default=False)
+    settled_event = models.TextField(blank=True, default="", db_collation="C")
+    exhausted_by = models.TextField(choices=ExhaustedBy, blank=True, default="")
+    last_error = models.TextField(blank=True, default="")
+
+    class Meta:
+        verbose_name = _("command")
+        verbose_name_plural = _("commands")
+        constraints = (
+            # Serves all that asks for the commands of a saga, or of one lane of it.
+            models.UniqueConstraint(fields=["saga_id", "entity", "name"], name="command_once"),
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="command_status"),
+            models.CheckConstraint(condition=Q(confirmation__in=Confirmation.values), name="command_confirmation"),
+            # The three ways to be forgotten: released and never due, claimed and never missed, sent and never overdue.
+            models.CheckConstraint(
+                condition=~Q(status__in=DUE_SOMETIME, released_at__isnull=False, next_at__isnull=True),
+                name="command_released_is_due",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.PUBLISHING, claimed_at__isnull=True), name="command_publishing_is_claimed"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.PUBLISHED, confirmation=Confirmation.EVENT, deadline_at__isnull=True),
+                name="command_published_has_deadline",
+            ),
+            models.CheckConstraint(
+                condition=Q(attempt__gte=0, attempt__lte=F("maximum_attempts")), name="command_attempts_in_policy"
+            ),
+        )
+        indexes = (
+            # delivery: the next page that is due.
+            models.Index(
+                fields=["next_at"],
+                condition=Q(status__in=DUE_SOMETIME, released_at__isnull=False),
+                name="command_due",
+            ),
+            # deadlines: confirmations that are overdue.
+            models.Index(fields=["deadline_at"], condition=Q(status=Status.PUBLISHED), name="command_deadline"),
+            # deadlines: claims whose process did not come back.
+            models.Index(fields=["claimed_at"], condition=Q(status=Status.PUBLISHING), name="command_claimed"),
+            # the attention queue, oldest first.
+            models.Index(fields=["settled_at", "id"], condition=Q(status=Status.EXHAUSTED), name="command_exhausted"),
+            # withdrawing what was planned before a cut-over.
+            models.Index(
+                fields=["planned_at", "id"], condition=Q(status__in=DUE_SOMETIME), name="command_planned_before"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.id}"
+
+
+class Attempt(models.Model):
+    """One try to have a command done. Counted before the publish, ended by its outcome, never deleted."""
+
+    id = models.BigAutoField(primary_key=True)
+    command = models.ForeignKey(Command, on_delete=models.CASCADE, related_name="attempts")
+    round = models.IntegerField()
+    # A try that does not count leaves its number to the next one.
+    number = models.IntegerField()
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    worker = models.TextField(blank=True, default="")
+    message_id = models.TextField(blank=True, default="")
+    outcome = models.TextField(choices=Outcome, default=Outcome.OPEN)
+    counted = models.BooleanField(default=True)
+    error = models.TextField(blank=True, default="")
+
+    class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        constraints = (
+            # Two publishers can never be at work on one command: the second insert fails. Also finds the open attempt.
+            models.UniqueConstraint(
+                fields=["command"], condition=Q(ended_at__isnull=True), name="attempt_one_open_per_command"
+            ),
+            models.CheckConstraint(condition=Q(outcome__in=Outcome.values), name="attempt_outcome"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.command_id} {self.round}.{self.number} {self.outcome}"
+
+
+class Switch(models.Model):
+    """Whether commands may leave: for one service, or for all («*»)."""
+
+    service = models.TextField(primary_key=True, db_collation="C")
+    paused = models.BooleanField()
+    changed_at = models.DateTimeField()
+    changed_by = models.TextField(blank=True, default="")
+    reason = models.TextField(blank=True, default="")
+
+    class Meta:
+        verbose_name = _("switch")
+        verbose_name_plural = _("switches")
+
+    def __str__(self) -> str:
+        return f"{self.service}: {'paused' if self.paused else 'on'}"
