@@ -1,0 +1,316 @@
+"""Sagas as rows. Everything here is folded from the saga's log and can be folded again; the log itself is `bridge.Event`."""
+
+import uuid
+from typing import Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from sagas.engine.state import Outcome, SagaStatus
+
+
+class Status(models.TextChoices):
+    """The six names of the HTTP contract, with the words that staff read."""
+
+    STARTED = SagaStatus.STARTED.value, _("started")
+    COMPLETED = SagaStatus.COMPLETED.value, _("completed")
+    FAILED = SagaStatus.FAILED.value, _("failed")
+    COMPENSATING = SagaStatus.COMPENSATING.value, _("compensating")
+    COMPENSATION_SUCCEEDED = SagaStatus.COMPENSATION_SUCCEEDED.value, _("compensation succeeded")
+    COMPENSATION_FAILED = SagaStatus.COMPENSATION_FAILED.value, _("compensation failed")
+
+
+class LaneOutcome(models.TextChoices):
+    """What became of a lane, with the words that staff read."""
+
+    OPEN = Outcome.OPEN.value, _("open")
+    PROCESSED = Outcome.PROCESSED.value, _("processed")
+    UNDOING = Outcome.UNDOING.value, _("being undone")
+    UNDONE = Outcome.UNDONE.value, _("undone")
+    SETTLED = Outcome.SETTLED.value, _("settled by decision")
+
+
+class SagaLog(models.Model):
+    """One saga: what was frozen at its birth, what its facts add up to, and the counters of its lanes.
+
+    `state` is the engine's value; the other columns are read from it for lists and filters.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    saga_type = models.TextField(_("type"), db_collation="C")
+    version = models.IntegerField(_("definition version"))
+    failure_scope = models.TextField(_("failure scope"))
+    key = models.TextField(_("task id"), db_collation="C")
+    correlation_id = models.TextField(_("correlation id"), db_collation="C")
+    status = models.TextField(_("status"), choices=Status, db_collation="C")
+    start_time = models.DateTimeField(_("started at"))
+    end_time = models.DateTimeField(_("ended at"), null=True)
+    last_event_at = models.DateTimeField(_("last event at"))
+    error_message = models.TextField(_("error"), null=True)
+    state = models.JSONField(default=dict)
+
+    lanes_known = models.IntegerField(_("lanes"), default=0)
+    lanes_open = models.IntegerField(default=0)
+    lanes_processed = models.IntegerField(default=0)
+    lanes_undoing = models.IntegerField(default=0)
+    lanes_undone = models.IntegerField(default=0)
+    lanes_settled = models.IntegerField(default=0)
+    commands_on_the_way = models.IntegerField(default=0)
+    commands_exhausted = models.IntegerField(default=0)
+    commands_confirmed = models.IntegerField(default=0)
+    commands_given_up = models.IntegerField(default=0)
+    steps_count = models.IntegerField(_("steps"), default=0)
+    failed_steps_count = models.IntegerField(_("failed steps"), default=0)
+
+    events_count = models.IntegerField(_("events"), default=0)
+    set_aside_at = models.DateTimeField(_("set aside at"), null=True)
+    set_aside_error = models.TextField(_("set aside by"), blank=True, default="")
+    created_at = models.DateTimeField(_("created at"))
+    updated_at = models.DateTimeField(_("updated at"))
+
+    class Meta:
+        db_table = "sagas_saga"
+        verbose_name = _("saga")
+        verbose_name_plural = _("sagas")
+        constraints = [
+            # Finds the saga of an event; two workers can never give birth to it twice.
+            models.UniqueConstraint(fields=["key", "saga_type"], name="saga_once"),
+            models.CheckConstraint(condition=models.Q(status__in=Status.values), name="saga_status"),
+        ]
+        indexes = [
+            models.Index(fields=["-start_time", "-id"], name="saga_newest"),  # the list
+            models.Index(fields=["status", "-start_time", "-id"], name="saga_status_newest"),  # the list, one status
+            models.Index(fields=["correlation_id", "-start_time", "-id"], name="saga_correlation"),  # by-correlation
+            # no progress since …: the attention queue
+            models.Index(
+                fields=["last_event_at"],
+                name="saga_stalled",
+                condition=models.Q(status__in=[Status.STARTED, Status.COMPENSATING]),
+            ),
+            models.Index(
+                fields=["set_aside_at"], name="saga_set_aside", condition=models.Q(set_aside_at__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.saga_type} {self.key}"
+
+
+class Lane(models.Model):
+    """One entity of a saga, such as an image: sticky flags, what commands were answered (`state`), and the outcome."""
+
+    id = models.BigAutoField(primary_key=True)
+    saga = models.ForeignKey(SagaLog, models.CASCADE, related_name="lanes", db_index=False)
+    entity = models.TextField(_("entity"), db_collation="C")
+    # False for holders of the saga's own steps that a command's news or a decision named: kept, but no lane.
+    known = models.BooleanField(default=True)
+    failed = models.BooleanField(_("failed"), default=False)
+    outcome = models.TextField(_("outcome"), choices=LaneOutcome, db_collation="C")
+    opened_at = models.DateTimeField(_("opened at"), null=True)
+    state = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "sagas_lane"
+        verbose_name = _("lane")
+        verbose_name_plural = _("lanes")
+        constraints = [models.UniqueConstraint(fields=["saga", "entity"], name="lane_once")]
+        # Finds the saga of an event that names only an image, and the filter image_id.
+        indexes = [models.Index(fields=["entity"], name="lane_entity")]
+
+    def __str__(self) -> str:
+        return self.entity
+
+
+class SagaStep(models.Model):
+    """One step of one entity: what its facts say (`rank`), and what it shows (`status`)."""
+
+    id = models.BigAutoField(primary_key=True)
+    saga = models.ForeignKey(SagaLog, models.CASCADE, related_name="steps", db_index=False)
+    entity = models.TextField(_("entity"), db_collation="C")
+    step_type = models.TextField(_("step"), db_collation="C")
+    service = models.TextField(_("service"), db_collation="C")
+    status = models.TextField(_("status"), db_collation="C")
+    # The rank that facts gave it (sagas.engine.definition.FACT_RANK); 0 for a step that only a command made.
+    rank = models.SmallIntegerField(default=0)
+    occurred_at = models.DateTimeField(_("occurred at"))
+    event_id = models.TextField(_("event id"), db_collation="C", blank=True, default="")
+    event_type = models.TextField(_("event type"), db_collation="C", blank=True, default="")
+    error_message = models.TextField(_("error"), null=True)
+    metadata = models.JSONField(_("metadata"), null=True)
+    compensation_timestamp = models.DateTimeField(_("compensated at"), null=True)
+
+    class Meta:
+        db_table = "sagas_step"
+        verbose_name = _("step")
+        verbose_name_plural = _("steps")
+        # Its prefix loads one lane.
+        constraints = [models.UniqueConstraint(fields=["saga", "entity", "step_type", "service"], name="step_once")]
+
+    def __str__(self) -> str:
+        return f"{self.step_type} {self.service} {self.entity}"
+
+    @property
+    def public_id(self) -> uuid.UUID:
+        """The step's id for clients: the same for ever, also after a replay."""
+        return uuid.uuid5(self.saga_id, f"{self.entity}:{self.step_type}:{self.service}")
+
+
+class SagaEvent(models.Model):
+    """The saga's log: which events it holds, in which order it took them, and in short what each changed.
+
+    The primary key is the last guard: an event cannot be applied twice, whatever a lock does.
+    """
+
+    event = models.BigIntegerField(primary_key=True)
+    saga = models.ForeignKey(SagaLog, models.CASCADE, related_name="log", db_index=False)
+    seq = models.IntegerField(_("number"))
+    # The lane that an attachment named; the event itself never changes.
+    lane = models.TextField(null=True, db_collation="C")
+    applied_at = models.DateTimeField(_("applied at"))
+    note = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "sagas_saga_event"
+        verbose_name = _("event of a saga")
+        verbose_name_plural = _("events of sagas")
+        constraints = [models.UniqueConstraint(fields=["saga", "seq"], name="saga_event_seq")]
+
+    def __str__(self) -> str:
+        return f"{self.saga_id} {self.seq}"
+
+
+class ParkedReason(models.TextChoices):
+    """Why an event waits outside of any saga."""
+
+    NO_SAGA = "no_saga", _("no saga has its key, nor its image")
+    AMBIGUOUS = "ambiguous", _("its image belongs to several sagas")
+    NO_ENTITY = "no_entity", _("it speaks of an image but names none")
+    SET_ASIDE = "set_aside", _("its saga was set aside by an error")
+
+
+class Parked(models.Model):
+    """An event that no saga could take yet. It is applied by itself when its saga or image appears; people see it here."""
+
+    event = models.BigIntegerField(primary_key=True)
+    stream = models.TextField(db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
+    entity = models.TextField(_("entity"), db_collation="C")
+    reason = models.TextField(_("reason"), choices=ParkedReason)
+    since = models.DateTimeField(_("since"))
+    suggestion = models.UUIDField(_("likely saga"), null=True)
+    dismissed_at = models.DateTimeField(_("dismissed at"), null=True)
+
+    class Meta:
+        db_table = "sagas_parked"
+        verbose_name = _("parked event")
+        verbose_name_plural = _("parked events")
+        indexes = [
+            models.Index(fields=["stream", "key"], name="parked_key"),  # a saga's birth, an attachment
+            models.Index(fields=["stream", "entity"], name="parked_entity"),  # a lane that opens
+            models.Index(fields=["suggestion"], name="parked_suggestion"),  # a saga's page, resume
+            models.Index(fields=["since"], name="parked_since", condition=models.Q(dismissed_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stream}:{self.key} {self.event}"
+
+
+class SagaKey(models.Model):
+    """A key other than its own under which events came to a saga: by attachment, or found by their image."""
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.TextField(db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
+    saga = models.ForeignKey(SagaLog, models.CASCADE, related_name="keys")
+
+    class Meta:
+        db_table = "sagas_saga_key"
+        verbose_name = _("further key of a saga")
+        verbose_name_plural = _("further keys of sagas")
+        constraints = [models.UniqueConstraint(fields=["key", "stream", "saga"], name="saga_key_once")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Attachment(models.Model):
+    """A person's word that all events of a key, past and future, belong to a saga, or to one lane of it."""
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.TextField(db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
+    saga = models.ForeignKey(SagaLog, models.CASCADE, related_name="attachments")
+    lane = models.TextField(_("lane"), null=True, db_collation="C")
+    created_at = models.DateTimeField(_("created at"))
+    created_by = models.TextField(_("by"))
+
+    class Meta:
+        db_table = "sagas_attachment"
+        verbose_name = _("attachment")
+        verbose_name_plural = _("attachments")
+        constraints = [models.UniqueConstraint(fields=["key", "stream"], name="attachment_once")]
+
+    def __str__(self) -> str:
+        return f"{self.stream}:{self.key}"
+
+
+class Action(models.TextChoices):
+    """Every decision that a person can take."""
+
+    FORCE_COMPENSATION = "force_compensation", _("force compensation")
+    CANCEL = "cancel", _("cancel")
+    TERMINATE = "terminate", _("terminate")
+    RESUME = "resume", _("resume")
+    REPLAY = "replay", _("replay")
+    RETRY = "retry", _("retry")
+    SKIP = "skip", _("skip")
+    MARK_DONE = "mark_done", _("mark done by hand")
+    WITHDRAW = "withdraw", _("withdraw")
+    ATTACH = "attach", _("attach")
+    ADOPT = "adopt", _("adopt")
+    DISMISS = "dismiss", _("dismiss")
+    REQUEUE = "requeue", _("requeue")
+    DISMISS_MESSAGE = "dismiss_message", _("dismiss message")
+    PAUSE_PUBLISHING = "pause_publishing", _("pause publishing")
+    RESUME_PUBLISHING = "resume_publishing", _("resume publishing")
+
+
+class Door(models.TextChoices):
+    """By which way a decision came in."""
+
+    API = "api", _("API")
+    ADMIN = "admin", _("admin")
+    COMMAND = "command", _("command line")
+
+
+class Decision(models.Model):
+    """The audit: who decided what, when, by which door and why. Never changed, never deleted."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    action = models.TextField(_("action"), choices=Action)
+    target = models.TextField(_("target"))
+    saga = models.UUIDField(_("saga"), null=True)
+    actor = models.TextField(_("who"))
+    door = models.TextField(_("by"), choices=Door)
+    reason = models.TextField(_("why"))
+    # What makes a second press of the same decision answer what the first did.
+    once = models.TextField(null=True, unique=True)
+    request_key = models.TextField(null=True)
+    decided_at = models.DateTimeField(_("when"))
+    answer = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "sagas_decision"
+        verbose_name = _("decision")
+        verbose_name_plural = _("decisions")
+        constraints = [models.UniqueConstraint(fields=["actor", "request_key"], name="decision_request_once")]
+        indexes = [
+            models.Index(fields=["saga", "decided_at"], name="decision_saga"),  # the timeline
+            models.Index(fields=["-decided_at"], name="decision_newest"),  # the audit list
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.target}"
+
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("decisions are only ever added: nothing deletes one")
