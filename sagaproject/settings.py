@@ -1,31 +1,267 @@
-"""Django settings."""
+"""Django's settings, all of them made from sagaproject.env."""
 
-import os
-from urllib.parse import urlparse
+from datetime import timedelta
+from typing import Any
 
-url = urlparse(os.environ.get("DATABASE_URL", "postgresql://postgres@127.0.0.1/postgres"))
-SECRET_KEY = os.environ.get("SECRET_KEY", "dev")
-DEBUG = True
-ALLOWED_HOSTS = ["*"]
-USE_TZ = True
-TIME_ZONE = "UTC"
+from django.utils.translation import gettext_lazy as _
+
+from sagaproject import env
+from sagaproject.version import VERSION
+
+ENV = env.load()
+BASE_DIR = env.ROOT
+
+ENVIRONMENT = ENV.name
+DEBUG = ENV.debug
+SECRET_KEY = ENV.secret_key
+ALLOWED_HOSTS = list(ENV.allowed_hosts)
+CSRF_TRUSTED_ORIGINS = list(ENV.csrf_trusted_origins)
+
 INSTALLED_APPS = [
     "sagaproject",
     "sagas",
     "compensation",
     "bridge",
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "knox",
 ]
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": url.path.lstrip("/") or "postgres",
-        "USER": url.username or "postgres",
-        "PASSWORD": url.password or "",
-        "HOST": url.hostname or "",
-        "PORT": url.port or "",
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "sagaproject.headers.SecurityHeaders",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "sagaproject.urls"
+WSGI_APPLICATION = "sagaproject.wsgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
     }
+]
+
+# Database -------------------------------------------------------------------------------------------------------------
+DATABASES = {"default": {**ENV.database, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Logins ---------------------------------------------------------------------------------------------------------------
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+
+if ENV.api.https:
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    SECURE_SSL_REDIRECT = True
+    # Probes speak plain HTTP to the container itself.
+    SECURE_REDIRECT_EXEMPT = [r"^health/?$", r"^api/v1/saga/health/?$"]
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+if ENV.api.behind_proxy:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# Languages and time ---------------------------------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("es", _("Spanish"))]
+LOCALE_PATHS = [BASE_DIR / "sagas" / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# Static files: whitenoise serves them, in dev straight from the packages ----------------------------------------------
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = ENV.is_dev
+WHITENOISE_AUTOREFRESH = ENV.is_dev
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if ENV.is_dev
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
 }
+
+# Admin ----------------------------------------------------------------------------------------------------------------
+UNFOLD = {"SITE_TITLE": _("Saga service"), "SITE_HEADER": _("Saga service"), "SHOW_LANGUAGES": True}
+
+# API ------------------------------------------------------------------------------------------------------------------
+# In dev the quick start works with curl: reads need no login. Writes need one everywhere.
+API_OPEN_READS = ENV.is_dev
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "knox.auth.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": [
+        f"rest_framework.permissions.{'IsAuthenticatedOrReadOnly' if API_OPEN_READS else 'IsAuthenticated'}"
+    ],
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    # The simulator and the tests ask more often than any person; throttling is for what faces a network.
+    "DEFAULT_THROTTLE_CLASSES": []
+    if ENV.is_dev
+    else ["rest_framework.throttling.AnonRateThrottle", "rest_framework.throttling.UserRateThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"anon": ENV.api.throttle_anon, "user": ENV.api.throttle_user},
+    "NUM_PROXIES": 1 if ENV.api.behind_proxy else 0,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+REST_KNOX = {
+    "SECURE_HASH_ALGORITHM": "hashlib.sha512",
+    "TOKEN_TTL": timedelta(days=90),
+    "AUTO_REFRESH": False,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Saga service",
+    "DESCRIPTION": "Sagas, what they wait for, and what people may decide about them.",
+    "VERSION": VERSION,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": REST_FRAMEWORK["DEFAULT_PERMISSION_CLASSES"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# What each package is told --------------------------------------------------------------------------------------------
 BRIDGE_CATALOG = "sagaproject.composition.bridge_catalog"
 WAKEUPS = {"apply": "sagas.apply", "publish": "compensation.publish"}
+PULSAR: dict[str, Any] = {
+    "service_url": ENV.pulsar.service_url,
+    "token": ENV.pulsar.token,
+    "token_file": ENV.pulsar.token_file,
+    "tenant": ENV.pulsar.tenant,
+    "namespace": ENV.pulsar.namespace,
+    "subscription": ENV.pulsar.subscription,
+    "regions": list(ENV.pulsar.regions) if isinstance(ENV.pulsar.regions, tuple) else "*",
+    "topics": ENV.pulsar.topics,
+    "tls_trust_certs_file": ENV.pulsar.tls_trust_certs_file,
+    "tls_validate_hostname": ENV.pulsar.tls_validate_hostname,
+    "tls_allow_insecure": ENV.pulsar.tls_allow_insecure,
+    "operation_timeout_seconds": ENV.pulsar.operation_timeout_seconds,
+}
+BRIDGE_BATCH_SIZE = ENV.bridge.batch_size
+BRIDGE_BATCH_WAIT_MS = ENV.bridge.batch_wait_ms
+BRIDGE_MAX_BODY = ENV.bridge.max_body
+BRIDGE_RECEIVER_QUEUE_SIZE = ENV.bridge.receiver_queue_size
+BRIDGE_SILENCE_SECONDS = ENV.bridge.silence_seconds
+SAGA_PUBLISHING = ENV.sagas.publishing
+SAGA_FAILURE_SCOPE = ENV.sagas.failure_scope
+SAGA_CONFIRMATION_TIMEOUT = ENV.sagas.confirmation_timeout
+SAGA_RETRY = {
+    "initial_interval": ENV.sagas.initial_interval,
+    "backoff_coefficient": ENV.sagas.backoff_coefficient,
+    "maximum_interval": ENV.sagas.maximum_interval,
+    "maximum_attempts": ENV.sagas.maximum_attempts,
+    "jitter": ENV.sagas.jitter,
+}
+APPLY_PAGE = ENV.sagas.apply_page
+API_HOST = ENV.api.host
+API_PORT = ENV.api.port
+API_RELOAD = ENV.api.reload
+
+# Celery: PostgreSQL is the truth, a task is a nudge, and beat's sweeps repair what a broker lost ----------------------
+CELERY_BROKER_URL = ENV.celery_broker_url
+CELERY_RESULT_BACKEND = None
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+CELERY_TASK_DEFAULT_QUEUE = "housekeeping"
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_ACKS_ON_FAILURE = True
+CELERY_TASK_ACKS_ON_TIMEOUT = True
+CELERY_TASK_SOFT_TIME_LIMIT = 50
+CELERY_TASK_TIME_LIMIT = 60
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = 400_000
+CELERY_WORKER_ETA_TASK_LIMIT = 1000
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_REDIRECT_STDOUTS = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 5
+# A connection a task costs 5 ms, more than a small task; docs/configuration.md says what that costs.
+CELERY_DB_REUSE_MAX = ENV.celery_db_reuse_max
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
+    {"confirm_publish": True, "connect_timeout": 3, "read_timeout": 30, "write_timeout": 10}
+    if CELERY_BROKER_URL.startswith("amqp")
+    else {
+        "visibility_timeout": ENV.celery_visibility_timeout,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 15,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "global_keyprefix": "saga:",
+    }
+)
+CELERY_BEAT_SCHEDULE_FILENAME = str(env.stack_folder() / "celerybeat-schedule")
+
+# Logs: ids and types, never payload -----------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "sagaproject.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": ENV.log_level},
+    "loggers": {
+        "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        # Celery's own lines show task arguments; ours are empty or ids, but nothing below INFO is needed.
+        "celery": {"level": "INFO"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.beat": {"level": "WARNING"},
+    },
+}

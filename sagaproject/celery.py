@@ -1,0 +1,23 @@
+"""The Celery app: three queues by concern, and beat's sweeps."""
+
+import os
+
+from celery import Celery
+from kombu import Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sagaproject.settings")
+
+app = Celery("sagaproject")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.task_queues = [Queue(name) for name in ("applying", "commands", "housekeeping")]
+app.conf.task_routes = {
+    "sagas.apply": {"queue": "applying"},
+    "compensation.publish": {"queue": "commands"},
+    "sagas.sweep": {"queue": "housekeeping"},
+    "compensation.sweep": {"queue": "housekeeping"},
+}
+# A sweep that waited longer than its interval is worth nothing: the next one looks at everything again.
+app.conf.beat_schedule = {
+    name: {"task": name, "schedule": 2.0, "options": {"expires": 10}} for name in ("sagas.sweep", "compensation.sweep")
+}
+app.autodiscover_tasks(["sagas", "compensation"])

@@ -1,0 +1,347 @@
+"""The environment, read once and strictly. Nothing else in the project looks at it.
+
+`load()` gives every setting, typed and checked, or raises ConfigurationError with all that is wrong, in words.
+docs/configuration.md describes each name for people; this module is the truth.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sagaproject import database_url, stack_file
+from sagaproject.env_reader import Reader
+
+ROOT = Path(__file__).resolve().parent.parent
+CONNECTIONS = ("DATABASE_URL", "CELERY_BROKER_URL", "PULSAR_SERVICE_URL")
+DEV_SECRET_KEY = "dev-only-0000-never-use-this-key-in-production"  # noqa: S105 (refused in prod)
+DEV_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+WEAK_SECRETS = ("dev-only", "django-insecure", "change", "secret", "example", "your-", "password")
+DAY = 86_400.0
+
+
+class ConfigurationError(Exception):
+    """The environment cannot be used; `problems` says all that is wrong with it."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
+        head = f"The configuration has {count}:"
+        super().__init__("\n  - ".join([head, *problems]) + "\n(docs/configuration.md describes every setting.)")
+
+
+@dataclass(frozen=True, slots=True)
+class Pulsar:
+    service_url: str
+    token: str = field(repr=False)
+    token_file: str
+    tenant: str
+    namespace: str
+    subscription: str
+    regions: tuple[str, ...] | str
+    topics: dict[str, str]
+    tls_trust_certs_file: str
+    tls_validate_hostname: bool
+    tls_allow_insecure: bool
+    operation_timeout_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sagas:
+    publishing: str
+    failure_scope: str
+    confirmation_timeout: float
+    initial_interval: float
+    backoff_coefficient: float
+    maximum_interval: float
+    maximum_attempts: int
+    jitter: float
+    apply_page: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    batch_size: int
+    batch_wait_ms: int
+    max_body: int
+    receiver_queue_size: int
+    silence_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    host: str
+    port: int
+    reload: bool
+    https: bool
+    behind_proxy: bool
+    throttle_user: str
+    throttle_anon: str
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Every setting of the service. `database` is Django's DATABASES entry; intervals are seconds."""
+
+    name: str
+    debug: bool
+    log_level: str
+    secret_key: str = field(repr=False)
+    allowed_hosts: tuple[str, ...]
+    csrf_trusted_origins: tuple[str, ...]
+    database: dict[str, Any] = field(repr=False)
+    celery_broker_url: str = field(repr=False)
+    celery_db_reuse_max: int
+    celery_visibility_timeout: int
+    pulsar: Pulsar
+    sagas: Sagas
+    bridge: Bridge
+    api: Api
+
+    @property
+    def is_dev(self) -> bool:
+        return self.name == "dev"
+
+
+def load() -> Environment:
+    """Read the process's environment, or that of the running embedded stack; raises ConfigurationError."""
+    return read(_with_running_stack(dict(os.environ)))
+
+
+def read(source: Mapping[str, str]) -> Environment:
+    """Read `source`; raises ConfigurationError with every problem in it."""
+    reader = Reader(source)
+    environment = _read(reader)
+    reader.misspelled("SAGA_")
+    reader.misspelled("BRIDGE_")
+    if reader.problems:
+        raise ConfigurationError(reader.problems)
+    return environment
+
+
+def _read(reader: Reader) -> Environment:
+    name = reader.choice("ENVIRONMENT", ("dev", "prod"), "prod")
+    dev = name == "dev"
+    return Environment(
+        name=name,
+        debug=_debug(reader, dev),
+        log_level=reader.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"),
+        secret_key=_secret_key(reader, dev),
+        allowed_hosts=_allowed_hosts(reader, dev),
+        csrf_trusted_origins=_trusted_origins(reader),
+        database=_database(reader, dev),
+        celery_broker_url=_broker(reader, dev),
+        celery_db_reuse_max=reader.integer("CELERY_DB_REUSE_MAX", 100, 0, 1_000_000),
+        celery_visibility_timeout=reader.integer("CELERY_VISIBILITY_TIMEOUT", 300, 120, 86_400),
+        pulsar=_pulsar(reader, dev),
+        sagas=_sagas(reader, dev),
+        bridge=_bridge(reader),
+        api=_api(reader, dev),
+    )
+
+
+def stack_folder(source: Mapping[str, str] = os.environ) -> Path:
+    """Give the folder of the embedded stack's data, logs and stack.json (STACK_DIR, else var/ beside manage.py)."""
+    return Path(source.get("STACK_DIR") or ROOT / "var").resolve()
+
+
+def postgres_binaries() -> Path | None:
+    """Give the folder of PostgreSQL's programs for the embedded stack (PG_BIN), if one is named."""
+    said = os.environ.get("PG_BIN")
+    return Path(said).resolve() if said else None
+
+
+def names() -> frozenset[str]:
+    """Give every name that the service reads."""
+    reader = Reader({"ENVIRONMENT": "dev"})
+    _read(reader)
+    return frozenset(reader.known)
+
+
+def snapshot() -> dict[str, str]:
+    """Give a copy of what the environment says, for the processes that this one starts."""
+    return dict(os.environ)
+
+
+def _with_running_stack(source: dict[str, str]) -> dict[str, str]:
+    said = any(source.get(name) or source.get(f"{name}_FILE") for name in CONNECTIONS)
+    if said or source.get("ENVIRONMENT", "dev") != "dev":
+        return source
+    folder = stack_folder(source)
+    stack = stack_file.running(folder)
+    if stack is None:
+        return source
+    sys.stderr.write(f"Using the running stack of {stack_file.json_path(folder)} (ENVIRONMENT is dev).\n")
+    return {**stack.get("environment", {}), **source, "ENVIRONMENT": "dev"}
+
+
+def _debug(reader: Reader, dev: bool) -> bool:
+    debug = reader.flag("DEBUG", False)
+    if debug and not dev:
+        reader.problem("DEBUG must be off in prod: it shows settings and data to whoever meets an error.")
+    return debug
+
+
+def _secret_key(reader: Reader, dev: bool) -> str:
+    key = reader.secret("SECRET_KEY")
+    if dev:
+        return key or DEV_SECRET_KEY
+    if not key:
+        reader.problem("SECRET_KEY is missing: set it (or SECRET_KEY_FILE) to 50 random characters.")
+    elif len(key) < 32 or len(set(key)) < 8 or key.lower().startswith(WEAK_SECRETS):
+        reader.problem("SECRET_KEY is a default or too easy to guess: use at least 32 random characters.")
+    return key
+
+
+def _allowed_hosts(reader: Reader, dev: bool) -> tuple[str, ...]:
+    hosts = reader.words("ALLOWED_HOSTS", DEV_HOSTS if dev else ())
+    if dev:
+        return hosts
+    if not hosts:
+        reader.problem("ALLOWED_HOSTS is missing: list the names under which clients reach the service.")
+    if any("*" in host for host in hosts):
+        reader.problem("ALLOWED_HOSTS must not hold a wildcard in prod: list the names.")
+    return hosts
+
+
+def _trusted_origins(reader: Reader) -> tuple[str, ...]:
+    origins = reader.words("CSRF_TRUSTED_ORIGINS")
+    if any("://" not in origin for origin in origins):
+        reader.problem(
+            "CSRF_TRUSTED_ORIGINS must list origins with their scheme, such as https://saga.hospital.example."
+        )
+    return origins
+
+
+def _database(reader: Reader, dev: bool) -> dict[str, Any]:
+    url = reader.secret("DATABASE_URL")
+    timeout = reader.integer("DATABASE_STATEMENT_TIMEOUT", 30, 0, 86_400)
+    if not url and not dev:
+        reader.problem("DATABASE_URL is missing: postgresql://USER:PASSWORD@HOST:PORT/NAME.")
+    try:
+        entry = database_url.parse(url or "postgresql://saga@127.0.0.1:5432/saga")
+    except database_url.DatabaseUrlError as error:
+        reader.problem(f"DATABASE_URL {error}.")
+        return {}
+    return database_url.with_server_settings(
+        entry,
+        {
+            "statement_timeout": f"{timeout}s",
+            "idle_in_transaction_session_timeout": "60s",
+            # Stock 4.0 makes the planner scan whole tables where an index is there; disks are SSDs now.
+            "random_page_cost": "1.1",
+        },
+    )
+
+
+def _broker(reader: Reader, dev: bool) -> str:
+    url = reader.secret("CELERY_BROKER_URL")
+    if url:
+        return reader.url("CELERY_BROKER_URL", url, ("redis", "rediss", "amqp", "amqps"))
+    if not dev:
+        reader.problem(
+            "CELERY_BROKER_URL is missing: redis://:PASSWORD@HOST:6379/0 or amqp://USER:PASSWORD@HOST:5672//."
+        )
+    return "redis://127.0.0.1:6379/0"
+
+
+def _pulsar(reader: Reader, dev: bool) -> Pulsar:
+    url = reader.text("PULSAR_SERVICE_URL", "pulsar://127.0.0.1:6650" if dev else "")
+    if url:
+        reader.url("PULSAR_SERVICE_URL", url, ("pulsar", "pulsar+ssl"))
+    else:
+        reader.problem("PULSAR_SERVICE_URL is missing: pulsar://HOST:6650, or pulsar+ssl://HOST:6651.")
+    insecure = reader.flag("PULSAR_TLS_ALLOW_INSECURE", False)
+    if insecure and not dev:
+        reader.problem("PULSAR_TLS_ALLOW_INSECURE must be off in prod: anybody could play the broker.")
+    return Pulsar(
+        service_url=url,
+        token=reader.secret("PULSAR_TOKEN"),
+        token_file=reader.text("PULSAR_TOKEN_FILE"),
+        tenant=_topic_part(reader, "PULSAR_TENANT", "public"),
+        namespace=_topic_part(reader, "PULSAR_NAMESPACE", "default"),
+        subscription=reader.text("PULSAR_SUBSCRIPTION", "saga"),
+        regions=_regions(reader),
+        topics=reader.mapping("PULSAR_TOPICS"),
+        tls_trust_certs_file=_readable(reader, "PULSAR_TLS_TRUST_CERTS_FILE"),
+        tls_validate_hostname=reader.flag("PULSAR_TLS_VALIDATE_HOSTNAME", True),
+        tls_allow_insecure=insecure,
+        operation_timeout_seconds=reader.integer("PULSAR_OPERATION_TIMEOUT", 10, 1, 300),
+    )
+
+
+def _topic_part(reader: Reader, name: str, default: str) -> str:
+    value = reader.text(name, default)
+    if "/" in value or " " in value:
+        reader.problem(f"{name} is one part of a topic's name: no '/' and no spaces, not {value!r}.")
+    return value
+
+
+def _regions(reader: Reader) -> tuple[str, ...] | str:
+    regions = reader.words("PULSAR_REGIONS", ("usa", "latam"))
+    if regions == ("*",):
+        return "*"
+    if any(not region.replace("-", "").replace("_", "").isalnum() for region in regions):
+        reader.problem("PULSAR_REGIONS must be a list of names such as usa,latam, or * alone for all of them.")
+    return regions
+
+
+def _readable(reader: Reader, name: str) -> str:
+    path = reader.text(name)
+    if path and not os.access(path, os.R_OK):
+        reader.problem(f"{name}: {path} cannot be read.")
+    return path
+
+
+def _sagas(reader: Reader, dev: bool) -> Sagas:
+    if not dev and not reader.text("SAGA_PUBLISHING"):
+        reader.problem(
+            "SAGA_PUBLISHING must be said in prod: on (commands are sent) or paused (planned and shown, none leaves)."
+        )
+    settings = Sagas(
+        publishing=reader.choice("SAGA_PUBLISHING", ("on", "paused"), "on"),
+        failure_scope=reader.choice("SAGA_FAILURE_SCOPE", ("lane", "saga"), "lane"),
+        confirmation_timeout=reader.number("SAGA_CONFIRMATION_TIMEOUT", 300.0, 0.1, 7 * DAY),
+        initial_interval=reader.number("SAGA_RETRY_INITIAL_INTERVAL", 1.0, 0.01, DAY),
+        backoff_coefficient=reader.number("SAGA_RETRY_BACKOFF_COEFFICIENT", 2.0, 1.0, 100.0),
+        maximum_interval=reader.number("SAGA_RETRY_MAXIMUM_INTERVAL", 100.0, 0.01, 7 * DAY),
+        maximum_attempts=reader.integer("SAGA_RETRY_MAXIMUM_ATTEMPTS", 10, 1, 1000),
+        jitter=reader.number("SAGA_RETRY_JITTER", 0.2, 0.0, 1.0),
+        apply_page=reader.integer("SAGA_APPLY_PAGE", 2000, 1, 9000),
+    )
+    if settings.maximum_interval < settings.initial_interval:
+        reader.problem("SAGA_RETRY_MAXIMUM_INTERVAL must not be less than SAGA_RETRY_INITIAL_INTERVAL.")
+    return settings
+
+
+def _bridge(reader: Reader) -> Bridge:
+    return Bridge(
+        batch_size=reader.integer("BRIDGE_BATCH_SIZE", 500, 1, 5000),
+        batch_wait_ms=reader.integer("BRIDGE_BATCH_WAIT_MS", 20, 1, 500),
+        max_body=reader.integer("BRIDGE_MAX_BODY", 1_048_576, 1024, 5_242_880),
+        receiver_queue_size=reader.integer("BRIDGE_RECEIVER_QUEUE_SIZE", 200, 1, 1000),
+        silence_seconds=reader.integer("BRIDGE_SILENCE_SECONDS", 30, 1, 3600),
+    )
+
+
+def _api(reader: Reader, dev: bool) -> Api:
+    return Api(
+        host=reader.text("API_HOST", "127.0.0.1"),
+        port=reader.integer("API_PORT", 8085, 1, 65_535),
+        reload=reader.flag("API_RELOAD", False),
+        https=reader.flag("API_HTTPS", not dev),
+        behind_proxy=reader.flag("API_BEHIND_PROXY", False),
+        throttle_user=_rate(reader, "API_THROTTLE_USER", "1200/min"),
+        throttle_anon=_rate(reader, "API_THROTTLE_ANON", "60/min"),
+    )
+
+
+def _rate(reader: Reader, name: str, default: str) -> str:
+    value = reader.text(name, default)
+    count, _, unit = value.partition("/")
+    if not count.isdigit() or unit not in ("sec", "min", "hour", "day"):
+        reader.problem(f"{name} must be a count and a unit, such as {default}, not {value!r}.")
+        return default
+    return value

@@ -1,0 +1,80 @@
+"""var/stack.json: what a running embedded stack says of itself, and how other commands find it.
+
+The supervisor holds a lock on var/stack.lock for as long as it lives. The kernel drops the lock with the process, so a
+stale file of a stack that was killed is never taken for a running one, whatever process has its pid by now.
+"""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+
+def lock_path(folder: Path) -> Path:
+    return folder / "stack.lock"
+
+
+def json_path(folder: Path) -> Path:
+    return folder / "stack.json"
+
+
+def take_lock(folder: Path) -> IO[str] | None:
+    """Take the stack's lock for the life of this process; None if another stack has it."""
+    handle = lock_path(folder).open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        return None
+    return handle
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Give stack.json, whether its stack runs or not; None if there is none that can be read."""
+    try:
+        content = json.loads(json_path(folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def write(folder: Path, content: dict[str, Any]) -> None:
+    """Replace stack.json in one step; only its owner may read it, for it holds passwords."""
+    target = json_path(folder)
+    fresh = target.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        json.dump(content, handle, indent=2)
+    fresh.replace(target)
+
+
+def remove(folder: Path) -> None:
+    json_path(folder).unlink(missing_ok=True)
+
+
+def running(folder: Path) -> dict[str, Any] | None:
+    """Give stack.json if its stack runs now and belongs to the user who asks."""
+    if not _belongs_to_us(json_path(folder)) or not _is_locked(folder):
+        return None
+    return read(folder)
+
+
+def _belongs_to_us(path: Path) -> bool:
+    try:
+        return path.stat().st_uid == os.getuid()
+    except OSError:
+        return False
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        handle = lock_path(folder).open()
+    except OSError:
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False

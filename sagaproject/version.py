@@ -1,0 +1,3 @@
+"""The version of this service, as health and the API's schema show it."""
+
+VERSION = "0.1.0"

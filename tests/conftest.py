@@ -1,0 +1,57 @@
+"""Fixtures for all tests: embedded servers, started once for the session and only when a test asks for one."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagaproject import database_url
+from sagaproject.embedded import postgres, pulsar, valkey
+
+NO_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of a PostgreSQL: DATABASE_URL's, else that of an embedded one without fsync."""
+    said = os.environ.get("DATABASE_URL", NO_DATABASE)
+    if said != NO_DATABASE:
+        yield said
+        return
+    with postgres.temporary(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of an embedded Valkey."""
+    with valkey.temporary(tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def pulsar_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of an embedded Pulsar (pulsar-lite)."""
+    with pulsar.temporary(tmp_path_factory.mktemp("pulsar")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(postgres_url: str) -> None:
+    """Point Django at the session's PostgreSQL before pytest-django makes its test database there."""
+    from django.db import connections
+
+    entry: dict[str, Any] = database_url.parse(postgres_url)
+    for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME"):
+        connections["default"].settings_dict[name] = entry[name]
+        connections.settings["default"][name] = entry[name]
+
+
+@pytest.fixture
+def stack_folder(tmp_path: Path) -> Path:
+    """Give an empty folder for an embedded stack of the test's own."""
+    folder = tmp_path / "var"
+    folder.mkdir()
+    return folder
