@@ -3,10 +3,14 @@
 from datetime import timedelta
 from typing import Any
 
+import django_stubs_ext
 from django.utils.translation import gettext_lazy as _
 
 from sagaproject import env
 from sagaproject.version import VERSION
+
+# Lets Django's classes be written with the type they hold, as ModelAdmin[SagaLog].
+django_stubs_ext.monkeypatch()
 
 ENV = env.load()
 BASE_DIR = env.ROOT

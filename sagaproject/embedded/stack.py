@@ -1,0 +1,222 @@
+"""The whole development stack: servers, migrations, login, then bridge, worker, beat and web server."""
+
+import http.client
+import json
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from sagaproject import env, stack_file
+from sagaproject.embedded import leftovers, ports, postgres, pulsar, valkey
+from sagaproject.embedded.process import Part, StackError, run_once
+from sagaproject.embedded.supervisor import Supervisor
+
+# pulsar-lite sometimes stops delivering until somebody subscribes again: the embedded stack notices sooner.
+DEFAULTS = {"BRIDGE_SILENCE_SECONDS": "5", "REMAP_SIGTERM": "SIGQUIT", "PYTHONUNBUFFERED": "1"}
+LOGIN = "admin"
+WORKER_CHILDREN = 2
+WELL_SECONDS = 20.0
+LARGEST_LOG = 20_000_000
+
+
+class Stack:
+    """An embedded stack in `folder`. What the environment says reaches every part; `extra` fills what it leaves open.
+
+    Use from one thread: start(), then watch() several times a second, then stop(), also when start() raised.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None], extra: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self._say = say
+        self._supervisor = Supervisor(say, self._changed)
+        self._lock: IO[str] | None = None
+        self._said = {name: value for name, value in env.snapshot().items() if value}
+        self.environment: dict[str, str] = {**DEFAULTS, **(extra or {}), **self._said}
+        self.login: dict[str, str] = {}
+        self._ready = False
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{self._web_host}:{self.environment['API_PORT']}"
+
+    @property
+    def _web_host(self) -> str:
+        host = self.environment["API_HOST"]
+        return ports.LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 (a comparison)
+
+    def start(self) -> None:
+        """Bring everything up; raises StackError, which says what is missing and what to do."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = stack_file.take_lock(self.folder)
+        if self._lock is None:
+            raise StackError(f"A stack already runs in {self.folder}: stop it first (Ctrl-C where it runs).")
+        stack_file.remove(self.folder)
+        (self.folder / "log").mkdir(exist_ok=True)
+        count = leftovers.end(self._processes_file)
+        if count:
+            self._say(f"ended {count} processes that an earlier stack had left behind")
+        self._settle_environment()
+        self._start_servers()
+        self._run_once("migrate", "migrate", "--no-input")
+        self._run_once("login", "dev_login", self.login["username"], stdin=self.login["password"])
+        self._supervisor.start_together(self._services())
+        self._wait_until_well()
+        self._ready = True
+        self._changed()
+
+    def watch(self) -> None:
+        """Start again what died; call it several times a second."""
+        self._supervisor.watch()
+
+    def stop(self) -> None:
+        """Stop everything within 10 s and leave nothing behind."""
+        self._ready = False
+        if self._lock is None:
+            return
+        self._supervisor.stop()
+        stack_file.remove(self.folder)
+        self._processes_file.unlink(missing_ok=True)
+        self._lock.close()
+        self._lock = None
+
+    def command(self, *words: str) -> list[str]:
+        """Give the words of a manage.py command, to be run with `environment`."""
+        return [sys.executable, str(env.ROOT / "manage.py"), *words]
+
+    def health(self) -> dict[str, Any]:
+        """Give what GET /health answers; empty if it does not."""
+        connection = http.client.HTTPConnection(self._web_host, int(self.environment["API_PORT"]), timeout=5)
+        try:
+            connection.request("GET", "/health", headers={"Host": "localhost"})
+            answer = json.loads(connection.getresponse().read())
+        except (OSError, http.client.HTTPException, ValueError):
+            return {}
+        finally:
+            connection.close()
+        return answer if isinstance(answer, dict) else {}
+
+    @property
+    def _processes_file(self) -> Path:
+        return self.folder / "processes.json"
+
+    def _log(self, name: str) -> Path:
+        log = self.folder / "log" / f"{name}.log"
+        if log.exists() and log.stat().st_size > LARGEST_LOG:
+            log.replace(log.with_suffix(".log.1"))
+        return log
+
+    def _settle_environment(self) -> None:
+        secret = _lasting_secrets(self.folder / "secrets.json")
+        self.login = {"username": LOGIN, "password": secret["password"]}
+        self.environment.update(ENVIRONMENT="dev", STACK_DIR=str(self.folder))
+        self.environment.setdefault("SECRET_KEY", secret["secret_key"])
+        self.environment.setdefault("API_HOST", ports.LOOPBACK)
+        if "API_PORT" not in self._said:
+            self.environment["API_PORT"] = str(ports.free(8085))
+        elif not ports.is_free(int(self.environment["API_PORT"])):
+            raise StackError(f"API_PORT is {self._said['API_PORT']}, but something listens there: name another port.")
+
+    def _is_said(self, name: str) -> bool:
+        return name in self._said or f"{name}_FILE" in self._said
+
+    def _start_servers(self) -> None:
+        """Start the servers that the environment does not name; URLs that it names are used as they are."""
+        parts = []
+        database = None
+        if not self._is_said("DATABASE_URL"):
+            database = postgres.Server(self.folder / "postgres", self._log("postgres"))
+            parts.append(database.prepare())
+            self.environment["DATABASE_URL"] = database.url
+        if not self._is_said("CELERY_BROKER_URL"):
+            broker = valkey.Server(self.folder / "valkey", self._log("valkey"))
+            parts.append(broker.prepare())
+            self.environment["CELERY_BROKER_URL"] = broker.url
+        if not self._is_said("PULSAR_SERVICE_URL"):
+            bus = pulsar.Server(self.folder / "pulsar", self._log("pulsar"))
+            parts.append(bus.prepare())
+            self.environment["PULSAR_SERVICE_URL"] = bus.url
+        self._supervisor.start_together(parts)
+        if database:
+            database.make_database()
+
+    def _services(self) -> list[Part]:
+        python = sys.executable
+        bind = f"{self.environment['API_HOST']}:{self.environment['API_PORT']}"
+        web = [python, "-m", "gunicorn", "sagaproject.wsgi", "--bind", bind, "--workers", "1", "--threads", "8"]
+        web += ["--graceful-timeout", "3", "--no-control-socket"]
+        if self.environment.get("API_RELOAD", "").lower() in ("1", "true", "yes", "on"):
+            web.append("--reload")
+        celery = [python, "-m", "celery", "-A", "sagaproject"]
+        worker = [*celery, "worker", "--concurrency", str(WORKER_CHILDREN), "--hostname", "saga@%h"]
+        worker += ["--queues", "applying,commands,housekeeping", "--without-gossip", "--without-mingle"]
+        beat = [*celery, "beat", "--schedule", str(self.folder / "celerybeat-schedule"), "--pidfile="]
+        return [
+            self._part("web", web, lambda: bool(self.health())),
+            self._part("bridge", self.command("run_bridge"), self._bridge_is_ready),
+            self._part("worker", worker),
+            self._part("beat", beat),
+        ]
+
+    def _bridge_is_ready(self) -> bool:
+        return self.health().get("pulsar_consumer_status") == "ready"
+
+    def _part(self, name: str, argv: list[str], is_ready: Callable[[], bool] = lambda: True) -> Part:
+        return Part(name, argv, self._log(name), self.environment, is_ready, env.ROOT, ready_seconds=60.0)
+
+    def _run_once(self, name: str, *words: str, stdin: str = "") -> None:
+        self._say(f"{name} …")
+        run_once(self._part(name, self.command(*words)), stdin=stdin)
+
+    def _wait_until_well(self) -> None:
+        """Wait for the sweeps that beat sends and the worker runs: their heartbeat says that commands can leave."""
+        deadline = time.monotonic() + WELL_SECONDS
+        while self.health().get("status") != "ok":
+            if time.monotonic() > deadline:
+                self._say(f"health is not ok yet: {self.health()}; `manage.py doctor` says more")
+                return
+            self.watch()
+            time.sleep(0.2)
+
+    def _changed(self) -> None:
+        leftovers.note(self._processes_file, self._supervisor.pids.values())
+        if self._ready:
+            stack_file.write(self.folder, self._content())
+
+    def _content(self) -> dict[str, Any]:
+        names = env.names()
+        return {
+            "database_url": self.environment.get("DATABASE_URL", ""),
+            "celery_broker_url": self.environment.get("CELERY_BROKER_URL", ""),
+            "pulsar_service_url": self.environment.get("PULSAR_SERVICE_URL", ""),
+            "api_url": f"{self.base_url}/api/v1/saga",
+            "admin_url": f"{self.base_url}/admin/",
+            "docs_url": f"{self.base_url}/api/docs/",
+            "login": self.login,
+            "pids": self._supervisor.pids,
+            "environment": {name: value for name, value in self.environment.items() if name in names},
+        }
+
+
+def stop_signals() -> Callable[[], bool]:
+    """Let SIGINT, SIGTERM and SIGHUP ask for an end; give the function that tells whether one has come."""
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: asked.append(received))
+    return lambda: bool(asked)
+
+
+def _lasting_secrets(file: Path) -> dict[str, str]:
+    """Give the secrets of this folder's stack, made at its first start; only its owner may read them."""
+    try:
+        content: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+        return {"secret_key": content["secret_key"], "password": content["password"]}
+    except (OSError, ValueError, KeyError):
+        content = {"secret_key": secrets.token_urlsafe(50), "password": secrets.token_urlsafe(9)}
+        file.touch(mode=0o600)
+        file.chmod(0o600)
+        file.write_text(json.dumps(content), encoding="utf-8")
+        return content

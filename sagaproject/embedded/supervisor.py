@@ -1,0 +1,88 @@
+"""Starts parts, starts again those that die, stops them all."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from sagaproject.embedded.process import Part, Process, log_tail
+
+STOP_SECONDS = 8.0
+FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0
+# A part that ran this long was well: the next restart begins with a short wait again.
+WELL_AFTER = 30.0
+
+
+class Supervisor:
+    """Keeps parts running.
+
+    `say` gets one line for each thing that people should see; `changed` is called after every start.
+    All calls come from one thread, which must live as long as the parts (see leash.py).
+    """
+
+    def __init__(self, say: Callable[[str], None], changed: Callable[[], None]) -> None:
+        self._say = say
+        self._changed = changed
+        self._processes: dict[str, Process] = {}
+        self._waits: dict[str, float] = {}
+        self._due: dict[str, tuple[float, Part]] = {}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return {name: process.pid for name, process in self._processes.items()}
+
+    def start(self, part: Part) -> None:
+        """Start a part and wait until it answers; raises StackError, with its log, if it does not."""
+        began = time.monotonic()
+        process = self._processes[part.name] = Process(part)
+        self._changed()
+        process.wait_ready()
+        self._say(f"{part.name:<9} runs as process {process.pid} ({time.monotonic() - began:.1f} s)")
+
+    def start_together(self, parts: Sequence[Part]) -> None:
+        """Start parts that do not need each other at the same time, and wait for all of them; raises StackError."""
+        began = time.monotonic()
+        for part in parts:
+            self._processes[part.name] = Process(part)
+        self._changed()
+        for part in parts:
+            process = self._processes[part.name]
+            process.wait_ready()
+            self._say(f"{part.name:<9} runs as process {process.pid} ({time.monotonic() - began:.1f} s)")
+
+    def watch(self) -> None:
+        """One round: note who died, start again whose wait is over. Never raises; call it several times a second."""
+        now = time.monotonic()
+        for name, process in list(self._processes.items()):
+            if process.died():
+                self._bury(name, process, now)
+        for name, (when, part) in list(self._due.items()):
+            if when <= now:
+                del self._due[name]
+                self._processes[name] = Process(part)
+                self._changed()
+                self._say(f"{name} is started again as process {self._processes[name].pid}")
+
+    def stop(self) -> None:
+        """Stop all, the last started first asked; whoever is not gone in time is killed. Returns within STOP_SECONDS."""
+        self._due.clear()
+        deadline = time.monotonic() + STOP_SECONDS
+        servers = [name for name in ("postgres", "valkey", "pulsar") if name in self._processes]
+        workers = [name for name in reversed(self._processes) if name not in servers]
+        # Those that use the servers first, so that they can end their work.
+        for names, until in ((workers, deadline - 2.0), (servers, deadline)):
+            for name in names:
+                self._processes[name].ask_to_stop()
+            for name in names:
+                self._processes[name].stop(until)
+        self._processes.clear()
+
+    def _bury(self, name: str, process: Process, now: float) -> None:
+        del self._processes[name]
+        lasted = now - process.started
+        wait = FIRST_WAIT if lasted > WELL_AFTER else min(self._waits.get(name, FIRST_WAIT / 2) * 2, LONGEST_WAIT)
+        self._waits[name] = wait
+        self._due[name] = (now + wait, process.part)
+        self._say(
+            f"{name} died ({process.exit_words}); it is started again in {wait:.1f} s. Its log: {process.part.log}"
+        )
+        if lasted < 5:
+            self._say(log_tail(process.part.log, lines=3))
