@@ -62,49 +62,49 @@ class Command(models.Model):
 
     id = models.UUIDField(primary_key=True)
     # No foreign key: this package does not know what a saga is.
-    saga_id = models.UUIDField()
-    stream = models.TextField(db_collation="C")
-    key = models.TextField(db_collation="C")
-    routing_key = models.TextField(db_collation="C")
-    entity = models.TextField(db_collation="C")
-    name = models.TextField(db_collation="C")
-    service = models.TextField(db_collation="C")
-    topic = models.TextField(db_collation="C")
+    saga_id = models.UUIDField(_("saga"))
+    stream = models.TextField(_("stream"), db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
+    routing_key = models.TextField(_("routing key"), db_collation="C")
+    entity = models.TextField(_("entity"), db_collation="C")
+    name = models.TextField(_("name"), db_collation="C")
+    service = models.TextField(_("service"), db_collation="C")
+    topic = models.TextField(_("topic"), db_collation="C")
     # The whole message, frozen when it was planned: the service must see the same command on every attempt.
-    body = models.JSONField()
-    confirmation = models.TextField(choices=Confirmation, default=Confirmation.EVENT)
+    body = models.JSONField(_("message"))
+    confirmation = models.TextField(_("confirmed"), choices=Confirmation, default=Confirmation.EVENT)
     # What the service would refuse for its shape, in words. Such a command is never sent, in no round.
-    invalid = models.TextField(blank=True, default="")
+    invalid = models.TextField(_("what the service would refuse"), blank=True, default="")
 
-    initial_interval = models.FloatField()
-    backoff_coefficient = models.FloatField()
-    maximum_interval = models.FloatField()
-    maximum_attempts = models.IntegerField()
-    jitter = models.FloatField()
-    non_retryable = models.JSONField(default=list)
-    confirmation_timeout = models.FloatField()
+    initial_interval = models.FloatField(_("first interval (s)"))
+    backoff_coefficient = models.FloatField(_("backoff coefficient"))
+    maximum_interval = models.FloatField(_("longest interval (s)"))
+    maximum_attempts = models.IntegerField(_("attempts"))
+    jitter = models.FloatField(_("jitter"))
+    non_retryable = models.JSONField(_("errors not tried again"), default=list)
+    confirmation_timeout = models.FloatField(_("time to confirm (s)"))
 
-    status = models.TextField(choices=Status, default=Status.PLANNED)
-    round = models.IntegerField(default=1)
+    status = models.TextField(_("status"), choices=Status, default=Status.PLANNED)
+    round = models.IntegerField(_("round"), default=1)
     # Attempts counted in this round.
-    attempt = models.IntegerField(default=0)
-    planned_at = models.DateTimeField()
-    released_at = models.DateTimeField(null=True, blank=True)
-    next_at = models.DateTimeField(null=True, blank=True)
-    claimed_at = models.DateTimeField(null=True, blank=True)
-    published_at = models.DateTimeField(null=True, blank=True)
-    deadline_at = models.DateTimeField(null=True, blank=True)
+    attempt = models.IntegerField(_("attempt"), default=0)
+    planned_at = models.DateTimeField(_("planned at"))
+    released_at = models.DateTimeField(_("released at"), null=True, blank=True)
+    next_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
+    claimed_at = models.DateTimeField(_("claimed at"), null=True, blank=True)
+    published_at = models.DateTimeField(_("sent at"), null=True, blank=True)
+    deadline_at = models.DateTimeField(_("answer due at"), null=True, blank=True)
     # When it came to rest: confirmed, given up or exhausted. A retry clears it.
-    settled_at = models.DateTimeField(null=True, blank=True)
-    by_hand = models.BooleanField(default=False)
-    settled_event = models.TextField(blank=True, default="", db_collation="C")
-    exhausted_by = models.TextField(choices=ExhaustedBy, blank=True, default="")
-    last_error = models.TextField(blank=True, default="")
+    settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
+    by_hand = models.BooleanField(_("by hand"), default=False)
+    settled_event = models.TextField(_("settled by event"), blank=True, default="", db_collation="C")
+    exhausted_by = models.TextField(_("exhausted because"), choices=ExhaustedBy, blank=True, default="")
+    last_error = models.TextField(_("last error"), blank=True, default="")
 
     class Meta:
         verbose_name = _("command")
         verbose_name_plural = _("commands")
-        constraints = (
+        constraints = [
             # Serves all that asks for the commands of a saga, or of one lane of it.
             models.UniqueConstraint(fields=["saga_id", "entity", "name"], name="command_once"),
             models.CheckConstraint(condition=Q(status__in=Status.values), name="command_status"),
@@ -124,8 +124,8 @@ class Command(models.Model):
             models.CheckConstraint(
                 condition=Q(attempt__gte=0, attempt__lte=F("maximum_attempts")), name="command_attempts_in_policy"
             ),
-        )
-        indexes = (
+        ]
+        indexes = [
             # delivery: the next page that is due.
             models.Index(
                 fields=["next_at"],
@@ -142,7 +142,7 @@ class Command(models.Model):
             models.Index(
                 fields=["planned_at", "id"], condition=Q(status__in=DUE_SOMETIME), name="command_planned_before"
             ),
-        )
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} {self.id}"
@@ -152,28 +152,28 @@ class Attempt(models.Model):
     """One try to have a command done. Counted before the publish, ended by its outcome, never deleted."""
 
     id = models.BigAutoField(primary_key=True)
-    command = models.ForeignKey(Command, on_delete=models.CASCADE, related_name="attempts")
-    round = models.IntegerField()
+    command = models.ForeignKey(Command, on_delete=models.CASCADE, related_name="attempts", verbose_name=_("command"))
+    round = models.IntegerField(_("round"))
     # A try that does not count leaves its number to the next one.
-    number = models.IntegerField()
-    started_at = models.DateTimeField()
-    ended_at = models.DateTimeField(null=True, blank=True)
-    worker = models.TextField(blank=True, default="")
-    message_id = models.TextField(blank=True, default="")
-    outcome = models.TextField(choices=Outcome, default=Outcome.OPEN)
-    counted = models.BooleanField(default=True)
-    error = models.TextField(blank=True, default="")
+    number = models.IntegerField(_("number"))
+    started_at = models.DateTimeField(_("started at"))
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
+    worker = models.TextField(_("worker"), blank=True, default="")
+    message_id = models.TextField(_("Pulsar message id"), blank=True, default="")
+    outcome = models.TextField(_("outcome"), choices=Outcome, default=Outcome.OPEN)
+    counted = models.BooleanField(_("counts"), default=True)
+    error = models.TextField(_("error"), blank=True, default="")
 
     class Meta:
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
-        constraints = (
+        constraints = [
             # Two publishers can never be at work on one command: the second insert fails. Also finds the open attempt.
             models.UniqueConstraint(
                 fields=["command"], condition=Q(ended_at__isnull=True), name="attempt_one_open_per_command"
             ),
             models.CheckConstraint(condition=Q(outcome__in=Outcome.values), name="attempt_outcome"),
-        )
+        ]
 
     def __str__(self) -> str:
         return f"{self.command_id} {self.round}.{self.number} {self.outcome}"
@@ -182,11 +182,11 @@ class Attempt(models.Model):
 class Switch(models.Model):
     """Whether commands may leave: for one service, or for all («*»)."""
 
-    service = models.TextField(primary_key=True, db_collation="C")
-    paused = models.BooleanField()
-    changed_at = models.DateTimeField()
-    changed_by = models.TextField(blank=True, default="")
-    reason = models.TextField(blank=True, default="")
+    service = models.TextField(_("service"), primary_key=True, db_collation="C")
+    paused = models.BooleanField(_("paused"))
+    changed_at = models.DateTimeField(_("changed at"))
+    changed_by = models.TextField(_("changed by"), blank=True, default="")
+    reason = models.TextField(_("reason"), blank=True, default="")
 
     class Meta:
         verbose_name = _("switch")

@@ -11,10 +11,18 @@ withdrawn: the first of them stays), then exhausted in the current round, then o
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from random import random
 from typing import Any, Literal
 from uuid import UUID
 
+from bridge import wakeup
+from compensation import facts, rows
+from compensation.errors import bounded
+from compensation.models import DUE_SOMETIME, Outcome, Status
 from compensation.retry import RetryPolicy
+from compensation.rows import AttemptEnd
+from compensation.standing import Standing, Word, ended_as
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +55,13 @@ class NewCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """One word on a command. `round` is the number of the round that a retry opens, and means nothing otherwise."""
+    """One word on a command, said at `at`. `round` is the number of the round that a retry opens, and else nothing.
+
+    `event_id` names the event or decision that said it; `by_hand` says that a person did.
+    """
 
     command_id: UUID
-    status: Literal["confirmed", "skipped", "withdrawn", "retried"]
+    status: Word
     at: datetime
     by_hand: bool = False
     event_id: str = ""
@@ -59,7 +70,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """The service's word that it could not do it this time."""
+    """The service's word that it could not do it this time. The wait for the next attempt begins at `at`."""
 
     command_id: UUID
     error: str
@@ -67,35 +78,133 @@ class Refusal:
     event_id: str = ""
 
 
+_RANK: dict[Word, int] = {"confirmed": 0, "skipped": 1, "withdrawn": 1, "retried": 2}
+
+
 def plan(commands: Sequence[NewCommand]) -> None:
     """Write down commands that are owed; one whose id is known stays as it is.
 
     Raises IntegrityError if a saga's entity is owed the same command under two ids.
     """
-    raise NotImplementedError
+    if not commands:
+        return
+    planned = [(_planned(command), command) for command in commands]
+    new = rows.insert([_row(standing, command) for standing, command in planned])
+    fresh = [(standing, command) for standing, command in planned if standing.id in new]
+    facts.append_news([(standing, command.planned_at) for standing, command in fresh])
+    if any(standing.next_at for standing, _ in fresh):
+        wakeup.nudge_on_commit("publish")
 
 
 def release(ids: Sequence[UUID], now: datetime) -> None:
     """Let commands be published from `now` on, for the first time; those that were released stay as they are."""
-    raise NotImplementedError
+    if ids and rows.release(map(str, ids), now):
+        wakeup.nudge_on_commit("publish")
 
 
 def settle(settlements: Sequence[Settlement]) -> None:
     """Say that commands are confirmed, given up, or tried again in a new round with a full policy, due at once."""
-    raise NotImplementedError
+    if not settlements:
+        return
+    words = _by_command(settlements)
+    changed: list[tuple[Standing, datetime]] = []
+    ends: list[AttemptEnd] = []
+    for before in rows.lock(words):
+        after = before
+        for word in words[before.id]:
+            after = after.settle(word.status, word.at, word.by_hand, word.event_id, word.round)
+        if after is before:
+            continue
+        at = words[before.id][0].at
+        changed.append((after, at))
+        if outcome := ended_as(before, after):
+            ends.append({"command_id": before.id, "outcome": outcome, "ended_at": at, "error": ""})
+    _store(changed, ends)
+    if any(after.status in DUE_SOMETIME for after, _ in changed):
+        wakeup.nudge_on_commit("publish")
 
 
 def refuse(refusals: Sequence[Refusal]) -> None:
     """End the open attempt of each command, if it has one: the next is due by its policy, or it is exhausted.
 
-    Not to be called twice for one event: the second call would end the next attempt.
+    Several refusals of one command in one call end one attempt. Not to be called twice for one event: the second call
+    would end the next attempt.
     """
-    raise NotImplementedError
+    if not refusals:
+        return
+    # The first one speaks: the service nacks and refuses the same message again and again.
+    first = {str(refusal.command_id): refusal for refusal in sorted(refusals, key=lambda r: r.at, reverse=True)}
+    changed: list[tuple[Standing, datetime]] = []
+    ends: list[AttemptEnd] = []
+    for before in rows.lock(first):
+        refusal = first[before.id]
+        after = before.failed(Outcome.REFUSED, refusal.error, refusal.at, random())  # noqa: S311 (jitter)
+        if after is before:
+            continue
+        changed.append((after, refusal.at))
+        error = bounded(refusal.error)
+        ends.append({"command_id": before.id, "outcome": Outcome.REFUSED, "ended_at": refusal.at, "error": error})
+    _store(changed, ends)
 
 
 def claimed_ids(saga_id: UUID) -> list[UUID]:
-    """Commands of a saga that may have been sent and are neither confirmed, given up nor exhausted.
+    """Commands of a saga that may have been sent and are neither confirmed, given up nor exhausted, in order.
 
     Locks every unsettled command of the saga until the caller's transaction ends, so that none is claimed meanwhile.
     """
-    raise NotImplementedError
+    in_flight = (Status.PUBLISHING, Status.PUBLISHED, Status.WAITING)
+    return [UUID(id_) for id_, status in rows.lock_saga(str(saga_id)) if status in in_flight]
+
+
+def _by_command(settlements: Sequence[Settlement]) -> dict[str, list[Settlement]]:
+    """The words on each command, in the order in which they hold."""
+    ordered = sorted(settlements, key=lambda settlement: (str(settlement.command_id), _precedence(settlement)))
+    return {id_: list(words) for id_, words in groupby(ordered, key=lambda settlement: str(settlement.command_id))}
+
+
+def _precedence(settlement: Settlement) -> tuple[int, int, datetime, str]:
+    """The highest rank first, then the highest round of several retries, then the earliest word."""
+    round = settlement.round if settlement.status == "retried" else 0
+    return (_RANK[settlement.status], -round, settlement.at, settlement.event_id)
+
+
+def _store(changed: Sequence[tuple[Standing, datetime]], ends: Sequence[AttemptEnd]) -> None:
+    rows.write([standing for standing, _ in changed])
+    rows.end_attempts(ends)
+    facts.append_news(changed)
+
+
+def _planned(command: NewCommand) -> Standing:
+    """How a command stands at its birth."""
+    standing = Standing(
+        id=str(command.id),
+        stream=command.stream,
+        key=command.key,
+        routing_key=command.routing_key,
+        entity=command.entity,
+        name=command.name,
+        service=command.service,
+        confirmation=command.confirmation,
+        invalid=bounded(command.invalid),
+        policy=command.policy,
+        confirmation_timeout=command.confirmation_timeout,
+    )
+    if command.confirmed is not None:
+        at, event_id = command.confirmed
+        return standing.settle("confirmed", at, event_id=event_id)
+    if command.withdrawn:
+        return standing.settle("withdrawn", command.planned_at)
+    if command.invalid:
+        return standing.never_sent(command.planned_at)
+    return standing.released(command.planned_at) if command.released else standing
+
+
+def _row(standing: Standing, command: NewCommand) -> dict[str, Any]:
+    return {
+        **rows.row(standing),
+        "saga_id": command.saga_id,
+        "topic": command.topic,
+        "body": command.body,
+        "planned_at": command.planned_at,
+        "released_at": command.planned_at if command.released else None,
+    }

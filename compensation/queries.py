@@ -1,0 +1,97 @@
+"""Reads for those who show commands: nothing here locks or changes a row."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Count, Min, Q, QuerySet
+
+from compensation.models import DUE_SOMETIME, Attempt, Command, Status
+from compensation.switches import Switches
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLoad:
+    """What one service has before it. `due`: to be sent now; `later`: released, its next attempt is not due yet;
+    `held`: planned, not released; `sent`: being sent or waiting for its answer; `exhausted`: waits for a person.
+    """
+
+    service: str
+    due: int
+    later: int
+    held: int
+    sent: int
+    exhausted: int
+    oldest_due_at: datetime | None
+    paused: bool
+
+
+def due(now: datetime) -> QuerySet[Command]:
+    """Commands that are to be published now, if nothing is paused."""
+    return Command.objects.filter(status__in=DUE_SOMETIME, released_at__isnull=False, next_at__lte=now)
+
+
+def is_anything_due(now: datetime, switches: Switches) -> bool:
+    """Whether a publisher would find work."""
+    if switches.everything_paused:
+        return False
+    return due(now).exclude(service__in=switches.paused).exists()
+
+
+def oldest_due_at(now: datetime, switches: Switches) -> datetime | None:
+    """Since when the longest-waiting command is due that nothing holds back: how far behind the publishers are."""
+    if switches.everything_paused:
+        return None
+    commands = due(now).exclude(service__in=switches.paused).order_by("next_at")
+    return commands.values_list("next_at", flat=True).first()
+
+
+def load_by_service(now: datetime, switches: Switches) -> list[ServiceLoad]:
+    """What is not settled, by service, in one query; settled commands cost nothing."""
+    is_due = Q(status__in=DUE_SOMETIME, released_at__isnull=False, next_at__lte=now)
+    is_later = Q(status__in=DUE_SOMETIME, released_at__isnull=False, next_at__gt=now)
+    open_statuses = (*DUE_SOMETIME, Status.PUBLISHING, Status.PUBLISHED, Status.EXHAUSTED)
+    counted = (
+        Command.objects.filter(status__in=open_statuses)
+        .values("service")
+        .annotate(
+            due=Count("id", filter=is_due),
+            later=Count("id", filter=is_later),
+            held=Count("id", filter=Q(status__in=DUE_SOMETIME, released_at__isnull=True)),
+            sent=Count("id", filter=Q(status__in=(Status.PUBLISHING, Status.PUBLISHED))),
+            exhausted=Count("id", filter=Q(status=Status.EXHAUSTED)),
+            oldest_due_at=Min("next_at", filter=is_due),
+        )
+        .order_by("service")
+    )
+    return [ServiceLoad(**row, paused=switches.is_paused(row["service"])) for row in counted]
+
+
+def exhausted() -> QuerySet[Command]:
+    """Commands that wait for a person, the longest-waiting first."""
+    return Command.objects.filter(status=Status.EXHAUSTED).order_by("settled_at", "id")
+
+
+def commands_of_saga(saga_id: UUID) -> QuerySet[Command]:
+    """All commands of a saga, by entity and name."""
+    return Command.objects.filter(saga_id=saga_id).order_by("entity", "name")
+
+
+def attempts_of(command_ids: Iterable[UUID]) -> dict[UUID, list[Attempt]]:
+    """The attempts of each of the commands, the oldest first, in one query; a command without one is left out."""
+    found: dict[UUID, list[Attempt]] = {}
+    for attempt in Attempt.objects.filter(command__in=list(command_ids)).order_by("id"):
+        found.setdefault(attempt.command_id, []).append(attempt)
+    return found
+
+
+def attempts_of_saga(saga_id: UUID) -> QuerySet[Attempt]:
+    """Every attempt at every command of a saga, with its command, the oldest first."""
+    return Attempt.objects.filter(command__saga_id=saga_id).select_related("command").order_by("started_at", "id")
+
+
+def planned_before(cut_over: datetime, services: Sequence[str] = ()) -> QuerySet[Command]:
+    """Commands that were planned before a time and wait to be sent, the oldest first; of these services, or of all."""
+    commands = Command.objects.filter(status__in=DUE_SOMETIME, planned_at__lt=cut_over)
+    return (commands.filter(service__in=services) if services else commands).order_by("planned_at", "id")

@@ -1,0 +1,282 @@
+"""Standings ⇄ rows, for thousands of commands with one statement each. All SQL of this package is here.
+
+Two rules keep it free of deadlocks: who waits for row locks takes them in the order of the ids (`lock`), and who
+publishes or sweeps does not wait while holding one (`lock_free`, and every SKIP LOCKED here). Locks are NO KEY: nothing
+here changes a key, so the foreign key checks of new attempts need not wait.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, TypedDict
+
+import orjson
+from django.db import connection
+
+from bridge import sql
+from compensation.models import Attempt, Command
+from compensation.retry import RetryPolicy
+from compensation.standing import Standing
+
+_FIXED = ("stream", "key", "routing_key", "entity", "name", "service", "confirmation", "invalid")
+_POLICY = ("initial_interval", "backoff_coefficient", "maximum_interval", "maximum_attempts", "jitter")
+_MOVING = (
+    "status",
+    "round",
+    "attempt",
+    "next_at",
+    "claimed_at",
+    "published_at",
+    "deadline_at",
+    "settled_at",
+    "by_hand",
+    "settled_event",
+    "exhausted_by",
+    "last_error",
+)
+_NEW = ("id", "saga_id", *_FIXED, "topic", "body", *_POLICY, "non_retryable", "confirmation_timeout", *_MOVING)
+_SET_ONCE = ("planned_at", "released_at")
+
+# Reading uuid columns as text is four times faster than as UUID objects.
+_STANDING = ", ".join(("id::text", *_FIXED, *_POLICY, "non_retryable::text", "confirmation_timeout", *_MOVING))
+
+
+class Claim(NamedTuple):
+    """One command that this process is to publish, and the attempt that was counted for it."""
+
+    id: str
+    attempt_id: int
+    round: int
+    attempt: int
+    topic: str
+    body: dict[str, Any]
+
+
+class AttemptEnd(TypedDict):
+    """How the attempt under way of a command ended."""
+
+    command_id: str
+    outcome: str
+    ended_at: datetime
+    error: str
+
+
+class AttemptRecord(TypedDict):
+    """What one publish gave. All but the message id holds only if nothing ended the attempt before."""
+
+    id: int
+    message_id: str
+    outcome: str
+    counted: bool
+    ended_at: datetime | None
+    error: str
+
+
+def row(standing: Standing) -> dict[str, Any]:
+    """A standing as the columns of its row."""
+    policy = standing.policy
+    return {
+        **_columns(standing, ("id", *_FIXED, "confirmation_timeout", *_MOVING)),
+        **{name: getattr(policy, name) for name in _POLICY},
+        "non_retryable": policy.non_retryable_errors,
+    }
+
+
+def insert(rows: Sequence[dict[str, Any]]) -> set[str]:
+    """Write new commands; returns the ids of those that were not there. A known id is left as it is.
+
+    A second id for the same undo violates command_once and raises: that would be two undos on the wire.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_insert_sql(), [sql.dump(rows)])
+        return {id_ for (id_,) in cursor.fetchall()}
+
+
+def lock(ids: Iterable[str]) -> list[Standing]:
+    """Lock commands in the order of their ids, waiting for who holds them, and read how they stand now."""
+    return _read("WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE", [list(ids)])
+
+
+def lock_free(ids: Iterable[str]) -> list[Standing]:
+    """Lock those of the commands that nobody holds, and read how they stand now. Never waits."""
+    return _read("WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED", [list(ids)])
+
+
+def lock_overdue(now: datetime, paused: Sequence[str], limit: int) -> list[Standing]:
+    """Lock a page of commands whose answer was due by `now`, the oldest first, but for paused services. Never waits."""
+    return _read(
+        "WHERE status = 'published' AND deadline_at <= %s AND service <> ALL(%s::text[]) "
+        "ORDER BY deadline_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
+        [now, list(paused), limit],
+    )
+
+
+def lock_lost(claimed_before: datetime, limit: int) -> list[Standing]:
+    """Lock a page of commands that were claimed before that time and never recorded, the oldest first. Never waits."""
+    return _read(
+        "WHERE status = 'publishing' AND claimed_at < %s ORDER BY claimed_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
+        [claimed_before, limit],
+    )
+
+
+def write(standings: Sequence[Standing]) -> None:
+    """Store how locked commands stand now."""
+    if not standings:
+        return
+    _execute(_write_sql(), [sql.dump(_columns(standing, ("id", *_MOVING)) for standing in standings)])
+
+
+def end_attempts(ends: Sequence[AttemptEnd]) -> None:
+    """End the attempts under way of locked commands; a command without one is passed over."""
+    if ends:
+        _execute(_end_sql(), [sql.dump(ends)])
+
+
+def record_attempts(records: Sequence[AttemptRecord]) -> None:
+    """Write down what publishing gave, by attempt. What ended an attempt meanwhile stays."""
+    if records:
+        _execute(_record_sql(), [sql.dump(records)])
+
+
+def release(ids: Iterable[str], now: datetime) -> int:
+    """Release commands that were not, in the order of their ids; returns how many."""
+    return _execute(_RELEASE, [list(ids), now, now])
+
+
+def claim(now: datetime, paused: Sequence[str], worker: str, limit: int) -> list[Claim]:
+    """Take a page of due commands and count the attempts. Never waits; call it in a transaction of its own."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, {"now": now, "paused": list(paused), "worker": worker, "limit": limit})
+        return [Claim(*row[:-1], orjson.loads(row[-1])) for row in cursor.fetchall()]
+
+
+def unreachable_before(claims: Iterable[Claim]) -> dict[str, int]:
+    """How often each of these attempts had not reached the broker before; those that always did are left out."""
+    with connection.cursor() as cursor:
+        cursor.execute(_UNREACHABLE, [sql.dump({"id": c.id, "round": c.round, "number": c.attempt} for c in claims)])
+        return dict(cursor.fetchall())
+
+
+def lock_saga(saga_id: str) -> list[tuple[str, str]]:
+    """Lock a saga's unsettled commands in the order of their ids; returns (id, status)."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK_SAGA, [saga_id])
+        found: list[tuple[str, str]] = cursor.fetchall()
+        return found
+
+
+_LOCK_SAGA = """
+    SELECT id::text, status FROM compensation_command
+    WHERE saga_id = %s AND status NOT IN ('confirmed', 'skipped', 'withdrawn')
+    ORDER BY id FOR NO KEY UPDATE
+"""
+
+_RELEASE = """
+    WITH held AS MATERIALIZED (
+        SELECT id FROM compensation_command
+        WHERE id = ANY(%s::uuid[]) AND released_at IS NULL ORDER BY id FOR NO KEY UPDATE
+    )
+    UPDATE compensation_command c
+    SET released_at = %s, next_at = CASE WHEN status IN ('planned', 'waiting') THEN %s::timestamptz END
+    FROM held WHERE c.id = held.id AND c.released_at IS NULL
+"""
+
+# The page is materialized: a planner that repeats the inner query would lock, and lose, more than a page.
+_CLAIM = """
+    WITH due AS MATERIALIZED (
+        SELECT id FROM compensation_command
+        WHERE status IN ('planned', 'waiting') AND released_at IS NOT NULL AND next_at <= %(now)s
+          AND service <> ALL(%(paused)s::text[])
+        ORDER BY next_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE compensation_command c
+        SET status = 'publishing', attempt = c.attempt + 1, claimed_at = %(now)s, next_at = NULL
+        FROM due WHERE c.id = due.id
+        RETURNING c.id, c.round, c.attempt, c.topic, c.body::text AS body
+    ), tried AS (
+        INSERT INTO compensation_attempt
+            (command_id, round, number, started_at, worker, message_id, outcome, counted, error)
+        SELECT id, round, attempt, %(now)s, %(worker)s, '', 'open', TRUE, '' FROM claimed
+        RETURNING id, command_id
+    )
+    SELECT claimed.id::text, tried.id, claimed.round, claimed.attempt, claimed.topic, claimed.body
+    FROM claimed JOIN tried ON tried.command_id = claimed.id
+"""
+
+_UNREACHABLE = f"""
+    SELECT a.command_id::text, count(*)
+    FROM {sql.recordset({"id": "uuid", "round": "integer", "number": "integer"})}
+    JOIN compensation_attempt a ON a.command_id = r.id AND a.round = r.round AND a.number = r.number
+    WHERE a.outcome = 'unreachable'
+    GROUP BY a.command_id
+"""  # noqa: S608 (constants of this module)
+
+
+@cache
+def _insert_sql() -> str:
+    columns = sql.columns_of(Command, *_NEW, *_SET_ONCE)
+    return f"""
+        INSERT INTO compensation_command ({sql.names(columns)})
+        SELECT {sql.names(columns, "r")} FROM {sql.recordset(columns)} ORDER BY r.id
+        ON CONFLICT (id) DO NOTHING RETURNING id::text
+    """  # noqa: S608 (the names are the model's columns)
+
+
+@cache
+def _write_sql() -> str:
+    columns = sql.columns_of(Command, *_MOVING)
+    return f"""
+        UPDATE compensation_command c SET ({sql.names(columns)}) = ROW({sql.names(columns, "r")})
+        FROM {sql.recordset({"id": "uuid", **columns})} WHERE c.id = r.id
+    """  # noqa: S608 (the names are the model's columns)
+
+
+@cache
+def _end_sql() -> str:
+    columns = sql.columns_of(Attempt, "command", "outcome", "ended_at", "error")
+    return f"""
+        UPDATE compensation_attempt a SET outcome = r.outcome, ended_at = r.ended_at, error = r.error
+        FROM {sql.recordset(columns)} WHERE a.command_id = r.command_id AND a.ended_at IS NULL
+    """  # noqa: S608 (the names are the model's columns)
+
+
+@cache
+def _record_sql() -> str:
+    columns = sql.columns_of(Attempt, "message_id", "outcome", "counted", "ended_at", "error")
+    return f"""
+        UPDATE compensation_attempt a
+        SET message_id = r.message_id,
+            outcome = CASE WHEN a.ended_at IS NULL THEN r.outcome ELSE a.outcome END,
+            counted = CASE WHEN a.ended_at IS NULL THEN r.counted ELSE a.counted END,
+            error = CASE WHEN a.ended_at IS NULL THEN r.error ELSE a.error END,
+            ended_at = COALESCE(a.ended_at, r.ended_at)
+        FROM {sql.recordset({"id": "bigint", **columns})} WHERE a.id = r.id
+    """  # noqa: S608 (the names are the model's columns)
+
+
+def _columns(standing: Standing, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(standing, name) for name in names}
+
+
+def _read(where: str, parameters: list[Any]) -> list[Standing]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {_STANDING} FROM compensation_command {where}", parameters)  # noqa: S608 (constants)
+        return [_standing(row) for row in cursor.fetchall()]
+
+
+def _standing(row: tuple[Any, ...]) -> Standing:
+    fixed, policy, rest = row[:9], row[9:15], row[15:]
+    return Standing(*fixed, _policy(policy), *rest)
+
+
+@lru_cache(maxsize=256)
+def _policy(columns: tuple[Any, ...]) -> RetryPolicy:
+    """The policy of a row. Definitions bring a handful of them, so thousands of rows share these few objects."""
+    *numbers, errors = columns
+    return RetryPolicy(**dict(zip(_POLICY, numbers, strict=True)), non_retryable_errors=tuple(orjson.loads(errors)))
+
+
+def _execute(statement: str, parameters: list[Any]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.rowcount
