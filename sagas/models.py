@@ -195,6 +195,8 @@ class Parked(models.Model):
     stream = models.TextField(db_collation="C")
     key = models.TextField(_("key"), db_collation="C")
     entity = models.TextField(_("entity"), db_collation="C")
+    # Whether its entity may find its saga: it may carry a key of its service's own, or names none.
+    by_entity = models.BooleanField(default=False)
     reason = models.TextField(_("reason"), choices=ParkedReason)
     since = models.DateTimeField(_("since"))
     suggestion = models.UUIDField(_("likely saga"), null=True)

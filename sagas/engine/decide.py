@@ -9,7 +9,7 @@ import re
 import uuid
 from typing import NamedTuple
 
-from sagas.engine.definition import RANK_STATUS, Compensation, Confirmation, Definition, StepStatus
+from sagas.engine.definition import FACT_RANK, RANK_STATUS, Compensation, Confirmation, Definition, StepStatus
 from sagas.engine.state import CommandFacts, Holds, Lane, Mark, Outcome, Saga, StepKey, Tally, least
 
 # Every command's id for ever: uuid5 of saga, entity and command under this name space.
@@ -19,6 +19,7 @@ LANE_SCOPE = "lane"
 SAGA_SCOPE = "saga"
 
 NOTHING_SAID = CommandFacts()
+FAILED_RANK = FACT_RANK[StepStatus.FAILED]
 UUID_SHAPE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -121,7 +122,7 @@ def outcome(frame: Frame, saga: Saga, lane: Lane, owed: tuple[Compensation, ...]
     answers = {holds(frame, saga, lane, item) for item in owed}
     if answers & {Holds.ON_THE_WAY, Holds.EXHAUSTED}:
         return Outcome.UNDOING
-    return Outcome.UNDONE if answers == {Holds.CONFIRMED} else Outcome.SETTLED
+    return Outcome.UNDONE if answers <= {Holds.CONFIRMED} else Outcome.SETTLED
 
 
 def step_status(frame: Frame, saga: Saga, lane: Lane, key: StepKey, owed: tuple[Compensation, ...]) -> StepStatus:
@@ -157,31 +158,36 @@ def step_keys(frame: Frame, lane: Lane, owed: tuple[Compensation, ...]) -> list[
     return keys
 
 
-def tally(frame: Frame, saga: Saga, lane: Lane) -> Tally:
-    """What the lane adds to its saga's counters."""
-    failed = saga_failed(frame, saga)
-    owed = decide(frame, saga, lane, failed)
-    keys = step_keys(frame, lane, owed)
-    failed_steps = sum(
-        step_status(frame, saga, lane, key, owed) in (StepStatus.FAILED, StepStatus.COMPENSATION_FAILED) for key in keys
-    )
+def tally(frame: Frame, saga: Saga, lane: Lane, failed: bool | None = None) -> Tally:
+    """What the lane adds to its saga's counters; `failed` is the saga's, where the caller knows it."""
+    if failed is None:
+        failed = saga_failed(frame, saga)
+    if lane.known and lane_failed(lane, failed):
+        return _failed_tally(frame, saga, lane)
+    steps = len(lane.steps)
+    failed_steps = [facts.rank for facts in lane.steps.values()].count(FAILED_RANK)
     if not lane.known:
-        return Tally(steps=len(keys), failed_steps=failed_steps)
-    became = outcome(frame, saga, lane, owed, failed)
+        return Tally(steps=steps, failed_steps=failed_steps)
+    processed = int(lane_processed(frame, saga, lane))
+    return Tally(1, 1 - processed, processed, steps=steps, failed_steps=failed_steps)
+
+
+def _failed_tally(frame: Frame, saga: Saga, lane: Lane) -> Tally:
+    owed = decide(frame, saga, lane, True)
+    became = outcome(frame, saga, lane, owed, True)
     held = [holds(frame, saga, lane, item) for item in owed]
+    shown = [step_status(frame, saga, lane, key, owed) for key in step_keys(frame, lane, owed)]
     return Tally(
         known=1,
-        open=became is Outcome.OPEN,
-        processed=became is Outcome.PROCESSED,
-        undoing=became is Outcome.UNDOING,
-        undone=became is Outcome.UNDONE,
-        settled=became is Outcome.SETTLED,
+        undoing=int(became is Outcome.UNDOING),
+        undone=int(became is Outcome.UNDONE),
+        settled=int(became is Outcome.SETTLED),
         on_the_way=held.count(Holds.ON_THE_WAY),
         exhausted=held.count(Holds.EXHAUSTED),
         confirmed=held.count(Holds.CONFIRMED),
         given_up=held.count(Holds.SKIPPED) + held.count(Holds.WITHDRAWN),
-        steps=len(keys),
-        failed_steps=failed_steps,
+        steps=len(shown),
+        failed_steps=shown.count(StepStatus.FAILED) + shown.count(StepStatus.COMPENSATION_FAILED),
     )
 
 

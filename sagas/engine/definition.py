@@ -97,6 +97,17 @@ class Meaning:
     announces: Announcement | None = None
     confirms: str = ""  # a command
     refuses: str = ""  # a command
+    rank: int = field(init=False, repr=False, default=0)  # of `becomes`; 0 where it makes a step nothing
+
+    def __post_init__(self) -> None:
+        if self.becomes is not None:
+            object.__setattr__(self, "rank", FACT_RANK.get(self.becomes, 0))
+
+    @property
+    def about_one_lane(self) -> bool:
+        """Whether it says something of a lane that only an event about that one lane can say."""
+        fails_lane = self.fails in (Fails.LANE, Fails.LANE_ELSE_SAGA)
+        return bool(fails_lane or self.processes or self.proves or self.confirms or self.refuses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +255,8 @@ def _problems(definition: Definition) -> Iterator[str]:
         yield f"{where}: a step is undone by two commands"
     if not any(event.starts for event in definition.events):
         yield f"{where}: no event starts the saga"
+    if definition.processed_needs and definition.processed_needs not in definition.milestones:
+        yield f"{where}: a lane is processed with {definition.processed_needs}, which no event proves"
     for event in definition.events:
         yield from (f"{where}, {event.type}: {problem}" for problem in _event_problems(definition, event))
     for item in definition.compensations:
@@ -255,20 +268,31 @@ def _event_problems(definition: Definition, event: Event) -> Iterator[str]:
         yield "has no topic"
     if event.entity is Entity.EACH and not event.listed_in:
         yield "moves a step for each listed entity but names no list field"
+    if event.entity is Entity.EACH and not definition.entity_field:
+        yield "lists entities, but the saga has none"
     if event.own_key and not definition.entity_field:
         yield "may carry a key of its own, but the saga has no entities to find it by"
     for meaning in meanings(event):
-        if meaning.becomes and (meaning.becomes not in FACT_RANK or not meaning.step):
-            yield (
-                f"a fact cannot make a step {meaning.becomes}"
-                if meaning.step
-                else "becomes something but moves no step"
-            )
-        for command in (meaning.confirms, meaning.refuses):
-            if command and command not in definition.compensation_of:
-                yield f"answers {command}, which is not declared"
-        if meaning.step and meaning.step.outcome and meaning.step.outcome not in {s.type for s in definition.steps}:
-            yield f"its step waits for the outcome of {meaning.step.outcome}, which no event moves"
+        yield from _meaning_problems(definition, event, meaning)
+
+
+def _meaning_problems(definition: Definition, event: Event, meaning: Meaning) -> Iterator[str]:
+    if meaning.becomes and not meaning.step:
+        yield "becomes something but moves no step"
+    if meaning.step and not meaning.becomes:
+        yield f"moves {meaning.step.type} but does not say what it becomes"
+    if meaning.becomes and meaning.becomes not in FACT_RANK:
+        yield f"a fact cannot make a step {meaning.becomes}"
+    for command in (meaning.confirms, meaning.refuses):
+        if command and command not in definition.compensation_of:
+            yield f"answers {command}, which is not declared"
+    if meaning.step and meaning.step.outcome and meaning.step.outcome not in {s.type for s in definition.steps}:
+        yield f"its step waits for the outcome of {meaning.step.outcome}, which no event moves"
+    names_lane = event.entity in (Entity.LANE, Entity.LANE_ELSE_TASK) or not definition.entity_field
+    if meaning.about_one_lane and not names_lane:
+        yield "fails, processes, proves or answers for a lane, but is not about one lane"
+    if meaning.fails is Fails.UPLOAD and event.entity is not Entity.EVENT:
+        yield "is a failed upload, so its step belongs to the event's id"
 
 
 def _compensation_problems(definition: Definition, item: Compensation) -> Iterator[str]:
@@ -286,8 +310,8 @@ def _compensation_problems(definition: Definition, item: Compensation) -> Iterat
         if name not in {"entity", "key"} and not name.startswith("="):
             yield f"its data says {name!r}: use entity, key, or a fixed text that starts with ="
     for name in item.uuids:
-        if name not in item.data:
-            yield f"{name} must be a UUID but is not in its data"
+        if item.data.get(name) not in {"entity", "key"}:
+            yield f"{name} must be a UUID but its data gives it neither entity nor key"
     retry = item.retry
     if retry.maximum_attempts is not None and retry.maximum_attempts < 1:
         yield "maximum_attempts must be at least 1"

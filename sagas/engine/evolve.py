@@ -1,7 +1,8 @@
 """What one fact adds to what is known. Pure, total, and a join: every fact is legal in every state.
 
-A fact touches the saga (`evolve_saga`) and the lanes that `touches` names (`evolve_lane`). What it means is read from
-its own content (`reading`) and never from what is in flight when it arrives.
+A fact is understood once (`understand`): from its own content, never from what is in flight when it arrives. Then it
+changes the saga (`evolve_saga`) and each holder that it touches (`evolve_lane`): lanes by entity, and the holder of
+the saga's own steps, which goes by the saga's key.
 """
 
 from __future__ import annotations
@@ -9,18 +10,58 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sagas.engine import facts as kinds
 from sagas.engine.decide import SAGA_SCOPE, Frame, lane_mark
-from sagas.engine.definition import FACT_RANK, Announcement, Definition, Entity, Event, Fails, Meaning
+from sagas.engine.definition import Announcement, Definition, Entity, Event, Fails, Meaning, Step
 from sagas.engine.facts import Fact
-from sagas.engine.state import Announced, CommandFacts, Lane, Mark, Saga, StepFacts, greatest, least
+from sagas.engine.state import Announced, CommandFacts, Lane, Mark, Saga, StepFacts, StepKey, least
 
 NOTHING = Meaning()
 
+# Looking a member up on its class costs as much as a small function call, and these are asked for with each fact.
+TASK, LANE, LANE_ELSE_TASK, EACH = Entity.TASK, Entity.LANE, Entity.LANE_ELSE_TASK, Entity.EACH
+
 # error_message is shown to staff in lists; the whole text stays in the event.
 ERROR_LIMIT = 1000
+
+
+class Understood(NamedTuple):
+    """What a fact means for one saga. `event` is None for facts of our own and for types that the definition does not know."""
+
+    event: Event | None
+    means: Meaning
+    entity: str  # that it is about; the key in a saga without entities
+    touched: tuple[str, ...]  # the holders that it changes, without repeats
+    bystander: str = ""  # the one among them that it proves to exist and says no more of
+
+
+def understand(frame: Frame, fact: Fact) -> Understood:
+    """What this fact means for this saga."""
+    if fact.source != kinds.WIRE:
+        return Understood(None, NOTHING, fact.entity, _touched_by_our_own(fact))
+    definition = frame.definition
+    event = definition.event_of.get(fact.type)
+    if event is None:
+        return Understood(None, NOTHING, "", ())
+    means = reading(event, fact)
+    entity = fact.entity or fact.lane or ("" if definition.entity_field else frame.key)
+    if entity and (event.entity is LANE or event.entity is LANE_ELSE_TASK):
+        return Understood(event, means, entity, (entity,))
+    moved = _moved(frame, event, fact)
+    if not entity or entity in moved:
+        return Understood(event, means, entity, moved)
+    return Understood(event, means, entity, (entity, *moved), bystander=entity)
+
+
+def _moved(frame: Frame, event: Event, fact: Fact) -> tuple[str, ...]:
+    """The holders that an event moves which is not about the one entity that it names."""
+    if event.entity is EACH:
+        return tuple(dict.fromkeys(listed(event, fact)))
+    if event.entity is TASK or event.entity is LANE_ELSE_TASK:
+        return (frame.key,)
+    return () if event.entity is LANE else (fact.id,)
 
 
 def reading(event: Event, fact: Fact) -> Meaning:
@@ -38,30 +79,9 @@ def meaning_of(definition: Definition, fact: Fact) -> Meaning:
     return reading(event, fact) if event is not None and fact.source == kinds.WIRE else NOTHING
 
 
-def named(frame: Frame, fact: Fact) -> str:
-    """The entity that a fact is about; in a saga without entities the saga is its own."""
-    return fact.names or ("" if frame.definition.entity_field else frame.key)
-
-
 def touches(frame: Frame, fact: Fact) -> tuple[str, ...]:
     """The holders whose content a fact changes: lanes by entity, the key for the saga's own steps. No repeats."""
-    if fact.source != kinds.WIRE:
-        return _touched_by_our_own(fact)
-    event = frame.definition.event_of.get(fact.type)
-    if event is None:
-        return ()
-    entity = named(frame, fact)
-    touched = [entity] if entity else []
-    match event.entity:
-        case Entity.TASK:
-            touched.append(frame.key)
-        case Entity.LANE_ELSE_TASK if not entity:
-            touched.append(frame.key)
-        case Entity.EVENT:
-            touched.append(fact.id)
-        case Entity.EACH:
-            touched.extend(listed(event, fact))
-    return tuple(dict.fromkeys(touched))
+    return understand(frame, fact).touched
 
 
 def listed(event: Event, fact: Fact) -> list[str]:
@@ -73,44 +93,48 @@ def listed(event: Event, fact: Fact) -> list[str]:
 def speaks_for_all(frame: Frame, fact: Fact) -> bool:
     """Whether a fact may change what holds of lanes that it does not name, so that all of them are needed to fold it.
 
-    Where a lane's failure is the saga's, each fact that can fail or undo a lane is one.
+    Where a lane's failure is the saga's, each fact that can fail or undo a lane, or tell of a failed upload, is one.
     """
+    lanes_fail_saga = frame.scope == SAGA_SCOPE
     if fact.source != kinds.WIRE:
-        return fact.type in kinds.SAGA_DECISIONS and (not fact.entity or _lanes_fail_saga(frame))
-    means = meaning_of(frame.definition, fact)
-    entity = named(frame, fact)
-    if means.fails is Fails.SAGA or (means.fails is Fails.LANE_ELSE_SAGA and not entity):
+        return fact.type in kinds.SAGA_DECISIONS and (not fact.entity or lanes_fail_saga)
+    said = understand(frame, fact)
+    if _fails_saga(said) or (said.means.processes and not said.entity):
         return True
-    if means.processes and not entity:
-        return True
-    return _lanes_fail_saga(frame) and bool(means.fails or means.confirms)
+    return lanes_fail_saga and bool(said.means.fails or said.means.confirms or said.means.announces)
 
 
-def evolve_saga(frame: Frame, saga: Saga, fact: Fact) -> Saga:
+def evolve_saga(saga: Saga, said: Understood, fact: Fact) -> Saga:
     """The saga, knowing this fact too (without what its lanes then add to the counters)."""
-    changed: dict[str, Any] = {"last_at": greatest(saga.last_at, fact.occurred_at)}
+    if said.event is not None:
+        changed = _wire_to_saga(saga, said.event, said, fact)
+    else:
+        changed = _decision_to_saga(saga, fact)
     if fact.correlation:
         changed["correlation"] = least(saga.correlation, Mark(fact.occurred_at, fact.id, fact.correlation))
-    if fact.source == kinds.WIRE:
-        changed |= _wire_to_saga(frame, saga, fact)
-    else:
-        changed |= _decision_to_saga(saga, fact)
-    return saga._replace(**changed)
+    return (saga._replace(**changed) if changed else saga).seen_at(fact.occurred_at)
 
 
-def evolve_lane(frame: Frame, lane: Lane, fact: Fact) -> Lane:
-    """A holder that `touches` names, knowing this fact too."""
-    if fact.source != kinds.WIRE:
-        return _own_to_lane(lane, fact)
-    event = frame.definition.event_of.get(fact.type)
+def evolve_lane(lane: Lane, said: Understood, fact: Fact) -> Lane:
+    """A holder that the fact touches, knowing this fact too."""
+    event, means = said.event, said.means
     if event is None:
-        return lane
-    means = reading(event, fact)
-    if _is_lane(frame, event, lane.entity, fact):
-        lane = lane._replace(known=True, opened_at=_earlier(lane.opened_at, fact.occurred_at))
-    if not _moves(frame, event, lane.entity, fact):
-        return lane
-    return _wire_to_lane(frame, event, means, lane, fact)
+        return _own_to_lane(lane, fact)
+    entity, known, opened_at, failure, forced, processed, milestones, steps, commands = lane
+    if entity == said.entity or event.entity is EACH:
+        known = True
+        opened_at = fact.occurred_at if opened_at is None or fact.occurred_at < opened_at else opened_at
+    if means.step is not None and entity != said.bystander:
+        steps = _joined_step(steps, means.step, event, means, fact)
+    if entity == said.entity and entity != said.bystander:
+        if means.proves and means.proves not in milestones:
+            milestones = milestones | {means.proves}
+        if means.fails is not None and means.fails is not Fails.SAGA:
+            failure = least(failure, _error(event, fact))
+        if means.confirms:
+            commands = _with(lane, means.confirms, _confirmed(fact))
+        processed = processed or means.processes
+    return Lane(entity, known, opened_at, failure, forced, processed, milestones, steps, commands)
 
 
 def folded_lane_failure(saga: Saga, lane: Lane) -> Saga:
@@ -124,30 +148,39 @@ def folded_lane_failure(saga: Saga, lane: Lane) -> Saga:
 # --- facts from the wire --------------------------------------------------------------------------------------------
 
 
-def _wire_to_saga(frame: Frame, saga: Saga, fact: Fact) -> dict[str, Any]:
-    event = frame.definition.event_of.get(fact.type)
-    if event is None:
-        return {}
-    means = reading(event, fact)
+def _fails_saga(said: Understood) -> bool:
+    fails = said.means.fails
+    return fails is not None and (fails is Fails.SAGA or (fails is Fails.LANE_ELSE_SAGA and not said.entity))
+
+
+def _wire_to_saga(saga: Saga, event: Event, said: Understood, fact: Fact) -> dict[str, Any]:
+    means = said.means
     changed: dict[str, Any] = {}
-    entity = named(frame, fact)
     if event.starts:
         changed["started"] = least(saga.started, Mark(fact.occurred_at, fact.id))
     if means.ends_intake:
         changed["intake_over"] = True
     if means.echoes_undo:
         changed["undo_echoed"] = True
-    if means.processes and not entity:
+    if means.processes and not said.entity:
         changed["processed_all"] = True
-    if means.fails is Fails.SAGA or (means.fails is Fails.LANE_ELSE_SAGA and not entity):
-        changed["failure"] = least(saga.failure, _error(event, fact))
-    if means.fails is Fails.LANE_ELSE_SAGA and not entity:
-        changed["processing_failed"] = True
-    if means.fails is Fails.UPLOAD:
-        changed["upload_failure"] = least(saga.upload_failure, _error(event, fact))
+    if means.fails is not None:
+        changed |= _failed(saga, event, said, fact)
     if means.announces is not None:
         changed |= _announced(saga, means.announces, fact)
     return changed
+
+
+def _failed(saga: Saga, event: Event, said: Understood, fact: Fact) -> dict[str, Any]:
+    error = _error(event, fact)
+    if said.means.fails is Fails.UPLOAD:
+        return {"upload_failure": least(saga.upload_failure, error)}
+    if not _fails_saga(said):
+        return {}
+    failure = least(saga.failure, error)
+    if said.means.fails is Fails.SAGA:
+        return {"failure": failure}
+    return {"failure": failure, "processing_failed": True}
 
 
 def _announced(saga: Saga, where: Announcement, fact: Fact) -> dict[str, Any]:
@@ -170,74 +203,28 @@ def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _is_lane(frame: Frame, event: Event, entity: str, fact: Fact) -> bool:
-    """Whether this holder is an entity that the fact proves to exist."""
-    if entity == named(frame, fact):
-        return True
-    return event.entity is Entity.EACH and entity in listed(event, fact)
-
-
-def _moves(frame: Frame, event: Event, entity: str, fact: Fact) -> bool:
-    """Whether the event's meaning is about this holder, or only its existence is."""
-    name = named(frame, fact)
-    match event.entity:
-        case Entity.TASK:
-            return entity == frame.key
-        case Entity.LANE:
-            return entity == name
-        case Entity.LANE_ELSE_TASK:
-            return entity == (name or frame.key)
-        case Entity.EACH:
-            return entity in listed(event, fact)
-        case Entity.EVENT:
-            return entity == fact.id
-
-
-def _wire_to_lane(frame: Frame, event: Event, means: Meaning, lane: Lane, fact: Fact) -> Lane:
-    changed: dict[str, Any] = {}
-    if means.step is not None and means.becomes is not None:
-        changed["steps"] = _joined_step(lane, means, event, fact)
-    if lane.entity != named(frame, fact):
-        return lane._replace(**changed) if changed else lane
-    if means.proves and means.proves not in lane.milestones:
-        changed["milestones"] = lane.milestones | {means.proves}
-    if means.processes:
-        changed["processed"] = True
-    if means.fails in (Fails.LANE, Fails.LANE_ELSE_SAGA):
-        changed["failure"] = least(lane.failure, _error(event, fact))
-    if means.confirms:
-        words = f"{fact.type} arrived without an earlier failure: it was undone by somebody else"
-        mark = Mark(fact.occurred_at, fact.id, words)
-        changed["commands"] = _with(
-            lane, means.confirms, lambda known: known._replace(confirmed=least(known.confirmed, mark))
-        )
-    return lane._replace(**changed) if changed else lane
-
-
-def _joined_step(lane: Lane, means: Meaning, event: Event, fact: Fact) -> Mapping[tuple[str, str], StepFacts]:
-    assert means.step is not None
-    assert means.becomes is not None
-    key = (means.step.type, means.step.service)
+def _joined_step(
+    steps: Mapping[StepKey, StepFacts], step: Step, event: Event, means: Meaning, fact: Fact
+) -> Mapping[StepKey, StepFacts]:
+    key = (step.type, step.service)
     error = _error(event, fact).text if means.fails else ""
-    said = StepFacts(FACT_RANK[means.becomes], fact.occurred_at, fact.id, fact.type, error)
-    known = lane.steps.get(key)
+    said = StepFacts(means.rank, fact.occurred_at, fact.id, fact.type, error)
+    known = steps.get(key)
     if known is not None and known[:3] >= said[:3]:
-        return lane.steps
-    return {**lane.steps, key: said}
+        return steps
+    return {**steps, key: said}
+
+
+def _confirmed(fact: Fact) -> Callable[[CommandFacts], CommandFacts]:
+    words = f"{fact.type} arrived without an earlier failure: it was undone by somebody else"
+    mark = Mark(fact.occurred_at, fact.id, words)
+    return lambda known: known._replace(confirmed=least(known.confirmed, mark))
 
 
 def _error(event: Event, fact: Fact) -> Mark:
     text = fact.content.get(event.error_in)
     words = text.strip()[:ERROR_LIMIT] if isinstance(text, str) else ""
     return Mark(fact.occurred_at, fact.id, words or fact.type)
-
-
-def _earlier(one: datetime | None, other: datetime) -> datetime:
-    return other if one is None or other < one else one
-
-
-def _lanes_fail_saga(frame: Frame) -> bool:
-    return frame.scope == SAGA_SCOPE
 
 
 # --- facts of our own -----------------------------------------------------------------------------------------------
@@ -254,7 +241,7 @@ def _commands(fact: Fact) -> list[tuple[str, str, int]]:
 
 
 def _decision_to_saga(saga: Saga, fact: Fact) -> dict[str, Any]:
-    if fact.entity:
+    if fact.entity or fact.source == kinds.WIRE:
         return {}
     words = _said(fact)
     if fact.type in (kinds.SAGA_CANCELLED, kinds.COMPENSATION_FORCED):

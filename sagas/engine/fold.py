@@ -6,17 +6,20 @@ stored. `replay` is the same fold from nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sagas.engine.decide import Frame, decide, lane_failed, saga_failed, tally
-from sagas.engine.definition import Compensation
-from sagas.engine.evolve import evolve_lane, evolve_saga, folded_lane_failure, touches
+from sagas.engine.decide import Frame, decide, saga_failed, tally
+from sagas.engine.definition import FACT_RANK, Compensation, StepStatus
+from sagas.engine.evolve import Understood, evolve_lane, evolve_saga, folded_lane_failure, understand
 from sagas.engine.facts import Fact
 from sagas.engine.state import Lane, Saga, Tally
 from sagas.engine.status import status
 
 EMPTY = Tally()
+STARTED_RANK = FACT_RANK[StepStatus.STARTED]
+
+Moved = Sequence[tuple[Lane | None, Lane]]  # lanes before and after a fact
 
 
 class Fold:
@@ -26,7 +29,7 @@ class Fold:
     (`evolve.speaks_for_all`). The holder of the saga's own steps is the lane called by its key.
     """
 
-    __slots__ = ("_tallies", "before", "changed", "frame", "lanes", "saga", "stored")
+    __slots__ = ("_status", "_tallies", "before", "changed", "frame", "lanes", "saga", "stored")
 
     def __init__(self, frame: Frame, saga: Saga, lanes: Mapping[str, Lane]) -> None:
         self.frame = frame
@@ -34,30 +37,25 @@ class Fold:
         self.saga = saga
         self.stored = dict(lanes)
         self.lanes = dict(lanes)
+        self._status = status(frame, saga)
         self.changed: dict[str, None] = {}
         self._tallies: dict[str, Tally] = {entity: tally(frame, saga, lane) for entity, lane in lanes.items()}
 
     def apply(self, fact: Fact) -> dict[str, Any]:
         """Folds one fact in; returns a compact note of what it changed, without payload, for the timeline."""
-        frame, before = self.frame, self.saga
-        status_before = status(frame, before)
-        touched = touches(frame, fact)
-        saga = evolve_saga(frame, before, fact)
-        old = {entity: self.lanes.get(entity) for entity in touched}
-        for entity, lane in old.items():
-            known = lane if lane is not None else Lane(entity)
-            new = evolve_lane(frame, known, fact)
-            if new is known and lane is not None:
-                continue
-            if _holds_something(new):
+        before, said = self.saga, understand(self.frame, fact)
+        saga = evolve_saga(before, said, fact)
+        moved: list[tuple[Lane | None, Lane]] = []
+        for entity in said.touched:
+            old = self.lanes.get(entity)
+            new = evolve_lane(old or Lane(entity), said, fact)
+            if new != old and _holds_something(new):
+                moved.append((old, new))
                 self.lanes[entity] = new
                 self.changed[entity] = None
                 saga = folded_lane_failure(saga, new)
-        self.saga = saga
-        self._recount(touched, before)
-        status_after = status(frame, self.saga)
-        note = {} if status_before == status_after else {"status": [status_before.value, status_after.value]}
-        return note | self._note(old, before)
+        self.saga = saga.counting(self._recounted(before, saga, moved))
+        return self._note(before, said, moved)
 
     def owed(self, entity: str) -> tuple[Compensation, ...]:
         """The commands owed in a lane."""
@@ -68,62 +66,49 @@ class Fold:
         lane = self.stored.get(entity)
         return () if lane is None else decide(self.frame, self.before, lane)
 
-    def _recount(self, touched: Iterable[str], before: Saga) -> None:
-        frame, saga, lanes = self.frame, self.saga, self.lanes
-        entities = lanes if _speaks_for_all_now(frame, before, saga) else touched
-        counts = saga.counts
-        for entity in entities:
-            lane = lanes.get(entity)
-            if lane is None:
-                continue
-            was = self._tallies.get(entity, EMPTY)
-            now = tally(frame, saga, lane)
-            if now != was:
+    def _recounted(self, before: Saga, saga: Saga, moved: Moved) -> Tally:
+        """The counters, by difference: of the lanes that the fact moved, or of all where it spoke for all."""
+        failed = saga_failed(self.frame, saga)
+        counts = before.counts
+        if not _speaks_for_all_now(before, saga, saga_failed(self.frame, before) != failed):
+            for _, lane in moved:
+                counts = self._counted(counts, saga, lane, failed)
+            return counts
+        for entity, lane in self.lanes.items():
+            recounted = self._counted(counts, saga, lane, failed)
+            if recounted != counts or _has_open_step(lane):
                 self.changed[entity] = None
-                self._tallies[entity] = now
-                counts = counts.plus(now.minus(was))
-        self.saga = saga._replace(counts=counts)
+            counts = recounted
+        return counts
 
-    def _note(self, old: Mapping[str, Lane | None], before: Saga) -> dict[str, Any]:
+    def _counted(self, counts: Tally, saga: Saga, lane: Lane, failed: bool) -> Tally:
+        was = self._tallies.get(lane.entity, EMPTY)
+        now = tally(self.frame, saga, lane, failed)
+        if now == was:
+            return counts
+        self._tallies[lane.entity] = now
+        return counts.plus(now.minus(was))
+
+    def _note(self, before: Saga, said: Understood, moved: Moved) -> dict[str, Any]:
         """Counts, not lists, where a fact speaks for many lanes: a note must stay small."""
         note: dict[str, Any] = {}
-        opened = sum(1 for entity, lane in old.items() if self._is_known(entity) and not (lane and lane.known))
-        if opened:
-            note["opened"] = opened
-        failed_before, failed_after = saga_failed(self.frame, before), saga_failed(self.frame, self.saga)
-        if failed_after and not failed_before:
+        status_before, self._status = self._status, status(self.frame, self.saga)
+        if status_before is not self._status:
+            note["status"] = [status_before.value, self._status.value]
+        was, now = before.counts, self.saga.counts
+        if now.known > was.known:
+            note["opened"] = now.known - was.known
+        if saga_failed(self.frame, self.saga) and not saga_failed(self.frame, before):
             note["failed"] = "saga"
-        elif any(self._newly_failed(entity, lane, failed_after) for entity, lane in old.items()):
+        elif now.failed_lanes > was.failed_lanes:
             note["failed"] = "lane"
-        owed = self.saga.counts.commands - before.counts.commands
-        if owed:
-            note["owed"] = owed
+        if now.commands > was.commands:
+            note["owed"] = now.commands - was.commands
         for name in ("confirmed", "given_up", "exhausted"):
-            difference = getattr(self.saga.counts, name) - getattr(before.counts, name)
+            difference = getattr(now, name) - getattr(was, name)
             if difference > 0:
                 note[name] = difference
-        steps = [
-            [step_type, service, facts.rank]
-            for entity, lane in old.items()
-            if entity in self.lanes
-            for (step_type, service), facts in self.lanes[entity].steps.items()
-            if lane is None or lane.steps.get((step_type, service)) != facts
-        ]
-        if steps:
-            note["steps"] = steps[:3]
-            if len(steps) > 3:
-                note["steps_count"] = len(steps)
-        return note
-
-    def _is_known(self, entity: str) -> bool:
-        lane = self.lanes.get(entity)
-        return lane is not None and lane.known
-
-    def _newly_failed(self, entity: str, lane: Lane | None, failed: bool) -> bool:
-        now = self.lanes.get(entity)
-        if now is None or not now.known or not lane_failed(now, failed):
-            return False
-        return lane is None or not lane_failed(lane, failed)
+        return note | _steps_note(said, moved)
 
 
 def replay(frame: Frame, facts: Iterable[Fact]) -> Fold:
@@ -134,15 +119,29 @@ def replay(frame: Frame, facts: Iterable[Fact]) -> Fold:
     return fold
 
 
+def _steps_note(said: Understood, moved: Moved) -> dict[str, Any]:
+    step = said.means.step
+    count = sum(old is None or old.steps is not new.steps for old, new in moved) if step else 0
+    if step is None or count == 0:
+        return {}
+    note: dict[str, Any] = {"steps": [[step.type, step.service, said.means.rank]] * min(count, 3)}
+    return note | {"steps_count": count} if count > 3 else note
+
+
 def _holds_something(lane: Lane) -> bool:
     return lane.known or bool(lane.steps) or bool(lane.commands) or lane.forced is not None
 
 
-def _speaks_for_all_now(frame: Frame, before: Saga, after: Saga) -> bool:
-    """Whether something changed that every lane depends on."""
+def _has_open_step(lane: Lane) -> bool:
+    """Whether what a step shows may change though the lane counts as before."""
+    return any(facts.rank == STARTED_RANK for facts in lane.steps.values())
+
+
+def _speaks_for_all_now(before: Saga, after: Saga, failed: bool) -> bool:
+    """Whether something changed that every lane depends on; `failed` says that the saga failed just now."""
     return (
-        before.processed_all != after.processed_all
+        failed
+        or before.processed_all != after.processed_all
         or before.processing_failed != after.processing_failed
         or before.claimed != after.claimed
-        or saga_failed(frame, before) != saga_failed(frame, after)
     )

@@ -22,11 +22,9 @@ def status(frame: Frame, saga: Saga) -> SagaStatus:
         return SagaStatus.COMPENSATION_SUCCEEDED if all_confirmed else SagaStatus.FAILED
     if not _intake_over(frame, saga):
         return SagaStatus.STARTED
-    if saga.upload_failure is not None and _announced(frame, saga) == 0 and counts.known == 0:
-        return SagaStatus.FAILED
+    if counts.known == 0 and _announced(frame, saga) == 0:
+        return SagaStatus.COMPLETED if saga.upload_failure is None else SagaStatus.FAILED
     if _all_lanes_known(frame, saga) and counts.open == 0 and counts.processed > 0:
-        return SagaStatus.COMPLETED
-    if _announced(frame, saga) == 0 and counts.known == 0:
         return SagaStatus.COMPLETED
     return SagaStatus.STARTED
 
@@ -46,14 +44,15 @@ def _intake_over(frame: Frame, saga: Saga) -> bool:
     return saga.intake_over or not frame.definition.counts_lanes
 
 
-def _announced(frame: Frame, saga: Saga) -> int | None:
+def _announced(frame: Frame, saga: Saga) -> int:
+    """How many lanes were announced: none by an end of the intake that gave no number, one where nothing announces."""
     if not frame.definition.counts_lanes:
         return 1
-    return saga.announced.count if saga.announced else None
+    return saga.announced.count if saga.announced else 0
 
 
 def _all_lanes_known(frame: Frame, saga: Saga) -> bool:
-    return saga.counts.known >= (_announced(frame, saga) or 0)
+    return saga.counts.known >= _announced(frame, saga)
 
 
 def _all_lanes_failed(frame: Frame, saga: Saga) -> bool:

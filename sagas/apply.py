@@ -1,0 +1,324 @@
+"""The apply turn: many sagas, many events, one transaction.
+
+Claim a page of the queue, lock what can be locked, read what still waits, route it to its sagas, fold, write state,
+steps, log and the commands that are owed, commit. Then match again what was parked for lanes that opened, and go on
+until a whole pass over the queue finds nothing: a nudge that came while we held a key is not lost that way.
+
+Safe to run in any number of processes at once, and again after a crash at any point: the queue's row goes with the
+effects. The statements are in `rows`, the meaning is in `engine`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from django.conf import settings
+from django.db import DataError, IntegrityError, transaction
+from django.utils import timezone
+
+from bridge.wakeup import nudge
+from compensation import outbox
+from sagas import rows, write
+from sagas.definitions import registry
+from sagas.engine import facts as kinds
+from sagas.engine.decide import Frame
+from sagas.engine.definition import Entity
+from sagas.engine.evolve import speaks_for_all, touches
+from sagas.engine.fold import Fold
+from sagas.engine.state import Saga
+from sagas.ids import new_saga_id
+from sagas.models import ParkedReason
+from sagas.rows import EventRow, SagaRow
+from sagas.work import Applied, Work
+
+logger = logging.getLogger(__name__)
+
+
+def drain(seconds: float | None = None) -> int:
+    """Applies what waits until a whole pass finds nothing to do or `seconds` are over; returns how many events it moved.
+
+    Opens its own transactions. May run anywhere, any number of times at once.
+    """
+    until = time.monotonic() + (settings.APPLY_SECONDS if seconds is None else seconds)
+    total = 0
+    while True:
+        moved = _pass()
+        total += moved
+        if not moved:
+            return total
+        if time.monotonic() > until:
+            nudge("apply")
+            return total
+
+
+def _pass() -> int:
+    """One pass over the queue, page after page, past rows that others hold or that this code is too old for."""
+    moved, after = 0, 0
+    while page := rows.claim(after, settings.APPLY_PAGE):
+        after = page[-1].id
+        moved += apply_page(page)
+    return moved
+
+
+def apply_page(page: Sequence[rows.PendingRow]) -> int:
+    """Applies what it can lock of a page, in one transaction; returns how many events it moved.
+
+    Where the database refuses what a page wrote, each saga is applied by itself, and the one to blame is set aside.
+    """
+    try:
+        with transaction.atomic(durable=True):
+            applied = _apply_unlocked(page)
+    except (DataError, IntegrityError) as error:
+        logger.warning("a page of %d events was refused (%s): one saga at a time", len(page), type(error).__name__)
+        return _apply_one_by_one(page)
+    after_commit(applied)
+    return applied.moved
+
+
+def after_commit(applied: Applied) -> None:
+    """What follows once an apply transaction is committed: parked events find the lanes that opened, commands leave."""
+    if applied.opened:
+        rows.unpark_entities(applied.opened)
+    if applied.to_publish:
+        nudge("publish")
+
+
+def apply_key(key: str) -> Applied:
+    """Applies all that waits under a routing key whose lock the caller's transaction holds.
+
+    For decisions, which need a saga as it is now. Raises what the engine raises: a decision on a broken saga must fail.
+    """
+    ids = rows.pending_of([key])
+    return _apply(ids, raise_errors=True) if ids else Applied()
+
+
+def _apply_unlocked(page: Sequence[rows.PendingRow]) -> Applied:
+    held = rows.try_lock(row.key for row in page)
+    ids = [row.id for row in page if row.key in held]
+    return _apply(ids) if ids else Applied()
+
+
+def _apply_one_by_one(page: Sequence[rows.PendingRow]) -> int:
+    by_key: dict[str, list[rows.PendingRow]] = defaultdict(list)
+    for row in page:
+        by_key[row.key].append(row)
+    moved = 0
+    for key, group in by_key.items():
+        try:
+            with transaction.atomic(durable=True):
+                applied = _apply_unlocked(group)
+        except (DataError, IntegrityError) as error:
+            logger.exception("saga %s is set aside: the database refused what it came to", key)
+            with transaction.atomic(durable=True):
+                applied = _set_aside_whole(group, _where(error))
+        after_commit(applied)
+        moved += applied.moved
+    return moved
+
+
+# --- inside the transaction -----------------------------------------------------------------------------------------
+
+
+def _apply(ids: Sequence[int], *, raise_errors: bool = False, set_aside: str = "") -> Applied:
+    """Routes, folds and writes the events `ids`, whose routing keys are locked."""
+    now = timezone.now()
+    applied = Applied()
+    events = rows.read_events(ids, _content_types())
+    work = _route(events, applied, now)
+    _fold(work, raise_errors=raise_errors, set_aside=set_aside)
+    write.store(work, applied, now)
+    return applied
+
+
+def _set_aside_whole(group: Sequence[rows.PendingRow], error: str) -> Applied:
+    held = rows.try_lock(row.key for row in group)
+    ids = [row.id for row in group if row.key in held]
+    return _apply(ids, set_aside=error) if ids else Applied()
+
+
+def _content_types() -> list[str]:
+    """Event types whose meaning needs their body, in any version of any saga type."""
+    return sorted({event.type for item in registry.all_definitions() for event in item.events if event.reads_content})
+
+
+def _route(events: Sequence[EventRow], applied: Applied, now: datetime) -> list[Work]:
+    """Gives each event to its saga: by key, by a person's word, by birth, or by its entity; parks the others."""
+    groups: dict[str, list[EventRow]] = defaultdict(list)
+    for event in events:
+        groups[event.routing_key].append(event)
+    stored = rows.load_sagas([_key_of(group[0]) for group in groups.values()])
+    strangers = {key: group for key, group in groups.items() if key not in stored}
+    for key in _send_to_attached(strangers, applied):
+        del strangers[key]
+    work = [_work(stored[key], group) for key, group in groups.items() if key in stored]
+    work += _births(strangers, now)
+    _send_by_entity(strangers, applied, now)
+    known = [item for item in work if item is not None]
+    for item in known:
+        _park_unfit(item, applied, now)
+    return [item for item in known if item.events]
+
+
+def _key_of(event: EventRow) -> tuple[str, str]:
+    """(saga type, key) of the saga that an event waits for. One without a key waits under its entity's name."""
+    stream, _, key = event.routing_key.partition(":")
+    return (stream, "") if not event.key and key == f"@{event.entity}" else (stream, key)
+
+
+def _work(row: SagaRow, events: list[EventRow]) -> Work | None:
+    """None where this code does not know the saga's definition: a newer worker will take it, the events wait."""
+    try:
+        definition = registry.get(row.saga_type, row.version)
+    except registry.UnknownDefinition:
+        logger.warning("saga %s runs on %s version %d, which this code lacks", row.id, row.saga_type, row.version)
+        return None
+    return Work(row, Frame(definition, row.scope, row.id, row.key), events)
+
+
+def _send_to_attached(strangers: Mapping[str, list[EventRow]], applied: Applied) -> list[str]:
+    keys = [_key_of(group[0]) for group in strangers.values() if group[0].key]
+    found = rows.attached(keys) if keys else {}
+    gone = []
+    moves: list[tuple[int, str, str | None]] = []
+    for key, group in strangers.items():
+        target = found.get(_key_of(group[0]))
+        if target is not None:
+            moves += [(event.pk, *target) for event in group]
+            gone.append(key)
+    rows.reroute(moves)
+    applied.rerouted += len(moves)
+    return gone
+
+
+def _births(strangers: dict[str, list[EventRow]], now: datetime) -> list[Work | None]:
+    """Sagas that start here, with what was parked for them: both sides look after they have the key's lock."""
+    starting = [key for key, group in strangers.items() if any(_starts(event) for event in group)]
+    if not starting:
+        return []
+    keys = {key: _key_of(strangers[key][0]) for key in starting}
+    parked: dict[str, list[EventRow]] = defaultdict(list)
+    for event in rows.take_parked(list(keys.values()), _content_types()):
+        parked[event.routing_key].append(event)
+    born = []
+    for key in starting:
+        saga_type, saga_key = keys[key]
+        definition = registry.current(saga_type)
+        row = SagaRow(
+            str(new_saga_id()),
+            saga_type,
+            definition.version,
+            settings.SAGA_FAILURE_SCOPE,
+            saga_key,
+            Saga(),
+            0,
+            set_aside=False,
+            created_at=now,
+        )
+        events = sorted(strangers.pop(key) + parked[key], key=lambda event: event.pk)
+        born.append(Work(row, Frame(definition, row.scope, row.id, saga_key), events, born=True))
+    return born
+
+
+def _starts(event: EventRow) -> bool:
+    if event.source != kinds.WIRE:
+        return event.type == kinds.SAGA_ADOPTED
+    spec = event.spec
+    return spec is not None and spec.starts
+
+
+def _send_by_entity(strangers: Mapping[str, list[EventRow]], applied: Applied, now: datetime) -> None:
+    """Events whose key no saga has: to the one saga that has their entity's lane, where their type allows; else parked."""
+    events = [
+        event for group in strangers.values() for event in group if event.stream in registry.current_definitions()
+    ]
+    asked = sorted({(event.stream, event.entity) for event in events if event.entity})
+    found = rows.owners(asked) if asked else {}
+    moves: list[tuple[int, str, str | None]] = []
+    parked = []
+    for event in events:
+        owners = found.get((event.stream, event.entity), [])
+        if len(owners) == 1 and event.found_by_entity():
+            moves.append((event.pk, owners[0][0], None))
+            continue
+        reason = ParkedReason.AMBIGUOUS if len(owners) > 1 and event.found_by_entity() else ParkedReason.NO_SAGA
+        parked.append(write.parked_row(event, reason, owners[0][1] if len(owners) == 1 else None, now))
+    rows.reroute(moves)
+    rows.park(parked)
+    applied.rerouted += len(moves)
+    applied.parked += len(parked)
+
+
+def _park_unfit(item: Work, applied: Applied, now: datetime) -> None:
+    """Parks what this saga cannot take now: all where it is set aside, else what speaks of an entity and names none."""
+    fit, parked = [], []
+    for event in item.events:
+        if item.row.set_aside:
+            parked.append(write.parked_row(event, ParkedReason.SET_ASIDE, item.row.id, now))
+        elif _lacks_entity(item.frame, event):
+            parked.append(write.parked_row(event, ParkedReason.NO_ENTITY, item.row.id, now))
+        else:
+            fit.append(event)
+    item.events = fit
+    rows.park(parked)
+    applied.parked += len(parked)
+
+
+def _lacks_entity(frame: Frame, event: EventRow) -> bool:
+    spec = frame.definition.event_of.get(event.type)
+    if spec is None or event.source != kinds.WIRE or not frame.definition.entity_field:
+        return False
+    return spec.entity is Entity.LANE and not event.entity and not event.lane
+
+
+def _fold(work: Iterable[Work], *, raise_errors: bool, set_aside: str) -> None:
+    todo = list(work)
+    _load(todo)
+    for item in todo:
+        if set_aside:
+            item.error = set_aside
+            continue
+        try:
+            _fold_one(item)
+        except Exception as error:  # an engine bug: this saga waits for its mending, the others go on
+            if raise_errors:
+                raise
+            logger.exception("saga %s is set aside: its events make the engine raise", item.row.id)
+            item.error = _where(error)
+
+
+def _load(work: Sequence[Work]) -> None:
+    """Loads the lanes that the facts touch, and all of them where a fact speaks for all."""
+    wanted: list[tuple[str, str]] = []
+    some: dict[str, Frame] = {}
+    whole: dict[str, Frame] = {}
+    for item in work:
+        if item.born:
+            continue
+        if any(speaks_for_all(item.frame, fact) for fact in item.facts):
+            whole[item.row.id] = item.frame
+            continue
+        some[item.row.id] = item.frame
+        wanted += [(item.row.id, entity) for entity in {e for fact in item.facts for e in touches(item.frame, fact)}]
+    stored = rows.load_lanes(some, wanted) if wanted else {}
+    if whole:
+        stored |= rows.load_all_lanes(whole)
+    for item in work:
+        item.stored = stored.get(item.row.id) or rows.NOTHING_STORED
+
+
+def _fold_one(item: Work) -> None:
+    fold = Fold(item.frame, item.row.saga, item.stored.lanes)
+    item.notes = [fold.apply(fact) for fact in item.facts]
+    item.fold = fold
+
+
+def _where(error: BaseException) -> str:
+    """An error without its message, which may quote what is confidential: its type and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"

@@ -1,0 +1,58 @@
+"""What a saga and its steps show: values for the rows that people read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sagas.engine.decide import NOTHING_SAID, Frame, holds, step_status
+from sagas.engine.definition import Compensation, StepStatus
+from sagas.engine.state import Holds, Lane, Saga, StepKey, least
+
+
+class StepView(NamedTuple):
+    """One step as it is shown. `rank` is 0 for a step that only a command made."""
+
+    status: StepStatus
+    rank: int
+    occurred_at: datetime
+    event_id: str
+    event_type: str
+    error: str
+    metadata: dict[str, Any] | None
+    compensated_at: datetime | None
+
+
+def step_view(frame: Frame, saga: Saga, lane: Lane, key: StepKey, owed: tuple[Compensation, ...]) -> StepView:
+    """The step's row. Where no fact made the step, its time is when the lane opened."""
+    status = step_status(frame, saga, lane, key, owed)
+    facts = lane.steps.get(key)
+    undo = frame.definition.undo_of.get(key)
+    answered = undo if undo is not None and undo in owed else None
+    metadata = _word(frame, saga, lane, answered) if answered else None
+    compensated_at = _compensated_at(lane, key, undo) if status is StepStatus.COMPENSATED else None
+    if facts is None:
+        assert lane.opened_at is not None  # a command is owed in known lanes alone, and those were opened by a fact
+        return StepView(status, 0, lane.opened_at, "", "", "", metadata, compensated_at)
+    return StepView(
+        status, facts.rank, facts.occurred_at, facts.event_id, facts.event_type, facts.error, metadata, compensated_at
+    )
+
+
+def _word(frame: Frame, saga: Saga, lane: Lane, undo: Compensation) -> dict[str, Any] | None:
+    held = holds(frame, saga, lane, undo)
+    if held in (Holds.SKIPPED, Holds.WITHDRAWN):
+        return {"compensation": held.value}
+    facts = lane.commands.get(undo.command, NOTHING_SAID)
+    if held is Holds.CONFIRMED and facts.confirmed is None and facts.by_hand is not None:
+        return {"compensation": "by_hand"}
+    return None
+
+
+def _compensated_at(lane: Lane, key: StepKey, undo: Compensation | None) -> datetime | None:
+    said = lane.commands.get(undo.command, NOTHING_SAID) if undo else NOTHING_SAID
+    mark = said.confirmed or least(said.by_hand, said.published)
+    if mark is not None:
+        return mark.occurred_at
+    facts = lane.steps.get(key)
+    return facts.occurred_at if facts else None

@@ -1,0 +1,70 @@
+"""Commands as the compensation package takes them: what a definition says, filled up from the settings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from compensation.outbox import NewCommand
+from compensation.retry import RetryPolicy
+from sagas.engine.decide import NOTHING_SAID, Frame, command_id, holds, unfit
+from sagas.engine.definition import Compensation, Retry
+from sagas.engine.state import Holds, Lane, Saga, least
+
+
+def new_command(
+    frame: Frame, saga: Saga, lane: Lane, item: Compensation, *, released: bool, now: datetime
+) -> NewCommand:
+    """A command that is owed, whole: its message is frozen here, its policy copied."""
+    identity = command_id(frame.saga_id, lane.entity, item.command)
+    correlation = saga.correlation.text if saga.correlation else frame.key
+    held = holds(frame, saga, lane, item)
+    facts = lane.commands.get(item.command, NOTHING_SAID)
+    mark = least(facts.confirmed, facts.by_hand)
+    return NewCommand(
+        id=UUID(identity),
+        saga_id=UUID(frame.saga_id),
+        stream=frame.definition.name,
+        key=frame.key,
+        routing_key=f"{frame.definition.name}:{frame.key}",
+        entity=lane.entity,
+        name=item.command,
+        service=item.service,
+        topic=item.topic,
+        body=body(item, identity, correlation, lane.entity, frame.key, now),
+        confirmation=item.confirmation.value,
+        policy=policy(item.retry),
+        confirmation_timeout=item.retry.confirmation_timeout or settings.SAGA_CONFIRMATION_TIMEOUT,
+        released=released,
+        planned_at=now,
+        invalid=unfit(item, lane.entity, frame.key),
+        confirmed=(mark.occurred_at, mark.event_id) if held is Holds.CONFIRMED and mark else None,
+        withdrawn=held in (Holds.WITHDRAWN, Holds.SKIPPED),
+    )
+
+
+def body(item: Compensation, identity: str, correlation: str, entity: str, key: str, now: datetime) -> dict[str, Any]:
+    """The message as the service reads it. Its time is naive UTC, as all times on this wire are."""
+    values = {"entity": entity, "key": key}
+    return {
+        "type": item.command,
+        "id": identity,
+        "correlation_id": correlation,
+        "timestamp": now.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds"),
+        "data": {name: source[1:] if source.startswith("=") else values[source] for name, source in item.data.items()},
+    }
+
+
+def policy(retry: Retry) -> RetryPolicy:
+    """The retry policy of a command: the definition's word where it has one, else the environment's."""
+    defaults = settings.SAGA_RETRY
+    chosen = {
+        name: getattr(retry, name) if getattr(retry, name) is not None else defaults[name]
+        for name in ("initial_interval", "backoff_coefficient", "maximum_interval", "maximum_attempts")
+    }
+    # An override of one interval alone must not contradict the environment's other one.
+    chosen["maximum_interval"] = max(chosen["maximum_interval"], chosen["initial_interval"])
+    return RetryPolicy(**chosen, jitter=defaults["jitter"], non_retryable_errors=retry.non_retryable_errors)

@@ -1,0 +1,540 @@
+"""Rows ⇄ engine state: the statements of the apply turn, each named and explained. All run in the caller's transaction.
+
+Values go in as one JSON parameter (`bridge.sql.recordset`) and come back as tuples: the ORM's objects cost five times
+as much to read and its upserts half of the throughput. Columns are taken from the models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from django.db import connection
+
+from bridge import sql
+from sagas.definitions import registry
+from sagas.engine.decide import Frame
+from sagas.engine.definition import Event
+from sagas.engine.facts import WIRE, Fact
+from sagas.engine.state import Lane, Saga, StepFacts, StepKey, Tally, lane_from, saga_from
+from sagas.models import Lane as LaneRow
+from sagas.models import Parked, SagaEvent, SagaLog, SagaStep
+
+TALLY_COLUMNS = (
+    "lanes_known",
+    "lanes_open",
+    "lanes_processed",
+    "lanes_undoing",
+    "lanes_undone",
+    "lanes_settled",
+    "commands_on_the_way",
+    "commands_exhausted",
+    "commands_confirmed",
+    "commands_given_up",
+    "steps_count",
+    "failed_steps_count",
+)
+SAGA_BIRTH = ("id", "saga_type", "version", "failure_scope", "key", "created_at")
+SAGA_CHANGES = (
+    "correlation_id",
+    "status",
+    "start_time",
+    "end_time",
+    "last_event_at",
+    "error_message",
+    "state",
+    *TALLY_COLUMNS,
+    "events_count",
+    "set_aside_at",
+    "set_aside_error",
+    "updated_at",
+)
+LANE_CHANGES = ("known", "failed", "outcome", "opened_at", "state")
+STEP_CHANGES = (
+    "status",
+    "rank",
+    "occurred_at",
+    "event_id",
+    "event_type",
+    "error_message",
+    "metadata",
+    "compensation_timestamp",
+)
+
+
+class PendingRow(NamedTuple):
+    """An event that waits, under its routing key."""
+
+    id: int
+    key: str
+    lane: str | None
+
+
+class EventRow(NamedTuple):
+    """An event as the apply turn reads it. `key` is what the event names, `routing_key` what it waits under."""
+
+    pk: int
+    routing_key: str
+    lane: str | None
+    source: str
+    event_id: str
+    stream: str
+    type: str
+    key: str
+    entity: str
+    correlation: str
+    occurred_at: datetime
+    content: Mapping[str, Any]
+
+    @property
+    def spec(self) -> Event | None:
+        """What the newest definition of its saga type says of its type; None for facts of our own and unknown types."""
+        definition = registry.current_definitions().get(self.stream)
+        return definition.event_of.get(self.type) if definition and self.source == WIRE else None
+
+    def found_by_entity(self) -> bool:
+        """Whether its entity may find its saga: its type may carry a key of the service's own, or it names no key."""
+        return not self.key or (self.spec is not None and self.spec.own_key)
+
+    def fact(self) -> Fact:
+        """The same for the engine."""
+        return Fact(
+            self.event_id,
+            self.type,
+            self.occurred_at,
+            self.source,
+            self.entity,
+            self.lane or "",
+            self.correlation,
+            self.content,
+        )
+
+
+class SagaRow(NamedTuple):
+    """A stored saga."""
+
+    id: str
+    saga_type: str
+    version: int
+    scope: str
+    key: str
+    saga: Saga
+    events_count: int
+    set_aside: bool
+    created_at: datetime | None = None  # of one that is not stored yet
+
+    @property
+    def routing_key(self) -> str:
+        return f"{self.saga_type}:{self.key}"
+
+
+class StoredStep(NamedTuple):
+    """A stored step: its pk, and its row's values in the order of STEP_CHANGES."""
+
+    pk: int
+    values: tuple[Any, ...]
+
+
+class StoredLanes(NamedTuple):
+    """What is stored of one saga's lanes."""
+
+    lanes: dict[str, Lane]
+    rows: dict[str, int]  # entity → pk of its lane row
+    steps: dict[tuple[str, StepKey], StoredStep]
+
+
+NOTHING_STORED = StoredLanes({}, {}, {})  # never written to
+
+
+# --- the queue ------------------------------------------------------------------------------------------------------
+
+
+def claim(after: int, limit: int) -> list[PendingRow]:
+    """The next page of the queue after an id. Takes no lock: locking the keys is what claims."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, key, lane FROM bridge_pending WHERE id > %s ORDER BY id LIMIT %s",
+            [after, limit],
+        )
+        return [PendingRow(*row) for row in cursor.fetchall()]
+
+
+def pending_of(keys: Sequence[str]) -> list[int]:
+    """What waits under these routing keys. Reads the queue whole: it is small by construction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM bridge_pending WHERE key = ANY(%s) ORDER BY id", [list(keys)])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def try_lock(keys: Iterable[str]) -> set[str]:
+    """Locks what can be locked without waiting, until the transaction ends; returns which keys those are.
+
+    The keys are a parameter: in a filter over a subquery the planner may push the volatile function down and take
+    a lock on every row it reads.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT k FROM unnest(%s::text[]) AS k WHERE pg_try_advisory_xact_lock(hashtextextended(k, 0))",
+            [sorted(set(keys))],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def lock(key: str) -> None:
+    """Waits for a routing key's lock and holds it until the transaction ends. For decisions: one key at a time."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
+
+
+def read_events(ids: Sequence[int], content_types: Sequence[str]) -> list[EventRow]:
+    """The events among `ids` that still wait, in the order of their ids.
+
+    Must be a statement of its own after the lock was taken: a statement's snapshot is older than the locks it takes.
+    Bodies are read only of `content_types` and of our own facts.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {_EVENT_COLUMNS} FROM bridge_pending p JOIN bridge_event e ON e.id = p.id"  # noqa: S608
+            " WHERE p.id = ANY(%s) ORDER BY p.id",
+            [list(content_types), list(ids)],
+        )
+        return [_event(row) for row in cursor.fetchall()]
+
+
+def take_parked(keys: Sequence[tuple[str, str]], content_types: Sequence[str]) -> list[EventRow]:
+    """Takes the events parked under these (stream, key) out of the car park, for the sagas that are born here."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH gone AS (
+                DELETE FROM sagas_parked WHERE event IN (
+                    SELECT found.event
+                    FROM unnest(%s::text[], %s::text[]) AS w(stream, key)
+                    CROSS JOIN LATERAL (
+                        SELECT event FROM sagas_parked WHERE stream = w.stream AND key = w.key OFFSET 0
+                    ) AS found
+                ) RETURNING event AS id, stream || ':' || key AS key, NULL::text AS lane
+            )
+            SELECT {_EVENT_COLUMNS} FROM gone p JOIN bridge_event e ON e.id = p.id ORDER BY p.id
+            """,  # noqa: S608
+            [[stream for stream, _ in keys], [key for _, key in keys], list(content_types)],
+        )
+        return [_event(row) for row in cursor.fetchall()]
+
+
+def reroute(moves: Sequence[tuple[int, str, str | None]]) -> None:
+    """Lets events wait under another routing key: (event, key, lane)."""
+    _for_each(
+        "UPDATE bridge_pending p SET key = r.key, lane = r.lane FROM {rows} WHERE p.id = r.id",
+        {"id": "bigint", "key": "text", "lane": "text"},
+        [{"id": pk, "key": key, "lane": lane} for pk, key, lane in moves],
+    )
+
+
+def park(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Moves events from the queue to the car park. One that is parked already stays as it is."""
+    columns = sql.columns_of(Parked, "event", "stream", "key", "entity", "by_entity", "reason", "since", "suggestion")
+    names = sql.names(columns)
+    _for_each(
+        f"""
+        WITH r AS MATERIALIZED (SELECT * FROM {{rows}}),
+        gone AS (DELETE FROM bridge_pending WHERE id IN (SELECT event FROM r))
+        INSERT INTO sagas_parked ({names}) SELECT {names} FROM r ON CONFLICT (event) DO NOTHING
+        """,  # noqa: S608
+        columns,
+        rows,
+    )
+
+
+def unpark(where: str, parameters: Sequence[Any]) -> int:
+    """Moves parked events back to the queue, under the routing key of their own; returns how many.
+
+    One statement, so that a birth that takes the same rows and this one cannot both have them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH gone AS (
+                DELETE FROM sagas_parked WHERE {where} RETURNING event, stream, key, entity
+            )
+            INSERT INTO bridge_pending (id, key)
+            SELECT event, stream || ':' || CASE WHEN key = '' THEN '@' || entity ELSE key END FROM gone
+            """,  # noqa: S608
+            list(parameters),
+        )
+        return int(cursor.rowcount)
+
+
+def unpark_entities(entities: Sequence[tuple[str, str]]) -> int:
+    """Matches parked events again whose entity's lane has just opened: (stream, entity)."""
+    return unpark(
+        """event IN (
+            SELECT found.event
+            FROM unnest(%s::text[], %s::text[]) AS w(stream, entity)
+            CROSS JOIN LATERAL (
+                SELECT event FROM sagas_parked
+                WHERE stream = w.stream AND entity = w.entity AND by_entity AND reason = 'no_saga' OFFSET 0
+            ) AS found
+        )""",
+        [[stream for stream, _ in entities], [entity for _, entity in entities]],
+    )
+
+
+def unpark_matched(after: int, limit: int = 5000) -> tuple[int, int]:
+    """Lets go what a race or a crash left behind in the car park: rows whose saga, key's owner or lane is there.
+
+    Looks at `limit` rows after an event's pk; returns (how many went, the pk to go on after, 0 for from the start).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT max(event), count(*) FROM"
+            " (SELECT event FROM sagas_parked WHERE event > %s ORDER BY event LIMIT %s) AS page",
+            [after, limit],
+        )
+        last, count = cursor.fetchone()
+    if not count:
+        return 0, 0
+    moved = unpark(_MATCHED, [after, last])
+    return moved, last if count == limit else 0
+
+
+_MATCHED = """event IN (
+    SELECT p.event FROM sagas_parked p
+    WHERE p.event > %s AND p.event <= %s AND p.reason <> 'set_aside' AND (
+        (p.reason <> 'no_entity' AND p.key <> '' AND EXISTS (
+            SELECT 1 FROM sagas_saga s WHERE s.key = p.key AND s.saga_type = p.stream))
+        OR (p.key <> '' AND EXISTS (
+            SELECT 1 FROM sagas_attachment a
+            WHERE a.key = p.key AND a.stream = p.stream AND (p.reason <> 'no_entity' OR a.lane IS NOT NULL)))
+        OR (p.reason <> 'no_entity' AND p.by_entity AND (
+            SELECT count(*) FROM (
+                SELECT 1 FROM sagas_lane l JOIN sagas_saga s ON s.id = l.saga_id
+                WHERE l.entity = p.entity AND l.known AND s.saga_type = p.stream LIMIT 2
+            ) AS two) = 1)
+    )
+)"""
+
+
+# --- sagas ----------------------------------------------------------------------------------------------------------
+
+
+def load_sagas(keys: Sequence[tuple[str, str]]) -> dict[str, SagaRow]:
+    """Stored sagas by routing key, of (saga type, key)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT s.* FROM unnest(%s::text[], %s::text[]) AS w(saga_type, key)
+            CROSS JOIN LATERAL (
+                SELECT id::text, saga_type, version, failure_scope, key, state::text, events_count,
+                       set_aside_at IS NOT NULL, {", ".join(TALLY_COLUMNS)}
+                FROM sagas_saga WHERE key = w.key AND saga_type = w.saga_type OFFSET 0
+            ) AS s
+            """,  # noqa: S608
+            [[saga_type for saga_type, _ in keys], [key for _, key in keys]],
+        )
+        sagas = [_saga(row) for row in cursor.fetchall()]
+    return {row.routing_key: row for row in sagas}
+
+
+def attached(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str | None]]:
+    """(stream, key) → (routing key of the saga that a person attached it to, lane)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT a.stream, a.key, s.saga_type || ':' || s.key, a.lane
+            FROM unnest(%s::text[], %s::text[]) AS w(stream, key)
+            JOIN sagas_attachment a ON a.key = w.key AND a.stream = w.stream
+            JOIN sagas_saga s ON s.id = a.saga_id
+            """,
+            [[stream for stream, _ in keys], [key for _, key in keys]],
+        )
+        return {(stream, key): (routing_key, lane) for stream, key, routing_key, lane in cursor.fetchall()}
+
+
+def owners(entities: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """(saga type, entity) → [(routing key, saga id)] of the sagas that have a lane of it. Two are enough to know."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT w.saga_type, w.entity, s.routing_key, s.id
+            FROM unnest(%s::text[], %s::text[]) AS w(saga_type, entity)
+            CROSS JOIN LATERAL (
+                SELECT s.saga_type || ':' || s.key AS routing_key, s.id::text
+                FROM sagas_lane l JOIN sagas_saga s ON s.id = l.saga_id
+                WHERE l.entity = w.entity AND l.known AND s.saga_type = w.saga_type LIMIT 2
+            ) AS s
+            """,
+            [[saga_type for saga_type, _ in entities], [entity for _, entity in entities]],
+        )
+        found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        for saga_type, entity, routing_key, saga_id in cursor.fetchall():
+            found.setdefault((saga_type, entity), []).append((routing_key, saga_id))
+    return found
+
+
+def load_lanes(frames: Mapping[str, Frame], wanted: Sequence[tuple[str, str]]) -> dict[str, StoredLanes]:
+    """What is stored of the wanted (saga id, entity), by saga id.
+
+    LATERAL … OFFSET 0 keeps the planner at one index probe a lane, also at its stock costs, where a plain join with
+    unnest reads the whole table.
+    """
+    ids, entities = [saga_id for saga_id, _ in wanted], [entity for _, entity in wanted]
+    source = (
+        "unnest(%s::uuid[], %s::text[]) AS w(saga_id, entity) CROSS JOIN LATERAL"
+        " (SELECT * FROM {table} t WHERE t.saga_id = w.saga_id AND t.entity = w.entity OFFSET 0) AS t"
+    )
+    return _lanes(frames, source, [ids, entities])
+
+
+def load_all_lanes(frames: Mapping[str, Frame]) -> dict[str, StoredLanes]:
+    """All that is stored of the lanes of these sagas, for facts that speak for all of them."""
+    source = (
+        "unnest(%s::uuid[]) AS w(saga_id) CROSS JOIN LATERAL"
+        " (SELECT * FROM {table} t WHERE t.saga_id = w.saga_id OFFSET 0) AS t"
+    )
+    return _lanes(frames, source, [list(frames)])
+
+
+def _lanes(frames: Mapping[str, Frame], source: str, parameters: list[Any]) -> dict[str, StoredLanes]:
+    found = {saga_id: StoredLanes({}, {}, {}) for saga_id in frames}
+    facts: dict[tuple[str, str], dict[StepKey, StepFacts]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT t.saga_id::text, t.entity, t.id, t.step_type, t.service, t.status, t.rank, t.occurred_at, t.event_id,"
+            " t.event_type, t.error_message, t.metadata::text, t.compensation_timestamp"
+            f" FROM {source.format(table='sagas_step')}",
+            parameters,
+        )
+        for row in cursor.fetchall():
+            saga_id, entity, pk, step_type, service = row[:5]
+            key = (step_type, service)
+            found[saga_id].steps[entity, key] = StoredStep(pk, row[5:])
+            steps = facts.setdefault((saga_id, entity), {})
+            if row[6]:
+                steps[key] = StepFacts(row[6], row[7], row[8], row[9], row[10] or "")
+        cursor.execute(
+            f"SELECT t.saga_id::text, t.entity, t.id, t.known, t.state::text FROM {source.format(table='sagas_lane')}",
+            parameters,
+        )
+        for saga_id, entity, pk, known, state in cursor.fetchall():
+            stored = found[saga_id]
+            stored.rows[entity] = pk
+            stored.lanes[entity] = lane_from(entity, known, orjson.loads(state), facts.pop((saga_id, entity), {}))
+    for (saga_id, entity), steps in facts.items():
+        found[saga_id].lanes[entity] = Lane(entity, steps=steps)
+    return found
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def insert_sagas(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Plain inserts: were a lock ever broken, the unique key must raise, not overwrite."""
+    _insert(SagaLog, (*SAGA_BIRTH, *SAGA_CHANGES), rows)
+
+
+def update_sagas(rows: Sequence[Mapping[str, Any]]) -> None:
+    _update(SagaLog, SAGA_CHANGES, rows)
+
+
+def insert_lanes(rows: Sequence[Mapping[str, Any]]) -> None:
+    _insert(LaneRow, ("saga", "entity", *LANE_CHANGES), rows)
+
+
+def update_lanes(rows: Sequence[Mapping[str, Any]]) -> None:
+    _update(LaneRow, LANE_CHANGES, rows)
+
+
+def insert_steps(rows: Sequence[Mapping[str, Any]]) -> None:
+    _insert(SagaStep, ("saga", "entity", "step_type", "service", *STEP_CHANGES), rows)
+
+
+def update_steps(rows: Sequence[Mapping[str, Any]]) -> None:
+    _update(SagaStep, STEP_CHANGES, rows)
+
+
+def log_applied(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Takes events off the queue and writes them into their sagas' logs, in one statement: by pk, never by key.
+
+    Marking by key would lose the event that came between the read and the mark.
+    """
+    columns = sql.columns_of(SagaEvent, "event", "saga", "seq", "lane", "applied_at", "note")
+    names = sql.names(columns)
+    _for_each(
+        f"""
+        WITH r AS MATERIALIZED (SELECT * FROM {{rows}}),
+        gone AS (DELETE FROM bridge_pending WHERE id IN (SELECT event FROM r))
+        INSERT INTO sagas_saga_event ({names}) SELECT {names} FROM r
+        """,  # noqa: S608
+        columns,
+        rows,
+    )
+
+
+def insert_keys(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Remembers under which other keys events came to a saga."""
+    _for_each(
+        "INSERT INTO sagas_saga_key (stream, key, saga_id) SELECT stream, key, saga_id FROM {rows} ON CONFLICT DO NOTHING",
+        {"stream": "text", "key": "text", "saga_id": "uuid"},
+        rows,
+    )
+
+
+def read_log(saga_id: str, content_types: Sequence[str]) -> list[EventRow]:
+    """A saga's whole log, in the order in which it took its events."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT {_EVENT_COLUMNS} FROM (
+                SELECT event AS id, '' AS key, lane, seq FROM sagas_saga_event WHERE saga_id = %s
+            ) p JOIN bridge_event e ON e.id = p.id ORDER BY p.seq
+            """,  # noqa: S608
+            [list(content_types), saga_id],
+        )
+        return [_event(row) for row in cursor.fetchall()]
+
+
+_EVENT_COLUMNS = """p.id, p.key, p.lane, e.source, e.event_id, e.stream, e.type, e.key, e.entity, e.correlation_id,
+    e.occurred_at, CASE WHEN e.source <> 'pulsar' OR e.type = ANY(%s) THEN e.payload::text END"""
+
+
+def _event(row: Sequence[Any]) -> EventRow:
+    content = row[11]
+    return EventRow(*row[:11], {} if content is None else orjson.loads(content))
+
+
+def _saga(row: Sequence[Any]) -> SagaRow:
+    return SagaRow(*row[:5], saga_from(orjson.loads(row[5]), Tally(*row[8:])), row[6], row[7])
+
+
+def _insert(model: Any, fields: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    columns = _columns(model, *fields)
+    names = sql.names(columns)
+    table = model._meta.db_table
+    _for_each(f"INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}}", columns, rows)  # noqa: S608
+
+
+def _update(model: Any, fields: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    columns = _columns(model, *fields)
+    changes = ", ".join(f'"{name}" = r."{name}"' for name in columns)
+    _for_each(
+        f"UPDATE {model._meta.db_table} t SET {changes} FROM {{rows}} WHERE t.id = r.id",  # noqa: S608
+        {**_columns(model, "id"), **columns},
+        rows,
+    )
+
+
+@cache
+def _columns(model: Any, *fields: str) -> dict[str, str]:
+    return sql.columns_of(model, *fields)
+
+
+def _for_each(statement: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(statement.format(rows=sql.recordset(columns)), [sql.dump(rows)])

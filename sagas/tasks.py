@@ -1,0 +1,24 @@
+"""Celery's doors to applying. No arguments: what there is to do is in the database."""
+
+from celery import shared_task
+from django.db import connection
+
+from sagas import apply as applying
+from sagas import sweeper
+
+
+@shared_task(name="sagas.apply")
+def apply() -> int:
+    """Applies what waits. May run twice, and beside itself."""
+    try:
+        return applying.drain()
+    except Exception:
+        # With connections kept over tasks, a time limit in the middle of a query would leave a broken one behind.
+        connection.close()
+        raise
+
+
+@shared_task(name="sagas.sweep")
+def sweep() -> None:
+    """Finds what a lost nudge left behind. May run twice, and beside itself."""
+    sweeper.sweep()

@@ -1,0 +1,48 @@
+"""What an apply transaction carries from step to step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from sagas.engine.decide import Frame
+from sagas.engine.facts import Fact
+from sagas.engine.fold import Fold
+from sagas.rows import NOTHING_STORED, EventRow, SagaRow, StoredLanes
+
+
+@dataclass
+class Applied:
+    """What one transaction did."""
+
+    events: int = 0
+    parked: int = 0
+    rerouted: int = 0
+    set_aside: list[str] = field(default_factory=list)  # saga ids
+    opened: list[tuple[str, str]] = field(default_factory=list)  # (saga type, entity) of lanes that opened
+    to_publish: bool = False
+
+    @property
+    def moved(self) -> int:
+        """Events that left the place in the queue where they were."""
+        return self.events + self.parked + self.rerouted
+
+
+@dataclass
+class Work:
+    """One saga of a page: its row as loaded, the events that are its own, and what they fold to."""
+
+    row: SagaRow
+    frame: Frame
+    events: list[EventRow]
+    born: bool = False
+    stored: StoredLanes = NOTHING_STORED
+    fold: Fold | None = None
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    error: str = ""  # set where the saga must be set aside
+
+    @cached_property
+    def facts(self) -> list[Fact]:
+        """The events as the engine takes them. Not to be asked for before the unfit are parked."""
+        return [event.fact() for event in self.events]

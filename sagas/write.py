@@ -1,0 +1,317 @@
+"""From folded sagas to rows: what changed in state, steps, log, and the commands that are owed. One transaction's writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from compensation import outbox
+from compensation.outbox import NewCommand, Refusal, Settlement
+from sagas import rows
+from sagas.engine import facts as kinds
+from sagas.engine.decide import (
+    NOTHING_SAID,
+    command_id,
+    decide,
+    holds,
+    lane_failed,
+    outcome,
+    released,
+    saga_failed,
+    step_keys,
+)
+from sagas.engine.definition import Compensation
+from sagas.engine.evolve import meaning_of
+from sagas.engine.fold import Fold
+from sagas.engine.state import CommandFacts, Holds, Lane, Mark, Saga, lane_data, least, saga_data
+from sagas.engine.status import end_time, error_message, status
+from sagas.engine.view import step_view
+from sagas.models import ParkedReason
+from sagas.policy import new_command
+from sagas.rows import EventRow
+from sagas.work import Applied, Work
+
+ERROR_WORDS = 500
+
+
+def store(work: Sequence[Work], applied: Applied, now: datetime) -> None:
+    """Writes all that a page's folds came to. In the caller's transaction, whose locks keep the sagas still."""
+    folded = [item for item in work if not item.error]
+    broken = [item for item in work if item.error]
+    saga_rows = [(item, _saga_row(item, now)) for item in folded] + [(item, _broken_row(item, now)) for item in broken]
+    rows.insert_sagas([row for item, row in saga_rows if item.born])
+    rows.update_sagas([row for item, row in saga_rows if not item.born])
+    store_lanes(folded, applied)
+    rows.log_applied([row for item in folded for row in _log_rows(item, now)])
+    rows.insert_keys(_foreign_keys(folded))
+    rows.park([parked_row(event, ParkedReason.SET_ASIDE, item.row.id, now) for item in broken for event in item.events])
+    applied.to_publish |= _store_commands(folded, now)
+    applied.events += sum(len(item.events) for item in folded)
+    applied.parked += sum(len(item.events) for item in broken)
+    applied.set_aside += [item.row.id for item in broken]
+
+
+def store_lanes(work: Iterable[Work], applied: Applied) -> None:
+    """Writes the lanes and steps that differ from what is stored."""
+    new_lanes, changed_lanes, new_steps, changed_steps = [], [], [], []
+    for item in work:
+        fold = _fold(item)
+        for entity in fold.changed:
+            lane = fold.lanes[entity]
+            owed = fold.owed(entity)
+            row = _lane_row(fold, lane, owed)
+            if row is not None and entity not in item.stored.rows:
+                new_lanes.append(row)
+                if lane.known:
+                    applied.opened.append((item.row.saga_type, entity))
+            elif row is not None:
+                changed_lanes.append({**row, "id": item.stored.rows[entity]})
+            for step in _step_rows(item, fold, lane, owed):
+                (changed_steps if "id" in step else new_steps).append(step)
+    rows.insert_lanes(new_lanes)
+    rows.update_lanes(changed_lanes)
+    rows.insert_steps(new_steps)
+    rows.update_steps(changed_steps)
+
+
+def parked_row(event: EventRow, reason: ParkedReason, suggestion: str | None, now: datetime) -> dict[str, Any]:
+    """The row of an event that no saga can take now."""
+    return {
+        "event": event.pk,
+        "stream": event.stream,
+        "key": event.key,
+        "entity": event.entity,
+        "by_entity": bool(event.entity) and event.found_by_entity(),
+        "reason": reason.value,
+        "since": now,
+        "suggestion": suggestion,
+    }
+
+
+def saga_columns(fold: Fold) -> dict[str, Any]:
+    """The saga's columns that its state gives."""
+    frame, saga = fold.frame, fold.saga
+    return {
+        "correlation_id": saga.correlation.text if saga.correlation else frame.key,
+        "status": status(frame, saga).value,
+        "start_time": saga.started.occurred_at if saga.started else saga.last_at,
+        "end_time": end_time(frame, saga),
+        "last_event_at": saga.last_at,
+        "error_message": error_message(frame, saga),
+        "state": saga_data(saga),
+        **dict(zip(rows.TALLY_COLUMNS, saga.counts, strict=True)),
+    }
+
+
+def _fold(item: Work) -> Fold:
+    assert item.fold is not None  # only folded work is stored
+    return item.fold
+
+
+def _saga_row(item: Work, now: datetime) -> dict[str, Any]:
+    return {
+        **_birth(item),
+        **saga_columns(_fold(item)),
+        "events_count": item.row.events_count + len(item.events),
+        "set_aside_at": None,
+        "set_aside_error": "",
+        "updated_at": now,
+    }
+
+
+def _broken_row(item: Work, now: datetime) -> dict[str, Any]:
+    """A saga whose events the engine cannot fold: as it was before them, and why it stands still."""
+    before = Fold(item.frame, item.row.saga, {})
+    first = item.events[0].occurred_at
+    columns = saga_columns(before)
+    return {
+        **_birth(item),
+        **columns,
+        "start_time": columns["start_time"] or first,
+        "last_event_at": columns["last_event_at"] or first,
+        "events_count": item.row.events_count,
+        "set_aside_at": now,
+        "set_aside_error": item.error,
+        "updated_at": now,
+    }
+
+
+def _birth(item: Work) -> dict[str, Any]:
+    row = item.row
+    return {
+        "id": row.id,
+        "saga_type": row.saga_type,
+        "version": row.version,
+        "failure_scope": row.scope,
+        "key": row.key,
+        "created_at": row.created_at,
+    }
+
+
+def _lane_row(fold: Fold, lane: Lane, owed: tuple[Compensation, ...]) -> dict[str, Any] | None:
+    """The lane's row; None for a holder of steps alone."""
+    if not lane.known and not lane.commands and lane.forced is None:
+        return None
+    failed = saga_failed(fold.frame, fold.saga)
+    return {
+        "saga_id": fold.frame.saga_id,
+        "entity": lane.entity,
+        "known": lane.known,
+        "failed": lane.known and lane_failed(lane, failed),
+        "outcome": outcome(fold.frame, fold.saga, lane, owed, failed).value,
+        "opened_at": lane.opened_at,
+        "state": lane_data(lane),
+    }
+
+
+def _step_rows(item: Work, fold: Fold, lane: Lane, owed: tuple[Compensation, ...]) -> Iterator[dict[str, Any]]:
+    for key in step_keys(fold.frame, lane, owed):
+        view = step_view(fold.frame, fold.saga, lane, key, owed)
+        values = (
+            view.status.value,
+            view.rank,
+            view.occurred_at,
+            view.event_id,
+            view.event_type,
+            view.error or None,
+            view.metadata,
+            view.compensated_at,
+        )
+        stored = item.stored.steps.get((lane.entity, key))
+        if stored is None:
+            where = {"saga_id": fold.frame.saga_id, "entity": lane.entity, "step_type": key[0], "service": key[1]}
+            yield {**where, **dict(zip(rows.STEP_CHANGES, values, strict=True))}
+        elif stored.values != values:
+            yield {"id": stored.pk, **dict(zip(rows.STEP_CHANGES, values, strict=True))}
+
+
+def _log_rows(item: Work, now: datetime) -> Iterator[dict[str, Any]]:
+    first = item.row.events_count + 1
+    for number, (event, note) in enumerate(zip(item.events, item.notes, strict=True), start=first):
+        yield {
+            "event": event.pk,
+            "saga_id": item.row.id,
+            "seq": number,
+            "lane": event.lane,
+            "applied_at": now,
+            "note": note,
+        }
+
+
+def _foreign_keys(work: Iterable[Work]) -> list[dict[str, Any]]:
+    found = {
+        (item.row.saga_type, event.key, item.row.id)
+        for item in work
+        for event in item.events
+        if event.key and event.key != item.row.key
+    }
+    return [{"stream": stream, "key": key, "saga_id": saga_id} for stream, key, saga_id in sorted(found)]
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+def _store_commands(work: Iterable[Work], now: datetime) -> bool:
+    """Plans what is owed and says what facts said of it; returns whether something may leave now."""
+    planned: list[NewCommand] = []
+    settled: list[Settlement] = []
+    refused: list[Refusal] = []
+    free: list[UUID] = []
+    for item in work:
+        fold = _fold(item)
+        for entity in fold.changed:
+            commands = LaneCommands(fold, entity)
+            planned += commands.planned(now)
+            settled += commands.settled()
+            free += commands.released()
+        refused += _refusals(item)
+    outbox.plan(planned)
+    outbox.settle(settled)
+    outbox.refuse(refused)
+    outbox.release(free, now)
+    retried = any(word.status == "retried" for word in settled)
+    return bool(free) or retried or any(command.released for command in planned)
+
+
+class LaneCommands:
+    """What a fold did to the commands of one lane, as words for the outbox."""
+
+    def __init__(self, fold: Fold, entity: str) -> None:
+        self.fold = fold
+        self.frame = fold.frame
+        self.lane = fold.lanes[entity]
+        self.owed = fold.owed(entity)
+        self.free = set(released(fold.frame, fold.saga, self.lane, self.owed))
+        before = fold.stored.get(entity)
+        self.before = before if before is not None else Lane(entity)
+        self.owed_before = decide(fold.frame, fold.before, self.before)
+        self.free_before = set(released(fold.frame, fold.before, self.before, self.owed_before))
+
+    def planned(self, now: datetime) -> list[NewCommand]:
+        """Commands that were not owed before."""
+        return [
+            new_command(self.frame, self.fold.saga, self.lane, item, released=item.command in self.free, now=now)
+            for item in self.owed
+            if item not in self.owed_before
+        ]
+
+    def released(self) -> list[UUID]:
+        """Commands that were owed before and may leave only now."""
+        return [
+            self._id(item)
+            for item in self.owed_before
+            if item.command in self.free and item.command not in self.free_before
+        ]
+
+    def settled(self) -> list[Settlement]:
+        """What facts said of commands that were owed before."""
+        return [word for item in self.owed_before for word in self._words(item)]
+
+    def _words(self, item: Compensation) -> Iterator[Settlement]:
+        was = self.before.commands.get(item.command, NOTHING_SAID)
+        facts = self.lane.commands.get(item.command, NOTHING_SAID)
+        held_before = holds(self.frame, self.fold.before, self.before, item)
+        held = holds(self.frame, self.fold.saga, self.lane, item)
+        if facts.round > was.round:
+            yield Settlement(command_id=self._id(item), status="retried", at=self._last(facts), round=facts.round)
+        if held is held_before and facts[:4] == was[:4]:
+            return
+        if held is Holds.CONFIRMED:
+            mark = facts.confirmed or facts.by_hand or facts.published
+            yield self._word(item, "confirmed", mark, by_hand=facts.confirmed is None and facts.by_hand is not None)
+        elif held is Holds.SKIPPED:
+            yield self._word(item, "skipped", facts.skipped, by_hand=True)
+        elif held is Holds.WITHDRAWN:
+            yield self._word(item, "withdrawn", facts.withdrawn or self.fold.saga.failure, by_hand=True)
+
+    def _word(self, item: Compensation, said: Any, mark: Mark | None, *, by_hand: bool) -> Settlement:
+        assert mark is not None  # what holds was said by somebody
+        return Settlement(
+            command_id=self._id(item), status=said, at=mark.occurred_at, by_hand=by_hand, event_id=mark.event_id
+        )
+
+    def _last(self, facts: CommandFacts) -> datetime:
+        assert self.fold.saga.last_at is not None
+        return self.fold.saga.last_at
+
+    def _id(self, item: Compensation) -> UUID:
+        return UUID(command_id(self.frame.saga_id, self.lane.entity, item.command))
+
+
+def _refusals(item: Work) -> Iterator[Refusal]:
+    for event, fact in zip(item.events, item.facts, strict=True):
+        if event.source != kinds.WIRE:
+            continue
+        means = meaning_of(item.frame.definition, fact)
+        if not means.refuses or not fact.names:
+            continue
+        spec = item.frame.definition.event_of[event.type]
+        words = fact.content.get(spec.error_in)
+        yield Refusal(
+            command_id=UUID(command_id(item.row.id, fact.names, means.refuses)),
+            error=words[:ERROR_WORDS] if isinstance(words, str) and words else "refused without a reason",
+            at=fact.occurred_at,
+            event_id=fact.id,
+        )
