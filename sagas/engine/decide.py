@@ -52,6 +52,8 @@ def saga_failed(frame: Frame, saga: Saga) -> bool:
 def lane_mark(lane: Lane) -> Mark | None:
     """What failed the lane by itself: a fact, a person, or an undo that somebody else did though nothing had failed."""
     mark = least(lane.failure, lane.forced)
+    if not lane.commands:
+        return mark
     for facts in lane.commands.values():
         if facts.confirmed is not None:
             mark = least(mark, facts.confirmed)
@@ -62,7 +64,7 @@ def lane_failed(lane: Lane, failed: bool) -> bool:
     """Whether the lane failed, by itself or with its saga (`failed`). Sticky."""
     if failed or lane.failure is not None or lane.forced is not None:
         return True
-    return any(facts.confirmed is not None for facts in lane.commands.values())
+    return bool(lane.commands) and any(facts.confirmed is not None for facts in lane.commands.values())
 
 
 def lane_processed(frame: Frame, saga: Saga, lane: Lane) -> bool:
@@ -169,7 +171,7 @@ def tally(frame: Frame, saga: Saga, lane: Lane, failed: bool | None = None) -> T
     if not lane.known:
         return Tally(steps=steps, failed_steps=failed_steps)
     processed = int(lane_processed(frame, saga, lane))
-    return Tally(1, 1 - processed, processed, steps=steps, failed_steps=failed_steps)
+    return Tally(1, 1 - processed, processed, 0, 0, 0, 0, 0, 0, 0, steps, failed_steps)
 
 
 def _failed_tally(frame: Frame, saga: Saga, lane: Lane) -> Tally:

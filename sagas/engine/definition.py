@@ -158,7 +158,8 @@ class Compensation:
 
     `data` is the command's body: field → "entity", "key", or a fixed text that starts with "=". `owed_when` is the
     milestone that makes it owed in a failed lane, empty for always. `after` names commands of the same lane
-    that must be answered before this one is published first. `uuids` are fields that the service refuses in another shape.
+    that must be answered before this one is published first. `uuids` are fields that the service refuses in
+    another shape.
     """
 
     command: str

@@ -28,7 +28,7 @@ ERROR_LIMIT = 1000
 
 
 class Understood(NamedTuple):
-    """What a fact means for one saga. `event` is None for facts of our own and for types that the definition does not know."""
+    """What a fact means for one saga. `event` is None for facts of our own, and for types that the definition lacks."""
 
     event: Event | None
     means: Meaning
@@ -106,10 +106,8 @@ def speaks_for_all(frame: Frame, fact: Fact) -> bool:
 
 def evolve_saga(saga: Saga, said: Understood, fact: Fact) -> Saga:
     """The saga, knowing this fact too (without what its lanes then add to the counters)."""
-    if said.event is not None:
-        changed = _wire_to_saga(saga, said.event, said, fact)
-    else:
-        changed = _decision_to_saga(saga, fact)
+    event = said.event
+    changed = _decision_to_saga(saga, fact) if event is None else _wire_to_saga(saga, event, said, fact)
     if fact.correlation:
         changed["correlation"] = least(saga.correlation, Mark(fact.occurred_at, fact.id, fact.correlation))
     return (saga._replace(**changed) if changed else saga).seen_at(fact.occurred_at)

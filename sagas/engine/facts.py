@@ -49,7 +49,7 @@ class Fact(NamedTuple):
     entity: str = ""
     lane: str = ""
     correlation: str = ""
-    content: Mapping[str, Any] = {}  # noqa: RUF012 (a NamedTuple's default is never written to)
+    content: Mapping[str, Any] = {}  # never written to
 
     @property
     def names(self) -> str:

@@ -29,7 +29,7 @@ class Fold:
     (`evolve.speaks_for_all`). The holder of the saga's own steps is the lane called by its key.
     """
 
-    __slots__ = ("_status", "_tallies", "before", "changed", "frame", "lanes", "saga", "stored")
+    __slots__ = ("_counts", "_failed", "_status", "_tallies", "before", "changed", "frame", "lanes", "saga", "stored")
 
     def __init__(self, frame: Frame, saga: Saga, lanes: Mapping[str, Lane]) -> None:
         self.frame = frame
@@ -38,12 +38,17 @@ class Fold:
         self.stored = dict(lanes)
         self.lanes = dict(lanes)
         self._status = status(frame, saga)
+        self._failed = saga_failed(frame, saga)
+        self._counts = saga.counts
         self.changed: dict[str, None] = {}
-        self._tallies: dict[str, Tally] = {entity: tally(frame, saga, lane) for entity, lane in lanes.items()}
+        self._tallies: dict[str, Tally] = {
+            entity: tally(frame, saga, lane, self._failed) for entity, lane in lanes.items()
+        }
 
     def apply(self, fact: Fact) -> dict[str, Any]:
         """Folds one fact in; returns a compact note of what it changed, without payload, for the timeline."""
         before, said = self.saga, understand(self.frame, fact)
+        failed_before = self._failed
         saga = evolve_saga(before, said, fact)
         moved: list[tuple[Lane | None, Lane]] = []
         for entity in said.touched:
@@ -54,8 +59,13 @@ class Fold:
                 self.lanes[entity] = new
                 self.changed[entity] = None
                 saga = folded_lane_failure(saga, new)
-        self.saga = saga.counting(self._recounted(before, saga, moved))
-        return self._note(before, said, moved)
+        self._failed = saga_failed(self.frame, saga)
+        if self._failed is not failed_before or _speaks_for_all_now(before, saga):
+            self._count_all(saga)
+        else:
+            self._count(saga, [lane for _, lane in moved])
+        self.saga = saga.counting(self._counts)
+        return self._note(before, failed_before) | _steps_note(said, moved)
 
     def owed(self, entity: str) -> tuple[Compensation, ...]:
         """The commands owed in a lane."""
@@ -66,30 +76,24 @@ class Fold:
         lane = self.stored.get(entity)
         return () if lane is None else decide(self.frame, self.before, lane)
 
-    def _recounted(self, before: Saga, saga: Saga, moved: Moved) -> Tally:
-        """The counters, by difference: of the lanes that the fact moved, or of all where it spoke for all."""
-        failed = saga_failed(self.frame, saga)
-        counts = before.counts
-        if not _speaks_for_all_now(before, saga, saga_failed(self.frame, before) != failed):
-            for _, lane in moved:
-                counts = self._counted(counts, saga, lane, failed)
-            return counts
+    def _count(self, saga: Saga, lanes: Iterable[Lane]) -> None:
+        """The counters, by difference."""
+        for lane in lanes:
+            was = self._tallies.get(lane.entity, EMPTY)
+            now = tally(self.frame, saga, lane, self._failed)
+            if now != was:
+                self._tallies[lane.entity] = now
+                self._counts = self._counts.moved(was, now)
+
+    def _count_all(self, saga: Saga) -> None:
+        """The same, of all lanes: something changed that each of them depends on."""
+        before = dict(self._tallies)
+        self._count(saga, self.lanes.values())
         for entity, lane in self.lanes.items():
-            recounted = self._counted(counts, saga, lane, failed)
-            if recounted != counts or _has_open_step(lane):
+            if self._tallies.get(entity) != before.get(entity) or _has_open_step(lane):
                 self.changed[entity] = None
-            counts = recounted
-        return counts
 
-    def _counted(self, counts: Tally, saga: Saga, lane: Lane, failed: bool) -> Tally:
-        was = self._tallies.get(lane.entity, EMPTY)
-        now = tally(self.frame, saga, lane, failed)
-        if now == was:
-            return counts
-        self._tallies[lane.entity] = now
-        return counts.plus(now.minus(was))
-
-    def _note(self, before: Saga, said: Understood, moved: Moved) -> dict[str, Any]:
+    def _note(self, before: Saga, failed_before: bool) -> dict[str, Any]:
         """Counts, not lists, where a fact speaks for many lanes: a note must stay small."""
         note: dict[str, Any] = {}
         status_before, self._status = self._status, status(self.frame, self.saga)
@@ -98,17 +102,11 @@ class Fold:
         was, now = before.counts, self.saga.counts
         if now.known > was.known:
             note["opened"] = now.known - was.known
-        if saga_failed(self.frame, self.saga) and not saga_failed(self.frame, before):
+        if self._failed and not failed_before:
             note["failed"] = "saga"
-        elif now.failed_lanes > was.failed_lanes:
-            note["failed"] = "lane"
-        if now.commands > was.commands:
-            note["owed"] = now.commands - was.commands
-        for name in ("confirmed", "given_up", "exhausted"):
-            difference = getattr(now, name) - getattr(was, name)
-            if difference > 0:
-                note[name] = difference
-        return note | _steps_note(said, moved)
+        if now.undoing_part == was.undoing_part:
+            return note
+        return _undoing_note(was, now) | note
 
 
 def replay(frame: Frame, facts: Iterable[Fact]) -> Fold:
@@ -119,10 +117,25 @@ def replay(frame: Frame, facts: Iterable[Fact]) -> Fold:
     return fold
 
 
+def _undoing_note(was: Tally, now: Tally) -> dict[str, Any]:
+    note: dict[str, Any] = {}
+    if now.failed_lanes > was.failed_lanes:
+        note["failed"] = "lane"
+    if now.commands > was.commands:
+        note["owed"] = now.commands - was.commands
+    for name in ("confirmed", "given_up", "exhausted"):
+        difference = getattr(now, name) - getattr(was, name)
+        if difference > 0:
+            note[name] = difference
+    return note
+
+
 def _steps_note(said: Understood, moved: Moved) -> dict[str, Any]:
     step = said.means.step
-    count = sum(old is None or old.steps is not new.steps for old, new in moved) if step else 0
-    if step is None or count == 0:
+    if step is None:
+        return {}
+    count = len([new for old, new in moved if old is None or old.steps is not new.steps])
+    if count == 0:
         return {}
     note: dict[str, Any] = {"steps": [[step.type, step.service, said.means.rank]] * min(count, 3)}
     return note | {"steps_count": count} if count > 3 else note
@@ -137,11 +150,10 @@ def _has_open_step(lane: Lane) -> bool:
     return any(facts.rank == STARTED_RANK for facts in lane.steps.values())
 
 
-def _speaks_for_all_now(before: Saga, after: Saga, failed: bool) -> bool:
-    """Whether something changed that every lane depends on; `failed` says that the saga failed just now."""
+def _speaks_for_all_now(before: Saga, after: Saga) -> bool:
+    """Whether something else than the saga's failure changed that every lane depends on."""
     return (
-        failed
-        or before.processed_all != after.processed_all
+        before.processed_all != after.processed_all
         or before.processing_failed != after.processing_failed
         or before.claimed != after.claimed
     )

@@ -16,7 +16,7 @@ StepKey = tuple[str, str]  # (type, service)
 
 
 class Mark(NamedTuple):
-    """Something that a fact said: compared by (occurred_at, event id), so that least and greatest are the same everywhere."""
+    """Something that a fact said: compared by (occurred_at, event id), so that the least is the same everywhere."""
 
     occurred_at: datetime
     event_id: str
@@ -50,7 +50,7 @@ class Announced(NamedTuple):
 
     occurred_at: datetime
     event_id: str
-    count: int
+    lanes: int
 
 
 class Lane(NamedTuple):
@@ -63,8 +63,8 @@ class Lane(NamedTuple):
     forced: Mark | None = None
     processed: bool = False
     milestones: frozenset[str] = frozenset()
-    steps: Mapping[StepKey, StepFacts] = {}  # noqa: RUF012 (never written to: a fact makes a new one)
-    commands: Mapping[str, CommandFacts] = {}  # noqa: RUF012
+    steps: Mapping[StepKey, StepFacts] = {}  # never written to: a fact makes a new one
+    commands: Mapping[str, CommandFacts] = {}
 
 
 class Tally(NamedTuple):
@@ -87,14 +87,19 @@ class Tally(NamedTuple):
         """The sum."""
         return Tally(*map(add, self, other))
 
-    def minus(self, other: Tally) -> Tally:
-        """The difference."""
-        return Tally(*map(sub, self, other))
+    def moved(self, was: Tally, now: Tally) -> Tally:
+        """The sum after one of its parts became another."""
+        return Tally(*map(add, self, map(sub, now, was)))
 
     @property
     def failed_lanes(self) -> int:
         """Lanes that failed, whatever became of their undoing."""
         return self.undoing + self.undone + self.settled
+
+    @property
+    def undoing_part(self) -> tuple[int, ...]:
+        """What counts failed lanes and their commands."""
+        return self[3:10]
 
     @property
     def commands(self) -> int:
@@ -120,7 +125,7 @@ class Saga(NamedTuple):
     counts: Tally = Tally()
 
     def seen_at(self, occurred_at: datetime) -> Saga:
-        """The saga, knowing of a fact of this time. (What `_replace` would do at four times the price, for each fact.)"""
+        """The saga, knowing of a fact of this time. (`_replace` costs four times as much, and this is for each fact.)"""
         if self.last_at is not None and self.last_at >= occurred_at:
             return self
         return Saga(*self[:-2], occurred_at, self.counts)
@@ -168,7 +173,7 @@ def least(one: Mark | None, other: Mark | None) -> Mark | None:
     return min(one, other)
 
 
-# --- as data, for the row that keeps it ---------------------------------------------------------------------------------
+# --- as data, for the row that keeps it -----------------------------------------------------------------------------
 
 
 def saga_data(saga: Saga) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def _announced(frame: Frame, saga: Saga) -> int:
     """How many lanes were announced: none by an end of the intake that gave no number, one where nothing announces."""
     if not frame.definition.counts_lanes:
         return 1
-    return saga.announced.count if saga.announced else 0
+    return saga.announced.lanes if saga.announced else 0
 
 
 def _all_lanes_known(frame: Frame, saga: Saga) -> bool:
