@@ -1,0 +1,62 @@
+"""Play the three services on the wire, and say whether every saga ended as it must."""
+
+import json
+import signal
+import sys
+import threading
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from sagaproject.simulator import options, table
+from sagaproject.simulator.api import ApiError
+from sagaproject.simulator.options import OptionError
+from sagaproject.simulator.run import simulate
+from sagaproject.simulator.transport import Broker, TransportError
+
+
+class Command(BaseCommand):
+    help = (
+        "Play Data Retrieval, Anonymization and Processing: send the events of many tasks, answer our commands, and "
+        "check through the API that every saga ends as the script says. Exit code 0 only if all do."
+    )
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        options.add_arguments(parser)
+        add = parser.add_argument
+        add("--api-url", default="", help="…/api/v1/saga; default: this machine, the configured port")
+        add("--api-token", default="", help="a token, where the API is not read without one")
+        add("--json", action="store_true", help="the report as one JSON object, the last line of stdout")
+        add(
+            "--answer-all",
+            action="store_true",
+            help="also answer commands of tasks that are not the simulator's: never against a production broker",
+        )
+
+    def handle(self, *args: Any, **given: Any) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda _number, _frame: stop.set())
+        try:
+            told = options.from_arguments(given, failure_scope=settings.SAGA_FAILURE_SCOPE)
+            with table.display() as show:
+                report = simulate(
+                    told,
+                    Broker.from_settings(settings.PULSAR),
+                    given["api_url"] or f"http://127.0.0.1:{settings.API_PORT}/api/v1/saga",
+                    api_token=given["api_token"],
+                    on_progress=show,
+                    on_verdict=lambda report: self.stderr.write(table.summary(report)),
+                    stop=stop,
+                )
+        except OptionError as error:
+            raise CommandError(str(error), returncode=2) from error
+        except (TransportError, ApiError) as error:
+            raise CommandError(str(error)) from error
+        if given["json"]:
+            self.stdout.write(json.dumps(report.as_json(), ensure_ascii=False))
+        if not report.as_foreseen:
+            sys.exit(1)

@@ -1,0 +1,64 @@
+"""How a service takes one command of ours: part of the story, so that the predictor knows it too."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+from sagaproject.simulator.options import Options
+from sagaproject.simulator.wire import DELETE, ROLLBACK
+
+
+class Manner(StrEnum):
+    """What a service does about a command."""
+
+    CONFIRM = "confirm"
+    REFUSE = "refuse"  # refuses some attempts, confirms the next
+    RELENT = "relent"  # refuses, then does it of itself without being asked again
+    STUBBORN = "stubborn"  # refuses every attempt
+    SILENT = "silent"  # says nothing, ever
+    NAMELESS = "nameless"  # the anonymizer says that it is done, and not of which image
+
+
+class Voice(StrEnum):
+    """In which words the anonymizer confirms."""
+
+    ROLLED_BACK = "rolled_back"
+    OWN_TASK = "own_task"  # AnonymizationRolledBack under a task of its own, with the image
+    REVERSED = "reversed"  # AnonymizationFailed with a text that says that it is none
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """times: refusals before it is done. after: seconds that the service takes."""
+
+    manner: Manner = Manner.CONFIRM
+    times: int = 0
+    after: float = 0.0
+    voice: Voice = Voice.ROLLED_BACK
+
+    @property
+    def undoes(self) -> bool:
+        """Whether the command ends confirmed, given attempts enough."""
+        return self.manner in (Manner.CONFIRM, Manner.REFUSE, Manner.RELENT)
+
+
+def choose(command: str, options: Options, rng: Random) -> Answer:
+    """Choose how a command is taken. Draws the same numbers whatever the options, so that a seed's story keeps."""
+    chance, kind, times, haste, pace = (rng.random() for _ in range(5))
+    after = 1 + 2 * pace if haste < options.delay_rate else 0.15 * pace
+    voice = list(Voice)[int(kind * len(Voice))]
+    if chance < options.silence_rate:
+        nameless = command == ROLLBACK and kind < 0.3
+        return Answer(
+            Manner.NAMELESS if nameless else Manner.SILENT,
+            after=after,
+            voice=Voice.OWN_TASK if kind < 0.15 else Voice.ROLLED_BACK,
+        )
+    if command == DELETE:
+        chance -= options.silence_rate
+        if chance < options.stubborn_rate:
+            return Answer(Manner.STUBBORN, after=after)
+        if chance - options.stubborn_rate < options.refuse_rate:
+            manner = Manner.RELENT if kind < 0.3 else Manner.REFUSE
+            return Answer(manner, times=1 if manner is Manner.RELENT else 1 + int(2 * times), after=after)
+    return Answer(after=after, voice=voice)

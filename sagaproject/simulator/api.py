@@ -1,0 +1,96 @@
+"""The judge's eyes: the service's HTTP API, read as any client reads it."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote, urlencode
+from urllib.request import Request, urlopen
+
+PAGE = 100
+PATIENCE = 10.0  # seconds for one answer
+
+
+class ApiError(Exception):
+    """The API gave no usable answer; the message says which call and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SagaSeen:
+    """A saga as the list shows it."""
+
+    saga_id: str
+    correlation_id: str
+    status: str
+
+
+class Api:
+    """Reads; every method raises ApiError.
+
+    url: …/api/v1/saga, without a slash at its end. token: for a service that wants a login to be read.
+    """
+
+    def __init__(self, url: str, token: str = "") -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Accept": "application/json"}
+        if token:
+            self._headers["Authorization"] = f"Token {token}"
+
+    def sagas(self, since: datetime) -> list[SagaSeen]:
+        """Give the sagas that began at `since` or later."""
+        items = self._all("sagas", from_date=since.isoformat())
+        return [SagaSeen(item["id"], item["correlation_id"], item["status"]) for item in items]
+
+    def lanes(self, saga_id: str) -> dict[str, str]:
+        """Give image → outcome."""
+        return {item["entity"]: item["outcome"] for item in self._all(f"sagas/{quote(saga_id)}/lanes")}
+
+    def commands(self, saga_id: str) -> dict[tuple[str, str], str]:
+        """Give (command, image) → status."""
+        items = self._all(f"sagas/{quote(saga_id)}/commands")
+        return {(item["name"], item["entity"]): item["status"] for item in items}
+
+    def events(self, saga_id: str) -> int:
+        """Give how many events the saga's history holds."""
+        return self._total(f"sagas/{quote(saga_id)}/events")
+
+    def quarantined(self) -> int:
+        """Give how many messages are in quarantine, whatever was decided of them."""
+        return self._total("quarantine")
+
+    def parked(self) -> Counter[str]:
+        """Give how many events are parked under each key."""
+        parked = Counter[str]()
+        for item in self._all("parked"):
+            parked[item["key"]] += item["count"]
+        return parked
+
+    def _total(self, path: str) -> int:
+        return int(self._get(path, limit=1)["total"])
+
+    def _all(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
+        offset, total = 0, 1
+        while offset < total:
+            page = self._get(path, limit=PAGE, offset=offset, **query)
+            yield from page["items"]
+            offset, total = offset + PAGE, page["total"]
+
+    def _get(self, path: str, **query: Any) -> dict[str, Any]:
+        url = f"{self._url}/{path}?{urlencode(query)}"
+        for _ in range(5):
+            try:
+                with urlopen(Request(url, headers=self._headers), timeout=PATIENCE) as answer:  # noqa: S310
+                    body: dict[str, Any] = json.load(answer)
+                    return body
+            except HTTPError as error:
+                if error.code != 429:
+                    raise ApiError(f"GET {path}: {error.code} {error.reason}") from error
+                time.sleep(min(5.0, float(error.headers.get("Retry-After") or 1)))
+            except (OSError, HTTPException, ValueError) as error:
+                raise ApiError(f"GET {path}: {error}") from error
+        raise ApiError(f"GET {path}: asked too often")

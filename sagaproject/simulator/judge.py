@@ -1,0 +1,178 @@
+"""Compares what the service shows with what the script says, and lists what is unexpected."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sagaproject.simulator.api import Api, ApiError, SagaSeen
+from sagaproject.simulator.predictor import Expectation
+from sagaproject.simulator.report import Unexpected
+from sagaproject.simulator.scenario import Script, TaskScript
+from sagaproject.simulator.services import Services
+
+WORST = 200  # how many unexpected things are listed at most
+
+
+@dataclass(slots=True)
+class Found:
+    """One task's saga as it was last seen. `settled`: looked into, and all as foreseen."""
+
+    script: TaskScript
+    expected: Expectation
+    saga: SagaSeen | None = None
+    others: set[str] = field(default_factory=set)
+    settled: bool = False
+    exhausted: int = 0
+
+    @property
+    def status(self) -> str:
+        return self.saga.status if self.saga else "–"
+
+    @property
+    def as_expected(self) -> bool:
+        return self.status == self.expected.status
+
+
+class Judge:
+    """Looks at the API. Every method may raise ApiError.
+
+    details: of how many sagas lanes, commands and history are compared, the first ones of the script.
+    """
+
+    def __init__(self, script: Script, services: Services, api: Api, *, details: int, garbage: int) -> None:
+        self._script = script
+        self._services = services
+        self._api = api
+        self._garbage = garbage
+        self._quarantined_before = 0
+        self.found = [Found(task, task.expected) for task in script.tasks if task.expected is not None]
+        self._looked_into = self.found[:details]
+        self._by_name = {
+            name: found
+            for found in self.found
+            for name in (found.script.task.task_id, found.script.task.correlation_id)
+            if name
+        }
+
+    def begin(self) -> None:
+        """Note what was in quarantine before the first message."""
+        self._quarantined_before = self._api.quarantined()
+
+    def look(self) -> list[Found]:
+        """Read the status of every saga; gives those that are not where they were."""
+        moved = []
+        for seen in self._api.sagas(self._script.began):
+            found = self._by_name.get(seen.correlation_id)
+            if found is None:
+                continue
+            if found.saga is not None and found.saga.saga_id != seen.saga_id:
+                found.others.add(seen.saga_id)
+            elif found.saga != seen:
+                found.saga, found.settled = seen, False
+                moved.append(found)
+        return moved
+
+    def by_status(self) -> dict[str, int]:
+        """Give how many sagas were last seen in which status."""
+        return dict(Counter(found.status for found in self.found if found.saga))
+
+    def settle(self) -> bool:
+        """Look into the sagas that are where they should be; true if all is as foreseen."""
+        if not all(found.as_expected for found in self.found):
+            return False
+        unsettled = [found for found in self._looked_into if not found.settled]
+        for found in unsettled:
+            if any(self._inside(found)):
+                return False
+            found.settled = True
+        return not any(self._outside())
+
+    def exhausted(self) -> int:
+        """Give how many commands of the sagas looked into were last seen exhausted."""
+        return sum(found.exhausted for found in self._looked_into)
+
+    def waiting(self) -> dict[str, dict[str, int]]:
+        """Give what is parked under the run's keys and what came to quarantine since it began."""
+        parked, expected = self._api.parked(), self._parked()
+        seen = sum(parked[key] for key in expected)
+        return {
+            "parked": {"expected": sum(expected.values()), "seen": seen},
+            "quarantined": {"expected": self._garbage, "seen": self._api.quarantined() - self._quarantined_before},
+        }
+
+    def unexpected(self) -> list[Unexpected]:
+        """Give what is not as foreseen, now; at most so many that a person can read them."""
+        listed = [*self._complaints(), *self._outside(), *self._statuses()]
+        for found in self._looked_into:
+            if len(listed) >= WORST:
+                break
+            if found.saga and not found.settled:
+                listed += self._inside(found)
+        return listed[:WORST]
+
+    def _statuses(self) -> Iterator[Unexpected]:
+        for found in self.found:
+            if not found.as_expected:
+                yield _unexpected(found, "status", found.expected.status, found.status)
+            if found.others:
+                yield _unexpected(found, "sagas of this task", "one", f"{1 + len(found.others)}")
+
+    def _inside(self, found: Found) -> Iterator[Unexpected]:
+        if found.saga is None:
+            return
+        saga_id = found.saga.saga_id
+        if found.saga.correlation_id != found.script.correlation_id:
+            yield _unexpected(found, "correlation_id", found.script.correlation_id, found.saga.correlation_id)
+        lanes = self._api.lanes(saga_id)
+        for image, outcome in _differences(found.expected.lanes, lanes):
+            yield _unexpected(found, f"lane {image}", found.expected.lanes.get(image, "none"), outcome)
+        commands = self._api.commands(saga_id)
+        found.exhausted = sum(status == "exhausted" for status in commands.values())
+        for key in found.expected.commands.keys() | commands.keys():
+            allowed, status = found.expected.commands.get(key, frozenset({"none"})), commands.get(key, "none")
+            if status not in allowed:
+                yield _unexpected(found, f"{key[0]} of {key[1]}", " or ".join(sorted(allowed)), status)
+        answers = self._services.tally.answers[found.script.task.task_id]
+        events, count = self._api.events(saga_id), found.expected.events + answers + found.exhausted
+        if events != count:
+            yield _unexpected(found, "events in its history", f"{count}", f"{events}")
+
+    def _outside(self) -> Iterator[Unexpected]:
+        expected, parked = self._parked(), self._api.parked()
+        for key, count in expected.items():
+            if parked[key] != count:
+                yield Unexpected(key, None, "", "parked events under this key", f"{count}", f"{parked[key]}")
+        for script in self._script.tasks:
+            key = script.task.task_id
+            if key in parked and key not in expected:
+                yield Unexpected(key, None, script.plot, "parked events under this key", "0", f"{parked[key]}")
+        quarantined = self._api.quarantined() - self._quarantined_before
+        if quarantined != self._garbage:
+            yield Unexpected("", None, "", "messages in quarantine", f"{self._garbage}", f"{quarantined}")
+
+    def _parked(self) -> Counter[str]:
+        parked = Counter(self._services.tally.parked)
+        for script in self._script.tasks:
+            parked.update(script.parked)
+        return parked
+
+    def _complaints(self) -> Iterable[Unexpected]:
+        for complaint in list(self._services.complaints):
+            plot = self._script.by_task[complaint.task_id].plot
+            yield Unexpected(complaint.task_id, None, plot, complaint.command, complaint.expected, complaint.seen)
+
+
+def _differences(expected: Mapping[str, str], seen: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for key in sorted(expected.keys() | seen.keys()):
+        if expected.get(key) != seen.get(key):
+            yield key, seen.get(key, "none")
+
+
+def _unexpected(found: Found, what: str, expected: str, seen: str) -> Unexpected:
+    saga_id = found.saga.saga_id if found.saga else None
+    return Unexpected(found.script.task.task_id, saga_id, found.script.plot, what, expected, seen)
+
+
+def unreachable(error: ApiError) -> Unexpected:
+    """Give what is listed when the API itself cannot be read."""
+    return Unexpected("", None, "", "the API", "an answer", str(error))

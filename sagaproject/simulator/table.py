@@ -1,0 +1,108 @@
+"""Shows a run as it goes: a live table on a terminal, lines elsewhere; always on stderr."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sagaproject.simulator.report import Report
+from sagaproject.simulator.run import Snapshot
+
+STATUSES = ("STARTED", "COMPENSATING", "COMPLETED", "COMPENSATION_SUCCEEDED", "COMPENSATION_FAILED", "FAILED")
+COLOURS = {
+    "STARTED": "cyan",
+    "COMPENSATING": "yellow",
+    "COMPLETED": "green",
+    "COMPENSATION_SUCCEEDED": "blue",
+    "COMPENSATION_FAILED": "red",
+    "FAILED": "magenta",
+}
+LINE_EVERY = 2.0  # seconds
+
+
+@contextmanager
+def display() -> Iterator[Callable[[Snapshot], None]]:
+    """Give what simulate() takes as on_progress; the table stays as it was last when the block ends."""
+    if sys.stderr.isatty():
+        with _live() as show:
+            yield show
+    else:
+        yield _lines()
+
+
+def line(snapshot: Snapshot) -> str:
+    """Give the state of a run in one line."""
+    statuses = ", ".join(f"{snapshot.by_status[name]} {name}" for name in STATUSES if snapshot.by_status.get(name))
+    words = [
+        f"{snapshot.seconds:.0f} s",
+        f"{snapshot.sent}/{snapshot.total} messages sent",
+        f"{snapshot.as_expected}/{snapshot.sagas} sagas where they must end",
+        statuses or "no saga yet",
+        f"{snapshot.commands['confirmed']}/{snapshot.commands['received']} commands confirmed",
+    ]
+    return "; ".join([*words, snapshot.trouble] if snapshot.trouble else words)
+
+
+def summary(report: Report) -> str:
+    """Give the outcome of a run in a few lines."""
+    lines = [f"{report.sagas} sagas, {report.events} events, {report.seconds:.1f} s (run {report.run})"]
+    lines += [f"  {count:6} {status}" for status, count in sorted(report.by_status.items())]
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.commands.items())
+    lines.append(f"  commands: {counts}")
+    if report.as_foreseen:
+        lines.append("Every saga ended as foreseen.")
+    else:
+        lines.append("Stopped before the verdict." if report.interrupted else "NOT as foreseen:")
+        lines += [
+            f"  {item.plot or 'all'} {item.saga or item.task}: {item.what}: expected {item.expected}, seen {item.seen}"
+            for item in report.unexpected
+        ]
+    return "\n".join(lines)
+
+
+def _lines() -> Callable[[Snapshot], None]:
+    last = 0.0
+
+    def show(snapshot: Snapshot) -> None:
+        nonlocal last
+        done = snapshot.as_expected == snapshot.sagas
+        if time.monotonic() - last >= LINE_EVERY or done:
+            last = time.monotonic()
+            sys.stderr.write(f"{line(snapshot)}\n")
+
+    return show
+
+
+@contextmanager
+def _live() -> Iterator[Callable[[Snapshot], None]]:
+    # Only here: a service image need not carry rich.
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    def coloured(status: str) -> Text:
+        return Text(status, style=COLOURS.get(status, "white"))
+
+    def totals(snapshot: Snapshot) -> Table:
+        table = Table(box=None, padding=(0, 2))
+        for heading in ("Status", "Now", "Must end here"):
+            table.add_column(heading, justify="left" if heading == "Status" else "right")
+        for status in STATUSES:
+            now, end = snapshot.by_status.get(status, 0), snapshot.foreseen.get(status, 0)
+            table.add_row(coloured(status), str(now), str(end))
+        return table
+
+    def sagas(snapshot: Snapshot) -> Table:
+        table = Table(box=None, padding=(0, 2))
+        for heading in ("Task", "Story", "Images", "Now", "Must end"):
+            table.add_column(heading)
+        for row in snapshot.rows:
+            story = row.plot.replace("_", " ")
+            table.add_row(row.task_id, story, str(row.images), coloured(row.status), coloured(row.expected))
+        return table
+
+    with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+        yield lambda snapshot: live.update(
+            Group(totals(snapshot), Text(), sagas(snapshot), Text(), Text(line(snapshot), style="dim"))
+        )

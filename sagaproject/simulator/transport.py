@@ -1,0 +1,195 @@
+"""The simulator's own connection to Pulsar: it is a foreign service and shares no client with ours.
+
+Sends are asynchronous and batched, and what could not be sent is sent again: at least once, as the services do it.
+"""
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulsar
+
+from sagaproject.simulator.wire import COMMAND_TOPICS
+
+logger = logging.getLogger(__name__)
+
+SEND_TIMEOUT_MS = 10_000
+RECEIVE_PAGE = 500
+
+
+class TransportError(Exception):
+    """The broker cannot be used; the message says what was tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the topics are. topics: full or short names in place of the usual short ones."""
+
+    service_url: str
+    token: str = field(default="", repr=False)
+    token_file: str = ""
+    tenant: str = "public"
+    namespace: str = "default"
+    topics: Mapping[str, str] = field(default_factory=dict)
+    tls_trust_certs_file: str = ""
+    tls_validate_hostname: bool = True
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Broker":
+        """Read the project's PULSAR setting."""
+        return cls(**{name: settings[name] for name in cls.__slots__ if settings.get(name) is not None})
+
+    def full_name(self, topic: str) -> str:
+        """Give the full name of a topic."""
+        name = self.topics.get(topic, topic)
+        return name if "://" in name else f"persistent://{self.tenant}/{self.namespace}/{name}"
+
+    def authentication(self) -> pulsar.Authentication | None:
+        """Give what the client shows; a token file is read again at each connection."""
+        if self.token_file:
+            return pulsar.AuthenticationToken(lambda: Path(self.token_file).read_text().strip())
+        return pulsar.AuthenticationToken(self.token) if self.token else None
+
+    def connect(self) -> pulsar.Client:
+        """Make a client. It connects with its first producer or consumer."""
+        return pulsar.Client(
+            self.service_url,
+            authentication=self.authentication(),
+            operation_timeout_seconds=10,
+            tls_trust_certs_file_path=self.tls_trust_certs_file or None,
+            tls_validate_hostname=self.tls_validate_hostname,
+            # Its own lines would tear the table, and a Python logger can abort the process at exit.
+            logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull),
+        )
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """One command topic: its own client (a small broker stalls when several topics share a connection)."""
+
+    topic: str
+    client: pulsar.Client
+    consumer: pulsar.Consumer
+
+
+class Transport:
+    """Sends messages and receives commands. Sending and receiving may be done by different threads.
+
+    subscription: must be no other process's. It is removed when the transport closes.
+    """
+
+    def __init__(self, broker: Broker, subscription: str) -> None:
+        """Subscribe to the command topics, from now on; raises TransportError."""
+        self._broker = broker
+        self._subscription = subscription
+        self._producers: dict[str, pulsar.Producer] = {}
+        self._failed: deque[tuple[str, bytes]] = deque()
+        self._lock = threading.Lock()
+        self._inboxes: list[_Inbox] = []
+        self.sent = 0
+        try:
+            self._sender = broker.connect()
+            for topic in COMMAND_TOPICS.values():
+                client = broker.connect()
+                self._inboxes.append(_Inbox(topic, client, self._subscribe(client, topic)))
+        except pulsar.PulsarException as error:
+            self.close()
+            raise TransportError(f"No answer from Pulsar at {broker.service_url}: {error}") from error
+
+    def send(self, topic: str, body: bytes) -> None:
+        """Send without waiting (topic: short name). What fails is sent again by flush()."""
+
+        def done(result: pulsar.Result, _: object) -> None:
+            # Called by the client's thread, and must not raise: a raise there hangs flush() for ever.
+            if result == pulsar.Result.Ok:
+                self.sent += 1
+            else:
+                self._failed.append((topic, body))
+
+        try:
+            self._producer(topic).send_async(body, done)
+        except pulsar.PulsarException:
+            self._failed.append((topic, body))
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing waits to be sent again."""
+        return not self._failed
+
+    def flush(self) -> bool:
+        """Wait for what is under way and send again what failed; true if nothing is left."""
+        with suppress(IndexError):  # the other thread may have taken the last one
+            for _ in range(len(self._failed)):
+                self.send(*self._failed.popleft())
+        for producer in list(self._producers.values()):
+            try:
+                producer.flush()
+            except pulsar.PulsarException as error:
+                logger.warning("not everything could be sent yet: %s", error)
+        return not self._failed
+
+    def receive(self) -> list[tuple[str, bytes]]:
+        """Give the commands that came, as (short topic, body), waiting a tenth of a second at most; they are acked."""
+        received = []
+        for inbox in self._inboxes:
+            try:
+                messages = inbox.consumer.batch_receive()
+                for message in messages:
+                    received.append((inbox.topic, message.data()))
+                    inbox.consumer.acknowledge(message)
+            except pulsar.PulsarException as error:
+                logger.warning("commands could not be received from %s: %s", inbox.topic, error)
+        return received
+
+    def resubscribe(self) -> None:
+        """Subscribe anew where the broker has stopped to deliver; what was not acked comes again."""
+        for inbox in self._inboxes:
+            try:
+                inbox.consumer.close()
+                inbox.consumer = self._subscribe(inbox.client, inbox.topic)
+            except pulsar.PulsarException as error:
+                logger.warning("could not subscribe to %s again: %s", inbox.topic, error)
+
+    def close(self) -> None:
+        """Remove the subscriptions and close the clients. May be called twice."""
+        for inbox in self._inboxes:
+            _quietly(inbox.consumer.unsubscribe)
+            _quietly(inbox.client.close)
+        _quietly(self._sender.close)
+        self._inboxes = []
+
+    def _producer(self, topic: str) -> pulsar.Producer:
+        with self._lock:
+            producer = self._producers.get(topic)
+            if producer is None:
+                producer = self._producers[topic] = self._sender.create_producer(
+                    self._broker.full_name(topic),
+                    batching_enabled=True,
+                    batching_max_publish_delay_ms=5,
+                    block_if_queue_full=True,
+                    send_timeout_millis=SEND_TIMEOUT_MS,
+                )
+            return producer
+
+    def _subscribe(self, client: pulsar.Client, topic: str) -> pulsar.Consumer:
+        return client.subscribe(
+            self._broker.full_name(topic),
+            self._subscription,
+            consumer_type=pulsar.ConsumerType.Shared,
+            initial_position=pulsar.InitialPosition.Latest,
+            receiver_queue_size=RECEIVE_PAGE,
+            batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(RECEIVE_PAGE, -1, 50),
+        )
+
+
+def _quietly(close: Any) -> None:
+    try:
+        close()
+    except pulsar.PulsarException as error:
+        logger.info("while closing: %s", error)
