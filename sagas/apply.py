@@ -38,13 +38,16 @@ from sagas.work import Applied, Work
 
 logger = logging.getLogger(__name__)
 
+# How long one task drains before it makes way for others and nudges itself: well below the soft time limit.
+SECONDS = 10.0
 
-def drain(seconds: float | None = None) -> int:
+
+def drain(seconds: float = SECONDS) -> int:
     """Applies what waits until a whole pass finds nothing to do or `seconds` are over; returns how many events it moved.
 
     Opens its own transactions. May run anywhere, any number of times at once.
     """
-    until = time.monotonic() + (settings.APPLY_SECONDS if seconds is None else seconds)
+    until = time.monotonic() + seconds
     total = 0
     while True:
         moved = _pass()

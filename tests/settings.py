@@ -18,4 +18,6 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 if IN_MEMORY:
     # Nudges go to a broker in this process's memory; a test that wants a real one starts worker processes of its own.
+    # Celery itself prefers the variable to its configuration, so the placeholder must go.
+    del os.environ["CELERY_BROKER_URL"]
     globals().update(CELERY_BROKER_URL="memory://", CELERY_BROKER_TRANSPORT_OPTIONS={})

@@ -1,0 +1,112 @@
+"""The apply turn on real PostgreSQL: from rows of the event log to sagas, steps, logs and commands."""
+
+import random
+
+import pytest
+
+from bridge import event_log
+from bridge.models import Pending
+from compensation.models import Command
+from sagas.apply import drain
+from sagas.models import Lane, Parked, SagaEvent, SagaKey, SagaLog, SagaStep
+from tests.integration.story import event, image_through, new_ids, retrieval
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def saga(task: str) -> SagaLog:
+    return SagaLog.objects.get(key=task)
+
+
+def test_a_saga_that_goes_well_is_completed() -> None:
+    task, image = new_ids(2)
+    event_log.append(retrieval(task, [image]) + image_through(task, image))
+    assert drain() == 9
+    row = saga(task)
+    assert row.status == "COMPLETED"
+    assert (row.lanes_known, row.lanes_processed, row.steps_count, row.events_count) == (1, 1, 9, 9)
+    assert row.end_time is not None
+    assert not Pending.objects.exists()
+    assert SagaStep.objects.filter(saga=row).count() == 9
+    assert set(SagaStep.objects.filter(saga=row).values_list("status", flat=True)) == {"COMPLETED"}
+    assert list(SagaEvent.objects.filter(saga=row).order_by("seq").values_list("seq", flat=True)) == list(range(1, 10))
+
+
+def test_order_and_batches_do_not_matter() -> None:
+    chance = random.Random(7)
+    for _ in range(5):
+        task, *images = new_ids(4)
+        facts = retrieval(task, images) + [fact for image in images for fact in image_through(task, image)]
+        facts.append(event("ProcessingFailed", task, images[0], seconds=60, error_message="no"))
+        chance.shuffle(facts)
+        cut = chance.randrange(len(facts))
+        for part in (facts[:cut], facts[cut:]):
+            event_log.append(part)
+            drain()
+        row = saga(task)
+        assert row.status == "COMPENSATING"
+        assert (row.lanes_processed, row.lanes_undoing, row.commands_on_the_way) == (2, 1, 2)
+        assert not Parked.objects.exists()
+        commands = {command.name: command for command in Command.objects.filter(saga_id=row.id)}
+        assert commands["RollbackAnonymization"].released_at is not None
+        assert commands["DeleteRetrievedImage"].released_at is None
+        event_log.append([event("AnonymizationRolledBack", "", images[0], seconds=70)])
+        drain()
+        assert Command.objects.get(id=commands["DeleteRetrievedImage"].id).released_at is not None
+        event_log.append([event("ImageDeletionCompleted", task, images[0], seconds=71)])
+        drain()
+        row.refresh_from_db()
+        assert row.status == "COMPLETED"
+        assert (row.lanes_processed, row.lanes_undone) == (2, 1)
+
+
+def test_what_comes_before_its_saga_is_parked_and_taken_at_birth() -> None:
+    task, image = new_ids(2)
+    facts = retrieval(task, [image]) + image_through(task, image)
+    event_log.append(facts[1:])
+    drain()
+    assert Parked.objects.count() == 8
+    event_log.append(facts[:1])
+    drain()
+    assert saga(task).status == "COMPLETED"
+    assert not Parked.objects.exists()
+
+
+def test_an_event_of_a_services_own_task_finds_its_saga_by_the_image() -> None:
+    task, own, image = new_ids(3)
+    event_log.append([event("ProcessingCompleted", own, image, seconds=50)])
+    drain()
+    assert Parked.objects.get().reason == "no_saga"
+    event_log.append(retrieval(task, [image]))
+    drain()
+    assert saga(task).status == "COMPLETED"
+    assert SagaKey.objects.get().key == own
+
+
+def test_a_type_that_has_no_key_of_its_own_is_not_found_by_image() -> None:
+    task, other, image = new_ids(3)
+    event_log.append(retrieval(task, [image]))
+    drain()
+    event_log.append([event("ImageDeletionCompleted", other, image)])
+    drain()
+    parked = Parked.objects.get()
+    assert parked.suggestion == saga(task).id
+
+
+def test_a_lane_event_without_an_image_is_parked_with_its_saga_as_suggestion() -> None:
+    task, image = new_ids(2)
+    event_log.append([*retrieval(task, [image]), event("AnonymizationCompleted", task)])
+    drain()
+    parked = Parked.objects.get()
+    assert (parked.reason, parked.suggestion) == ("no_entity", saga(task).id)
+
+
+def test_a_failed_saga_undoes_all_its_lanes() -> None:
+    task, *images = new_ids(4)
+    facts = [*retrieval(task, images), *image_through(task, images[0])]
+    event_log.append([*facts, event("RetrievalFailed", task, seconds=90, error_message="disk full")])
+    drain()
+    row = saga(task)
+    assert (row.status, row.error_message) == ("COMPENSATING", "disk full")
+    assert Command.objects.filter(saga_id=row.id).count() == 4
+    assert Lane.objects.filter(saga=row, failed=True, outcome="undoing").count() == 3
