@@ -59,6 +59,7 @@ class Sagas:
     maximum_attempts: int
     jitter: float
     apply_page: int
+    apply_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +311,7 @@ def _sagas(reader: Reader, dev: bool) -> Sagas:
         maximum_attempts=reader.integer("SAGA_RETRY_MAXIMUM_ATTEMPTS", 10, 1, 1000),
         jitter=reader.number("SAGA_RETRY_JITTER", 0.2, 0.0, 1.0),
         apply_page=reader.integer("SAGA_APPLY_PAGE", 2000, 1, 9000),
+        apply_seconds=reader.number("SAGA_APPLY_SECONDS", 10.0, 0.1, 40.0),
     )
     if settings.maximum_interval < settings.initial_interval:
         reader.problem("SAGA_RETRY_MAXIMUM_INTERVAL must not be less than SAGA_RETRY_INITIAL_INTERVAL.")

@@ -204,6 +204,7 @@ SAGA_RETRY = {
     "jitter": ENV.sagas.jitter,
 }
 APPLY_PAGE = ENV.sagas.apply_page
+APPLY_SECONDS = ENV.sagas.apply_seconds
 API_HOST = ENV.api.host
 API_PORT = ENV.api.port
 API_RELOAD = ENV.api.reload
@@ -251,7 +252,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
         "global_keyprefix": "saga:",
     }
 )
-CELERY_BEAT_SCHEDULE_FILENAME = str(env.stack_folder() / "celerybeat-schedule")
+# In memory: a sweep that runs every two seconds has no past worth a file.
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 
 # Logs: ids and types, never payload -----------------------------------------------------------------------------------
 LOGGING = {

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import signal
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -56,10 +55,3 @@ def _still_running(file: Path) -> list[psutil.Process]:
             if abs(process.create_time() - since) < 1 and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
-
-
-def wait_for_end(file: Path, seconds: float) -> None:
-    """Give processes that the kernel has just told to end a moment to do so."""
-    deadline = time.monotonic() + seconds
-    while _still_running(file) and time.monotonic() < deadline:
-        time.sleep(0.05)

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from sagaproject import env, stack_file
 from sagaproject.embedded import leftovers, ports, postgres, pulsar, valkey
-from sagaproject.embedded.process import Part, StackError, run_once
+from sagaproject.embedded.process import Part, StackError, leashed, run_once
 from sagaproject.embedded.supervisor import Supervisor
 
 # pulsar-lite sometimes stops delivering until somebody subscribes again: the embedded stack notices sooner.
@@ -87,6 +87,10 @@ class Stack:
         """Give the words of a manage.py command, to be run with `environment`."""
         return [sys.executable, str(env.ROOT / "manage.py"), *words]
 
+    def leashed(self, argv: list[str]) -> list[str]:
+        """Give the words that run a command which ends with this process, however that ends."""
+        return leashed(argv, signal.SIGINT)
+
     def health(self) -> dict[str, Any]:
         """Give what GET /health answers; empty if it does not."""
         connection = http.client.HTTPConnection(self._web_host, int(self.environment["API_PORT"]), timeout=5)
@@ -144,21 +148,14 @@ class Stack:
             database.make_database()
 
     def _services(self) -> list[Part]:
-        python = sys.executable
-        bind = f"{self.environment['API_HOST']}:{self.environment['API_PORT']}"
-        web = [python, "-m", "gunicorn", "sagaproject.wsgi", "--bind", bind, "--workers", "1", "--threads", "8"]
-        web += ["--graceful-timeout", "3", "--no-control-socket"]
-        if self.environment.get("API_RELOAD", "").lower() in ("1", "true", "yes", "on"):
-            web.append("--reload")
-        celery = [python, "-m", "celery", "-A", "sagaproject"]
+        celery = [sys.executable, "-m", "celery", "-A", "sagaproject"]
         worker = [*celery, "worker", "--concurrency", str(WORKER_CHILDREN), "--hostname", "saga@%h"]
         worker += ["--queues", "applying,commands,housekeeping", "--without-gossip", "--without-mingle"]
-        beat = [*celery, "beat", "--schedule", str(self.folder / "celerybeat-schedule"), "--pidfile="]
         return [
-            self._part("web", web, lambda: bool(self.health())),
+            self._part("web", self.command("serve", "--workers", "1"), lambda: bool(self.health())),
             self._part("bridge", self.command("run_bridge"), self._bridge_is_ready),
             self._part("worker", worker),
-            self._part("beat", beat),
+            self._part("beat", [*celery, "beat", "--pidfile="]),
         ]
 
     def _bridge_is_ready(self) -> bool:

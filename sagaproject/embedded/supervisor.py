@@ -62,7 +62,7 @@ class Supervisor:
                 self._say(f"{name} is started again as process {self._processes[name].pid}")
 
     def stop(self) -> None:
-        """Stop all, the last started first asked; whoever is not gone in time is killed. Returns within STOP_SECONDS."""
+        """Stop all, the last started first; who is not gone in time is killed. Takes at most STOP_SECONDS."""
         self._due.clear()
         deadline = time.monotonic() + STOP_SECONDS
         servers = [name for name in ("postgres", "valkey", "pulsar") if name in self._processes]

@@ -1,0 +1,49 @@
+# Two commands on a bare machine: `make demo` and `make test`. Only python3 (3.11 or later) and make are needed.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+export ENVIRONMENT ?= dev
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | while IFS="$$(printf '\t')" read -r name words; do printf '  make %-9s %s\n' "$$name" "$$words"; done
+
+.PHONY: demo
+demo: $(INSTALLED) ## Start everything on this machine and let a simulator play the services (ARGS="--sagas 200 …")
+	@$(RUN) manage.py demo $(ARGS)
+
+.PHONY: up
+up: $(INSTALLED) ## Start the same stack without the simulator, in the foreground
+	@$(RUN) manage.py up $(ARGS)
+
+.PHONY: test
+test: $(INSTALLED) ## Run the whole test suite on embedded servers, with coverage (ARGS="tests/unit -k …")
+	@$(RUN) -m pytest --cov --cov-report=term $(ARGS)
+
+.PHONY: lint
+lint: $(INSTALLED) ## Check style, types, layers and migrations
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy sagaproject sagas compensation bridge tests
+	$(VENV)/bin/lint-imports
+	$(RUN) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run --settings tests.settings
+	$(RUN) manage.py check --settings tests.settings
+
+.PHONY: install
+install: $(INSTALLED) ## Make .venv and install what is needed (the others do it by themselves)
+
+.PHONY: clean
+clean: ## Remove .venv and var/ (data and logs of the embedded stack)
+	rm -rf $(VENV) var
+
+# Made again when the requirements change.
+$(INSTALLED): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; $(PYTHON) is older. Try: make PYTHON=python3.12 …"; exit 1; }
+	@$(RUN) -m pip --version >/dev/null 2>&1 || { echo "making $(VENV) …"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); } \
+		|| { rm -rf $(VENV); echo "$(PYTHON) cannot make $(VENV): install its venv module (Debian: python3-venv)."; exit 1; }
+	@echo "installing what requirements-dev.txt names (a minute or two) …"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $(INSTALLED)

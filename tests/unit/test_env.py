@@ -1,0 +1,238 @@
+"""The environment: good inputs become typed settings, bad ones are all reported at once, in words, without secrets."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagaproject import env, stack_file
+
+PROD = {
+    "SECRET_KEY": "kT9x2Lw8QzR4vB7nM1pY6cF3hJ5gD0sA-uEiOoXbVq",
+    "ALLOWED_HOSTS": "saga.example,saga",
+    "DATABASE_URL": "postgresql://saga:pw@db/saga",
+    "CELERY_BROKER_URL": "redis://:pw@valkey:6379/0",
+    "PULSAR_SERVICE_URL": "pulsar+ssl://pulsar:6651",
+    "SAGA_PUBLISHING": "paused",
+}
+
+
+def problems(source: dict[str, str]) -> list[str]:
+    with pytest.raises(env.ConfigurationError) as caught:
+        env.read(source)
+    return caught.value.problems
+
+
+def test_nothing_said_means_prod_and_prod_needs_a_word_on_everything_that_matters() -> None:
+    found = problems({})
+
+    assert [problem.split()[0] for problem in found] == [
+        "SECRET_KEY",
+        "ALLOWED_HOSTS",
+        "DATABASE_URL",
+        "CELERY_BROKER_URL",
+        "PULSAR_SERVICE_URL",
+        "SAGA_PUBLISHING",
+    ]
+
+
+def test_dev_needs_nothing() -> None:
+    settings = env.read({"ENVIRONMENT": "dev"})
+
+    assert settings.is_dev
+    assert settings.sagas.publishing == "on"
+    assert settings.api.port == 8085
+    assert not settings.debug
+
+
+def test_prod_with_all_that_it_needs() -> None:
+    settings = env.read(PROD)
+
+    assert not settings.is_dev
+    assert settings.api.https
+    assert settings.allowed_hosts == ("saga.example", "saga")
+    assert settings.pulsar.regions == ("usa", "latam")
+    assert settings.sagas.maximum_attempts == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read", "expected"),
+    [
+        ("PULSAR_REGIONS", "*", "pulsar.regions", "*"),
+        ("PULSAR_REGIONS", "usa, emea", "pulsar.regions", ("usa", "emea")),
+        ("PULSAR_TOPICS", '{"retrieval-started": "t"}', "pulsar.topics", {"retrieval-started": "t"}),
+        ("PULSAR_TLS_VALIDATE_HOSTNAME", "no", "pulsar.tls_validate_hostname", False),
+        ("CELERY_BROKER_URL", "amqps://u:p@rabbit:5671//", "celery_broker_url", "amqps://u:p@rabbit:5671//"),
+        ("PULSAR_SERVICE_URL", "pulsar://a:6650,b:6650", "pulsar.service_url", "pulsar://a:6650,b:6650"),
+        ("SAGA_CONFIRMATION_TIMEOUT", "2.5", "sagas.confirmation_timeout", 2.5),
+        ("SAGA_RETRY_MAXIMUM_ATTEMPTS", "3", "sagas.maximum_attempts", 3),
+        ("SAGA_FAILURE_SCOPE", "saga", "sagas.failure_scope", "saga"),
+        ("API_PORT", "", "api.port", 8085),
+        ("API_HTTPS", "off", "api.https", False),
+        ("LOG_LEVEL", "DEBUG", "log_level", "DEBUG"),
+    ],
+)
+def test_good_values(name: str, value: str, read: str, expected: Any) -> None:
+    found: Any = env.read({**PROD, name: value})
+    for word in read.split("."):
+        found = getattr(found, word)
+
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("ENVIRONMENT", "staging", "one of dev, prod"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL must be one of"),
+        ("SECRET_KEY", "short", "too easy to guess"),
+        ("SECRET_KEY", env.DEV_SECRET_KEY, "is a default"),
+        ("SECRET_KEY", "a" * 60, "too easy to guess"),
+        ("SECRET_KEY", "django-insecure-" + "abcdefghijklmnopqrstuvwxyz0123456789", "is a default"),
+        ("ALLOWED_HOSTS", "*", "wildcard"),
+        ("ALLOWED_HOSTS", "saga,*.example", "wildcard"),
+        ("DEBUG", "true", "DEBUG must be off"),
+        ("DEBUG", "maybe", "DEBUG must be true or false"),
+        ("CSRF_TRUSTED_ORIGINS", "saga.example", "scheme"),
+        ("DATABASE_URL", "mysql://db/saga", "DATABASE_URL must begin with"),
+        ("CELERY_BROKER_URL", "valkey://v:6379", "redis, rediss, amqp, amqps"),
+        ("CELERY_BROKER_URL", "redis://", "CELERY_BROKER_URL must look like"),
+        ("CELERY_BROKER_URL", "redis://[::1", "CELERY_BROKER_URL must look like"),
+        ("PULSAR_SERVICE_URL", "http://pulsar:8080", "PULSAR_SERVICE_URL must look like"),
+        ("PULSAR_REGIONS", "usa,*", "or * alone"),
+        ("PULSAR_TENANT", "a/b", "one part of a topic"),
+        ("PULSAR_TOPICS", "retrieval-started=t", "is not JSON"),
+        ("PULSAR_TOPICS", "[]", "JSON object"),
+        ("PULSAR_TOPICS", '{"a": 1}', "JSON object"),
+        ("PULSAR_TLS_ALLOW_INSECURE", "true", "anybody could play the broker"),
+        ("PULSAR_TLS_TRUST_CERTS_FILE", "/nowhere/ca.pem", "cannot be read"),
+        ("PULSAR_TOKEN_FILE", "/nowhere/token", "could not be read"),
+        ("SAGA_PUBLISHING", "maybe", "one of on, paused"),
+        ("SAGA_FAILURE_SCOPE", "image", "one of lane, saga"),
+        ("SAGA_CONFIRMATION_TIMEOUT", "5m", "must be a number"),
+        ("SAGA_CONFIRMATION_TIMEOUT", "nan", "must be from"),
+        ("SAGA_RETRY_MAXIMUM_ATTEMPTS", "0", "must be from 1 to"),
+        ("SAGA_RETRY_MAXIMUM_ATTEMPTS", "2.5", "whole number"),
+        ("SAGA_RETRY_INITIAL_INTERVAL", "200", "must not be less than"),
+        ("SAGA_RETRY_MAX_ATTEMPTS", "3", "did you mean SAGA_RETRY_MAXIMUM_ATTEMPTS"),
+        ("API_PORT", "70000", "must be from 1 to 65535"),
+        ("API_PORT", "tcp://10.0.0.1:80", "whole number"),
+        ("API_THROTTLE_USER", "fast", "API_THROTTLE_USER"),
+    ],
+)
+def test_bad_values(name: str, value: str, words: str) -> None:
+    found = problems({**PROD, name: value})
+
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_all_problems_are_reported_at_once_and_none_shows_a_secret() -> None:
+    with pytest.raises(env.ConfigurationError) as caught:
+        env.read(
+            {
+                **PROD,
+                "DATABASE_URL": "mysql://saga:hunter2@db/saga",
+                "CELERY_BROKER_URL": "valkey://:hunter2@v",
+                "SECRET_KEY": "hunter2",
+                "API_PORT": "x",
+            }
+        )
+
+    assert len(caught.value.problems) == 4
+    assert "4 problems" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "DATABASE_URL", "CELERY_BROKER_URL", "PULSAR_TOKEN"])
+def test_every_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_text({**PROD, "PULSAR_TOKEN": "t0ken"}[name] + "\n", encoding="utf-8")
+    source = {key: value for key, value in PROD.items() if key != name}
+
+    settings = env.read({**source, f"{name}_FILE": str(file)})
+
+    assert settings.secret_key == PROD["SECRET_KEY"]
+    assert settings.database["PASSWORD"] == "pw"
+    assert settings.pulsar.token == ("t0ken" if name == "PULSAR_TOKEN" else "")
+
+
+def test_a_secret_said_twice_or_in_an_empty_file_is_a_problem(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.touch()
+
+    found = problems({**PROD, "SECRET_KEY_FILE": str(file)})
+
+    assert any("both set" in problem for problem in found)
+    assert any("is empty" in problem for problem in found)
+
+
+def test_settings_do_not_show_secrets_when_printed() -> None:
+    shown = repr(env.read({**PROD, "PULSAR_TOKEN": "t0ken"}))
+
+    assert not any(secret in shown for secret in (PROD["SECRET_KEY"], ":pw@", "t0ken"))
+
+
+def test_a_command_in_prod_without_settings_says_all_that_is_missing() -> None:
+    bare = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+    done = subprocess.run(
+        [sys.executable, str(env.ROOT / "manage.py"), "check"],
+        env={**bare, "ENVIRONMENT": "prod"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "6 problems" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_running_stack_is_found_and_what_the_environment_says_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inherited = {"DATABASE_URL": "postgresql://saga@stack/saga", "SAGA_FAILURE_SCOPE": "saga", "LOG_LEVEL": "ERROR"}
+    stack_file.write(tmp_path, {"environment": inherited})
+    for name in (*env.CONNECTIONS, "ENVIRONMENT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STACK_DIR", str(tmp_path))
+    monkeypatch.setenv("LOG_LEVEL", "DEBUG")
+
+    lock = stack_file.take_lock(tmp_path)
+    assert lock is not None
+    found = env.load()
+
+    assert found.is_dev
+    assert (found.database["HOST"], found.sagas.failure_scope, found.log_level) == ("stack", "saga", "DEBUG")
+    assert "stack.json" in capsys.readouterr().err
+
+    lock.close()
+    with pytest.raises(env.ConfigurationError):
+        env.load()
+
+
+def test_stack_json_is_for_its_owner_alone(tmp_path: Path) -> None:
+    stack_file.write(tmp_path, {"login": {}})
+
+    assert stack_file.json_path(tmp_path).stat().st_mode & 0o077 == 0
+    assert json.loads(stack_file.json_path(tmp_path).read_text(encoding="utf-8")) == {"login": {}}
+    assert stack_file.running(tmp_path) is None
+
+
+def test_two_stacks_cannot_share_a_folder(tmp_path: Path) -> None:
+    lock = stack_file.take_lock(tmp_path)
+    assert lock is not None
+
+    with lock:
+        assert stack_file.take_lock(tmp_path) is None
+
+
+def test_every_name_is_documented() -> None:
+    text = (env.ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+    undocumented = {name for name in env.names() if not name.endswith("_FILE") and f"`{name}`" not in text}
+    assert not undocumented
