@@ -1,0 +1,115 @@
+"""A second saga type in one file: an order without entities, on topics and commands of its own.
+
+It proves that the engine knows nothing of images: a new saga type is a file like this one and its entry in the registry.
+"""
+
+from sagas.engine.definition import (
+    Compensation,
+    Confirmation,
+    Definition,
+    Entity,
+    Event,
+    Fails,
+    Meaning,
+    Retry,
+    Step,
+    StepStatus,
+)
+
+PLACE = Step("PLACE_ORDER", "SHOP")
+PAY = Step("PAYMENT", "BANK")
+ASK_TO_SHIP = Step("ASK_TO_SHIP", "SHOP", outcome="SHIPMENT")
+SHIP = Step("SHIPMENT", "CARRIER")
+
+PAID = "paid"
+
+EVENTS = (
+    Event(
+        type="OrderPlaced",
+        topics=("orders-placed",),
+        starts=True,
+        entity=Entity.TASK,
+        means=Meaning(step=PLACE, becomes=StepStatus.COMPLETED),
+        fields={"order_id": "id"},
+    ),
+    Event(
+        type="OrderPaid",
+        topics=("orders-paid",),
+        entity=Entity.TASK,
+        means=Meaning(step=PAY, becomes=StepStatus.COMPLETED, proves=PAID),
+        fields={"order_id": "id"},
+    ),
+    Event(
+        type="PaymentFailed",
+        topics=("orders-payment-failed",),
+        entity=Entity.TASK,
+        means=Meaning(step=PAY, becomes=StepStatus.FAILED, fails=Fails.SAGA),
+        fields={"order_id": "id", "error_message": "text"},
+    ),
+    Event(
+        type="ShipmentRequested",
+        topics=("orders-shipment-requested",),
+        entity=Entity.TASK,
+        means=Meaning(step=ASK_TO_SHIP, becomes=StepStatus.STARTED),
+        fields={"order_id": "id"},
+    ),
+    Event(
+        type="OrderShipped",
+        topics=("orders-shipped",),
+        entity=Entity.TASK,
+        means=Meaning(step=SHIP, becomes=StepStatus.COMPLETED, processes=True),
+        fields={"order_id": "id"},
+    ),
+    Event(
+        type="ShipmentFailed",
+        topics=("orders-shipment-failed",),
+        entity=Entity.TASK,
+        means=Meaning(step=SHIP, becomes=StepStatus.FAILED, fails=Fails.LANE),
+        fields={"order_id": "id", "error_message": "text"},
+    ),
+    Event(
+        type="PaymentRefunded",
+        topics=("orders-refunded",),
+        entity=Entity.TASK,
+        means=Meaning(step=PAY, becomes=StepStatus.COMPENSATED, confirms="RefundPayment"),
+        fields={"order_id": "id"},
+    ),
+    Event(
+        type="RefundRefused",
+        topics=("orders-refund-refused",),
+        entity=Entity.TASK,
+        means=Meaning(refuses="RefundPayment"),
+        fields={"order_id": "id", "error_message": "text"},
+    ),
+)
+
+COMPENSATIONS = (
+    Compensation(
+        command="CancelOrder",
+        undoes=PLACE,
+        service="SHOP",
+        topic="shop-commands",
+        after=("RefundPayment",),
+        confirmation=Confirmation.PUBLISHED,
+        data={"order_id": "key"},
+    ),
+    Compensation(
+        command="RefundPayment",
+        undoes=PAY,
+        service="BANK",
+        topic="bank-commands",
+        owed_when=PAID,
+        data={"order_id": "key", "reason": "=Order failed"},
+        retry=Retry(maximum_attempts=3, confirmation_timeout=10.0),
+    ),
+)
+
+DEFINITION = Definition(
+    name="order",
+    title="Order",
+    version=1,
+    key_field="order_id",
+    entity_field="",
+    events=EVENTS,
+    compensations=COMPENSATIONS,
+)
