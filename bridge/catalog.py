@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 FieldKind = Literal["id", "ids", "text", "integer", "object"]
 
 REGION = "{region}"
-_REGION_PATTERN = r"[A-Za-z0-9_-]+"
+REGION_PATTERN = r"[A-Za-z0-9_-]+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Catalog:
 
 def region_pattern(topic: str) -> re.Pattern[str]:
     """What a regional topic's short name may look like, dots taken as dots."""
-    return re.compile(re.escape(topic).replace(re.escape(REGION), _REGION_PATTERN))
+    return re.compile(re.escape(topic).replace(re.escape(REGION), REGION_PATTERN))
 
 
 @cache

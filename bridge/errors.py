@@ -13,10 +13,6 @@ class HistoryIsAppendOnly(BridgeError):
     """Somebody tried to change or delete an event. The event log is only ever added to."""
 
 
-class UnknownTopic(BridgeError):
-    """A topic that neither the catalog nor the configuration knows."""
-
-
 class NotInQuarantine(BridgeError):
     """There is no quarantined message with this id."""
 

@@ -1,17 +1,24 @@
 """The one door: facts become rows of the event log, each exactly once, together with the word that they wait."""
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
-from django.db import connection
+from django.db import DataError, Error, OperationalError, connection, transaction
 from django.utils import timezone
 
-from bridge import sql
-from bridge.models import Event, Source
+from bridge import quarantine, sql, wakeup
+from bridge.codec import get_codec
+from bridge.envelope import Envelope, Rejected, content_hash
+from bridge.errors import AlreadyDecided, StillUnreadable
+from bridge.models import Duplicate, Event, QuarantineCode, QuarantineStatus, Source
+
+T = TypeVar("T")
 
 _EVENT_FIELDS = (
     "source",
@@ -29,10 +36,14 @@ _EVENT_FIELDS = (
     "payload",
     "body_hash",
 )
+_TRIES = 5
+_DEADLOCK, _SERIALIZATION_FAILURE = "40P01", "40001"
+_LIMIT_EXCEEDED = "54"  # a class of codes: rows or parameters too large together
+_CONFLICT = "another event with this id is already in the log, and its content is another"
 
 
 class NewFact(NamedTuple):
-    """A fact of our own, to be appended. `routing_key` says which saga applies it (see `routing_key`)."""
+    """A fact of our own, to be appended. `routing_key` says which saga applies it, `lane` which lane of it, if told."""
 
     source: Source | str
     event_id: str
@@ -46,31 +57,131 @@ class NewFact(NamedTuple):
     lane: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoreResult:
+    """How many messages of a batch became events, were known already, or went to quarantine."""
+
+    stored: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+
+    def __add__(self, other: "StoreResult") -> "StoreResult":
+        return StoreResult(
+            self.stored + other.stored, self.duplicates + other.duplicates, self.quarantined + other.quarantined
+        )
+
+
 def routing_key(stream: str, key: str, entity: str = "") -> str:
     """What an event waits under: its saga's key, or, where it names none, its entity's."""
     return f"{stream}:{key}" if key else f"{stream}:@{entity}"
 
 
 def append(facts: Sequence[NewFact]) -> list[int]:
-    """Add facts of our own to the log, and have them applied. In the caller's transaction.
+    """Add facts of our own to the log, and have them wait to be applied. In the caller's transaction.
 
     May be repeated: a fact whose (source, event_id) is known is left as it is. Returns the pks of the new ones.
     """
     now = timezone.now()
-    return [pk for pk, _ in _insert(_row_of(fact, now) for fact in facts)]
+    return list(_insert(_row_of_fact(fact, now) for fact in facts).values())
 
 
-def content_hash(event_type: str, canonical: bytes) -> bytes:
-    """What tells a repeat from another event under the same id. `canonical`: the body as JSON with its keys sorted."""
-    return hashlib.blake2b(canonical, digest_size=16, key=event_type.encode()[:64]).digest()
+def store_batch(envelopes: Sequence[Envelope], rejected: Sequence[Rejected] = ()) -> StoreResult:
+    """Put what came from Pulsar into the log, and what could not be read into quarantine.
+
+    Opens its own transaction; when this returns outside of one, all of it is committed. May be repeated: what is known
+    already becomes a Duplicate row, or goes to quarantine if the same id now has other content. An event that the
+    database refuses goes to quarantine alone. Deadlocks are tried again; every other database error is the caller's.
+    """
+    try:
+        return _again_after_deadlocks(lambda: _store(envelopes, rejected))
+    except (Error, orjson.JSONEncodeError) as error:
+        if not envelopes or not _is_refusal(error):
+            raise
+        if len(envelopes) == 1:
+            refused = [*rejected, _refused(envelopes[0], error)]
+            return _again_after_deadlocks(lambda: _store((), refused))
+    middle = len(envelopes) // 2
+    return store_batch(envelopes[:middle], rejected) + store_batch(envelopes[middle:])
 
 
-def canonical_json(payload: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
+    """Read a quarantined message again, with today's catalog and limits; returns the pk of its event.
+
+    In one transaction, the caller's if there is one. Raises NotInQuarantine, AlreadyDecided (it has been requeued), or
+    StillUnreadable, which leave everything as it was. The event may be known by now: that is success too.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        row = quarantine.lock(quarantined_id)
+        if row.status == QuarantineStatus.REQUEUED:
+            raise AlreadyDecided("this message has been requeued before")
+        decoded = get_codec().decode(quarantine.message_of(row), now)
+        if isinstance(decoded, Rejected):
+            raise StillUnreadable(decoded.reason)
+        pk = _store_one(decoded)
+        quarantine.decide(row, QuarantineStatus.REQUEUED, now, actor, why)
+        wakeup.nudge_on_commit("apply")
+    return pk
 
 
-def _row_of(fact: NewFact, now: datetime) -> dict[str, Any]:
-    content = canonical_json(fact.payload)
+# --- one transaction --------------------------------------------------------------------------------------------------
+
+
+def _store(envelopes: Sequence[Envelope], rejected: Sequence[Rejected]) -> StoreResult:
+    first: dict[str, Envelope] = {}
+    repeats: list[Envelope] = []
+    for envelope in envelopes:
+        if first.setdefault(envelope.event_id, envelope) is not envelope:
+            repeats.append(envelope)
+    with transaction.atomic():
+        inserted = _insert(map(_row_of_envelope, first.values()))
+        repeats.extend(envelope for event_id, envelope in first.items() if event_id not in inserted)
+        duplicates, conflicts = _compare(repeats)
+        _insert_duplicates(duplicates)
+        quarantine.keep([*rejected, *conflicts])
+    return StoreResult(len(inserted), len(duplicates), len(rejected) + len(conflicts))
+
+
+def _store_one(envelope: Envelope) -> int:
+    with transaction.atomic():
+        inserted = _insert([_row_of_envelope(envelope)])
+    if inserted:
+        return inserted[envelope.event_id]
+    duplicates, _conflicts = _compare([envelope])
+    if not duplicates:
+        raise StillUnreadable(_CONFLICT)
+    return duplicates[0][0]
+
+
+def _compare(repeats: Sequence[Envelope]) -> tuple[list[tuple[int, Envelope]], list[Rejected]]:
+    """Tell repeats of what is in the log (with the pk of the event) from other content under the same id."""
+    duplicates: list[tuple[int, Envelope]] = []
+    conflicts: list[Rejected] = []
+    known = _known({envelope.event_id for envelope in repeats})
+    for envelope in repeats:
+        pk, body_hash = known[envelope.event_id]
+        if body_hash == envelope.body_hash:
+            duplicates.append((pk, envelope))
+        else:
+            conflicts.append(
+                Rejected(envelope.message, envelope.received_at, QuarantineCode.CONFLICTING_CONTENT, _CONFLICT)
+            )
+    return duplicates, conflicts
+
+
+def _known(event_ids: set[str]) -> dict[str, tuple[int, bytes]]:
+    if not event_ids:
+        return {}
+    rows = Event.objects.filter(source=Source.PULSAR, event_id__in=event_ids)
+    return {
+        event_id: (pk, bytes(body_hash)) for pk, event_id, body_hash in rows.values_list("pk", "event_id", "body_hash")
+    }
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _row_of_fact(fact: NewFact, now: datetime) -> dict[str, Any]:
     return {
         **fact._asdict(),
         "correlation_id": "",
@@ -78,21 +189,41 @@ def _row_of(fact: NewFact, now: datetime) -> dict[str, Any]:
         "topic": "",
         "message_id": "",
         "note": "",
-        "payload": orjson.Fragment(content),
-        "body_hash": content_hash(fact.type, content),
+        "body_hash": content_hash(fact.type, fact.payload),
     }
 
 
-def _insert(rows: Iterable[Mapping[str, Any]]) -> list[tuple[int, str]]:
-    """Insert what is new as Event and Pending in one statement; returns (pk, event id) of the new ones."""
+def _row_of_envelope(envelope: Envelope) -> dict[str, Any]:
+    message = envelope.message
+    return {
+        "source": Source.PULSAR.value,
+        "event_id": envelope.event_id,
+        "stream": envelope.stream,
+        "type": envelope.type,
+        "key": envelope.key,
+        "entity": envelope.entity,
+        "correlation_id": envelope.correlation_id,
+        "occurred_at": envelope.occurred_at,
+        "received_at": envelope.received_at,
+        "topic": message.topic,
+        "message_id": message.message_id,
+        "note": envelope.note,
+        # As it came, digits and all: the codec has seen that it is JSON that jsonb can hold.
+        "payload": orjson.Fragment(message.body),
+        "body_hash": envelope.body_hash,
+        "routing_key": routing_key(envelope.stream, envelope.key, envelope.entity),
+    }
+
+
+def _insert(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Insert what is new as Event and Pending in one statement; returns event id → pk of the new ones."""
     # Two writers that insert the same ids in different orders deadlock, ON CONFLICT or not.
     ordered = sorted(rows, key=lambda row: row["event_id"])
     if not ordered:
-        return []
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(_insert_sql(), [sql.dump(ordered)])
-        inserted: list[tuple[int, str]] = cursor.fetchall()
-    return inserted
+        return dict(cursor.fetchall())
 
 
 @cache
@@ -111,5 +242,51 @@ def _insert_sql() -> str:
             INSERT INTO bridge_pending (id, key, lane)
             SELECT event.id, r.routing_key, r.lane FROM event JOIN r USING (source, event_id)
         )
-        SELECT id, event_id FROM event ORDER BY id
+        SELECT event_id, id FROM event ORDER BY id
     """  # noqa: S608 (the names are the model's columns)
+
+
+def _insert_duplicates(duplicates: Sequence[tuple[int, Envelope]]) -> None:
+    Duplicate.objects.bulk_create(
+        Duplicate(
+            event=pk,
+            received_at=envelope.received_at,
+            topic=envelope.message.topic,
+            message_id=envelope.message.message_id,
+        )
+        for pk, envelope in duplicates
+    )
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def _again_after_deadlocks(work: Callable[[], T]) -> T:
+    for attempt in range(1, _TRIES):
+        try:
+            return work()
+        except OperationalError as error:
+            # Inside somebody else's transaction only they can start it again.
+            if _code_of(error) not in {_DEADLOCK, _SERIALIZATION_FAILURE} or connection.in_atomic_block:
+                raise
+            time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 (spreads out, hides nothing)
+    return work()
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether it is the content that is refused: trying again would not help, leaving the offender out would.
+
+    Not so an IntegrityError: that would be our own doing (tables newer than this code), and cost every event.
+    """
+    if isinstance(error, OperationalError):
+        return _code_of(error).startswith(_LIMIT_EXCEEDED)
+    return isinstance(error, DataError | orjson.JSONEncodeError)
+
+
+def _refused(envelope: Envelope, error: Exception) -> Rejected:
+    reason = f"the database cannot hold this event ({_code_of(error) or type(error).__name__})"
+    return Rejected(envelope.message, envelope.received_at, QuarantineCode.REFUSED_BY_DATABASE, reason)
+
+
+def _code_of(error: Exception) -> str:
+    return getattr(error.__cause__, "pgcode", None) or ""

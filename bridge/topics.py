@@ -1,0 +1,112 @@
+"""Short names of topics, as the catalog writes them, and the full names that Pulsar knows them by."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Literal, NamedTuple
+
+from django.conf import settings
+
+from bridge.catalog import REGION, REGION_PATTERN
+
+_PARTITION = re.compile(r"-partition-\d+$")
+
+
+class Subscriptions(NamedTuple):
+    """What to subscribe to: full names, and where regions are open-ended a regular expression for each namespace."""
+
+    topics: tuple[str, ...]
+    patterns: tuple[str, ...]
+
+
+class Names(NamedTuple):
+    """A topic as people read it, and as the catalog calls it."""
+
+    shown: str
+    short: str
+
+
+class Topics:
+    """The two-way map of names.
+
+    overrides: short name → another name: "local-name", "tenant/namespace/name", or a full one with its scheme.
+        A regional one may be overridden as a whole ("processing.{region}.started") or for one region.
+    regions: those to subscribe to, or "*" for any, which takes a regular expression (Apache Pulsar only).
+    """
+
+    def __init__(
+        self, tenant: str, namespace: str, overrides: Mapping[str, str], regions: Sequence[str] | Literal["*"]
+    ) -> None:
+        self._home = f"persistent://{tenant}/{namespace}/"
+        self._overrides = dict(overrides)
+        self._regions = regions
+        self._short_by_real = {self.full(short): short for short in overrides if REGION not in short}
+        self._regional_overrides = [
+            (re.compile(_regional(self.full(short), f"(?P<region>{REGION_PATTERN})")), short)
+            for short in overrides
+            if REGION in short
+        ]
+
+    def full(self, short: str) -> str:
+        """The name that Pulsar knows this topic by."""
+        name = self._overrides.get(short, short)
+        if "://" in name:
+            return name
+        return f"persistent://{name}" if name.count("/") == 2 else f"{self._home}{name}"
+
+    def names(self, full: str) -> Names:
+        """What a full name that Pulsar gave means here. Every full name has an answer, also one nobody subscribed to."""
+        whole = _PARTITION.sub("", full)
+        shown = whole.removeprefix(self._home)
+        return Names(shown=shown, short=self._short(whole, shown))
+
+    def of_shown(self, shown: str) -> Names:
+        """The same for a name as people read it (see Names), which is what tables keep."""
+        return self.names(shown if "://" in shown else f"{self._home}{shown}")
+
+    def subscriptions(self, shorts: Iterable[str]) -> Subscriptions:
+        """What to subscribe to for these short names of the catalog."""
+        topics: list[str] = []
+        regional: list[str] = []
+        for short in shorts:
+            if REGION not in short:
+                topics.append(self.full(short))
+            elif self._regions == "*":
+                regional.append(self.full(short))
+            else:
+                topics.extend(self._in_region(short, region) for region in self._regions)
+        return Subscriptions(tuple(dict.fromkeys(topics)), _patterns(regional))
+
+    def _short(self, whole: str, shown: str) -> str:
+        short = self._short_by_real.get(whole)
+        if short is not None:
+            return short
+        for pattern, template in self._regional_overrides:
+            match = pattern.fullmatch(whole)
+            if match:
+                return template.replace(REGION, match["region"])
+        return shown
+
+    def _in_region(self, short: str, region: str) -> str:
+        here = short.replace(REGION, region)
+        return self.full(here) if here in self._overrides else self.full(short).replace(REGION, region)
+
+
+def _regional(name: str, region: str) -> str:
+    return re.escape(name).replace(re.escape(REGION), region)
+
+
+def _patterns(regional: Iterable[str]) -> tuple[str, ...]:
+    """One expression a namespace: the client reads scheme, tenant and namespace off it as they stand, unescaped."""
+    local_names: dict[str, list[str]] = {}
+    for full in regional:
+        namespace, _, name = full.rpartition("/")
+        local_names.setdefault(namespace, []).append(_regional(name, REGION_PATTERN))
+    return tuple(f"{namespace}/({'|'.join(names)})" for namespace, names in local_names.items())
+
+
+@cache
+def get_topics() -> Topics:
+    """The project's topics, from the setting PULSAR."""
+    pulsar = settings.PULSAR
+    return Topics(pulsar["tenant"], pulsar["namespace"], pulsar["topics"], pulsar["regions"])
