@@ -49,7 +49,7 @@ class Process:
         self.started = time.monotonic()
         with part.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                leashed(part.argv, part.stop_signal, part.account),
+                _leashed(part.argv, part.stop_signal, part.account),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -116,7 +116,7 @@ def run_once(part: Part, seconds: float = 120.0, stdin: str = "") -> None:
     with part.log.open("ab") as log:
         try:
             done = subprocess.run(
-                leashed(part.argv, part.stop_signal, part.account),
+                _leashed(part.argv, part.stop_signal, part.account),
                 input=stdin.encode(),
                 stdout=log,
                 stderr=log,
@@ -147,7 +147,7 @@ def executable(path: Path) -> str:
     return str(path)
 
 
-def leashed(argv: Sequence[str], stop_signal: signal.Signals, account: Account = Account()) -> list[str]:
+def _leashed(argv: Sequence[str], stop_signal: signal.Signals, account: Account) -> list[str]:
     """Give the words that run `argv` so that it gets `stop_signal` when this process dies (see leash.py)."""
     return [
         *(sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(int(stop_signal))),

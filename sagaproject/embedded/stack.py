@@ -1,18 +1,20 @@
 """The whole development stack: servers, migrations, login, then bridge, worker, beat and web server."""
 
+import contextlib
 import http.client
 import json
 import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from sagaproject import env, stack_file
 from sagaproject.embedded import leftovers, ports, postgres, pulsar, valkey
-from sagaproject.embedded.process import Part, StackError, leashed, run_once
+from sagaproject.embedded.process import Part, StackError, run_once
 from sagaproject.embedded.supervisor import Supervisor
 
 # pulsar-lite sometimes stops delivering until somebody subscribes again: the embedded stack notices sooner.
@@ -47,6 +49,19 @@ class Stack:
     def _web_host(self) -> str:
         host = self.environment["API_HOST"]
         return ports.LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 (a comparison)
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.base_url}/api/v1/saga"
+
+    def greeting(self) -> str:
+        """Give the addresses and the login, in a few lines."""
+        return (
+            f"Admin  {self.base_url}/admin/   login {self.login['username']}, password {self.login['password']}\n"
+            f"API    {self.api_url}/sagas\n"
+            f"Docs   {self.base_url}/api/docs/\n"
+            "Ctrl-C stops everything."
+        )
 
     def start(self) -> None:
         """Bring everything up; raises StackError, which says what is missing and what to do."""
@@ -86,10 +101,6 @@ class Stack:
     def command(self, *words: str) -> list[str]:
         """Give the words of a manage.py command, to be run with `environment`."""
         return [sys.executable, str(env.ROOT / "manage.py"), *words]
-
-    def leashed(self, argv: list[str]) -> list[str]:
-        """Give the words that run a command which ends with this process, however that ends."""
-        return leashed(argv, signal.SIGINT)
 
     def health(self) -> dict[str, Any]:
         """Give what GET /health answers; empty if it does not."""
@@ -189,7 +200,7 @@ class Stack:
             "database_url": self.environment.get("DATABASE_URL", ""),
             "celery_broker_url": self.environment.get("CELERY_BROKER_URL", ""),
             "pulsar_service_url": self.environment.get("PULSAR_SERVICE_URL", ""),
-            "api_url": f"{self.base_url}/api/v1/saga",
+            "api_url": self.api_url,
             "admin_url": f"{self.base_url}/admin/",
             "docs_url": f"{self.base_url}/api/docs/",
             "login": self.login,
@@ -198,12 +209,32 @@ class Stack:
         }
 
 
-def stop_signals() -> Callable[[], bool]:
-    """Let SIGINT, SIGTERM and SIGHUP ask for an end; give the function that tells whether one has come."""
+@contextlib.contextmanager
+def running(stack: Stack, say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Start the stack, give the function that tells whether somebody asked for its end, and stop it after the block.
+
+    SIGINT, SIGTERM and SIGHUP break off a start at once (SystemExit), ask politely while it runs, and change nothing
+    once it is stopping. Raises StackError.
+    """
     asked: list[int] = []
+    try:
+        _on_signals(signal.default_int_handler)
+        stack.start()
+        _on_signals(lambda number, _frame: asked.append(number))
+        yield lambda: bool(asked)
+    except KeyboardInterrupt:
+        say("interrupted while starting")
+        raise SystemExit(130) from None
+    finally:
+        _on_signals(signal.SIG_IGN)
+        say("stopping …")
+        stack.stop()
+        say(f"stopped; data and logs stay in {stack.folder}")
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _frame: asked.append(received))
-    return lambda: bool(asked)
+        signal.signal(number, handler)
 
 
 def _lasting_secrets(file: Path) -> dict[str, str]:

@@ -1,9 +1,12 @@
 """manage.py demo: the development stack, and the simulator that plays the three services on it."""
 
-import signal
-import subprocess
+import contextlib
+import json
+import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -11,6 +14,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sagaproject import env
 from sagaproject.simulator import options as simulator_options
+from sagaproject.simulator import table
+from sagaproject.simulator.api import ApiError
+from sagaproject.simulator.report import Report
+from sagaproject.simulator.run import simulate
+from sagaproject.simulator.transport import Broker, TransportError
 
 if TYPE_CHECKING:
     from sagaproject.embedded.stack import Stack
@@ -27,8 +35,10 @@ ENDS_BADLY = ("silence_rate", "refuse_rate", "stubborn_rate")
 
 
 class Command(BaseCommand):
-    help = "Start the development stack and let the simulator play the three services on it, until Ctrl-C."
-    _words: list[str] = []
+    help = (
+        "Start the development stack and let the simulator play the three services on it, until Ctrl-C. "
+        "With --once it stops after the verdict; exit code 0 only if every saga ended as the script foresaw."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         simulator_options.add_arguments(parser)
@@ -36,60 +46,55 @@ class Command(BaseCommand):
             "--json", action="store_true", help="print the verdict as one JSON object, as the last line"
         )
 
-    def run_from_argv(self, argv: list[str]) -> None:
-        # The simulator parses the same words again, in a process of its own.
-        self._words = argv[2:]
-        super().run_from_argv(argv)
-
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: Any, **given: Any) -> None:
         if settings.ENVIRONMENT != "dev":
             raise CommandError("The demo is for development: set ENVIRONMENT=dev.")
         # The embedded servers come with requirements-dev.txt alone; production has this command, but not them.
         from sagaproject.embedded.process import StackError
-        from sagaproject.embedded.stack import Stack, stop_signals
+        from sagaproject.embedded.stack import Stack, running
 
-        extra = SHORT_WAITS if any(options[name] for name in ENDS_BADLY) else {}
-        stack = Stack(env.stack_folder(), self.stderr.write, extra)
-        asked_to_stop = stop_signals()
-        verdict, code = "", 1
         try:
-            stack.start()
-            verdict, code = self._play(stack, asked_to_stop, as_json=options["json"])
-        except StackError as error:
+            told = simulator_options.from_arguments(given, failure_scope=settings.SAGA_FAILURE_SCOPE)
+        except simulator_options.OptionError as error:
+            raise CommandError(str(error), returncode=2) from None
+        stack = Stack(env.stack_folder(), say, SHORT_WAITS if any(given[name] for name in ENDS_BADLY) else {})
+        try:
+            with running(stack, say) as asked_to_stop:
+                say(stack.greeting())
+                report = _play(stack, told, asked_to_stop)
+        except (StackError, TransportError, ApiError) as error:
             raise CommandError(str(error)) from None
-        finally:
-            self.stderr.write("stopping …")
-            stack.stop()
-        if verdict:
-            self.stdout.write(verdict)
-        if code:
-            raise SystemExit(code)
+        if given["json"]:
+            self.stdout.write(json.dumps(report.as_json(), ensure_ascii=False))
+        if not report.as_foreseen:
+            raise SystemExit(1)
 
-    def _play(self, stack: "Stack", asked_to_stop: Callable[[], bool], *, as_json: bool) -> tuple[str, int]:
-        """Run the simulator to its end, or until somebody asks to stop; give its last line and its exit code."""
-        self._greet(stack)
-        simulator = subprocess.Popen(
-            stack.leashed(stack.command("simulate_services", *self._words)),
-            env=stack.environment,
-            cwd=env.ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if as_json else None,
-            text=True,
-        )
-        asked = False
-        while simulator.poll() is None:
+
+def say(words: str) -> None:
+    """Write a line; looked up anew each time, because the live table takes the place of sys.stderr while it shows."""
+    sys.stderr.write(f"{words}\n")
+
+
+def _play(stack: "Stack", told: simulator_options.Options, asked_to_stop: Callable[[], bool]) -> Report:
+    """Let the simulator run beside the supervisor, which has to stay in this thread; give its report."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="demo") as pool:
+        run = pool.submit(_simulate, stack, told, stop)
+        while not run.done():
             stack.watch()
             time.sleep(0.2)
-            if asked_to_stop() and not asked:
-                asked = True
-                simulator.send_signal(signal.SIGINT)
-        said = simulator.stdout.read().strip() if simulator.stdout else ""
-        return said.rpartition("\n")[2], max(simulator.returncode, 0)
+            if asked_to_stop():
+                stop.set()
+        return run.result()
 
-    def _greet(self, stack: "Stack") -> None:
-        self.stderr.write(
-            f"\nAdmin  {stack.base_url}/admin/      "
-            f"login {stack.login['username']}, password {stack.login['password']}\n"
-            f"API    {stack.base_url}/api/v1/saga/sagas\n"
-            f"Docs   {stack.base_url}/api/docs/\n"
-        )
+
+def _simulate(stack: "Stack", told: simulator_options.Options, stop: threading.Event) -> Report:
+    broker = Broker.from_settings({**settings.PULSAR, "service_url": stack.environment["PULSAR_SERVICE_URL"]})
+    with contextlib.ExitStack() as screen:
+        show = screen.enter_context(table.display())
+
+        def conclude(report: Report) -> None:
+            screen.close()
+            say(f"\n{table.summary(report)}\n{stack.greeting()}")
+
+        return simulate(told, broker, stack.api_url, on_progress=show, on_verdict=conclude, stop=stop)
