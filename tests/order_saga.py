@@ -1,6 +1,7 @@
 """A second saga type in one file: an order without entities, on topics and commands of its own.
 
-It proves that the engine knows nothing of images: a new saga type is a file like this one and its entry in the registry.
+It proves that the engine knows nothing of images: a new saga type is a file like this one and
+its entry in the registry.
 """
 
 from sagas.engine.definition import (

@@ -44,11 +44,11 @@ class Story:
         self, type_: str, entity: str = "", *, at: float | None = None, lane: str = "", **content: Any
     ) -> Story:
         """A message from a service."""
-        return self._add(type_, facts.WIRE, entity, at, lane, content)
+        return self._add(type_, facts.WIRE, entity, content, at=at, lane=lane)
 
     def decided(self, type_: str, entity: str = "", **content: Any) -> Story:
         """A person's decision."""
-        return self._add(type_, facts.OPERATOR, entity, None, "", {"reason": "because", **content})
+        return self._add(type_, facts.OPERATOR, entity, {"reason": "because", **content})
 
     def decided_on(self, type_: str, *commands: tuple[str, str], number: int = 1) -> Story:
         """A person's decision on commands, each said by (entity, command)."""
@@ -57,12 +57,12 @@ class Story:
     def exhausted(self, entity: str, command: str, number: int = 1) -> Story:
         """A command ran out of attempts in this round."""
         content = {"name": command, "round": number}
-        return self._add(facts.COMMAND_EXHAUSTED, facts.COMPENSATION, entity, None, "", content)
+        return self._add(facts.COMMAND_EXHAUSTED, facts.COMPENSATION, entity, content)
 
     def published(self, entity: str, command: str) -> Story:
         """A command was sent, where that is enough."""
         content = {"name": command, "round": 1}
-        return self._add(facts.COMMAND_PUBLISHED, facts.COMPENSATION, entity, None, "", content)
+        return self._add(facts.COMMAND_PUBLISHED, facts.COMPENSATION, entity, content)
 
     # --- chapters that many stories share ---
 
@@ -125,7 +125,9 @@ class Story:
         """(type, service) → status of a lane's steps, or of the saga's own."""
         return steps_in(self.folded(), entity)
 
-    def _add(self, type_: str, source: str, entity: str, at: float | None, lane: str, content: dict[str, Any]) -> Story:
+    def _add(
+        self, type_: str, source: str, entity: str, content: dict[str, Any], *, at: float | None = None, lane: str = ""
+    ) -> Story:
         number = len(self.facts)
         when = MIDNIGHT + timedelta(seconds=number if at is None else at)
         self.facts.append(Fact(f"e{number:04}", type_, when, source, entity, lane, content=content))

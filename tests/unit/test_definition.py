@@ -1,4 +1,4 @@
-"""Definitions as data: each kind of mistake is found, the registry keeps versions apart, and a second type is one file."""
+"""Definitions as data: each kind of mistake is found, versions are kept apart, and a second type is one file."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_the_types_that_may_name_a_task_of_their_own() -> None:
     assert own == {event.type for event in IMAGES.events if event.type.startswith(("Anonymization", "Processing"))}
 
 
-# --- a second type of saga, folded ----------------------------------------------------------------------------------------
+# --- a second type of saga, folded ----------------------------------------------------------------------------------
 
 
 def order() -> Story:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sagas.engine import facts
@@ -12,7 +14,7 @@ FAILED_LANE = {DELETE: "on_the_way"}
 SCOPES = pytest.mark.parametrize("scope", [LANE_SCOPE, SAGA_SCOPE])
 
 
-# --- COMPENSATION_FAILED: a command is exhausted ----------------------------------------------------------------------
+# --- COMPENSATION_FAILED: a command is exhausted --------------------------------------------------------------------
 
 
 @SCOPES
@@ -27,7 +29,7 @@ def test_also_where_the_other_lanes_are_processed() -> None:
     assert story.status == "COMPENSATION_FAILED"
 
 
-# --- COMPENSATING: a command is on its way ------------------------------------------------------------------------------
+# --- COMPENSATING: a command is on its way --------------------------------------------------------------------------
 
 
 @SCOPES
@@ -43,7 +45,7 @@ def test_a_late_failure_takes_a_completed_saga_to_compensating() -> None:
     assert story.folded().apply(story.facts[-1]) == {}, "a repeat changes nothing"
 
 
-# --- COMPENSATION_SUCCEEDED ---------------------------------------------------------------------------------------------
+# --- COMPENSATION_SUCCEEDED -----------------------------------------------------------------------------------------
 
 
 @SCOPES
@@ -110,7 +112,7 @@ def test_a_failed_saga_does_not_wait_for_lanes_that_never_came() -> None:
     assert story.owed(B) == FAILED_LANE
 
 
-# --- FAILED -------------------------------------------------------------------------------------------------------------
+# --- FAILED ---------------------------------------------------------------------------------------------------------
 
 
 @SCOPES
@@ -152,7 +154,7 @@ def test_failed_uploads_beside_lanes_fail_nothing_in_the_scope_of_lanes() -> Non
     assert story.status == "COMPLETED"
 
 
-# --- COMPLETED ----------------------------------------------------------------------------------------------------------
+# --- COMPLETED ------------------------------------------------------------------------------------------------------
 
 
 @SCOPES
@@ -192,7 +194,7 @@ def test_none_announced_but_one_known() -> None:
     assert story.processed(A).status == "COMPLETED"
 
 
-# --- STARTED ------------------------------------------------------------------------------------------------------------
+# --- STARTED --------------------------------------------------------------------------------------------------------
 
 
 @SCOPES
@@ -201,7 +203,7 @@ def test_otherwise(scope: str) -> None:
     assert Story(scope).retrieved(A, B).announced(2).processed(A).anonymized(B).status == "STARTED"
 
 
-# --- when a lane fails --------------------------------------------------------------------------------------------------
+# --- when a lane fails ----------------------------------------------------------------------------------------------
 
 
 def test_a_failure_is_sticky() -> None:
@@ -271,7 +273,7 @@ def test_other_words_are_a_failure(words: object) -> None:
     assert story.owed(A)["RollbackAnonymization"] == "on_the_way"
 
 
-# --- what is owed -------------------------------------------------------------------------------------------------------
+# --- what is owed ---------------------------------------------------------------------------------------------------
 
 LATER_FACTS = ["ImageReadyForProcessing", "ProcessingStarted", "ProcessingCompleted", "ProcessingFailed"]
 
@@ -333,7 +335,7 @@ def test_without_a_rollback_the_deletion_is_released_at_once() -> None:
     assert Story().retrieved(A).failed(A).released(A) == {DELETE}
 
 
-# --- what holds of a command --------------------------------------------------------------------------------------------
+# --- what holds of a command ----------------------------------------------------------------------------------------
 
 
 def test_a_retry_opens_a_new_round() -> None:
@@ -385,7 +387,7 @@ def test_decisions_may_come_before_the_command_is_owed() -> None:
     assert story.failed(A).owed(A) == {DELETE: "withdrawn"}
 
 
-# --- terminate ----------------------------------------------------------------------------------------------------------
+# --- terminate ------------------------------------------------------------------------------------------------------
 
 
 def test_terminate_lets_go_on_only_what_is_claimed() -> None:
@@ -417,7 +419,7 @@ def test_what_two_terminations_both_let_go_on() -> None:
     assert story.owed(B) == FAILED_LANE
 
 
-# --- facts that speak for all lanes -----------------------------------------------------------------------------------
+# --- facts that speak for all lanes ---------------------------------------------------------------------------------
 
 
 def test_a_task_level_completion_processes_the_anonymized_lanes() -> None:
@@ -438,7 +440,7 @@ def test_a_processing_failure_of_an_image_fails_its_lane_alone() -> None:
     assert story.lanes == {A: "undoing", B: "processed"}
 
 
-# --- failure scope ------------------------------------------------------------------------------------------------------
+# --- failure scope --------------------------------------------------------------------------------------------------
 
 
 def test_in_the_scope_of_the_saga_a_lane_fails_all() -> None:
@@ -470,7 +472,7 @@ def test_in_the_scope_of_lanes_it_does_not() -> None:
     assert story.lanes == {A: "undoing", B: "open"}
 
 
-# --- announced ----------------------------------------------------------------------------------------------------------
+# --- announced ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -490,7 +492,7 @@ def test_how_many_are_announced(result: dict[str, int], count: int) -> None:
 
 
 @pytest.mark.parametrize("content", [{}, {"result": None}, {"result": []}, {"result": {"total_images": "3"}}])
-def test_an_end_without_a_number_announces_nothing(content: dict[str, object]) -> None:
+def test_an_end_without_a_number_announces_nothing(content: dict[str, Any]) -> None:
     saga = Story().happens("RetrievalCompleted", **content).folded().saga
     assert saga.intake_over
     assert saga.announced is None
@@ -504,7 +506,7 @@ def test_the_latest_announcement_holds() -> None:
     assert story.status == "COMPLETED"
 
 
-# --- words --------------------------------------------------------------------------------------------------------------
+# --- words ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_sagas_own_failure_is_named_before_a_lanes() -> None:

@@ -27,7 +27,7 @@ def shown(story: Story, entity: str, key: tuple[str, str]) -> StepFacts:
     return story.folded().lanes[entity].steps[key]
 
 
-# --- the table ----------------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------------------------
 
 
 def test_a_whole_image_as_the_table_has_it() -> None:
@@ -95,7 +95,7 @@ def test_a_failed_upload_has_a_row_of_its_own() -> None:
     assert story.folded().saga.counts.failed_steps == 1
 
 
-# --- steps that only report a start -----------------------------------------------------------------------------------
+# --- steps that only report a start ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("outcome", ["RetrievalCompleted", "RetrievalFailed"])
@@ -140,7 +140,7 @@ def test_lanes_whose_steps_show_otherwise_are_changed_though_they_count_as_befor
     assert A in fold.changed
 
 
-# --- the ladder ---------------------------------------------------------------------------------------------------------
+# --- the ladder -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["Completed", "Failed", "RolledBack"])))
@@ -169,7 +169,7 @@ def test_texts_are_cut_and_a_failure_without_words_has_its_name() -> None:
     assert Story().failed(A, " ").error == "AnonymizationFailed"
 
 
-# --- the command wins -----------------------------------------------------------------------------------------------------
+# --- the command wins -----------------------------------------------------------------------------------------------
 
 
 def test_the_command_that_undoes_a_step_is_what_it_shows() -> None:
@@ -227,7 +227,7 @@ def test_when_a_step_was_compensated_and_by_whom() -> None:
     assert view.compensated_at == story.facts[-1].occurred_at
 
 
-# --- notes --------------------------------------------------------------------------------------------------------------
+# --- notes ----------------------------------------------------------------------------------------------------------
 
 
 def notes(story: Story) -> list[dict[str, object]]:
