@@ -24,6 +24,7 @@ class Status(models.TextChoices):
 GIVEN_UP = (Status.SKIPPED, Status.WITHDRAWN)
 SETTLED = (Status.CONFIRMED, *GIVEN_UP)
 DUE_SOMETIME = (Status.PLANNED, Status.WAITING)
+OPEN = (*DUE_SOMETIME, Status.PUBLISHING, Status.PUBLISHED, Status.EXHAUSTED)
 
 
 class Confirmation(models.TextChoices):
@@ -138,10 +139,8 @@ class Command(models.Model):
             models.Index(fields=["claimed_at"], condition=Q(status=Status.PUBLISHING), name="command_claimed"),
             # the attention queue, oldest first.
             models.Index(fields=["settled_at", "id"], condition=Q(status=Status.EXHAUSTED), name="command_exhausted"),
-            # withdrawing what was planned before a cut-over.
-            models.Index(
-                fields=["planned_at", "id"], condition=Q(status__in=DUE_SOMETIME), name="command_planned_before"
-            ),
+            # what each service has before it, and withdrawing what was planned before a cut-over.
+            models.Index(fields=["service", "planned_at"], condition=Q(status__in=OPEN), name="command_open"),
         ]
 
     def __str__(self) -> str:

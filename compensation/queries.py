@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import Count, Min, Q, QuerySet
 
-from compensation.models import DUE_SOMETIME, Attempt, Command, Status
+from compensation.models import DUE_SOMETIME, OPEN, Attempt, Command, Status
 from compensation.switches import Switches
 
 
@@ -51,9 +51,8 @@ def load_by_service(now: datetime, switches: Switches) -> list[ServiceLoad]:
     """What is not settled, by service, in one query; settled commands cost nothing."""
     is_due = Q(status__in=DUE_SOMETIME, released_at__isnull=False, next_at__lte=now)
     is_later = Q(status__in=DUE_SOMETIME, released_at__isnull=False, next_at__gt=now)
-    open_statuses = (*DUE_SOMETIME, Status.PUBLISHING, Status.PUBLISHED, Status.EXHAUSTED)
     counted = (
-        Command.objects.filter(status__in=open_statuses)
+        Command.objects.filter(status__in=OPEN)
         .values("service")
         .annotate(
             due=Count("id", filter=is_due),

@@ -8,6 +8,7 @@ here changes a key, so the foreign key checks of new attempts need not wait.
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple, TypedDict
 
 import orjson
@@ -147,7 +148,7 @@ def claim(now: datetime, paused: Sequence[str], worker: str, limit: int) -> list
     """Take a page of due commands and count the attempts. Never waits; call it in a transaction of its own."""
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, {"now": now, "paused": list(paused), "worker": worker, "limit": limit})
-        return [Claim(*row[:-1], orjson.loads(row[-1])) for row in cursor.fetchall()]
+        return [Claim._make((*row[:-1], orjson.loads(row[-1]))) for row in cursor.fetchall()]
 
 
 def unreachable_before(claims: Iterable[Claim]) -> dict[str, int]:
@@ -254,8 +255,8 @@ def _record_sql() -> str:
     """  # noqa: S608 (the names are the model's columns)
 
 
-def _columns(standing: Standing, names: Iterable[str]) -> dict[str, Any]:
-    return {name: getattr(standing, name) for name in names}
+def _columns(standing: Standing, names: Sequence[str]) -> dict[str, Any]:
+    return dict(zip(names, attrgetter(*names)(standing), strict=True))
 
 
 def _read(where: str, parameters: list[Any]) -> list[Standing]:
@@ -266,7 +267,7 @@ def _read(where: str, parameters: list[Any]) -> list[Standing]:
 
 def _standing(row: tuple[Any, ...]) -> Standing:
     fixed, policy, rest = row[:9], row[9:15], row[15:]
-    return Standing(*fixed, _policy(policy), *rest)
+    return Standing(*(*fixed, _policy(policy), *rest))
 
 
 @lru_cache(maxsize=256)
@@ -279,4 +280,5 @@ def _policy(columns: tuple[Any, ...]) -> RetryPolicy:
 def _execute(statement: str, parameters: list[Any]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-        return cursor.rowcount
+        changed: int = cursor.rowcount
+        return changed
