@@ -14,6 +14,8 @@ from sagas.engine.definition import Definition
 
 DEFINITIONS: tuple[Definition, ...] = (image_processing.DEFINITION,)
 
+_for_a_while: list[Definition] = []
+
 
 class UnknownDefinition(LookupError):
     """This code has no such saga type or version: a newer release wrote the saga."""
@@ -21,13 +23,13 @@ class UnknownDefinition(LookupError):
 
 def all_definitions() -> tuple[Definition, ...]:
     """Every version of every saga type."""
-    return DEFINITIONS
+    return (*DEFINITIONS, *_for_a_while)
 
 
 def current_definitions() -> dict[str, Definition]:
     """The newest version of each saga type, by name."""
     newest: dict[str, Definition] = {}
-    for definition in sorted(DEFINITIONS, key=lambda item: item.version):
+    for definition in sorted(all_definitions(), key=lambda item: item.version):
         newest[definition.name] = definition
     return newest
 
@@ -42,7 +44,7 @@ def current(name: str) -> Definition:
 
 def get(name: str, version: int) -> Definition:
     """One version of a saga type. Raises UnknownDefinition."""
-    for definition in DEFINITIONS:
+    for definition in all_definitions():
         if definition.name == name and definition.version == version:
             return definition
     raise UnknownDefinition(f"no saga type {name} in version {version}")
@@ -50,15 +52,15 @@ def get(name: str, version: int) -> Definition:
 
 def problems() -> list[str]:
     """All that is wrong with the definitions, each by itself and together, in words."""
-    found = [problem for definition in DEFINITIONS for problem in definition.problems()]
-    versions = [(definition.name, definition.version) for definition in DEFINITIONS]
+    found = [problem for definition in all_definitions() for problem in definition.problems()]
+    versions = [(definition.name, definition.version) for definition in all_definitions()]
     found += [
         f"{name} version {version} is listed twice"
         for name, version in set(versions)
         if versions.count((name, version)) > 1
     ]
     owners: dict[str, str] = {}
-    for definition in DEFINITIONS:
+    for definition in all_definitions():
         for word in [*definition.event_of, *(topic for event in definition.events for topic in event.topics)]:
             owner = owners.setdefault(word, definition.name)
             if owner != definition.name:
@@ -69,10 +71,8 @@ def problems() -> list[str]:
 @contextmanager
 def also(*definitions: Definition) -> Iterator[None]:
     """Lists more definitions for a while. For tests; not safe across threads."""
-    global DEFINITIONS
-    before = DEFINITIONS
-    DEFINITIONS = (*before, *definitions)
+    _for_a_while.extend(definitions)
     try:
         yield
     finally:
-        DEFINITIONS = before
+        del _for_a_while[-len(definitions) :]

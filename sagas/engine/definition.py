@@ -297,13 +297,7 @@ def _meaning_problems(definition: Definition, event: Event, meaning: Meaning) ->
 
 
 def _compensation_problems(definition: Definition, item: Compensation) -> Iterator[str]:
-    if item.owed_when and item.owed_when not in definition.milestones:
-        yield f"is owed when {item.owed_when}, which no event proves"
-    for earlier in item.after:
-        if earlier == item.command or earlier not in definition.compensation_of:
-            yield f"comes after {earlier}, which is not another command of this saga"
-    if _comes_after_itself(definition, item.command):
-        yield "comes after itself, so it could never be published"
+    yield from _order_problems(definition, item)
     answered = any(meaning.confirms == item.command for event in definition.events for meaning in meanings(event))
     if item.confirmation is Confirmation.EVENT and not answered:
         yield "waits for a confirming event, but no event confirms it"
@@ -313,7 +307,20 @@ def _compensation_problems(definition: Definition, item: Compensation) -> Iterat
     for name in item.uuids:
         if item.data.get(name) not in {"entity", "key"}:
             yield f"{name} must be a UUID but its data gives it neither entity nor key"
-    retry = item.retry
+    yield from _retry_problems(item.retry)
+
+
+def _order_problems(definition: Definition, item: Compensation) -> Iterator[str]:
+    if item.owed_when and item.owed_when not in definition.milestones:
+        yield f"is owed when {item.owed_when}, which no event proves"
+    for earlier in item.after:
+        if earlier == item.command or earlier not in definition.compensation_of:
+            yield f"comes after {earlier}, which is not another command of this saga"
+    if _comes_after_itself(definition, item.command):
+        yield "comes after itself, so it could never be published"
+
+
+def _retry_problems(retry: Retry) -> Iterator[str]:
     if retry.maximum_attempts is not None and retry.maximum_attempts < 1:
         yield "maximum_attempts must be at least 1"
     if retry.backoff_coefficient is not None and retry.backoff_coefficient < 1:

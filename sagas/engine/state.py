@@ -125,7 +125,7 @@ class Saga(NamedTuple):
     counts: Tally = Tally()
 
     def seen_at(self, occurred_at: datetime) -> Saga:
-        """The saga, knowing of a fact of this time. (`_replace` costs four times as much, and this is for each fact.)"""
+        """The saga, knowing of a fact of this time. (`_replace` costs four times as much, for each fact.)"""
         if self.last_at is not None and self.last_at >= occurred_at:
             return self
         return Saga(*self[:-2], occurred_at, self.counts)

@@ -20,6 +20,12 @@ def status(frame: Frame, saga: Saga) -> SagaStatus:
     if saga_failed(frame, saga) or _all_lanes_failed(frame, saga):
         all_confirmed = counts.commands > 0 and counts.given_up == 0
         return SagaStatus.COMPENSATION_SUCCEEDED if all_confirmed else SagaStatus.FAILED
+    return _status_of_the_rest(frame, saga)
+
+
+def _status_of_the_rest(frame: Frame, saga: Saga) -> SagaStatus:
+    """Where nothing is to be undone and the saga did not fail."""
+    counts = saga.counts
     if not _intake_over(frame, saga):
         return SagaStatus.STARTED
     if counts.known == 0 and _announced(frame, saga) == 0:
