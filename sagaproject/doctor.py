@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from bridge.publisher import get_publisher
 from celery import current_app
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -18,7 +17,9 @@ from django.utils import timezone
 
 from bridge.catalog import get_catalog
 from bridge.errors import BridgeError
+from bridge.heartbeats import bridge_state
 from bridge.models import Heartbeat
+from bridge.publisher import get_publisher
 from sagaproject.health import ALIVE
 
 QUEUES = frozenset({"applying", "commands", "housekeeping"})
@@ -166,14 +167,12 @@ def check_pulsar() -> Finding:
 
 def check_topics() -> Finding:
     expected = get_catalog().topics
-    failed = [
-        problem for row in _fresh("bridge") for problem in row.detail.get("topic_errors", row.detail.get("failed", []))
-    ]
-    if failed:
+    errors = bridge_state(timezone.now()).errors
+    if errors:
         return Finding(
             "topics",
             False,
-            f"The bridge cannot subscribe to {len(failed)} topics, such as {failed[0]}.",
+            f"The bridge says: {errors[0]}",
             "Grant the token's role 'consume' on the namespace, or correct "
             "PULSAR_TENANT, PULSAR_NAMESPACE or PULSAR_TOPICS.",
         )

@@ -32,6 +32,7 @@ class Server:
     """A PostgreSQL server whose data lives under `folder`; `prepare()` makes the data if there is none yet."""
 
     def __init__(self, folder: Path, log: Path, settings: tuple[str, ...] = ()) -> None:
+        self._folder = folder
         self._account = _account()
         self._home = folder if _reachable(folder, self._account) else _home_elsewhere(folder)
         self._binaries = env.postgres_binaries() or wheel_binaries()
@@ -51,7 +52,12 @@ class Server:
     def prepare(self) -> Part:
         """Make the data folder where there is none, and give the part to start; raises StackError."""
         self._home.mkdir(parents=True, exist_ok=True)
+        if self._home.stat().st_uid != os.getuid():
+            raise StackError(f"{self._home} belongs to somebody else: PostgreSQL's data cannot go there.")
         self._home.chmod(0o755)
+        if self._home != self._folder and not self._folder.exists():
+            self._folder.parent.mkdir(parents=True, exist_ok=True)
+            self._folder.symlink_to(self._home)
         if not _reachable(self._binaries, self._account):
             self._binaries = _copy(self._binaries, self._home / "postgres")
         if not (self.data / "PG_VERSION").exists():
@@ -181,7 +187,7 @@ def _reachable(path: Path, account: Account) -> bool:
 
 
 def _home_elsewhere(folder: Path) -> Path:
-    return Path("/var/tmp") / f"saga-postgres-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"  # noqa: S108 (root's own, checked below)
+    return Path("/var/tmp") / f"saga-postgres-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"  # noqa: S108 (prepare() looks whose it is)
 
 
 def _copy(binaries: Path, target: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,10 @@ class Server:
         environment = {"PATH": os.defpath, "RUST_LOG": "warn"}
         return Part("pulsar", argv, self._log, environment, lambda: ports.answers(self.port), self._folder)
 
+    def discard(self) -> None:
+        """Remove the data; for servers that die with their test session."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
 
 @contextlib.contextmanager
 def temporary(folder: Path) -> Iterator[str]:
@@ -51,6 +56,7 @@ def temporary(folder: Path) -> Iterator[str]:
     finally:
         process.ask_to_stop()
         process.stop(time.monotonic() + 5)
+        server.discard()
 
 
 def _binary() -> str:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,10 @@ class Server:
         except redis.RedisError:
             return False
 
+    def discard(self) -> None:
+        """Remove the data; for servers that die with their test session."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
 
 @contextlib.contextmanager
 def temporary(folder: Path) -> Iterator[str]:
@@ -71,6 +76,7 @@ def temporary(folder: Path) -> Iterator[str]:
     finally:
         process.ask_to_stop()
         process.stop(time.monotonic() + 5)
+        server.discard()
 
 
 def _binary() -> str:

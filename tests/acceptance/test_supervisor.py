@@ -157,3 +157,4 @@ def test_embedded_servers_listen_on_loopback_alone_and_come_back_with_their_data
                 os.kill(process.pid, end)
             process.ask_to_stop()
             process.stop(time.monotonic() + 5)
+    server.discard()

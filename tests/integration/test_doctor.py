@@ -1,0 +1,110 @@
+"""The doctor says which part is ill and what to do, and never that all is well when it is not."""
+
+import base64
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from bridge.errors import BrokerUnavailable
+from bridge.models import Heartbeat
+from sagaproject import doctor
+
+
+def beat(kind: str, age: float = 0, **more: Any) -> None:
+    at = timezone.now() - timedelta(seconds=age)
+    Heartbeat.objects.create(name=f"{kind}:here:1", kind=kind, started_at=at, beat_at=at, **{"connected": True, **more})
+
+
+def token(**claims: Any) -> str:
+    def part(content: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+    return f"{part({'alg': 'none'})}.{part(claims)}.x"
+
+
+@pytest.mark.django_db
+def test_with_nothing_running_it_says_so_of_each_part_and_exits_with_1() -> None:
+    out = io.StringIO()
+
+    with pytest.raises(SystemExit) as ended:
+        call_command("doctor", "--json", stdout=out)
+
+    findings = {finding["name"]: finding for finding in json.loads(out.getvalue())["findings"]}
+    assert ended.value.code == 1
+    assert list(findings) == [
+        *("database", "migrations", "celery broker", "worker", "beat", "token", "pulsar", "topics", "bridge"),
+    ]
+    assert {name for name, finding in findings.items() if finding["well"]} == {
+        *("database", "migrations", "celery broker", "token"),
+    }
+    assert all(finding["do"] for finding in findings.values() if not finding["well"])
+
+
+@pytest.mark.django_db
+def test_beat_is_judged_by_its_last_sweep() -> None:
+    assert not doctor.check_beat().well
+
+    beat("sweeper", age=60)
+    assert "60 s ago" in doctor.check_beat().says
+
+    Heartbeat.objects.update(beat_at=timezone.now())
+    assert doctor.check_beat().well
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("age", "connected", "well", "words"),
+    [(0, True, True, "1 connected"), (0, False, False, "not connected"), (300, True, False, "Silent for 5 min")],
+)
+def test_bridge_is_judged_by_its_heartbeat(age: float, connected: bool, well: bool, words: str) -> None:
+    beat("bridge", age=age, connected=connected)
+
+    found = doctor.check_bridge()
+
+    assert found.well is well
+    assert words in found.says
+
+
+@pytest.mark.parametrize(
+    ("given", "well", "words"),
+    [
+        ("", True, "No PULSAR_TOKEN"),
+        ("not-a-jwt", True, "A token is set."),
+        (token(sub="saga"), True, "A token is set."),
+        (token(exp=4102444800), True, "expires on 2100-01-01"),
+        (token(exp=946684800), False, "expired on 2000-01-01"),
+    ],
+)
+def test_token(settings: Any, given: str, well: bool, words: str) -> None:
+    settings.PULSAR = {**settings.PULSAR, "token": given}
+
+    found = doctor.check_token()
+
+    assert found.well is well
+    assert words in found.says
+    assert not given or given not in found.says
+
+
+def test_a_broker_that_answers_but_times_out_points_to_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Publisher:
+        def probe(self) -> None:
+            raise BrokerUnavailable("Timeout")
+
+    monkeypatch.setattr(doctor, "_port_answers", lambda url: True)
+    monkeypatch.setattr(doctor, "get_publisher", Publisher)
+
+    found = doctor.check_pulsar()
+
+    assert not found.well
+    assert "wrong or missing token shows itself as a time-out" in found.do
+
+
+def test_places_are_shown_without_passwords(settings: Any) -> None:
+    settings.CELERY_BROKER_URL = "redis://:hunter2@valkey:6379/0"
+
+    assert "hunter2" not in doctor.check_celery_broker().says
