@@ -22,7 +22,6 @@ from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
 from bridge.wakeup import nudge
-from compensation import outbox
 from sagas import rows, write
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
@@ -118,7 +117,7 @@ def _apply_one_by_one(page: Sequence[rows.PendingRow]) -> int:
         except (DataError, IntegrityError) as error:
             logger.exception("saga %s is set aside: the database refused what it came to", key)
             with transaction.atomic(durable=True):
-                applied = _set_aside_whole(group, _where(error))
+                applied = _set_aside_whole(group, where(error))
         after_commit(applied)
         moved += applied.moved
     return moved
@@ -131,7 +130,7 @@ def _apply(ids: Sequence[int], *, raise_errors: bool = False, set_aside: str = "
     """Routes, folds and writes the events `ids`, whose routing keys are locked."""
     now = timezone.now()
     applied = Applied()
-    events = rows.read_events(ids, _content_types())
+    events = rows.read_events(ids, rows.content_types())
     work = _route(events, applied, now)
     _fold(work, raise_errors=raise_errors, set_aside=set_aside)
     write.store(work, applied, now)
@@ -142,11 +141,6 @@ def _set_aside_whole(group: Sequence[rows.PendingRow], error: str) -> Applied:
     held = rows.try_lock(row.key for row in group)
     ids = [row.id for row in group if row.key in held]
     return _apply(ids, set_aside=error) if ids else Applied()
-
-
-def _content_types() -> list[str]:
-    """Event types whose meaning needs their body, in any version of any saga type."""
-    return sorted({event.type for item in registry.all_definitions() for event in item.events if event.reads_content})
 
 
 def _route(events: Sequence[EventRow], applied: Applied, now: datetime) -> list[Work]:
@@ -205,7 +199,7 @@ def _births(strangers: dict[str, list[EventRow]], now: datetime) -> list[Work | 
         return []
     keys = {key: _key_of(strangers[key][0]) for key in starting}
     parked: dict[str, list[EventRow]] = defaultdict(list)
-    for event in rows.take_parked(list(keys.values()), _content_types()):
+    for event in rows.take_parked(list(keys.values()), rows.content_types()):
         parked[event.routing_key].append(event)
     born = []
     for key in starting:
@@ -291,7 +285,7 @@ def _fold(work: Iterable[Work], *, raise_errors: bool, set_aside: str) -> None:
             if raise_errors:
                 raise
             logger.exception("saga %s is set aside: its events make the engine raise", item.row.id)
-            item.error = _where(error)
+            item.error = where(error)
 
 
 def _load(work: Sequence[Work]) -> None:
@@ -320,7 +314,7 @@ def _fold_one(item: Work) -> None:
     item.fold = fold
 
 
-def _where(error: BaseException) -> str:
+def where(error: BaseException) -> str:
     """An error without its message, which may quote what is confidential: its type and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""

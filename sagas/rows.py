@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import orjson
 from django.db import connection
@@ -148,6 +147,11 @@ class StoredLanes(NamedTuple):
 
 
 NOTHING_STORED = StoredLanes({}, {}, {})  # never written to
+
+
+def content_types() -> list[str]:
+    """Event types whose meaning needs their body, in any version of any saga type."""
+    return sorted({event.type for item in registry.all_definitions() for event in item.events if event.reads_content})
 
 
 # --- the queue ------------------------------------------------------------------------------------------------------
@@ -412,7 +416,8 @@ def _lanes(frames: Mapping[str, Frame], source: str, parameters: list[Any]) -> d
         for row in cursor.fetchall():
             saga_id, entity, pk, step_type, service = row[:5]
             key = (step_type, service)
-            found[saga_id].steps[entity, key] = StoredStep(pk, row[5:])
+            values = (*row[5:11], None if row[11] is None else orjson.loads(row[11]), row[12])
+            found[saga_id].steps[entity, key] = StoredStep(pk, values)
             steps = facts.setdefault((saga_id, entity), {})
             if row[6]:
                 steps[key] = StepFacts(row[6], row[7], row[8], row[9], row[10] or "")

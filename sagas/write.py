@@ -25,7 +25,7 @@ from sagas.engine.decide import (
 from sagas.engine.definition import Compensation
 from sagas.engine.evolve import meaning_of
 from sagas.engine.fold import Fold
-from sagas.engine.state import CommandFacts, Holds, Lane, Mark, Saga, lane_data, least, saga_data
+from sagas.engine.state import CommandFacts, Holds, Lane, Mark, StepKey, lane_data, saga_data
 from sagas.engine.status import end_time, error_message, status
 from sagas.engine.view import step_view
 from sagas.models import ParkedReason
@@ -68,7 +68,7 @@ def store_lanes(work: Iterable[Work], applied: Applied) -> None:
                     applied.opened.append((item.row.saga_type, entity))
             elif row is not None:
                 changed_lanes.append({**row, "id": item.stored.rows[entity]})
-            for step in _step_rows(item, fold, lane, owed):
+            for step in _step_rows(item, fold, entity):
                 (changed_steps if "id" in step else new_steps).append(step)
     rows.insert_lanes(new_lanes)
     rows.update_lanes(changed_lanes)
@@ -166,22 +166,33 @@ def _lane_row(fold: Fold, lane: Lane, owed: tuple[Compensation, ...]) -> dict[st
     }
 
 
-def _step_rows(item: Work, fold: Fold, lane: Lane, owed: tuple[Compensation, ...]) -> Iterator[dict[str, Any]]:
-    for key in step_keys(fold.frame, lane, owed):
-        view = step_view(fold.frame, fold.saga, lane, key, owed)
-        values = (
-            view.status.value,
-            view.rank,
-            view.occurred_at,
-            view.event_id,
-            view.event_type,
-            view.error or None,
-            view.metadata,
-            view.compensated_at,
-        )
-        stored = item.stored.steps.get((lane.entity, key))
+def step_values(fold: Fold, entity: str, key: StepKey, owed: tuple[Compensation, ...]) -> tuple[Any, ...]:
+    """A step's row, in the order of rows.STEP_CHANGES."""
+    view = step_view(fold.frame, fold.saga, fold.lanes[entity], key, owed)
+    return (
+        view.status.value,
+        view.rank,
+        view.occurred_at,
+        view.event_id,
+        view.event_type,
+        view.error or None,
+        view.metadata,
+        view.compensated_at,
+    )
+
+
+def all_steps(fold: Fold, entity: str) -> Iterator[tuple[StepKey, tuple[Any, ...]]]:
+    """Every step of a holder with its row's values."""
+    owed = fold.owed(entity)
+    for key in step_keys(fold.frame, fold.lanes[entity], owed):
+        yield key, step_values(fold, entity, key, owed)
+
+
+def _step_rows(item: Work, fold: Fold, entity: str) -> Iterator[dict[str, Any]]:
+    for key, values in all_steps(fold, entity):
+        stored = item.stored.steps.get((entity, key))
         if stored is None:
-            where = {"saga_id": fold.frame.saga_id, "entity": lane.entity, "step_type": key[0], "service": key[1]}
+            where = {"saga_id": fold.frame.saga_id, "entity": entity, "step_type": key[0], "service": key[1]}
             yield {**where, **dict(zip(rows.STEP_CHANGES, values, strict=True))}
         elif stored.values != values:
             yield {"id": stored.pk, **dict(zip(rows.STEP_CHANGES, values, strict=True))}
@@ -269,6 +280,10 @@ class LaneCommands:
         """What facts said of commands that were owed before."""
         return [word for item in self.owed_before for word in self._words(item)]
 
+    def answers(self) -> list[Settlement]:
+        """What holds of every command that is answered, for an outbox that may have missed it."""
+        return [word for item in self.owed if (word := self._answer(item)) is not None]
+
     def _words(self, item: Compensation) -> Iterator[Settlement]:
         was = self.before.commands.get(item.command, NOTHING_SAID)
         facts = self.lane.commands.get(item.command, NOTHING_SAID)
@@ -278,13 +293,21 @@ class LaneCommands:
             yield Settlement(command_id=self._id(item), status="retried", at=self._last(facts), round=facts.round)
         if held is held_before and facts[:4] == was[:4]:
             return
+        word = self._answer(item)
+        if word is not None:
+            yield word
+
+    def _answer(self, item: Compensation) -> Settlement | None:
+        facts = self.lane.commands.get(item.command, NOTHING_SAID)
+        held = holds(self.frame, self.fold.saga, self.lane, item)
         if held is Holds.CONFIRMED:
             mark = facts.confirmed or facts.by_hand or facts.published
-            yield self._word(item, "confirmed", mark, by_hand=facts.confirmed is None and facts.by_hand is not None)
-        elif held is Holds.SKIPPED:
-            yield self._word(item, "skipped", facts.skipped, by_hand=True)
-        elif held is Holds.WITHDRAWN:
-            yield self._word(item, "withdrawn", facts.withdrawn or self.fold.saga.failure, by_hand=True)
+            return self._word(item, "confirmed", mark, by_hand=facts.confirmed is None and facts.by_hand is not None)
+        if held is Holds.SKIPPED:
+            return self._word(item, "skipped", facts.skipped, by_hand=True)
+        if held is Holds.WITHDRAWN:
+            return self._word(item, "withdrawn", facts.withdrawn or self.fold.saga.failure, by_hand=True)
+        return None
 
     def _word(self, item: Compensation, said: Any, mark: Mark | None, *, by_hand: bool) -> Settlement:
         assert mark is not None  # what holds was said by somebody

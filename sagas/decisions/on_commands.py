@@ -1,0 +1,238 @@
+"""Decisions on commands, one or many: retry, skip, mark done by hand, withdraw."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from compensation.models import SETTLED, Command, Status
+from compensation.queries import planned_before
+from sagas.decisions.on_saga import append, current
+from sagas.decisions.press import Outcome, Press, Request, as_uuid, carry_out, previewed, routing_key, saga_row
+from sagas.engine import facts as kinds
+from sagas.errors import DecisionError, Invalid, NotFound, Refused
+from sagas.models import Action, Decision
+
+KINDS = {
+    Action.RETRY: kinds.COMMANDS_RETRIED,
+    Action.SKIP: kinds.COMMANDS_SKIPPED,
+    Action.MARK_DONE: kinds.COMMANDS_MARKED_DONE,
+    Action.WITHDRAW: kinds.COMMANDS_WITHDRAWN,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSelection:
+    """Which commands: by id, of a saga, or planned before a time (a cut-over). Exactly one is said.
+
+    What is found is frozen before anything is decided: commands that come later are not in it.
+    """
+
+    ids: Sequence[UUID | str] | None = None
+    saga: UUID | str | None = None
+    planned_before: datetime | None = None
+
+    def find(self, action: Action) -> list[UUID]:
+        """The commands. Of a saga, those that the action can be meant for. Raises Invalid, NotFound."""
+        said = [name for name in ("ids", "saga", "planned_before") if getattr(self, name) is not None]
+        if len(said) != 1:
+            raise Invalid(_("say which commands: either ids, or a saga, or planned_before"))
+        if self.ids is not None:
+            return _as_ids(self.ids)
+        return list(self._found(action).values_list("id", flat=True))
+
+    def _found(self, action: Action) -> QuerySet[Command]:
+        if self.planned_before is not None:
+            if action is not Action.WITHDRAW:
+                raise Invalid(_("planned_before selects what waits to be sent: it can only be withdrawn"))
+            return planned_before(self.planned_before)
+        found = Command.objects.filter(saga_id=saga_row(self.saga or "").id).order_by("entity", "-name")
+        return found.filter(status=Status.EXHAUSTED) if action is Action.RETRY else found.exclude(status__in=SETTLED)
+
+
+def decide_command(action: Action | str, command_id: UUID | str, *, request: Request) -> Outcome:
+    """One decision on one command.
+
+    Raises NotFound, Invalid, Refused (a retry of what is not exhausted, anything after a confirmation, …).
+    """
+    chosen = _action(action)
+    command = _command(command_id)
+    return _decide(chosen, saga_id=command.saga_id, ids=[command.id], request=request, target=f"command {command.id}")
+
+
+def decide_commands(action: Action | str, selection: CommandSelection, *, request: Request) -> Outcome:
+    """One decision on many commands, a transaction a saga; what is not eligible is told with its reason and left alone.
+
+    `effects` has {eligible, not_eligible: [{id, reason}], sagas}. Raises Invalid, NotFound.
+    """
+    chosen = _action(action)
+    ids = selection.find(chosen)
+    if not request.reason.strip() and not request.dry_run:
+        raise Invalid(_("say why: a reason is required"))
+    target = _name_of(selection)
+    earlier = _same_request(chosen, target, request)
+    if earlier is not None:
+        return earlier
+    total = _each_saga(chosen, ids, replace(request, idempotency_key=None))
+    return _remember(total, chosen, target, request)
+
+
+def _each_saga(action: Action, ids: Sequence[UUID], request: Request) -> Outcome:
+    by_saga: dict[UUID, list[UUID]] = defaultdict(list)
+    found = set()
+    for identity, saga_id in Command.objects.filter(id__in=ids).order_by("id").values_list("id", "saga_id"):
+        by_saga[saga_id].append(identity)
+        found.add(identity)
+    refused = [
+        {"id": str(identity), "reason": _("there is no such command")} for identity in ids if identity not in found
+    ]
+    commands = []
+    for saga_id, group in sorted(by_saga.items()):
+        try:
+            outcome = _decide(
+                action, saga_id=saga_id, ids=group, request=request, target=f"saga {saga_id}", lenient=True
+            )
+        except DecisionError as error:
+            refused += [{"id": str(identity), "reason": str(error)} for identity in group]
+            continue
+        commands += outcome.commands
+        refused += outcome.effects.get("not_eligible", [])
+    effects = {"eligible": len(ids) - len(refused), "not_eligible": refused, "sagas": len(by_saga)}
+    return Outcome(
+        action=action.value,
+        target="",
+        actor=request.actor,
+        accepted_at=timezone.now(),
+        commands=commands,
+        effects=effects,
+        dry_run=request.dry_run,
+    )
+
+
+def _remember(total: Outcome, action: Action, target: str, request: Request) -> Outcome:
+    """The bulk decision's own audit row, beside those of its sagas."""
+
+    def work(press: Press) -> None:
+        press.commands += total.commands
+        press.effects |= total.effects
+
+    return carry_out(action, target, request, work)
+
+
+def _same_request(action: Action, target: str, request: Request) -> Outcome | None:
+    """What the same bulk request answered, if it came to its end; asked before the work, which may be long."""
+    if not request.idempotency_key or request.dry_run:
+        return None
+    known = Decision.objects.filter(actor=request.actor, request_key=request.idempotency_key).exists()
+    return carry_out(action, target, request, _never) if known else None
+
+
+def _never(press: Press) -> None:
+    raise AssertionError("the earlier decision answers")
+
+
+def _decide(
+    action: Action, *, saga_id: UUID, ids: Sequence[UUID], request: Request, target: str, lenient: bool = False
+) -> Outcome:
+    saga = saga_row(saga_id)
+
+    def work(press: Press) -> None:
+        now = current(press, saga)
+        chosen, refused = _sort_out(action, ids)
+        if refused and not lenient:
+            raise Refused(refused[0]["reason"])
+        with previewed(press, now.id, [command.id for command in chosen] if action is not Action.MARK_DONE else None):
+            if chosen:
+                append(press, now, KINDS[action], {"commands": [_named(action, command) for command in chosen]})
+        press.effects |= {"not_eligible": refused} if lenient else {}
+        press.effects["status_after"] = saga_row(saga.id).status
+
+    once = (lambda: None) if lenient else (lambda: _once(action, ids[0]))
+    return carry_out(action, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=once)
+
+
+def _once(action: Action, command_id: UUID) -> str:
+    """A retry is a new decision in each round; the others are taken once."""
+    if action is not Action.RETRY:
+        return f"{action.value}:{command_id}"
+    command = _command(command_id)
+    opens = command.round + 1 if command.status == Status.EXHAUSTED else command.round
+    return f"{action.value}:{command_id}:{opens}"
+
+
+def _sort_out(action: Action, ids: Sequence[UUID]) -> tuple[list[Command], list[dict[str, Any]]]:
+    chosen, refused = [], []
+    for command in Command.objects.filter(id__in=ids).order_by("id"):
+        reason = _forbids(action, command)
+        if reason:
+            refused.append({"id": str(command.id), "reason": reason})
+        else:
+            chosen.append(command)
+    return chosen, refused
+
+
+def _forbids(action: Action, command: Command) -> str:
+    """Why the command's state forbids the action, in words; empty when it does not."""
+    if command.status == Status.CONFIRMED:
+        return _("it is confirmed: there is nothing left to decide")
+    if action is Action.MARK_DONE:
+        return ""
+    if command.status in (Status.SKIPPED, Status.WITHDRAWN):
+        return _("it was given up (%(status)s): only marking it done is left") % {
+            "status": command.get_status_display()
+        }
+    if action is not Action.RETRY:
+        return ""
+    if command.status != Status.EXHAUSTED:
+        return _("it is on its way (%(status)s): a retry is for one that is exhausted") % {
+            "status": command.get_status_display()
+        }
+    if command.invalid:
+        return _("the service would refuse it in every round: %(why)s") % {"why": command.invalid}
+    return ""
+
+
+def _named(action: Action, command: Command) -> list[Any]:
+    return [command.entity, command.name, command.round + 1 if action is Action.RETRY else command.round]
+
+
+def _action(action: Action | str) -> Action:
+    try:
+        chosen = Action(action)
+    except ValueError:
+        raise Invalid(_("unknown action %(action)s") % {"action": action}) from None
+    if chosen not in KINDS:
+        raise Invalid(_("%(action)s is no decision on a command") % {"action": action})
+    return chosen
+
+
+def _command(command_id: UUID | str) -> Command:
+    try:
+        return Command.objects.get(id=as_uuid(command_id))
+    except (Command.DoesNotExist, ValueError):
+        raise NotFound(_("Command with ID %(id)s not found") % {"id": command_id}) from None
+
+
+def _as_ids(ids: Sequence[UUID | str]) -> list[UUID]:
+    if not ids:
+        raise Invalid(_("the list of commands is empty"))
+    try:
+        return list(dict.fromkeys(as_uuid(value) for value in ids))
+    except ValueError:
+        raise Invalid(_("a command's id is a UUID")) from None
+
+
+def _name_of(selection: CommandSelection) -> str:
+    if selection.saga is not None:
+        return f"commands of saga {selection.saga}"
+    if selection.planned_before is not None:
+        return f"commands planned before {selection.planned_before.isoformat()}"
+    return f"{len(selection.ids or ())} commands"

@@ -1,0 +1,200 @@
+"""Decisions on events without a saga: attach a key or one event, start a saga from a key, dismiss."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db.models import Min, QuerySet
+from django.utils.translation import gettext as _
+
+from bridge import event_log
+from bridge.event_log import NewFact
+from bridge.models import Event, Pending
+from sagas import rows
+from sagas.decisions.on_saga import current
+from sagas.decisions.press import Outcome, Press, Request, carry_out, commands_of, previewed, routing_key, saga_row
+from sagas.definitions import registry
+from sagas.engine import facts as kinds
+from sagas.errors import Invalid, NotFound, Refused
+from sagas.models import Action, Attachment, Lane, Parked, SagaKey, SagaLog
+
+
+def attach(
+    *, saga_id: UUID | str, request: Request, key: str | None = None, event: str | None = None, lane: str | None = None
+) -> Outcome:
+    """Says to which saga (or lane of it) all events of a key belong, past and future, or one parked event.
+
+    `event` is the event's id. Raises NotFound, Invalid, Refused (some already went elsewhere).
+    """
+    if (key is None) == (event is None):
+        raise Invalid(_("say what to attach: either a key, or one event"))
+    saga = saga_row(saga_id)
+    if key is not None:
+        return _attach_key(saga, key, lane, request)
+    return _attach_event(saga, event or "", lane, request)
+
+
+def adopt(key: str, saga_type: str | None = None, *, request: Request) -> Outcome:
+    """Starts a saga from the parked events of a key that no starting event ever came for.
+
+    Raises NotFound (nothing is parked under it), Invalid (several saga types have it: say which), Refused.
+    """
+    stream = _stream_of(key, saga_type)
+    routed = event_log.routing_key(stream, key)
+
+    def work(press: Press) -> None:
+        press.apply(routed)
+        if SagaLog.objects.filter(saga_type=stream, key=key).exists():
+            raise Refused(_("a saga with this key exists by now"))
+        if Attachment.objects.filter(stream=stream, key=key).exists():
+            raise Refused(_("this key is attached to another saga"))
+        started_at = Event.objects.filter(id__in=_parked(stream, key).values("event")).aggregate(at=Min("occurred_at"))
+        event_log.append(
+            [
+                NewFact(
+                    source=kinds.OPERATOR,
+                    event_id=str(press.id),
+                    stream=stream,
+                    type=kinds.SAGA_ADOPTED,
+                    key=key,
+                    entity="",
+                    occurred_at=press.now,
+                    payload={
+                        "reason": request.reason,
+                        "actor": request.actor,
+                        "started_at": started_at["at"].isoformat() if started_at["at"] else None,
+                    },
+                    routing_key=routed,
+                )
+            ]
+        )
+        press.apply(routed)
+        saga = SagaLog.objects.get(saga_type=stream, key=key)
+        press.saga_id = saga.id
+        press.commands += commands_of(saga.id)
+        press.effects |= {"saga": str(saga.id), "events": saga.events_count, "status_after": saga.status}
+
+    target = f"key {key}"
+    return carry_out(Action.ADOPT, target, request, work, locks=[routed], once=lambda: f"adopt:{stream}:{key}")
+
+
+def dismiss(*, request: Request, key: str | None = None, event: str | None = None) -> Outcome:
+    """Hides parked events, of a key or one, from the attention queue. They stay, and are applied should their saga come.
+
+    Raises NotFound, Invalid.
+    """
+    if (key is None) == (event is None):
+        raise Invalid(_("say what to dismiss: either a key, or one event"))
+    target = f"key {key}" if key is not None else f"event {event}"
+
+    def work(press: Press) -> None:
+        found = _parked_of(key, event)
+        if not found.exists():
+            raise NotFound(_("nothing is parked under this"))
+        press.effects["events"] = found.filter(dismissed_at=None).update(dismissed_at=press.now)
+
+    return carry_out(Action.DISMISS, target, request, work)
+
+
+def _attach_key(saga: SagaLog, key: str, lane: str | None, request: Request) -> Outcome:
+    stream = saga.saga_type
+    foreign = event_log.routing_key(stream, key)
+
+    def work(press: Press) -> None:
+        now = current(press, saga)
+        _check_lane(now, lane)
+        press.apply(foreign)
+        _check_key(now, key, lane)
+        Attachment.objects.get_or_create(
+            stream=stream,
+            key=key,
+            defaults={"saga": now, "lane": lane, "created_at": press.now, "created_by": request.actor},
+        )
+        with previewed(press, now.id):
+            press.effects["events"] = rows.unpark("stream = %s AND key = %s", [stream, key])
+            press.apply(foreign)
+            press.apply(routing_key(now))
+        _tell_parked(press, _parked(stream, key))
+        press.effects["status_after"] = saga_row(now.id).status
+
+    target = f"key {key} to saga {saga.id}" + (f" lane {lane}" if lane else "")
+    once = f"attach:{stream}:{key}:{saga.id}:{lane or ''}"
+    locks = [routing_key(saga), foreign]
+    return carry_out(Action.ATTACH, target, request, work, locks=locks, saga_id=saga.id, once=lambda: once)
+
+
+def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Request) -> Outcome:
+    def work(press: Press) -> None:
+        now = current(press, saga)
+        _check_lane(now, lane)
+        parked = _parked_of(None, event_id).filter(stream=now.saga_type).first()
+        if parked is None:
+            raise Refused(_("this event is not parked: it belongs to a saga already, or was never received"))
+        with previewed(press, now.id):
+            # The row itself decides who has the event, should a birth take it at this moment.
+            gone, _each = Parked.objects.filter(event=parked.event).delete()
+            if gone:
+                Pending.objects.create(id=parked.event, key=routing_key(now), lane=lane)
+            press.apply(routing_key(now))
+        if not gone or Parked.objects.filter(event=parked.event).exists():
+            raise Refused(_("the saga cannot take this event: it speaks of an image but names none. Name the lane"))
+        press.effects |= {"events": 1, "status_after": saga_row(now.id).status}
+
+    target = f"event {event_id} to saga {saga.id}" + (f" lane {lane}" if lane else "")
+    once = f"attach-event:{event_id}:{saga.id}:{lane or ''}"
+    return carry_out(
+        Action.ATTACH, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=lambda: once
+    )
+
+
+def _check_lane(saga: SagaLog, lane: str | None) -> None:
+    if lane is not None and not Lane.objects.filter(saga=saga, entity=lane, known=True).exists():
+        raise NotFound(_("the saga has no lane %(lane)s") % {"lane": lane})
+
+
+def _check_key(saga: SagaLog, key: str, lane: str | None) -> None:
+    if key == saga.key:
+        raise Refused(_("this is the saga's own key: its events come to it anyway. Attach single events to a lane"))
+    if SagaLog.objects.filter(saga_type=saga.saga_type, key=key).exists():
+        raise Refused(_("a saga of its own has this key"))
+    other = Attachment.objects.filter(stream=saga.saga_type, key=key).exclude(saga=saga, lane=lane).first()
+    if other is not None:
+        raise Refused(_("this key is attached already, to saga %(saga)s") % {"saga": other.saga_id})
+    elsewhere = SagaKey.objects.filter(stream=saga.saga_type, key=key).exclude(saga=saga).first()
+    if elsewhere is not None:
+        raise Refused(_("events of this key already went to saga %(saga)s") % {"saga": elsewhere.saga_id})
+
+
+def _stream_of(key: str, saga_type: str | None) -> str:
+    if not key:
+        raise Invalid(_("events without a key cannot start a saga: attach them"))
+    if saga_type is not None and saga_type not in registry.current_definitions():
+        raise NotFound(_("no saga type is called %(name)s") % {"name": saga_type})
+    found = set(Parked.objects.filter(key=key).values_list("stream", flat=True))
+    found |= set(SagaLog.objects.filter(key=key).values_list("saga_type", flat=True)) if not found else set()
+    if saga_type is not None:
+        found &= {saga_type}
+    if not found:
+        raise NotFound(_("nothing is parked under key %(key)s") % {"key": key})
+    if len(found) > 1:
+        raise Invalid(
+            _("several saga types have this key (%(names)s): say which") % {"names": ", ".join(sorted(found))}
+        )
+    return found.pop()
+
+
+def _parked(stream: str, key: str) -> QuerySet[Parked]:
+    return Parked.objects.filter(stream=stream, key=key)
+
+
+def _parked_of(key: str | None, event_id: str | None) -> QuerySet[Parked]:
+    if key is not None:
+        return Parked.objects.filter(key=key)
+    return Parked.objects.filter(event__in=Event.objects.filter(event_id=event_id).values("id"))
+
+
+def _tell_parked(press: Press, parked: QuerySet[Parked]) -> None:
+    """What stayed parked all the same, because it speaks of an image and names none."""
+    left = parked.count()
+    if left:
+        press.effects["still_parked"] = left

@@ -1,0 +1,46 @@
+"""The decision to replay a saga: fold its log again, show the difference, write it only when told to."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from sagas import replay as replaying
+from sagas.decisions.on_saga import current
+from sagas.decisions.press import Outcome, Press, Request, carry_out, previewed, routing_key, saga_row
+from sagas.errors import Refused
+from sagas.models import Action
+
+
+def replay(saga_id: UUID | str, apply: bool = False, *, request: Request) -> Outcome:
+    """Folds the saga's log again; `effects.differences` is [{what, stored, folded}]. Writes only with `apply`.
+
+    Without `apply` nothing is written, no reason is needed and no decision is recorded. Raises NotFound, Invalid,
+    Refused (with `apply`: the saga is set aside, or there is no difference to write).
+    """
+    saga = saga_row(saga_id)
+    if not apply:
+        return _only_look(saga.id, request)
+
+    def work(press: Press) -> None:
+        now = current(press, saga)
+        found = replaying.compare(now.id)
+        if not found:
+            raise Refused(_("the stored state is what the log folds to: there is nothing to write"))
+        with previewed(press, now.id):
+            press.applied.append(replaying.mend(now.id, press.now))
+        press.effects |= {"differences": [item._asdict() for item in found], "status_after": saga_row(now.id).status}
+
+    locks = [routing_key(saga)]
+    return carry_out(Action.REPLAY, f"saga {saga.id}", request, work, locks=locks, saga_id=saga.id)
+
+
+def _only_look(saga_id: UUID, request: Request) -> Outcome:
+    def work(press: Press) -> None:
+        press.effects["differences"] = [item._asdict() for item in replaying.compare(saga_id)]
+
+    dry = Request(actor=request.actor, door=request.door, reason=request.reason, dry_run=True)
+    return carry_out(
+        Action.REPLAY, f"saga {saga_id}", dry, work, locks=[routing_key(saga_row(saga_id))], saga_id=saga_id
+    )

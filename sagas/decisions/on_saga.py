@@ -1,0 +1,153 @@
+"""Decisions on a saga or a lane of it: force compensation, cancel, terminate, resume."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from bridge import event_log
+from bridge.event_log import NewFact
+from compensation import outbox
+from sagas import rows
+from sagas.apply import where
+from sagas.decisions.press import Outcome, Press, Request, carry_out, previewed, routing_key, saga_row
+from sagas.definitions import registry
+from sagas.engine import facts as kinds
+from sagas.engine.decide import Frame, saga_failed
+from sagas.engine.state import Tally, saga_from
+from sagas.errors import NotFound, Refused
+from sagas.models import Action, Lane, SagaLog, Status
+
+UNFINISHED = (Status.STARTED, Status.COMPENSATING)
+OPEN = (*UNFINISHED, Status.COMPENSATION_FAILED)
+
+
+def force_compensation(saga_id: UUID | str, lane: str | None = None, *, request: Request) -> Outcome:
+    """Fails a saga, or one lane of it, whatever it has come to: all that is owed then is undone.
+
+    Raises NotFound, Invalid, Refused (it failed already).
+    """
+    return _fail(Action.FORCE_COMPENSATION, kinds.COMPENSATION_FORCED, saga_id, lane, request)
+
+
+def cancel(saga_id: UUID | str, lane: str | None = None, *, request: Request) -> Outcome:
+    """The same for a saga that still runs. Raises NotFound, Invalid, Refused (it does not run any more, or failed)."""
+    return _fail(Action.CANCEL, kinds.SAGA_CANCELLED, saga_id, lane, request)
+
+
+def terminate(saga_id: UUID | str, *, request: Request) -> Outcome:
+    """Closes a saga without undoing: commands already sent go on by their policy, every other is withdrawn, for ever.
+
+    Raises NotFound, Invalid, Refused (it has ended).
+    """
+    saga = saga_row(saga_id)
+
+    def work(press: Press) -> None:
+        now = current(press, saga)
+        if now.status not in OPEN:
+            raise Refused(_("the saga is %(status)s: there is nothing to terminate") % {"status": now.status})
+        claimed = [str(identity) for identity in outbox.claimed_ids(now.id)]
+        with previewed(press, now.id):
+            append(press, now, kinds.SAGA_TERMINATED, {"claimed": claimed})
+        _tell_status(press, now)
+
+    return _on_saga(Action.TERMINATE, saga, request, work, once=f"terminate:{saga.id}")
+
+
+def resume(saga_id: UUID | str, *, request: Request) -> Outcome:
+    """Lets a saga go on that was set aside by an error, once the error is mended: its events are applied again.
+
+    Raises NotFound, Invalid, Refused (it is not set aside, or its events still make the engine raise).
+    """
+    saga = saga_row(saga_id)
+
+    def work(press: Press) -> None:
+        if saga_row(saga.id).set_aside_at is None:
+            raise Refused(_("the saga is not set aside: nothing to resume"))
+        SagaLog.objects.filter(id=saga.id).update(set_aside_at=None, set_aside_error="")
+        press.effects["events"] = rows.unpark("suggestion = %s AND reason = 'set_aside'", [saga.id])
+        with previewed(press, saga.id):
+            try:
+                press.apply(routing_key(saga))
+            except Exception as error:
+                words = _("its events still cannot be applied: %(error)s. Mend that first")
+                raise Refused(words % {"error": where(error)}) from error
+        _tell_status(press, saga)
+
+    return _on_saga(Action.RESUME, saga, request, work)
+
+
+def append(press: Press, saga: SagaLog, kind: str, content: dict[str, Any], lane: str = "") -> None:
+    """Appends the decision to the log and applies it."""
+    event_log.append(
+        [
+            NewFact(
+                source=kinds.OPERATOR,
+                event_id=str(press.id),
+                stream=saga.saga_type,
+                type=kind,
+                key=saga.key,
+                entity=lane,
+                occurred_at=press.now,
+                payload={"reason": press.request.reason, "actor": press.request.actor, **content},
+                routing_key=routing_key(saga),
+            )
+        ]
+    )
+    press.apply(routing_key(saga))
+
+
+def current(press: Press, saga: SagaLog) -> SagaLog:
+    """The saga with all that waited for it applied. Raises Refused if it is set aside."""
+    press.apply(routing_key(saga))
+    now = saga_row(saga.id)
+    if now.set_aside_at is not None:
+        raise Refused(_("the saga was set aside by an error: resume it first"))
+    return now
+
+
+def _fail(action: Action, kind: str, saga_id: UUID | str, lane: str | None, request: Request) -> Outcome:
+    saga = saga_row(saga_id)
+
+    def work(press: Press) -> None:
+        now = current(press, saga)
+        _check_may_fail(action, now, lane)
+        with previewed(press, now.id):
+            append(press, now, kind, {}, lane or "")
+        _tell_status(press, now)
+
+    return _on_saga(action, saga, request, work, once=f"{action.value}:{saga.id}:{lane or ''}", lane=lane)
+
+
+def _check_may_fail(action: Action, saga: SagaLog, lane: str | None) -> None:
+    if lane is not None:
+        row = Lane.objects.filter(saga=saga, entity=lane, known=True).first()
+        if row is None:
+            raise NotFound(_("the saga has no lane %(lane)s") % {"lane": lane})
+        if row.failed:
+            raise Refused(_("the lane failed already: what is owed in it is being undone or was decided"))
+    elif saga_has_failed(saga):
+        raise Refused(_("the saga failed already: what is owed in it is being undone or was decided"))
+    if action is Action.CANCEL and saga.status not in UNFINISHED:
+        words = _("the saga is %(status)s and does not run any more: force its compensation to undo what it did")
+        raise Refused(words % {"status": saga.status})
+
+
+def saga_has_failed(saga: SagaLog) -> bool:
+    """Whether the saga as a whole failed, by the failure scope that it was born with."""
+    frame = Frame(registry.get(saga.saga_type, saga.version), saga.failure_scope, str(saga.id), saga.key)
+    return saga_failed(frame, saga_from(saga.state, Tally()))
+
+
+def _tell_status(press: Press, saga: SagaLog) -> None:
+    press.effects["status_before"] = saga.status
+    press.effects["status_after"] = saga_row(saga.id).status
+
+
+def _on_saga(
+    action: Action, saga: SagaLog, request: Request, work: Any, *, once: str | None = None, lane: str | None = None
+) -> Outcome:
+    target = f"saga {saga.id}" if lane is None else f"saga {saga.id} lane {lane}"
+    return carry_out(action, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=lambda: once)

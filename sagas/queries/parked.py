@@ -1,0 +1,139 @@
+"""Events without a saga, grouped by the key under which they came. Three to five queries a page."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib.postgres.aggregates import ArrayAgg
+from django.db.models import Case, Count, F, Max, Min, QuerySet, TextField, Value, When
+from django.db.models.functions import Cast
+
+from bridge.models import Event
+from sagas.models import Lane, Parked, SagaLog
+from sagas.queries.pages import Page
+
+# How many of a group's events are named; the others are found by its key.
+NAMED_EVENTS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedGroup:
+    """All parked events of one key (`key` is empty for events that name none: those go by their `entity`).
+
+    `suggestion` is the one saga that has a lane of their entity, else the one that the apply turn thought of.
+    `entity` is the first of `entities`. Times: `first_at` and `last_at` are when they were parked.
+    """
+
+    stream: str
+    key: str
+    entity: str
+    entities: int
+    count: int
+    types: Sequence[str]
+    reasons: Sequence[str]
+    first_at: datetime
+    last_at: datetime
+    event_ids: Sequence[str]
+    dismissed: bool
+    suggestion: UUID | None
+    suggestion_key: str | None
+
+
+def parked_groups(offset: int = 0, limit: int = 100, *, dismissed: bool = False) -> Page[ParkedGroup]:
+    """A page of the groups, the longest parked first."""
+    rows = _grouped(Parked.objects.filter(dismissed_at__isnull=not dismissed))
+    found = list(rows.order_by("first_at", "stream", "key", "alone")[offset : offset + limit])
+    return Page(rows.count(), offset, limit, _groups(found, dismissed))
+
+
+def older_groups(before: datetime, limit: int) -> list[dict[str, Any]]:
+    """The groups of what was parked before a time and is not dismissed, the longest parked first; without their events."""
+    rows = _grouped(Parked.objects.filter(dismissed_at__isnull=True, since__lt=before))
+    return list(rows.order_by("first_at", "stream", "key", "alone")[:limit])
+
+
+def _grouped(rows: QuerySet[Parked]) -> QuerySet[Any, Any]:
+    """By stream and key; what names no key by its entity."""
+    alone = Case(When(key="", then=F("entity")), default=Value(""), output_field=TextField())
+    return (
+        rows.annotate(alone=alone)
+        .order_by()
+        .values("stream", "key", "alone")
+        .annotate(
+            count=Count("event"),
+            first_at=Min("since"),
+            last_at=Max("since"),
+            first_entity=Min("entity"),
+            entities=Count("entity", distinct=True),
+            reasons=ArrayAgg("reason", distinct=True),
+            first_event=Min("event"),
+            likely=Min(Cast("suggestion", TextField())),
+            likely_last=Max(Cast("suggestion", TextField())),
+        )
+    )
+
+
+def _groups(found: Sequence[dict[str, Any]], dismissed: bool) -> list[ParkedGroup]:
+    if not found:
+        return []
+    events = _events_of(found, dismissed)
+    owners = _owners({(row["stream"], row["first_entity"]) for row in found if row["first_entity"]})
+    suggestions = {_name(row): _suggestion(row, owners) for row in found}
+    keys = dict(SagaLog.objects.filter(id__in=[s for s in suggestions.values() if s]).values_list("id", "key"))
+    return [
+        ParkedGroup(
+            stream=row["stream"],
+            key=row["key"],
+            entity=row["first_entity"],
+            entities=row["entities"],
+            count=row["count"],
+            types=sorted({kind for _, kind in events[_name(row)]}),
+            reasons=sorted(row["reasons"]),
+            first_at=row["first_at"],
+            last_at=row["last_at"],
+            event_ids=[event_id for event_id, _ in events[_name(row)][:NAMED_EVENTS]],
+            dismissed=dismissed,
+            suggestion=suggestions[_name(row)],
+            suggestion_key=keys.get(suggestions[_name(row)]) if suggestions[_name(row)] else None,
+        )
+        for row in found
+    ]
+
+
+def _name(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["stream"], row["key"], row["alone"]
+
+
+def _events_of(
+    found: Sequence[dict[str, Any]], dismissed: bool
+) -> dict[tuple[str, str, str], list[tuple[str, str]]]:
+    """(event id, type) of the groups' events, the first parked first. Bodies are not read."""
+    keys = {row["key"] for row in found}
+    parked = Parked.objects.filter(stream__in={row["stream"] for row in found}, dismissed_at__isnull=not dismissed)
+    rows = parked.filter(key__in=keys).order_by("event").values_list("event", "stream", "key", "entity")[:20_000]
+    where = {pk: (stream, key, "" if key else entity) for pk, stream, key, entity in rows}
+    events: dict[tuple[str, str, str], list[tuple[str, str]]] = defaultdict(list)
+    for pk, event_id, kind in Event.objects.filter(pk__in=list(where)).order_by("pk").values_list("pk", "event_id", "type"):
+        events[where[pk]].append((event_id, kind))
+    return events
+
+
+def _owners(entities: set[tuple[str, str]]) -> dict[tuple[str, str], set[UUID]]:
+    """(stream, entity) → the sagas that have a lane of it."""
+    owners: dict[tuple[str, str], set[UUID]] = defaultdict(set)
+    rows = Lane.objects.filter(entity__in={entity for _, entity in entities}, known=True)
+    for saga_id, stream, entity in rows.values_list("saga_id", "saga__saga_type", "entity"):
+        owners[stream, entity].add(saga_id)
+    return owners
+
+
+def _suggestion(row: dict[str, Any], owners: dict[tuple[str, str], set[UUID]]) -> UUID | None:
+    sagas = owners.get((row["stream"], row["first_entity"]), set()) if row["entities"] == 1 else set()
+    if len(sagas) == 1:
+        return next(iter(sagas))
+    return UUID(row["likely"]) if row["likely"] and row["likely"] == row["likely_last"] else None

@@ -1,0 +1,147 @@
+"""Sagas: the list with its filters, one saga, and what is told of it in numbers. Reads only; every filter by an index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from bridge.models import Duplicate, Event
+from compensation.models import Command
+from compensation.models import Status as CommandStatus
+from sagas.models import Lane, SagaEvent, SagaKey, SagaLog
+from sagas.queries.ids import spelled
+from sagas.queries.pages import Page, page_of, remembered
+
+NEWEST = ("-start_time", "-id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SagaFilters:
+    """Which sagas are wanted; all that is given must hold. The two times are inclusive, and of the start."""
+
+    status: str = ""
+    from_date: datetime | None = None
+    to_date: datetime | None = None
+    task_id: str = ""
+    image_id: str = ""
+    saga_type: str = ""
+    set_aside: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        """Whether every saga is wanted."""
+        return self == SagaFilters()
+
+
+def matching(filters: SagaFilters) -> QuerySet[SagaLog]:
+    """The sagas that the filters leave, the newest first. `task_id` is any key under which events came."""
+    rows = SagaLog.objects.order_by(*NEWEST)
+    exact = {"status": filters.status, "saga_type": filters.saga_type}
+    rows = rows.filter(**{name: value for name, value in exact.items() if value})
+    if filters.from_date:
+        rows = rows.filter(start_time__gte=filters.from_date)
+    if filters.to_date:
+        rows = rows.filter(start_time__lte=filters.to_date)
+    if filters.set_aside:
+        rows = rows.filter(set_aside_at__isnull=False)
+    if filters.task_id:
+        rows = rows.filter(id__in=_with_key(filters.task_id))
+    if filters.image_id:
+        rows = rows.filter(id__in=_with_entity(filters.image_id))
+    return rows
+
+
+def list_sagas(filters: SagaFilters = SagaFilters(), offset: int = 0, limit: int = 20) -> Page[SagaLog]:
+    """A page of the sagas that match, the newest first, with the exact total. Two queries, whatever is asked."""
+    rows = matching(filters).defer("state")
+    total = remembered("sagas", rows.count) if filters.nothing else rows.count()
+    return page_of(rows, offset, limit, total=total)
+
+
+def get_saga(saga_id: UUID) -> SagaLog | None:
+    """One saga, or None."""
+    return SagaLog.objects.filter(id=saga_id).first()
+
+
+def by_correlation(correlation_id: str) -> SagaLog | None:
+    """The newest saga with this correlation id, or None. A saga without one of its own goes by its task id."""
+    if not _is_storable(correlation_id):
+        return None
+    rows = SagaLog.objects.order_by(*NEWEST)
+    found = rows.filter(correlation_id=correlation_id).first()
+    spelling = spelled(correlation_id)
+    if found is None and spelling and spelling != correlation_id:
+        found = rows.filter(correlation_id=spelling).first()
+    return found
+
+
+def by_task(task_id: str, limit: int = 20) -> list[SagaLog]:
+    """The sagas under which events of this task came, the newest first."""
+    return list(matching(SagaFilters(task_id=task_id)).defer("state")[:limit]) if task_id else []
+
+
+def of_event(event_id: str) -> SagaLog | None:
+    """The saga that applied the event with this id, from whatever source; None where none did."""
+    if not _is_storable(event_id):
+        return None
+    spellings = {event_id.strip(), spelled(event_id) or event_id}
+    pks = Event.objects.filter(source__in=["pulsar", "operator", "compensation"], event_id__in=spellings).values("id")
+    return SagaLog.objects.filter(id__in=SagaEvent.objects.filter(event__in=pks).values("saga_id")).first()
+
+
+def metadata(saga: SagaLog) -> dict[str, Any]:
+    """What is told of a saga in numbers: lanes by outcome, commands by what holds of them. One query."""
+    told: dict[str, Any] = {
+        "task_id": saga.key,
+        "definition_version": saga.version,
+        "failure_scope": saga.failure_scope,
+        "events": saga.events_count,
+        "lanes": {
+            "known": saga.lanes_known,
+            "open": saga.lanes_open,
+            "processed": saga.lanes_processed,
+            "undoing": saga.lanes_undoing,
+            "undone": saga.lanes_undone,
+            "settled": saga.lanes_settled,
+        },
+        "commands": {
+            "on_the_way": saga.commands_on_the_way,
+            "exhausted": saga.commands_exhausted,
+            "confirmed": saga.commands_confirmed,
+            "given_up": saga.commands_given_up,
+        },
+    }
+    by_hand = Command.objects.filter(saga_id=saga.id, by_hand=True, status=CommandStatus.CONFIRMED).count()
+    if by_hand:
+        told["commands"]["by_hand"] = by_hand
+    if saga.set_aside_at is not None:
+        told["set_aside"] = {"at": saga.set_aside_at, "error": saga.set_aside_error}
+    return told
+
+
+def duplicates(saga: SagaLog) -> int:
+    """How many times events of this saga were delivered again."""
+    return Duplicate.objects.filter(event__in=SagaEvent.objects.filter(saga=saga).values("event")).count()
+
+
+def _with_key(task_id: str) -> Any:
+    key = spelled(task_id)
+    if key is None:
+        return []
+    # A union, not an OR: PostgreSQL would read the whole table for the latter.
+    own = SagaLog.objects.filter(key=key).order_by().values("id")
+    return own.union(SagaKey.objects.filter(key=key).values("saga_id"), all=True)
+
+
+def _with_entity(image_id: str) -> Any:
+    entity = spelled(image_id)
+    return [] if entity is None else Lane.objects.filter(entity=entity, known=True).values("saga_id")
+
+
+def _is_storable(text: str) -> bool:
+    """Whether PostgreSQL can be asked for it at all."""
+    return bool(text) and "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -1,0 +1,300 @@
+"""One true story of a saga: events, commands, attempts, deadlines and decisions in one ordered list, a page at a time.
+
+The order is the one in which this service learned or did things, by its own clock: what each event changed only makes
+sense in the order in which the events were taken. When something happened, by its source's clock, is beside it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db.models import BigIntegerField, Count, Exists, F, IntegerField, OuterRef, QuerySet, TextField, Value
+from django.db.models.functions import Cast
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from bridge.models import Duplicate, Event
+from compensation.models import DUE_SOMETIME, Attempt, Command
+from compensation.models import Outcome as AttemptOutcome
+from compensation.models import Status as CommandStatus
+from sagas.models import Action, Decision, SagaEvent, Status
+from sagas.queries.pages import Page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of the story. `at` orders it; `title` and `changes` are sentences for people, `detail` is data.
+
+    kind: event (from a service), decision (of a person), news (of our own commands), command (planned, released),
+    attempt, deadline (passed, or still to come: then `future` is true). No payload in any of it.
+    """
+
+    at: datetime
+    kind: str
+    title: str
+    entity: str = ""
+    changes: Sequence[str] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    future: bool = False
+
+
+class _Ref(NamedTuple):
+    at: datetime
+    rank: int
+    number: int
+    kind: str
+    ref: str
+
+
+def timeline(saga_id: UUID, offset: int = 0, limit: int = 100) -> Page[Entry]:
+    """A page of a saga's story, the oldest first, then what is still due. Seven queries at most, whatever its size."""
+    rows = _refs(saga_id)
+    refs = [_Ref(*row) for row in rows.order_by("at", "rank", "number", "ref")[offset : offset + limit]]
+    return Page(rows.count(), offset, limit, _entries(refs))
+
+
+def _refs(saga_id: UUID) -> QuerySet[Any, Any]:
+    """Where each line of the story comes from: (at, rank among those at one time, number, kind, pk)."""
+    commands = Command.objects.filter(saga_id=saga_id)
+    attempts = Attempt.objects.filter(command__saga_id=saga_id)
+    told = Event.objects.filter(source="operator", event_id=Cast(OuterRef("id"), TextField()))
+    return _part(SagaEvent.objects.filter(saga=saga_id), "applied_at", 1, "event", "event", "seq").union(
+        _part(Decision.objects.filter(~Exists(told), saga=saga_id), "decided_at", 0, "decision"),
+        _part(commands, "planned_at", 2, "planned"),
+        _part(commands.filter(released_at__gt=F("planned_at")), "released_at", 3, "released"),
+        _part(attempts, "started_at", 4, "attempt", "id", "id"),
+        _part(attempts.filter(outcome=AttemptOutcome.DEADLINE), "ended_at", 5, "overdue", "id", "id"),
+        _part(commands.filter(status=CommandStatus.PUBLISHED, deadline_at__isnull=False), "deadline_at", 6, "deadline"),
+        _part(commands.filter(status__in=DUE_SOMETIME, attempt__gt=0, next_at__isnull=False), "next_at", 7, "next"),
+        all=True,
+    )
+
+
+def _part(rows: QuerySet[Any], at: str, rank: int, kind: str, ref: str = "id", number: str = "") -> QuerySet[Any, Any]:
+    columns = {
+        "at": F(at),
+        "rank": Value(rank, IntegerField()),
+        "number": Cast(F(number), BigIntegerField()) if number else Value(0, BigIntegerField()),
+        "kind": Value(kind, TextField()),
+        "ref": Cast(F(ref), TextField()),
+    }
+    return rows.order_by().annotate(**columns).values_list(*columns)
+
+
+# --- from places to lines ---------------------------------------------------------------------------------------------
+
+
+def _entries(refs: Sequence[_Ref]) -> list[Entry]:
+    pks: dict[str, list[str]] = defaultdict(list)
+    for ref in refs:
+        pks[ref.kind].append(ref.ref)
+    lines: dict[tuple[str, str], Entry] = {}
+    lines |= _events([int(pk) for pk in pks["event"]])
+    lines |= _decisions(pks["decision"])
+    lines |= _attempts([int(pk) for pk in (*pks["attempt"], *pks["overdue"])])
+    command_ids = {pk for kind in ("planned", "released", "deadline", "next") for pk in pks[kind]}
+    lines |= _commands(command_ids)
+    # A row may have moved on between the two looks: its line is then left out of this page.
+    return [lines[ref.kind, ref.ref] for ref in refs if (ref.kind, ref.ref) in lines]
+
+
+def _events(pks: Sequence[int]) -> dict[tuple[str, str], Entry]:
+    if not pks:
+        return {}
+    events = {event.pk: event for event in Event.objects.filter(pk__in=pks).defer("payload", "body_hash")}
+    said = _said([event.pk for event in events.values() if event.source != "pulsar"])
+    again = dict(
+        Duplicate.objects.filter(event__in=pks).order_by().values_list("event").annotate(times=Count("id")),
+    )
+    return {
+        ("event", str(row.event)): _event(row, events[row.event], again.get(row.event, 0), said.get(row.event, {}))
+        for row in SagaEvent.objects.filter(event__in=pks)
+    }
+
+
+def _said(pks: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+    """What facts of our own say: who and why, or which command. These are our words, no payload of a service."""
+    return dict(Event.objects.filter(pk__in=pks).values_list("pk", "payload")) if pks else {}
+
+
+def _event(row: SagaEvent, event: Event, again: int, said: Mapping[str, Any]) -> Entry:
+    detail: dict[str, Any] = {
+        "number": row.seq,
+        "event_id": event.event_id,
+        "event_type": event.type,
+        "source": event.source,
+        "task_id": event.key,
+        "occurred_at": event.occurred_at,
+        "received_at": event.received_at,
+        "topic": event.topic,
+        "message_id": event.message_id,
+        "note": row.note,
+        "duplicates": again,
+    }
+    if event.note:
+        detail["remark"] = event.note
+    if row.lane:
+        detail["attached_to_lane"] = row.lane
+    kind, title = _event_title(event, said, detail)
+    return Entry(
+        at=row.applied_at, kind=kind, title=title, entity=event.entity or row.lane or "",
+        changes=changes(row.note), detail=detail,
+    )
+
+
+def _event_title(event: Event, said: Mapping[str, Any], detail: dict[str, Any]) -> tuple[str, str]:
+    if event.source == "operator":
+        detail |= {"actor": said.get("actor", ""), "reason": said.get("reason", "")}
+        return "decision", _("%(event)s by %(actor)s: %(reason)s") % {"event": event.type, **_who(detail)}
+    if event.source == "compensation":
+        detail |= {"command": said.get("name", ""), "round": said.get("round", 1)}
+        words = {
+            "CommandExhausted": _("%(command)s is given up in round %(round)d: a person must decide"),
+            "CommandPublished": _("%(command)s was sent, which is all that this service needs"),
+        }
+        return "news", words.get(event.type, event.type) % {"command": detail["command"], "round": detail["round"]}
+    return "event", event.type
+
+
+def _who(detail: Mapping[str, Any]) -> dict[str, str]:
+    return {"actor": detail["actor"] or _("somebody"), "reason": detail["reason"]}
+
+
+def changes(note: Mapping[str, Any]) -> list[str]:
+    """What an event changed, in sentences, from the note in the saga's log."""
+    told = []
+    if "status" in note:
+        before, after = (Status(name).label if name in Status.values else name for name in note["status"])
+        told.append(_("Saga: %(before)s → %(after)s") % {"before": before, "after": after})
+    steps = [f"{step_type} ({service})" for step_type, service, *_rank in note.get("steps", [])]
+    if steps:
+        count = note.get("steps_count", len(steps))
+        rest = ngettext(" and %(more)d more", " and %(more)d more", count - len(steps)) % {"more": count - len(steps)}
+        told.append(_("Step: %(steps)s") % {"steps": ", ".join(dict.fromkeys(steps)) + (rest if count > len(steps) else "")})
+    if note.get("failed") == "saga":
+        told.append(_("The saga failed"))
+    elif note.get("failed") == "lane":
+        told.append(_("The lane failed"))
+    for name, one, many in _COUNTS:
+        if note.get(name):
+            told.append(ngettext(one, many, note[name]) % {"count": note[name]})
+    return told or [_("Nothing changed")]
+
+
+_COUNTS = (
+    ("opened", "%(count)d lane opened", "%(count)d lanes opened"),
+    ("owed", "%(count)d command is owed", "%(count)d commands are owed"),
+    ("confirmed", "%(count)d command confirmed", "%(count)d commands confirmed"),
+    ("given_up", "%(count)d command given up", "%(count)d commands given up"),
+    ("exhausted", "%(count)d command exhausted", "%(count)d commands exhausted"),
+)
+
+
+def _decisions(pks: Sequence[str]) -> dict[tuple[str, str], Entry]:
+    if not pks:
+        return {}
+    return {
+        ("decision", str(row.id)): Entry(
+            at=row.decided_at,
+            kind="decision",
+            title=_("%(event)s by %(actor)s: %(reason)s")
+            % {"event": Action(row.action).label, "actor": row.actor, "reason": row.reason},
+            detail={
+                "decision_id": str(row.id),
+                "action": row.action,
+                "target": row.target,
+                "actor": row.actor,
+                "door": row.door,
+                "reason": row.reason,
+            },
+        )
+        for row in Decision.objects.filter(id__in=list(pks)).defer("answer")
+    }
+
+
+def _attempts(pks: Sequence[int]) -> dict[tuple[str, str], Entry]:
+    if not pks:
+        return {}
+    lines = {}
+    for row in Attempt.objects.filter(id__in=pks).select_related("command").defer("command__body"):
+        lines["attempt", str(row.id)] = _attempt(row)
+        if row.ended_at is not None:
+            lines["overdue", str(row.id)] = _overdue(row, row.ended_at)
+    return lines
+
+
+def _attempt(row: Attempt) -> Entry:
+    words = _("Attempt %(number)d at %(command)s, topic %(topic)s: %(outcome)s")
+    said = {
+        "number": row.number,
+        "command": row.command.name,
+        "topic": row.command.topic,
+        "outcome": row.get_outcome_display(),
+    }
+    return Entry(
+        at=row.started_at,
+        kind="attempt",
+        title=words % said,
+        entity=row.command.entity,
+        changes=[row.error] if row.error else [],
+        detail={
+            **_about(row.command),
+            "round": row.round,
+            "attempt": row.number,
+            "counted": row.counted,
+            "outcome": row.outcome,
+            "ended_at": row.ended_at,
+            "message_id": row.message_id,
+            "worker": row.worker,
+            "error": row.error,
+        },
+    )
+
+
+def _overdue(row: Attempt, at: datetime) -> Entry:
+    words = _("No answer to %(command)s in time (attempt %(number)d)")
+    return Entry(
+        at=at,
+        kind="deadline",
+        title=words % {"command": row.command.name, "number": row.number},
+        entity=row.command.entity,
+        detail={**_about(row.command), "round": row.round, "attempt": row.number},
+    )
+
+
+def _commands(pks: Iterable[str]) -> dict[tuple[str, str], Entry]:
+    if not pks:
+        return {}
+    lines = {}
+    for row in Command.objects.filter(id__in=list(pks)).defer("body"):
+        for kind, at, entry_kind, words in (
+            ("planned", row.planned_at, "command", _("%(command)s is owed and planned, topic %(topic)s")),
+            ("released", row.released_at, "command", _("%(command)s may leave: what it waited for is answered")),
+            ("deadline", row.deadline_at, "deadline", _("%(service)s must have answered %(command)s")),
+            ("next", row.next_at, "deadline", _("Next attempt at %(command)s is due")),
+        ):
+            if at is not None:
+                said = {"command": row.name, "topic": row.topic, "service": row.service}
+                lines[kind, str(row.id)] = Entry(
+                    at=at,
+                    kind=entry_kind,
+                    title=words % said,
+                    entity=row.entity,
+                    detail={**_about(row), "status": row.status, "round": row.round, "attempt": row.attempt},
+                    future=entry_kind == "deadline",
+                )
+    return lines
+
+
+def _about(command: Command) -> dict[str, Any]:
+    return {
+        "command": command.name,
+        "command_id": str(command.id),
+        "service": command.service,
+        "topic": command.topic,
+    }

@@ -1,0 +1,136 @@
+"""State is always equal to the fold of the saga's log: folds it again and tells, or mends, the difference."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.utils import timezone
+
+from compensation import outbox
+from compensation.models import Command
+from sagas import rows, write
+from sagas.definitions import registry
+from sagas.engine.decide import Frame
+from sagas.engine.fold import Fold, replay
+from sagas.engine.state import StepKey, Tally, lane_data, saga_from
+from sagas.models import Lane, SagaLog, SagaStep
+from sagas.work import Applied, Work
+
+
+class Difference(NamedTuple):
+    """One thing that is stored otherwise than the log folds to. No payload: only what rows show."""
+
+    what: str
+    stored: Any
+    folded: Any
+
+
+def compare(saga_id: UUID) -> list[Difference]:
+    """What differs between a saga's stored state and the fold of its log. Reads only; wants a quiet saga or its lock."""
+    row = SagaLog.objects.get(id=saga_id)
+    frame = _frame(row)
+    fold = _folded(frame)
+    stored = rows.load_all_lanes({frame.saga_id: frame})[frame.saga_id]
+    return [
+        *_saga_differences(row, fold),
+        *_lane_differences(stored, fold),
+        *_step_differences(stored, fold),
+        *_unplanned(fold),
+    ]
+
+
+def mend(saga_id: UUID, now: datetime | None = None) -> Applied:
+    """Writes what the log folds to over what is stored, and plans what is owed and was not planned.
+
+    In the caller's transaction, which holds the saga's lock. May run twice.
+    """
+    row = SagaLog.objects.get(id=saga_id)
+    frame = _frame(row)
+    when = now or timezone.now()
+    fold = _folded(frame)
+    stored = rows.load_all_lanes({frame.saga_id: frame})[frame.saga_id]
+    fold.changed.update(dict.fromkeys(fold.lanes))
+    item = Work(_saga_row(row), frame, [], stored=stored, fold=fold)
+    applied = Applied()
+    _remove_strays(stored, fold)
+    write.store([item], applied, when)
+    outbox.settle([word for entity in fold.lanes for word in write.LaneCommands(fold, entity).answers()])
+    applied.to_publish = True
+    return applied
+
+
+def _frame(row: SagaLog) -> Frame:
+    return Frame(registry.get(row.saga_type, row.version), row.failure_scope, str(row.id), row.key)
+
+
+def _folded(frame: Frame) -> Fold:
+    return replay(frame, (event.fact() for event in rows.read_log(frame.saga_id, rows.content_types())))
+
+
+def _saga_row(row: SagaLog) -> rows.SagaRow:
+    counts = Tally(*(getattr(row, name) for name in rows.TALLY_COLUMNS))
+    return rows.SagaRow(
+        str(row.id),
+        row.saga_type,
+        row.version,
+        row.failure_scope,
+        row.key,
+        saga_from(row.state, counts),
+        row.events_count,
+        row.set_aside_at is not None,
+    )
+
+
+def _saga_differences(row: SagaLog, fold: Fold) -> list[Difference]:
+    return [
+        Difference(f"saga {name}", _told(getattr(row, name)), _told(value))
+        for name, value in write.saga_columns(fold).items()
+        if getattr(row, name) != value
+    ]
+
+
+def _lane_differences(stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
+    found = []
+    for entity in sorted({*stored.rows, *(e for e, lane in fold.lanes.items() if lane.known)}):
+        was = stored.lanes.get(entity) if entity in stored.rows else None
+        now = fold.lanes.get(entity)
+        before, after = (lane_data(lane) | {"known": lane.known} if lane else None for lane in (was, now))
+        if before != after:
+            found.append(Difference(f"lane {entity}", before, after))
+    return found
+
+
+def _step_differences(stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
+    folded = _folded_steps(fold)
+    found = []
+    for entity, key in sorted({*stored.steps, *folded}):
+        was = stored.steps.get((entity, key))
+        now = folded.get((entity, key))
+        if (was.values if was else None) != now:
+            what = f"step {key[0]} by {key[1]} of {entity}"
+            found.append(Difference(what, was.values[0] if was else None, now[0] if now else None))
+    return found
+
+
+def _folded_steps(fold: Fold) -> dict[tuple[str, StepKey], tuple[Any, ...]]:
+    return {(entity, key): values for entity in fold.lanes for key, values in write.all_steps(fold, entity)}
+
+
+def _unplanned(fold: Fold) -> list[Difference]:
+    """Commands that are owed and not in the outbox."""
+    planned = set(Command.objects.filter(saga_id=fold.frame.saga_id).values_list("entity", "name"))
+    owed = {(entity, item.command) for entity in fold.lanes for item in fold.owed(entity)}
+    return [Difference(f"command {name} of {entity}", None, "owed") for entity, name in sorted(owed - planned)]
+
+
+def _remove_strays(stored: rows.StoredLanes, fold: Fold) -> None:
+    """Rows of lanes and steps that the log does not fold to."""
+    folded = _folded_steps(fold)
+    Lane.objects.filter(id__in=[pk for entity, pk in stored.rows.items() if entity not in fold.lanes]).delete()
+    SagaStep.objects.filter(id__in=[step.pk for place, step in stored.steps.items() if place not in folded]).delete()
+
+
+def _told(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
