@@ -20,6 +20,7 @@ from sagaproject.simulator.wire import COMMAND_TOPICS
 logger = logging.getLogger(__name__)
 
 SEND_TIMEOUT_MS = 10_000
+OPERATION_TIMEOUT = 10  # seconds; with a wrong token the broker just does not answer
 RECEIVE_PAGE = 500
 
 
@@ -39,6 +40,7 @@ class Broker:
     topics: Mapping[str, str] = field(default_factory=dict)
     tls_trust_certs_file: str = ""
     tls_validate_hostname: bool = True
+    tls_allow_insecure: bool = False
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Broker":
@@ -61,9 +63,10 @@ class Broker:
         return pulsar.Client(
             self.service_url,
             authentication=self.authentication(),
-            operation_timeout_seconds=10,
+            operation_timeout_seconds=OPERATION_TIMEOUT,
             tls_trust_certs_file_path=self.tls_trust_certs_file or None,
             tls_validate_hostname=self.tls_validate_hostname,
+            tls_allow_insecure_connection=self.tls_allow_insecure,
             # Its own lines would tear the table, and a Python logger can abort the process at exit.
             logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull),
         )

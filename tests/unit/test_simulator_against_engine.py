@@ -1,0 +1,140 @@
+"""Two readings of one design: what the simulator foresees is what the engine makes of the same story.
+
+They share no code. Every story is told in an order of its own, and our commands go to the simulator's services, whose
+answers come back in between.
+"""
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from random import Random
+
+import pytest
+
+from sagaproject.simulator import predictor, scenario
+from sagaproject.simulator.options import Options
+from sagaproject.simulator.scenario import Script, TaskScript
+from sagaproject.simulator.services import Services
+from sagaproject.simulator.wire import COMMAND_TOPICS, Event
+from sagas.definitions.image_processing import DEFINITION
+from sagas.engine.decide import Frame, command_id, holds, outcome, saga_failed
+from sagas.engine.facts import COMMAND_EXHAUSTED, COMPENSATION, Fact
+from sagas.engine.fold import Fold
+from sagas.engine.state import Holds, Saga
+from sagas.engine.status import status
+
+NOW = datetime(2026, 1, 31, 16, 0, tzinfo=UTC)
+ATTEMPTS = 4
+SAGAS = 150
+
+
+class Telling:
+    """One saga folded by the engine while the services answer its commands."""
+
+    def __init__(self, task: TaskScript, services: Services, scope: str, rng: Random) -> None:
+        self.task, self.services, self.rng = task, services, rng
+        self.frame = Frame(DEFINITION, scope, "5f0c7f0e-0000-4000-8000-000000000001", task.task.task_id)
+        self.fold = Fold(self.frame, Saga(), {})
+        self.attempts = Counter[str]()
+        self.log: set[str] = set()
+        mine, _ = predictor.route(task.task.task_id, task.events)
+        self.coming = mine
+
+    def tell(self) -> None:
+        while self.coming or self.commands_due():
+            if self.coming and self.rng.random() < 0.9:
+                event = self.coming.pop(self.rng.randrange(len(self.coming)))
+                self.apply(_fact(event))
+            else:
+                self.send_commands()
+
+    def apply(self, fact: Fact) -> None:
+        self.log.add(fact.id)
+        self.fold.apply(fact)
+
+    def commands_due(self) -> list[tuple[str, str]]:
+        due = []
+        for entity, lane in self.fold.lanes.items():
+            held = {item.command: holds(self.frame, self.fold.saga, lane, item) for item in self.fold.owed(entity)}
+            for item in self.fold.owed(entity):
+                released = all(held.get(first, Holds.CONFIRMED) is Holds.CONFIRMED for first in item.after)
+                if held[item.command] is Holds.ON_THE_WAY and released:
+                    due.append((item.command, entity))
+        return due
+
+    def send_commands(self) -> None:
+        for name, entity in self.commands_due():
+            command = command_id(self.frame.saga_id, entity, name)
+            if self.attempts[command] == ATTEMPTS:
+                content = {"name": name, "round": 1}
+                self.apply(
+                    Fact(f"{command}:exhausted:1", COMMAND_EXHAUSTED, NOW, COMPENSATION, entity, content=content)
+                )
+                continue
+            self.attempts[command] += 1
+            for reply in self.services.receive(COMMAND_TOPICS[name], self.body(name, entity, command), NOW):
+                if reply.event.fields.get("image_id") or reply.event.type == "RetrievalFailed":
+                    self.coming.append(reply.event)
+
+    def body(self, name: str, entity: str, command: str) -> bytes:
+        key = self.task.task.task_id
+        data = {"task_id": key, "image_id": entity, "reason": "Saga compensation"}
+        message = {"type": name, "id": command, "correlation_id": key, "timestamp": NOW.isoformat(), "data": data}
+        return json.dumps(message).encode()
+
+
+def _fact(event: Event) -> Fact:
+    image = event.fields.get("image_id") or ""
+    return Fact(event.event_id, event.type, event.at, entity=image, content=event.fields)
+
+
+def _seen(telling: Telling) -> dict[str, str]:
+    fold, frame = telling.fold, telling.frame
+    failed = saga_failed(frame, fold.saga)
+    return {
+        entity: outcome(frame, fold.saga, lane, fold.owed(entity), failed).value
+        for entity, lane in fold.lanes.items()
+        if lane.known
+    }
+
+
+def _script(seed: int, scope: str) -> Script:
+    options = Options(
+        sagas=SAGAS,
+        images=(0, 4),
+        failure_rate=0.8,
+        refuse_rate=0.3,
+        silence_rate=0.08,
+        stubborn_rate=0.05,
+        own_task_rate=0.1,
+        seed=seed,
+        failure_scope=scope,
+    )
+    return scenario.write_script(options, "20260131T154500-test")
+
+
+@pytest.mark.parametrize("scope", ["lane", "saga"])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_story_ends_as_foreseen(seed: int, scope: str) -> None:
+    script = _script(seed, scope)
+    services = Services(script)
+    for task in script.tasks:
+        telling = Telling(task, services, scope, Random(f"{seed}/{task.number}"))
+        telling.tell()
+        expected = task.expected
+        assert expected is not None
+        where = f"seed {seed}, task {task.number}: {task.plot}"
+        assert status(telling.frame, telling.fold.saga).value == expected.status, where
+        assert _seen(telling) == dict(expected.lanes), where
+        owed = {
+            (item.command, entity): holds(telling.frame, telling.fold.saga, lane, item).value
+            for entity, lane in telling.fold.lanes.items()
+            for item in telling.fold.owed(entity)
+        }
+        assert owed.keys() == expected.commands.keys(), where
+        for key, held in owed.items():
+            # A command that waits behind an exhausted one is planned.
+            assert {"on_the_way": "planned"}.get(held, held) in expected.commands[key], (where, key)
+        exhausted = sum(":exhausted:" in fact for fact in telling.log)
+        assert len(telling.log) == expected.events + services.tally.answers[task.task.task_id] + exhausted, where
+    assert services.complaints == []
