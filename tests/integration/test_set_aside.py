@@ -1,0 +1,69 @@
+"""A saga whose events make the engine raise waits with the error; the others of the page go through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge import event_log
+from bridge.models import Pending
+from sagas import decisions
+from sagas.apply import drain
+from sagas.decisions import Request
+from sagas.engine.fold import Fold
+from sagas.errors import Refused
+from sagas.models import Parked, SagaLog
+from tests.integration.story import event, image_through, new_ids, retrieval
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+REQUEST = Request(actor="ana", door="api", reason="mended")
+
+
+def break_engine(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+    real = Fold.apply
+
+    def apply(self: Fold, fact: Any) -> Any:
+        if self.frame.key == task and fact.type == "AnonymizationCompleted":
+            raise KeyError("Müller, Anna")  # an engine bug's message may quote what is confidential
+        return real(self, fact)
+
+    monkeypatch.setattr(Fold, "apply", apply)
+
+
+def test_one_broken_saga_does_not_stop_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, sound, one, two = new_ids(4)
+    for task, image in ((broken, one), (sound, two)):
+        event_log.append(retrieval(task, [image]) + image_through(task, image))
+    break_engine(monkeypatch, broken)
+    drain()
+    assert SagaLog.objects.get(key=sound).status == "COMPLETED"
+    row = SagaLog.objects.get(key=broken)
+    assert row.set_aside_at is not None
+    assert "KeyError" in row.set_aside_error
+    assert "Müller" not in row.set_aside_error
+    assert Parked.objects.filter(reason="set_aside", suggestion=row.id).count() == 9
+    event_log.append([event("ProcessingStarted", broken, one)])
+    drain()
+    assert Parked.objects.filter(reason="set_aside").count() == 10
+    assert not Pending.objects.exists()
+
+
+def test_it_is_resumed_by_a_decision_once_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, image = new_ids(2)
+    event_log.append(retrieval(task, [image]))
+    drain()
+    with monkeypatch.context() as patch:
+        break_engine(patch, task)
+        event_log.append(image_through(task, image))
+        drain()
+        row = SagaLog.objects.get(key=task)
+        assert (row.set_aside_at is not None, row.status, row.events_count) == (True, "STARTED", 3)
+        with pytest.raises(Refused, match="KeyError"):
+            decisions.resume(row.id, request=REQUEST)
+    outcome = decisions.resume(row.id, request=REQUEST)
+    assert (outcome.effects["events"], outcome.effects["status_after"]) == (6, "COMPLETED")
+    row.refresh_from_db()
+    assert row.set_aside_at is None
+    assert not Parked.objects.exists()
