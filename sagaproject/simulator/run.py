@@ -104,8 +104,8 @@ class Run:
             self._services.heal()
             self._answering.expecting.clear()
             on_verdict(report)
-            if not self._options.once:
-                stop.wait()
+            while not self._options.once and not stop.wait(1):
+                _raise_what_ended(work)
             return report
         finally:
             # However this ends, Ctrl-C among others, both threads see it and the subscriptions are removed.
@@ -117,9 +117,7 @@ class Run:
         """Look until all is as foreseen (true), the time is over or `stop` is set."""
         deadline = float("inf")
         while not stop.is_set() and time.monotonic() < deadline:
-            for thread in work:
-                if thread.done():
-                    thread.result()
+            _raise_what_ended(work)
             if self._sender.finished:
                 deadline = min(deadline, time.monotonic() + self._options.timeout)
             looked_at = time.monotonic()
@@ -192,6 +190,13 @@ class Run:
             interrupted=interrupted,
             seconds=round(seconds, 1),
         )
+
+
+def _raise_what_ended(work: list[Future[None]]) -> None:
+    """Raise what ended a thread, if one was ended by an error."""
+    for thread in work:
+        if thread.done():
+            thread.result()
 
 
 def _row(found: Found) -> Row:

@@ -6,6 +6,7 @@ Sends are asynchronous and batched, and what could not be sent is sent again: at
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -148,6 +149,7 @@ class Transport:
                     inbox.consumer.acknowledge(message)
             except pulsar.PulsarException as error:
                 logger.warning("commands could not be received from %s: %s", inbox.topic, error)
+                time.sleep(0.5)  # the client connects again by itself
         return received
 
     def resubscribe(self) -> None:
