@@ -52,7 +52,7 @@ def parked_groups(offset: int = 0, limit: int = 100, *, dismissed: bool = False)
 
 
 def older_groups(before: datetime, limit: int) -> list[dict[str, Any]]:
-    """The groups of what was parked before a time and is not dismissed, the longest parked first; without their events."""
+    """The groups of what was parked before a time and is not dismissed, the longest parked first."""
     rows = _grouped(Parked.objects.filter(dismissed_at__isnull=True, since__lt=before))
     return list(rows.order_by("first_at", "stream", "key", "alone")[:limit])
 
@@ -99,26 +99,30 @@ def _groups(found: Sequence[dict[str, Any]], dismissed: bool) -> list[ParkedGrou
             event_ids=[event_id for event_id, _ in events[_name(row)][:NAMED_EVENTS]],
             dismissed=dismissed,
             suggestion=suggestions[_name(row)],
-            suggestion_key=keys.get(suggestions[_name(row)]) if suggestions[_name(row)] else None,
+            suggestion_key=_key_of(suggestions[_name(row)], keys),
         )
         for row in found
     ]
+
+
+def _key_of(saga_id: UUID | None, keys: dict[UUID, str]) -> str | None:
+    return None if saga_id is None else keys.get(saga_id)
 
 
 def _name(row: dict[str, Any]) -> tuple[str, str, str]:
     return row["stream"], row["key"], row["alone"]
 
 
-def _events_of(
-    found: Sequence[dict[str, Any]], dismissed: bool
-) -> dict[tuple[str, str, str], list[tuple[str, str]]]:
+def _events_of(found: Sequence[dict[str, Any]], dismissed: bool) -> dict[tuple[str, str, str], list[tuple[str, str]]]:
     """(event id, type) of the groups' events, the first parked first. Bodies are not read."""
     keys = {row["key"] for row in found}
     parked = Parked.objects.filter(stream__in={row["stream"] for row in found}, dismissed_at__isnull=not dismissed)
     rows = parked.filter(key__in=keys).order_by("event").values_list("event", "stream", "key", "entity")[:20_000]
     where = {pk: (stream, key, "" if key else entity) for pk, stream, key, entity in rows}
     events: dict[tuple[str, str, str], list[tuple[str, str]]] = defaultdict(list)
-    for pk, event_id, kind in Event.objects.filter(pk__in=list(where)).order_by("pk").values_list("pk", "event_id", "type"):
+    for pk, event_id, kind in (
+        Event.objects.filter(pk__in=list(where)).order_by("pk").values_list("pk", "event_id", "type")
+    ):
         events[where[pk]].append((event_id, kind))
     return events
 

@@ -1,4 +1,4 @@
-"""Sagas: the list with its filters, one saga, and what is told of it in numbers. Reads only; every filter by an index."""
+"""Sagas: the list with its filters, one saga, and what is told of it in numbers. Every filter goes by an index."""
 
 from __future__ import annotations
 

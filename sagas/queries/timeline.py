@@ -54,7 +54,9 @@ class _Ref(NamedTuple):
 def timeline(saga_id: UUID, offset: int = 0, limit: int = 100) -> Page[Entry]:
     """A page of a saga's story, the oldest first, then what is still due. Seven queries at most, whatever its size."""
     rows = _refs(saga_id)
-    refs = [_Ref(*row) for row in rows.order_by("at", "rank", "number", "ref")[offset : offset + limit]]
+    refs = [
+        _Ref(*row) for row in rows.order_by("line_at", "line_rank", "line_number", "line_ref")[offset : offset + limit]
+    ]
     return Page(rows.count(), offset, limit, _entries(refs))
 
 
@@ -63,7 +65,8 @@ def _refs(saga_id: UUID) -> QuerySet[Any, Any]:
     commands = Command.objects.filter(saga_id=saga_id)
     attempts = Attempt.objects.filter(command__saga_id=saga_id)
     told = Event.objects.filter(source="operator", event_id=Cast(OuterRef("id"), TextField()))
-    return _part(SagaEvent.objects.filter(saga=saga_id), "applied_at", 1, "event", "event", "seq").union(
+    log = SagaEvent.objects.filter(saga=saga_id)
+    rows: QuerySet[Any, Any] = _part(log, "applied_at", 1, "event", "event", "seq").union(
         _part(Decision.objects.filter(~Exists(told), saga=saga_id), "decided_at", 0, "decision"),
         _part(commands, "planned_at", 2, "planned"),
         _part(commands.filter(released_at__gt=F("planned_at")), "released_at", 3, "released"),
@@ -73,17 +76,19 @@ def _refs(saga_id: UUID) -> QuerySet[Any, Any]:
         _part(commands.filter(status__in=DUE_SOMETIME, attempt__gt=0, next_at__isnull=False), "next_at", 7, "next"),
         all=True,
     )
+    return rows
 
 
 def _part(rows: QuerySet[Any], at: str, rank: int, kind: str, ref: str = "id", number: str = "") -> QuerySet[Any, Any]:
     columns = {
-        "at": F(at),
-        "rank": Value(rank, IntegerField()),
-        "number": Cast(F(number), BigIntegerField()) if number else Value(0, BigIntegerField()),
-        "kind": Value(kind, TextField()),
-        "ref": Cast(F(ref), TextField()),
+        "line_at": F(at),
+        "line_rank": Value(rank, IntegerField()),
+        "line_number": Cast(F(number), BigIntegerField()) if number else Value(0, BigIntegerField()),
+        "line_kind": Value(kind, TextField()),
+        "line_ref": Cast(F(ref), TextField()),
     }
-    return rows.order_by().annotate(**columns).values_list(*columns)
+    part: QuerySet[Any, Any] = rows.order_by().annotate(**columns).values_list(*columns)
+    return part
 
 
 # --- from places to lines ---------------------------------------------------------------------------------------------
@@ -142,8 +147,12 @@ def _event(row: SagaEvent, event: Event, again: int, said: Mapping[str, Any]) ->
         detail["attached_to_lane"] = row.lane
     kind, title = _event_title(event, said, detail)
     return Entry(
-        at=row.applied_at, kind=kind, title=title, entity=event.entity or row.lane or "",
-        changes=changes(row.note), detail=detail,
+        at=row.applied_at,
+        kind=kind,
+        title=title,
+        entity=event.entity or row.lane or "",
+        changes=changes(row.note),
+        detail=detail,
     )
 
 
@@ -175,7 +184,9 @@ def changes(note: Mapping[str, Any]) -> list[str]:
     if steps:
         count = note.get("steps_count", len(steps))
         rest = ngettext(" and %(more)d more", " and %(more)d more", count - len(steps)) % {"more": count - len(steps)}
-        told.append(_("Step: %(steps)s") % {"steps": ", ".join(dict.fromkeys(steps)) + (rest if count > len(steps) else "")})
+        told.append(
+            _("Step: %(steps)s") % {"steps": ", ".join(dict.fromkeys(steps)) + (rest if count > len(steps) else "")}
+        )
     if note.get("failed") == "saga":
         told.append(_("The saga failed"))
     elif note.get("failed") == "lane":

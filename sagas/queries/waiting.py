@@ -217,7 +217,9 @@ def _for_events(saga: SagaLog) -> Waiting | None:
         said = {"type": saga.saga_type, "version": saga.version}
         return Waiting(kind="applying", sentence=words % said, since=saga.last_event_at)
     state = saga_from(saga.state, Tally())
-    parts = [part for part in (_intake(definition, state, saga), _unseen(state, saga), _open_lanes(definition, saga)) if part]
+    parts = [
+        part for part in (_intake(definition, state, saga), _unseen(state, saga), _open_lanes(definition, saga)) if part
+    ]
     if not parts:
         return Waiting(kind="events", sentence=_("Waiting for further events."), since=saga.last_event_at)
     first = parts[0]
@@ -261,13 +263,11 @@ def _open_lanes(definition: Definition, saga: SagaLog) -> Waiting | None:
     event = _next_event(definition, event_type)
     words = ngettext(
         "%(count)d open lane stands at %(step)s since %(since)s and waits for %(event)s (%(entity)s).",
-        "%(count)d open lanes stand at %(step)s, the first since %(since)s, and wait for %(event)s (%(entity)s and others).",
+        "%(count)d open lanes stand at %(step)s, the first since %(since)s, and wait for %(event)s (%(entity)s …).",
         count,
     )
     said = {"count": count, "step": step_type, "since": when(since), "event": event or "–", "entity": entity}
-    return Waiting(
-        kind="events", sentence=words % said, since=since, count=count, entity=entity, event=event
-    )
+    return Waiting(kind="events", sentence=words % said, since=since, count=count, entity=entity, event=event)
 
 
 def _furthest_steps(saga: SagaLog) -> list[tuple[int, str, str, str, datetime]]:
@@ -275,7 +275,8 @@ def _furthest_steps(saga: SagaLog) -> list[tuple[int, str, str, str, datetime]]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT count(*), step_type, event_type, (array_agg(entity ORDER BY occurred_at, entity))[1], min(occurred_at)
+            SELECT count(*), step_type, event_type,
+                   (array_agg(entity ORDER BY occurred_at, entity))[1], min(occurred_at)
             FROM (
                 SELECT DISTINCT ON (l.id) l.entity, s.step_type, s.event_type, s.occurred_at
                 FROM sagas_lane l JOIN sagas_step s ON s.saga_id = l.saga_id AND s.entity = l.entity
@@ -286,7 +287,7 @@ def _furthest_steps(saga: SagaLog) -> list[tuple[int, str, str, str, datetime]]:
             """,
             [saga.id],
         )
-        return cursor.fetchall()
+        return [(int(row[0]), row[1], row[2], row[3], row[4]) for row in cursor.fetchall()]
 
 
 def _next_event(definition: Definition, last: str) -> str | None:
@@ -300,7 +301,7 @@ def _next_event(definition: Definition, last: str) -> str | None:
     return None
 
 
-# --- what is in the log, and not in the saga ---------------------------------------------------------------------------
+# --- what is in the log, and not in the saga --------------------------------------------------------------------------
 
 
 def _pending(saga: SagaLog) -> Waiting | None:

@@ -1,0 +1,44 @@
+"""All reads of sagas, for API, admin and command line alike: nothing here locks or changes a row.
+
+Each function says how many queries it makes; none makes more for a bigger saga or a longer page.
+"""
+
+from sagas.queries.attention import Item as AttentionItem
+from sagas.queries.attention import attention
+from sagas.queries.counts import StatusCounts, status_counts
+from sagas.queries.pages import Page
+from sagas.queries.parked import ParkedGroup, parked_groups
+from sagas.queries.sagas import (
+    SagaFilters,
+    by_correlation,
+    by_task,
+    duplicates,
+    get_saga,
+    list_sagas,
+    metadata,
+    of_event,
+)
+from sagas.queries.timeline import Entry, timeline
+from sagas.queries.waiting import Waiting, waiting
+
+__all__ = [
+    "AttentionItem",
+    "Entry",
+    "Page",
+    "ParkedGroup",
+    "SagaFilters",
+    "StatusCounts",
+    "Waiting",
+    "attention",
+    "by_correlation",
+    "by_task",
+    "duplicates",
+    "get_saga",
+    "list_sagas",
+    "metadata",
+    "of_event",
+    "parked_groups",
+    "status_counts",
+    "timeline",
+    "waiting",
+]

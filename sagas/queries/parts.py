@@ -1,0 +1,79 @@
+"""The parts of one saga: steps, lanes, commands, events. A page of each in a constant number of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Count, QuerySet
+
+from bridge.models import Duplicate, Event
+from compensation.models import Attempt, Command
+from compensation.queries import attempts_of
+from sagas.models import Lane, SagaEvent, SagaStep
+from sagas.queries.pages import Page, page_of
+
+# A detail page carries so many steps; the others are paged.
+FIRST_STEPS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event of a saga: the saga's line in its log, the event, and how often it came again."""
+
+    log: SagaEvent
+    event: Event
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandStory:
+    """A command and every attempt at it, the oldest first."""
+
+    command: Command
+    attempts: Sequence[Attempt]
+
+
+def steps(saga_id: UUID) -> QuerySet[SagaStep]:
+    """All steps of a saga, in the order in which they happened."""
+    return SagaStep.objects.filter(saga=saga_id).order_by("occurred_at", "id")
+
+
+def first_steps(saga_id: UUID) -> list[SagaStep]:
+    """The steps that a detail page shows."""
+    return list(steps(saga_id)[:FIRST_STEPS])
+
+
+def lanes(saga_id: UUID) -> QuerySet[Lane]:
+    """All lanes of a saga, in the order in which they opened."""
+    return Lane.objects.filter(saga=saga_id, known=True).order_by("opened_at", "id")
+
+
+def commands(saga_id: UUID) -> QuerySet[Command]:
+    """All commands of a saga, in the order in which they were planned."""
+    return Command.objects.filter(saga_id=saga_id).order_by("planned_at", "entity", "name")
+
+
+def command_page(rows: QuerySet[Command], offset: int, limit: int) -> Page[CommandStory]:
+    """A page of commands with their attempts. Three queries."""
+    page = page_of(rows, offset, limit)
+    attempts = attempts_of([command.id for command in page.items])
+    stories = [CommandStory(command, attempts.get(command.id, [])) for command in page.items]
+    return Page(page.total, offset, limit, stories)
+
+
+def log(saga_id: UUID) -> QuerySet[SagaEvent]:
+    """A saga's log, in the order in which it took its events."""
+    return SagaEvent.objects.filter(saga=saga_id).order_by("seq")
+
+
+def event_page(rows: QuerySet[SagaEvent], offset: int, limit: int, *, payload: bool = False) -> Page[LoggedEvent]:
+    """A page of a log with its events; their bodies only where `payload` says so. Four queries."""
+    page = page_of(rows, offset, limit)
+    pks = [row.event for row in page.items]
+    found = Event.objects.filter(pk__in=pks).defer("body_hash", *([] if payload else ["payload"]))
+    events = {event.pk: event for event in found}
+    again = dict(Duplicate.objects.filter(event__in=pks).order_by().values_list("event").annotate(times=Count("id")))
+    items = [LoggedEvent(row, events[row.event], again.get(row.event, 0)) for row in page.items]
+    return Page(page.total, offset, limit, items)

@@ -1,0 +1,244 @@
+"""What pages and commands read: the list, what a saga waits for, its story, what needs a person."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from bridge import event_log
+from bridge.models import Event, Quarantined
+from compensation import switches
+from compensation.models import Attempt, Command
+from sagas import queries
+from sagas.apply import drain
+from sagas.models import Parked, SagaKey, SagaLog
+from sagas.queries import SagaFilters, parts
+from tests.integration.story import START, event, image_through, new_ids, retrieval
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def tell(*facts: Any) -> None:
+    event_log.append(list(facts))
+    drain()
+
+
+def saga(task: str) -> SagaLog:
+    return SagaLog.objects.get(key=task)
+
+
+def failed_saga(images: int = 1) -> tuple[SagaLog, list[str]]:
+    """A saga whose images were anonymized, and whose processing then failed."""
+    task, *ids = new_ids(images + 1)
+    facts = [*retrieval(task, ids), *(fact for image in ids for fact in image_through(task, image)[:5])]
+    tell(*facts, *(event("ProcessingFailed", task, image, seconds=60, error_message="no") for image in ids))
+    return saga(task), ids
+
+
+def waiting(task: str) -> queries.Waiting:
+    found = queries.waiting(saga(task))
+    assert found is not None
+    return found
+
+
+# --- the list -----------------------------------------------------------------------------------------------------------
+
+
+def test_filters_combine_and_the_total_counts_all() -> None:
+    tasks = new_ids(5)
+    for number, task in enumerate(tasks):
+        tell(*retrieval(task, ["image-1", f"only-{number}"], seconds=number * 60))
+    page = queries.list_sagas(limit=2)
+    assert (page.total, [row.key for row in page.items]) == (5, [tasks[4], tasks[3]])
+    assert queries.list_sagas(SagaFilters(image_id="only-2")).items[0].key == tasks[2]
+    assert queries.list_sagas(SagaFilters(image_id="image-1")).total == 5
+    assert queries.list_sagas(SagaFilters(image_id="image-1", task_id=tasks[1])).total == 1
+    assert queries.list_sagas(SagaFilters(task_id=tasks[1].upper())).total == 1
+    window = SagaFilters(from_date=START + timedelta(minutes=1), to_date=START + timedelta(minutes=3))
+    assert queries.list_sagas(window).total == 3
+    assert queries.list_sagas(SagaFilters(status="COMPLETED")).total == 0
+    for nothing in ("no such", "nul\x00", "\ud800", " "):
+        assert queries.list_sagas(SagaFilters(task_id=nothing)).total == 0
+        assert queries.list_sagas(SagaFilters(image_id=nothing)).total == 0
+
+
+def test_a_saga_is_found_by_every_key_and_id_of_its_events() -> None:
+    task, own, image = new_ids(3)
+    tell(*retrieval(task, [image]), event("ProcessingStarted", own, image, id="event-7", seconds=9))
+    assert SagaKey.objects.get().key == own
+    assert [row.key for row in queries.by_task(own)] == [task]
+    assert [row.key for row in queries.by_task(task)] == [task]
+    found = queries.of_event("event-7")
+    assert found is not None
+    assert found.key == task
+    assert queries.of_event("nobody") is None
+    assert queries.of_event("\x00") is None
+    assert queries.by_correlation(task.upper()) == saga(task)
+
+
+# --- what it waits for --------------------------------------------------------------------------------------------------
+
+
+def test_a_started_saga_says_which_event_is_missing() -> None:
+    task, image = new_ids(2)
+    tell(event("RetrievalStarted", task))
+    assert "RetrievalCompleted" in waiting(task).sentence
+    tell(event("RetrievalCompleted", task, seconds=2, result={"successful_images": 2}))
+    assert waiting(task).sentence.startswith("2 of 2 announced lanes have not been named")
+    tell(event("ImagesRetrieved", task, seconds=3, image_ids=[image]))
+    found = waiting(task)
+    assert (found.kind, found.count) == ("lanes", 1)
+    assert "waits for ImageReadyForAnonymization" in found.sentence
+    tell(*image_through(task, image)[:3])
+    assert "stands at ANONYMIZATION_COMPLETE since 2026-03-01 12:00:12 UTC" in waiting(task).sentence
+
+
+def test_a_compensating_saga_names_command_topic_attempt_and_times() -> None:
+    row, [image] = failed_saga()
+    switches.set_switch("*", False, "test", "")
+    found = waiting(row.key)
+    assert (found.kind, found.command, found.topic) == ("due", "RollbackAnonymization", "anonymization-commands")
+    rollback = Command.objects.filter(name="RollbackAnonymization")
+    soon = timezone.now() + timedelta(minutes=1)
+    rollback.update(status="published", attempt=2, published_at=timezone.now(), deadline_at=soon, next_at=None)
+    found = waiting(row.key)
+    assert (found.kind, found.attempt, found.maximum_attempts, found.deadline) == ("confirmation", 2, 10, soon)
+    assert (
+        f"ANONYMIZATION to confirm RollbackAnonymization for {image} on topic anonymization-commands" in found.sentence
+    )
+    rollback.update(status="waiting", next_at=soon, deadline_at=None, last_error="The service refused it: busy")
+    found = waiting(row.key)
+    assert (found.kind, found.next_retry) == ("retry", soon)
+    assert "The service refused it: busy" in found.sentence
+    switches.set_switch("ANONYMIZATION", True, "ana", "broken")
+    assert waiting(row.key).sentence.startswith("Publishing to ANONYMIZATION is paused since")
+    rollback.delete()
+    assert "waits until RollbackAnonymization of the same lane is answered" in waiting(row.key).sentence
+
+
+def test_an_exhausted_command_asks_a_person() -> None:
+    row, _ = failed_saga()
+    Command.objects.filter(name="RollbackAnonymization").update(
+        status="exhausted", settled_at=timezone.now(), next_at=None, attempt=10, last_error="No answer."
+    )
+    SagaLog.objects.update(status="COMPENSATION_FAILED")
+    found = waiting(row.key)
+    assert found.kind == "decision"
+    assert "after attempt 10 of 10: No answer. Retry it, skip it, or mark it done." in found.sentence
+
+
+def test_a_saga_that_is_set_aside_and_one_with_parked_events_say_so() -> None:
+    task, image = new_ids(2)
+    tell(*retrieval(task, [image]), *image_through(task, image))
+    assert queries.waiting(saga(task)) is None
+    tell(event("AnonymizationCompleted", task, seconds=90))
+    assert waiting(task).kind == "parked"
+    SagaLog.objects.update(set_aside_at=timezone.now(), set_aside_error="KeyError in fold, line 3")
+    assert "KeyError in fold, line 3" in waiting(task).sentence
+
+
+# --- its story ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_timeline_tells_all_in_one_order() -> None:
+    row, [image] = failed_saga()
+    command = Command.objects.get(name="RollbackAnonymization")
+    now = timezone.now()
+    Attempt.objects.create(command=command, round=1, number=1, started_at=now, ended_at=now, outcome="deadline")
+    Command.objects.filter(id=command.id).update(status="waiting", attempt=1, next_at=now + timedelta(hours=1))
+    page = queries.timeline(row.id)
+    kinds = [entry.kind for entry in page.items]
+    assert page.total == len(page.items) == 9 + 2 + 1 + 1 + 1
+    assert kinds == ["event"] * 9 + ["command"] * 2 + ["attempt", "deadline", "deadline"]
+    assert [entry.future for entry in page.items][-2:] == [False, True]
+    failure = page.items[8]
+    assert failure.title == "ProcessingFailed"
+    assert "Saga: started → compensating" in failure.changes
+    assert "2 commands are owed" in failure.changes
+    assert "no" not in str(failure.detail.get("error_message", ""))
+    middle = queries.timeline(row.id, 4, 3)
+    assert list(middle.items) == list(page.items[4:7])
+
+
+def test_the_timeline_costs_the_same_for_many_images() -> None:
+    small, _ = failed_saga(1)
+    big, _ = failed_saga(20)
+    counts = []
+    for row in (small, big):
+        with CaptureQueriesContext(
+            connection,
+        ) as asked:
+            queries.timeline(row.id, 0, 500)
+            queries.waiting(row)
+            queries.metadata(row)
+            queries.duplicates(row)
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
+
+
+# --- what needs a person ------------------------------------------------------------------------------------------------
+
+
+def test_attention_holds_each_kind_the_oldest_first() -> None:
+    row, _ = failed_saga()
+    task = new_ids(1)[0]
+    tell(event("ProcessingCompleted", task, seconds=5), event("ProcessingStarted", task, seconds=4))
+    ago = timezone.now() - timedelta(hours=1)
+    Parked.objects.update(since=ago)
+    Command.objects.filter(name="RollbackAnonymization").update(
+        status="exhausted", settled_at=ago - timedelta(hours=1), next_at=None
+    )
+    SagaLog.objects.update(updated_at=ago)
+    Quarantined.objects.create(
+        topic="t", message_id="1", received_at=timezone.now(), body=b"{", body_hash=b"1", code="not-json", reason="no"
+    )
+    stalled = new_ids(1)[0]
+    tell(event("RetrievalStarted", stalled))
+    SagaLog.objects.filter(key=stalled).update(updated_at=ago, set_aside_at=ago, set_aside_error="KeyError")
+    page = queries.attention()
+    kinds = [item.kind for item in page.items]
+    assert sorted(kinds) == ["exhausted", "parked", "quarantined", "set_aside", "stalled"]
+    assert [item.since for item in page.items] == sorted(item.since for item in page.items)
+    by_kind = {item.kind: item for item in page.items}
+    assert by_kind["exhausted"].saga_id == row.id
+    assert by_kind["parked"].count == 2
+    assert by_kind["parked"].link["key"] == task
+    assert queries.attention(offset=1, limit=1).items == page.items[1:2]
+
+
+def test_parked_events_are_grouped_by_key_with_the_saga_of_their_image() -> None:
+    task, other, image = new_ids(3)
+    tell(*retrieval(task, [image]))
+    tell(event("ImageDeletionCompleted", other, image, id="e1"), event("ImageDeletionFailed", other, image, id="e2"))
+    page = queries.parked_groups()
+    [group] = page.items
+    assert page.total == 1
+    assert (group.key, group.count, group.entity) == (other, 2, image)
+    assert group.types == ["ImageDeletionCompleted", "ImageDeletionFailed"]
+    assert group.event_ids == ["e1", "e2"]
+    assert (group.suggestion, group.suggestion_key) == (saga(task).id, task)
+
+
+def test_counts_are_capped() -> None:
+    for task in new_ids(3):
+        tell(event("RetrievalStarted", task))
+    counts = queries.status_counts(limit=2)
+    assert counts.by_status["STARTED"] == 2
+    assert counts.is_more("STARTED")
+    assert queries.status_counts().by_status == {
+        "STARTED": 3, "COMPLETED": 0, "FAILED": 0,
+        "COMPENSATING": 0, "COMPENSATION_SUCCEEDED": 0, "COMPENSATION_FAILED": 0,
+    }  # fmt: skip
+
+
+def test_the_log_is_paged_without_bodies() -> None:
+    row, _ = failed_saga()
+    page = parts.event_page(parts.log(row.id), 2, 3)
+    assert (page.total, [item.log.seq for item in page.items]) == (9, [3, 4, 5])
+    assert "payload" in page.items[0].event.get_deferred_fields()
+    assert Event.objects.count() == 9
