@@ -94,6 +94,7 @@ class Environment:
     csrf_trusted_origins: tuple[str, ...]
     database: dict[str, Any] = field(repr=False)
     celery_broker_url: str = field(repr=False)
+    celery_broker_tls_ca_file: str
     celery_db_reuse_max: int
     celery_visibility_timeout: int
     pulsar: Pulsar
@@ -134,6 +135,7 @@ def _read(reader: Reader) -> Environment:
         csrf_trusted_origins=_trusted_origins(reader),
         database=_database(reader, dev),
         celery_broker_url=_broker(reader, dev),
+        celery_broker_tls_ca_file=_readable(reader, "CELERY_BROKER_TLS_CA_FILE"),
         celery_db_reuse_max=reader.integer("CELERY_DB_REUSE_MAX", 100, 0, 1_000_000),
         celery_visibility_timeout=reader.integer("CELERY_VISIBILITY_TIMEOUT", 300, 120, 86_400),
         pulsar=_pulsar(reader, dev),
@@ -240,12 +242,19 @@ def _database(reader: Reader, dev: bool) -> dict[str, Any]:
 def _broker(reader: Reader, dev: bool) -> str:
     url = reader.secret("CELERY_BROKER_URL")
     if url:
-        return reader.url("CELERY_BROKER_URL", url, ("redis", "rediss", "amqp", "amqps"))
+        return _checked(reader.url("CELERY_BROKER_URL", url, ("redis", "rediss", "amqp", "amqps")))
     if not dev:
         reader.problem(
             "CELERY_BROKER_URL is missing: redis://:PASSWORD@HOST:6379/0 or amqp://USER:PASSWORD@HOST:5672//."
         )
     return "redis://127.0.0.1:6379/0"
+
+
+def _checked(url: str) -> str:
+    """Ask for the check of the broker's certificate, which kombu leaves out of rediss:// unless told."""
+    if not url.startswith("rediss://") or "ssl_cert_reqs" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
 
 
 def _pulsar(reader: Reader, dev: bool) -> Pulsar:

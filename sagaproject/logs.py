@@ -4,7 +4,7 @@ import logging
 import time
 
 # What every record has anyway; the rest came in as `extra`.
-STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data"}
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data", "request"}
 # Values of `extra` that are shown: short ids, numbers and words. Anything bigger might be payload.
 SHOWN = (str, int, float, bool)
 LONGEST = 200

@@ -1,7 +1,9 @@
 """Django's settings, all of them made from sagaproject.env."""
 
+import ssl
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import django_stubs_ext
 from django.utils.translation import gettext_lazy as _
@@ -211,6 +213,14 @@ API_RELOAD = ENV.api.reload
 
 # Celery: PostgreSQL is the truth, a task is a nudge, and beat's sweeps repair what a broker lost ----------------------
 CELERY_BROKER_URL = ENV.celery_broker_url
+if CELERY_BROKER_URL.startswith("amqps://"):
+    CELERY_BROKER_USE_SSL = {
+        "cert_reqs": ssl.CERT_REQUIRED,
+        "ca_certs": ENV.celery_broker_tls_ca_file or None,
+        "server_hostname": urlsplit(CELERY_BROKER_URL).hostname,
+    }
+elif CELERY_BROKER_URL.startswith("rediss://") and ENV.celery_broker_tls_ca_file:
+    CELERY_BROKER_URL += f"&ssl_ca_certs={quote(ENV.celery_broker_tls_ca_file)}"
 CELERY_RESULT_BACKEND = None
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"

@@ -67,6 +67,7 @@ def test_prod_with_all_that_it_needs() -> None:
         ("PULSAR_TOPICS", '{"retrieval-started": "t"}', "pulsar.topics", {"retrieval-started": "t"}),
         ("PULSAR_TLS_VALIDATE_HOSTNAME", "no", "pulsar.tls_validate_hostname", False),
         ("CELERY_BROKER_URL", "amqps://u:p@rabbit:5671//", "celery_broker_url", "amqps://u:p@rabbit:5671//"),
+        ("CELERY_BROKER_URL", "rediss://v:6379/0", "celery_broker_url", "rediss://v:6379/0?ssl_cert_reqs=required"),
         ("PULSAR_SERVICE_URL", "pulsar://a:6650,b:6650", "pulsar.service_url", "pulsar://a:6650,b:6650"),
         ("SAGA_CONFIRMATION_TIMEOUT", "2.5", "sagas.confirmation_timeout", 2.5),
         ("SAGA_RETRY_MAXIMUM_ATTEMPTS", "3", "sagas.maximum_attempts", 3),

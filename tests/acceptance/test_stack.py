@@ -1,0 +1,120 @@
+"""The development stack as a person meets it: up, a second terminal, killed parts, Ctrl-C, kill -9, up again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from sagaproject import env, stack_file
+from sagaproject.embedded import ports
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+MANAGE = [sys.executable, str(env.ROOT / "manage.py")]
+BARE = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+PARTS = {"postgres", "valkey", "pulsar", "web", "bridge", "worker", "beat"}
+
+
+def eventually(holds: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.2)
+    return holds()
+
+
+def manage(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as in a second terminal, whose environment says nothing but where the stack is."""
+    return subprocess.run(
+        [*MANAGE, *words],
+        env={**BARE, "STACK_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def described(folder: Path) -> dict[str, Any]:
+    return stack_file.running(folder) or {}
+
+
+@contextmanager
+def up(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    environment = {**BARE, "ENVIRONMENT": "dev", "STACK_DIR": str(folder), "SAGA_FAILURE_SCOPE": "saga"}
+    environment["API_PORT"] = str(ports.free())
+    with (folder / "screen").open("a") as screen:
+        process = subprocess.Popen([*MANAGE, "up"], env=environment, stdout=screen, stderr=screen, text=True)
+    try:
+        ready = eventually(lambda: bool(described(folder)) or process.poll() is not None, 90)
+        assert ready
+        assert process.poll() is None, (folder / "screen").read_text(encoding="utf-8")
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=20)
+
+
+def left(pids: dict[str, int]) -> set[str]:
+    return {name for name, pid in pids.items() if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"}
+
+
+def test_up_second_terminal_kills_and_an_end_without_a_trace(stack_folder: Path) -> None:
+    with up(stack_folder) as process:
+        stack = described(stack_folder)
+        assert set(stack["pids"]) == PARTS
+        with urllib.request.urlopen(f"{stack['api_url']}/health", timeout=5) as answer:
+            assert json.load(answer)["status"] == "ok"
+
+        doctor = manage(stack_folder, "doctor", "--json")
+        assert doctor.returncode == 0, doctor.stdout
+        assert "stack.json" in doctor.stderr
+        shell = "from django.conf import settings; print(settings.ENVIRONMENT, settings.SAGA_FAILURE_SCOPE)"
+        assert manage(stack_folder, "shell", "--verbosity", "0", "-c", shell).stdout.strip() == "dev saga"
+        assert manage(stack_folder, "up").returncode != 0
+
+        for name in ("bridge", "worker", "postgres"):
+            os.kill(stack["pids"][name], signal.SIGKILL)
+        assert eventually(lambda: _all_new(stack_folder, stack["pids"], ("bridge", "worker", "postgres")), 15)
+        assert eventually(lambda: manage(stack_folder, "doctor").returncode == 0, 45)
+        assert "killed by SIGKILL" in (stack_folder / "screen").read_text(encoding="utf-8")
+
+        pids = described(stack_folder)["pids"]
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+        assert time.monotonic() - began < 10
+
+    assert not left(pids)
+    assert not stack_file.json_path(stack_folder).exists()
+    assert manage(stack_folder, "doctor").returncode == 2  # no stack, no environment: prod, which wants settings
+
+
+def test_after_kill_9_the_same_folder_starts_again(stack_folder: Path) -> None:
+    with up(stack_folder) as process:
+        first = described(stack_folder)
+        process.kill()
+        process.wait()
+    assert stack_file.running(stack_folder) is None
+
+    with up(stack_folder):
+        again = described(stack_folder)
+        assert set(again["pids"]) == PARTS
+        assert again["login"] == first["login"]
+        assert not left(first["pids"])
+
+
+def _all_new(folder: Path, old: dict[str, int], names: tuple[str, ...]) -> bool:
+    new = described(folder).get("pids", {})
+    return all(new.get(name, old[name]) != old[name] for name in names)
