@@ -9,6 +9,10 @@ class BrokerUnavailable(BridgeError):
     """The Pulsar broker could not be reached, or gave no answer, in the time allowed."""
 
 
+class Interrupted(BridgeError):
+    """A signal asked the process to end while it was waiting for Pulsar."""
+
+
 class HistoryIsAppendOnly(BridgeError):
     """Somebody tried to change or delete an event. The event log is only ever added to."""
 

@@ -129,10 +129,7 @@ def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
 
 def _store(envelopes: Sequence[Envelope], rejected: Sequence[Rejected]) -> StoreResult:
     first: dict[str, Envelope] = {}
-    repeats: list[Envelope] = []
-    for envelope in envelopes:
-        if first.setdefault(envelope.event_id, envelope) is not envelope:
-            repeats.append(envelope)
+    repeats = [envelope for envelope in envelopes if first.setdefault(envelope.event_id, envelope) is not envelope]
     with transaction.atomic():
         inserted = _insert(map(_row_of_envelope, first.values()))
         repeats.extend(envelope for event_id, envelope in first.items() if event_id not in inserted)

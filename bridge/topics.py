@@ -55,7 +55,7 @@ class Topics:
         return f"persistent://{name}" if name.count("/") == 2 else f"{self._home}{name}"
 
     def names(self, full: str) -> Names:
-        """What a full name that Pulsar gave means here. Every full name has an answer, also one nobody subscribed to."""
+        """What a full name that Pulsar gave means here. Any full name has an answer."""
         whole = _PARTITION.sub("", full)
         shown = whole.removeprefix(self._home)
         return Names(shown=shown, short=self._short(whole, shown))

@@ -1,0 +1,267 @@
+"""The bridge's loop: receive, decode, store, acknowledge, nudge. One step is one turn of it."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+from django.utils import timezone
+
+from bridge import event_log, heartbeats, wakeup
+from bridge.catalog import get_catalog
+from bridge.codec import Codec, get_codec
+from bridge.envelope import Envelope, Message, Rejected
+from bridge.errors import BrokerUnavailable, Interrupted
+from bridge.models import HeartbeatKind
+from bridge.pulsar.inlet import Batch, Flow, Inlet
+from bridge.topics import get_topics
+
+logger = logging.getLogger(__name__)
+
+_NUDGE_SECONDS = 0.05
+_NUDGE_FAILED_SECONDS = 2.0
+_BEAT_SECONDS = 1.0
+_BACKOFF_SECONDS, _BACKOFF_SECONDS_AT_MOST = 0.1, 5.0
+# Older than this, a message has been waiting for us, and so may others be.
+_BEHIND_SECONDS = 5.0
+
+
+class Source(Protocol):
+    """Where batches come from: `bridge.pulsar.inlet.Inlet`, or a test's."""
+
+    @property
+    def is_connected(self) -> bool: ...
+    @property
+    def is_blocking(self) -> bool: ...
+    def open(self) -> None: ...
+    def receive(self) -> Batch: ...
+    def acknowledge(self, batch: Batch) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Vitals:
+    """What the heartbeat tells."""
+
+    received: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    last_message_at: datetime | None = None
+    lag_seconds: float = 0.0
+    is_caught_up: bool = False
+    error: str = ""
+    received_by_last_beat: int = 0
+    last_beat: float = field(default=float("-inf"))
+
+    def took(self, batch: Batch, now: datetime) -> None:
+        self.received += len(batch.messages)
+        oldest = min((message.published_ms for message in batch.messages if message.published_ms), default=None)
+        self.lag_seconds = max(0.0, now.timestamp() - oldest / 1000) if oldest else 0.0
+        self.is_caught_up = not batch.full and self.lag_seconds < _BEHIND_SECONDS
+        if batch.messages:
+            self.last_message_at = now
+
+
+class Consumer:
+    """Takes messages from Pulsar into the event log. One a process; several processes may share the subscription.
+
+    No message is acknowledged before its commit, none is ever refused to Pulsar: while the database is away the same
+    batch is tried again and nothing is received.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        codec: Codec,
+        *,
+        nudge: Callable[[wakeup.Wakeup], bool] = wakeup.nudge,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.name = f"bridge:{socket.gethostname()}:{os.getpid()}"
+        self.vitals = Vitals()
+        self._source = source
+        self._codec = codec
+        self._nudge = nudge
+        self._clock = clock
+        self._sleep = sleep
+        self._is_open = False
+        self._is_stopping = False
+        self._owes_nudge = False
+        self._nudge_not_before = 0.0
+
+    def run(self) -> None:
+        """Take turns until `stop`, then leave in order. Blocks."""
+        try:
+            self._beat(forget=True)
+            while not self._is_stopping:
+                self.step()
+        except Interrupted:
+            logger.info("interrupted while waiting for Pulsar")
+        finally:
+            self._leave()
+
+    def stop(self) -> None:
+        """End after the turn under way. For signal handlers: raises Interrupted to end a wait of Pulsar's client."""
+        self._is_stopping = True
+        if self._source.is_blocking:
+            raise Interrupted("stop")
+
+    def step(self) -> bool:
+        """One turn; whether anything was received. Raises Interrupted if `stop` came while it waited for Pulsar."""
+        self._beat_if_due()
+        batch = self._receive()
+        if batch.messages and not self._take(batch):
+            return False
+        self._nudge_if_due(silent=not batch.messages)
+        return bool(batch.messages)
+
+    # --- receiving ---
+
+    def _receive(self) -> Batch:
+        try:
+            if not self._is_open:
+                self._source.open()
+                self._is_open = True
+                logger.info("subscribed to Pulsar")
+            batch = self._source.receive()
+        except BrokerUnavailable as error:
+            self._trouble(f"Pulsar is away: {error}")
+            self._pause(_BACKOFF_SECONDS_AT_MOST if not self._is_open else _BACKOFF_SECONDS)
+            return Batch()
+        self.vitals.took(batch, timezone.now())
+        if not batch.messages and self._source.is_connected:
+            self.vitals.error = ""
+        return batch
+
+    # --- storing ---
+
+    def _take(self, batch: Batch) -> bool:
+        """Store and acknowledge; False if we are told to stop before the database took it."""
+        envelopes, rejected = self._decode(batch.messages)
+        backoff = _BACKOFF_SECONDS
+        while not self._is_stopping:
+            if self._store(envelopes, rejected):
+                self._source.acknowledge(batch)
+                return True
+            self._pause(backoff)
+            backoff = min(backoff * 2, _BACKOFF_SECONDS_AT_MOST)
+            self._beat_if_due()
+        return False
+
+    def _decode(self, messages: Sequence[Message]) -> tuple[list[Envelope], list[Rejected]]:
+        now = timezone.now()
+        envelopes: list[Envelope] = []
+        rejected: list[Rejected] = []
+        for message in messages:
+            decoded = self._codec.decode(message, now)
+            if isinstance(decoded, Envelope):
+                envelopes.append(decoded)
+            else:
+                rejected.append(decoded)
+        return envelopes, rejected
+
+    def _store(self, envelopes: Sequence[Envelope], rejected: Sequence[Rejected]) -> bool:
+        try:
+            result = event_log.store_batch(envelopes, rejected)
+        except (DatabaseError, InterfaceError) as error:
+            # Its text may quote values: only its kind is told.
+            self._trouble(f"the database does not take events: {_kind_of(error)}")
+            connection.close()
+            return False
+        self.vitals.stored += result.stored
+        self.vitals.duplicates += result.duplicates
+        self.vitals.quarantined += result.quarantined
+        self.vitals.error = ""
+        self._owes_nudge |= result.stored > 0
+        return True
+
+    # --- waking, telling, leaving ---
+
+    def _nudge_if_due(self, *, silent: bool) -> None:
+        """At most every 50 ms under load, and once more when the topics fall silent: the last events do not wait."""
+        now = self._clock()
+        if not self._owes_nudge or now < self._nudge_not_before - (_NUDGE_SECONDS if silent else 0):
+            return
+        went_out = self._nudge("apply")
+        # If it did not, the sweeper finds the work: a broker that is away must not slow down the bridge.
+        self._nudge_not_before = now + (_NUDGE_SECONDS if went_out else _NUDGE_FAILED_SECONDS)
+        self._owes_nudge = False
+
+    def _beat_if_due(self) -> None:
+        if self._clock() - self.vitals.last_beat >= _BEAT_SECONDS:
+            self._beat()
+
+    def _beat(self, *, forget: bool = False) -> None:
+        vitals, now = self.vitals, timezone.now()
+        seconds = self._clock() - vitals.last_beat
+        rate = (vitals.received - vitals.received_by_last_beat) / seconds
+        vitals.last_beat, vitals.received_by_last_beat = self._clock(), vitals.received
+        connected = self._is_open and self._source.is_connected
+        try:
+            heartbeats.beat(
+                self.name,
+                HeartbeatKind.BRIDGE,
+                now=now,
+                connected=connected,
+                well=connected and vitals.is_caught_up and not vitals.error,
+                last_message_at=vitals.last_message_at,
+                detail={
+                    "per_second": round(rate, 1),
+                    "lag_seconds": round(vitals.lag_seconds, 1),
+                    "caught_up": vitals.is_caught_up,
+                    "received": vitals.received,
+                    "stored": vitals.stored,
+                    "duplicates": vitals.duplicates,
+                    "quarantined": vitals.quarantined,
+                    "error": vitals.error,
+                },
+            )
+            if forget:
+                heartbeats.forget_the_dead(now)
+        except (DatabaseError, InterfaceError) as error:
+            self._trouble(f"the database does not take the heartbeat: {_kind_of(error)}")
+            connection.close()
+
+    def _leave(self) -> None:
+        self._source.close()
+        try:
+            heartbeats.leave(self.name)
+        except (DatabaseError, InterfaceError):
+            logger.info("the heartbeat stays: the database is away")
+        logger.info("left: %d received, %d stored", self.vitals.received, self.vitals.stored)
+
+    def _trouble(self, words: str) -> None:
+        if words != self.vitals.error:
+            logger.warning("%s", words)
+        self.vitals.error = words
+
+    def _pause(self, seconds: float) -> None:
+        until = self._clock() + seconds
+        while not self._is_stopping and self._clock() < until:
+            self._sleep(min(0.1, seconds))
+
+
+def _kind_of(error: Exception) -> str:
+    code = getattr(error.__cause__, "pgcode", None)
+    return f"{type(error).__name__} {code}" if code else type(error).__name__
+
+
+def make_consumer() -> Consumer:
+    """The project's consumer, from the settings. Connects to nothing yet."""
+    topics = get_topics()
+    flow = Flow(
+        batch_size=settings.BRIDGE_BATCH_SIZE,
+        wait_ms=settings.BRIDGE_BATCH_WAIT_MS,
+        window=settings.BRIDGE_RECEIVER_QUEUE_SIZE,
+        silence_seconds=settings.BRIDGE_SILENCE_SECONDS,
+    )
+    inlet = Inlet(settings.PULSAR, topics, topics.subscriptions(get_catalog().topics), flow)
+    return Consumer(inlet, get_codec())

@@ -1,0 +1,1 @@
+"""The only place that speaks Pulsar's client: its exceptions, its quirks and its objects end here."""

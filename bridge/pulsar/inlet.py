@@ -1,0 +1,259 @@
+"""Taking in: subscriptions as one stream of batches, mended when the broker falls silent or goes away."""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulsar
+
+from bridge.envelope import Message
+from bridge.pulsar.client import connect, quietly, translated
+from bridge.pulsar.patience import Patience
+from bridge.topics import Names, Subscriptions, Topics
+
+logger = logging.getLogger(__name__)
+
+# A batch is one parameter of one statement: bounded in bytes as well as in messages.
+_MAX_BATCH_BYTES = 8 * 1024 * 1024
+_LOOK_SECONDS = 0.5
+# The client reconnects by itself, but after a long outage waits for up to a minute; a new one does not.
+_RENEW_SECONDS, _RENEW_SECONDS_AT_MOST = 15.0, 60.0
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one receive brought. `full`: there may be more where it came from."""
+
+    messages: list[Message] = field(default_factory=list)
+    full: bool = False
+    size: int = 0
+    natives: list[tuple[pulsar.Consumer, pulsar.Message]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How much to take at once.
+
+    batch_size: messages; wait_ms: the longest wait for the first of them; window: messages prefetched, a topic;
+    silence_seconds: the longest silence of a connection before it subscribes again.
+    """
+
+    batch_size: int
+    wait_ms: int
+    window: int
+    silence_seconds: float
+
+
+class Inlet:
+    """The subscriptions of the bridge. For one thread.
+
+    options: the setting PULSAR. Its `topics_per_connection` (0: all on one) is for brokers that stall with many topics
+    on one connection; each connection is watched and mended for itself.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        topics: Topics,
+        subscriptions: Subscriptions,
+        flow: Flow,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        # A signal handler that raises ends a call under way, and only then may it.
+        self.is_blocking = False
+        self._topics = topics
+        self._names: dict[str, Names] = {}
+        self._flow = flow
+        self._clock = clock
+        self._next_look = 0.0
+        self._renewal = Patience(_RENEW_SECONDS_AT_MOST, clock(), first=_RENEW_SECONDS)
+        targets: list[list[str] | re.Pattern[str]] = [
+            *_groups(subscriptions.topics, options),
+            *map(re.compile, subscriptions.patterns),
+        ]
+        wait_ms = max(1, flow.wait_ms // len(targets))
+        self._lines = [_Line(options, target, flow, wait_ms, clock) for target in targets]
+
+    @property
+    def is_connected(self) -> bool:
+        return all(line.is_connected for line in self._lines)
+
+    def open(self) -> None:
+        """Connect and subscribe to everything. Raises BrokerUnavailable, or Interrupted by a signal."""
+        with self._blocking():
+            for line in self._lines:
+                line.open()
+
+    def receive(self) -> Batch:
+        """What has come, about a batch; empty after the wait.
+
+        Raises BrokerUnavailable, or Interrupted by a signal, from mending a connection: before anything is taken.
+        """
+        if self._clock() >= self._next_look:
+            self._next_look = self._clock() + _LOOK_SECONDS
+            self._look_after_lines()
+        batch = Batch()
+        for line in tuple(self._lines):
+            # Where a full batch leaves off, the next receive goes on: no topic starves.
+            self._lines.append(self._lines.pop(0))
+            self._fill(batch, line)
+            if batch.full:
+                break
+        return batch
+
+    def acknowledge(self, batch: Batch) -> None:
+        """Tell Pulsar that the batch is safe. Never raises: what is not acknowledged comes again, as a duplicate."""
+        failed = 0
+        for consumer, native in batch.natives:
+            try:
+                consumer.acknowledge(native)
+            except pulsar.PulsarException:
+                failed += 1
+        if failed:
+            logger.warning("%d of %d messages could not be acknowledged: they come again", failed, len(batch.natives))
+
+    def close(self) -> None:
+        """Flush the acknowledgements and disconnect. Never raises."""
+        for line in self._lines:
+            line.close()
+
+    def _fill(self, batch: Batch, line: "_Line") -> None:
+        while not batch.full:
+            consumer, natives = line.receive()
+            for native in natives:
+                message = self._message(native)
+                batch.messages.append(message)
+                batch.natives.append((consumer, native))
+                batch.size += len(message.body)
+            batch.full = len(batch.messages) >= self._flow.batch_size or batch.size >= _MAX_BATCH_BYTES
+            if len(natives) < self._flow.window:
+                return
+
+    def _look_after_lines(self) -> None:
+        for line in self._lines:
+            if line.is_silent:
+                with self._blocking():
+                    line.subscribe_again()
+        if self.is_connected:
+            self._renewal.heard(self._clock())
+        elif self._renewal.is_over(self._clock()):
+            self._renew()
+
+    def _renew(self) -> None:
+        logger.warning("no connection to Pulsar for a while: connecting anew")
+        self._renewal.looked(self._clock())
+        with self._blocking():
+            for line in self._lines:
+                if not line.is_connected:
+                    line.open()
+
+    def _message(self, native: pulsar.Message) -> Message:
+        full = native.topic_name()
+        names = self._names.get(full)
+        if names is None:
+            names = self._names[full] = self._topics.names(full)
+        place = native.message_id()
+        return Message(
+            topic=names.shown,
+            short_name=names.short,
+            message_id=f"{place.ledger_id()}:{place.entry_id()}:{place.partition()}:{place.batch_index()}",
+            published_ms=native.publish_timestamp(),
+            body=native.data(),
+            properties=native.properties(),
+        )
+
+    @contextmanager
+    def _blocking(self) -> Iterator[None]:
+        self.is_blocking = True
+        try:
+            with translated():
+                yield
+        finally:
+            self.is_blocking = False
+
+
+class _Line:
+    """One connection and its consumer, for some topics or for a pattern of them."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        target: list[str] | re.Pattern[str],
+        flow: Flow,
+        wait_ms: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._options = options
+        self._target = target
+        self._flow = flow
+        self._wait_ms = wait_ms
+        self._clock = clock
+        self._patience = Patience(flow.silence_seconds, clock())
+        self._client: pulsar.Client | None = None
+        self._consumer: pulsar.Consumer | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        return self._consumer is not None and bool(self._consumer.is_connected())
+
+    @property
+    def is_silent(self) -> bool:
+        return self._patience.is_over(self._clock()) and self.is_connected
+
+    def open(self) -> None:
+        self.close()
+        self._client = connect(self._options)
+        self._subscribe()
+        self._patience = Patience(self._flow.silence_seconds, self._clock())
+
+    def subscribe_again(self) -> None:
+        if self._consumer is not None:
+            with quietly("close a consumer"):
+                self._consumer.close()
+            self._consumer = None
+        self._patience.looked(self._clock())
+        self._subscribe()
+
+    def receive(self) -> tuple[pulsar.Consumer | None, list[pulsar.Message]]:
+        if self._consumer is None:
+            time.sleep(self._wait_ms / 1000)
+            return None, []
+        try:
+            natives = self._consumer.batch_receive()
+        except pulsar.PulsarException as error:
+            # The other lines of this batch must not suffer; this one is found unconnected, and renewed.
+            logger.warning("a connection to Pulsar broke: %s", type(error).__name__)
+            self.close()
+            return None, []
+        if natives:
+            self._patience.heard(self._clock())
+        return self._consumer, natives
+
+    def close(self) -> None:
+        client, self._client, self._consumer = self._client, None, None
+        if client is not None:
+            with quietly("close"):
+                client.close()
+
+    def _subscribe(self) -> None:
+        assert self._client is not None
+        self._consumer = self._client.subscribe(
+            self._target,
+            self._options["subscription"],
+            consumer_type=pulsar.ConsumerType.Shared,
+            # A new subscription must see what was published before it, such as the first events of a new region.
+            initial_position=pulsar.InitialPosition.Earliest,
+            receiver_queue_size=self._flow.window,
+            batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(self._flow.window, _MAX_BATCH_BYTES, self._wait_ms),
+            # Brokers that do not know it acknowledge the whole entry, and what was not taken of it is lost.
+            batch_index_ack_enabled=False,
+        )
+
+
+def _groups(topics: Sequence[str], options: Mapping[str, Any]) -> list[list[str]]:
+    size = options.get("topics_per_connection") or len(topics) or 1
+    return [list(topics[start : start + size]) for start in range(0, len(topics), size)]
