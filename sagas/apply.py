@@ -42,7 +42,7 @@ SECONDS = 10.0
 
 
 def drain(seconds: float = SECONDS) -> int:
-    """Applies what waits until a whole pass finds nothing to do or `seconds` are over; returns how many events it moved.
+    """Applies what waits until a whole pass finds nothing or `seconds` are over; returns how many events it moved.
 
     Opens its own transactions. May run anywhere, any number of times at once.
     """
@@ -152,13 +152,12 @@ def _route(events: Sequence[EventRow], applied: Applied, now: datetime) -> list[
     strangers = {key: group for key, group in groups.items() if key not in stored}
     for key in _send_to_attached(strangers, applied):
         del strangers[key]
-    work = [_work(stored[key], group) for key, group in groups.items() if key in stored]
-    work += _births(strangers, now)
+    found = [_work(stored[key], group) for key, group in groups.items() if key in stored]
+    work = [item for item in found if item is not None] + _births(strangers, now)
     _send_by_entity(strangers, applied, now)
-    known = [item for item in work if item is not None]
-    for item in known:
+    for item in work:
         _park_unfit(item, applied, now)
-    return [item for item in known if item.events]
+    return [item for item in work if item.events]
 
 
 def _key_of(event: EventRow) -> tuple[str, str]:
@@ -192,7 +191,7 @@ def _send_to_attached(strangers: Mapping[str, list[EventRow]], applied: Applied)
     return gone
 
 
-def _births(strangers: dict[str, list[EventRow]], now: datetime) -> list[Work | None]:
+def _births(strangers: dict[str, list[EventRow]], now: datetime) -> list[Work]:
     """Sagas that start here, with what was parked for them: both sides look after they have the key's lock."""
     starting = [key for key, group in strangers.items() if any(_starts(event) for event in group)]
     if not starting:
@@ -229,7 +228,7 @@ def _starts(event: EventRow) -> bool:
 
 
 def _send_by_entity(strangers: Mapping[str, list[EventRow]], applied: Applied, now: datetime) -> None:
-    """Events whose key no saga has: to the one saga that has their entity's lane, where their type allows; else parked."""
+    """Events whose key no saga has: to the one that has their entity's lane, where their type allows; else parked."""
     events = [
         event for group in strangers.values() for event in group if event.stream in registry.current_definitions()
     ]

@@ -1,4 +1,4 @@
-"""Sagas as rows. Everything here is folded from the saga's log and can be folded again; the log itself is `bridge.Event`."""
+"""Sagas as rows. All of it is folded from the saga's log and can be folded again; the log itself is `bridge.Event`."""
 
 import uuid
 from typing import Any
@@ -189,7 +189,7 @@ class ParkedReason(models.TextChoices):
 
 
 class Parked(models.Model):
-    """An event that no saga could take yet. It is applied by itself when its saga or image appears; people see it here."""
+    """An event that no saga could take yet. It is applied when its saga or image appears; people see it here."""
 
     event = models.BigIntegerField(primary_key=True)
     stream = models.TextField(db_collation="C")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -60,11 +61,18 @@ def body(item: Compensation, identity: str, correlation: str, entity: str, key: 
 
 def policy(retry: Retry) -> RetryPolicy:
     """The retry policy of a command: the definition's word where it has one, else the environment's."""
-    defaults = settings.SAGA_RETRY
-    chosen = {
-        name: getattr(retry, name) if getattr(retry, name) is not None else defaults[name]
-        for name in ("initial_interval", "backoff_coefficient", "maximum_interval", "maximum_attempts")
-    }
-    # An override of one interval alone must not contradict the environment's other one.
-    chosen["maximum_interval"] = max(chosen["maximum_interval"], chosen["initial_interval"])
-    return RetryPolicy(**chosen, jitter=defaults["jitter"], non_retryable_errors=retry.non_retryable_errors)
+    defaults: Mapping[str, Any] = settings.SAGA_RETRY
+    initial = float(_said(retry.initial_interval, defaults["initial_interval"]))
+    return RetryPolicy(
+        initial_interval=initial,
+        backoff_coefficient=_said(retry.backoff_coefficient, defaults["backoff_coefficient"]),
+        # An override of one interval alone must not contradict the environment's other one.
+        maximum_interval=max(initial, _said(retry.maximum_interval, defaults["maximum_interval"])),
+        maximum_attempts=int(_said(retry.maximum_attempts, defaults["maximum_attempts"])),
+        jitter=defaults["jitter"],
+        non_retryable_errors=retry.non_retryable_errors,
+    )
+
+
+def _said(override: float | None, default: float) -> float:
+    return default if override is None else override

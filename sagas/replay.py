@@ -28,7 +28,7 @@ class Difference(NamedTuple):
 
 
 def compare(saga_id: UUID) -> list[Difference]:
-    """What differs between a saga's stored state and the fold of its log. Reads only; wants a quiet saga or its lock."""
+    """What differs between a saga's stored state and the fold of its log. Reads only; wants the saga's lock."""
     row = SagaLog.objects.get(id=saga_id)
     frame = _frame(row)
     fold = _folded(frame)

@@ -408,8 +408,8 @@ def _lanes(frames: Mapping[str, Frame], source: str, parameters: list[Any]) -> d
     facts: dict[tuple[str, str], dict[StepKey, StepFacts]] = {}
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT t.saga_id::text, t.entity, t.id, t.step_type, t.service, t.status, t.rank, t.occurred_at, t.event_id,"
-            " t.event_type, t.error_message, t.metadata::text, t.compensation_timestamp"
+            "SELECT t.saga_id::text, t.entity, t.id, t.step_type, t.service, t.status, t.rank, t.occurred_at,"  # noqa: S608
+            " t.event_id, t.event_type, t.error_message, t.metadata::text, t.compensation_timestamp"
             f" FROM {source.format(table='sagas_step')}",
             parameters,
         )
@@ -422,7 +422,7 @@ def _lanes(frames: Mapping[str, Frame], source: str, parameters: list[Any]) -> d
             if row[6]:
                 steps[key] = StepFacts(row[6], row[7], row[8], row[9], row[10] or "")
         cursor.execute(
-            f"SELECT t.saga_id::text, t.entity, t.id, t.known, t.state::text FROM {source.format(table='sagas_lane')}",
+            f"SELECT t.saga_id::text, t.entity, t.id, t.known, t.state::text FROM {source.format(table='sagas_lane')}",  # noqa: S608
             parameters,
         )
         for saga_id, entity, pk, known, state in cursor.fetchall():
@@ -483,7 +483,8 @@ def log_applied(rows: Sequence[Mapping[str, Any]]) -> None:
 def insert_keys(rows: Sequence[Mapping[str, Any]]) -> None:
     """Remembers under which other keys events came to a saga."""
     _for_each(
-        "INSERT INTO sagas_saga_key (stream, key, saga_id) SELECT stream, key, saga_id FROM {rows} ON CONFLICT DO NOTHING",
+        "INSERT INTO sagas_saga_key (stream, key, saga_id)"
+        " SELECT stream, key, saga_id FROM {rows} ON CONFLICT DO NOTHING",
         {"stream": "text", "key": "text", "saga_id": "uuid"},
         rows,
     )
@@ -509,11 +510,11 @@ _EVENT_COLUMNS = """p.id, p.key, p.lane, e.source, e.event_id, e.stream, e.type,
 
 def _event(row: Sequence[Any]) -> EventRow:
     content = row[11]
-    return EventRow(*row[:11], {} if content is None else orjson.loads(content))
+    return EventRow._make((*row[:11], {} if content is None else orjson.loads(content)))
 
 
 def _saga(row: Sequence[Any]) -> SagaRow:
-    return SagaRow(*row[:5], saga_from(orjson.loads(row[5]), Tally(*row[8:])), row[6], row[7])
+    return SagaRow._make((*row[:5], saga_from(orjson.loads(row[5]), Tally(*row[8:])), row[6], row[7], None))
 
 
 def _insert(model: Any, fields: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

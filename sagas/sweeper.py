@@ -15,7 +15,7 @@ NUDGE_AGE = timedelta(seconds=2)
 
 
 def sweep() -> None:
-    """Nudges for events that wait too long, and matches parked events again. Opens its own transactions; may run twice."""
+    """Nudges for events that wait too long, and matches parked events again. Own transactions; may run twice."""
     moved = match_parked()
     if moved or pending_too_long():
         nudge("apply")

@@ -1,4 +1,4 @@
-"""From folded sagas to rows: what changed in state, steps, log, and the commands that are owed. One transaction's writes."""
+"""From folded sagas to rows: state, steps, log, and the commands that are owed. One transaction's writes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ def store(work: Sequence[Work], applied: Applied, now: datetime) -> None:
 
 def store_lanes(work: Iterable[Work], applied: Applied) -> None:
     """Writes the lanes and steps that differ from what is stored."""
-    new_lanes, changed_lanes, new_steps, changed_steps = [], [], [], []
+    new_lanes: list[dict[str, Any]] = []
+    changed_lanes: list[dict[str, Any]] = []
+    new_steps: list[dict[str, Any]] = []
+    changed_steps: list[dict[str, Any]] = []
     for item in work:
         fold = _fold(item)
         for entity in fold.changed:

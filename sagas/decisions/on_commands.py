@@ -16,7 +16,17 @@ from django.utils.translation import gettext as _
 from compensation.models import SETTLED, Command, Status
 from compensation.queries import planned_before
 from sagas.decisions.on_saga import append, current
-from sagas.decisions.press import Outcome, Press, Request, as_uuid, carry_out, previewed, routing_key, saga_row
+from sagas.decisions.press import (
+    CommandPreview,
+    Outcome,
+    Press,
+    Request,
+    as_uuid,
+    carry_out,
+    previewed,
+    routing_key,
+    saga_row,
+)
 from sagas.engine import facts as kinds
 from sagas.errors import DecisionError, Invalid, NotFound, Refused
 from sagas.models import Action, Decision
@@ -71,7 +81,7 @@ def decide_command(action: Action | str, command_id: UUID | str, *, request: Req
 def decide_commands(action: Action | str, selection: CommandSelection, *, request: Request) -> Outcome:
     """One decision on many commands, a transaction a saga; what is not eligible is told with its reason and left alone.
 
-    `effects` has {eligible, not_eligible: [{id, reason}], sagas}. Raises Invalid, NotFound.
+    `effects` has {eligible, not_eligible: [{id, code, reason}], sagas}. Raises Invalid, NotFound.
     """
     chosen = _action(action)
     ids = selection.find(chosen)
@@ -92,16 +102,18 @@ def _each_saga(action: Action, ids: Sequence[UUID], request: Request) -> Outcome
         by_saga[saga_id].append(identity)
         found.add(identity)
     refused = [
-        {"id": str(identity), "reason": _("there is no such command")} for identity in ids if identity not in found
+        {"id": str(identity), "code": "not_found", "reason": _("there is no such command")}
+        for identity in ids
+        if identity not in found
     ]
-    commands = []
+    commands: list[CommandPreview] = []
     for saga_id, group in sorted(by_saga.items()):
         try:
             outcome = _decide(
                 action, saga_id=saga_id, ids=group, request=request, target=f"saga {saga_id}", lenient=True
             )
         except DecisionError as error:
-            refused += [{"id": str(identity), "reason": str(error)} for identity in group]
+            refused += [_not_eligible(identity, str(error)) for identity in group]
             continue
         commands += outcome.commands
         refused += outcome.effects.get("not_eligible", [])
@@ -149,7 +161,8 @@ def _decide(
         chosen, refused = _sort_out(action, ids)
         if refused and not lenient:
             raise Refused(refused[0]["reason"])
-        with previewed(press, now.id, [command.id for command in chosen] if action is not Action.MARK_DONE else None):
+        # An answer lets others of its lane leave: only a retry concerns nobody else.
+        with previewed(press, now.id, [command.id for command in chosen] if action is Action.RETRY else None):
             if chosen:
                 append(press, now, KINDS[action], {"commands": [_named(action, command) for command in chosen]})
         press.effects |= {"not_eligible": refused} if lenient else {}
@@ -173,10 +186,14 @@ def _sort_out(action: Action, ids: Sequence[UUID]) -> tuple[list[Command], list[
     for command in Command.objects.filter(id__in=ids).order_by("id"):
         reason = _forbids(action, command)
         if reason:
-            refused.append({"id": str(command.id), "reason": reason})
+            refused.append(_not_eligible(command.id, reason))
         else:
             chosen.append(command)
     return chosen, refused
+
+
+def _not_eligible(command_id: UUID, reason: str) -> dict[str, Any]:
+    return {"id": str(command_id), "code": "refused", "reason": reason}
 
 
 def _forbids(action: Action, command: Command) -> str:

@@ -79,7 +79,7 @@ def adopt(key: str, saga_type: str | None = None, *, request: Request) -> Outcom
 
 
 def dismiss(*, request: Request, key: str | None = None, event: str | None = None) -> Outcome:
-    """Hides parked events, of a key or one, from the attention queue. They stay, and are applied should their saga come.
+    """Hides parked events, of a key or one, from the attention queue. They stay, and go to their saga should it come.
 
     Raises NotFound, Invalid.
     """

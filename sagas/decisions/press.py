@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from compensation.models import Command
+from compensation.models import DUE_SOMETIME, Command, Status
 from sagas import rows
 from sagas.apply import after_commit, apply_key
 from sagas.errors import Busy, Invalid, NotFound, Refused
@@ -25,11 +25,12 @@ REASON_LIMIT = 1000
 LOCK_WAIT = "5s"
 # How many commands an answer is kept with: enough to look at, whatever the saga's size.
 KEPT_COMMANDS = 1000
+MAY_BE_SENT = (*DUE_SOMETIME, Status.PUBLISHING, Status.PUBLISHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Who asks, by which door, why. With `dry_run` all is done and rolled back: the same code shows what would happen."""
+    """Who asks, by which door, why. With `dry_run` all is done and rolled back: it shows what would happen."""
 
     actor: str
     door: str
@@ -40,7 +41,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class CommandPreview:
-    """One command that a decision makes or moves. `body` is the message that would leave, where one would."""
+    """One command that a decision makes or moves. `body` is the message that it carries, while it may still be sent.
+
+    `leaves`: it may be sent from now on (unless publishing is paused); else it waits for another of its lane.
+    """
 
     id: UUID
     name: str
@@ -50,6 +54,7 @@ class CommandPreview:
     status_before: str | None
     status_after: str
     body: Mapping[str, Any] | None = None
+    leaves: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -61,6 +66,7 @@ class CommandPreview:
             "status_before": self.status_before,
             "status_after": self.status_after,
             "body": self.body,
+            "leaves": self.leaves,
         }
 
 
@@ -178,14 +184,15 @@ def routing_key(saga: SagaLog) -> str:
 
 @contextmanager
 def previewed(press: Press, saga_id: UUID, ids: Sequence[UUID] | None = None) -> Iterator[None]:
-    """Notes what happens to a saga's commands inside: which come to be, which change, and what would be sent."""
+    """Notes what happens to a saga's commands inside: which come to be, which move or may leave only now."""
     before = _commands(saga_id, ids)
     yield
     after = _commands(saga_id, ids)
     press.commands += [
         replace(now, status_before=before[identity].status_after if identity in before else None)
         for identity, now in after.items()
-        if identity not in before or before[identity].status_after != now.status_after
+        if identity not in before
+        or (before[identity].status_after, before[identity].leaves) != (now.status_after, now.leaves)
     ]
 
 
@@ -198,15 +205,17 @@ def _commands(saga_id: UUID, ids: Sequence[UUID] | None) -> dict[UUID, CommandPr
     found = Command.objects.filter(saga_id=saga_id)
     if ids is not None:
         found = found.filter(id__in=ids)
-    fields = found.order_by("entity", "-name").values_list("id", "name", "entity", "service", "topic", "status", "body")
+    names = ("id", "name", "entity", "service", "topic", "status", "body", "released_at")
     return {
-        row[0]: CommandPreview(*row[:5], status_before=None, status_after=row[5], body=_leaving(row[5], row[6]))
-        for row in fields
+        row[0]: CommandPreview(
+            *row[:5],
+            status_before=None,
+            status_after=row[5],
+            body=row[6] if row[5] in MAY_BE_SENT else None,
+            leaves=row[5] in DUE_SOMETIME and row[7] is not None,
+        )
+        for row in found.order_by("entity", "-name").values_list(*names)
     }
-
-
-def _leaving(status: str, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return body if status in ("planned", "waiting", "publishing", "published") else None
 
 
 def _check(request: Request) -> None:

@@ -67,7 +67,7 @@ def test_keys_that_others_hold_do_not_starve_the_rest(settings: Any) -> None:
 
 
 def test_a_second_holder_reads_after_it_has_the_lock() -> None:
-    """Lock and read in one statement see a snapshot from before the lock: what the first applied would be applied twice."""
+    """Lock and read in one statement see a snapshot from before the lock: events would be applied twice."""
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
     page = rows.claim(0, 100)  # claimed, and then slow
@@ -113,7 +113,7 @@ def test_parking_and_birth_both_look_under_the_lock() -> None:
 
 
 def test_parking_against_a_lane_that_opens_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No lock covers images: an event parked while its image's lane was being committed is matched again by the sweeper."""
+    """No lock covers images: an event parked while its lane was being committed is matched again by the sweeper."""
     task, own, image = new_ids(3)
     event_log.append([event("ProcessingCompleted", own, image)])
     drain()
