@@ -1,0 +1,300 @@
+"""The outbox on a real database: what the commands' owner says of them, in bulk, twice, and in any order."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+import pytest
+from celery import current_app
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from bridge.models import Event, Pending
+from compensation import outbox, rows
+from compensation.models import Command, ExhaustedBy, Status
+from compensation.outbox import NewCommand, Refusal, Settlement
+from compensation.rows import Claim
+from tests.integration.commands import NOW, SAGA, attempts, later, new_command, row
+
+pytestmark = pytest.mark.django_db
+
+
+def claim(limit: int = 500, at: Any = NOW) -> list[Claim]:
+    return rows.claim(at, [], "worker", limit)
+
+
+def settle(command: NewCommand, status: Any, seconds: float = 1, **more: Any) -> None:
+    outbox.settle([Settlement(command_id=command.id, status=status, at=later(seconds), **more)])
+
+
+def refuse(command: NewCommand, error: str = "busy", seconds: float = 1) -> None:
+    outbox.refuse([Refusal(command_id=command.id, error=error, at=later(seconds))])
+
+
+def facts() -> list[tuple[str, str, dict[str, Any]]]:
+    found = Event.objects.order_by("id")
+    return [(event.type, event.event_id, event.payload) for event in found]
+
+
+@pytest.fixture
+def nudges(
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> Callable[[Callable[[], None]], list[str]]:
+    """Give a function that runs another one, lets its commit happen, and tells which tasks were woken."""
+
+    def run(work: Callable[[], None]) -> list[str]:
+        woken: list[str] = []
+        monkeypatch.setattr(current_app, "send_task", lambda name, **options: woken.append(name))
+        with django_capture_on_commit_callbacks(execute=True):
+            work()
+        return woken
+
+    return run
+
+
+# --- plan
+
+
+def test_a_released_command_is_due_at_once(nudges: Any) -> None:
+    command = new_command()
+    assert nudges(lambda: outbox.plan([command])) == ["compensation.publish"]
+    planned = row(command)
+    assert (planned.status, planned.released_at, planned.next_at) == (Status.PLANNED, NOW, NOW)
+    assert planned.body == command.body
+    assert [found.id for found in claim()] == [str(command.id)]
+
+
+def test_an_unreleased_command_waits_for_its_release(nudges: Any) -> None:
+    command = new_command(released=False)
+    assert nudges(lambda: outbox.plan([command])) == []
+    assert claim() == []
+    assert nudges(lambda: outbox.release([command.id], later(5))) == ["compensation.publish"]
+    assert nudges(lambda: outbox.release([command.id], later(9))) == []
+    assert (row(command).released_at, row(command).next_at) == (later(5), later(5))
+    assert claim(at=later(4)) == []
+    assert len(claim(at=later(5))) == 1
+
+
+def test_planning_twice_changes_nothing(nudges: Any) -> None:
+    command = new_command()
+    outbox.plan([command])
+    claim()
+    assert nudges(lambda: outbox.plan([new_command(body={"other": "body"})])) == []
+    assert (row(command).status, row(command).body) == (Status.PUBLISHING, command.body)
+
+
+def test_the_same_undo_under_two_ids_is_an_error() -> None:
+    outbox.plan([new_command()])
+    with pytest.raises(IntegrityError), transaction.atomic():
+        outbox.plan([new_command(id=uuid4())])
+
+
+def test_what_is_already_confirmed_is_never_sent(nudges: Any) -> None:
+    command = new_command(confirmed=(later(-60), "event-7"), invalid="no UUID", withdrawn=True)
+    assert nudges(lambda: outbox.plan([command])) == []
+    planned = row(command)
+    assert (planned.status, planned.settled_at, planned.settled_event) == (Status.CONFIRMED, later(-60), "event-7")
+    assert claim() == []
+    assert facts() == []
+
+
+def test_what_is_withdrawn_at_birth_is_never_sent() -> None:
+    command = new_command(withdrawn=True)
+    outbox.plan([command])
+    assert (row(command).status, row(command).settled_at) == (Status.WITHDRAWN, NOW)
+    assert claim() == []
+
+
+def test_what_the_service_would_refuse_is_exhausted_at_once_and_the_log_told(nudges: Any) -> None:
+    command = new_command(invalid="image_id is no UUID")
+    assert nudges(lambda: outbox.plan([command])) == ["sagas.apply"]
+    planned = row(command)
+    assert (planned.status, planned.exhausted_by) == (Status.EXHAUSTED, ExhaustedBy.INVALID)
+    assert planned.last_error == "image_id is no UUID"
+    assert attempts(command) == []
+    payload = {"name": "DeleteRetrievedImage", "entity": "image", "round": 1}
+    assert facts() == [("CommandExhausted", f"{command.id}:exhausted:1", payload)]
+    event = Event.objects.get()
+    assert (event.source, event.stream, event.key, event.entity) == (
+        "compensation",
+        "image_processing",
+        "task",
+        "image",
+    )
+    assert Pending.objects.get().key == "image_processing:task"
+    outbox.plan([command])
+    assert len(facts()) == 1
+
+    settle(command, "retried", round=2)
+    assert row(command).status == Status.EXHAUSTED
+    assert [id_ for _, id_, _ in facts()] == [f"{command.id}:exhausted:1", f"{command.id}:exhausted:2"]
+    assert claim() == []
+
+
+# --- settle
+
+
+def test_a_confirmation_ends_the_attempt() -> None:
+    command = new_command()
+    outbox.plan([command])
+    claim()
+    settle(command, "confirmed", event_id="event-7")
+    confirmed = row(command)
+    assert (confirmed.status, confirmed.settled_at, confirmed.settled_event) == (Status.CONFIRMED, later(1), "event-7")
+    assert not confirmed.by_hand
+    assert attempts(command) == [(1, 1, "confirmed", True, True)]
+    settle(command, "confirmed", seconds=9, event_id="event-8", by_hand=True)
+    assert row(command).settled_event == "event-7"
+
+
+@pytest.mark.parametrize("status", ["skipped", "withdrawn"])
+def test_given_up_commands_do_not_leave_and_may_still_be_confirmed(status: Any) -> None:
+    command = new_command()
+    outbox.plan([command])
+    settle(command, status, by_hand=True)
+    assert (row(command).status, row(command).by_hand) == (status, True)
+    assert claim() == []
+    settle(command, "retried", round=2)
+    assert row(command).status == status
+    settle(command, "confirmed", event_id="event-7")
+    assert (row(command).status, row(command).by_hand) == (Status.CONFIRMED, False)
+
+
+def test_words_of_one_call_hold_by_rank_whatever_their_order() -> None:
+    one, two = new_command("one"), new_command("two")
+    outbox.plan([one, two])
+    words: list[tuple[Any, int]] = [("retried", 2), ("withdrawn", 0), ("retried", 3), ("confirmed", 0)]
+    for command, order in ((one, words), (two, words[::-1])):
+        outbox.settle([Settlement(command_id=command.id, status=word, at=NOW, round=round) for word, round in order])
+    assert {row(one).status, row(two).status} == {Status.CONFIRMED}
+
+
+def test_a_retry_opens_a_new_round(nudges: Any) -> None:
+    command = new_command()
+    outbox.plan([command])
+    claim()
+    refuse(command, "no such image")
+    assert row(command).status == Status.EXHAUSTED
+    assert nudges(lambda: settle(command, "retried", seconds=60, round=2)) == ["compensation.publish"]
+    settle(command, "retried", seconds=70, round=2)
+    retried = row(command)
+    assert (retried.round, retried.attempt, retried.next_at) == (2, 0, later(60))
+    [again] = claim(at=later(60))
+    assert (again.round, again.attempt, again.body) == (2, 1, command.body)
+    assert attempts(command) == [(1, 1, "refused", True, True), (2, 1, "open", True, False)]
+
+
+def test_a_retry_while_it_is_being_published_ends_that_attempt() -> None:
+    command = new_command()
+    outbox.plan([command])
+    claim()
+    settle(command, "retried", round=2)
+    assert attempts(command) == [(1, 1, "superseded", True, True)]
+    assert len(claim(at=later(1))) == 1
+
+
+# --- refuse
+
+
+def test_a_refusal_ends_the_open_attempt_only(nudges: Any) -> None:
+    command = new_command()
+    outbox.plan([command])
+    refuse(command)
+    assert row(command).status == Status.PLANNED
+    claim()
+    refuse(command, "busy \x00", seconds=1)
+    assert (row(command).status, row(command).next_at) == (Status.WAITING, later(2))
+    assert nudges(lambda: refuse(command, "busy again", seconds=90)) == []
+    assert row(command).next_at == later(2)
+    assert attempts(command) == [(1, 1, "refused", True, True)]
+    assert row(command).attempts.get().error == "busy "
+
+
+def test_several_refusals_in_one_call_end_one_attempt_and_the_first_speaks() -> None:
+    command = new_command()
+    outbox.plan([command])
+    claim()
+    outbox.refuse([Refusal(command_id=command.id, error=str(second), at=later(second)) for second in (3, 1, 2)])
+    assert row(command).last_error.endswith(": 1")
+    assert (row(command).attempt, row(command).next_at) == (1, later(2))
+
+
+def test_the_last_refusal_exhausts_and_the_log_is_told_once_a_round(nudges: Any) -> None:
+    command = new_command()
+    outbox.plan([command])
+    for attempt in (1, 2):
+        claim(at=later(attempt * 100))
+        refuse(command, seconds=attempt * 100)
+    claim(at=later(300))
+    assert nudges(lambda: refuse(command, seconds=300)) == ["sagas.apply"]
+    assert row(command).exhausted_by == ExhaustedBy.ATTEMPTS
+    assert row(command).last_error == "All 3 attempts are used up. The service refused it: busy"
+    assert [id_ for _, id_, _ in facts()] == [f"{command.id}:exhausted:1"]
+    settle(command, "confirmed", event_id="late")
+    assert row(command).status == Status.CONFIRMED
+
+
+# --- terminate
+
+
+def test_claimed_are_those_that_may_have_been_sent_and_are_not_settled() -> None:
+    names = ("planned", "publishing", "waiting", "confirmed", "skipped", "exhausted", "unreleased")
+    commands = {name: new_command(name, released=name != "unreleased") for name in names}
+    outbox.plan(list(commands.values())[1:])
+    claim()
+    outbox.plan([commands["planned"], new_command("of another saga", saga_id=uuid4())])
+    refuse(commands["waiting"])
+    refuse(commands["exhausted"], "no such image")
+    settle(commands["confirmed"], "confirmed")
+    settle(commands["skipped"], "skipped")
+    found = outbox.claimed_ids(SAGA)
+    assert found == sorted(commands[name].id for name in ("publishing", "waiting"))
+
+
+# --- in bulk
+
+
+def count_queries(work: Callable[[], object]) -> int:
+    with CaptureQueriesContext(connection) as queries:
+        work()
+    return len(queries)
+
+
+def test_the_number_of_statements_does_not_grow_with_the_commands() -> None:
+    def life(count: int) -> list[int]:
+        saga_id: UUID = uuid5(SAGA, str(count))
+        commands = [new_command(f"{n}", saga_id=saga_id, released=n % 2 == 0) for n in range(count)]
+        ids = [command.id for command in commands]
+        return [
+            count_queries(lambda: outbox.plan(commands)),
+            count_queries(lambda: outbox.release(ids, NOW)),
+            count_queries(lambda: len(claim(1000))),
+            count_queries(lambda: outbox.refuse([Refusal(command_id=i, error="no such image", at=NOW) for i in ids])),
+            count_queries(
+                lambda: outbox.settle(
+                    [Settlement(command_id=i, status="retried", round=2, at=NOW) for i in ids]
+                    + [Settlement(command_id=i, status="confirmed", at=NOW) for i in ids[::2]]
+                )
+            ),
+        ]
+
+    few, many = life(4), life(400)
+    assert few == many
+    assert max(many) <= 4
+    assert Command.objects.filter(status=Status.CONFIRMED).count() == 202
+
+
+def test_nothing_said_is_no_statement() -> None:
+    def silence() -> None:
+        outbox.plan([])
+        outbox.release([], NOW)
+        outbox.settle([])
+        outbox.refuse([])
+
+    assert count_queries(silence) == 0
+
+
+def test_the_columns_written_are_those_of_the_model() -> None:
+    """A column that is added to the model must be added to the SQL as well, or have a reason not to be."""
+    written = {*rows._NEW, *rows._SET_ONCE}
+    assert written == {field.attname for field in Command._meta.concrete_fields}
