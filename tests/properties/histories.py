@@ -99,10 +99,11 @@ def _to_image(entity: str) -> list[Happening]:
     ]
     for command in (DELETE, ROLLBACK):
         found += [_decision(type_, [[entity, command, 2]]) for type_ in facts.COMMAND_DECISIONS]
+        found.append(_decision(facts.COMMANDS_RETRIED, [[entity, command, 3]]))
         found += [
             Happening(type_, facts.COMPENSATION, entity, content={"name": command, "round": number})
             for type_ in facts.COMMAND_NEWS
-            for number in (1, 2)
+            for number in (1, 2, 3)
         ]
     return found
 

@@ -12,14 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sagas.engine import facts
-from sagas.engine.decide import Frame, command_id, decide, saga_failed, tally
+from sagas.engine.decide import Frame, command_id, decide, saga_failed, step_keys, tally
 from sagas.engine.evolve import speaks_for_all, touches
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, replay
-from sagas.engine.state import Lane, Saga, Tally, lane_data, lane_from, saga_data, saga_from
+from sagas.engine.state import Lane, Saga, StepKey, Tally, lane_data, lane_from, saga_data, saga_from
 from sagas.engine.status import status
+from sagas.engine.view import StepView, step_view
 from tests.properties.histories import FRAMES, stories
-from tests.stories import MIDNIGHT, all_that_shows, folded, outcome_of, owed_in, steps_in
+from tests.stories import MIDNIGHT, all_that_shows, folded, outcome_of, owed_in
 
 frames = st.sampled_from(FRAMES)
 seeds = st.integers(0, 2**32)
@@ -103,7 +104,7 @@ class Store:
         lane = fold.lanes[entity]
         self.lanes[entity] = lane.known, json.dumps(lane_data(lane))
         self.facts_of_steps[entity] = lane.steps
-        self.shown[entity] = steps_in(fold, entity), owed_in(fold, entity)
+        self.shown[entity] = views_in(fold, entity), owed_in(fold, entity)
         before = {item.command for item in fold.owed_before(entity)}
         new = [item.command for item in fold.owed(entity) if item.command not in before]
         self.planned.setdefault(entity, []).extend(new)
@@ -111,7 +112,14 @@ class Store:
             self.outcomes[entity] = outcome_of(fold, entity)
 
 
-@settings(thorough, max_examples=800)
+def views_in(fold: Fold, entity: str) -> dict[StepKey, StepView]:
+    """The rows of a lane's steps."""
+    lane, owed = fold.lanes[entity], fold.owed(entity)
+    keys = step_keys(fold.frame, lane, owed)
+    return {key: step_view(fold.frame, fold.saga, lane, key, owed) for key in keys}
+
+
+@settings(thorough, max_examples=600)
 @given(frames, stories(), seeds)
 def test_batches_that_load_only_what_they_need_give_the_same(frame: Frame, story: list[Fact], seed: int) -> None:
     chance = random.Random(seed)
@@ -121,13 +129,23 @@ def test_batches_that_load_only_what_they_need_give_the_same(frame: Frame, story
         size = chance.choice([1, 1, 2, 3, 10])
         batch, rest = rest[:size], rest[size:]
         store.fold(batch)
+        now = store.load(None)
+        assert store.shown == {entity: (views_in(now, entity), owed_in(now, entity)) for entity in now.lanes}
     whole = replay(frame, story)
     assert all_that_shows(store.load(None)) == all_that_shows(whole)
-    assert store.shown == {entity: (steps_in(whole, entity), owed_in(whole, entity)) for entity in whole.lanes}
+    assert store.shown == {entity: (views_in(whole, entity), owed_in(whole, entity)) for entity in whole.lanes}
     assert store.outcomes == {entity: outcome_of(whole, entity) for entity, lane in whole.lanes.items() if lane.known}
     for entity, planned in store.planned.items():
         assert len(planned) == len(set(planned)), "each undo is planned once"
         assert set(planned) == {item.command for item in whole.owed(entity)}
+
+
+@thorough
+@given(frames, stories())
+def test_bodies_are_read_only_where_the_definition_says_so(frame: Frame, story: list[Fact]) -> None:
+    reads = {event.type for event in frame.definition.events if event.reads_content}
+    bare = [fact if fact.source != facts.WIRE or fact.type in reads else fact._replace(content={}) for fact in story]
+    assert folded(frame, bare) == folded(frame, story)
 
 
 @thorough

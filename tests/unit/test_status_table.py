@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from sagas.engine import facts
-from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE
+from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, unfit
+from sagas.engine.definition import Meaning
+from sagas.engine.evolve import meaning_of
+from sagas.engine.status import end_time
 from tests.stories import DELETE, ECHO, REVERSED, TASK, A, B, C, Story
 
 FAILED_LANE = {DELETE: "on_the_way"}
@@ -521,8 +524,6 @@ def test_else_the_first_lanes() -> None:
 
 
 def test_the_end_is_the_time_of_the_last_fact_while_nothing_is_under_way() -> None:
-    from sagas.engine.status import end_time
-
     story = Story().retrieved(A).announced(1).processed(A)
     assert end_time(story.frame, story.folded().saga) == story.facts[-1].occurred_at
     story.failed(A)
@@ -547,9 +548,14 @@ def test_unknown_types_change_nothing_but_the_time() -> None:
     assert after.saga._replace(last_at=None) == before.saga._replace(last_at=None)
 
 
-def test_what_the_service_would_refuse_for_its_shape_is_said() -> None:
-    from sagas.engine.decide import unfit
+def test_what_a_fact_of_our_own_means_is_not_in_the_definition() -> None:
+    story = Story().happens("ImageDeletionFailed", A).happens("SomethingElse").decided("ImageDeletionFailed", A)
+    refused, unknown, ours = (meaning_of(story.frame.definition, fact) for fact in story.facts)
+    assert refused.refuses == DELETE
+    assert unknown == ours == Meaning()
 
+
+def test_what_the_service_would_refuse_for_its_shape_is_said() -> None:
     delete = Story().frame.definition.compensation_of[DELETE]
     assert unfit(delete, A, TASK) == ""
     assert unfit(delete, A.upper(), TASK) == ""

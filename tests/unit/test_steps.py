@@ -132,11 +132,12 @@ def test_a_task_level_start_is_completed_by_the_task_level_outcome() -> None:
     assert story.steps(TASK) == {START_PROCESSING: "COMPLETED", PROCESS: "COMPLETED"}
 
 
-def test_lanes_whose_steps_show_otherwise_are_changed_though_they_count_as_before() -> None:
+@pytest.mark.parametrize("outcome", ["ProcessingCompleted", "ProcessingFailed"])
+def test_lanes_whose_steps_show_otherwise_are_changed_though_they_count_as_before(outcome: str) -> None:
     story = Story().retrieved(A).happens("ProcessingStarted", A).decided(facts.SAGA_CANCELLED)
     fold = story.folded()
     fold.changed.clear()
-    fold.apply(Story().happens("ProcessingCompleted").facts[0]._replace(id="later"))
+    fold.apply(Story().happens(outcome).facts[0]._replace(id="later"))
     assert A in fold.changed
 
 
