@@ -1,0 +1,228 @@
+"""A definition drawn from itself: as a table, as a diagram, as data. Pure functions, and all of them tell the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Any
+
+from sagas.engine.definition import Compensation, Definition, Event, Fails, Meaning, StepStatus, meanings
+
+FORWARD = (StepStatus.STARTED, StepStatus.COMPLETED)
+EVENT_HEAD = ("event", "step", "becomes", "of", "also", "topics")
+COMMAND_HEAD = ("command", "to", "topic", "undoes", "owed", "answered by", "after")
+
+
+def data(definition: Definition) -> dict[str, Any]:
+    """The definition as plain JSON data."""
+    return {
+        "name": definition.name,
+        "title": definition.title,
+        "version": definition.version,
+        "key_field": definition.key_field,
+        "entity_field": definition.entity_field,
+        "events": [_event_data(event) for event in definition.events],
+        "commands": [_command_data(definition, item) for item in definition.compensations],
+    }
+
+
+def table(definition: Definition) -> str:
+    """The definition as text for a terminal: events and what each does, then commands and what answers each."""
+    events = [row for event in definition.events for row in _event_rows(event)]
+    commands = [_command_row(definition, item) for item in definition.compensations]
+    head = f"{definition.name} version {definition.version}"
+    keys = f"one saga for each {definition.key_field}" + (
+        f", one lane for each {definition.entity_field}" if definition.entity_field else ""
+    )
+    parts = [f"{head}: {definition.title or definition.name}, {keys}", *_lines((EVENT_HEAD, *events))]
+    return "\n".join([*parts, "", *_lines((COMMAND_HEAD, *commands))])
+
+
+def mermaid(definition: Definition) -> str:
+    """The definition as a Mermaid flowchart: the way forward, what fails, and the way back."""
+    return "\n".join(_Chart(definition).lines())
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def also(event: Event, means: Meaning) -> list[str]:
+    """What an event does besides moving its step, in words."""
+    said = [
+        ("starts the saga", event.starts and means is event.means),
+        (_fails(means), means.fails is not None),
+        ("processes the lane", means.processes),
+        (f"proves {means.proves}", bool(means.proves)),
+        ("ends the intake", means.ends_intake),
+        ("announces the lanes", means.announces is not None),
+        (f"confirms {means.confirms}", bool(means.confirms)),
+        (f"refuses {means.refuses}", bool(means.refuses)),
+        ("echoes our own undo", means.echoes_undo),
+        ("may name a key of its service's own", event.own_key and means is event.means),
+    ]
+    return [words for words, holds in said if holds]
+
+
+def _fails(means: Meaning) -> str:
+    return {
+        Fails.LANE: "fails the lane",
+        Fails.SAGA: "fails the saga",
+        Fails.LANE_ELSE_SAGA: "fails the lane, else the saga",
+        Fails.UPLOAD: "is a failed upload",
+        None: "",
+    }[means.fails]
+
+
+def _said(event: Event, means: Meaning) -> str:
+    """An event's name; with a word where it is its text that gives it this meaning."""
+    return event.type if means is event.means else f"{event.type} (by its text)"
+
+
+def _answers(definition: Definition, item: Compensation) -> list[str]:
+    """The events that confirm a command, then those that refuse it."""
+    found = [(_said(event, means), means) for event in definition.events for means in meanings(event)]
+    confirming = [kind for kind, means in found if means.confirms == item.command]
+    refusing = [f"{kind} (refuses)" for kind, means in found if means.refuses == item.command]
+    return confirming + refusing
+
+
+def _owed(item: Compensation) -> str:
+    return f"if {item.owed_when}" if item.owed_when else "always"
+
+
+# --- data and table ---------------------------------------------------------------------------------------------------
+
+
+def _event_data(event: Event) -> dict[str, Any]:
+    first = _meaning_data(event, event.means)
+    others = [
+        {"field": other.field, "begins": other.begins, **_meaning_data(event, other.means)} for other in event.instead
+    ]
+    return {
+        "type": event.type,
+        "topics": list(event.topics),
+        "of": event.entity.value,
+        "starts": event.starts,
+        "own_key": event.own_key,
+        **first,
+        "instead": others,
+    }
+
+
+def _meaning_data(event: Event, means: Meaning) -> dict[str, Any]:
+    return {
+        "step": means.step.type if means.step else None,
+        "service": means.step.service if means.step else None,
+        "becomes": means.becomes.value if means.becomes else None,
+        "also": also(event, means),
+    }
+
+
+def _command_data(definition: Definition, item: Compensation) -> dict[str, Any]:
+    retry = {name: value for name, value in asdict(item.retry).items() if value not in (None, ())}
+    return {
+        "command": item.command,
+        "service": item.service,
+        "topic": item.topic,
+        "undoes": {"step": item.undoes.type, "service": item.undoes.service},
+        "owed_when": item.owed_when or None,
+        "after": list(item.after),
+        "confirmation": item.confirmation.value,
+        "answered_by": _answers(definition, item),
+        "data": dict(item.data),
+        "retry": retry,
+    }
+
+
+def _event_rows(event: Event) -> Iterator[tuple[str, ...]]:
+    yield _event_row(event.type, event, event.means, ", ".join(event.topics))
+    for other in event.instead:
+        yield _event_row(f"  if {other.field} begins «{other.begins}»", event, other.means, "")
+
+
+def _event_row(name: str, event: Event, means: Meaning, topics: str) -> tuple[str, ...]:
+    step = f"{means.step.type} by {means.step.service}" if means.step else "–"
+    becomes = means.becomes.value if means.becomes else "–"
+    return name, step, becomes, event.entity.value, ", ".join(also(event, means)), topics
+
+
+def _command_row(definition: Definition, item: Compensation) -> tuple[str, ...]:
+    answers = {"event": ", ".join(_answers(definition, item)), "published": "being sent", "manual": "a person"}
+    undoes = f"{item.undoes.type} by {item.undoes.service}"
+    after = ", ".join(item.after) or "–"
+    return item.command, item.service, item.topic, undoes, _owed(item), answers[item.confirmation.value], after
+
+
+def _lines(rows: tuple[tuple[str, ...], ...]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        yield "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]]).rstrip()
+
+
+# --- diagram ----------------------------------------------------------------------------------------------------------
+
+
+class _Chart:
+    """Nodes and edges of one definition. Node names are positions, so that no name can break the syntax."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self.nodes = {(step.type, step.service): f"s{number}" for number, step in enumerate(definition.steps, start=1)}
+        self.commands = {item.command: f"c{number}" for number, item in enumerate(definition.compensations, start=1)}
+
+    def lines(self) -> Iterator[str]:
+        yield "flowchart TD"
+        yield from self._steps()
+        yield from self._way_forward()
+        yield from self._failures()
+        yield from self._way_back()
+        yield "    classDef failed fill:#fde2e1,stroke:#b3261e,color:#3b0a08"
+        yield "    classDef undo fill:#e3ecfb,stroke:#2f5fb3,color:#0c2350"
+        if self.commands:
+            yield f"    class {','.join(self.commands.values())} undo"
+
+    def _steps(self) -> Iterator[str]:
+        services = dict.fromkeys(step.service for step in self.definition.steps)
+        for number, service in enumerate(services, start=1):
+            yield f'    subgraph v{number}["{service}"]'
+            for step in self.definition.steps:
+                if step.service == service:
+                    moved = "<br/>".join(self._moved_by(step.type, service))
+                    yield f'        {self.nodes[step.type, service]}["<b>{step.type}</b><br/>{moved}"]'
+            yield "    end"
+
+    def _moved_by(self, step_type: str, service: str) -> list[str]:
+        found = [(_said(event, means), means) for event in self.definition.events for means in meanings(event)]
+        return [
+            f"{kind}: {means.becomes.value}"
+            for kind, means in found
+            if means.step and means.becomes and (means.step.type, means.step.service) == (step_type, service)
+        ]
+
+    def _way_forward(self) -> Iterator[str]:
+        """From step to step in the order of the file."""
+        moved = [event.means for event in self.definition.events if event.means.becomes in FORWARD]
+        way = list(dict.fromkeys((means.step.type, means.step.service) for means in moved if means.step))
+        for one, other in pairwise(way):
+            yield f"    {self.nodes[one]} --> {self.nodes[other]}"
+
+    def _failures(self) -> Iterator[str]:
+        failing = [(event.type, event.means) for event in self.definition.events if event.means.fails]
+        undoing = [(kind, means.step) for kind, means in failing if means.fails is not Fails.UPLOAD]
+        if self.commands:
+            yield '    failed{{"the lane fails: by a fact, with its saga, or by a person"}}'
+            yield "    class failed failed"
+        for kind, step in undoing:
+            if step and self.commands:
+                yield f'    {self.nodes[step.type, step.service]} -- "{kind}" --> failed'
+
+    def _way_back(self) -> Iterator[str]:
+        for item in self.definition.compensations:
+            node = self.commands[item.command]
+            yield f'    {node}(["<b>{item.command}</b><br/>to {item.service}, {item.topic}"])'
+            yield f'    failed -. "{_owed(item)}" .-> {node}'
+            for earlier in item.after:
+                yield f'    {self.commands[earlier]} -. "answered before" .-> {node}'
+            answers = "<br/>".join(_answers(self.definition, item)) or item.confirmation.value
+            yield f'    {node} -. "{answers}" .-> {self.nodes[item.undoes.type, item.undoes.service]}'

@@ -1,0 +1,22 @@
+"""manage.py adopt: start a saga from parked events that no starting event ever came for."""
+
+from django.core.management.base import CommandParser
+
+from sagas import decisions
+from sagas.management.decision import DecisionDoor, Job
+from sagas.management.door import Options
+from sagas.management.targets import ids_from
+
+
+class Command(DecisionDoor):
+    help = "Start a saga from the parked events of a key that no starting event ever came for."
+
+    def add_targets(self, parser: CommandParser) -> None:
+        parser.add_argument("key", nargs="*", help="the task id of parked events; none, or -: one a line from stdin")
+        parser.add_argument("--type", help="the saga type, should several know the key")
+
+    def jobs(self, options: Options) -> list[Job]:
+        return [self._job(key, options["type"]) for key in ids_from(options["key"], "key")]
+
+    def _job(self, key: str, saga_type: str | None) -> Job:
+        return Job([key], lambda request: decisions.adopt(key, saga_type, request=request))

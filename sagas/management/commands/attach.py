@@ -1,0 +1,29 @@
+"""manage.py attach: say to which saga, or lane of it, the events of a key belong, or one event."""
+
+from django.core.management.base import CommandParser
+
+from sagas import decisions
+from sagas.decisions import Outcome, Request
+from sagas.management.decision import DecisionDoor, Job
+from sagas.management.door import Options
+from sagas.management.targets import find_saga
+
+
+class Command(DecisionDoor):
+    help = "Say that all events of a key, past and future, or one parked event, belong to a saga, or to a lane of it."
+
+    def add_targets(self, parser: CommandParser) -> None:
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("--key", help="the task id that the events name")
+        what.add_argument("--event", help="the id of one parked event")
+        parser.add_argument("--saga", required=True, help="saga id or task id")
+        parser.add_argument("--image", help="the lane, for events that name none")
+
+    def jobs(self, options: Options) -> list[Job]:
+        def run(request: Request) -> Outcome:
+            saga = find_saga(options["saga"])
+            return decisions.attach(
+                saga_id=saga.id, key=options["key"], event=options["event"], lane=options["image"], request=request
+            )
+
+        return [Job([options["key"] or options["event"] or ""], run)]

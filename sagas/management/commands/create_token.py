@@ -1,0 +1,52 @@
+"""manage.py create_token: a token with which a program may use the API."""
+
+import re
+from datetime import timedelta
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import CommandParser
+from knox.models import get_token_model
+
+from sagas.errors import NotFound, Refused
+from sagas.management.door import DONE, Door, Options, UsageError
+from sagas.management.wording import when
+
+UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+
+class Command(Door):
+    help = (
+        "Make a token for the API and print it, this once: it is stored only as a hash. A program sends it as "
+        "«Authorization: Token …». --json gives {user, token, expires_at}."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--user", required=True, help="the login that the token stands for, with its permissions")
+        parser.add_argument("--expires", default="90d", metavar="TIME", help="after 90d, 12h or 30m (default: 90d)")
+        parser.add_argument("--json", action="store_true", help="one JSON object")
+
+    def act(self, options: Options) -> int:
+        users = get_user_model()
+        user = users.objects.filter(**{users.USERNAME_FIELD: options["user"]}).first()
+        if user is None:
+            raise NotFound(f"there is no login {options['user']}: make it in the admin, or with createsuperuser")
+        if not user.is_active:
+            raise Refused(f"the login {options['user']} is not active")
+        row, token = get_token_model().objects.create(user=user, expiry=lifetime(options["expires"]))
+        if options["json"]:
+            self.tell_data({"user": user.get_username(), "token": token, "expires_at": row.expiry})
+        else:
+            self.tell(token)
+            self.say(f"Keep it: it is not shown again. It stands for {user.get_username()} until {when(row.expiry)}.")
+        return DONE
+
+
+def lifetime(text: str) -> timedelta:
+    """A time to live such as 90d, 12h or 30m. Raises UsageError."""
+    found = re.fullmatch(r"([1-9]\d{0,5})([dhm])", text)
+    if found is None:
+        raise UsageError(f"{text} is no time to live: write it as 90d, 12h or 30m")
+    try:
+        return timedelta(**{UNITS[found[2]]: int(found[1])})
+    except OverflowError:
+        raise UsageError(f"{text} is too long") from None

@@ -1,0 +1,45 @@
+"""manage.py describe_saga_type: a saga type as a table, as data, or as a diagram."""
+
+from django.core.management.base import CommandParser
+
+from sagas import describe
+from sagas.definitions import registry
+from sagas.management.door import DONE, Door, Options, as_json
+
+
+class Command(Door):
+    help = "Print a saga type as a table, as data (--json) or as a diagram (--mermaid). Without a name: which exist."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", nargs="?", help="such as image_processing")
+        parser.add_argument("--definition-version", type=int, help="a version other than the newest")
+        form = parser.add_mutually_exclusive_group()
+        form.add_argument("--mermaid", action="store_true", help="a Mermaid flowchart")
+        form.add_argument(
+            "--json",
+            action="store_true",
+            help="one JSON object: {name, title, version, key_field, entity_field, events, commands}; "
+            "without a name {definitions: [{name, title, version}]}",
+        )
+
+    def act(self, options: Options) -> int:
+        if options["name"] is None:
+            return self._list(as_data=options["json"])
+        version = options["definition_version"]
+        name = options["name"]
+        definition = registry.current(name) if version is None else registry.get(name, version)
+        if options["json"]:
+            self.tell(as_json(describe.data(definition), indent=2))
+        else:
+            self.tell(describe.mermaid(definition) if options["mermaid"] else describe.table(definition))
+        return DONE
+
+    def _list(self, *, as_data: bool) -> int:
+        known = [{"name": d.name, "title": d.title, "version": d.version} for d in registry.all_definitions()]
+        if as_data:
+            self.tell_data({"definitions": known})
+        else:
+            for item in known:
+                self.tell(f"{item['name']} version {item['version']}: {item['title']}")
+        return DONE

@@ -1,0 +1,20 @@
+"""manage.py dismiss: hide parked events from the attention queue."""
+
+from django.core.management.base import CommandParser
+
+from sagas import decisions
+from sagas.management.decision import DecisionDoor, Job
+from sagas.management.door import Options
+
+
+class Command(DecisionDoor):
+    help = "Hide parked events, of a key or one. They stay, and are applied should their saga come."
+
+    def add_targets(self, parser: CommandParser) -> None:
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("--key", help="the task id that the events name")
+        what.add_argument("--event", help="the id of one parked event")
+
+    def jobs(self, options: Options) -> list[Job]:
+        key, event = options["key"], options["event"]
+        return [Job([key or event or ""], lambda request: decisions.dismiss(key=key, event=event, request=request))]

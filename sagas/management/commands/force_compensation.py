@@ -1,0 +1,19 @@
+"""manage.py force_compensation: fail a saga, or one lane of it, so that all it did is undone."""
+
+from django.core.management.base import CommandParser
+
+from sagas import decisions
+from sagas.decisions import Outcome, Request
+from sagas.management.decision import SagasDoor
+from sagas.management.door import Options
+
+
+class Command(SagasDoor):
+    help = "Fail a saga, or with --image one lane of it, whatever it has come to: all that is owed then is undone."
+
+    def add_targets(self, parser: CommandParser) -> None:
+        super().add_targets(parser)
+        parser.add_argument("--image", help="only this lane")
+
+    def decide(self, saga_id: str, options: Options, request: Request) -> Outcome:
+        return decisions.force_compensation(saga_id, options["image"], request=request)

@@ -1,0 +1,63 @@
+"""manage.py list_sagas: sagas, the newest first."""
+
+from django.core.management.base import CommandParser
+
+from sagas.management.door import DONE, Door, Options, UsageError
+from sagas.management.story import summary
+from sagas.management.targets import moment
+from sagas.management.wording import table, when
+from sagas.models import Status
+from sagas.queries import sagas
+from sagas.queries.sagas import SagaFilters
+
+
+class Command(Door):
+    help = "List sagas, the newest first; all filters that are given must hold. --ids feeds the commands that decide."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--status", choices=Status.values)
+        parser.add_argument("--from", dest="from_date", metavar="T", help="started at this time or later (ISO 8601)")
+        parser.add_argument("--to", dest="to_date", metavar="T", help="started at this time or before")
+        parser.add_argument("--task", default="", help="events of this task came to it")
+        parser.add_argument("--image", default="", help="has a lane of this image")
+        parser.add_argument("--type", default="", help="of this saga type")
+        parser.add_argument("--set-aside", action="store_true", help="set aside by an error")
+        parser.add_argument("--limit", type=int, default=20)
+        parser.add_argument("--offset", type=int, default=0)
+        form = parser.add_mutually_exclusive_group()
+        form.add_argument("--ids", action="store_true", help="only the ids, one a line")
+        form.add_argument(
+            "--json",
+            action="store_true",
+            help="one JSON object: {total, offset, limit, items: [{id, correlation_id, saga_type, status, steps_count, "
+            "failed_steps_count, start_time, end_time, error_message, task_id}]}",
+        )
+
+    def act(self, options: Options) -> int:
+        if options["limit"] < 1 or options["offset"] < 0:
+            raise UsageError("--limit is at least 1 and --offset at least 0")
+        page = sagas.list_sagas(_filters(options), options["offset"], options["limit"])
+        if options["json"]:
+            items = [summary(saga) for saga in page.items]
+            self.tell_data({"total": page.total, "offset": page.offset, "limit": page.limit, "items": items})
+        elif options["ids"]:
+            for saga in page.items:
+                self.tell(str(saga.id))
+        else:
+            rows = [(s.id, s.status, when(s.start_time), s.key, s.error_message) for s in page.items]
+            for line in table(("saga", "status", "started", "task", "error"), rows):
+                self.tell(line)
+            self.tell(f"{len(page.items)} of {page.total}")
+        return DONE
+
+
+def _filters(options: Options) -> SagaFilters:
+    return SagaFilters(
+        status=options["status"] or "",
+        from_date=moment(options["from_date"]) if options["from_date"] else None,
+        to_date=moment(options["to_date"]) if options["to_date"] else None,
+        task_id=options["task"],
+        image_id=options["image"],
+        saga_type=options["type"],
+        set_aside=options["set_aside"],
+    )

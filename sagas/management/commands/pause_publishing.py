@@ -1,0 +1,8 @@
+"""manage.py pause_publishing: the emergency stop for commands."""
+
+from sagas.management.publishing_door import PublishingDoor
+
+
+class Command(PublishingDoor):
+    help = "Pause publishing: commands are planned and visible, none leaves, deadlines rest."
+    paused = True

@@ -1,0 +1,32 @@
+"""manage.py show_saga: what a saga waits for, its lanes, its commands, its timeline."""
+
+from django.core.management.base import CommandParser
+
+from sagas.management.door import DONE, Door, Options, UsageError
+from sagas.management.story import story, story_lines
+from sagas.management.targets import find_saga
+
+
+class Command(Door):
+    help = "Show one saga: what it waits for, its lanes, its commands, and its timeline as text."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("saga", help="saga id or task id")
+        parser.add_argument("--limit", type=int, default=200, help="lines of lanes, of commands and of the timeline")
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            help="one JSON object: the item of list_sagas with metadata, waiting, and lanes, commands and timeline as "
+            "{total, items}",
+        )
+
+    def act(self, options: Options) -> int:
+        if options["limit"] < 1:
+            raise UsageError("--limit is at least 1")
+        saga = find_saga(options["saga"])
+        if options["json"]:
+            self.tell_data(story(saga, options["limit"]))
+        else:
+            for line in story_lines(saga, options["limit"]):
+                self.tell(line)
+        return DONE

@@ -1,0 +1,31 @@
+"""The doors to decisions on quarantined messages."""
+
+from __future__ import annotations
+
+from django.core.management.base import CommandParser
+
+from sagas.decisions import Outcome, Request
+from sagas.management.decision import DecisionDoor, Job
+from sagas.management.door import Options, UsageError
+from sagas.management.targets import ids_from
+
+
+class MessagesDoor(DecisionDoor):
+    """A decision on quarantined messages, each by itself."""
+
+    def decide(self, message: int, request: Request) -> Outcome:
+        """The decision on one message."""
+        raise NotImplementedError
+
+    def add_targets(self, parser: CommandParser) -> None:
+        """Adds the messages' numbers."""
+        parser.add_argument("message", nargs="*", help="number in the quarantine; none, or -: one a line from stdin")
+
+    def jobs(self, options: Options) -> list[Job]:
+        """One call for each message."""
+        return [self._job(name) for name in ids_from(options["message"], "message")]
+
+    def _job(self, name: str) -> Job:
+        if not (name.isascii() and name.isdigit() and int(name) < 2**63):
+            raise UsageError(f"{name} is no number of a quarantined message")
+        return Job([name], lambda request: self.decide(int(name), request))

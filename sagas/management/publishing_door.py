@@ -1,0 +1,24 @@
+"""The doors to the switch that stops commands."""
+
+from __future__ import annotations
+
+from django.core.management.base import CommandParser
+
+from sagas import decisions
+from sagas.management.decision import DecisionDoor, Job
+from sagas.management.door import Options
+
+
+class PublishingDoor(DecisionDoor):
+    """Pauses or resumes publishing. Pressed again it changes nothing and says so (effects.changed)."""
+
+    paused: bool
+
+    def add_targets(self, parser: CommandParser) -> None:
+        """Adds the service."""
+        parser.add_argument("--service", help="only this service's commands, such as DATA_RETRIEVAL")
+
+    def jobs(self, options: Options) -> list[Job]:
+        """One call."""
+        name = options["service"]
+        return [Job([name or "*"], lambda request: decisions.set_publishing(self.paused, name, request=request))]

@@ -1,0 +1,119 @@
+"""One saga as data, and as text for a terminal: what it waits for, its lanes, its commands, its timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from compensation.models import Command
+from sagas.management.wording import table, when
+from sagas.models import Lane, SagaLog
+from sagas.queries import parts
+from sagas.queries.pages import Page, page_of
+from sagas.queries.sagas import duplicates, metadata
+from sagas.queries.timeline import Entry, timeline
+from sagas.queries.waiting import waiting
+
+
+def summary(saga: SagaLog) -> dict[str, Any]:
+    """A saga in a list, as the API names it."""
+    return {
+        "id": saga.id,
+        "correlation_id": saga.correlation_id,
+        "saga_type": saga.saga_type,
+        "status": saga.status,
+        "steps_count": saga.steps_count,
+        "failed_steps_count": saga.failed_steps_count,
+        "start_time": saga.start_time,
+        "end_time": saga.end_time,
+        "error_message": saga.error_message,
+        "task_id": saga.key,
+    }
+
+
+def story(saga: SagaLog, limit: int) -> dict[str, Any]:
+    """All of a saga as data; of lanes, commands and timeline at most `limit` each, with how many there are."""
+    told = waiting(saga)
+    lanes, commands, entries = _parts(saga, limit)
+    return {
+        **summary(saga),
+        "metadata": metadata(saga) | {"duplicates": duplicates(saga)},
+        "waiting": told.as_data() if told else None,
+        "lanes": _paged(lanes, [_lane(lane) for lane in lanes.items]),
+        "commands": _paged(commands, [_command(command) for command in commands.items]),
+        "timeline": _paged(entries, [asdict(entry) for entry in entries.items]),
+    }
+
+
+def story_lines(saga: SagaLog, limit: int) -> Iterator[str]:
+    """The same as text."""
+    told = waiting(saga)
+    lanes, commands, entries = _parts(saga, limit)
+    yield f"{saga.saga_type} version {saga.version}, task {saga.key}"
+    yield f"saga {saga.id}, correlation id {saga.correlation_id}"
+    ended = f", ended {when(saga.end_time)}" if saga.end_time else ""
+    yield f"{saga.status}, started {when(saga.start_time)}{ended}"
+    if saga.error_message:
+        yield f"error: {saga.error_message}"
+    yield told.sentence if told else "It waits for nothing."
+    yield from _section("lanes", lanes, _lane_lines(lanes.items))
+    yield from _section("commands", commands, _command_lines(commands.items))
+    yield from _section("timeline", entries, _entry_lines(entries.items))
+
+
+def _parts(saga: SagaLog, limit: int) -> tuple[Page[Lane], Page[Command], Page[Entry]]:
+    lanes = page_of(parts.lanes(saga.id), 0, limit)
+    commands = page_of(parts.commands(saga.id).defer("body"), 0, limit)
+    return lanes, commands, timeline(saga.id, 0, limit)
+
+
+def _paged(page: Page[Any], items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"total": page.total, "items": items}
+
+
+def _lane(lane: Lane) -> dict[str, Any]:
+    return {"entity": lane.entity, "outcome": lane.outcome, "failed": lane.failed, "opened_at": lane.opened_at}
+
+
+def _command(command: Command) -> dict[str, Any]:
+    fields = (
+        "id", "name", "entity", "service", "topic", "status", "round", "attempt", "maximum_attempts", "planned_at",
+        "released_at", "next_at", "published_at", "deadline_at", "settled_at", "by_hand", "last_error",
+    )  # fmt: skip
+    return {name: getattr(command, name) for name in fields}
+
+
+def _section(name: str, page: Page[Any], lines: Iterator[str]) -> Iterator[str]:
+    yield ""
+    left = page.total - len(page.items)
+    more = f", the first {len(page.items)} shown (--limit)" if left > 0 else ""
+    yield f"{name}: {page.total}{more}"
+    yield from (f"  {line}" for line in lines if page.items)
+
+
+def _lane_lines(lanes: Sequence[Lane]) -> Iterator[str]:
+    rows = [(lane.entity, "failed" if lane.failed else "", when(lane.opened_at), lane.outcome) for lane in lanes]
+    return table(("image", "", "opened", "outcome"), rows)
+
+
+def _command_lines(commands: Sequence[Command]) -> Iterator[str]:
+    rows = [
+        (c.id, c.name, c.entity, c.status + (" by hand" if c.by_hand else ""), _tries(c), c.last_error)
+        for c in commands
+    ]
+    return table(("id", "command", "image", "status", "attempt", "last error"), rows)
+
+
+def _tries(command: Command) -> str:
+    again = f", round {command.round}" if command.round > 1 else ""
+    return f"{command.attempt} of {command.maximum_attempts}{again}"
+
+
+def _entry_lines(entries: Sequence[Entry]) -> Iterator[str]:
+    for entry in entries:
+        to_come = " (to come)" if entry.future else ""
+        of = f"  [{entry.entity}]" if entry.entity else ""
+        yield f"{when(entry.at)}  {entry.kind:<8}  {entry.title}{of}{to_come}"
+        for change in entry.changes:
+            yield f"{'':<36}{change}"

@@ -1,0 +1,63 @@
+"""Outcomes, sagas and their stories as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sagas.decisions import CommandPreview, Outcome
+from sagas.management.door import as_json
+
+
+def outcome_lines(name: str, outcome: Outcome) -> Iterator[str]:
+    """What a decision did or would do, with the bodies of what would be sent."""
+    yield f"{_verb(outcome)} {outcome.action} {outcome.target}" + ("" if name in outcome.target else f" ({name})")
+    if outcome.repeated:
+        yield f"  {outcome.actor} did so at {when(outcome.accepted_at)}; nothing new was done"
+    elif outcome.decision_id is not None:
+        yield f"  decision {outcome.decision_id} by {outcome.actor}"
+    for effect in _effects(outcome):
+        yield f"  {effect}"
+    for command in outcome.commands:
+        yield from _command(command, bodies=outcome.dry_run)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """Lines of a table; the last column is as wide as it likes."""
+    cells = [tuple(head), *(tuple("" if cell is None else str(cell) for cell in row) for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head) - 1)]
+    for row in cells:
+        padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)]
+        yield "  ".join([*padded, row[-1]]).rstrip()
+
+
+def when(moment: datetime | None) -> str:
+    """A time for the eye, in UTC."""
+    return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
+
+
+def _verb(outcome: Outcome) -> str:
+    if outcome.repeated:
+        return "repeated"
+    return "would" if outcome.dry_run else "done"
+
+
+def _effects(outcome: Outcome) -> Iterator[str]:
+    effects = dict(outcome.effects)
+    for difference in effects.pop("differences", []):
+        stored, folded = as_json(difference["stored"]), as_json(difference["folded"])
+        yield f"{difference['what']}: stored {stored}, the log folds to {folded}"
+    before, after = effects.pop("status_before", None), effects.pop("status_after", None)
+    if after:
+        yield f"saga: {before} → {after}" if before and before != after else f"saga: {after}"
+    for name, value in effects.items():
+        yield f"{name}: {value if isinstance(value, str) else as_json(value)}"
+
+
+def _command(command: CommandPreview, *, bodies: bool) -> Iterator[str]:
+    moves = f"{command.status_before} → {command.status_after}" if command.status_before else command.status_after
+    leaves = f", leaves for {command.topic}" if command.leaves else ""
+    yield f"  {command.name} {command.id} for {command.entity}: {moves}{leaves}"
+    if bodies and command.body is not None:
+        yield f"    {as_json(command.body)}"
