@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,8 @@ _MAX_BATCH_BYTES = 8 * 1024 * 1024
 _LOOK_SECONDS = 0.5
 # The client reconnects by itself, but after a long outage waits for up to a minute; a new one does not.
 _RENEW_SECONDS, _RENEW_SECONDS_AT_MOST = 15.0, 60.0
+# Stalls come soon after subscribing, over a backlog; under traffic nothing else shows that one topic of many stands.
+_SETTLE_SECONDS, _SETTLE_SECONDS_AT_MOST = 10.0, 600.0
 
 
 @dataclass(slots=True)
@@ -51,8 +53,8 @@ class Flow:
 class Inlet:
     """The subscriptions of the bridge. For one thread.
 
-    options: the setting PULSAR. Its `topics_per_connection` (0: all on one) is for brokers that stall with many topics
-    on one connection; each connection is watched and mended for itself.
+    options: the setting PULSAR. One connection for all topics that are known by name, and one for each pattern;
+    each is watched and mended for itself.
     """
 
     def __init__(
@@ -71,10 +73,8 @@ class Inlet:
         self._clock = clock
         self._next_look = 0.0
         self._renewal = Patience(_RENEW_SECONDS_AT_MOST, clock(), first=_RENEW_SECONDS)
-        targets: list[list[str] | re.Pattern[str]] = [
-            *_groups(subscriptions.topics, options),
-            *map(re.compile, subscriptions.patterns),
-        ]
+        targets: list[list[str] | re.Pattern[str]] = [list(subscriptions.topics)]
+        targets += map(re.compile, subscriptions.patterns)
         wait_ms = max(1, flow.wait_ms // len(targets))
         self._lines = [_Line(options, target, flow, wait_ms, clock) for target in targets]
 
@@ -135,7 +135,7 @@ class Inlet:
 
     def _look_after_lines(self) -> None:
         for line in self._lines:
-            if line.is_silent:
+            if line.is_suspect:
                 with self._blocking():
                     line.subscribe_again()
         if self.is_connected:
@@ -192,7 +192,7 @@ class _Line:
         self._flow = flow
         self._wait_ms = wait_ms
         self._clock = clock
-        self._patience = Patience(flow.silence_seconds, clock())
+        self._be_patient()
         self._client: pulsar.Client | None = None
         self._consumer: pulsar.Consumer | None = None
 
@@ -201,14 +201,16 @@ class _Line:
         return self._consumer is not None and bool(self._consumer.is_connected())
 
     @property
-    def is_silent(self) -> bool:
-        return self._patience.is_over(self._clock()) and self.is_connected
+    def is_suspect(self) -> bool:
+        """Whether it may have stalled: all of it, or a topic of it while the others hide that by their traffic."""
+        now = self._clock()
+        return self.is_connected and (self._patience.is_over(now) or self._settling.is_over(now))
 
     def open(self) -> None:
         self.close()
         self._client = connect(self._options)
         self._subscribe()
-        self._patience = Patience(self._flow.silence_seconds, self._clock())
+        self._be_patient()
 
     def subscribe_again(self) -> None:
         if self._consumer is not None:
@@ -216,6 +218,7 @@ class _Line:
                 self._consumer.close()
             self._consumer = None
         self._patience.looked(self._clock())
+        self._settling.looked(self._clock())
         self._subscribe()
 
     def receive(self) -> tuple[pulsar.Consumer | None, list[pulsar.Message]]:
@@ -239,6 +242,10 @@ class _Line:
             with quietly("close"):
                 client.close()
 
+    def _be_patient(self) -> None:
+        self._patience = Patience(self._flow.silence_seconds, self._clock())
+        self._settling = Patience(_SETTLE_SECONDS_AT_MOST, self._clock(), first=_SETTLE_SECONDS)
+
     def _subscribe(self) -> None:
         assert self._client is not None
         self._consumer = self._client.subscribe(
@@ -252,8 +259,3 @@ class _Line:
             # Brokers that do not know it acknowledge the whole entry, and what was not taken of it is lost.
             batch_index_ack_enabled=False,
         )
-
-
-def _groups(topics: Sequence[str], options: Mapping[str, Any]) -> list[list[str]]:
-    size = options.get("topics_per_connection") or len(topics) or 1
-    return [list(topics[start : start + size]) for start in range(0, len(topics), size)]
