@@ -72,6 +72,10 @@ class SagaLog(models.Model):
         db_table = "sagas_saga"
         verbose_name = _("saga")
         verbose_name_plural = _("sagas")
+        permissions = [
+            ("operate_saga", _("May decide on sagas, commands, parked events and publishing")),
+            ("view_payload", _("May see what messages say")),
+        ]
         constraints = [
             # Finds the saga of an event; two workers can never give birth to it twice.
             models.UniqueConstraint(fields=["key", "saga_type"], name="saga_once"),
