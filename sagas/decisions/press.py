@@ -208,7 +208,11 @@ def _commands(saga_id: UUID, ids: Sequence[UUID] | None) -> dict[UUID, CommandPr
     names = ("id", "name", "entity", "service", "topic", "status", "body", "released_at")
     return {
         row[0]: CommandPreview(
-            *row[:5],
+            id=row[0],
+            name=row[1],
+            entity=row[2],
+            service=row[3],
+            topic=row[4],
             status_before=None,
             status_after=row[5],
             body=row[6] if row[5] in MAY_BE_SENT else None,
