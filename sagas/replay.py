@@ -31,11 +31,12 @@ def compare(saga_id: UUID) -> list[Difference]:
     """What differs between a saga's stored state and the fold of its log. Reads only; wants the saga's lock."""
     row = SagaLog.objects.get(id=saga_id)
     frame = _frame(row)
-    fold = _folded(frame)
+    log = rows.read_log(frame.saga_id, rows.content_types())
+    fold = replay(frame, (event.fact() for event in log))
     stored = rows.load_all_lanes({frame.saga_id: frame})[frame.saga_id]
     return [
-        *_saga_differences(row, fold),
-        *_lane_differences(stored, fold),
+        *_saga_differences(row, fold, len(log)),
+        *_lane_differences(saga_id, stored, fold),
         *_step_differences(stored, fold),
         *_unplanned(fold),
     ]
@@ -49,24 +50,23 @@ def mend(saga_id: UUID, now: datetime | None = None) -> Applied:
     row = SagaLog.objects.get(id=saga_id)
     frame = _frame(row)
     when = now or timezone.now()
-    fold = _folded(frame)
+    log = rows.read_log(frame.saga_id, rows.content_types())
+    fold = replay(frame, (event.fact() for event in log))
     stored = rows.load_all_lanes({frame.saga_id: frame})[frame.saga_id]
     fold.changed.update(dict.fromkeys(fold.lanes))
-    item = Work(_saga_row(row), frame, [], stored=stored, fold=fold)
+    item = Work(_saga_row(row)._replace(events_count=len(log)), frame, [], stored=stored, fold=fold)
     applied = Applied()
     _remove_strays(stored, fold)
     write.store([item], applied, when)
-    outbox.settle([word for entity in fold.lanes for word in write.LaneCommands(fold, entity).answers()])
+    commands = [write.LaneCommands(fold, entity) for entity in fold.lanes]
+    outbox.settle([word for of_lane in commands for word in of_lane.answers()])
+    outbox.release([identity for of_lane in commands for identity in of_lane.may_leave()], when)
     applied.to_publish = True
     return applied
 
 
 def _frame(row: SagaLog) -> Frame:
     return Frame(registry.get(row.saga_type, row.version), row.failure_scope, str(row.id), row.key)
-
-
-def _folded(frame: Frame) -> Fold:
-    return replay(frame, (event.fact() for event in rows.read_log(frame.saga_id, rows.content_types())))
 
 
 def _saga_row(row: SagaLog) -> rows.SagaRow:
@@ -83,15 +83,37 @@ def _saga_row(row: SagaLog) -> rows.SagaRow:
     )
 
 
-def _saga_differences(row: SagaLog, fold: Fold) -> list[Difference]:
+def _saga_differences(row: SagaLog, fold: Fold, events: int) -> list[Difference]:
+    folded = write.saga_columns(fold) | {"events_count": events}
+    if not events:
+        # Set aside by its very first events: its times are theirs, which no log holds yet.
+        folded = {name: value for name, value in folded.items() if value is not None}
     return [
         Difference(f"saga {name}", _told(getattr(row, name)), _told(value))
-        for name, value in write.saga_columns(fold).items()
+        for name, value in folded.items()
         if getattr(row, name) != value
     ]
 
 
-def _lane_differences(stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
+def _lane_differences(saga_id: UUID, stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
+    return [*_lane_states(stored, fold), *_lane_columns(saga_id, fold)]
+
+
+def _lane_columns(saga_id: UUID, fold: Fold) -> list[Difference]:
+    """What lists and filters read of a lane, beside its state."""
+    found = []
+    shown = Lane.objects.filter(saga=saga_id).order_by("entity").values_list("entity", "failed", "outcome", "opened_at")
+    for entity, *was in shown:
+        row = write.lane_row(fold, entity) if entity in fold.lanes else None
+        if row is None:
+            continue  # told by its state
+        for name, before in zip(("failed", "outcome", "opened_at"), was, strict=True):
+            if row[name] != before:
+                found.append(Difference(f"lane {entity} {name}", _told(before), _told(row[name])))
+    return found
+
+
+def _lane_states(stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
     found = []
     for entity in sorted({*stored.rows, *(e for e, lane in fold.lanes.items() if lane.known)}):
         was = stored.lanes.get(entity) if entity in stored.rows else None

@@ -63,8 +63,7 @@ def store_lanes(work: Iterable[Work], applied: Applied) -> None:
         fold = _fold(item)
         for entity in fold.changed:
             lane = fold.lanes[entity]
-            owed = fold.owed(entity)
-            row = _lane_row(fold, lane, owed)
+            row = lane_row(fold, entity)
             if row is not None and entity not in item.stored.rows:
                 new_lanes.append(row)
                 if lane.known:
@@ -153,11 +152,13 @@ def _birth(item: Work) -> dict[str, Any]:
     }
 
 
-def _lane_row(fold: Fold, lane: Lane, owed: tuple[Compensation, ...]) -> dict[str, Any] | None:
+def lane_row(fold: Fold, entity: str) -> dict[str, Any] | None:
     """The lane's row; None for a holder of steps alone."""
+    lane = fold.lanes[entity]
     if not lane.known and not lane.commands and lane.forced is None:
         return None
     failed = saga_failed(fold.frame, fold.saga)
+    owed = fold.owed(entity)
     return {
         "saga_id": fold.frame.saga_id,
         "entity": lane.entity,
@@ -282,6 +283,10 @@ class LaneCommands:
     def settled(self) -> list[Settlement]:
         """What facts said of commands that were owed before."""
         return [word for item in self.owed_before for word in self._words(item)]
+
+    def may_leave(self) -> list[UUID]:
+        """Every command whose predecessors are answered, for an outbox that may have missed it."""
+        return [self._id(item) for item in self.owed if item.command in self.free]
 
     def answers(self) -> list[Settlement]:
         """What holds of every command that is answered, for an outbox that may have missed it."""
