@@ -172,7 +172,8 @@ class Run:
         seconds = time.monotonic() - self._began
         waiting: dict[str, dict[str, int]] = {}
         try:
-            unexpected: list[Unexpected] = self._judge.unexpected()
+            # Of a run that was stopped nothing can be said: its sagas are under way.
+            unexpected: list[Unexpected] = [] if interrupted else self._judge.unexpected()
             waiting = self._judge.waiting()
         except ApiError as error:
             unexpected = [unreachable(error)]

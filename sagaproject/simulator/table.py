@@ -18,6 +18,8 @@ COLOURS = {
     "FAILED": "magenta",
 }
 LINE_EVERY = 2.0  # seconds
+LISTED = 20  # of what is unexpected
+LINE_AT_LEAST = 10.0  # seconds, where nothing moves
 
 
 @contextmanager
@@ -55,20 +57,23 @@ def summary(report: Report) -> str:
         lines.append("Stopped before the verdict." if report.interrupted else "NOT as foreseen:")
         lines += [
             f"  {item.plot or 'all'} {item.saga or item.task}: {item.what}: expected {item.expected}, seen {item.seen}"
-            for item in report.unexpected
+            for item in report.unexpected[:LISTED]
         ]
+        if len(report.unexpected) > LISTED:
+            lines.append(f"  and {len(report.unexpected) - LISTED} more: see --json")
     return "\n".join(lines)
 
 
 def _lines() -> Callable[[Snapshot], None]:
-    last = 0.0
+    said, at = "", float("-inf")
 
     def show(snapshot: Snapshot) -> None:
-        nonlocal last
-        done = snapshot.as_expected == snapshot.sagas
-        if time.monotonic() - last >= LINE_EVERY or done:
-            last = time.monotonic()
-            sys.stderr.write(f"{line(snapshot)}\n")
+        nonlocal said, at
+        now, words = time.monotonic(), line(snapshot)
+        news = words.partition("; ")[2] != said.partition("; ")[2]
+        if now - at >= (LINE_EVERY if news else LINE_AT_LEAST):
+            said, at = words, now
+            sys.stderr.write(f"{words}\n")
 
     return show
 

@@ -129,6 +129,7 @@ def test_a_run_can_be_stopped_at_any_time(pulsar_url: str, api_url: str) -> None
     slow = Options(sagas=200, rate=50, run=RUN)
     report = simulate(slow, Broker(pulsar_url), api_url, stop=stop, on_progress=lambda _: stop.set())
     assert report.interrupted
+    assert report.unexpected == []
     assert not report.as_foreseen
     assert time.monotonic() - began < 10
 
