@@ -132,7 +132,7 @@ class Saga(NamedTuple):
 
     def counting(self, counts: Tally) -> Saga:
         """The saga with these counters."""
-        return self if counts == self.counts else Saga(*self[:-1], counts)
+        return self if counts is self.counts else Saga(*self[:-1], counts)
 
 
 class Holds(StrEnum):
