@@ -171,6 +171,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "sagas.api.schema.add_health"],
+    "ENUM_NAME_OVERRIDES": {
+        "SagaStatus": "sagas.models.Status",
+        "StepStatus": "sagas.engine.definition.StepStatus",
+        "CommandStatus": "compensation.models.Status",
+        "MessageStatus": "bridge.models.QuarantineStatus",
+    },
 }
 
 # What each package is told --------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from sagas.queries.attention import attention
 from sagas.queries.counts import StatusCounts, status_counts
 from sagas.queries.pages import Page
 from sagas.queries.parked import ParkedGroup, parked_groups
+from sagas.queries.publishing import Publishing, publishing
 from sagas.queries.sagas import (
     SagaFilters,
     by_correlation,
@@ -26,6 +27,7 @@ __all__ = [
     "Entry",
     "Page",
     "ParkedGroup",
+    "Publishing",
     "SagaFilters",
     "StatusCounts",
     "Waiting",
@@ -38,6 +40,7 @@ __all__ = [
     "metadata",
     "of_event",
     "parked_groups",
+    "publishing",
     "status_counts",
     "timeline",
     "waiting",

@@ -27,8 +27,10 @@ class Page(Generic[T]):
 
 
 def page_of(rows: QuerySet[Any, T], offset: int, limit: int, *, total: int | None = None) -> Page[T]:
-    """One page, in two queries (one where the caller knows the total)."""
-    return Page(rows.count() if total is None else total, offset, limit, list(rows[offset : offset + limit]))
+    """One page, in two queries (one where the caller knows the total, one where the page is beyond the end)."""
+    known = rows.count() if total is None else total
+    # An offset may be greater than what PostgreSQL can count to.
+    return Page(known, offset, limit, list(rows[offset : offset + limit]) if offset < known else [])
 
 
 def remembered(name: str, count: Callable[[], int]) -> int:

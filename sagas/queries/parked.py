@@ -15,7 +15,7 @@ from django.db.models.functions import Cast
 
 from bridge.models import Event
 from sagas.models import Lane, Parked, SagaLog
-from sagas.queries.pages import Page
+from sagas.queries.pages import Page, page_of
 
 # How many of a group's events are named; the others are found by its key.
 NAMED_EVENTS = 20
@@ -47,8 +47,8 @@ class ParkedGroup:
 def parked_groups(offset: int = 0, limit: int = 100, *, dismissed: bool = False) -> Page[ParkedGroup]:
     """A page of the groups, the longest parked first."""
     rows = _grouped(Parked.objects.filter(dismissed_at__isnull=not dismissed))
-    found = list(rows.order_by("first_at", "stream", "key", "alone")[offset : offset + limit])
-    return Page(rows.count(), offset, limit, _groups(found, dismissed))
+    page = page_of(rows.order_by("first_at", "stream", "key", "alone"), offset, limit)
+    return Page(page.total, offset, limit, _groups(page.items, dismissed))
 
 
 def older_groups(before: datetime, limit: int) -> list[dict[str, Any]]:

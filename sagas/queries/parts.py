@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from bridge.models import Duplicate, Event
 from compensation.models import Attempt, Command
@@ -63,9 +63,11 @@ def command_page(rows: QuerySet[Command], offset: int, limit: int) -> Page[Comma
     return Page(page.total, offset, limit, stories)
 
 
-def log(saga_id: UUID) -> QuerySet[SagaEvent]:
-    """A saga's log, in the order in which it took its events."""
-    return SagaEvent.objects.filter(saga=saga_id).order_by("seq")
+def log(saga_id: UUID, *, type: str = "", entity: str = "") -> QuerySet[SagaEvent]:
+    """A saga's log, in the order in which it took its events; those of a type or an entity alone where that is said."""
+    rows = SagaEvent.objects.filter(saga=saga_id).order_by("seq")
+    wanted = {name: value for name, value in (("type", type), ("entity", entity)) if value}
+    return rows.filter(Exists(Event.objects.filter(pk=OuterRef("event"), **wanted))) if wanted else rows
 
 
 def event_page(rows: QuerySet[SagaEvent], offset: int, limit: int, *, payload: bool = False) -> Page[LoggedEvent]:

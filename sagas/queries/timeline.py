@@ -23,7 +23,7 @@ from compensation.models import DUE_SOMETIME, Attempt, Command
 from compensation.models import Outcome as AttemptOutcome
 from compensation.models import Status as CommandStatus
 from sagas.models import Action, Decision, SagaEvent, Status
-from sagas.queries.pages import Page
+from sagas.queries.pages import Page, page_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +54,8 @@ class _Ref(NamedTuple):
 def timeline(saga_id: UUID, offset: int = 0, limit: int = 100) -> Page[Entry]:
     """A page of a saga's story, the oldest first, then what is still due. Seven queries at most, whatever its size."""
     rows = _refs(saga_id)
-    refs = [
-        _Ref(*row) for row in rows.order_by("line_at", "line_rank", "line_number", "line_ref")[offset : offset + limit]
-    ]
-    return Page(rows.count(), offset, limit, _entries(refs))
+    page = page_of(rows.order_by("line_at", "line_rank", "line_number", "line_ref"), offset, limit)
+    return Page(page.total, offset, limit, _entries([_Ref(*row) for row in page.items]))
 
 
 def _refs(saga_id: UUID) -> QuerySet[Any, Any]:

@@ -1,0 +1,144 @@
+"""What every address of the API has in common: who may, which parameters, one shape of pages and of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import QuerySet
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.exceptions import NotFound
+from rest_framework.generics import GenericAPIView
+from rest_framework.parsers import FormParser, JSONParser
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from sagas import decisions, queries
+from sagas.api import errors
+from sagas.api.parameters import Nothing, Parameters, described
+from sagas.api.permissions import MayReadOrOperate
+from sagas.api.renderers import PageRenderer
+from sagas.api.serializers import BadRequestError, Decided, Error
+from sagas.models import Door, SagaLog
+from sagas.queries.ids import saga_id as as_uuid
+
+
+class Address(GenericAPIView[Any]):
+    """An address that is read, or where something is decided."""
+
+    permission_classes = [MayReadOrOperate]
+    renderer_classes = [JSONRenderer, PageRenderer]
+    parser_classes = [JSONParser, FormParser]
+    filter_backends: Sequence[Any] = ()
+    pagination_class = None
+    # What it takes; the browsable API draws a form of it.
+    parameters: type[Parameters] = Nothing
+
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
+        return errors.handle
+
+    def get_queryset(self) -> QuerySet[Any]:
+        raise ImproperlyConfigured("reads go through sagas.queries")
+
+    def given(self, request: Request, rows: QuerySet[Any] | None = None) -> Parameters:
+        """The checked parameters. Raises BadRequest."""
+        return self.parameters.read(request, rows)
+
+    def answer_page(self, page: queries.Page[Any], form: Any, **options: Any) -> Response:
+        """A page in the envelope that all lists have."""
+        items = form(page.items, many=True, **options).data
+        return Response({"total": page.total, "offset": page.offset, "limit": page.limit, "items": items})
+
+
+class DecisionAddress(Address):
+    """An address where something is decided: answers 202 with what was accepted, 200 with what would happen."""
+
+    def get_serializer_class(self) -> Any:
+        return self.serializer_class
+
+    def asked(self, request: Request) -> tuple[dict[str, Any], decisions.Request]:
+        """The checked body, and who asks. Raises ValidationError, BadRequest."""
+        self.parameters.read(request)
+        body = self.get_serializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        values: dict[str, Any] = body.validated_data
+        return values, decisions.Request(
+            actor=request.user.get_username(),
+            door=Door.API.value,
+            reason=values.get("reason", ""),
+            dry_run=values.get("dry_run", False),
+            idempotency_key=request.headers.get("Idempotency-Key"),
+        )
+
+    def decided(self, outcome: decisions.Outcome) -> Response:
+        return Response(outcome.as_json(), status=200 if outcome.dry_run else 202)
+
+
+def parse_saga_id(text: str) -> UUID:
+    """The saga's id. Raises BadId."""
+    found = as_uuid(text)
+    if found is None:
+        raise errors.BadId("Invalid saga ID format")
+    return found
+
+
+def parse_command_id(text: str) -> UUID:
+    """The command's id. Raises BadId."""
+    found = as_uuid(text)
+    if found is None:
+        raise errors.BadId("Invalid command ID format")
+    return found
+
+
+def find_saga(text: str) -> SagaLog:
+    """The saga. Raises BadId, NotFound."""
+    saga = queries.get_saga(parse_saga_id(text))
+    if saga is None:
+        raise NotFound(f"Saga with ID {text} not found")
+    return saga
+
+
+# --- how the schema tells it ------------------------------------------------------------------------------------------
+
+REFUSALS = {400: BadRequestError, 401: Error, 403: Error, 429: Error, 503: Error}
+
+
+def reads(answer: Any, parameters: type[Parameters] = Nothing, *, missing: bool = False, name: str = "") -> Any:
+    """Describes a GET. `name` is for client generators, where the address alone gives none."""
+    responses = {200: answer, **REFUSALS, **({404: Error} if missing else {})}
+    return extend_schema(parameters=described(parameters), responses=responses, operation_id=name or None)
+
+
+def page_of(form: type[serializers.Serializer[Any]]) -> Any:
+    """The envelope of a list."""
+    return inline_serializer(
+        f"{form.__name__}Page",
+        {
+            "total": serializers.IntegerField(),
+            "offset": serializers.IntegerField(),
+            "limit": serializers.IntegerField(),
+            "items": form(many=True),
+        },
+    )
+
+
+def decides(request: Any) -> Any:
+    """Describes a POST that decides."""
+    key = OpenApiParameter(
+        "Idempotency-Key",
+        OpenApiTypes.STR,
+        OpenApiParameter.HEADER,
+        description="a repeat with the same key answers what the first request did",
+    )
+    accepted = OpenApiResponse(Decided, description="accepted")
+    would = OpenApiResponse(Decided, description="what would happen (dry_run)")
+    return extend_schema(
+        parameters=[key],
+        request=request,
+        responses={202: accepted, 200: would, 404: Error, 409: Error, **REFUSALS},
+    )

@@ -1,0 +1,114 @@
+"""What is of no one saga: parked events, quarantine, the attention queue, definitions, the switch. Read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+
+from bridge.models import Quarantined
+from sagas import describe, queries
+from sagas.api import parameters as p
+from sagas.api import serializers as s
+from sagas.api.base import Address, page_of, reads
+from sagas.definitions import registry
+from sagas.engine.definition import Definition
+from sagas.queries.pages import page_of as read_page
+
+T = TypeVar("T")
+
+
+@extend_schema(exclude=True)
+class Index(Address):
+    """The saga service: what there is to read."""
+
+    def get(self, request: Request) -> Response:
+        self.given(request)
+        names = ("sagas", "attention", "parked", "quarantine", "publishing", "definitions")
+        found = {name: reverse(name, request=request) for name in names}
+        return Response(found | {name: reverse(f"{name}", request=request) for name in ("schema", "docs")})
+
+
+@extend_schema_view(get=reads(page_of(s.ParkedGroup), p.ParkedGroups))
+class Parked(Address):
+    """Events without a saga, grouped by key, the longest parked first."""
+
+    parameters = p.ParkedGroups
+
+    def get(self, request: Request) -> Response:
+        given = self.given(request)
+        dismissed = given.values.get("dismissed") == "true"
+        return self.answer_page(queries.parked_groups(dismissed=dismissed, **given.page), s.ParkedGroup)
+
+
+@extend_schema_view(get=reads(page_of(s.QuarantinedMessage), p.Quarantine))
+class Quarantine(Address):
+    """Messages that could not be read, the newest first. Their bytes are shown in the admin."""
+
+    parameters = p.Quarantine
+
+    def get(self, request: Request) -> Response:
+        rows = Quarantined.objects.defer("body", "body_hash", "properties").order_by("-received_at", "-id")
+        given = self.given(request, rows)
+        return self.answer_page(read_page(given.rows(), **given.page), s.QuarantinedMessage)
+
+
+@extend_schema_view(get=reads(page_of(s.AttentionItem), p.Paged))
+class Attention(Address):
+    """All that needs a person, the oldest first, each with what to do."""
+
+    parameters = p.Paged
+
+    def get(self, request: Request) -> Response:
+        given = self.given(request)
+        page = queries.attention(**given.page)
+        return self.answer_page(page, s.AttentionItem, context={"now": timezone.now()})
+
+
+@extend_schema_view(get=reads(page_of(s.Definition), p.Paged, name="list_definitions"))
+class Definitions(Address):
+    """The saga types, as data and as Mermaid."""
+
+    parameters = p.Paged
+
+    def get(self, request: Request) -> Response:
+        given = self.given(request)
+        found = [told(item) for _name, item in sorted(registry.current_definitions().items())]
+        return self.answer_page(sliced(found, **given.page), s.Definition)
+
+
+@extend_schema_view(get=reads(s.Definition, missing=True))
+class DefinitionOf(Address):
+    """One saga type."""
+
+    def get(self, request: Request, saga_type: str) -> Response:
+        self.given(request)
+        try:
+            return Response(s.Definition(told(registry.current(saga_type))).data)
+        except registry.UnknownDefinition:
+            raise NotFound(f"Saga type {saga_type} not found") from None
+
+
+class Unknown(Address):
+    """An address that there is not."""
+
+    def get(self, request: Request) -> Response:
+        raise NotFound("Not found")
+
+    post = get
+
+
+def told(definition: Definition) -> dict[str, Any]:
+    """A definition as data, with its diagram."""
+    return {**describe.data(definition), "mermaid": describe.mermaid(definition)}
+
+
+def sliced(found: Sequence[T], offset: int, limit: int) -> queries.Page[T]:
+    """A page of what is in memory."""
+    return queries.Page(len(found), offset, limit, found[offset : offset + limit])

@@ -1,0 +1,242 @@
+"""Query parameters, strictly: what is not known, not well formed or said twice is told, never ignored.
+
+Each set is a django-filter FilterSet: the same declaration checks a request, filters, draws the form of the browsable
+API, and describes itself in the schema.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from typing import Any, ClassVar
+
+import django_filters
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
+
+from bridge.models import QuarantineCode, QuarantineStatus
+from compensation.models import Status as CommandStatus
+from sagas.api.errors import BadRequest
+from sagas.engine.definition import StepStatus
+from sagas.models import LaneOutcome, Status
+from sagas.queries.ids import spelled
+
+LIMIT_MAXIMUM = 100
+# DRF's own: which renderer is wanted.
+ALWAYS = frozenset({"format"})
+# An offset's plus sign that was not escaped has become a space on its way.
+LOST_PLUS = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d\S*) (\d\d:?\d\d)")
+NUL = "\x00"
+
+
+class Instant(forms.Field):
+    """ISO 8601; without an offset it is UTC, a date alone is its first moment, or its last (`end_of_day`)."""
+
+    def __init__(self, *, end_of_day: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.end_of_day = end_of_day
+
+    def to_python(self, value: Any) -> datetime | None:
+        text = str(value or "").strip()
+        if not text:
+            return None
+        text = LOST_PLUS.sub(r"\1+\2", text)
+        try:
+            if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+                day = date.fromisoformat(text)
+                return datetime.combine(day, time.max if self.end_of_day else time.min, tzinfo=UTC)
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValidationError(_("Write it as ISO 8601, for example 2026-03-01T12:00:00Z.")) from None
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class WholeNumber(forms.Field):
+    """A whole number in plain digits, between two bounds."""
+
+    def __init__(self, *, least: int, most: int | None = None, **kwargs: Any) -> None:
+        super().__init__(widget=forms.NumberInput(attrs={"min": least, **({"max": most} if most else {})}), **kwargs)
+        self.least, self.most = least, most
+
+    def to_python(self, value: Any) -> int | None:
+        text = str(value or "").strip()
+        if not text:
+            return None
+        if not re.fullmatch(r"[+-]?[0-9]{1,30}", text):
+            raise ValidationError(_("A whole number is required."))
+        number = int(text)
+        if number < self.least:
+            raise ValidationError(_("Must be at least %(least)d.") % {"least": self.least})
+        if self.most is not None and number > self.most:
+            raise ValidationError(_("Must be at most %(most)d.") % {"most": self.most})
+        return number
+
+
+class Filter(django_filters.Filter):  # type: ignore[misc]  # django-filter has no types
+    """Filters by equality, or not at all where the view does that itself (`by` is empty)."""
+
+    def __init__(self, by: str = "", **kwargs: Any) -> None:
+        super().__init__(field_name=by or None, **kwargs)
+        self.by = by
+
+    def filter(self, rows: QuerySet[Any], value: Any) -> QuerySet[Any]:
+        return rows.filter(**{self.by: value}) if self.by and value not in (None, "") else rows
+
+
+class Number(Filter):
+    field_class = WholeNumber
+
+
+class Moment(Filter):
+    field_class = Instant
+
+
+class Text(Filter):
+    field_class = forms.CharField
+
+    def __init__(self, by: str = "", **kwargs: Any) -> None:
+        super().__init__(by, strip=False, **kwargs)
+
+    def filter(self, rows: QuerySet[Any], value: Any) -> QuerySet[Any]:
+        return super().filter(rows, spelled(value) or value) if value else rows
+
+
+class Choice(Filter):
+    field_class = forms.ChoiceField
+
+    def __init__(self, by: str = "", *, choices: Any, **kwargs: Any) -> None:
+        super().__init__(by, choices=[("", "---------"), *choices], **kwargs)
+
+
+class Flag(Choice):
+    def __init__(self, by: str = "", **kwargs: Any) -> None:
+        super().__init__(by, choices=[("true", _("yes")), ("false", _("no"))], **kwargs)
+
+    def filter(self, rows: QuerySet[Any], value: Any) -> QuerySet[Any]:
+        return super().filter(rows, value == "true") if value else rows
+
+
+class Parameters(django_filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
+    """What an address takes; this one takes nothing. `values` are the checked ones, by name."""
+
+    DEFAULTS: ClassVar[Mapping[str, int]] = {"limit": 20, "offset": 0}
+
+    @classmethod
+    def read(cls, request: Request, rows: QuerySet[Any] | None = None) -> Parameters:
+        """Checks a request's parameters. Raises BadRequest, which names every parameter that is wrong."""
+        given = cls(data=request.query_params, queryset=rows if rows is not None else _no_rows())
+        errors = {name: [str(_("Unknown parameter."))] for name in request.query_params if not cls.takes(name)}
+        for name, values in request.query_params.lists():
+            if len(values) > 1 and name not in errors:
+                errors[name] = [str(_("Say it once."))]
+        if not given.form.is_valid():
+            errors |= {name: [str(error) for error in found] for name, found in given.form.errors.items()}
+        if errors:
+            raise BadRequest(errors)
+        return given
+
+    @classmethod
+    def takes(cls, name: str) -> bool:
+        return name in cls.base_filters or name in ALWAYS
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Each parameter that was given, checked."""
+        return {name: value for name, value in self.form.cleaned_data.items() if value not in (None, "")}
+
+    @property
+    def page(self) -> dict[str, int]:
+        """limit and offset, or what they are where they were not given."""
+        return {name: self.values.get(name, default) for name, default in self.DEFAULTS.items()}
+
+    def rows(self) -> QuerySet[Any]:
+        """The rows that the filters leave."""
+        rows: QuerySet[Any] = self.filter_queryset(self.queryset.all())
+        return rows
+
+
+def _no_rows() -> QuerySet[Any]:
+    from sagas.models import SagaLog
+
+    return SagaLog.objects.none()
+
+
+class Nothing(Parameters):
+    """No parameters at all."""
+
+
+class Limited(Parameters):
+    limit = Number(least=1, most=LIMIT_MAXIMUM, label=_("how many"))
+
+
+class Paged(Limited):
+    offset = Number(least=0, label=_("from which on"))
+
+
+class Sagas(Paged):
+    status = Choice(choices=Status.choices, label=_("status"))
+    from_date = Moment(label=_("started at or after"))
+    to_date = Moment(end_of_day=True, label=_("started at or before"))
+    task_id = Text(label=_("task id"))
+    image_id = Text(label=_("image id"))
+
+
+class Steps(Paged):
+    status = Choice("status", choices=[(status.value, status.value) for status in StepStatus], label=_("status"))
+    service = Text("service", label=_("service"))
+    entity = Text("entity", label=_("entity"))
+    step_type = Text("step_type", label=_("step"))
+
+
+class Lanes(Paged):
+    outcome = Choice("outcome", choices=LaneOutcome.choices, label=_("outcome"))
+    failed = Flag("failed", label=_("failed"))
+    entity = Text("entity", label=_("entity"))
+
+
+class Commands(Paged):
+    status = Choice("status", choices=CommandStatus.choices, label=_("status"))
+    service = Text("service", label=_("service"))
+    entity = Text("entity", label=_("entity"))
+    name = Text("name", label=_("command"))
+    by_hand = Flag("by_hand", label=_("by hand"))
+
+
+class Events(Paged):
+    type = Text(label=_("type"))
+    entity = Text(label=_("entity"))
+    payload = Flag(label=_("with what the messages carry"))
+
+
+class ParkedGroups(Paged):
+    dismissed = Flag(label=_("the dismissed ones"))
+
+
+class Quarantine(Paged):
+    status = Choice("status", choices=QuarantineStatus.choices, label=_("status"))
+    code = Choice("code", choices=QuarantineCode.choices, label=_("why"))
+    topic = Text("topic", label=_("topic"))
+
+
+def described(parameters: type[Parameters]) -> list[OpenApiParameter]:
+    """The parameters as the schema tells them."""
+    return [_described(name, item) for name, item in parameters.base_filters.items()]
+
+
+def _described(name: str, item: Filter) -> OpenApiParameter:
+    field = item.field
+    schema: dict[str, Any] = {"type": "string"}
+    if isinstance(field, WholeNumber):
+        schema = {"type": "integer", "minimum": field.least, "default": Parameters.DEFAULTS[name]}
+        schema |= {} if field.most is None else {"maximum": field.most}
+    elif isinstance(field, forms.ChoiceField):
+        schema["enum"] = [str(value) for value, _label in field.choices if value]  # type: ignore[union-attr]
+    words = str(item.label)
+    if isinstance(field, Instant):
+        words += "; ISO 8601, UTC where it says no offset, or a date"
+    return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=words)

@@ -1,0 +1,115 @@
+"""What the decisions of the API take, strictly: a field that is not known is told, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers as s
+
+from sagas.decisions.press import REASON_LIMIT
+from sagas.queries.ids import spelled
+
+WHY = _("Say why: a reason is required.")
+
+
+class Id(s.CharField):
+    """An id as events carry it; a UUID in any of its spellings."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=200, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        return spelled(text) or text
+
+
+class Reasoned(s.Serializer[Any]):
+    """Every decision has a reason; a dry run may go without."""
+
+    reason = s.CharField(required=False, allow_blank=True, max_length=REASON_LIMIT, help_text=_("why"))
+    dry_run = s.BooleanField(required=False, default=False, help_text=_("show what would happen, and do nothing"))
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            # The browsable API's forms carry a token of their own.
+            unknown = set(data) - set(self.fields) - {"csrfmiddlewaretoken"}
+            if unknown:
+                raise s.ValidationError({name: [_("Unknown field.")] for name in sorted(map(str, unknown))})
+        return super().to_internal_value(data)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if self.wants_reason(attrs) and not attrs.get("reason", "").strip():
+            raise s.ValidationError({"reason": [WHY]})
+        return attrs
+
+    def wants_reason(self, attrs: Mapping[str, Any]) -> bool:
+        return not attrs["dry_run"]
+
+
+class OnSaga(Reasoned):
+    pass
+
+
+class OnSagaOrLane(Reasoned):
+    lane = Id(required=False, allow_null=True, help_text=_("one image of it; without it the whole saga"))
+
+
+class ReplaySaga(Reasoned):
+    apply = s.BooleanField(required=False, default=False, help_text=_("write what the log folds to"))
+
+    def wants_reason(self, attrs: Mapping[str, Any]) -> bool:
+        return attrs["apply"] and not attrs["dry_run"]
+
+
+class OnCommand(Reasoned):
+    pass
+
+
+class OnCommands(Reasoned):
+    action = s.ChoiceField(["retry", "skip", "mark_done", "mark-done", "withdraw"])
+    ids = s.ListField(child=s.UUIDField(), required=False, allow_empty=False, max_length=10_000)
+    saga = s.UUIDField(required=False, help_text=_("all of a saga that the action can be meant for"))
+    planned_before = s.DateTimeField(required=False, help_text=_("withdraw all that wait since before this time"))
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        said = [name for name in ("ids", "saga", "planned_before") if attrs.get(name) is not None]
+        if len(said) != 1:
+            raise s.ValidationError({"ids": [_("Say which commands: either ids, or saga, or planned_before.")]})
+        if said == ["planned_before"] and attrs["action"] != "withdraw":
+            raise s.ValidationError({"action": [_("planned_before selects what waits: it can only be withdrawn.")]})
+        return super().validate(attrs)
+
+
+class SetPublishing(Reasoned):
+    service = s.CharField(required=False, allow_null=True, help_text=_("one service; without it all"))
+    paused = s.BooleanField()
+
+
+class _KeyOrEvent(Reasoned):
+    key = Id(required=False, help_text=_("all events of this key, past and future"))
+    event = Id(required=False, help_text=_("one event, by its id"))
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("key" in attrs) == ("event" in attrs):
+            raise s.ValidationError({"key": [_("Say either a key, or one event.")]})
+        return super().validate(attrs)
+
+
+class Attach(_KeyOrEvent):
+    saga = s.UUIDField()
+    lane = Id(required=False, allow_null=True, help_text=_("one image of the saga"))
+
+
+class Adopt(Reasoned):
+    key = Id()
+    saga_type = s.CharField(required=False, allow_null=True)
+
+
+class Dismiss(_KeyOrEvent):
+    pass
+
+
+class OnMessage(Reasoned):
+    pass

@@ -1,0 +1,153 @@
+"""Sagas and their parts: read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_view
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+
+from sagas import queries
+from sagas.api import parameters as p
+from sagas.api import serializers as s
+from sagas.api.addresses import tail
+from sagas.api.base import Address, find_saga, page_of, reads
+from sagas.api.permissions import may_see_payload
+from sagas.models import SagaLog
+from sagas.queries import SagaFilters, parts
+from sagas.queries.pages import page_of as read_page
+
+
+@extend_schema_view(get=reads(page_of(s.SagaSummary), p.Sagas, name="list_sagas"))
+class Sagas(Address):
+    """All sagas, the newest first."""
+
+    parameters = p.Sagas
+
+    def get(self, request: Request) -> Response:
+        given = self.given(request)
+        wanted = {name: value for name, value in given.values.items() if name not in given.page}
+        page = queries.list_sagas(SagaFilters(**wanted), **given.page)
+        return self.answer_page(page, s.SagaSummary)
+
+
+class _Detail(Address):
+    def answer_saga(self, request: Request, saga: SagaLog) -> Response:
+        waiting = queries.waiting(saga)
+        values = {
+            **{name: getattr(saga, name) for name in _OWN},
+            "steps": parts.first_steps(saga.id),
+            "steps_url": reverse("saga-steps", args=[saga.id], request=request),
+            "metadata": queries.metadata(saga),
+            "waiting": waiting.as_data() if waiting else None,
+        }
+        return Response(s.SagaDetail(values).data)
+
+
+_OWN = ("id", "correlation_id", "saga_type", "status", "steps_count", "start_time", "end_time", "error_message")
+
+
+@extend_schema_view(get=reads(s.SagaDetail, missing=True, name="get_saga"))
+class Saga(_Detail):
+    """One saga: its steps, what it waits for, what is told of it in numbers."""
+
+    def get(self, request: Request, saga_id: str) -> Response:
+        self.given(request)
+        return self.answer_saga(request, find_saga(saga_id))
+
+
+@extend_schema_view(get=reads(s.SagaDetail, missing=True))
+class SagaByCorrelation(_Detail):
+    """The newest saga with a correlation id; any string is one."""
+
+    def get(self, request: Request, correlation_id: str) -> Response:
+        self.given(request)
+        wanted = tail(request, "/sagas/by-correlation/", correlation_id)
+        for one in wanted:
+            saga = queries.by_correlation(one)
+            if saga is not None:
+                return self.answer_saga(request, saga)
+        raise NotFound(f"Saga with correlation ID {wanted[0]} not found")
+
+
+@extend_schema_view(get=reads(s.SagaSummary(many=True), p.Limited))
+class SagasByTask(Address):
+    """The sagas of a task, as a bare list."""
+
+    parameters = p.Limited
+
+    def get(self, request: Request, task_id: str) -> Response:
+        limit = self.given(request).page["limit"]
+        for one in tail(request, "/sagas/by-task/", task_id):
+            found = queries.by_task(one, limit)
+            if found:
+                break
+        return Response(s.SagaSummary(found, many=True).data)
+
+
+@extend_schema_view(get=reads(page_of(s.Step), p.Steps, missing=True))
+class Steps(Address):
+    """All steps of a saga, in the order in which they happened."""
+
+    parameters = p.Steps
+
+    def get(self, request: Request, saga_id: str) -> Response:
+        given = self.given(request, parts.steps(find_saga(saga_id).id))
+        return self.answer_page(read_page(given.rows(), **given.page), s.Step)
+
+
+@extend_schema_view(get=reads(page_of(s.Lane), p.Lanes, missing=True))
+class Lanes(Address):
+    """The lanes of a saga, such as its images, and what became of each."""
+
+    parameters = p.Lanes
+
+    def get(self, request: Request, saga_id: str) -> Response:
+        given = self.given(request, parts.lanes(find_saga(saga_id).id).defer("state"))
+        return self.answer_page(read_page(given.rows(), **given.page), s.Lane)
+
+
+@extend_schema_view(get=reads(page_of(s.Command), p.Commands, missing=True))
+class Commands(Address):
+    """The commands of a saga, each with every attempt at it."""
+
+    parameters = p.Commands
+
+    def get(self, request: Request, saga_id: str) -> Response:
+        given = self.given(request, parts.commands(find_saga(saga_id).id))
+        return self.answer_page(parts.command_page(given.rows(), **given.page), s.Command)
+
+
+@extend_schema_view(get=reads(page_of(s.SagaEvent), p.Events, missing=True))
+class Events(Address):
+    """A saga's log: its events in the order in which it took them, and what each changed.
+
+    What the messages carry is shown with payload=true, to a login that may see it.
+    """
+
+    parameters = p.Events
+
+    def get(self, request: Request, saga_id: str) -> Response:
+        given = self.given(request)
+        values = given.values
+        payload = values.get("payload") == "true"
+        if payload and not may_see_payload(request):
+            self.permission_denied(request, message="To see what messages carry takes the permission view_payload")
+        rows = parts.log(find_saga(saga_id).id, type=values.get("type", ""), entity=values.get("entity", ""))
+        page = parts.event_page(rows, payload=payload, **given.page)
+        return self.answer_page(page, s.SagaEvent, payload=payload)
+
+
+@extend_schema_view(get=reads(page_of(s.TimelineEntry), p.Paged, missing=True))
+class Timeline(Address):
+    """A saga's whole story in one list: events, commands, attempts, deadlines, decisions."""
+
+    parameters = p.Paged
+
+    def get(self, request: Request, saga_id: str) -> Response:
+        given = self.given(request)
+        page: queries.Page[Any] = queries.timeline(find_saga(saga_id).id, **given.page)
+        return self.answer_page(page, s.TimelineEntry)

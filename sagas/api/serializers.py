@@ -1,0 +1,285 @@
+"""What the API answers, in the words of its contract. Reads only: requests are in `decisions`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers as s
+
+from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
+from compensation.models import Attempt, Confirmation, ExhaustedBy
+from compensation.models import Outcome as AttemptOutcome
+from compensation.models import Status as CommandStatus
+from sagas.engine.definition import StepStatus
+from sagas.models import LaneOutcome, SagaLog, SagaStep, Status
+
+ANY_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
+
+
+@extend_schema_field(ANY_OBJECT)
+class Object(s.JSONField):
+    """A JSON object of no fixed shape."""
+
+
+@extend_schema_field({**ANY_OBJECT, "nullable": True})
+class NullableObject(s.JSONField):
+    """The same, or null."""
+
+
+class NullableText(s.CharField):
+    """A text that is null where it is empty."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_null=True, **kwargs)
+
+    def get_attribute(self, instance: Any) -> Any:
+        return super().get_attribute(instance) or None
+
+
+class Error(s.Serializer[Any]):
+    detail = s.CharField()
+
+
+class BadRequestError(Error):
+    errors = s.DictField(child=s.ListField(child=s.CharField()), required=False)
+
+
+# --- sagas ----------------------------------------------------------------------------------------------------------
+
+
+class SagaSummary(s.Serializer[SagaLog]):
+    id = s.UUIDField()
+    correlation_id = s.CharField()
+    saga_type = s.CharField()
+    status = s.ChoiceField(Status.choices)
+    steps_count = s.IntegerField()
+    failed_steps_count = s.IntegerField()
+    start_time = s.DateTimeField()
+    end_time = s.DateTimeField(allow_null=True)
+    error_message = s.CharField(allow_null=True)
+
+
+class Step(s.Serializer[SagaStep]):
+    id = s.UUIDField(source="public_id")
+    saga_id = s.UUIDField()
+    step_type = s.CharField()
+    service = s.CharField()
+    status = s.ChoiceField([status.value for status in StepStatus])
+    event_id = NullableText()
+    event_type = NullableText()
+    entity_id = NullableText(source="entity")
+    metadata = NullableObject()
+    error_message = s.CharField(allow_null=True)
+    timestamp = s.DateTimeField(source="occurred_at")
+    compensation_timestamp = s.DateTimeField(allow_null=True)
+
+
+class Waiting(s.Serializer[Any]):
+    sentence = s.CharField()
+    kind = s.CharField()
+    since = s.DateTimeField(allow_null=True)
+    count = s.IntegerField()
+    command = s.CharField(allow_null=True)
+    command_id = s.CharField(allow_null=True)
+    entity = s.CharField(allow_null=True)
+    service = s.CharField(allow_null=True)
+    topic = s.CharField(allow_null=True)
+    attempt = s.IntegerField(allow_null=True)
+    maximum_attempts = s.IntegerField(allow_null=True)
+    next_retry = s.DateTimeField(allow_null=True)
+    deadline = s.DateTimeField(allow_null=True)
+    event = s.CharField(allow_null=True)
+    error = s.CharField(allow_null=True)
+
+
+class SagaDetail(s.Serializer[Any]):
+    id = s.UUIDField()
+    correlation_id = s.CharField()
+    saga_type = s.CharField()
+    status = s.ChoiceField(Status.choices)
+    steps = Step(many=True)
+    steps_count = s.IntegerField()
+    steps_url = s.CharField()
+    start_time = s.DateTimeField()
+    end_time = s.DateTimeField(allow_null=True)
+    error_message = s.CharField(allow_null=True)
+    metadata = NullableObject()
+    waiting = Waiting(allow_null=True)
+
+
+class Lane(s.Serializer[Any]):
+    entity = s.CharField()
+    outcome = s.ChoiceField(LaneOutcome.choices)
+    failed = s.BooleanField()
+    opened_at = s.DateTimeField(allow_null=True)
+
+
+class AttemptData(s.Serializer[Attempt]):
+    round = s.IntegerField()
+    number = s.IntegerField()
+    started_at = s.DateTimeField()
+    ended_at = s.DateTimeField(allow_null=True)
+    outcome = s.ChoiceField(AttemptOutcome.choices)
+    counted = s.BooleanField()
+    worker = s.CharField()
+    message_id = NullableText()
+    error = NullableText()
+
+
+class Command(s.Serializer[Any]):
+    id = s.UUIDField(source="command.id")
+    saga_id = s.UUIDField(source="command.saga_id")
+    name = s.CharField(source="command.name")
+    entity = s.CharField(source="command.entity")
+    service = s.CharField(source="command.service")
+    topic = s.CharField(source="command.topic")
+    status = s.ChoiceField(CommandStatus.choices, source="command.status")
+    confirmation = s.ChoiceField(Confirmation.choices, source="command.confirmation")
+    round = s.IntegerField(source="command.round")
+    attempt = s.IntegerField(source="command.attempt")
+    maximum_attempts = s.IntegerField(source="command.maximum_attempts")
+    planned_at = s.DateTimeField(source="command.planned_at")
+    released_at = s.DateTimeField(source="command.released_at", allow_null=True)
+    next_retry = s.DateTimeField(source="command.next_at", allow_null=True)
+    published_at = s.DateTimeField(source="command.published_at", allow_null=True)
+    deadline = s.DateTimeField(source="command.deadline_at", allow_null=True)
+    settled_at = s.DateTimeField(source="command.settled_at", allow_null=True)
+    by_hand = s.BooleanField(source="command.by_hand")
+    settled_event = NullableText(source="command.settled_event")
+    exhausted_by = s.ChoiceField([*ExhaustedBy.values, ""], source="command.exhausted_by")
+    last_error = NullableText(source="command.last_error")
+    body = Object(source="command.body")
+    attempts = AttemptData(many=True)
+
+
+class SagaEvent(s.Serializer[Any]):
+    """One line of a saga's log. `payload` only for a login that may see it, and only when asked for."""
+
+    number = s.IntegerField(source="log.seq")
+    event_id = s.CharField(source="event.event_id")
+    source = s.CharField(source="event.source")
+    type = s.CharField(source="event.type")
+    task_id = NullableText(source="event.key")
+    entity_id = NullableText(source="event.entity")
+    lane = NullableText(source="log.lane")
+    correlation_id = NullableText(source="event.correlation_id")
+    occurred_at = s.DateTimeField(source="event.occurred_at")
+    received_at = s.DateTimeField(source="event.received_at")
+    applied_at = s.DateTimeField(source="log.applied_at")
+    topic = NullableText(source="event.topic")
+    message_id = NullableText(source="event.message_id")
+    remark = NullableText(source="event.note")
+    changes = Object(source="log.note")
+    duplicates = s.IntegerField()
+    payload = Object(source="event.payload", required=False)
+
+    def __init__(self, *args: Any, payload: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not payload:
+            # The body is not even read from the database.
+            self.fields["payload"].write_only = True
+
+
+class TimelineEntry(s.Serializer[Any]):
+    at = s.DateTimeField()
+    kind = s.ChoiceField(["event", "decision", "news", "command", "attempt", "deadline"])
+    title = s.CharField()
+    entity = NullableText()
+    changes = s.ListField(child=s.CharField())
+    detail = Object()
+    future = s.BooleanField()
+
+
+# --- what is of no one saga -------------------------------------------------------------------------------------------
+
+
+class ParkedGroup(s.Serializer[Any]):
+    stream = s.CharField()
+    key = s.CharField(allow_blank=True)
+    entity = NullableText()
+    entities = s.IntegerField()
+    count = s.IntegerField()
+    types = s.ListField(child=s.CharField())
+    reasons = s.ListField(child=s.CharField())
+    first_at = s.DateTimeField()
+    last_at = s.DateTimeField()
+    event_ids = s.ListField(child=s.CharField())
+    dismissed = s.BooleanField()
+    suggestion = s.UUIDField(allow_null=True)
+    suggestion_task_id = s.CharField(source="suggestion_key", allow_null=True)
+
+
+class QuarantinedMessage(s.Serializer[Quarantined]):
+    id = s.IntegerField()
+    topic = s.CharField()
+    message_id = s.CharField()
+    published_at = s.DateTimeField(allow_null=True)
+    received_at = s.DateTimeField()
+    code = s.ChoiceField(QuarantineCode.choices)
+    reason = s.CharField()
+    status = s.ChoiceField(QuarantineStatus.choices)
+    decided_at = s.DateTimeField(allow_null=True)
+    decided_by = NullableText()
+    decided_why = NullableText()
+
+
+class AttentionItem(s.Serializer[Any]):
+    kind = s.ChoiceField(["exhausted", "overdue", "parked", "quarantined", "set_aside", "stalled", "paused"])
+    since = s.DateTimeField()
+    age_seconds = s.SerializerMethodField()
+    count = s.IntegerField()
+    sentence = s.CharField()
+    advice = s.CharField()
+    saga_id = s.UUIDField(allow_null=True)
+    link = Object()
+
+    def get_age_seconds(self, item: Any) -> int:
+        return max(0, int(item.age(self.context["now"]).total_seconds()))
+
+
+class Publishing(s.Serializer[Any]):
+    service = s.CharField()
+    paused = s.BooleanField()
+    since = s.DateTimeField(allow_null=True)
+    by = NullableText()
+    reason = NullableText()
+    waiting = s.IntegerField()
+    sent = s.IntegerField()
+
+
+class Definition(s.Serializer[Any]):
+    name = s.CharField()
+    title = s.CharField()
+    version = s.IntegerField()
+    key_field = s.CharField()
+    entity_field = s.CharField()
+    events = s.ListField(child=Object())
+    commands = s.ListField(child=Object())
+    mermaid = s.CharField()
+
+
+class CommandPreview(s.Serializer[Any]):
+    id = s.UUIDField()
+    name = s.CharField()
+    entity = s.CharField()
+    service = s.CharField()
+    topic = s.CharField()
+    status_before = s.CharField(allow_null=True)
+    status_after = s.CharField()
+    body = NullableObject()
+    leaves = s.BooleanField()
+
+
+class Decided(s.Serializer[Any]):
+    """What was accepted, or (`dry_run`) what would happen, or (`repeated`) what the first press came to."""
+
+    decision_id = s.UUIDField(allow_null=True)
+    action = s.CharField()
+    target = s.CharField()
+    actor = s.CharField()
+    accepted_at = s.DateTimeField()
+    commands = CommandPreview(many=True)
+    effects = Object()
+    repeated = s.BooleanField()
+    dry_run = s.BooleanField()
