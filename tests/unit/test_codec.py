@@ -1,0 +1,276 @@
+"""What becomes of the bytes of a message. No database: the codec is pure."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from bridge.catalog import Catalog, EventType
+from bridge.codec import MAX_DEPTH, Codec, canonical_id
+from bridge.envelope import Envelope, Message, Rejected
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+PUBLISHED_MS = 1_772_366_400_000  # 2026-03-01 12:00 UTC
+UUID = "6f1d5c0e-5b1b-4a57-9f0e-3d7f0c6f2a11"
+LIMIT = 4096
+
+CATALOG = Catalog(
+    (
+        EventType(
+            name="OrderPlaced",
+            stream="orders",
+            topics=("orders", "orders.{region}.placed"),
+            key_field="order",
+            entity_field="item",
+            fields={
+                "order": "id",
+                "items": "ids",
+                "customer": "id",
+                "remark": "text",
+                "count": "integer",
+                "result": "object",
+                "result.total": "integer",
+            },
+        ),
+        EventType(name="OrderClosed", stream="orders", topics=("closed",), key_field="order"),
+    )
+)
+CODEC = Codec(CATALOG, LIMIT)
+
+
+def message(body: bytes, topic: str = "orders", published_ms: int = PUBLISHED_MS) -> Message:
+    return Message(topic, topic, "7:3:-1:0", published_ms, body, {})
+
+
+def body(**fields: Any) -> bytes:
+    whole = {"id": "e-1", "timestamp": "2026-03-01T11:59:00", "type": "OrderPlaced", "order": "o-1", **fields}
+    return json.dumps({name: value for name, value in whole.items() if value is not ...}).encode()
+
+
+def read(raw: bytes, topic: str = "orders", published_ms: int = PUBLISHED_MS) -> Envelope:
+    found = CODEC.decode(message(raw, topic, published_ms), NOW)
+    assert isinstance(found, Envelope), found
+    return found
+
+
+def refuse(raw: bytes, topic: str = "orders", published_ms: int = PUBLISHED_MS) -> Rejected:
+    found = CODEC.decode(message(raw, topic, published_ms), NOW)
+    assert isinstance(found, Rejected), found
+    return found
+
+
+def test_a_plain_event_fills_the_columns() -> None:
+    event = read(body(item="i-1", correlation_id="c-1", something_new={"kept": True}))
+    assert (event.event_id, event.stream, event.type, event.key, event.entity) == (
+        "e-1",
+        "orders",
+        "OrderPlaced",
+        "o-1",
+        "i-1",
+    )
+    assert event.correlation_id == "c-1"
+    assert event.occurred_at == datetime(2026, 3, 1, 11, 59, tzinfo=UTC)
+    assert event.received_at == NOW
+    assert event.note == ""
+
+
+@pytest.mark.parametrize("missing", [..., None])
+def test_the_topic_tells_the_type_if_the_message_does_not(missing: Any) -> None:
+    assert read(body(type=missing), "closed").type == "OrderClosed"
+    assert read(body(type=missing), "orders.usa.placed").type == "OrderPlaced"
+
+
+def test_where_type_and_topic_differ_the_message_holds_with_a_note() -> None:
+    event = read(body(), "closed")
+    assert event.type == "OrderPlaced"
+    assert "OrderPlaced" in event.note
+    assert "OrderClosed" in event.note
+
+
+@pytest.mark.parametrize("missing", [..., None])
+def test_without_an_id_its_place_and_publish_time_name_it(missing: Any) -> None:
+    event = read(body(id=missing))
+    assert event.event_id == f"orders@7:3:-1:0@{PUBLISHED_MS}"
+    assert event.note
+    assert read(body(id=missing), published_ms=PUBLISHED_MS + 1).event_id != event.event_id
+
+
+@pytest.mark.parametrize("missing", [..., None])
+def test_without_a_timestamp_the_publish_time_holds(missing: Any) -> None:
+    assert read(body(timestamp=missing)).occurred_at == datetime.fromtimestamp(PUBLISHED_MS / 1000, UTC)
+    assert read(body(timestamp=missing), published_ms=0).occurred_at == NOW
+    assert read(body(timestamp=missing), published_ms=2**63).occurred_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2026-03-01T10:00:00", "2026-03-01T10:00:00+00:00"),
+        ("2026-03-01T10:00:00.123456", "2026-03-01T10:00:00.123456+00:00"),
+        ("2026-03-01T10:00:00Z", "2026-03-01T10:00:00+00:00"),
+        ("2026-03-01T10:00:00-05:00", "2026-03-01T15:00:00+00:00"),
+        ("2000-01-01T00:00:00", "2000-01-01T00:00:00+00:00"),
+        ("2026-03-02T12:00:00", "2026-03-02T12:00:00+00:00"),
+    ],
+)
+def test_times_are_utc(written: str, meant: str) -> None:
+    assert read(body(timestamp=written)).occurred_at == datetime.fromisoformat(meant)
+
+
+@pytest.mark.parametrize(
+    ("written", "canonical"),
+    [
+        (UUID, UUID),
+        (UUID.upper(), UUID),
+        (UUID.replace("-", ""), UUID),
+        ("{" + UUID.upper() + "}", UUID),
+        ("URN:UUID:" + UUID, UUID),
+        ("order-123", "order-123"),
+        ("Order-123", "Order-123"),
+        ("ñ 1", "ñ 1"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, None),
+        ("", None),
+        (" a", None),
+        ("a ", None),
+        ("a\nb", None),
+        ("a\0b", None),
+        ("a\u200bb", None),
+        ("\ud800", None),
+        (7, None),
+        (True, None),
+        (["a"], None),
+        (None, None),
+    ],
+)
+def test_ids(written: object, canonical: str | None) -> None:
+    assert canonical_id(written) == canonical
+
+
+def test_ids_are_compared_in_canonical_form() -> None:
+    event = read(body(id=UUID.upper(), order=UUID.upper(), item=UUID.upper()))
+    assert event.event_id == event.key == event.entity == UUID
+
+
+@pytest.mark.parametrize(
+    "known", ["type", "id", "timestamp", "item", "correlation_id", "items", "customer", "remark", "count", "result"]
+)
+def test_null_counts_as_missing(known: str) -> None:
+    assert read(body(**{known: None})).type == "OrderPlaced"
+
+
+def test_one_of_key_and_entity_is_enough() -> None:
+    assert read(body(order=None, item="i-1")).key == ""
+    assert read(body(order=None, item="i-1")).entity == "i-1"
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b"", "not-json"),
+        (b"  ", "not-json"),
+        (b"{", "not-json"),
+        (b"hello", "not-json"),
+        (b'{"id": NaN}', "not-json"),
+        (b'{"id": Infinity}', "not-json"),
+        (b'\xef\xbb\xbf{"id": "e"}', "not-json"),
+        (b'{"id": "\xff"}', "not-json"),
+        (b"\x80\x02}q\x00.", "not-json"),
+        (b"[]", "not-an-object"),
+        (b"null", "not-an-object"),
+        (b'"text"', "not-an-object"),
+        (b"7", "not-an-object"),
+        (b'{"pad": "' + b"x" * LIMIT + b'"}', "too-large"),
+        (b"[" * 2000 + b"]" * 2000, "too-deep"),
+        (body(deep=json.loads("[" * MAX_DEPTH + "]" * MAX_DEPTH)), "too-deep"),
+        (body(extra=["fine", {"a": "nul \0 here"}]), "bad-text"),
+        (body(**{"nul \0 here": 1}), "bad-text"),
+        (body(extra={"nul \0": 1}), "bad-text"),
+        (body(id="nul \0"), "bad-text"),
+        (body(extra="X").replace(b"X", rb"\ud800"), "bad-text"),
+        (body(extra="X").replace(b'"X"', b"1" * 30), "bad-number"),
+        (body(extra="X").replace(b'"X"', b"1e400"), "bad-number"),
+        (body(extra=[1.5, {"n": 1e300}]), "bad-number"),
+        (body(type="Unheard"), "unknown-type"),
+        (body(type=""), "unknown-type"),
+        (body(type=7), "wrong-type"),
+        (body(id=7), "bad-id"),
+        (body(id=""), "bad-id"),
+        (body(order="x" * 201), "bad-id"),
+        (body(item=["i"]), "bad-id"),
+        (body(correlation_id={"a": 1}), "bad-id"),
+        (body(customer=7), "bad-id"),
+        (body(items="i-1"), "bad-id"),
+        (body(items=["i-1", None]), "bad-id"),
+        (body(items=["i-1", ""]), "bad-id"),
+        (body(order=None), "no-key"),
+        (body(order=...), "no-key"),
+        (body(timestamp=1_772_366_400), "wrong-type"),
+        (body(timestamp="yesterday"), "bad-timestamp"),
+        (body(timestamp=""), "bad-timestamp"),
+        (body(timestamp="1999-12-31T23:59:59"), "bad-timestamp"),
+        (body(timestamp="0001-01-01T00:00:00+05:00"), "bad-timestamp"),
+        (body(timestamp="2026-03-02T12:00:01"), "bad-timestamp"),
+        (body(remark=7), "wrong-type"),
+        (body(count="7"), "wrong-type"),
+        (body(count=True), "wrong-type"),
+        (body(count=2**31), "wrong-type"),
+        (body(result="fine"), "wrong-type"),
+        (body(result={"total": "3"}), "wrong-type"),
+    ],
+)
+def test_what_cannot_become_an_event(raw: bytes, code: str) -> None:
+    found = refuse(raw)
+    assert found.code == code
+    assert found.reason[0].islower()
+    assert found.message.body == raw
+
+
+def test_a_topic_that_tells_nothing_needs_a_type() -> None:
+    assert refuse(body(type=...), "elsewhere").code == "unknown-type"
+    assert read(body(), "elsewhere").note == ""
+
+
+def test_a_publish_time_that_cannot_be_right() -> None:
+    assert refuse(body(timestamp=...), published_ms=1).code == "bad-timestamp"
+
+
+def test_no_reason_quotes_the_message() -> None:
+    secret = "Jane-Doe-1970"
+    spoiled: list[bytes] = [
+        body(**{name: secret + "\n"})
+        for name in ("id", "order", "item", "correlation_id", "type", "timestamp", "customer")
+    ]
+    spoiled += [body(count=secret), body(items=[secret, 7]), body(**{secret + "\0": 1}), body() + secret.encode()]
+    for raw in spoiled:
+        assert secret not in refuse(raw).reason
+
+
+@pytest.mark.parametrize("text", [r"a \\u0000 that is spelled out", r"tab \t, quote \", emoji 😀, pair 😀", "ñ"])
+def test_texts_that_only_look_dangerous_are_kept(text: str) -> None:
+    read(body(remark="X").replace(b"X", text.encode()))
+
+
+def test_nesting_up_to_the_limit_is_kept() -> None:
+    read(body(deep=json.loads("[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1))))
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        body(item="i", remark="r"),
+        json.dumps(dict(reversed(json.loads(body(item="i", remark="r")).items())), indent=3).encode(),
+    ],
+)
+def test_neither_spacing_nor_the_order_of_keys_makes_another_event(again: bytes) -> None:
+    assert read(again).body_hash == read(body(item="i", remark="r")).body_hash
+
+
+def test_how_an_id_is_written_makes_no_other_event() -> None:
+    assert read(body(id=UUID, order=UUID.upper())).body_hash == read(body(id=UUID.upper(), order=UUID)).body_hash
+
+
+def test_other_content_or_another_type_is_another_event() -> None:
+    assert read(body(remark="a")).body_hash != read(body(remark="b")).body_hash
+    assert read(body(type=...), "orders").body_hash != read(body(type=...), "closed").body_hash
