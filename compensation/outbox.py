@@ -16,6 +16,8 @@ from random import random
 from typing import Any, Literal
 from uuid import UUID
 
+from django.utils import timezone
+
 from bridge import wakeup
 from compensation import facts, rows
 from compensation.errors import bounded
@@ -55,7 +57,9 @@ class NewCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """One word on a command, said at `at`. `round` is the number of the round that a retry opens, and else nothing.
+    """One word on a command, said at `at` by the clock of who said it.
+
+    `round` is the number of the round that a retry opens, and else nothing.
 
     `event_id` names the event or decision that said it; `by_hand` says that a person did.
     """
@@ -70,7 +74,10 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """The service's word that it could not do it this time. The wait for the next attempt begins at `at`."""
+    """The service's word that it could not do it this time. `at`: by the service's clock.
+
+    The wait for the next attempt begins then, or, where that clock must be wrong, when the attempt began or now.
+    """
 
     command_id: UUID
     error: str
@@ -106,16 +113,18 @@ def settle(settlements: Sequence[Settlement]) -> None:
     """Say that commands are confirmed, given up, or tried again in a new round with a full policy, due at once."""
     if not settlements:
         return
+    now = timezone.now()
     words = _by_command(settlements)
     changed: list[tuple[Standing, datetime]] = []
     ends: list[AttemptEnd] = []
     for before in rows.lock(words):
         after = before
         for word in words[before.id]:
-            after = after.settle(word.status, word.at, word.by_hand, word.event_id, word.round)
+            at = min(word.at, now) if word.status == "retried" else word.at
+            after = after.settle(word.status, at, word.by_hand, word.event_id, word.round)
         if after is before:
             continue
-        at = words[before.id][0].at
+        at = _believable(words[before.id][0].at, before, now)
         changed.append((after, at))
         if outcome := ended_as(before, after):
             ends.append({"command_id": before.id, "outcome": outcome, "ended_at": at, "error": ""})
@@ -132,18 +141,20 @@ def refuse(refusals: Sequence[Refusal]) -> None:
     """
     if not refusals:
         return
+    now = timezone.now()
     # The first one speaks: the service nacks and refuses the same message again and again.
     first = {str(refusal.command_id): refusal for refusal in sorted(refusals, key=lambda r: r.at, reverse=True)}
     changed: list[tuple[Standing, datetime]] = []
     ends: list[AttemptEnd] = []
     for before in rows.lock(first):
         refusal = first[before.id]
-        after = before.failed(Outcome.REFUSED, refusal.error, refusal.at, random())  # noqa: S311 (jitter)
+        at = _believable(refusal.at, before, now)
+        after = before.failed(Outcome.REFUSED, refusal.error, at, random())  # noqa: S311 (jitter)
         if after is before:
             continue
-        changed.append((after, refusal.at))
+        changed.append((after, at))
         error = bounded(refusal.error)
-        ends.append({"command_id": before.id, "outcome": Outcome.REFUSED, "ended_at": refusal.at, "error": error})
+        ends.append({"command_id": before.id, "outcome": Outcome.REFUSED, "ended_at": at, "error": error})
     _store(changed, ends)
 
 
@@ -166,6 +177,15 @@ def _precedence(settlement: Settlement) -> tuple[int, int, datetime, str]:
     """The highest rank first, then the highest round of several retries, then the earliest word."""
     round = settlement.round if settlement.status == "retried" else 0
     return (_RANK[settlement.status], -round, settlement.at, settlement.event_id)
+
+
+def _believable(at: datetime, before: Standing, now: datetime) -> datetime:
+    """`at`, but not before the attempt under way began and not after now: the clock of a service may be wrong.
+
+    One that is slow would cut the waits between attempts to nothing, one that is fast would make them hours.
+    """
+    began = before.claimed_at or before.published_at
+    return min(max(at, began) if began else at, now)
 
 
 def _store(changed: Sequence[tuple[Standing, datetime]], ends: Sequence[AttemptEnd]) -> None:

@@ -11,7 +11,7 @@ from compensation.models import Attempt, Command
 from compensation.outbox import NewCommand
 from compensation.retry import RetryPolicy
 
-NOW = datetime(2026, 3, 8, 14, 0, tzinfo=UTC)
+NOW = datetime(2025, 3, 8, 14, 0, tzinfo=UTC)
 SAGA = uuid5(NAMESPACE_URL, "saga")
 POLICY = RetryPolicy(maximum_attempts=3, jitter=0, non_retryable_errors=("no such image",))
 

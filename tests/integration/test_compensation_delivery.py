@@ -192,7 +192,7 @@ def test_a_refusal_before_the_publish_is_recorded_stays(publisher: FakePublisher
     command = plan(new_command())
     publisher.meanwhile = lambda page: outbox.refuse([Refusal(command_id=command.id, error="busy", at=later(1))])
     deliver(publisher, 1.5)
-    assert (row(command).status, row(command).next_at) == (Status.WAITING, later(2))
+    assert (row(command).status, row(command).next_at) == (Status.WAITING, later(2.5))
     assert attempts(command)[0] == (1, 1, "refused", True, True)
 
 

@@ -1,6 +1,7 @@
 """The outbox on a real database: what the commands' owner says of them, in bulk, twice, and in any order."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -8,6 +9,7 @@ import pytest
 from celery import current_app
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from bridge.models import Event, Pending
 from compensation import outbox, rows
@@ -232,6 +234,31 @@ def test_the_last_refusal_exhausts_and_the_log_is_told_once_a_round(nudges: Any)
     assert [id_ for _, id_, _ in facts()] == [f"{command.id}:exhausted:1"]
     settle(command, "confirmed", event_id="late")
     assert row(command).status == Status.CONFIRMED
+
+
+@pytest.mark.parametrize(("said", "next_in"), [(-7200, 1), (0.5, 1.5)])
+def test_a_slow_clock_of_the_service_does_not_shorten_the_wait(said: float, next_in: float) -> None:
+    command = new_command()
+    outbox.plan([command])
+    claim()
+    refuse(command, seconds=said)
+    assert row(command).next_at == later(next_in)
+    attempt = row(command).attempts.get()
+    assert attempt.ended_at is not None
+    assert attempt.ended_at >= attempt.started_at
+
+
+def test_a_fast_clock_does_not_lengthen_the_wait() -> None:
+    refused, retried = new_command("refused"), new_command("retried")
+    outbox.plan([refused, retried])
+    claim()
+    tomorrow = (timezone.now() - NOW).total_seconds() + 86_400
+    refuse(refused, seconds=tomorrow)
+    settle(retried, "retried", seconds=tomorrow, round=2)
+    for command in (refused, retried):
+        next_at = row(command).next_at
+        assert next_at is not None
+        assert next_at <= timezone.now() + timedelta(seconds=2)
 
 
 # --- terminate

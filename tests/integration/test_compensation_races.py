@@ -145,7 +145,7 @@ def test_a_refusal_while_it_is_being_published_stays(elsewhere: Elsewhere) -> No
     publisher = FakePublisher()
     publisher.meanwhile = lambda page: elsewhere.run(lambda: refuse(command))
     publish(publisher)
-    assert (row(command).status, row(command).next_at) == (Status.WAITING, later(2))
+    assert (row(command).status, row(command).next_at) == (Status.WAITING, later(2.5))
     assert attempts(command) == [(1, 1, "refused", True, True)]
 
 
