@@ -201,7 +201,7 @@ class Consumer:
 
     def _beat(self, *, forget: bool = False) -> None:
         vitals, now = self.vitals, timezone.now()
-        seconds = self._clock() - vitals.last_beat
+        seconds = max(self._clock() - vitals.last_beat, 0.001)
         rate = (vitals.received - vitals.received_by_last_beat) / seconds
         vitals.last_beat, vitals.received_by_last_beat = self._clock(), vitals.received
         connected = self._is_open and self._source.is_connected

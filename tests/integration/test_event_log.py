@@ -316,7 +316,7 @@ def test_columns_come_from_the_model_and_agree_with_the_database() -> None:
 
 def test_rows_travel_as_one_parameter() -> None:
     columns = {"a": "text", "b": "bytea", "c": "timestamptz", "d": "jsonb"}
-    rows = [{"a": "1' \\", "b": b"\0\xff", "c": PUBLISHED, "d": {"x": [1]}}, {"a": None}]
+    rows: list[dict[str, Any]] = [{"a": "1' \\", "b": b"\0\xff", "c": PUBLISHED, "d": {"x": [1]}}, {"a": None}]
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {sql.names(columns, 'r')} FROM {sql.recordset(columns)}", [sql.dump(rows)])
         first, second = cursor.fetchall()

@@ -1,0 +1,229 @@
+"""The bridge's loop, a step at a time: real database, a stand-in for Pulsar."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from bridge import event_log, heartbeats
+from bridge.consumer import Consumer
+from bridge.envelope import Message
+from bridge.errors import BrokerUnavailable, Interrupted
+from bridge.event_log import StoreResult
+from bridge.models import Event, Heartbeat, Quarantined
+from bridge.pulsar.inlet import Batch
+from tests.integration.bridge_messages import CODEC, PUBLISHED, body, message
+
+pytestmark = pytest.mark.django_db
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Source:
+    """Hands out what it is given, then nothing."""
+
+    def __init__(self) -> None:
+        self.is_connected = True
+        self.is_blocking = False
+        self.batches: list[Batch] = []
+        self.acknowledged: list[Batch] = []
+        self.opened = 0
+        self.receives = 0
+        self.is_closed = False
+        self.trouble: list[Exception] = []
+
+    def give(self, *messages: Message, full: bool = False) -> Batch:
+        self.batches.append(Batch(list(messages), full=full))
+        return self.batches[-1]
+
+    def open(self) -> None:
+        if self.trouble:
+            raise self.trouble.pop(0)
+        self.opened += 1
+
+    def receive(self) -> Batch:
+        self.receives += 1
+        return self.batches.pop(0) if self.batches else Batch()
+
+    def acknowledge(self, batch: Batch) -> None:
+        # Whoever asks on another connection must see the events by now; here: they are there.
+        assert Event.objects.count() + Quarantined.objects.count() > 0
+        self.acknowledged.append(batch)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Bridge:
+    def __init__(self) -> None:
+        self.source = Source()
+        self.clock = Clock()
+        self.nudges: list[float] = []
+        self.nudge_works = True
+        self.consumer = Consumer(self.source, CODEC, nudge=self.nudge, clock=self.clock, sleep=self.clock.sleep)
+
+    def nudge(self, name: str) -> bool:
+        assert name == "apply"
+        self.nudges.append(self.clock.now)
+        return self.nudge_works
+
+    def after(self, seconds: float) -> bool:
+        self.clock.now += seconds
+        return self.consumer.step()
+
+
+@pytest.fixture
+def bridge() -> Bridge:
+    return Bridge()
+
+
+def test_a_turn_stores_acknowledges_and_nudges(bridge: Bridge) -> None:
+    batch = bridge.source.give(message(body("e-1")), message(b"garbage"), message(body("e-2")))
+    assert bridge.consumer.step()
+    assert bridge.source.acknowledged == [batch]
+    assert Event.objects.count() == 2
+    assert Quarantined.objects.count() == 1
+    assert len(bridge.nudges) == 1
+    assert not bridge.consumer.step()
+    assert len(bridge.nudges) == 1
+    assert bridge.source.opened == 1
+
+
+def test_what_is_only_repeats_or_garbage_needs_no_nudge(bridge: Bridge) -> None:
+    bridge.source.give(message(body("e-1")))
+    bridge.source.give(message(body("e-1")), message(b"garbage"))
+    bridge.consumer.step()
+    bridge.after(1)
+    assert len(bridge.nudges) == 1
+
+
+def test_nudges_are_rare_under_load_and_one_follows_into_the_silence(bridge: Bridge) -> None:
+    for number in range(10):
+        bridge.source.give(message(body(f"e-{number}")))
+    for _ in range(10):
+        bridge.after(0.012)
+    assert len(bridge.nudges) == 2
+    before = len(bridge.nudges)
+    bridge.after(0.001)
+    assert len(bridge.nudges) == before + 1
+    bridge.after(0.001)
+    assert len(bridge.nudges) == before + 1
+
+
+def test_a_celery_broker_that_is_away_does_not_slow_the_bridge(bridge: Bridge) -> None:
+    bridge.nudge_works = False
+    for number in range(10):
+        bridge.source.give(message(body(f"e-{number}")))
+        bridge.after(0.1)
+    assert len(bridge.nudges) == 1
+    assert Event.objects.count() == 10
+
+
+def test_a_database_that_is_away_gets_the_same_batch_again(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    real: Callable[..., StoreResult] = event_log.store_batch
+    tries: list[float] = []
+
+    def away_for_a_while(*args: Any) -> StoreResult:
+        tries.append(bridge.clock.now)
+        assert not bridge.source.acknowledged
+        if len(tries) < 8:
+            raise OperationalError("away")
+        return real(*args)
+
+    monkeypatch.setattr(event_log, "store_batch", away_for_a_while)
+    monkeypatch.setattr("bridge.consumer.connection.close", lambda: None)
+    bridge.source.give(message(body("e-1")))
+    assert bridge.consumer.step()
+    assert bridge.source.receives == 1
+    assert len(bridge.source.acknowledged) == 1
+    waits = [after - before for before, after in itertools.pairwise(tries)]
+    assert waits == sorted(waits)
+    assert waits[-1] == pytest.approx(5, abs=0.11)
+
+
+def test_told_to_stop_while_the_database_is_away_nothing_is_acknowledged(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> StoreResult:
+        bridge.consumer.stop()
+        raise OperationalError("away")
+
+    monkeypatch.setattr(event_log, "store_batch", away)
+    monkeypatch.setattr("bridge.consumer.connection.close", lambda: None)
+    bridge.source.give(message(body("e-1")))
+    bridge.consumer.run()
+    assert not bridge.source.acknowledged
+    assert bridge.source.is_closed
+    assert not Heartbeat.objects.exists()
+
+
+def test_a_broker_that_is_away_is_waited_for_and_told(bridge: Bridge) -> None:
+    bridge.source.trouble = [BrokerUnavailable("Pulsar answers Timeout")]
+    assert not bridge.consumer.step()
+    bridge.source.is_connected = False
+    bridge.consumer._beat()
+    state = heartbeats.bridge_state(timezone.now())
+    assert (state.alive, state.connected, state.well_since) == (1, False, None)
+    assert "Timeout" in state.errors[0]
+    bridge.source.is_connected = True
+    bridge.after(1)
+    bridge.after(2)
+    assert heartbeats.bridge_state(timezone.now()).errors == ()
+    assert heartbeats.bridge_state(timezone.now()).well_since is not None
+
+
+def test_stopping_wakes_a_call_that_waits_for_pulsar(bridge: Bridge) -> None:
+    bridge.consumer.stop()
+    bridge.source.is_blocking = True
+    with pytest.raises(Interrupted):
+        bridge.consumer.stop()
+    bridge.source.trouble = [Interrupted("signal")]
+    fresh = Bridge()
+    fresh.source.trouble = [Interrupted("signal")]
+    fresh.consumer.run()
+    assert fresh.source.is_closed
+
+
+@pytest.mark.parametrize(
+    ("published", "full", "caught_up"), [("now", False, True), ("now", True, False), ("long ago", False, False)]
+)
+def test_caught_up_is_a_batch_that_is_neither_full_nor_old(
+    bridge: Bridge, published: str, full: bool, caught_up: bool
+) -> None:
+    when = timezone.now() if published == "now" else PUBLISHED
+    bridge.source.give(message(body("e-1"), when), full=full)
+    bridge.consumer.step()
+    bridge.consumer._beat()
+    row = Heartbeat.objects.get()
+    assert (row.well_since is not None) == caught_up
+    assert row.last_message_at is not None
+    assert row.detail["stored"] == 1
+    bridge.after(0.1)
+    bridge.consumer._beat()
+    row.refresh_from_db()
+    assert row.well_since is not None
+
+
+def test_logs_tell_ids_and_types_never_payload(bridge: Bridge, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    secret = "Jane-Doe-1970"
+    bridge.source.give(
+        message(body("e-1", name=secret)),
+        message(body("e-1", name=secret + "-b")),
+        message(secret.encode()),
+        message(body("e-2", timestamp=secret)),
+    )
+    bridge.consumer.step()
+    assert Quarantined.objects.count() == 3
+    assert secret not in caplog.text
