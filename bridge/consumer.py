@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
-from bridge import event_log, heartbeats, wakeup
+from bridge import event_log, heartbeats
 from bridge.catalog import get_catalog
 from bridge.codec import Codec, get_codec
 from bridge.envelope import Envelope, Message, Rejected
@@ -24,8 +24,6 @@ from bridge.topics import get_topics
 
 logger = logging.getLogger(__name__)
 
-_NUDGE_SECONDS = 0.05
-_NUDGE_FAILED_SECONDS = 2.0
 _BEAT_SECONDS = 1.0
 _BACKOFF_SECONDS, _BACKOFF_SECONDS_AT_MOST = 0.1, 5.0
 # Older than this, a message has been waiting for us, and so may others be.
@@ -74,6 +72,8 @@ class Consumer:
 
     No message is acknowledged before its commit, none is ever refused to Pulsar: while the database is away the same
     batch is tried again and nothing is received.
+
+    wake: called after each commit that added events; it must not wait.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Consumer:
         source: Source,
         codec: Codec,
         *,
-        nudge: Callable[[wakeup.Wakeup], bool] = wakeup.nudge,
+        wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -89,13 +89,11 @@ class Consumer:
         self.vitals = Vitals()
         self._source = source
         self._codec = codec
-        self._nudge = nudge
+        self._wake = wake
         self._clock = clock
         self._sleep = sleep
         self._is_open = False
         self._is_stopping = False
-        self._owes_nudge = False
-        self._nudge_not_before = 0.0
 
     def run(self) -> None:
         """Take turns until `stop`, then leave in order. Blocks."""
@@ -115,13 +113,10 @@ class Consumer:
             raise Interrupted("stop")
 
     def step(self) -> bool:
-        """One turn; whether anything was received. Raises Interrupted if `stop` came while it waited for Pulsar."""
+        """One turn; whether anything was taken in. Raises Interrupted if `stop` came while it waited for Pulsar."""
         self._beat_if_due()
         batch = self._receive()
-        if batch.messages and not self._take(batch):
-            return False
-        self._nudge_if_due(silent=not batch.messages)
-        return bool(batch.messages)
+        return bool(batch.messages) and self._take(batch)
 
     # --- receiving ---
 
@@ -180,20 +175,11 @@ class Consumer:
         self.vitals.duplicates += result.duplicates
         self.vitals.quarantined += result.quarantined
         self.vitals.error = ""
-        self._owes_nudge |= result.stored > 0
+        if result.stored:
+            self._wake()
         return True
 
-    # --- waking, telling, leaving ---
-
-    def _nudge_if_due(self, *, silent: bool) -> None:
-        """At most every 50 ms under load, and once more when the topics fall silent: the last events do not wait."""
-        now = self._clock()
-        if not self._owes_nudge or now < self._nudge_not_before - (_NUDGE_SECONDS if silent else 0):
-            return
-        went_out = self._nudge("apply")
-        # If it did not, the sweeper finds the work: a broker that is away must not slow down the bridge.
-        self._nudge_not_before = now + (_NUDGE_SECONDS if went_out else _NUDGE_FAILED_SECONDS)
-        self._owes_nudge = False
+    # --- telling, leaving ---
 
     def _beat_if_due(self) -> None:
         if self._clock() - self.vitals.last_beat >= _BEAT_SECONDS:
@@ -254,7 +240,7 @@ def _kind_of(error: Exception) -> str:
     return f"{type(error).__name__} {code}" if code else type(error).__name__
 
 
-def make_consumer() -> Consumer:
+def make_consumer(wake: Callable[[], None]) -> Consumer:
     """The project's consumer, from the settings. Connects to nothing yet."""
     topics = get_topics()
     flow = Flow(
@@ -264,4 +250,4 @@ def make_consumer() -> Consumer:
         silence_seconds=settings.BRIDGE_SILENCE_SECONDS,
     )
     inlet = Inlet(settings.PULSAR, topics, topics.subscriptions(get_catalog().topics), flow)
-    return Consumer(inlet, get_codec())
+    return Consumer(inlet, get_codec(), wake=wake)

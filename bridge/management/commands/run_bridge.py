@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from bridge.consumer import Consumer, make_consumer
+from bridge.wakeup import Nudger
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +21,14 @@ class Command(BaseCommand):
     help = "Take events from Pulsar into the event log until SIGTERM or Ctrl-C."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        consumer = make_consumer()
+        nudger = Nudger("apply")
+        consumer = make_consumer(nudger.ask)
         ended = threading.Event()
         _end_on_signals(consumer, ended)
+        nudger.start()
         try:
             consumer.run()
+            nudger.stop()
         finally:
             ended.set()
 
