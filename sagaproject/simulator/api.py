@@ -56,8 +56,8 @@ class Api:
         return {(item["name"], item["entity"]): item["status"] for item in items}
 
     def events(self, saga_id: str) -> int:
-        """Give how many events the saga's history holds."""
-        return self._total(f"sagas/{quote(saga_id)}/events")
+        """Give how many events from the wire the saga's history holds (it also holds facts of the service's own)."""
+        return sum(item["source"] == "pulsar" for item in self._all(f"sagas/{quote(saga_id)}/events"))
 
     def quarantined(self) -> int:
         """Give how many messages are in quarantine, whatever was decided of them."""

@@ -133,7 +133,7 @@ class Judge:
             if status not in allowed:
                 yield _unexpected(found, f"{key[0]} of {key[1]}", " or ".join(sorted(allowed)), status)
         answers = self._services.tally.answers[found.script.task.task_id]
-        events, count = self._api.events(saga_id), found.expected.events + answers + found.exhausted
+        events, count = self._api.events(saga_id), found.expected.events + answers
         if events != count:
             yield _unexpected(found, "events in its history", f"{count}", f"{events}")
 

@@ -48,8 +48,7 @@ class PerfectApi(Api):
         return {key: min(statuses) for key, statuses in commands.items()} | self.more_commands
 
     def events(self, saga_id: str) -> int:
-        exhausted = list(self.commands(saga_id).values()).count("exhausted")
-        return _expected(self.tasks[saga_id]).events + exhausted + self.more_events
+        return _expected(self.tasks[saga_id]).events + self.more_events
 
     def quarantined(self) -> int:
         return self.in_quarantine
