@@ -118,3 +118,26 @@ def test_after_kill_9_the_same_folder_starts_again(stack_folder: Path) -> None:
 def _all_new(folder: Path, old: dict[str, int], names: tuple[str, ...]) -> bool:
     new = described(folder).get("pids", {})
     return all(new.get(name, old[name]) != old[name] for name in names)
+
+
+def test_the_demo_ends_as_foreseen_though_bridge_and_worker_are_killed(stack_folder: Path) -> None:
+    words = ["demo", "--sagas", "30", "--rate", "150", "--failure-rate", "0.3", "--duplicate-rate", "0.1", "--shuffle"]
+    environment = {**BARE, "ENVIRONMENT": "dev", "STACK_DIR": str(stack_folder), "API_PORT": str(ports.free())}
+    demo = subprocess.Popen(
+        [*MANAGE, *words, "--garbage-rate", "0.05", "--once", "--json"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert eventually(lambda: bool(described(stack_folder)), 90)
+    pids = described(stack_folder)["pids"]
+    for name in ("bridge", "worker"):
+        os.kill(pids[name], signal.SIGKILL)
+
+    said, screen = demo.communicate(timeout=120)
+
+    verdict = json.loads(said.splitlines()[-1])
+    assert demo.returncode == 0, screen
+    assert (verdict["sagas"], verdict["unexpected"]) == (30, [])
+    assert not left(pids)
