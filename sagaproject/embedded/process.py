@@ -28,7 +28,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How a part of the stack is started, and how one sees that it is ready."""
+    """How a part of the stack is started, and how one sees that it is ready.
+
+    upsets: the part that must begin anew when this one was killed.
+    """
 
     name: str
     argv: Sequence[str]
@@ -39,6 +42,7 @@ class Part:
     account: Account = Account()
     stop_signal: signal.Signals = signal.SIGTERM
     ready_seconds: float = 30.0
+    upsets: str = ""
 
 
 class Process:

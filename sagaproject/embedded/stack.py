@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -164,7 +165,9 @@ class Stack:
         worker += ["--queues", "applying,commands,housekeeping", "--without-gossip", "--without-mingle"]
         return [
             self._part("web", self.command("serve", "--workers", "1"), lambda: bool(self.health())),
-            self._part("bridge", self.command("run_bridge"), self._bridge_is_ready),
+            # pulsar-lite does not notice a consumer that was killed while messages were on their way to it (the
+            # connection is reset, not closed): it keeps them back, and refuses its consumer ids, until it begins anew.
+            replace(self._part("bridge", self.command("run_bridge"), self._bridge_is_ready), upsets="pulsar"),
             self._part("worker", worker),
             self._part("beat", [*celery, "beat", "--pidfile="]),
         ]

@@ -84,5 +84,9 @@ class Supervisor:
         self._say(
             f"{name} died ({process.exit_words}); it is started again in {wait:.1f} s. Its log: {process.part.log}"
         )
+        upset = self._processes.get(process.part.upsets)
+        if upset is not None:
+            self._say(f"{process.part.upsets} begins anew: it keeps back what it had handed to the {name} that died")
+            upset.ask_to_stop()
         if lasted < 5:
             self._say(log_tail(process.part.log, lines=3))
