@@ -134,7 +134,20 @@ STORAGES = {
 }
 
 # Admin ----------------------------------------------------------------------------------------------------------------
-UNFOLD = {"SITE_TITLE": _("Saga service"), "SITE_HEADER": _("Saga service"), "SHOW_LANGUAGES": True}
+UNFOLD = {
+    "SITE_TITLE": _("Saga service"),
+    "SITE_HEADER": _("Saga service"),
+    "SITE_SUBHEADER": _("for support staff"),
+    "SITE_SYMBOL": "account_tree",
+    "SITE_URL": None,
+    "SHOW_LANGUAGES": True,
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "sagas.admin.start.context",
+    "STYLES": ["sagas.admin.menu.stylesheet"],
+    "COLORS": {"primary": "sagas.admin.menu.colour"},
+    "SIDEBAR": {"navigation": "sagas.admin.menu.navigation"},
+}
 
 # API ------------------------------------------------------------------------------------------------------------------
 # In dev the quick start works with curl: reads need no login. Writes need one everywhere.

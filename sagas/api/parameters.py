@@ -24,14 +24,13 @@ from compensation.models import Status as CommandStatus
 from sagas.api.errors import BadRequest
 from sagas.engine.definition import StepStatus
 from sagas.models import LaneOutcome, Status
-from sagas.queries.ids import spelled
+from sagas.queries.ids import is_storable, spelled
 
 LIMIT_MAXIMUM = 100
 # DRF's own: which renderer is wanted.
 ALWAYS = frozenset({"format"})
 # An offset's plus sign that was not escaped has become a space on its way.
 LOST_PLUS = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d\S*) (\d\d:?\d\d)")
-NUL = "\x00"
 
 
 class Instant(forms.Field):
@@ -77,6 +76,14 @@ class WholeNumber(forms.Field):
         return number
 
 
+class FreeText(forms.Field):
+    """Anything; what no row can hold only matches nothing."""
+
+    def to_python(self, value: Any) -> str:
+        text = str(value or "")
+        return spelled(text) or text
+
+
 class Filter(django_filters.Filter):  # type: ignore[misc]  # django-filter has no types
     """Filters by equality, or not at all where the view does that itself (`by` is empty)."""
 
@@ -97,13 +104,10 @@ class Moment(Filter):
 
 
 class Text(Filter):
-    field_class = forms.CharField
-
-    def __init__(self, by: str = "", **kwargs: Any) -> None:
-        super().__init__(by, strip=False, **kwargs)
+    field_class = FreeText
 
     def filter(self, rows: QuerySet[Any], value: Any) -> QuerySet[Any]:
-        return super().filter(rows, spelled(value) or value) if value else rows
+        return super().filter(rows, value) if not value or is_storable(value) else rows.none()
 
 
 class Choice(Filter):
@@ -235,7 +239,7 @@ def _described(name: str, item: Filter) -> OpenApiParameter:
         schema = {"type": "integer", "minimum": field.least, "default": Parameters.DEFAULTS[name]}
         schema |= {} if field.most is None else {"maximum": field.most}
     elif isinstance(field, forms.ChoiceField):
-        schema["enum"] = [str(value) for value, _label in field.choices if value]  # type: ignore[union-attr]
+        schema["enum"] = [str(value) for value, _label in field.choices if value]  # type: ignore[union-attr, misc]
     words = str(item.label)
     if isinstance(field, Instant):
         words += "; ISO 8601, UTC where it says no offset, or a date"

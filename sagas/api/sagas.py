@@ -85,7 +85,7 @@ class SagasByTask(Address):
             found = queries.by_task(one, limit)
             if found:
                 break
-        return Response(s.SagaSummary(found, many=True).data)
+        return Response(s.SagaSummary(found, many=True).data)  # type: ignore[arg-type]
 
 
 @extend_schema_view(get=reads(page_of(s.Step), p.Steps, missing=True))

@@ -42,7 +42,7 @@ class Error(s.Serializer[Any]):
 
 
 class BadRequestError(Error):
-    errors = s.DictField(child=s.ListField(child=s.CharField()), required=False)
+    errors = s.DictField(child=s.ListField(child=s.CharField()), required=False)  # type: ignore[assignment]
 
 
 # --- sagas ----------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ class SagaEvent(s.Serializer[Any]):
 
     number = s.IntegerField(source="log.seq")
     event_id = s.CharField(source="event.event_id")
-    source = s.CharField(source="event.source")
+    source = s.CharField(source="event.source")  # type: ignore[assignment]
     type = s.CharField(source="event.type")
     task_id = NullableText(source="event.key")
     entity_id = NullableText(source="event.entity")

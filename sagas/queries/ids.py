@@ -18,3 +18,8 @@ def saga_id(text: str) -> uuid.UUID | None:
         return uuid.UUID(text.strip())
     except ValueError:
         return None
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can be asked for it at all."""
+    return bool(text) and "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -12,6 +12,7 @@ from bridge.models import Duplicate, Event
 from compensation.models import Attempt, Command
 from compensation.queries import attempts_of
 from sagas.models import Lane, SagaEvent, SagaStep
+from sagas.queries.ids import is_storable
 from sagas.queries.pages import Page, page_of
 
 # A detail page carries so many steps; the others are paged.
@@ -67,6 +68,8 @@ def log(saga_id: UUID, *, type: str = "", entity: str = "") -> QuerySet[SagaEven
     """A saga's log, in the order in which it took its events; those of a type or an entity alone where that is said."""
     rows = SagaEvent.objects.filter(saga=saga_id).order_by("seq")
     wanted = {name: value for name, value in (("type", type), ("entity", entity)) if value}
+    if not all(is_storable(value) for value in wanted.values()):
+        return rows.none()
     return rows.filter(Exists(Event.objects.filter(pk=OuterRef("event"), **wanted))) if wanted else rows
 
 

@@ -13,7 +13,7 @@ from bridge.models import Duplicate, Event
 from compensation.models import Command
 from compensation.models import Status as CommandStatus
 from sagas.models import Lane, SagaEvent, SagaKey, SagaLog
-from sagas.queries.ids import spelled
+from sagas.queries.ids import is_storable, spelled
 from sagas.queries.pages import Page, page_of, remembered
 
 NEWEST = ("-start_time", "-id")
@@ -69,7 +69,7 @@ def get_saga(saga_id: UUID) -> SagaLog | None:
 
 def by_correlation(correlation_id: str) -> SagaLog | None:
     """The newest saga with this correlation id, or None. A saga without one of its own goes by its task id."""
-    if not _is_storable(correlation_id):
+    if not is_storable(correlation_id):
         return None
     rows = SagaLog.objects.order_by(*NEWEST)
     found = rows.filter(correlation_id=correlation_id).first()
@@ -86,7 +86,7 @@ def by_task(task_id: str, limit: int = 20) -> list[SagaLog]:
 
 def of_event(event_id: str) -> SagaLog | None:
     """The saga that applied the event with this id, from whatever source; None where none did."""
-    if not _is_storable(event_id):
+    if not is_storable(event_id):
         return None
     spellings = {event_id.strip(), spelled(event_id) or event_id}
     pks = Event.objects.filter(source__in=["pulsar", "operator", "compensation"], event_id__in=spellings).values("id")
@@ -140,8 +140,3 @@ def _with_key(task_id: str) -> Any:
 def _with_entity(image_id: str) -> Any:
     entity = spelled(image_id)
     return [] if entity is None else Lane.objects.filter(entity=entity, known=True).values("saga_id")
-
-
-def _is_storable(text: str) -> bool:
-    """Whether PostgreSQL can be asked for it at all."""
-    return bool(text) and "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)

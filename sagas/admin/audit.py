@@ -1,0 +1,80 @@
+"""Every decision that a person took: who, when, by which door, why. And the pages on which they are taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from sagas.admin import search, words
+from sagas.admin.deciding import LABELS, decide_view
+from sagas.admin.filters import ActionFilter
+from sagas.admin.readonly import ReadOnlyAdmin
+from sagas.models import Decision
+from sagas.queries.ids import saga_id
+
+
+@admin.register(Decision)
+class DecisionAdmin(ReadOnlyAdmin):
+    list_display = ("what", "target", "actor", "door_label", "when", "why")
+    list_filter = (ActionFilter,)
+    search_fields = ("id",)
+    search_help_text = _("A decision's id, or an id of a saga, in full")
+    ordering = ("-decided_at",)
+    page_template = "sagas/admin/decision.html"
+
+    def own_urls(self) -> list[URLPattern]:
+        return [self.own_path("decide/<slug:action>/", self.decide, "decide")]
+
+    def decide(self, request: HttpRequest, action: str) -> HttpResponse:
+        """Prepare, preview and take a decision."""
+        return decide_view(self, request, action)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Decision]:
+        return Decision.objects.defer("answer")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        if not search_term.strip():
+            return queryset, False
+        found = saga_id(search_term)
+        if found is not None and Decision.objects.filter(id=found).exists():
+            return queryset.filter(id=found), False
+        return queryset.filter(saga__in=search.saga_ids(search_term)), False
+
+    @admin.display(description=_("decision"))
+    def what(self, decision: Decision) -> SafeString:
+        return words.badge(decision.action, decision.get_action_display(), "hand")
+
+    @admin.display(description=_("by"))
+    def door_label(self, decision: Decision) -> str:
+        return decision.get_door_display()
+
+    @admin.display(description=_("when"))
+    def when(self, decision: Decision) -> Any:
+        return words.at(decision.decided_at)
+
+    @admin.display(description=_("why"))
+    def why(self, decision: Decision) -> str:
+        return decision.reason if len(decision.reason) <= 120 else decision.reason[:119] + "…"
+
+    def page(self, request: HttpRequest, row: Decision) -> dict[str, Any]:
+        commands = [
+            {
+                **command,
+                "before": LABELS.get(command["status_before"], command["status_before"] or ""),
+                "after": LABELS.get(command["status_after"], command["status_after"]),
+            }
+            for command in row.answer.get("commands", [])
+        ]
+        return {
+            "title": row.get_action_display(),
+            "commands": commands,
+            "more": row.answer.get("commands_total", len(commands)) - len(commands),
+        }

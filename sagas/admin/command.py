@@ -1,0 +1,137 @@
+"""Commands: the list with decisions on many, and the page of one with every attempt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from compensation.models import Attempt, Command
+from sagas.admin import search, words
+from sagas.admin.deciding import ask
+from sagas.admin.filters import CommandStatusFilter, ExhaustedByFilter, SagaOfFilter, ServiceFilter
+from sagas.admin.forms import MOST_COMMANDS
+from sagas.admin.readonly import ReadOnlyAdmin
+from sagas.admin.rights import may_operate
+from sagas.admin.saga import command_actions
+from sagas.models import Action, SagaLog
+from sagas.queries.ids import saga_id, spelled
+
+ATTEMPTS = 200
+
+
+@admin.register(Command)
+class CommandAdmin(ReadOnlyAdmin):
+    list_display = ("what", "state", "entity", "service", "tries", "planned", "trouble", "saga_link")
+    list_filter = (CommandStatusFilter, ServiceFilter, ExhaustedByFilter, SagaOfFilter)
+    search_fields = ("id",)
+    search_help_text = _("A command's id, or an id of its saga, in full")
+    page_template = "sagas/admin/command.html"
+    list_disable_select_all = False
+    actions = ("retry_chosen", "mark_done_chosen", "skip_chosen", "withdraw_chosen")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Command]:
+        return Command.objects.defer("body", "non_retryable")
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Command | None:
+        found = saga_id(object_id)
+        return Command.objects.filter(id=found).first() if found else None
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """The longest waiting first where people have to decide; of a saga in order; else by id. Each is an index."""
+        if request.GET.get("saga"):
+            return ("planned_at", "id")
+        return ("settled_at", "id") if request.GET.get("status") == "exhausted" else ("id",)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        if not search_term.strip():
+            return queryset, False
+        found = saga_id(search_term)
+        if found is not None and Command.objects.filter(id=found).exists():
+            return queryset.filter(id=found), False
+        of_sagas = queryset.filter(saga_id__in=search.saga_ids(search_term))
+        entity = spelled(search_term)
+        return (of_sagas.filter(entity=entity) if _is_entity(of_sagas, entity) else of_sagas), False
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        chosen: dict[str, Any] = super().get_actions(request) if may_operate(request) else {}
+        return {name: item for name, item in chosen.items() if name.endswith("_chosen")}
+
+    @admin.display(description=_("command"))
+    def what(self, command: Command) -> str:
+        return command.name
+
+    @admin.display(description=_("status"))
+    def state(self, command: Command) -> SafeString:
+        return states(command)
+
+    @admin.display(description=_("attempt"))
+    def tries(self, command: Command) -> str:
+        words_ = _t("%(n)d of %(of)d, round %(round)d")
+        return words_ % {"n": command.attempt, "of": command.maximum_attempts, "round": command.round}
+
+    @admin.display(description=_("planned"))
+    def planned(self, command: Command) -> Any:
+        return words.at(command.planned_at)
+
+    @admin.display(description=_("last error"))
+    def trouble(self, command: Command) -> str:
+        return command.last_error if len(command.last_error) <= 80 else command.last_error[:79] + "…"
+
+    @admin.display(description=_("saga"))
+    def saga_link(self, command: Command) -> SafeString:
+        return words.link(words.saga_url(command.saga_id), f"{str(command.saga_id)[:8]}…")
+
+    @admin.action(description=_("Retry"))
+    def retry_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
+        return self._ask(request, Action.RETRY, chosen)
+
+    @admin.action(description=_("Mark done by hand"))
+    def mark_done_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
+        return self._ask(request, Action.MARK_DONE, chosen)
+
+    @admin.action(description=_("Skip"))
+    def skip_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
+        return self._ask(request, Action.SKIP, chosen)
+
+    @admin.action(description=_("Withdraw"))
+    def withdraw_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
+        return self._ask(request, Action.WITHDRAW, chosen)
+
+    def _ask(self, request: HttpRequest, action: Action, chosen: QuerySet[Command]) -> HttpResponse | None:
+        """The decision's page, with the ids as they are now: what was chosen is what is decided on."""
+        ids = [str(identity) for identity in chosen.values_list("id", flat=True)[: MOST_COMMANDS + 1]]
+        if len(ids) > MOST_COMMANDS:
+            words_ = _t("at most %(most)d commands at once: narrow the list down, or decide on all of a saga")
+            messages.error(request, words_ % {"most": MOST_COMMANDS})
+            return None
+        return ask(self, request, action.value, {"ids": " ".join(ids)})
+
+    def page(self, request: HttpRequest, row: Command) -> dict[str, Any]:
+        saga = SagaLog.objects.filter(id=row.saga_id).only("key", "status").first()
+        return {
+            "title": row.name,
+            "saga": saga,
+            "state": states(row),
+            "attempts": list(Attempt.objects.filter(command=row).order_by("-id")[:ATTEMPTS]),
+            "actions": command_actions(row) if may_operate(request) else [],
+        }
+
+
+def states(command: Command) -> SafeString:
+    """The badges of a command."""
+    found = [words.badge(command.status, command.get_status_display())]
+    if command.by_hand:
+        found.append(words.badge("by_hand", _t("by hand"), "hand"))
+    return SafeString(" ".join(found))
+
+
+def _is_entity(commands: QuerySet[Command], entity: str | None) -> bool:
+    return entity is not None and commands.filter(entity=entity).exists()

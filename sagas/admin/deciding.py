@@ -1,0 +1,265 @@
+"""The page of a decision: what comes of it, exactly what would be sent, the reason, and then the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import NoReverseMatch
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from compensation import queries, switches
+from compensation.models import Command
+from compensation.models import Status as CommandStatus
+from sagas.admin import words
+from sagas.admin.deeds import DEEDS, Deed
+from sagas.admin.forms import DecisionForm
+from sagas.admin.paginator import CAP
+from sagas.admin.readonly import ReadOnlyAdmin
+from sagas.admin.rights import may_operate
+from sagas.decisions import Outcome, Request
+from sagas.errors import DecisionError, Invalid, NotFound
+from sagas.models import Action, LaneOutcome, Status
+
+# More than anybody reads before pressing a button; the number of all is above the list.
+SHOWN = 200
+LABELS = {**dict(Status.choices), **dict(CommandStatus.choices), **dict(LaneOutcome.choices)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What the page shows of a dry run. `refused` is why nothing would happen, in words."""
+
+    outcome: Outcome | None = None
+    refused: str = ""
+    lines: Sequence[str] = ()
+    commands: Sequence[Mapping[str, Any]] = ()
+    more: int = 0
+    sent: int = 0
+    not_eligible: Sequence[Mapping[str, Any]] = ()
+    differences: Sequence[Mapping[str, Any]] = ()
+
+
+def decide_view(admin: ReadOnlyAdmin, request: HttpRequest, action: str) -> HttpResponse:
+    """GET shows the form, with the preview where the target is known. POST previews; POST with `confirm` decides."""
+    deed = DEEDS.get(action)
+    if deed is None:
+        raise Http404(_("There is no such decision."))
+    if not may_operate(request):
+        raise PermissionDenied
+    if request.method != "POST":
+        return _ask(admin, request, deed, request.GET.dict())
+    confirming = "confirm" in request.POST
+    form = deed.form(request.POST, confirming=confirming)
+    if not form.is_valid():
+        return _show(admin, request, deed, form, None, 400)
+    if not confirming:
+        return _show(admin, request, deed, form, preview(deed, form.cleaned_data, request))
+    return _carry_out(admin, request, deed, form)
+
+
+def ask(admin: ReadOnlyAdmin, request: HttpRequest, action: str, target: Mapping[str, Any]) -> HttpResponse:
+    """The page of a decision on a target that another page chose."""
+    if not may_operate(request):
+        raise PermissionDenied
+    return _ask(admin, request, DEEDS[action], target)
+
+
+def _ask(admin: ReadOnlyAdmin, request: HttpRequest, deed: Deed, target: Mapping[str, Any]) -> HttpResponse:
+    initial = {**target, "request_key": DecisionForm.fresh_key()}
+    probe = deed.form(initial)
+    found = preview(deed, probe.cleaned_data, request) if probe.is_valid() else None
+    return _show(admin, request, deed, deed.form(initial=initial), found)
+
+
+def _carry_out(admin: ReadOnlyAdmin, request: HttpRequest, deed: Deed, form: DecisionForm) -> HttpResponse:
+    said = form.cleaned_data
+    try:
+        outcome = deed.carry_out(said, _request(request, said))
+    except DecisionError as error:
+        status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, Invalid) else 409
+        return _show(admin, request, deed, form, Preview(refused=str(error)), status)
+    _tell(request, deed, outcome)
+    return HttpResponseRedirect(deed.back(said))
+
+
+def _request(request: HttpRequest, said: Mapping[str, Any], *, dry_run: bool = False) -> Request:
+    return Request(
+        actor=request.user.get_username(),
+        door="admin",
+        reason=said.get("reason", ""),
+        dry_run=dry_run,
+        idempotency_key=None if dry_run else said.get("request_key") or None,
+    )
+
+
+def _show(
+    admin: ReadOnlyAdmin, request: HttpRequest, deed: Deed, form: DecisionForm, found: Preview | None, status: int = 200
+) -> HttpResponse:
+    said = form.cleaned_data if form.is_bound and form.is_valid() else form.initial
+    context = {
+        "title": deed.title,
+        "deed": deed,
+        "form": form,
+        "preview": found,
+        "target": _target(said),
+        "back": _safe_back(deed, said),
+        "confirmable": found is not None and (found.outcome is not None or status != 200),
+    }
+    return admin.draw(request, "sagas/admin/decide.html", context, status)
+
+
+def _target(said: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the decision is about, in words."""
+    names = (
+        ("saga", _("Saga")),
+        ("lane", _("Lane")),
+        ("stream", _("Type")),
+        ("key", _("Key")),
+        ("event", _("Event")),
+        ("message", _("Message")),
+        ("service", _("Service")),
+    )
+    lines = [(label, str(said[name])) for name, label in names if said.get(name)]
+    ids = _ids(said)
+    if len(ids) == 1:
+        lines.append((_("Command"), ids[0]))
+    elif ids:
+        lines.append((_("Commands"), str(len(ids))))
+    return lines
+
+
+def _ids(said: Mapping[str, Any]) -> list[str]:
+    ids = said.get("ids") or []
+    return ids.replace(",", " ").split() if isinstance(ids, str) else [str(one) for one in ids]
+
+
+def _safe_back(deed: Deed, said: Mapping[str, Any]) -> str:
+    try:
+        return deed.back({**said, "ids": _ids(said)})
+    except (KeyError, IndexError, NoReverseMatch):  # a target that no page is about
+        return words.list_url("sagas_sagalog")
+
+
+# --- the preview ------------------------------------------------------------------------------------------------------
+
+
+def preview(deed: Deed, said: Mapping[str, Any], request: HttpRequest) -> Preview:
+    """What would happen: the decision itself, rolled back."""
+    try:
+        outcome = deed.carry_out(said, _request(request, {**said, "reason": ""}, dry_run=True))
+    except DecisionError as error:
+        return Preview(refused=str(error))
+    commands = [_line(command.as_json()) for command in islice(outcome.commands, SHOWN)]
+    sent = sum(command.status_after in ("planned", "waiting") for command in outcome.commands)
+    refused = outcome.effects.get("not_eligible") or []
+    if deed.action is Action.RESUME_PUBLISHING:
+        commands, sent = _would_leave(said.get("service") or "")
+    return Preview(
+        outcome=outcome,
+        lines=effects(outcome),
+        commands=commands,
+        more=max(len(outcome.commands), sent) - len(commands),
+        sent=sent,
+        not_eligible=refused[:SHOWN],
+        differences=(outcome.effects.get("differences") or [])[:SHOWN],
+    )
+
+
+def _line(command: Mapping[str, Any]) -> Mapping[str, Any]:
+    before = command["status_before"]
+    return {
+        **command,
+        "before": LABELS.get(before, before) if before else "",
+        "after": LABELS.get(command["status_after"], command["status_after"]),
+    }
+
+
+def _would_leave(service: str) -> tuple[list[Mapping[str, Any]], int]:
+    """The commands that would be sent at once if publishing went on, and how many (no further than anybody counts)."""
+    due = queries.due(timezone.now()).order_by("next_at", "id")
+    found = due.filter(service=service) if service else due
+    held = [name for name in switches.paused_services() if name != "*"]
+    found = found if service else found.exclude(service__in=held)
+    return [_due_line(command) for command in found[:SHOWN]], found.order_by()[:CAP].count()
+
+
+def _due_line(command: Command) -> Mapping[str, Any]:
+    return {
+        "id": command.id,
+        "name": command.name,
+        "entity": command.entity,
+        "topic": command.topic,
+        "before": command.get_status_display(),
+        "after": _("sent at once"),
+        "body": command.body,
+    }
+
+
+def effects(outcome: Outcome) -> list[str]:
+    """What a decision comes to besides its commands, in sentences."""
+    told = outcome.effects
+    lines = []
+    before, after = told.get("status_before"), told.get("status_after")
+    if after and before and before != after:
+        said = {"before": LABELS.get(before, before), "after": LABELS.get(after, after)}
+        lines.append(_("The saga goes from «%(before)s» to «%(after)s».") % said)
+    elif after:
+        lines.append(_("The saga is «%(after)s» then.") % {"after": LABELS.get(after, after)})
+    if told.get("events") is not None:
+        lines.append(
+            ngettext("%(n)d event is moved.", "%(n)d events are moved.", told["events"]) % {"n": told["events"]}
+        )
+    if told.get("still_parked"):
+        words_ = ngettext(
+            "%(n)d event stays parked: it names no image, so name the lane.",
+            "%(n)d events stay parked: they name no image, so name the lane.",
+            told["still_parked"],
+        )
+        lines.append(words_ % {"n": told["still_parked"]})
+    if told.get("type"):
+        lines.append(
+            _("It reads as event %(event)s of type %(type)s.") % {"event": told["event"], "type": told["type"]}
+        )
+    if told.get("eligible") is not None:
+        words_ = ngettext(
+            "%(n)d command is eligible, of %(sagas)d saga(s).",
+            "%(n)d commands are eligible, of %(sagas)d saga(s).",
+            told["eligible"],
+        )
+        lines.append(words_ % {"n": told["eligible"], "sagas": told.get("sagas", 0)})
+    if "changed" in told and not told["changed"]:
+        lines.append(_("Nothing changes: it is so already."))
+    return lines
+
+
+# --- the result -------------------------------------------------------------------------------------------------------
+
+
+def _tell(request: HttpRequest, deed: Deed, outcome: Outcome) -> None:
+    if outcome.repeated:
+        said = {"actor": outcome.actor, "time": outcome.accepted_at.strftime("%Y-%m-%d %H:%M:%S UTC")}
+        messages.warning(request, _("Already requested by %(actor)s at %(time)s: nothing was done twice.") % said)
+        return
+    count = len(outcome.commands)
+    parts = [_("Accepted: %(action)s.") % {"action": deed.title}]
+    if count:
+        parts.append(ngettext("%(n)d command was changed.", "%(n)d commands were changed.", count) % {"n": count})
+    if any(command.status_after in ("planned", "waiting") for command in outcome.commands):
+        parts.append(_("It counts as undone only when the service confirms: until then it is sent, and waits."))
+    messages.success(request, " ".join([*parts, *effects(outcome)]))
+    refused = outcome.effects.get("not_eligible") or []
+    if refused:
+        words_ = ngettext(
+            "%(n)d command was left alone: %(why)s",
+            "%(n)d commands were left alone, the first because: %(why)s",
+            len(refused),
+        )
+        messages.warning(request, words_ % {"n": len(refused), "why": refused[0]["reason"]})

@@ -1,0 +1,346 @@
+"""The decisions as the pages offer them: what each is called, what comes of it in plain words, what the form asks.
+
+Each is one call of `sagas.decisions`; nothing here decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from sagas import decisions
+from sagas.admin import forms, words
+from sagas.decisions import CommandSelection, Outcome, Request
+from sagas.models import Action, SagaLog
+
+Said = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """One decision: `carry_out` takes what the form said; `back` is where the person goes after it.
+
+    `button` is what confirms it, `consequence` says what happens, `also` the things one should know before.
+    """
+
+    action: Action
+    title: Any
+    button: Any
+    consequence: Any
+    carry_out: Callable[[Said, Request], Outcome]
+    back: Callable[[Said], str]
+    form: type[forms.DecisionForm] = forms.SagaForm
+    also: tuple[Any, ...] = ()
+    grave: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _back_to_saga(said: Said) -> str:
+    if said.get("lane"):
+        return words.lane_url(said["saga"], said["lane"])
+    return words.saga_url(said["saga"])
+
+
+def _back_to_commands(said: Said) -> str:
+    ids = said.get("ids") or []
+    if len(ids) == 1:
+        return words.command_url(ids[0])
+    if said.get("saga"):
+        return words.saga_url(said["saga"])
+    return words.list_url("compensation_command")
+
+
+def _back_to_parked(said: Said) -> str:
+    if said.get("saga"):
+        return words.saga_url(said["saga"])
+    return words.list_url("sagas_parked")
+
+
+def _back_to_adopted(said: Said) -> str:
+    saga = SagaLog.objects.filter(key=said["key"]).values_list("id", flat=True).first()
+    return words.saga_url(saga) if saga else words.list_url("sagas_parked")
+
+
+def _back_to_message(said: Said) -> str:
+    return reverse("admin:bridge_quarantined_change", args=[said["message"]])
+
+
+def _back_to_publishing(_said: Said) -> str:
+    return words.list_url("compensation_switch")
+
+
+def selection(said: Said) -> CommandSelection:
+    """The commands that the form names: by id, of a saga, or planned before a time."""
+    if said.get("ids"):
+        return CommandSelection(ids=said["ids"])
+    if said.get("planned_before"):
+        return CommandSelection(planned_before=said["planned_before"])
+    return CommandSelection(saga=said["saga"])
+
+
+def _on_commands(action: Action) -> Callable[[Said, Request], Outcome]:
+    def carry_out(said: Said, request: Request) -> Outcome:
+        ids = said.get("ids") or []
+        if len(ids) == 1:
+            return decisions.decide_command(action, ids[0], request=request)
+        return decisions.decide_commands(action, selection(said), request=request)
+
+    return carry_out
+
+
+def _lane(said: Said) -> str | None:
+    return said.get("lane") or None
+
+
+def _attach(said: Said, request: Request) -> Outcome:
+    saga: UUID = said["saga"]
+    if said.get("event"):
+        return decisions.attach(event=said["event"], saga_id=saga, lane=_lane(said), request=request)
+    return decisions.attach(key=said.get("key") or "", saga_id=saga, lane=_lane(said), request=request)
+
+
+def _dismiss(said: Said, request: Request) -> Outcome:
+    if said.get("event"):
+        return decisions.dismiss(event=said["event"], request=request)
+    return decisions.dismiss(key=said.get("key") or "", request=request)
+
+
+def _publishing(paused: bool) -> Callable[[Said, Request], Outcome]:
+    def carry_out(said: Said, request: Request) -> Outcome:
+        return decisions.set_publishing(paused, said.get("service") or None, request=request)
+
+    return carry_out
+
+
+_CONFIRMED_BY_HAND = _(
+    "The commands count as confirmed, with the badge «by hand» for ever. Nothing is sent. Do this only when you have "
+    "made sure that the service has undone it, and write down as the reason how you know: who looked, where, when."
+)
+
+DEEDS: dict[str, Deed] = {
+    deed.action.value: deed
+    for deed in (
+        Deed(
+            action=Action.FORCE_COMPENSATION,
+            title=_("Force compensation"),
+            button=_("Fail it and undo it"),
+            consequence=_(
+                "The saga (or the one lane) counts as failed from now on, whatever it has come to, also if it was "
+                "completed. All that is owed then is undone: the commands below are sent to the services and repeated "
+                "until they confirm. This cannot be taken back."
+            ),
+            also=(_("Images that were retrieved are deleted by Data Retrieval."),),
+            carry_out=lambda said, request: decisions.force_compensation(said["saga"], _lane(said), request=request),
+            back=_back_to_saga,
+            grave=True,
+        ),
+        Deed(
+            action=Action.CANCEL,
+            title=_("Cancel"),
+            button=_("Cancel it and undo it"),
+            consequence=_(
+                "For a saga that still runs: it (or the one lane) counts as failed from now on, and what was done so "
+                "far "
+                "is undone by the commands below. This cannot be taken back."
+            ),
+            also=(_("Events that still come in are taken, and what they prove is undone as well."),),
+            carry_out=lambda said, request: decisions.cancel(said["saga"], _lane(said), request=request),
+            back=_back_to_saga,
+            grave=True,
+        ),
+        Deed(
+            action=Action.TERMINATE,
+            title=_("Terminate"),
+            button=_("Close it without undoing"),
+            consequence=_(
+                "The saga is closed without undoing. Commands that were already sent go on by their policy; every "
+                "other "
+                "one, also such as would be owed later, is withdrawn for ever. What was not undone stays as it is in "
+                "the "
+                "services: images and their copies remain. This cannot be taken back."
+            ),
+            also=(_("To have things undone, cancel it or force its compensation instead."),),
+            carry_out=lambda said, request: decisions.terminate(said["saga"], request=request),
+            back=_back_to_saga,
+            grave=True,
+        ),
+        Deed(
+            action=Action.RESUME,
+            title=_("Resume"),
+            button=_("Apply its events again"),
+            consequence=_(
+                "The saga was set aside because applying its events failed. They are applied again, all that wait. If "
+                "they still fail, nothing changes and you are told so."
+            ),
+            carry_out=lambda said, request: decisions.resume(said["saga"], request=request),
+            back=_back_to_saga,
+        ),
+        Deed(
+            action=Action.REPLAY,
+            title=_("Replay"),
+            button=_("Write what the log says"),
+            consequence=_(
+                "The saga's log is folded again, from its first event to its last, and compared with what is stored. "
+                "Only if you confirm is the stored state replaced by what the log says, and what is owed and was not "
+                "planned is planned."
+            ),
+            carry_out=lambda said, request: decisions.replay(said["saga"], True, request=request),
+            back=_back_to_saga,
+        ),
+        Deed(
+            action=Action.RETRY,
+            title=_("Retry"),
+            button=_("Try again"),
+            consequence=_(
+                "The commands begin a new round with all their attempts, and are sent again under the same id, so that "
+                "the service can tell a repetition from a second wish. They count as undone only when the service "
+                "confirms; until then their state is «sent, waiting»."
+            ),
+            form=forms.CommandsForm,
+            carry_out=_on_commands(Action.RETRY),
+            back=_back_to_commands,
+        ),
+        Deed(
+            action=Action.SKIP,
+            title=_("Skip"),
+            button=_("Give it up"),
+            consequence=_(
+                "The commands are given up: they are not sent again, in no later round. What they should have undone "
+                "stays in the service. What waited for them in the same lane may go on. The saga will not count as "
+                "compensated, but as failed."
+            ),
+            also=(_("If it was undone in another way, use «mark done by hand» instead."),),
+            form=forms.CommandsForm,
+            carry_out=_on_commands(Action.SKIP),
+            back=_back_to_commands,
+            grave=True,
+        ),
+        Deed(
+            action=Action.MARK_DONE,
+            title=_("Mark done by hand"),
+            button=_("I made sure: it is undone"),
+            consequence=_CONFIRMED_BY_HAND,
+            form=forms.EvidenceForm,
+            carry_out=_on_commands(Action.MARK_DONE),
+            back=_back_to_commands,
+        ),
+        Deed(
+            action=Action.WITHDRAW,
+            title=_("Withdraw"),
+            button=_("Never send it"),
+            consequence=_(
+                "The commands are withdrawn: they are not sent, or not again. What they should have undone stays in "
+                "the "
+                "service and counts as not undone. If one was on its way and the service confirms it all the same, the "
+                "confirmation counts."
+            ),
+            form=forms.WithdrawForm,
+            carry_out=_on_commands(Action.WITHDRAW),
+            back=_back_to_commands,
+            grave=True,
+        ),
+        Deed(
+            action=Action.ATTACH,
+            title=_("Attach to a saga"),
+            button=_("Attach"),
+            consequence=_(
+                "You say to which saga these events belong. With a key: all its events, those parked now and those "
+                "that "
+                "come later. They are applied to the saga at once, and may complete it, fail it, or make undoing owed: "
+                "see below. The events themselves never change."
+            ),
+            also=(
+                _("With a lane, events that name no image of their own are taken as that image's."),
+                _("It cannot be taken back: what an event proved stays proved."),
+            ),
+            form=forms.AttachForm,
+            carry_out=_attach,
+            back=_back_to_parked,
+        ),
+        Deed(
+            action=Action.ADOPT,
+            title=_("Start a saga from this key"),
+            button=_("Start the saga"),
+            consequence=_(
+                "A saga begins that no starting event ever came for. All parked events of the key are applied to it."
+            ),
+            also=(_("Only do this if you are sure that the starting event will not come any more."),),
+            form=forms.ParkedForm,
+            carry_out=lambda said, request: decisions.adopt(
+                said.get("key") or "", said.get("stream") or None, request=request
+            ),
+            back=_back_to_adopted,
+        ),
+        Deed(
+            action=Action.DISMISS,
+            title=_("Dismiss"),
+            button=_("Hide it"),
+            consequence=_(
+                "The parked events are hidden from the attention queue. They stay in the log, and are applied all the "
+                "same should their saga appear."
+            ),
+            form=forms.ParkedForm,
+            carry_out=_dismiss,
+            back=lambda _said: words.list_url("sagas_parked"),
+        ),
+        Deed(
+            action=Action.REQUEUE,
+            title=_("Requeue the message"),
+            button=_("Read it again"),
+            consequence=_(
+                "The message is read again, from the bytes that were kept, by today's rules. If it can be read now it "
+                "becomes an event, and moves its saga like any other. If not, nothing changes and you are told why."
+            ),
+            form=forms.MessageForm,
+            carry_out=lambda said, request: decisions.requeue_message(said["message"], request=request),
+            back=_back_to_message,
+        ),
+        Deed(
+            action=Action.DISMISS_MESSAGE,
+            title=_("Dismiss the message"),
+            button=_("Hide it"),
+            consequence=_(
+                "The message is hidden from the attention queue. Its bytes stay, and it can still be requeued later."
+            ),
+            form=forms.MessageForm,
+            carry_out=lambda said, request: decisions.dismiss_message(said["message"], request=request),
+            back=_back_to_message,
+        ),
+        Deed(
+            action=Action.PAUSE_PUBLISHING,
+            title=_("Pause publishing"),
+            button=_("Pause"),
+            consequence=_(
+                "No further command leaves, to this service or to all. Commands are still planned and can be seen; "
+                "deadlines rest. What a worker holds at this moment, a page at most, still leaves."
+            ),
+            form=forms.PublishingForm,
+            carry_out=_publishing(True),
+            back=_back_to_publishing,
+        ),
+        Deed(
+            action=Action.RESUME_PUBLISHING,
+            title=_("Resume publishing"),
+            button=_("Let the commands go"),
+            consequence=_(
+                "Commands leave again, those that are due at once. What must not be sent should be withdrawn before."
+            ),
+            form=forms.PublishingForm,
+            carry_out=_publishing(False),
+            back=_back_to_publishing,
+            grave=True,
+        ),
+    )
+}
+
+
+def same_form(action: str, said: Said) -> str:
+    """The page of a decision with its target filled in."""
+    wanted = {name: value for name, value in said.items() if value}
+    return reverse("admin:sagas_decision_decide", args=[action]) + "?" + urlencode(wanted)

@@ -1,0 +1,85 @@
+"""The event log: what came in, as it came. Bodies are for those who may see them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from bridge.models import Duplicate, Event, Pending
+from sagas.admin import words
+from sagas.admin.readonly import ReadOnlyAdmin
+from sagas.admin.rights import may_view_payload
+from sagas.definitions import registry
+from sagas.models import Parked, SagaEvent, SagaLog
+from sagas.queries.ids import spelled
+from sagas.queries.timeline import changes
+
+DUPLICATES = 100
+MOST = 500
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin):
+    list_display = ("type", "event_id", "origin", "key", "entity", "occurred", "received")
+    search_fields = ("id",)
+    search_help_text = _("An event id or a task id, in full")
+    ordering = ("-id",)
+    page_template = "sagas/admin/event.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
+        return Event.objects.defer("payload", "body_hash")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        return queryset.filter(id__in=_found(term)), False
+
+    @admin.display(description=_("source"))
+    def origin(self, event: Event) -> SafeString:
+        return words.badge(event.source, event.get_source_display(), "plain" if event.source == "pulsar" else "info")
+
+    @admin.display(description=_("occurred"))
+    def occurred(self, event: Event) -> Any:
+        return words.at(event.occurred_at)
+
+    @admin.display(description=_("received"))
+    def received(self, event: Event) -> Any:
+        return words.at(event.received_at)
+
+    def page(self, request: HttpRequest, row: Event) -> dict[str, Any]:
+        logged = SagaEvent.objects.filter(event=row.pk).first()
+        return {
+            "title": row.type,
+            "logged": logged,
+            "saga": SagaLog.objects.filter(id=logged.saga_id).only("key", "status").first() if logged else None,
+            "changes": changes(logged.note) if logged else [],
+            "parked": None if logged else Parked.objects.filter(event=row.pk).first(),
+            "pending": not logged and Pending.objects.filter(id=row.pk).exists(),
+            "duplicates": list(Duplicate.objects.filter(event=row.pk).order_by("id")[:DUPLICATES]),
+            "payload": body(row) if may_view_payload(request) else None,
+        }
+
+
+def body(event: Event) -> str:
+    """The body as text; the template escapes it."""
+    return json.dumps(event.payload, indent=2, ensure_ascii=False, sort_keys=True)
+
+
+def _found(term: str) -> list[int]:
+    """By event id or by key, each by its index."""
+    if "\x00" in term:
+        return []
+    sources, spellings = ["pulsar", "operator", "compensation"], {term, spelled(term) or term}
+    by_id = Event.objects.filter(source__in=sources, event_id__in=spellings)
+    streams = list(registry.current_definitions())
+    by_key = Event.objects.filter(stream__in=streams, key__in=spellings).order_by("-id")
+    return [*by_id.values_list("id", flat=True), *by_key.values_list("id", flat=True)[:MOST]]

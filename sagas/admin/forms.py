@@ -1,0 +1,160 @@
+"""What a decision's page asks for. The target is hidden or chosen; the reason is always required to confirm."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+
+from sagas import decisions
+from sagas.decisions.press import REASON_LIMIT
+from sagas.models import SagaLog
+from sagas.queries import by_task
+from sagas.queries.ids import saga_id
+
+# So many commands fit one form and one request; more are decided on by saga, or planned before a time.
+MOST_COMMANDS = 5000
+
+
+class DecisionForm(forms.Form):
+    """The reason, and a key of the form's own by which a double press is told from a second decision."""
+
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=REASON_LIMIT,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "cols": 80}),
+        help_text=_("Kept for ever with the decision, and read by others. No patients' names."),
+    )
+    request_key = forms.CharField(widget=forms.HiddenInput, max_length=200, required=False)
+
+    def __init__(self, *args: Any, confirming: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reason"].required = confirming
+        self.fields["reason"].widget.is_required = False
+
+    @staticmethod
+    def fresh_key() -> str:
+        """A key for one showing of the form."""
+        return f"admin:{uuid.uuid4()}"
+
+
+class SagaForm(DecisionForm):
+    """A saga, or one lane of it."""
+
+    saga = forms.UUIDField(widget=forms.HiddenInput)
+    lane = forms.CharField(widget=forms.HiddenInput, required=False)
+
+
+class CommandsForm(DecisionForm):
+    """Commands: by their ids (which stay as they were chosen, whatever comes meanwhile), or those of a saga."""
+
+    ids = forms.CharField(widget=forms.HiddenInput, required=False, strip=True)
+    saga = forms.UUIDField(widget=forms.HiddenInput, required=False)
+
+    def clean_ids(self) -> list[uuid.UUID]:
+        """The ids as UUIDs."""
+        try:
+            ids = [uuid.UUID(part) for part in self.cleaned_data["ids"].replace(",", " ").split()]
+        except ValueError:
+            raise ValidationError(_("a command's id is a UUID")) from None
+        if len(ids) > MOST_COMMANDS:
+            words = _("at most %(most)d commands at once: narrow the list down, or decide on all of a saga")
+            raise ValidationError(words % {"most": MOST_COMMANDS})
+        return ids
+
+    def clean(self) -> dict[str, Any]:
+        said = super().clean() or {}
+        if not self.errors and not (said.get("ids") or said.get("saga") or said.get("planned_before")):
+            raise ValidationError(_("no command is chosen"))
+        return said
+
+
+class EvidenceForm(CommandsForm):
+    """The reason is the evidence."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reason"].label = _("Evidence")
+        self.fields["reason"].help_text = _(
+            "How do you know that it is undone: who looked, where, when; a ticket, a line of a log. Kept for ever."
+        )
+
+
+class WithdrawForm(CommandsForm):
+    """Also by a cut-over: all that was planned before a time and waits to be sent."""
+
+    planned_before = forms.DateTimeField(
+        label=_("Planned before"),
+        required=False,
+        help_text=_(
+            "All commands that were planned before this time (UTC) and wait to be sent. Example: 2026-03-01 12:00"
+        ),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        said = self.data or self.initial
+        if said.get("ids") or said.get("saga"):
+            self.fields["planned_before"].widget = forms.HiddenInput()
+
+
+class ParkedForm(DecisionForm):
+    """Parked events: of a key, or one."""
+
+    stream = forms.CharField(widget=forms.HiddenInput, required=False)
+    key = forms.CharField(widget=forms.HiddenInput, required=False)
+    event = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    def clean(self) -> dict[str, Any]:
+        said = super().clean() or {}
+        if not self.errors and not (said.get("key") or said.get("event")):
+            raise ValidationError(_("no event is chosen"))
+        return said
+
+
+class AttachForm(ParkedForm):
+    """The saga that the events belong to, and if wanted the lane."""
+
+    saga = forms.CharField(label=_("Saga"), help_text=_("Its id, or its task id."))
+    lane = forms.CharField(
+        label=_("Lane"), required=False, help_text=_("The image's id, if the events name none themselves. Else empty.")
+    )
+    field_order = ("saga", "lane", "reason")
+
+    def clean_saga(self) -> uuid.UUID:
+        """The saga's id; Raises ValidationError where no saga, or more than one, is meant."""
+        text = self.cleaned_data["saga"]
+        found = saga_id(text)
+        if found is not None and SagaLog.objects.filter(id=found).exists():
+            return found
+        named = by_task(text, 2)
+        if len(named) != 1:
+            raise ValidationError(
+                _("no saga has this id or task id") if not named else _("several sagas have this task")
+            )
+        return named[0].id
+
+
+class MessageForm(DecisionForm):
+    """A quarantined message."""
+
+    message = forms.IntegerField(widget=forms.HiddenInput, min_value=1)
+
+
+class PublishingForm(DecisionForm):
+    """One service, or all."""
+
+    service = forms.ChoiceField(label=_("Service"), required=False)
+    field_order = ("service", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        services = [(name, name) for name in decisions.services()]
+        self.fields["service"] = forms.ChoiceField(
+            label=_("Service"), required=False, choices=[("", _("all services")), *services]
+        )
+        self.order_fields(self.field_order)

@@ -1,0 +1,80 @@
+"""The menu and the looks, as the callbacks that settings.UNFOLD names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+from django.utils.translation import gettext_lazy as _
+
+from sagas.admin.rights import may
+
+COLOUR = {
+    "50": "#eef6f8",
+    "100": "#d5e8ed",
+    "200": "#aed2dc",
+    "300": "#7cb4c4",
+    "400": "#4792a8",
+    "500": "#2b778f",
+    "600": "#1f6279",
+    "700": "#1c5063",
+    "800": "#1b4352",
+    "900": "#193945",
+    "950": "#0d242f",
+}
+
+
+def stylesheet(_request: HttpRequest) -> str:
+    """Our own styles, beside unfold's."""
+    return static("sagas/staff.css")
+
+
+def colour(_request: HttpRequest) -> dict[str, str]:
+    """The house's colour, in unfold's shades."""
+    return dict(COLOUR)
+
+
+def navigation(_request: HttpRequest) -> list[dict[str, Any]]:
+    """The menu; each entry shows to those who may read what it leads to."""
+    return [
+        {
+            "title": None,
+            "items": [
+                {"title": _("Start"), "icon": "home", "link": reverse_lazy("admin:index")},
+                _item(_("Sagas"), "account_tree", "sagas_sagalog", "sagas.view_sagalog"),
+                _item(_("Commands"), "undo", "compensation_command", "compensation.view_command"),
+                _item(_("Parked events"), "local_parking", "sagas_parked", "sagas.view_parked"),
+                _item(_("Quarantine"), "report", "bridge_quarantined", "bridge.view_quarantined"),
+                _item(_("Publishing"), "pause_circle", "compensation_switch", "compensation.view_switch"),
+            ],
+        },
+        {
+            "title": _("Records"),
+            "separator": True,
+            "items": [
+                _item(_("Decisions"), "gavel", "sagas_decision", "sagas.view_decision"),
+                _item(_("Event log"), "list_alt", "bridge_event", "bridge.view_event"),
+            ],
+        },
+        {
+            "title": _("Logins"),
+            "separator": True,
+            "items": [
+                _item(_("Users"), "person", "auth_user", "auth.view_user"),
+                _item(_("Groups"), "group", "auth_group", "auth.view_group"),
+                _item(_("API tokens"), "key", "knox_authtoken", "knox.view_authtoken"),
+            ],
+        },
+    ]
+
+
+def _item(title: Any, icon: str, model: str, permission: str) -> dict[str, Any]:
+    link = reverse_lazy(f"admin:{model}_changelist")
+    return {"title": title, "icon": icon, "link": link, "permission": _whoever_has(permission)}
+
+
+def _whoever_has(permission: str) -> Callable[[HttpRequest], bool]:
+    return lambda request: may(request, permission)

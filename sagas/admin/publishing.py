@@ -1,0 +1,72 @@
+"""The publishing switch: what may leave, what waits, and the way to hold it or let it go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from compensation import switches
+from compensation.models import DUE_SOMETIME, Command, Switch
+from compensation.models import Status as CommandStatus
+from sagas import decisions
+from sagas.admin import words
+from sagas.admin.paginator import CAP
+from sagas.admin.readonly import ReadOnlyAdmin
+from sagas.admin.rights import may_operate
+from sagas.models import Action
+
+
+@admin.register(Switch)
+class SwitchAdmin(ReadOnlyAdmin):
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """All services and their switch."""
+        self.need_view(request)
+        standing = switches.read()
+        rows = {switch.service: switch for switch in Switch.objects.all()}
+        names = sorted({*decisions.services(), *(name for name in rows if name != switches.EVERYTHING)})
+        context = {
+            "title": self.opts.verbose_name_plural,
+            "everything": _line(switches.EVERYTHING, rows, standing, request),
+            "services": [_line(name, rows, standing, request) for name in names],
+            "withdraw_url": words.decide_url(Action.WITHDRAW.value) if may_operate(request) else "",
+            "cap": CAP,
+        }
+        return self.draw(request, "sagas/admin/publishing.html", context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """One switch is shown among the others."""
+        self.need_view(request)
+        return HttpResponseRedirect(words.list_url("compensation_switch"))
+
+
+def _line(name: str, rows: dict[str, Switch], standing: switches.Switches, request: HttpRequest) -> dict[str, Any]:
+    switch = rows.get(name)
+    paused = bool(switch and switch.paused)
+    service = "" if name == switches.EVERYTHING else name
+    action = Action.RESUME_PUBLISHING if paused else Action.PAUSE_PUBLISHING
+    return {
+        "name": service,
+        "switch": switch,
+        "paused": paused,
+        "paused_by_all": bool(service) and standing.everything_paused,
+        "waiting": _count(service, *DUE_SOMETIME),
+        "sent": _count(service, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED),
+        "exhausted": _count(service, CommandStatus.EXHAUSTED),
+        "button": {
+            "label": action.label,
+            "kind": "main" if paused else "danger",
+            "url": words.decide_url(action.value, **({"service": service} if service else {})),
+        }
+        if may_operate(request)
+        else None,
+    }
+
+
+def _count(service: str, *statuses: str) -> int:
+    """How many commands, counted up to CAP; by the index of the open ones."""
+    found = Command.objects.filter(status__in=statuses)
+    return (found.filter(service=service) if service else found).order_by()[:CAP].count()

@@ -1,0 +1,111 @@
+"""Messages that could not be read: why, and their bytes, shown and never interpreted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin import SimpleListFilter
+from django.contrib.admin.options import ModelAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
+from sagas.admin import words
+from sagas.admin.readonly import ReadOnlyAdmin
+from sagas.admin.rights import may_operate, may_view_payload
+from sagas.models import Action
+
+# A page of bytes; who needs more reads the row.
+SHOWN_BYTES = 4096
+PER_LINE = 16
+
+
+class CodeFilter(SimpleListFilter):
+    title = _("reason")
+    parameter_name = "code"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
+        return QuarantineCode.choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(code=self.value()) if self.value() else queryset
+
+
+class DecidedFilter(SimpleListFilter):
+    title = _("status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
+        return QuarantineStatus.choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(status=self.value()) if self.value() else queryset
+
+
+@admin.register(Quarantined)
+class QuarantinedAdmin(ReadOnlyAdmin):
+    list_display = ("why", "state", "topic", "received", "decided")
+    list_filter = (DecidedFilter, CodeFilter)
+    ordering = ("-id",)
+    page_template = "sagas/admin/quarantined.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Quarantined]:
+        return Quarantined.objects.defer("body", "body_hash", "properties")
+
+    @admin.display(description=_("reason"))
+    def why(self, message: Quarantined) -> str:
+        return message.reason if len(message.reason) <= 120 else message.reason[:119] + "…"
+
+    @admin.display(description=_("status"))
+    def state(self, message: Quarantined) -> SafeString:
+        tone = "warn" if message.status == QuarantineStatus.OPEN else None
+        return words.badge(message.status, message.get_status_display(), tone)
+
+    @admin.display(description=_("received"))
+    def received(self, message: Quarantined) -> Any:
+        return words.at(message.received_at)
+
+    @admin.display(description=_("decided by"))
+    def decided(self, message: Quarantined) -> str:
+        return message.decided_by or "–"
+
+    def page(self, request: HttpRequest, row: Quarantined) -> dict[str, Any]:
+        actions = []
+        if may_operate(request) and row.status != QuarantineStatus.REQUEUED:
+            actions.append((Action.REQUEUE, "main"))
+        if may_operate(request) and row.status == QuarantineStatus.OPEN:
+            actions.append((Action.DISMISS_MESSAGE, ""))
+        shown = may_view_payload(request)
+        return {
+            "title": row.get_code_display(),
+            "state": self.state(row),
+            "size": len(row.body),
+            "lines": hex_lines(bytes(row.body)) if shown else None,
+            "text": as_text(bytes(row.body)) if shown else "",
+            "properties": sorted(row.properties.items()) if shown else [],
+            "shown_bytes": SHOWN_BYTES,
+            "actions": [
+                {"label": action.label, "url": words.decide_url(action.value, message=row.pk), "kind": kind}
+                for action, kind in actions
+            ],
+        }
+
+
+def as_text(body: bytes) -> str:
+    """The bytes as text: what is no text, or would move the cursor or turn the line around, is shown as «·»."""
+    text = body[:SHOWN_BYTES].decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() or letter == "\n" else "·" for letter in text)
+
+
+def hex_lines(body: bytes) -> list[tuple[str, str, str]]:
+    """(offset, bytes in hex, the printable among them) of each line."""
+    lines = []
+    for start in range(0, min(len(body), SHOWN_BYTES), PER_LINE):
+        part = body[start : min(start + PER_LINE, SHOWN_BYTES)]
+        plain = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        lines.append((f"{start:06x}", part.hex(" "), plain))
+    return lines

@@ -1,0 +1,94 @@
+"""What all our models have in common here: lists and pages to read. Nobody adds, changes or deletes a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from unfold.admin import ModelAdmin
+
+from sagas.admin.paginator import CappedPaginator
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
+    """A list, and for each row a page of our own template. What can be decided about it are links to decision pages."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_max_show_all = 50
+    list_filter_sheet = False
+    list_fullwidth = True
+    list_disable_select_all = False
+    sortable_by: tuple[str, ...] = ()
+    actions: Any = None
+    change_list_template = "sagas/admin/list.html"
+    page_template = ""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        """Only the list, the page, and our own: the addresses for adding, deleting and history do not exist."""
+        kept = {self._name("changelist"), self._name("change")}
+        urls = [url for url in super().get_urls() if getattr(url, "name", None) in kept]
+        return [*self.own_urls(), *urls]
+
+    def own_urls(self) -> list[URLPattern]:
+        """Further pages; they come before the page of a row, which takes any path."""
+        return []
+
+    def own_path(self, route: str, view: Callable[..., HttpResponse], name: str) -> URLPattern:
+        """An address of this admin that only asks for a login; the view asks for the permission."""
+        own: URLPattern = path(route, self.admin_site.admin_view(view), name=self._name(name))
+        return own
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page of one row."""
+        row = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        if row is None:
+            away: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return away
+        return self.draw(request, self.page_template, {"title": str(row), "row": row, **self.page(request, row)})
+
+    def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What the page of a row shows besides it."""
+        return {}
+
+    def draw(self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+        """A page with the menu around it."""
+        request.current_app = self.admin_site.name
+        around = {**self.admin_site.each_context(request), "opts": self.opts}
+        return TemplateResponse(request, template, {**around, **context}, status=status)
+
+    def need_view(self, request: HttpRequest) -> None:
+        """Raises PermissionDenied for who may not read this model."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        every: QuerySet[Any] = self.model._default_manager.all()
+        return every
+
+    def _name(self, page: str) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_{page}"

@@ -1,0 +1,220 @@
+"""Sagas: the list, the page of one, the page of one of its lanes."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Case, Exists, OuterRef, QuerySet, When
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from compensation.models import SETTLED, Command
+from compensation.models import Status as CommandStatus
+from sagas import queries
+from sagas.admin import search, words
+from sagas.admin.filters import BY_HAND, AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter
+from sagas.admin.readonly import ReadOnlyAdmin
+from sagas.admin.rights import may_operate
+from sagas.admin.slices import Slice, from_page, number_of
+from sagas.models import Action, Decision, Lane, SagaKey, SagaLog, Status
+from sagas.queries import parts
+from sagas.queries.pages import page_of
+
+LANES = 25
+COMMANDS = 25
+STEPS = 50
+TIMELINE = 50
+
+
+@admin.register(SagaLog)
+class SagaAdmin(ReadOnlyAdmin):
+    list_display = ("name", "state", "lanes", "commands", "started", "last_event", "failure")
+    list_filter = (StatusFilter, AgeFilter, TypeFilter, SetAsideFilter, ByHandFilter)
+    search_fields = ("id",)
+    search_help_text = _("A saga, task, image, correlation or event id, in full")
+    ordering = ("-start_time", "-id")
+    page_template = "sagas/admin/saga.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SagaLog]:
+        decided = Decision.objects.filter(saga=OuterRef("id"), action__in=BY_HAND)
+        return SagaLog.objects.annotate(by_hand=Exists(decided))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        if not search_term.strip():
+            return queryset, False
+        return queryset.filter(id__in=search.saga_ids(search_term)), False
+
+    def own_urls(self) -> list[URLPattern]:
+        return [self.own_path("<uuid:saga_id>/lane/", self.lane_view, "lane")]
+
+    # --- the list -----------------------------------------------------------------------------------------------------
+
+    @admin.display(description=_("task id"))
+    def name(self, saga: SagaLog) -> str:
+        return saga.key
+
+    @admin.display(description=_("status"))
+    def state(self, saga: SagaLog) -> SafeString:
+        parts_ = [words.badge(saga.status, saga.get_status_display())]
+        if saga.set_aside_at is not None:
+            parts_.append(words.badge("set_aside", _t("set aside"), "bad"))
+        if saga.by_hand:  # type: ignore[attr-defined]
+            parts_.append(words.badge("by_hand", _t("by hand"), "hand"))
+        return SafeString(" ".join(parts_))
+
+    @admin.display(description=_("lanes"))
+    def lanes(self, saga: SagaLog) -> str:
+        return tally(saga)
+
+    @admin.display(description=_("commands"))
+    def commands(self, saga: SagaLog) -> str:
+        told = []
+        if saga.commands_exhausted:
+            told.append(_t("%(n)d given up by the service") % {"n": saga.commands_exhausted})
+        if saga.commands_on_the_way:
+            told.append(_t("%(n)d on the way") % {"n": saga.commands_on_the_way})
+        if saga.commands_confirmed:
+            told.append(_t("%(n)d confirmed") % {"n": saga.commands_confirmed})
+        return ", ".join(told) or "–"
+
+    @admin.display(description=_("started"))
+    def started(self, saga: SagaLog) -> Any:
+        return words.at(saga.start_time)
+
+    @admin.display(description=_("last event"))
+    def last_event(self, saga: SagaLog) -> str:
+        return words.ago(saga.last_event_at, timezone.now())
+
+    @admin.display(description=_("error"))
+    def failure(self, saga: SagaLog) -> str:
+        text = saga.set_aside_error or saga.error_message or ""
+        return text if len(text) <= 60 else text[:59] + "…"
+
+    # --- the page -----------------------------------------------------------------------------------------------------
+
+    def page(self, request: HttpRequest, row: SagaLog) -> dict[str, Any]:
+        return {
+            "title": row.key,
+            "waiting": queries.waiting(row),
+            "tally": tally(row),
+            "duplicates": queries.duplicates(row),
+            "keys": list(SagaKey.objects.filter(saga=row).values_list("key", flat=True)[:20]),
+            "lanes": lane_slice(request, row),
+            "commands": command_slice(request, row.id),
+            "timeline": timeline_slice(request, row.id),
+            "may_operate": may_operate(request),
+            "actions": saga_actions(row) if may_operate(request) else [],
+            "bulk": bulk_actions(row) if may_operate(request) else [],
+        }
+
+    def lane_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
+        """The page of one lane: its steps and its commands."""
+        self.need_view(request)
+        entity = request.GET.get("lane", "").replace("\x00", "")
+        lane = Lane.objects.select_related("saga").filter(saga=saga_id, entity=entity, known=True).first()
+        if lane is None:
+            raise Http404(_t("The saga has no such lane."))
+        shown = number_of(request, "steps")
+        page = page_of(parts.steps(saga_id).filter(entity=entity), (shown - 1) * STEPS, STEPS)
+        context = {
+            "title": entity,
+            "lane": lane,
+            "saga": lane.saga,
+            "steps": from_page(request, "steps", page),
+            "commands": command_slice(request, saga_id, entity),
+            "actions": lane_actions(lane) if may_operate(request) else [],
+            "may_operate": may_operate(request),
+        }
+        return self.draw(request, "sagas/admin/lane.html", context)
+
+
+def tally(saga: SagaLog) -> str:
+    """The lanes in numbers."""
+    told = [
+        (saga.lanes_processed, _t("%(n)d processed")),
+        (saga.lanes_open, _t("%(n)d open")),
+        (saga.lanes_undoing, _t("%(n)d being undone")),
+        (saga.lanes_undone, _t("%(n)d undone")),
+        (saga.lanes_settled, _t("%(n)d settled by decision")),
+    ]
+    return ", ".join(words_ % {"n": count} for count, words_ in told if count) or "–"
+
+
+def lane_slice(request: HttpRequest, saga: SagaLog) -> Slice:
+    """The saga's lanes, a page of them. Their number is known without counting."""
+    number = number_of(request, "lanes")
+    page = page_of(parts.lanes(saga.id), (number - 1) * LANES, LANES, total=saga.lanes_known)
+    return from_page(request, "lanes", page)
+
+
+def command_slice(request: HttpRequest, saga_id: UUID, entity: str | None = None) -> Slice:
+    """The commands of a saga or a lane with their attempts: what needs a person first."""
+    first = Case(When(status=CommandStatus.EXHAUSTED, then=0), When(status__in=SETTLED, then=2), default=1)
+    rows = parts.commands(saga_id).defer("body").order_by(first, "planned_at", "entity", "-name")
+    if entity is not None:
+        rows = rows.filter(entity=entity)
+    number = number_of(request, "commands")
+    return from_page(request, "commands", parts.command_page(rows, (number - 1) * COMMANDS, COMMANDS))
+
+
+def timeline_slice(request: HttpRequest, saga_id: UUID) -> Slice:
+    """A page of the saga's story."""
+    number = number_of(request, "timeline")
+    return from_page(request, "timeline", queries.timeline(saga_id, (number - 1) * TIMELINE, TIMELINE))
+
+
+def saga_actions(saga: SagaLog) -> list[dict[str, Any]]:
+    """What can be decided on a saga as it stands; the decision itself checks again."""
+    if saga.set_aside_at is not None:
+        return [_button(Action.RESUME, "main", saga=saga.id), _button(Action.REPLAY, saga=saga.id)]
+    found = []
+    if saga.status == Status.STARTED:
+        found.append(_button(Action.CANCEL, "danger", saga=saga.id))
+    found.append(_button(Action.FORCE_COMPENSATION, "danger", saga=saga.id))
+    if saga.status in (Status.STARTED, Status.COMPENSATING, Status.COMPENSATION_FAILED):
+        found.append(_button(Action.TERMINATE, "danger", saga=saga.id))
+    return [*found, _button(Action.REPLAY, saga=saga.id)]
+
+
+def lane_actions(lane: Lane) -> list[dict[str, Any]]:
+    """What can be decided on a lane."""
+    if lane.failed:
+        return []
+    target = {"saga": lane.saga_id, "lane": lane.entity}
+    running = lane.saga.status in (Status.STARTED, Status.COMPENSATING)
+    cancel = [_button(Action.CANCEL, "danger", **target)] if running else []
+    return [*cancel, _button(Action.FORCE_COMPENSATION, "danger", **target)]
+
+
+def bulk_actions(saga: SagaLog) -> list[dict[str, Any]]:
+    """What can be decided on all open commands of a saga at once."""
+    if not (saga.commands_exhausted or saga.commands_on_the_way):
+        return []
+    actions = [Action.MARK_DONE, Action.SKIP, Action.WITHDRAW]
+    return [_button(action, saga=saga.id) for action in ([Action.RETRY] if saga.commands_exhausted else []) + actions]
+
+
+def command_actions(command: Command) -> list[dict[str, Any]]:
+    """What can be decided on one command."""
+    if command.status == CommandStatus.CONFIRMED:
+        return []
+    if command.status in SETTLED:
+        return [_button(Action.MARK_DONE, ids=command.id)]
+    retry = command.status == CommandStatus.EXHAUSTED and not command.invalid
+    rest = [Action.MARK_DONE, Action.SKIP, Action.WITHDRAW]
+    return [
+        *([_button(Action.RETRY, "main", ids=command.id)] if retry else []),
+        *(_button(action, ids=command.id) for action in rest),
+    ]
+
+
+def _button(action: Action, kind: str = "", **target: Any) -> dict[str, Any]:
+    return {"label": action.label, "url": words.decide_url(action.value, **target), "kind": kind}

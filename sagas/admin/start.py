@@ -1,0 +1,89 @@
+"""The start page: what needs a person, sagas by status, whether commands leave, whether the parts live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.cache import cache
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from compensation.models import Switch
+from sagas import queries
+from sagas.admin import health, rights, words
+from sagas.admin.slices import from_page, number_of
+from sagas.models import Status
+from sagas.queries import AttentionItem
+
+ITEMS = 50
+COUNTS_SECONDS = 5
+
+KINDS: dict[str, Any] = {
+    "exhausted": gettext_lazy("decide"),
+    "overdue": gettext_lazy("overdue"),
+    "parked": gettext_lazy("parked"),
+    "quarantined": gettext_lazy("unreadable"),
+    "set_aside": gettext_lazy("set aside"),
+    "stalled": gettext_lazy("stalled"),
+    "paused": gettext_lazy("paused"),
+}
+RED = ("exhausted", "set_aside")
+
+
+def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
+    """What the start page shows, as far as the person may see it. Some twenty queries, none of which counts far."""
+    if not rights.may(request, rights.VIEW_SAGAS):
+        return {**around, "title": _("Start"), "no_rights": True}
+    now = timezone.now()
+    page = queries.attention((number_of(request, "page") - 1) * ITEMS, ITEMS)
+    lines = [_line(item) for item in page.items]
+    return {
+        **around,
+        "title": _("What needs a person"),
+        "attention": from_page(request, "page", page),
+        "lines": lines,
+        "counts": _counts(),
+        "parts": health.parts(now),
+        "paused": list(Switch.objects.filter(paused=True).order_by("service")),
+    }
+
+
+def _line(item: AttentionItem) -> dict[str, Any]:
+    return {
+        "item": item,
+        "kind": KINDS.get(item.kind, item.kind),
+        "tone": "bad" if item.kind in RED else "warn",
+        "age": words.age(item.age(timezone.now())),
+        "url": _url(item),
+    }
+
+
+def _url(item: AttentionItem) -> str:
+    said = item.link
+    if item.kind in ("exhausted", "overdue"):
+        return words.list_url("compensation_command", saga=said["saga"], status=said["status"])
+    if item.kind == "parked":
+        return words.parked_url(said["stream"], said["key"], said["entity"])
+    if item.kind == "quarantined":
+        return words.list_url("bridge_quarantined", code=said["code"], status=said["status"])
+    if item.kind == "paused":
+        return words.list_url("compensation_switch")
+    return words.saga_url(item.saga_id) if item.saga_id else reverse("admin:index")
+
+
+def _counts() -> list[dict[str, Any]]:
+    """Sagas by status, some seconds old at most."""
+    counts: Any = cache.get_or_set("sagas.admin.status_counts", queries.status_counts, COUNTS_SECONDS)
+    return [
+        {
+            "status": status,
+            "label": Status(status).label,
+            "count": number,
+            "more": counts.is_more(status),
+            "url": words.list_url("sagas_sagalog", status=status),
+        }
+        for status, number in counts.by_status.items()
+    ]

@@ -1,0 +1,109 @@
+"""How the pages spell things: colours of states, times, ages, places to go."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+# What a person should look at first is red; what goes on by itself is blue; what is over is green or grey.
+TONES = {
+    "STARTED": "info",
+    "COMPLETED": "good",
+    "FAILED": "warn",
+    "COMPENSATING": "info",
+    "COMPENSATION_SUCCEEDED": "good",
+    "COMPENSATION_FAILED": "bad",
+    "COMPENSATED": "good",
+    "open": "info",
+    "processed": "good",
+    "undoing": "info",
+    "undone": "good",
+    "settled": "plain",
+    "planned": "plain",
+    "publishing": "info",
+    "published": "info",
+    "waiting": "warn",
+    "confirmed": "good",
+    "exhausted": "bad",
+    "skipped": "plain",
+    "withdrawn": "plain",
+    "refused": "warn",
+    "deadline": "warn",
+    "failed": "warn",
+    "unreachable": "plain",
+    "superseded": "plain",
+    "requeued": "good",
+    "dismissed": "plain",
+}
+
+
+def badge(value: str, label: Any = None, tone: str | None = None) -> SafeString:
+    """A coloured word; also readable without the colour."""
+    return format_html(
+        '<span class="sg-badge sg-{}">{}</span>', tone or TONES.get(value, "plain"), value if label is None else label
+    )
+
+
+def at(moment: datetime | None) -> SafeString | str:
+    """A time in UTC, to the second."""
+    if moment is None:
+        return "–"
+    there = moment.astimezone(UTC)
+    return format_html(
+        '<time class="sg-time" datetime="{}">{}</time>', there.isoformat(), there.strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
+def age(span: timedelta) -> str:
+    """A span in its two largest units' words, the way one says it."""
+    seconds = max(0, int(span.total_seconds()))
+    if seconds < 60:
+        return ngettext("%(n)d second", "%(n)d seconds", seconds) % {"n": seconds}
+    if seconds < 3600:
+        return ngettext("%(n)d minute", "%(n)d minutes", seconds // 60) % {"n": seconds // 60}
+    if seconds < 86400:
+        return ngettext("%(n)d hour", "%(n)d hours", seconds // 3600) % {"n": seconds // 3600}
+    return ngettext("%(n)d day", "%(n)d days", seconds // 86400) % {"n": seconds // 86400}
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """How long a moment is past."""
+    return _("%(age)s ago") % {"age": age(now - moment)}
+
+
+def link(target: str, text: Any) -> SafeString:
+    """A way to another page of ours."""
+    return format_html('<a class="sg-link" href="{}">{}</a>', target, text)
+
+
+def saga_url(saga_id: Any) -> str:
+    return reverse("admin:sagas_sagalog_change", args=[saga_id])
+
+
+def command_url(command_id: Any) -> str:
+    return reverse("admin:compensation_command_change", args=[command_id])
+
+
+def lane_url(saga_id: Any, entity: str) -> str:
+    return reverse("admin:sagas_sagalog_lane", args=[saga_id]) + "?" + urlencode({"lane": entity})
+
+
+def list_url(name: str, **wanted: Any) -> str:
+    """A list, narrowed down."""
+    return reverse(f"admin:{name}_changelist") + (f"?{urlencode(wanted)}" if wanted else "")
+
+
+def parked_url(stream: str, key: str, entity: str) -> str:
+    return reverse("admin:sagas_parked_group") + "?" + urlencode({"stream": stream, "key": key, "entity": entity})
+
+
+def decide_url(action: str, **target: Any) -> str:
+    """The page on which a decision is prepared."""
+    return reverse("admin:sagas_decision_decide", args=[action]) + (f"?{urlencode(target)}" if target else "")
