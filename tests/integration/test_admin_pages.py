@@ -1,0 +1,65 @@
+"""Every page of the admin opens, for those who may read, and none of the history can be edited there."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.test import Client, RequestFactory
+from django.urls import reverse
+
+from bridge import event_log
+from sagas.apply import drain
+from sagas.models import SagaLog
+from tests.integration.story import event, image_through, new_ids, retrieval
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OURS = ("sagas", "compensation", "bridge")
+
+
+@pytest.fixture
+def staff() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("ana", "ana@example.org", "x"))
+    return client
+
+
+def tell_stories() -> SagaLog:
+    task, image, stranger = new_ids(3)
+    event_log.append(retrieval(task, [image]) + image_through(task, image))
+    event_log.append([event("ProcessingFailed", task, image, seconds=90, error_message="<b>no</b>")])
+    event_log.append([event("ProcessingCompleted", stranger)])
+    drain()
+    return SagaLog.objects.get(key=task)
+
+
+def test_every_list_opens(staff: Client) -> None:
+    tell_stories()
+    assert staff.get(reverse("admin:index")).status_code == 200
+    for model in admin.site._registry:
+        address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        assert staff.get(address).status_code == 200, address
+
+
+def test_a_sagas_page_tells_its_story_harmlessly(staff: Client) -> None:
+    saga = tell_stories()
+    page = staff.get(reverse("admin:sagas_sagalog_change", args=[saga.id]))
+    assert page.status_code == 200
+    text = page.content.decode()
+    assert "RollbackAnonymization" in text
+    assert "<b>no</b>" not in text
+
+
+def test_no_history_can_be_edited(staff: Client) -> None:
+    request = RequestFactory().get("/")
+    request.user = User.objects.get(username="ana")
+    for model, page in admin.site._registry.items():
+        if model._meta.app_label in OURS:
+            assert not page.has_add_permission(request), model
+            assert not page.has_change_permission(request), model
+            assert not page.has_delete_permission(request), model
+
+
+def test_the_admin_asks_for_a_login() -> None:
+    assert Client().get(reverse("admin:index")).status_code == 302
