@@ -1,0 +1,131 @@
+"""Sagas in every state that a person may find them in, for tests of decisions and of their doors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from bridge import event_log, quarantine
+from bridge.envelope import Message, Rejected
+from bridge.models import QuarantineCode, Quarantined
+from compensation import delivery
+from compensation.models import Command
+from sagas.apply import drain
+from sagas.decisions import Request
+from sagas.engine.fold import Fold
+from sagas.models import SagaLog
+from tests.integration.commands import FakePublisher
+from tests.integration.story import event, image_through, new_ids, retrieval
+
+NO_UUID = "a-scan-without-a-uuid"
+
+
+def request(reason: str = "because", **more: Any) -> Request:
+    return Request(actor=more.pop("actor", "ana"), door=more.pop("door", "api"), reason=reason, **more)
+
+
+def running(images: int = 2) -> tuple[SagaLog, list[str]]:
+    """A saga that still runs: its images are retrieved, the first is anonymized."""
+    task, *names = new_ids(images + 1)
+    event_log.append([*retrieval(task, names), event("AnonymizationCompleted", task, names[0], seconds=9)])
+    drain()
+    return SagaLog.objects.get(key=task), names
+
+
+def completed() -> tuple[SagaLog, str]:
+    task, image = new_ids(2)
+    event_log.append(retrieval(task, [image]) + image_through(task, image))
+    drain()
+    return SagaLog.objects.get(key=task), image
+
+
+def failed(images: int = 2) -> tuple[SagaLog, list[str]]:
+    """A saga that failed and is being undone: two commands for the first image, one for each other."""
+    saga, names = running(images)
+    event_log.append([event("RetrievalFailed", saga.key, seconds=20, error_message="disk full")])
+    drain()
+    saga.refresh_from_db()
+    return saga, names
+
+
+def unfit() -> tuple[SagaLog, Command]:
+    """A saga with one command, exhausted for ever: the image's id has no shape that the service takes."""
+    [task] = new_ids(1)
+    event_log.append([*retrieval(task, [NO_UUID]), event("RetrievalFailed", task, seconds=20, error_message="no")])
+    drain()
+    drain()
+    return SagaLog.objects.get(key=task), Command.objects.get(saga_id=SagaLog.objects.get(key=task).id)
+
+
+def published() -> None:
+    """Everything that is due leaves."""
+    delivery.publish_due(FakePublisher(), "host:1")
+
+
+def exhausted(settings: Any, images: int = 1) -> tuple[SagaLog, list[Command]]:
+    """A saga whose deletions were each refused once, which is as often as they may be."""
+    settings.SAGA_RETRY = {**settings.SAGA_RETRY, "maximum_attempts": 1}
+    task, *names = new_ids(images + 1)
+    event_log.append([*retrieval(task, names), event("RetrievalFailed", task, seconds=20, error_message="disk full")])
+    drain()
+    refuse_all(task, names)
+    saga = SagaLog.objects.get(key=task)
+    return saga, list(Command.objects.filter(saga_id=saga.id).order_by("id"))
+
+
+def refuse_all(task: str, images: Sequence[str]) -> None:
+    published()
+    event_log.append(
+        [event("ImageDeletionFailed", task, image, seconds=30, error_message="locked") for image in images]
+    )
+    drain()
+    drain()
+
+
+def parked(
+    kinds: Sequence[str] = ("ProcessingStarted", "ProcessingCompleted"), image: str = ""
+) -> tuple[str, list[str]]:
+    """Events of a task that nobody knows; returns it and their ids."""
+    [key] = new_ids(1)
+    facts = [event(kind, key, image, seconds=40 + number) for number, kind in enumerate(kinds)]
+    event_log.append(facts)
+    drain()
+    return key, [fact.event_id for fact in facts]
+
+
+def set_aside(patch: pytest.MonkeyPatch) -> SagaLog:
+    """A saga that an engine's fault has set aside. The fault stays until the patch is undone."""
+    task, image = new_ids(2)
+    event_log.append(retrieval(task, [image]))
+    drain()
+    real = Fold.apply
+
+    def apply(self: Fold, fact: Any) -> Any:
+        if self.frame.key == task and fact.type == "AnonymizationFailed":
+            raise KeyError("a fault")
+        return real(self, fact)
+
+    patch.setattr(Fold, "apply", apply)
+    event_log.append([event("AnonymizationFailed", task, image, seconds=8, error_message="noise")])
+    drain()
+    return SagaLog.objects.get(key=task)
+
+
+def quarantined(body: bytes | None = None) -> Quarantined:
+    """A message that could not be read once; by today's rules it can, unless `body` says otherwise."""
+    [task] = new_ids(1)
+    good = {"id": new_ids(1)[0], "type": "RetrievalStarted", "task_id": task, "timestamp": "2026-03-01T12:00:00"}
+    message = Message(
+        topic="retrieval-started",
+        short_name="retrieval-started",
+        message_id=f"1:{task}",
+        published_ms=1_772_366_400_000,
+        body=json.dumps(good).encode() if body is None else body,
+        properties={},
+    )
+    quarantine.keep([Rejected(message, timezone.now(), QuarantineCode.NOT_JSON, "it was no JSON")])
+    return Quarantined.objects.get(message_id=f"1:{task}")
