@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -252,4 +253,7 @@ def _name_of(selection: CommandSelection) -> str:
         return f"commands of saga {selection.saga}"
     if selection.planned_before is not None:
         return f"commands planned before {selection.planned_before.isoformat()}"
-    return f"{len(selection.ids or ())} commands"
+    ids = sorted({str(value).lower() for value in selection.ids or ()})
+    # The mark tells this selection from every other, also under a request key.
+    mark = hashlib.sha256(" ".join(ids).encode()).hexdigest()[:12]
+    return f"{len(ids)} commands (selection {mark})"

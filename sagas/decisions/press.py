@@ -143,12 +143,13 @@ def carry_out(
 ) -> Outcome:
     """Locks, looks whether it was decided already, does the work, writes the audit row: one transaction.
 
-    `locks` are routing keys, `once` names the decision so that a second press of it answers what the first did; it is
+    `locks` are routing keys (none: the target itself is locked, so that two presses at once are still two in a row).
+    `once` names the decision so that a second press of it answers what the first did; it is
     asked under the locks. Opens its own transaction, so it must not be called in one. Raises what `work` raises.
     """
     _check(request)
     press = Press(action, target, request, timezone.now(), uuid.uuid4(), saga_id)
-    with _locked(locks):
+    with _locked([*(locks or [f"decision:{target}"]), *_request_lock(request)]):
         press.once = once()
         earlier = _earlier(press)
         if earlier is not None:
@@ -248,6 +249,12 @@ def _locked(keys: Sequence[str]) -> Iterator[None]:
         except OperationalError:
             raise Busy(_("somebody else is at work on this saga: try again in a moment")) from None
         yield
+
+
+def _request_lock(request: Request) -> list[str]:
+    if request.idempotency_key is None or request.dry_run:
+        return []
+    return [f"request:{request.actor}:{request.idempotency_key}"]
 
 
 def _earlier(press: Press) -> Outcome | None:

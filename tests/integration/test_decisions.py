@@ -21,7 +21,7 @@ from sagas.errors import Busy, Invalid, NotFound, Refused
 from sagas.models import Attachment, Decision, Lane, Parked, SagaEvent, SagaLog, SagaStep
 from sagas.verify import all_ids, each
 from tests.integration import decided
-from tests.integration.connections import second_connection
+from tests.integration.connections import InThread, second_connection
 from tests.integration.decided import request
 from tests.integration.story import event, new_ids, retrieval
 
@@ -157,6 +157,23 @@ def test_what_is_not_there_is_not_found(saga_id: str) -> None:
         with pytest.raises(NotFound):
             call()
     assert not Decision.objects.exists()
+
+
+def test_two_presses_at_once_are_one_decision() -> None:
+    row = decided.quarantined()
+    saga, images = decided.running(1)
+    key, _ = decided.parked()
+    keyed = request(idempotency_key="k")
+    for press in (
+        lambda: decisions.requeue_message(row.id, request=request()),
+        lambda: decisions.force_compensation(saga.id, request=request()),
+        lambda: decisions.set_publishing(True, request=keyed),
+        lambda: decisions.attach(saga_id=saga.id, key=key, lane=images[0], request=request()),
+    ):
+        answers = [thread.result() for thread in [InThread(press) for _ in range(4)]]
+        assert len({answer.decision_id for answer in answers}) == 1
+        assert [answer.repeated for answer in answers].count(False) == 1
+    assert Decision.objects.count() == 4
 
 
 # --- a saga or a lane -------------------------------------------------------------------------------------------------
