@@ -1,0 +1,19 @@
+"""A definition drawn from itself, and the page that shows the drawing."""
+
+from pathlib import Path
+
+from sagas import describe
+from sagas.definitions.image_processing import DEFINITION
+
+PAGE = Path(__file__).parents[2] / "docs" / "image_processing.md"
+
+
+def test_the_page_shows_the_definition_as_it_is() -> None:
+    assert f"```mermaid\n{describe.mermaid(DEFINITION)}\n```" in PAGE.read_text(encoding="utf-8")
+
+
+def test_table_and_data_name_every_event_and_command() -> None:
+    told, data = describe.table(DEFINITION), describe.data(DEFINITION)
+    assert [event["type"] for event in data["events"]] == [event.type for event in DEFINITION.events]
+    for name in (*DEFINITION.event_of, *DEFINITION.compensation_of):
+        assert name in told
