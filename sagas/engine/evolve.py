@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sagas.engine import facts as kinds
-from sagas.engine.decide import SAGA_SCOPE, Frame, lane_mark
+from sagas.engine.decide import SAGA_SCOPE, UUID_SHAPE, Frame, lane_mark
 from sagas.engine.definition import Announcement, Definition, Entity, Event, Fails, Meaning, Step
 from sagas.engine.facts import Fact
 from sagas.engine.state import Announced, CommandFacts, Lane, Mark, Saga, StepFacts, StepKey, least
@@ -87,7 +87,13 @@ def touches(frame: Frame, fact: Fact) -> tuple[str, ...]:
 def listed(event: Event, fact: Fact) -> list[str]:
     """The entities of an event that speaks for each of a list."""
     ids = fact.content.get(event.listed_in)
-    return [entity for entity in ids if isinstance(entity, str)] if isinstance(ids, list) else []
+    return [_canonical(entity) for entity in ids if isinstance(entity, str)] if isinstance(ids, list) else []
+
+
+def _canonical(entity: str) -> str:
+    """UUIDs are compared in lower case, as the bridge keeps an event's own ids; a list stays as received."""
+    low = entity.lower()
+    return low if UUID_SHAPE.fullmatch(low) else entity
 
 
 def speaks_for_all(frame: Frame, fact: Fact) -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 
 import pytest
 
+from sagas.definitions import registry
 from sagas.engine import facts
+from sagas.engine.evolve import listed
+from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold
 from sagas.engine.state import Saga, StepFacts
 from sagas.engine.view import step_view
@@ -255,3 +259,10 @@ def test_a_note_stays_small_where_a_fact_speaks_for_many() -> None:
     assert cancelled == {"status": ["STARTED", "COMPENSATING"], "failed": "saga", "owed": 5}
     assert skipped == {"given_up": 2}
     assert exhausted == {"status": ["COMPENSATING", "COMPENSATION_FAILED"], "exhausted": 1}
+
+
+def test_listed_images_are_compared_in_canonical_form() -> None:
+    event = registry.current("image_processing").event_of["ImagesRetrieved"]
+    image = "6F1D5C0E-5B1B-5A57-9F0E-3D7F0C6F2A11"
+    fact = Fact("m1", "ImagesRetrieved", datetime(2026, 1, 1, tzinfo=UTC), content={"image_ids": [image, "order-A"]})
+    assert listed(event, fact) == [image.lower(), "order-A"]
