@@ -145,6 +145,11 @@ class Parameters(django_filters.FilterSet):  # type: ignore[misc]  # django-filt
         return given
 
     @classmethod
+    def form_of(cls, request: Request) -> Any:
+        """The same as a form, filled in as the request has it."""
+        return cls(data=request.query_params, queryset=_no_rows()).form
+
+    @classmethod
     def takes(cls, name: str) -> bool:
         return name in cls.base_filters or name in ALWAYS
 

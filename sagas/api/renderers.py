@@ -20,7 +20,7 @@ class PageRenderer(BrowsableAPIRenderer):
         view, request = renderer_context["view"], renderer_context["request"]
         parameters = getattr(view, "parameters", None)
         if parameters is not None and parameters.base_filters and request.method == "GET":
-            context["parameters_form"] = parameters(data=request.query_params).form
+            context["parameters_form"] = parameters.form_of(request)
         context |= _neighbours(request, data)
         return context
 

@@ -174,11 +174,11 @@ class SagaEvent(s.Serializer[Any]):
     duplicates = s.IntegerField()
     payload = Object(source="event.payload", required=False)
 
-    def __init__(self, *args: Any, payload: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, payload: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not payload:
             # The body is not even read from the database.
-            self.fields["payload"].write_only = True
+            del self.fields["payload"]
 
 
 class TimelineEntry(s.Serializer[Any]):
