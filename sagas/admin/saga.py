@@ -34,7 +34,7 @@ TIMELINE = 50
 
 @admin.register(SagaLog)
 class SagaAdmin(ReadOnlyAdmin):
-    list_display = ("name", "state", "lanes", "commands", "started", "last_event", "failure")
+    list_display = ("name", "standing", "lanes", "commands", "started", "last_event", "failure")
     list_filter = (StatusFilter, AgeFilter, TypeFilter, SetAsideFilter, ByHandFilter)
     search_fields = ("id",)
     search_help_text = _("A saga, task, image, correlation or event id, in full")
@@ -62,7 +62,7 @@ class SagaAdmin(ReadOnlyAdmin):
         return saga.key
 
     @admin.display(description=_("status"))
-    def state(self, saga: SagaLog) -> SafeString:
+    def standing(self, saga: SagaLog) -> SafeString:
         parts_ = [words.badge(saga.status, saga.get_status_display())]
         if saga.set_aside_at is not None:
             parts_.append(words.badge("set_aside", _t("set aside"), "bad"))

@@ -51,6 +51,13 @@ def test_a_sagas_page_tells_its_story_harmlessly(staff: Client) -> None:
     assert "<b>no</b>" not in text
 
 
+def test_the_list_of_sagas_shows_the_status_and_not_the_engines_state(staff: Client) -> None:
+    tell_stories()
+    text = staff.get(reverse("admin:sagas_sagalog_changelist")).content.decode()
+    assert "sg-badge" in text
+    assert "intake_over" not in text
+
+
 def test_no_history_can_be_edited(staff: Client) -> None:
     request = RequestFactory().get("/")
     request.user = User.objects.get(username="ana")
