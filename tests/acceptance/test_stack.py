@@ -130,12 +130,15 @@ def test_the_demo_ends_as_foreseen_though_bridge_and_worker_are_killed(stack_fol
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert eventually(lambda: bool(described(stack_folder)), 90)
-    pids = described(stack_folder)["pids"]
-    for name in ("bridge", "worker"):
-        os.kill(pids[name], signal.SIGKILL)
-
-    said, screen = demo.communicate(timeout=120)
+    try:
+        assert eventually(lambda: bool(described(stack_folder)), 90)
+        pids = described(stack_folder)["pids"]
+        for name in ("bridge", "worker"):
+            os.kill(pids[name], signal.SIGKILL)
+        said, screen = demo.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        demo.terminate()  # its parts end with it
+        pytest.fail(demo.communicate(timeout=20)[1])
 
     verdict = json.loads(said.splitlines()[-1])
     assert demo.returncode == 0, screen
