@@ -124,7 +124,7 @@ def test_the_demo_ends_as_foreseen_though_bridge_and_worker_are_killed(stack_fol
     words = ["demo", "--sagas", "30", "--rate", "150", "--failure-rate", "0.3", "--duplicate-rate", "0.1", "--shuffle"]
     environment = {**BARE, "ENVIRONMENT": "dev", "STACK_DIR": str(stack_folder), "API_PORT": str(ports.free())}
     demo = subprocess.Popen(
-        [*MANAGE, *words, "--garbage-rate", "0.05", "--once", "--json"],
+        [*MANAGE, *words, "--garbage-rate", "0.05", "--timeout", "25", "--once", "--json"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
