@@ -28,6 +28,7 @@ def attach(
     """
     if (key is None) == (event is None):
         raise Invalid(_("say what to attach: either a key, or one event"))
+    _check_named(key, event)
     saga = saga_row(saga_id)
     if key is not None:
         return _attach_key(saga, key, lane, request)
@@ -85,6 +86,7 @@ def dismiss(*, request: Request, key: str | None = None, event: str | None = Non
     """
     if (key is None) == (event is None):
         raise Invalid(_("say what to dismiss: either a key, or one event"))
+    _check_named(key, event)
     target = f"key {key}" if key is not None else f"event {event}"
 
     def work(press: Press) -> None:
@@ -145,6 +147,12 @@ def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Reque
     return carry_out(
         Action.ATTACH, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=lambda: once
     )
+
+
+def _check_named(key: str | None, event: str | None) -> None:
+    """An empty key would mean every event that names none, whatever it belongs to."""
+    if not (key or event):
+        raise Invalid(_("an empty name names nothing: say the key, or the event's id"))
 
 
 def _check_lane(saga: SagaLog, lane: str | None) -> None:

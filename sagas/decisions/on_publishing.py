@@ -24,7 +24,8 @@ def set_publishing(paused: bool, service: str | None = None, *, request: Request
 
     Pressing it again changes nothing and says so (`effects.changed`). Raises NotFound (no such service), Invalid.
     """
-    name = service or EVERYTHING
+    # An empty name is nobody's service, and must not stop or start all of them.
+    name = EVERYTHING if service is None else service
     if name != EVERYTHING and name not in services():
         raise NotFound(
             _("no service is called %(name)s: there are %(known)s") % {"name": name, "known": ", ".join(services())}

@@ -21,4 +21,5 @@ class PublishingDoor(DecisionDoor):
     def jobs(self, options: Options) -> list[Job]:
         """One call."""
         name = options["service"]
-        return [Job([name or "*"], lambda request: decisions.set_publishing(self.paused, name, request=request))]
+        switch = "*" if name is None else name
+        return [Job([switch], lambda request: decisions.set_publishing(self.paused, name, request=request))]
