@@ -7,13 +7,13 @@ import select
 import stat
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 
 from sagas.errors import Invalid, NotFound
 from sagas.management.door import UsageError
 from sagas.models import SagaLog
 from sagas.queries import sagas
-from sagas.queries.ids import saga_id
+from sagas.queries.ids import saga_id, spelled
 
 # How long a pipe that nobody spoke of may stay silent: a job runner may hand on one that never ends.
 SILENCE_SECONDS = 10.0
@@ -38,18 +38,37 @@ def find_saga(name: str) -> SagaLog:
     found = sagas.get_saga(identity) if identity is not None else None
     if found is not None:
         return found
-    candidates = sagas.by_task(name, limit=2)
-    own = [saga for saga in candidates if saga.key == name] if len(candidates) > 1 else candidates
-    if len(own) == 1:
-        return SagaLog.objects.get(id=own[0].id)
-    if candidates:
+    # One whose own task it is goes before those to which single events of it came.
+    own = SagaLog.objects.filter(key=spelled(name) or "")[:2]
+    candidates = list(own) or sagas.by_task(name, limit=2)
+    if len(candidates) > 1:
         raise Invalid(f"several sagas have events of task {name}: name one by its own id")
-    raise NotFound(f"no saga has the id, or the task id, {name}")
+    if not candidates:
+        raise NotFound(f"no saga has the id, or the task id, {name}")
+    return SagaLog.objects.get(id=candidates[0].id)
 
 
-def moment(text: str) -> datetime:
-    """A time in ISO 8601; without an offset it is UTC. Raises UsageError."""
+def name_of(text: str | None, what: str) -> str | None:
+    """An image's, a task's or an event's id as the log spells it; None where none is said.
+
+    Raises UsageError where no event could carry it, so that an empty variable of a script is not taken for «all».
+    """
+    if text is None:
+        return None
+    found = spelled(text)
+    if found is None:
+        raise UsageError(f"{text!r} cannot be the id of {what}")
+    return found
+
+
+def moment(text: str, *, end_of_day: bool = False) -> datetime:
+    """A time in ISO 8601; without an offset it is UTC. A date alone is its first moment, or its last.
+
+    Raises UsageError.
+    """
     try:
+        if len(text) <= len("2026-03-01"):
+            return datetime.combine(date.fromisoformat(text), time.max if end_of_day else time.min, tzinfo=UTC)
         found = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text} is no time: write it as 2026-03-01T12:00:00Z") from None

@@ -5,7 +5,7 @@ from django.core.management.base import CommandParser
 from sagas import decisions
 from sagas.management.decision import DecisionDoor, Job
 from sagas.management.door import Options
-from sagas.management.targets import ids_from
+from sagas.management.targets import ids_from, name_of
 
 
 class Command(DecisionDoor):
@@ -19,4 +19,5 @@ class Command(DecisionDoor):
         return [self._job(key, options["type"]) for key in ids_from(options["key"], "key")]
 
     def _job(self, key: str, saga_type: str | None) -> Job:
-        return Job([key], lambda request: decisions.adopt(key, saga_type, request=request))
+        own = name_of(key, "a task") or ""
+        return Job([key], lambda request: decisions.adopt(own, saga_type, request=request))

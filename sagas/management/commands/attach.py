@@ -6,7 +6,7 @@ from sagas import decisions
 from sagas.decisions import Outcome, Request
 from sagas.management.decision import DecisionDoor, Job
 from sagas.management.door import Options
-from sagas.management.targets import find_saga
+from sagas.management.targets import find_saga, name_of
 
 
 class Command(DecisionDoor):
@@ -20,10 +20,11 @@ class Command(DecisionDoor):
         parser.add_argument("--image", help="the lane, for events that name none")
 
     def jobs(self, options: Options) -> list[Job]:
+        key, event = name_of(options["key"], "a task"), name_of(options["event"], "an event")
+        lane = name_of(options["image"], "an image")
+
         def run(request: Request) -> Outcome:
             saga = find_saga(options["saga"])
-            return decisions.attach(
-                saga_id=saga.id, key=options["key"], event=options["event"], lane=options["image"], request=request
-            )
+            return decisions.attach(saga_id=saga.id, key=key, event=event, lane=lane, request=request)
 
-        return [Job([options["key"] or options["event"] or ""], run)]
+        return [Job([key or event or ""], run)]

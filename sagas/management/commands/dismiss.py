@@ -5,6 +5,7 @@ from django.core.management.base import CommandParser
 from sagas import decisions
 from sagas.management.decision import DecisionDoor, Job
 from sagas.management.door import Options
+from sagas.management.targets import name_of
 
 
 class Command(DecisionDoor):
@@ -16,5 +17,5 @@ class Command(DecisionDoor):
         what.add_argument("--event", help="the id of one parked event")
 
     def jobs(self, options: Options) -> list[Job]:
-        key, event = options["key"], options["event"]
+        key, event = name_of(options["key"], "a task"), name_of(options["event"], "an event")
         return [Job([key or event or ""], lambda request: decisions.dismiss(key=key, event=event, request=request))]

@@ -6,6 +6,7 @@ from sagas import decisions
 from sagas.decisions import Outcome, Request
 from sagas.management.decision import SagasDoor
 from sagas.management.door import Options
+from sagas.management.targets import name_of
 
 
 class Command(SagasDoor):
@@ -16,4 +17,4 @@ class Command(SagasDoor):
         parser.add_argument("--image", help="only this lane")
 
     def decide(self, saga_id: str, options: Options, request: Request) -> Outcome:
-        return decisions.force_compensation(saga_id, options["image"], request=request)
+        return decisions.force_compensation(saga_id, name_of(options["image"], "an image"), request=request)

@@ -17,7 +17,7 @@ class Command(Door):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--status", choices=Status.values)
         parser.add_argument("--from", dest="from_date", metavar="T", help="started at this time or later (ISO 8601)")
-        parser.add_argument("--to", dest="to_date", metavar="T", help="started at this time or before")
+        parser.add_argument("--to", dest="to_date", metavar="T", help="started at this time or before; a date: its end")
         parser.add_argument("--task", default="", help="events of this task came to it")
         parser.add_argument("--image", default="", help="has a lane of this image")
         parser.add_argument("--type", default="", help="of this saga type")
@@ -55,7 +55,7 @@ def _filters(options: Options) -> SagaFilters:
     return SagaFilters(
         status=options["status"] or "",
         from_date=moment(options["from_date"]) if options["from_date"] else None,
-        to_date=moment(options["to_date"]) if options["to_date"] else None,
+        to_date=moment(options["to_date"], end_of_day=True) if options["to_date"] else None,
         task_id=options["task"],
         image_id=options["image"],
         saga_type=options["type"],
