@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import UUID
 
 from django.core.management.base import CommandParser
 
 from sagas import decisions
 from sagas.decisions import CommandSelection, Outcome, Request
-from sagas.management.decision import DecisionDoor, Job, shared_out
+from sagas.management.decision import DecisionDoor, Job, shared_out, unknown
 from sagas.management.door import Options, UsageError
 from sagas.management.targets import find_saga, ids_from
 from sagas.models import Action
@@ -30,21 +31,36 @@ class CommandsDoor(DecisionDoor):
         if options["saga"] is not None:
             if options["command"]:
                 raise UsageError("name either commands or --saga")
-            return [self.selected(options["saga"], CommandSelection(saga=find_saga(options["saga"]).id))]
-        ids = ids_from(options["command"], "command")
+            name = options["saga"]
+            return [self.selected(name, lambda: CommandSelection(saga=find_saga(name).id))]
+        words = ids_from(options["command"], "command")
+        known = {word: _canonical(word) for word in words}
+        ids = list(dict.fromkeys(identity for identity in known.values() if identity is not None))
+        strange = [unknown(word, "command") for word, identity in known.items() if identity is None]
         if len(ids) == 1:
-            return [Job(ids, self._decide_one(ids[0]))]
-        return [Job(ids, self._decide(CommandSelection(ids=ids)), lambda outcome: shared_out(ids, outcome))]
+            return [*strange, Job(ids, self._decide_one(ids[0]))]
+        if not ids:
+            return strange
+        many = self._decide(lambda: CommandSelection(ids=ids))
+        return [*strange, Job(ids, many, lambda outcome: shared_out(ids, outcome))]
 
-    def selected(self, name: str, selection: CommandSelection) -> Job:
+    def selected(self, name: str, selection: Callable[[], CommandSelection]) -> Job:
         """One call in bulk for commands that the decision itself finds; answered in one piece."""
         return Job([name], self._decide(selection))
 
     def _decide_one(self, command_id: str) -> Callable[[Request], Outcome]:
         return lambda request: decisions.decide_command(self.action, command_id, request=request)
 
-    def _decide(self, selection: CommandSelection) -> Callable[[Request], Outcome]:
+    def _decide(self, selection: Callable[[], CommandSelection]) -> Callable[[Request], Outcome]:
         def run(request: Request) -> Outcome:
-            return decisions.decide_commands(self.action, selection, request=request)
+            return decisions.decide_commands(self.action, selection(), request=request)
 
         return run
+
+
+def _canonical(word: str) -> str | None:
+    """A command's id in its one spelling, so that the answer's ids are those of the rows; None where it is none."""
+    try:
+        return str(UUID(word))
+    except ValueError:
+        return None

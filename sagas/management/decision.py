@@ -12,7 +12,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from sagas.decisions import CommandPreview, Outcome, Request
-from sagas.errors import DecisionError
+from sagas.errors import DecisionError, NotFound
 from sagas.management.door import DONE, FAILED, NOT_FOUND, REFUSED, Door, Options, UsageError, exit_code, sentence
 from sagas.management.targets import find_saga, ids_from, is_terminal
 from sagas.management.wording import outcome_lines
@@ -170,6 +170,15 @@ class SagasDoor(DecisionDoor):
 
     def _job(self, name: str, options: Options) -> Job:
         return Job([name], lambda request: self.decide(str(find_saga(name).id), options, request))
+
+
+def unknown(name: str, what: str) -> Job:
+    """What answers for an id that nothing can have."""
+
+    def run(request: Request) -> Outcome:
+        raise NotFound(f"there is no {what} {name}")
+
+    return Job([name], run)
 
 
 def login() -> str:

@@ -28,4 +28,4 @@ class Command(CommandsDoor):
         if options["command"] or options["saga"]:
             raise UsageError("name either commands, or --saga, or --before")
         cut_over = moment(options["before"])
-        return [self.selected(options["before"], CommandSelection(planned_before=cut_over))]
+        return [self.selected(options["before"], lambda: CommandSelection(planned_before=cut_over))]
