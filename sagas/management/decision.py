@@ -140,7 +140,8 @@ class DecisionDoor(Door):
         if len(jobs) <= SHOWN_BEFORE:
             worst = DONE
             for answer in self._carry_out(jobs, options, dry_run=True):
-                worst = max(worst, answer.code)
+                # A code without an error, such as a difference that replay found, is what the decision is about.
+                worst = max(worst, answer.code if answer.error else DONE)
                 lines = outcome_lines(answer.id, answer.outcome) if answer.outcome else [f"{answer.id}: {answer.error}"]
                 self.say("\n".join(lines))
             if worst != DONE and len(ids) == 1:

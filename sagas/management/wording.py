@@ -45,7 +45,10 @@ def _verb(outcome: Outcome) -> str:
 
 def _effects(outcome: Outcome) -> Iterator[str]:
     effects = dict(outcome.effects)
-    for difference in effects.pop("differences", []):
+    differences = effects.pop("differences", None)
+    if differences == []:
+        yield "no difference: what is stored is what the log folds to"
+    for difference in differences or ():
         stored, folded = as_json(difference["stored"]), as_json(difference["folded"])
         yield f"{difference['what']}: stored {stored}, the log folds to {folded}"
     before, after = effects.pop("status_before", None), effects.pop("status_after", None)
