@@ -46,8 +46,7 @@ def run(name: str, *words: object) -> Ran:
     try:
         call_command(name, *map(str, words), stdout=out, stderr=err)
     except SystemExit as ended:
-        assert isinstance(ended.code, int)
-        code = ended.code
+        code = int(ended.code or 0)
     return Ran(code, out.getvalue(), err.getvalue())
 
 
