@@ -167,7 +167,7 @@ def _decide(
             if chosen:
                 append(press, now, KINDS[action], {"commands": [_named(action, command) for command in chosen]})
         press.effects |= {"not_eligible": refused} if lenient else {}
-        press.effects["status_after"] = saga_row(saga.id).status
+        press.effects |= {"status_before": now.status, "status_after": saga_row(saga.id).status}
 
     once = (lambda: None) if lenient else (lambda: _once(action, ids[0]))
     return carry_out(action, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=once)
