@@ -131,7 +131,7 @@ class DecisionDoor(Door):
             elif answer.outcome is not None and answer.error is None:
                 self.tell("\n".join(outcome_lines(answer.id, answer.outcome)))
             if answer.error is not None:
-                self.say(f"{answer.id}: {answer.error}")
+                self.complain(f"{answer.id}: {answer.error}")
         return worst
 
     def _refused_by_person(self, jobs: Sequence[Job], options: Options) -> int | None:
@@ -146,7 +146,7 @@ class DecisionDoor(Door):
                 self.say("\n".join(lines))
             if worst != DONE and len(ids) == 1:
                 return worst
-        self.stderr.write(f"Do this to {ids[0] if len(ids) == 1 else len(ids)}? [y/N] ", ending="")
+        self.say(f"Do this to {ids[0] if len(ids) == 1 else len(ids)}? [y/N] ", ending="")
         self.stderr.flush()
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return None

@@ -42,8 +42,12 @@ class Door(BaseCommand):
         if code != DONE:
             raise SystemExit(code)
 
-    def say(self, words: str) -> None:
-        """One sentence on stderr."""
+    def say(self, words: str, ending: str | None = None) -> None:
+        """Something beside the answer, on stderr: progress, a look before, a question."""
+        self.stderr.write(words, style_func=str, ending=ending)
+
+    def complain(self, words: str) -> None:
+        """What is wrong, on stderr, and in red where there are colours."""
         self.stderr.write(words)
 
     def tell(self, words: str) -> None:
@@ -63,13 +67,13 @@ class Door(BaseCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return DONE
         except KeyboardInterrupt:
-            self.say("Interrupted. What was reported before is done.")
+            self.complain("Interrupted. What was reported before is done.")
             return FAILED
         except (DecisionError, UsageError, UnknownDefinition) as error:
-            self.say(sentence(error))
+            self.complain(sentence(error))
             return exit_code(error)
         except (DatabaseError, InterfaceError) as error:
-            self.say(f"The database could not do it: {first_line(error)}. See manage.py doctor.")
+            self.complain(f"The database could not do it: {first_line(error)}. See manage.py doctor.")
             return FAILED
         return code
 
