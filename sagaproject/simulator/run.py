@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -128,9 +128,16 @@ class Run:
             stop.wait(max(LOOK_EVERY, time.monotonic() - looked_at))
         return False
 
+    def _list(self, moved: Iterable[Found]) -> None:
+        """The sagas that moved last, each once."""
+        for saga in moved:
+            if saga in self._moved:
+                self._moved.remove(saga)
+            self._moved.append(saga)
+
     def _look(self) -> bool:
         try:
-            self._moved.extend(self._judge.look())
+            self._list(self._judge.look())
             done = self._sender.finished and not self._answering.pending
             settled = done and self._judge.settle()
             # What was looked into first may have moved while the others were: one more look says that all stand still.
