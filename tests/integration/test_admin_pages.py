@@ -70,3 +70,10 @@ def test_no_history_can_be_edited(staff: Client) -> None:
 
 def test_the_admin_asks_for_a_login() -> None:
     assert Client().get(reverse("admin:index")).status_code == 302
+
+
+def test_the_start_page_speaks_spanish(staff: Client) -> None:
+    tell_stories()
+    page = staff.get(reverse("admin:index"), headers={"accept-language": "es"}).content.decode()
+    assert "Lo que necesita a una persona" in page
+    assert "Eventos aparcados" in page
