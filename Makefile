@@ -23,6 +23,10 @@ up: $(INSTALLED) ## Start the same stack without the simulator, in the foregroun
 test: $(INSTALLED) ## Run the whole test suite on embedded servers, with coverage (ARGS="tests/unit -k …")
 	@$(RUN) -m pytest --cov --cov-report=term $(ARGS)
 
+.PHONY: bench
+bench: $(INSTALLED) ## Measure the service on a stack of its own, ten minutes (ARGS="--quick", or --only ordered …)
+	@$(RUN) -m tests.bench $(ARGS)
+
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, types, layers and migrations
 	$(VENV)/bin/ruff check .

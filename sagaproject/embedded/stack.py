@@ -29,11 +29,20 @@ LARGEST_LOG = 20_000_000
 class Stack:
     """An embedded stack in `folder`. What the environment says reaches every part; `extra` fills what it leaves open.
 
+    postgres_settings: more settings of its PostgreSQL, as name=value.
+
     Use from one thread: start(), then watch() several times a second, then stop(), also when start() raised.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None], extra: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        say: Callable[[str], None],
+        extra: Mapping[str, str] | None = None,
+        postgres_settings: tuple[str, ...] = (),
+    ) -> None:
         self.folder = folder
+        self._postgres_settings = postgres_settings
         self._say = say
         self._supervisor = Supervisor(say, self._changed)
         self._lock: IO[str] | None = None
@@ -144,7 +153,7 @@ class Stack:
         parts = []
         database = None
         if not self._is_said("DATABASE_URL"):
-            database = postgres.Server(self.folder / "postgres", self._log("postgres"))
+            database = postgres.Server(self.folder / "postgres", self._log("postgres"), self._postgres_settings)
             parts.append(database.prepare())
             self.environment["DATABASE_URL"] = database.url
         if not self._is_said("CELERY_BROKER_URL"):
