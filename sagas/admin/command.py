@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from compensation.models import Attempt, Command
@@ -74,7 +74,7 @@ class CommandAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("attempt"))
     def tries(self, command: Command) -> str:
-        words_ = _t("%(n)d of %(of)d, round %(round)d")
+        words_ = gettext("%(n)d of %(of)d, round %(round)d")
         return words_ % {"n": command.attempt, "of": command.maximum_attempts, "round": command.round}
 
     @admin.display(description=_("planned"))
@@ -109,7 +109,7 @@ class CommandAdmin(ReadOnlyAdmin):
         """The decision's page, with the ids as they are now: what was chosen is what is decided on."""
         ids = [str(identity) for identity in chosen.values_list("id", flat=True)[: MOST_COMMANDS + 1]]
         if len(ids) > MOST_COMMANDS:
-            words_ = _t("at most %(most)d commands at once: narrow the list down, or decide on all of a saga")
+            words_ = gettext("at most %(most)d commands at once: narrow the list down, or decide on all of a saga")
             messages.error(request, words_ % {"most": MOST_COMMANDS})
             return None
         return ask(self, request, action.value, {"ids": " ".join(ids)})
@@ -129,7 +129,7 @@ def states(command: Command) -> SafeString:
     """The badges of a command."""
     found = [words.badge(command.status, command.get_status_display())]
     if command.by_hand:
-        found.append(words.badge("by_hand", _t("by hand"), "hand"))
+        found.append(words.badge("by_hand", gettext("by hand"), "hand"))
     return SafeString(" ".join(found))
 
 

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 
 from bridge.models import Event
 from sagas import queries
@@ -51,7 +51,7 @@ class ParkedAdmin(ReadOnlyAdmin):
         self.need_view(request)
         row = Parked.objects.filter(event=object_id).first() if object_id.isascii() and object_id.isdigit() else None
         if row is None:
-            raise Http404(_t("This event is not parked (any more)."))
+            raise Http404(gettext("This event is not parked (any more)."))
         return HttpResponseRedirect(words.parked_url(row.stream, row.key, row.entity))
 
     def group_view(self, request: HttpRequest) -> HttpResponse:
@@ -62,7 +62,7 @@ class ParkedAdmin(ReadOnlyAdmin):
         number = number_of(request, "page")
         page = page_of(rows, (number - 1) * EVENTS, EVENTS)
         if not page.total:
-            raise Http404(_t("Nothing is parked under this (any more)."))
+            raise Http404(gettext("Nothing is parked under this (any more)."))
         context = {
             "title": said["key"] or said["entity"],
             "said": said,

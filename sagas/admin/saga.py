@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from compensation.models import SETTLED, Command
@@ -65,9 +65,9 @@ class SagaAdmin(ReadOnlyAdmin):
     def standing(self, saga: SagaLog) -> SafeString:
         parts_ = [words.badge(saga.status, saga.get_status_display())]
         if saga.set_aside_at is not None:
-            parts_.append(words.badge("set_aside", _t("set aside"), "bad"))
+            parts_.append(words.badge("set_aside", gettext("set aside"), "bad"))
         if saga.by_hand:  # type: ignore[attr-defined]
-            parts_.append(words.badge("by_hand", _t("by hand"), "hand"))
+            parts_.append(words.badge("by_hand", gettext("by hand"), "hand"))
         return SafeString(" ".join(parts_))
 
     @admin.display(description=_("lanes"))
@@ -78,14 +78,14 @@ class SagaAdmin(ReadOnlyAdmin):
     def commands(self, saga: SagaLog) -> str:
         told = []
         if saga.commands_exhausted:
-            told.append(_t("%(n)d given up by the service") % {"n": saga.commands_exhausted})
+            told.append(gettext("%(n)d given up by the service") % {"n": saga.commands_exhausted})
         if saga.commands_on_the_way:
-            told.append(_t("%(n)d on the way") % {"n": saga.commands_on_the_way})
+            told.append(gettext("%(n)d on the way") % {"n": saga.commands_on_the_way})
         if saga.commands_confirmed:
-            told.append(_t("%(n)d confirmed") % {"n": saga.commands_confirmed})
+            told.append(gettext("%(n)d confirmed") % {"n": saga.commands_confirmed})
         return ", ".join(told) or "–"
 
-    @admin.display(description=_("started"))
+    @admin.display(description=_("started at"))
     def started(self, saga: SagaLog) -> Any:
         return words.at(saga.start_time)
 
@@ -121,7 +121,7 @@ class SagaAdmin(ReadOnlyAdmin):
         entity = request.GET.get("lane", "").replace("\x00", "")
         lane = Lane.objects.select_related("saga").filter(saga=saga_id, entity=entity, known=True).first()
         if lane is None:
-            raise Http404(_t("The saga has no such lane."))
+            raise Http404(gettext("The saga has no such lane."))
         shown = number_of(request, "steps")
         page = page_of(parts.steps(saga_id).filter(entity=entity), (shown - 1) * STEPS, STEPS)
         context = {
@@ -139,11 +139,11 @@ class SagaAdmin(ReadOnlyAdmin):
 def tally(saga: SagaLog) -> str:
     """The lanes in numbers."""
     told = [
-        (saga.lanes_processed, _t("%(n)d processed")),
-        (saga.lanes_open, _t("%(n)d open")),
-        (saga.lanes_undoing, _t("%(n)d being undone")),
-        (saga.lanes_undone, _t("%(n)d undone")),
-        (saga.lanes_settled, _t("%(n)d settled by decision")),
+        (saga.lanes_processed, gettext("%(n)d processed")),
+        (saga.lanes_open, gettext("%(n)d open")),
+        (saga.lanes_undoing, gettext("%(n)d being undone")),
+        (saga.lanes_undone, gettext("%(n)d undone")),
+        (saga.lanes_settled, gettext("%(n)d settled by decision")),
     ]
     return ", ".join(words_ % {"n": count} for count, words_ in told if count) or "–"
 

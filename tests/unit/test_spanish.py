@@ -14,8 +14,9 @@ from django.utils.translation.template import templatize
 
 ROOT = Path(__file__).parents[2]
 CATALOG = ROOT / "sagas" / "locale" / "es" / "LC_MESSAGES" / "django.mo"
+SOURCE = CATALOG.with_suffix(".po")
 PACKAGES = ("sagaproject", "sagas", "compensation", "bridge")
-MARKS = {"_", "gettext", "gettext_lazy", "ngettext", "ngettext_lazy"}
+MARKS = {"gettext", "gettext_lazy", "gettext_noop", "ngettext", "ngettext_lazy"}
 # What templatize makes of a template: the calls that xgettext would find.
 IN_TEMPLATE = re.compile(r"\b(?:n?gettext)\(u?('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")", re.DOTALL)
 
@@ -26,14 +27,27 @@ def spanish() -> gettext.GNUTranslations:
         return gettext.GNUTranslations(file)
 
 
-def marked_in_code() -> Iterator[tuple[str, str]]:
+def sources() -> Iterator[tuple[str, ast.Module]]:
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MARKS:
-                    first = node.args[0] if node.args else None
-                    if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                        yield path.relative_to(ROOT).as_posix(), first.value
+            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def marks_of(tree: ast.Module) -> dict[str, str]:
+    """What a module calls Django's functions that mark a string, by its own name for each."""
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = [name for node in imports if node.module == "django.utils.translation" for name in node.names]
+    return {name.asname or name.name: name.name for name in names if name.name in MARKS}
+
+
+def marked_in_code() -> Iterator[tuple[str, str]]:
+    for where, tree in sources():
+        marks = marks_of(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in marks:
+                first = node.args[0] if node.args else None
+                if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                    yield where, first.value
 
 
 def marked_in_templates() -> Iterator[tuple[str, str]]:
@@ -57,6 +71,41 @@ def test_no_string_lacks_spanish(marked: object) -> None:
     assert len(strings) > 100  # the walk finds what there is to find
     have = known()
     assert sorted({f"{where}: {text}" for where, text in strings if text not in have}) == []
+
+
+def test_makemessages_knows_every_name_that_marks() -> None:
+    """It finds `_` and the functions' own names; a string under another alias never reaches the translator."""
+    aliases = {(where, said) for where, tree in sources() for said, real in marks_of(tree).items() if said != real}
+    assert sorted(alias for alias in aliases if alias[1] != "_") == []
+
+
+def test_what_is_compiled_is_what_is_written() -> None:
+    written = list(entries(SOURCE.read_text(encoding="utf-8")))
+    assert len(written) > 600
+    compiled = spanish()._catalog  # type: ignore[attr-defined]
+    wrong = []
+    for entry in written:
+        for key, text in entry.items():
+            plural = key.removeprefix("msgstr").strip("[]")
+            if key.startswith("msgstr") and entry["msgid"]:
+                said = compiled.get((entry["msgid"], int(plural)) if plural else entry["msgid"])
+                wrong += [entry["msgid"]] if not text or said != text else []
+    assert wrong == []
+    assert {entry["msgid"] for entry in written} == known()
+
+
+def entries(text: str) -> Iterator[dict[str, str]]:
+    """The entries of a .po file: keyword to text, its lines joined."""
+    assert "fuzzy" not in text
+    for block in text.split("\n\n"):
+        entry: dict[str, str] = {}
+        keyword = ""
+        for line in block.splitlines():
+            if line and not line.startswith("#"):
+                keyword, quoted = (keyword, line) if line.startswith('"') else line.split(" ", 1)
+                entry[keyword] = entry.get(keyword, "") + ast.literal_eval(quoted)
+        if entry:
+            yield entry
 
 
 def test_placeholders_are_kept() -> None:
