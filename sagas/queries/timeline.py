@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db.models import BigIntegerField, Count, Exists, F, IntegerField, OuterRef, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, ngettext_lazy
 
 from bridge.models import Duplicate, Event
 from compensation.models import DUE_SOMETIME, Attempt, Command
@@ -189,18 +189,18 @@ def changes(note: Mapping[str, Any]) -> list[str]:
         told.append(_("The saga failed"))
     elif note.get("failed") == "lane":
         told.append(_("The lane failed"))
-    for name, one, many in _COUNTS:
+    for name, words in _COUNTS:
         if note.get(name):
-            told.append(ngettext(one, many, note[name]) % {"count": note[name]})
+            told.append(words % {"count": note[name]})
     return told or [_("Nothing changed")]
 
 
 _COUNTS = (
-    ("opened", "%(count)d lane opened", "%(count)d lanes opened"),
-    ("owed", "%(count)d command is owed", "%(count)d commands are owed"),
-    ("confirmed", "%(count)d command confirmed", "%(count)d commands confirmed"),
-    ("given_up", "%(count)d command given up", "%(count)d commands given up"),
-    ("exhausted", "%(count)d command exhausted", "%(count)d commands exhausted"),
+    ("opened", ngettext_lazy("%(count)d lane opened", "%(count)d lanes opened", "count")),
+    ("owed", ngettext_lazy("%(count)d command is owed", "%(count)d commands are owed", "count")),
+    ("confirmed", ngettext_lazy("%(count)d command confirmed", "%(count)d commands confirmed", "count")),
+    ("given_up", ngettext_lazy("%(count)d command given up", "%(count)d commands given up", "count")),
+    ("exhausted", ngettext_lazy("%(count)d command exhausted", "%(count)d commands exhausted", "count")),
 )
 
 

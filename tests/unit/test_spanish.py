@@ -41,13 +41,14 @@ def marks_of(tree: ast.Module) -> dict[str, str]:
 
 
 def marked_in_code() -> Iterator[tuple[str, str]]:
+    """Where, and the string; of a mark that is given a name instead of a string, the code itself: no translator
+    would ever see that one."""
     for where, tree in sources():
         marks = marks_of(tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in marks:
-                first = node.args[0] if node.args else None
-                if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                    yield where, first.value
+                first = node.args[0]
+                yield where, str(first.value) if isinstance(first, ast.Constant) else ast.unparse(node)
 
 
 def marked_in_templates() -> Iterator[tuple[str, str]]:
