@@ -241,7 +241,7 @@ def reroute(moves: Sequence[tuple[int, str, str | None]]) -> None:
 
 def park(rows: Sequence[Mapping[str, Any]]) -> None:
     """Moves events from the queue to the car park. One that is parked already stays as it is."""
-    columns = sql.columns_of(Parked, "event", "stream", "key", "entity", "by_entity", "reason", "since", "suggestion")
+    columns = _columns(Parked, "event", "stream", "key", "entity", "by_entity", "reason", "since", "suggestion")
     names = sql.names(columns)
     _for_each(
         f"""
@@ -467,7 +467,7 @@ def log_applied(rows: Sequence[Mapping[str, Any]]) -> None:
 
     Marking by key would lose the event that came between the read and the mark.
     """
-    columns = sql.columns_of(SagaEvent, "event", "saga", "seq", "lane", "applied_at", "note")
+    columns = _columns(SagaEvent, "event", "saga", "seq", "lane", "applied_at", "note")
     names = sql.names(columns)
     _for_each(
         f"""
