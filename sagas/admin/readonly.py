@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
 
 from sagas.admin.paginator import CappedPaginator
@@ -76,10 +76,12 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
         return {}
 
     def draw(self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
-        """A page with the menu around it."""
+        """A page with the menu around it, and the way back to the list above it; `crumbs` is what lies between."""
         request.current_app = self.admin_site.name
-        around = {**self.admin_site.each_context(request), "opts": self.opts}
-        return TemplateResponse(request, template, {**around, **context}, status=status)
+        top = reverse(f"admin:{self._name('changelist')}")
+        way = [] if request.path == top else [(top, self.opts.verbose_name_plural), *context.get("crumbs", [])]
+        whole = {**self.admin_site.each_context(request), **context, "crumbs": way}
+        return TemplateResponse(request, template, whole, status=status)
 
     def need_view(self, request: HttpRequest) -> None:
         """Raises PermissionDenied for who may not read this model."""

@@ -126,6 +126,7 @@ class SagaAdmin(ReadOnlyAdmin):
         page = page_of(parts.steps(saga_id).filter(entity=entity), (shown - 1) * STEPS, STEPS)
         context = {
             "title": entity,
+            "crumbs": [(words.saga_url(saga_id), lane.saga.key)],
             "lane": lane,
             "saga": lane.saga,
             "steps": from_page(request, "steps", page),

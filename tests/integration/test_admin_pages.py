@@ -77,3 +77,12 @@ def test_the_start_page_speaks_spanish(staff: Client) -> None:
     page = staff.get(reverse("admin:index"), headers={"accept-language": "es"}).content.decode()
     assert "Lo que necesita a una persona" in page
     assert "Eventos aparcados" in page
+
+
+def test_the_way_back_names_the_list_and_the_row(staff: Client) -> None:
+    saga = tell_stories()
+    top = reverse("admin:sagas_sagalog_change", args=[saga.id])
+    page = staff.get(top).content.decode()
+    assert f'<a href="{reverse("admin:sagas_sagalog_changelist")}">Sagas</a>' in page
+    lane = staff.get(reverse("admin:sagas_sagalog_lane", args=[saga.id]), {"lane": saga.lanes.get().entity})
+    assert f'<a href="{top}">{saga.key}</a>' in lane.content.decode()
