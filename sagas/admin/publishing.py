@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext
 
 from compensation import switches
 from compensation.models import DUE_SOMETIME, Command, Switch
@@ -27,7 +28,7 @@ class SwitchAdmin(ReadOnlyAdmin):
         rows = {switch.service: switch for switch in Switch.objects.all()}
         names = sorted({*decisions.services(), *(name for name in rows if name != switches.EVERYTHING)})
         context = {
-            "title": self.opts.verbose_name_plural,
+            "title": gettext("Publishing"),
             "everything": _line(switches.EVERYTHING, rows, standing, request),
             "services": [_line(name, rows, standing, request) for name in names],
             "withdraw_url": words.decide_url(Action.WITHDRAW.value) if may_operate(request) else "",

@@ -71,6 +71,12 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
             return away
         return self.draw(request, self.page_template, {"title": str(row), "row": row, **self.page(request, row)})
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list. Its foot says how many rows there are; unfold's head would say it again, and not know the cap."""
+        found = super().get_changelist_instance(request)
+        found.full_result_count = found.result_count
+        return found
+
     def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """What the page of a row shows besides it."""
         return {}
