@@ -23,7 +23,7 @@ def columns_of(model: type[models.Model], *names: str) -> dict[str, str]:
 def recordset(columns: Mapping[str, str], alias: str = "r") -> str:
     """A FROM item with one placeholder, which takes what `dump` makes. Keys that a row lacks are NULL."""
     definition = ", ".join(f'"{name}" {pg_type}' for name, pg_type in columns.items())
-    return f"jsonb_to_recordset(%s::jsonb) AS {alias}({definition})"
+    return f"json_to_recordset(%s::json) AS {alias}({definition})"
 
 
 def names(columns: Iterable[str], alias: str = "") -> str:

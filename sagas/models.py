@@ -83,14 +83,10 @@ class SagaLog(models.Model):
         ]
         indexes = [
             models.Index(fields=["-start_time", "-id"], name="saga_newest"),  # the list
-            models.Index(fields=["status", "-start_time", "-id"], name="saga_status_newest"),  # the list, one status
+            # the list, one status; and what stands still. No column here changes with every event: a saga's row is
+            # written again and again, and its indexes should not be.
+            models.Index(fields=["status", "-start_time", "-id"], name="saga_status_newest"),
             models.Index(fields=["correlation_id", "-start_time", "-id"], name="saga_correlation"),  # by-correlation
-            # no progress since …: the attention queue
-            models.Index(
-                fields=["last_event_at"],
-                name="saga_stalled",
-                condition=models.Q(status__in=[Status.STARTED, Status.COMPENSATING]),
-            ),
             models.Index(
                 fields=["set_aside_at"], name="saga_set_aside", condition=models.Q(set_aside_at__isnull=False)
             ),

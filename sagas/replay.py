@@ -150,7 +150,7 @@ def _unplanned(fold: Fold) -> list[Difference]:
 def _remove_strays(stored: rows.StoredLanes, fold: Fold) -> None:
     """Rows of lanes and steps that the log does not fold to."""
     folded = _folded_steps(fold)
-    Lane.objects.filter(id__in=[pk for entity, pk in stored.rows.items() if entity not in fold.lanes]).delete()
+    Lane.objects.filter(id__in=[row.pk for entity, row in stored.rows.items() if entity not in fold.lanes]).delete()
     SagaStep.objects.filter(id__in=[step.pk for place, step in stored.steps.items() if place not in folded]).delete()
 
 

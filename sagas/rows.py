@@ -131,8 +131,8 @@ class SagaRow(NamedTuple):
         return f"{self.saga_type}:{self.key}"
 
 
-class StoredStep(NamedTuple):
-    """A stored step: its pk, and its row's values in the order of STEP_CHANGES."""
+class StoredRow(NamedTuple):
+    """A stored lane or step: its pk, and its values in the order of LANE_CHANGES or STEP_CHANGES."""
 
     pk: int
     values: tuple[Any, ...]
@@ -142,8 +142,8 @@ class StoredLanes(NamedTuple):
     """What is stored of one saga's lanes."""
 
     lanes: dict[str, Lane]
-    rows: dict[str, int]  # entity → pk of its lane row
-    steps: dict[tuple[str, StepKey], StoredStep]
+    rows: dict[str, StoredRow]  # by entity
+    steps: dict[tuple[str, StepKey], StoredRow]
 
 
 NOTHING_STORED = StoredLanes({}, {}, {})  # never written to
@@ -417,18 +417,19 @@ def _lanes(frames: Mapping[str, Frame], source: str, parameters: list[Any]) -> d
             saga_id, entity, pk, step_type, service = row[:5]
             key = (step_type, service)
             values = (*row[5:11], None if row[11] is None else orjson.loads(row[11]), row[12])
-            found[saga_id].steps[entity, key] = StoredStep(pk, values)
+            found[saga_id].steps[entity, key] = StoredRow(pk, values)
             steps = facts.setdefault((saga_id, entity), {})
             if row[6]:
                 steps[key] = StepFacts(row[6], row[7], row[8], row[9], row[10] or "")
         cursor.execute(
-            f"SELECT t.saga_id::text, t.entity, t.id, t.known, t.state::text FROM {source.format(table='sagas_lane')}",  # noqa: S608
+            "SELECT t.saga_id::text, t.entity, t.id, t.known, t.failed, t.outcome, t.opened_at, t.state::text"  # noqa: S608
+            f" FROM {source.format(table='sagas_lane')}",
             parameters,
         )
-        for saga_id, entity, pk, known, state in cursor.fetchall():
-            stored = found[saga_id]
-            stored.rows[entity] = pk
-            stored.lanes[entity] = lane_from(entity, known, orjson.loads(state), facts.pop((saga_id, entity), {}))
+        for saga_id, entity, pk, *shown, text in cursor.fetchall():
+            stored, state = found[saga_id], orjson.loads(text)
+            stored.rows[entity] = StoredRow(pk, (*shown, state))
+            stored.lanes[entity] = lane_from(entity, shown[0], state, facts.pop((saga_id, entity), {}))
     for (saga_id, entity), steps in facts.items():
         found[saga_id].lanes[entity] = Lane(entity, steps=steps)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -24,9 +25,9 @@ from sagas.engine.decide import (
 )
 from sagas.engine.definition import Compensation
 from sagas.engine.evolve import meaning_of
-from sagas.engine.fold import Fold
-from sagas.engine.state import CommandFacts, Holds, Lane, Mark, StepKey, lane_data, saga_data
-from sagas.engine.status import end_time, error_message, status
+from sagas.engine.fold import STARTED_RANK, Fold
+from sagas.engine.state import CommandFacts, Holds, Lane, Mark, StepFacts, StepKey, lane_data, saga_data
+from sagas.engine.status import end_time, error_message
 from sagas.engine.view import step_view
 from sagas.models import ParkedReason
 from sagas.policy import new_command
@@ -63,13 +64,13 @@ def store_lanes(work: Iterable[Work], applied: Applied) -> None:
         fold = _fold(item)
         for entity in fold.changed:
             lane = fold.lanes[entity]
-            row = lane_row(fold, entity)
-            if row is not None and entity not in item.stored.rows:
+            row, stored = lane_row(fold, entity), item.stored.rows.get(entity)
+            if row is not None and stored is None:
                 new_lanes.append(row)
                 if lane.known:
                     applied.opened.append((item.row.saga_type, entity))
-            elif row is not None:
-                changed_lanes.append({**row, "id": item.stored.rows[entity]})
+            elif row is not None and stored is not None and stored.values != _lane_values(row):
+                changed_lanes.append({**row, "id": stored.pk})
             for step in _step_rows(item, fold, entity):
                 (changed_steps if "id" in step else new_steps).append(step)
     rows.insert_lanes(new_lanes)
@@ -97,7 +98,7 @@ def saga_columns(fold: Fold) -> dict[str, Any]:
     frame, saga = fold.frame, fold.saga
     return {
         "correlation_id": saga.correlation.text if saga.correlation else frame.key,
-        "status": status(frame, saga).value,
+        "status": fold.status.value,
         "start_time": saga.started.occurred_at if saga.started else saga.last_at,
         "end_time": end_time(frame, saga),
         "last_event_at": saga.last_at,
@@ -170,6 +171,9 @@ def lane_row(fold: Fold, entity: str) -> dict[str, Any] | None:
     }
 
 
+_lane_values = itemgetter(*rows.LANE_CHANGES)
+
+
 def step_values(fold: Fold, entity: str, key: StepKey, owed: tuple[Compensation, ...]) -> tuple[Any, ...]:
     """A step's row, in the order of rows.STEP_CHANGES."""
     view = step_view(fold.frame, fold.saga, fold.lanes[entity], key, owed)
@@ -193,13 +197,23 @@ def all_steps(fold: Fold, entity: str) -> Iterator[tuple[StepKey, tuple[Any, ...
 
 
 def _step_rows(item: Work, fold: Fold, entity: str) -> Iterator[dict[str, Any]]:
-    for key, values in all_steps(fold, entity):
+    owed, lane, before = fold.owed(entity), fold.lanes[entity], fold.stored.get(entity)
+    speaks_by_facts = before is not None and not owed and not lane.commands
+    for key in step_keys(fold.frame, lane, owed):
+        if before is not None and speaks_by_facts and _is_final(lane.steps[key], before.steps.get(key)):
+            continue
+        values = step_values(fold, entity, key, owed)
         stored = item.stored.steps.get((entity, key))
         if stored is None:
             where = {"saga_id": fold.frame.saga_id, "entity": entity, "step_type": key[0], "service": key[1]}
             yield {**where, **dict(zip(rows.STEP_CHANGES, values, strict=True))}
         elif stored.values != values:
             yield {"id": stored.pk, **dict(zip(rows.STEP_CHANGES, values, strict=True))}
+
+
+def _is_final(facts: StepFacts, before: StepFacts | None) -> bool:
+    """Whether a step that no command undoes shows what it did: its facts are the stored ones, and final."""
+    return facts is before and facts.rank > STARTED_RANK
 
 
 def _log_rows(item: Work, now: datetime) -> Iterator[dict[str, Any]]:
@@ -237,6 +251,8 @@ def _store_commands(work: Iterable[Work], now: datetime) -> bool:
     for item in work:
         fold = _fold(item)
         for entity in fold.changed:
+            if not fold.owed(entity):  # nor was anything before: what is owed stays owed
+                continue
             commands = LaneCommands(fold, entity)
             planned += commands.planned(now)
             settled += commands.settled()

@@ -29,7 +29,7 @@ class Fold:
     (`evolve.speaks_for_all`). The holder of the saga's own steps is the lane called by its key.
     """
 
-    __slots__ = ("_counts", "_failed", "_status", "_tallies", "before", "changed", "frame", "lanes", "saga", "stored")
+    __slots__ = ("_counts", "_failed", "_tallies", "before", "changed", "frame", "lanes", "saga", "status", "stored")
 
     def __init__(self, frame: Frame, saga: Saga, lanes: Mapping[str, Lane]) -> None:
         self.frame = frame
@@ -37,7 +37,7 @@ class Fold:
         self.saga = saga
         self.stored = dict(lanes)
         self.lanes = dict(lanes)
-        self._status = status(frame, saga)
+        self.status = status(frame, saga)
         self._failed = saga_failed(frame, saga)
         self._counts = saga.counts
         self.changed: dict[str, None] = {}
@@ -96,9 +96,9 @@ class Fold:
     def _note(self, before: Saga, failed_before: bool) -> dict[str, Any]:
         """Counts, not lists, where a fact speaks for many lanes: a note must stay small."""
         note: dict[str, Any] = {}
-        status_before, self._status = self._status, status(self.frame, self.saga)
-        if status_before is not self._status:
-            note["status"] = [status_before.value, self._status.value]
+        status_before, self.status = self.status, status(self.frame, self.saga)
+        if status_before is not self.status:
+            note["status"] = [status_before.value, self.status.value]
         was, now = before.counts, self.saga.counts
         if now.known > was.known:
             note["opened"] = now.known - was.known

@@ -197,6 +197,8 @@ def _stalled(now: datetime) -> list[Item]:
     before = now - STALLED_AFTER
     rows = SagaLog.objects.filter(
         status__in=[Status.STARTED, Status.COMPENSATING],
+        # What had its last event before then started before then: there is an index on that.
+        start_time__lt=before,
         last_event_at__lt=before,
         updated_at__lt=before,
         set_aside_at__isnull=True,
