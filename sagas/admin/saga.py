@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from compensation.models import SETTLED, Command
@@ -76,14 +77,12 @@ class SagaAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("commands"))
     def commands(self, saga: SagaLog) -> str:
-        told = []
-        if saga.commands_exhausted:
-            told.append(gettext("%(n)d given up by the service") % {"n": saga.commands_exhausted})
-        if saga.commands_on_the_way:
-            told.append(gettext("%(n)d on the way") % {"n": saga.commands_on_the_way})
-        if saga.commands_confirmed:
-            told.append(gettext("%(n)d confirmed") % {"n": saga.commands_confirmed})
-        return ", ".join(told) or "–"
+        told = [
+            (saga.commands_exhausted, ngettext_lazy("%(n)d given up", "%(n)d given up", "n")),
+            (saga.commands_on_the_way, ngettext_lazy("%(n)d on the way", "%(n)d on the way", "n")),
+            (saga.commands_confirmed, ngettext_lazy("%(n)d confirmed", "%(n)d confirmed", "n")),
+        ]
+        return in_numbers(told)
 
     @admin.display(description=_("started at"))
     def started(self, saga: SagaLog) -> Any:
@@ -140,12 +139,17 @@ class SagaAdmin(ReadOnlyAdmin):
 def tally(saga: SagaLog) -> str:
     """The lanes in numbers."""
     told = [
-        (saga.lanes_processed, gettext("%(n)d processed")),
-        (saga.lanes_open, gettext("%(n)d open")),
-        (saga.lanes_undoing, gettext("%(n)d being undone")),
-        (saga.lanes_undone, gettext("%(n)d undone")),
-        (saga.lanes_settled, gettext("%(n)d settled by decision")),
+        (saga.lanes_processed, ngettext_lazy("%(n)d processed", "%(n)d processed", "n")),
+        (saga.lanes_open, ngettext_lazy("%(n)d open", "%(n)d open", "n")),
+        (saga.lanes_undoing, ngettext_lazy("%(n)d being undone", "%(n)d being undone", "n")),
+        (saga.lanes_undone, ngettext_lazy("%(n)d undone", "%(n)d undone", "n")),
+        (saga.lanes_settled, ngettext_lazy("%(n)d settled by decision", "%(n)d settled by decision", "n")),
     ]
+    return in_numbers(told)
+
+
+def in_numbers(told: Sequence[tuple[int, Any]]) -> str:
+    """Counts with their words; the words agree with the count, which matters in Spanish."""
     return ", ".join(words_ % {"n": count} for count, words_ in told if count) or "–"
 
 
