@@ -30,7 +30,7 @@ from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.decide import Frame
 from sagas.engine.definition import Entity
-from sagas.engine.evolve import speaks_for_all, touches
+from sagas.engine.evolve import speaks_for_all
 from sagas.engine.fold import Fold
 from sagas.engine.state import Saga
 from sagas.ids import new_saga_id
@@ -310,11 +310,12 @@ def _load(work: Sequence[Work]) -> None:
     for item in work:
         if item.born:
             continue
-        if any(speaks_for_all(item.frame, fact) for fact in item.facts):
+        told = list(zip(item.facts, item.understood, strict=True))
+        if any(speaks_for_all(item.frame, fact, said) for fact, said in told):
             whole[item.row.id] = item.frame
             continue
         some[item.row.id] = item.frame
-        wanted += [(item.row.id, entity) for entity in {e for fact in item.facts for e in touches(item.frame, fact)}]
+        wanted += [(item.row.id, entity) for entity in {e for _, said in told for e in said.touched}]
     stored = rows.load_lanes(some, wanted) if wanted else {}
     if whole:
         stored |= rows.load_all_lanes(whole)
@@ -324,7 +325,7 @@ def _load(work: Sequence[Work]) -> None:
 
 def _fold_one(item: Work) -> None:
     fold = Fold(item.frame, item.row.saga, item.stored.lanes)
-    item.notes = [fold.apply(fact) for fact in item.facts]
+    item.notes = [fold.apply(fact, said) for fact, said in zip(item.facts, item.understood, strict=True)]
     item.fold = fold
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from sagas.engine.decide import Frame
+from sagas.engine.evolve import Understood, understand
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold
 from sagas.rows import NOTHING_STORED, EventRow, SagaRow, StoredLanes
@@ -46,3 +47,8 @@ class Work:
     def facts(self) -> list[Fact]:
         """The events as the engine takes them. Not to be asked for before the unfit are parked."""
         return [event.fact() for event in self.events]
+
+    @cached_property
+    def understood(self) -> list[Understood]:
+        """What each fact means, in their order."""
+        return [understand(self.frame, fact) for fact in self.facts]

@@ -11,7 +11,6 @@ from uuid import UUID
 from compensation import outbox
 from compensation.outbox import NewCommand, Refusal, Settlement
 from sagas import rows
-from sagas.engine import facts as kinds
 from sagas.engine.decide import (
     NOTHING_SAID,
     command_id,
@@ -24,7 +23,6 @@ from sagas.engine.decide import (
     step_keys,
 )
 from sagas.engine.definition import Compensation
-from sagas.engine.evolve import meaning_of
 from sagas.engine.fold import STARTED_RANK, Fold
 from sagas.engine.state import CommandFacts, Holds, Lane, Mark, StepFacts, StepKey, lane_data, saga_data
 from sagas.engine.status import end_time, error_message
@@ -348,16 +346,13 @@ class LaneCommands:
 
 
 def _refusals(item: Work) -> Iterator[Refusal]:
-    for event, fact in zip(item.events, item.facts, strict=True):
-        if event.source != kinds.WIRE:
+    for fact, said in zip(item.facts, item.understood, strict=True):
+        refused = said.means.refuses
+        if not refused or not fact.names or said.event is None:
             continue
-        means = meaning_of(item.frame.definition, fact)
-        if not means.refuses or not fact.names:
-            continue
-        spec = item.frame.definition.event_of[event.type]
-        words = fact.content.get(spec.error_in)
+        words = fact.content.get(said.event.error_in)
         yield Refusal(
-            command_id=UUID(command_id(item.row.id, fact.names, means.refuses)),
+            command_id=UUID(command_id(item.row.id, fact.names, refused)),
             error=words[:ERROR_WORDS] if isinstance(words, str) and words else "refused without a reason",
             at=fact.occurred_at,
             event_id=fact.id,

@@ -79,11 +79,6 @@ def meaning_of(definition: Definition, fact: Fact) -> Meaning:
     return reading(event, fact) if event is not None and fact.source == kinds.WIRE else NOTHING
 
 
-def touches(frame: Frame, fact: Fact) -> tuple[str, ...]:
-    """The holders whose content a fact changes: lanes by entity, the key for the saga's own steps. No repeats."""
-    return understand(frame, fact).touched
-
-
 def listed(event: Event, fact: Fact) -> list[str]:
     """The entities of an event that speaks for each of a list."""
     ids = fact.content.get(event.listed_in)
@@ -96,7 +91,7 @@ def _canonical(entity: str) -> str:
     return low if UUID_SHAPE.fullmatch(low) else entity
 
 
-def speaks_for_all(frame: Frame, fact: Fact) -> bool:
+def speaks_for_all(frame: Frame, fact: Fact, said: Understood) -> bool:
     """Whether a fact may change what holds of lanes that it does not name, so that all of them are needed to fold it.
 
     Where a lane's failure is the saga's, each fact that can fail or undo a lane, or tell of a failed upload, is one.
@@ -104,7 +99,6 @@ def speaks_for_all(frame: Frame, fact: Fact) -> bool:
     lanes_fail_saga = frame.scope == SAGA_SCOPE
     if fact.source != kinds.WIRE:
         return fact.type in kinds.SAGA_DECISIONS and (not fact.entity or lanes_fail_saga)
-    said = understand(frame, fact)
     if _fails_saga(said) or (said.means.processes and not said.entity):
         return True
     return lanes_fail_saga and bool(said.means.fails or said.means.confirms or said.means.announces)

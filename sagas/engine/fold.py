@@ -45,9 +45,12 @@ class Fold:
             entity: tally(frame, saga, lane, self._failed) for entity, lane in lanes.items()
         }
 
-    def apply(self, fact: Fact) -> dict[str, Any]:
-        """Folds one fact in; returns a compact note of what it changed, without payload, for the timeline."""
-        before, said = self.saga, understand(self.frame, fact)
+    def apply(self, fact: Fact, said: Understood | None = None) -> dict[str, Any]:
+        """Folds one fact in; returns a compact note of what it changed, without payload, for the timeline.
+
+        said: what it means, where the caller has asked already.
+        """
+        before, said = self.saga, said or understand(self.frame, fact)
         failed_before = self._failed
         saga = evolve_saga(before, said, fact)
         moved: list[tuple[Lane | None, Lane]] = []
