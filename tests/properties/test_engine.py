@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sagas.engine import facts
 from sagas.engine.decide import Frame, command_id, decide, saga_failed, step_keys, tally
-from sagas.engine.evolve import speaks_for_all, touches
+from sagas.engine.evolve import speaks_for_all, understand
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, replay
 from sagas.engine.state import Lane, Saga, StepKey, Tally, lane_data, lane_from, saga_data, saga_from
@@ -87,8 +87,9 @@ class Store:
 
     def fold(self, batch: Sequence[Fact]) -> None:
         """One transaction of the applier."""
-        all_needed = any(speaks_for_all(self.frame, fact) for fact in batch)
-        needed = [entity for fact in batch for entity in touches(self.frame, fact)]
+        told = [(fact, understand(self.frame, fact)) for fact in batch]
+        all_needed = any(speaks_for_all(self.frame, fact, said) for fact, said in told)
+        needed = [entity for _, said in told for entity in said.touched]
         fold = self.load(None if all_needed else needed)
         for fact in batch:
             fold.apply(fact)
