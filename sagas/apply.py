@@ -102,10 +102,18 @@ def apply_key(key: str) -> Applied:
     return _apply(ids, raise_errors=True) if ids else Applied()
 
 
-def _apply_unlocked(page: Sequence[rows.PendingRow]) -> Applied:
+def apply_inside(page: Sequence[rows.PendingRow], now: datetime) -> Applied:
+    """Applies what it can lock of a page, in the caller's transaction, as if it were `now`. `after_commit` is not called.
+
+    For stories that are played on a clock of their own and never committed.
+    """
+    return _apply_unlocked(page, now)
+
+
+def _apply_unlocked(page: Sequence[rows.PendingRow], now: datetime | None = None) -> Applied:
     held = rows.try_lock(row.key for row in page)
     ids = [row.id for row in page if row.key in held]
-    return _apply(ids) if ids else Applied()
+    return _apply(ids, now=now) if ids else Applied()
 
 
 def _apply_one_by_one(page: Sequence[rows.PendingRow]) -> int:
@@ -144,9 +152,11 @@ def _no_search_for_cycles() -> Iterator[None]:
 # --- inside the transaction -----------------------------------------------------------------------------------------
 
 
-def _apply(ids: Sequence[int], *, raise_errors: bool = False, set_aside: str = "") -> Applied:
+def _apply(
+    ids: Sequence[int], *, raise_errors: bool = False, set_aside: str = "", now: datetime | None = None
+) -> Applied:
     """Routes, folds and writes the events `ids`, whose routing keys are locked."""
-    now = timezone.now()
+    now = now or timezone.now()
     applied = Applied()
     events = rows.read_events(ids, rows.content_types())
     work = _route(events, applied, now)
