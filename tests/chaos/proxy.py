@@ -134,10 +134,9 @@ class Proxy:
             return
         link = _Link(self, (reader, writer), target)
         self._links.add(link)
-        try:
+        with suppress(asyncio.CancelledError):  # stop() cancels those that still take leave
             await link.run()
-        finally:
-            self._links.discard(link)
+        self._links.discard(link)
 
     async def _end_all(self, *, reset: bool) -> int:
         links = list(self._links)

@@ -85,6 +85,16 @@ def is_silent(connection: socket.socket) -> bool:
     return False
 
 
+def is_refused(proxy: Proxy) -> bool:
+    """Whether a new connection is reset, be it before it is known here or after."""
+    try:
+        with connect(proxy) as connection:
+            connection.recv(1)
+    except ConnectionResetError:
+        return True
+    return False
+
+
 def eventually(holds: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + 10
     while not holds() and time.monotonic() < deadline:
@@ -141,8 +151,7 @@ def test_reset_resets_the_client_and_closes_the_target_in_order(
 def test_refuse_lets_nobody_in_until_healed(proxy: Proxy, client: socket.socket) -> None:
     assert proxy.refuse() == 1
     assert client.recv(1) == b""
-    with connect(proxy) as refused, pytest.raises(ConnectionResetError):
-        refused.recv(1)
+    assert is_refused(proxy)
 
     proxy.heal()
     with connect(proxy) as again:
@@ -198,5 +207,4 @@ def test_the_target_s_address_becomes_the_proxy_s(echo: Echo) -> None:
 def test_a_target_that_is_away_is_a_reset(proxy: Proxy, echo: Echo, client: socket.socket) -> None:
     echo.close()
     proxy.cut()
-    with connect(proxy) as connection, pytest.raises(ConnectionResetError):
-        connection.recv(1)
+    assert is_refused(proxy)
