@@ -206,7 +206,7 @@ def _row_of_envelope(envelope: Envelope) -> dict[str, Any]:
         "message_id": message.message_id,
         "note": envelope.note,
         # As it came, digits and all: the codec has seen that it is JSON that jsonb can hold.
-        "payload": orjson.Fragment(message.body),
+        "payload": message.body,
         "body_hash": envelope.body_hash,
         "routing_key": routing_key(envelope.stream, envelope.key, envelope.entity),
     }
@@ -219,17 +219,21 @@ def _insert(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     if not ordered:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(_insert_sql(), [sql.dump(ordered)])
+        cursor.execute(_insert_sql(), sql.dump(_inserted(), ordered))
         return dict(cursor.fetchall())
 
 
 @cache
+def _inserted() -> dict[str, str]:
+    return {**sql.columns_of(Event, *_EVENT_FIELDS), "routing_key": "text", "lane": "text"}
+
+
+@cache
 def _insert_sql() -> str:
-    columns = sql.columns_of(Event, *_EVENT_FIELDS)
-    names = sql.names(columns)
+    names = sql.names(sql.columns_of(Event, *_EVENT_FIELDS))
     return f"""
         WITH r AS MATERIALIZED (
-            SELECT * FROM {sql.recordset({**columns, "routing_key": "text", "lane": "text"})}
+            SELECT r.* FROM {sql.recordset(_inserted())}
         ), event AS (
             INSERT INTO bridge_event ({names})
             SELECT {names} FROM r

@@ -1,14 +1,17 @@
-"""Many rows in one statement: a list of dicts becomes one JSON parameter, and a recordset on the server.
+"""Many rows in one statement: a list of dicts becomes one array a column, and rows again on the server.
 
 columns = columns_of(Event, "event_id", "payload")
-cursor.execute(f"INSERT INTO … SELECT … FROM {recordset(columns)}", [dump(rows)])
+cursor.execute(f"INSERT INTO … SELECT … FROM {recordset(columns)}", dump(columns, rows))
+
+Arrays as text, made here: the server reads them twice as fast as JSON (0.3 µs a value, which is most of what a
+narrow row costs it), and the driver's own way with lists takes 2 µs a value.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
-from django.db import connection, models
+from django.db import DataError, connection, models
 
 
 def columns_of(model: type[models.Model], *names: str) -> dict[str, str]:
@@ -21,9 +24,15 @@ def columns_of(model: type[models.Model], *names: str) -> dict[str, str]:
 
 
 def recordset(columns: Mapping[str, str], alias: str = "r") -> str:
-    """A FROM item with one placeholder, which takes what `dump` makes. Keys that a row lacks are NULL."""
-    definition = ", ".join(f'"{name}" {pg_type}' for name, pg_type in columns.items())
-    return f"json_to_recordset(%s::json) AS {alias}({definition})"
+    """A FROM item with one placeholder a column, which take what `dump` makes.
+
+    The planner shall not see how many rows come: a page of 2,000 would have it read a table whole, at its stock costs.
+    """
+    arrays = ", ".join(f'%s::{pg_type}[] AS "{name}"' for name, pg_type in columns.items())
+    return (
+        f"(SELECT {arrays} OFFSET 0) AS {alias}_arrays"
+        f" CROSS JOIN LATERAL unnest({names(columns, f'{alias}_arrays')}) AS {alias}({names(columns)})"
+    )
 
 
 def names(columns: Iterable[str], alias: str = "") -> str:
@@ -32,12 +41,40 @@ def names(columns: Iterable[str], alias: str = "") -> str:
     return ", ".join(f'{prefix}"{name}"' for name in columns)
 
 
-def dump(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The rows as one parameter for `recordset`. Takes what orjson takes, and bytes (for bytea).
+def dump(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The rows as parameters for `recordset`. A column that a row lacks is NULL.
 
-    Raises TypeError for a value that is none of these, such as an integer over 64 bits or half a surrogate pair.
+    Takes what orjson takes, bytes for bytea, and for jsonb also bytes that are JSON already.
+    Raises TypeError for a value that is none of these, such as an integer over 64 bits or half a surrogate pair, and
+    django.db.DataError, as the database would, for a text with a NUL.
     """
-    return orjson.dumps(list(rows), default=_bytea).decode()
+    table = list(rows)
+    return [_array([row.get(name) for row in table], pg_type) for name, pg_type in columns.items()]
+
+
+def _array(values: Sequence[Any], pg_type: str) -> str:
+    if pg_type == "jsonb":
+        return "{" + ",".join("NULL" if value is None else _quoted(_json(value)) for value in values) + "}"
+    text = orjson.dumps(values, default=_bytea).decode()
+    if "\\" in text:  # JSON and arrays escape differently
+        text = "[" + ",".join(map(_element, values)) + "]"
+    return "{" + text[1:-1] + "}"
+
+
+def _element(value: Any) -> str:
+    if isinstance(value, bytes | bytearray | memoryview):
+        value = _bytea(value)
+    return _quoted(value) if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _quoted(text: str) -> str:
+    if "\0" in text:
+        raise DataError("PostgreSQL holds no text with a NUL in it")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _json(value: Any) -> str:
+    return (value if isinstance(value, bytes) else orjson.dumps(value)).decode()
 
 
 def _bytea(value: Any) -> str:

@@ -89,7 +89,7 @@ def insert(rows: Sequence[dict[str, Any]]) -> set[str]:
     A second id for the same undo violates command_once and raises: that would be two undos on the wire.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_insert_sql(), [sql.dump(rows)])
+        cursor.execute(_insert_sql(), sql.dump(_inserted(), rows))
         return {id_ for (id_,) in cursor.fetchall()}
 
 
@@ -124,19 +124,20 @@ def write(standings: Sequence[Standing]) -> None:
     """Store how locked commands stand now."""
     if not standings:
         return
-    _execute(_write_sql(), [sql.dump(_columns(standing, ("id", *_MOVING)) for standing in standings)])
+    rows = (_columns(standing, ("id", *_MOVING)) for standing in standings)
+    _execute(_write_sql(), sql.dump(_written(), rows))
 
 
 def end_attempts(ends: Sequence[AttemptEnd]) -> None:
     """End the attempts under way of locked commands; a command without one is passed over."""
     if ends:
-        _execute(_end_sql(), [sql.dump(ends)])
+        _execute(_end_sql(), sql.dump(_ended(), ends))
 
 
 def record_attempts(records: Sequence[AttemptRecord]) -> None:
     """Write down what publishing gave, by attempt. What ended an attempt meanwhile stays."""
     if records:
-        _execute(_record_sql(), [sql.dump(records)])
+        _execute(_record_sql(), sql.dump(_recorded(), records))
 
 
 def release(ids: Iterable[str], now: datetime) -> int:
@@ -154,7 +155,8 @@ def claim(now: datetime, paused: Sequence[str], worker: str, limit: int) -> list
 def unreachable_before(claims: Iterable[Claim]) -> dict[str, int]:
     """How often each of these attempts had not reached the broker before; those that always did are left out."""
     with connection.cursor() as cursor:
-        cursor.execute(_UNREACHABLE, [sql.dump({"id": c.id, "round": c.round, "number": c.attempt} for c in claims)])
+        tries = ({"id": claim.id, "round": claim.round, "number": claim.attempt} for claim in claims)
+        cursor.execute(_UNREACHABLE, sql.dump(_TRY, tries))
         return dict(cursor.fetchall())
 
 
@@ -204,9 +206,11 @@ _CLAIM = """
     FROM claimed JOIN tried ON tried.command_id = claimed.id
 """
 
+_TRY = {"id": "uuid", "round": "integer", "number": "integer"}
+
 _UNREACHABLE = f"""
     SELECT a.command_id::text, count(*)
-    FROM {sql.recordset({"id": "uuid", "round": "integer", "number": "integer"})}
+    FROM {sql.recordset(_TRY)}
     JOIN compensation_attempt a ON a.command_id = r.id AND a.round = r.round AND a.number = r.number
     WHERE a.outcome = 'unreachable'
     GROUP BY a.command_id
@@ -214,8 +218,13 @@ _UNREACHABLE = f"""
 
 
 @cache
+def _inserted() -> dict[str, str]:
+    return sql.columns_of(Command, *_NEW, *_SET_ONCE)
+
+
+@cache
 def _insert_sql() -> str:
-    columns = sql.columns_of(Command, *_NEW, *_SET_ONCE)
+    columns = _inserted()
     return f"""
         INSERT INTO compensation_command ({sql.names(columns)})
         SELECT {sql.names(columns, "r")} FROM {sql.recordset(columns)} ORDER BY r.id
@@ -224,26 +233,39 @@ def _insert_sql() -> str:
 
 
 @cache
+def _written() -> dict[str, str]:
+    return sql.columns_of(Command, "id", *_MOVING)
+
+
+@cache
 def _write_sql() -> str:
     columns = sql.columns_of(Command, *_MOVING)
     return f"""
         UPDATE compensation_command c SET ({sql.names(columns)}) = ROW({sql.names(columns, "r")})
-        FROM {sql.recordset({"id": "uuid", **columns})} WHERE c.id = r.id
+        FROM {sql.recordset(_written())} WHERE c.id = r.id
     """  # noqa: S608 (the names are the model's columns)
+
+
+@cache
+def _ended() -> dict[str, str]:
+    return sql.columns_of(Attempt, "command", "outcome", "ended_at", "error")
 
 
 @cache
 def _end_sql() -> str:
-    columns = sql.columns_of(Attempt, "command", "outcome", "ended_at", "error")
     return f"""
         UPDATE compensation_attempt a SET outcome = r.outcome, ended_at = r.ended_at, error = r.error
-        FROM {sql.recordset(columns)} WHERE a.command_id = r.command_id AND a.ended_at IS NULL
+        FROM {sql.recordset(_ended())} WHERE a.command_id = r.command_id AND a.ended_at IS NULL
     """  # noqa: S608 (the names are the model's columns)
 
 
 @cache
+def _recorded() -> dict[str, str]:
+    return sql.columns_of(Attempt, "id", "message_id", "outcome", "counted", "ended_at", "error")
+
+
+@cache
 def _record_sql() -> str:
-    columns = sql.columns_of(Attempt, "message_id", "outcome", "counted", "ended_at", "error")
     return f"""
         UPDATE compensation_attempt a
         SET message_id = r.message_id,
@@ -251,7 +273,7 @@ def _record_sql() -> str:
             counted = CASE WHEN a.ended_at IS NULL THEN r.counted ELSE a.counted END,
             error = CASE WHEN a.ended_at IS NULL THEN r.error ELSE a.error END,
             ended_at = COALESCE(a.ended_at, r.ended_at)
-        FROM {sql.recordset({"id": "bigint", **columns})} WHERE a.id = r.id
+        FROM {sql.recordset(_recorded())} WHERE a.id = r.id
     """  # noqa: S608 (the names are the model's columns)
 
 

@@ -1,6 +1,6 @@
 """Rows ⇄ engine state: the statements of the apply turn, each named and explained. All run in the caller's transaction.
 
-Values go in as one JSON parameter (`bridge.sql.recordset`) and come back as tuples: the ORM's objects cost five times
+Values go in as one array a column (`bridge.sql.recordset`) and come back as tuples: the ORM's objects cost five times
 as much to read and its upserts half of the throughput. Columns are taken from the models.
 """
 
@@ -245,7 +245,7 @@ def park(rows: Sequence[Mapping[str, Any]]) -> None:
     names = sql.names(columns)
     _for_each(
         f"""
-        WITH r AS MATERIALIZED (SELECT * FROM {{rows}}),
+        WITH r AS MATERIALIZED (SELECT r.* FROM {{rows}}),
         gone AS (DELETE FROM bridge_pending WHERE id IN (SELECT event FROM r))
         INSERT INTO sagas_parked ({names}) SELECT {names} FROM r ON CONFLICT (event) DO NOTHING
         """,  # noqa: S608
@@ -472,7 +472,7 @@ def log_applied(rows: Sequence[Mapping[str, Any]]) -> None:
     names = sql.names(columns)
     _for_each(
         f"""
-        WITH r AS MATERIALIZED (SELECT * FROM {{rows}}),
+        WITH r AS MATERIALIZED (SELECT r.* FROM {{rows}}),
         gone AS (DELETE FROM bridge_pending WHERE id IN (SELECT event FROM r))
         INSERT INTO sagas_saga_event ({names}) SELECT {names} FROM r
         """,  # noqa: S608
@@ -485,7 +485,7 @@ def insert_keys(rows: Sequence[Mapping[str, Any]]) -> None:
     """Remembers under which other keys events came to a saga."""
     _for_each(
         "INSERT INTO sagas_saga_key (stream, key, saga_id)"
-        " SELECT stream, key, saga_id FROM {rows} ON CONFLICT DO NOTHING",
+        " SELECT r.stream, r.key, r.saga_id FROM {rows} ON CONFLICT DO NOTHING",
         {"stream": "text", "key": "text", "saga_id": "uuid"},
         rows,
     )
@@ -522,7 +522,7 @@ def _insert(model: Any, fields: Sequence[str], rows: Sequence[Mapping[str, Any]]
     columns = _columns(model, *fields)
     names = sql.names(columns)
     table = model._meta.db_table
-    _for_each(f"INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}}", columns, rows)  # noqa: S608
+    _for_each(f"INSERT INTO {table} ({names}) SELECT {sql.names(columns, 'r')} FROM {{rows}}", columns, rows)  # noqa: S608
 
 
 def _update(model: Any, fields: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -544,4 +544,4 @@ def _for_each(statement: str, columns: Mapping[str, str], rows: Sequence[Mapping
     if not rows:
         return
     with connection.cursor() as cursor:
-        cursor.execute(statement.format(rows=sql.recordset(columns)), [sql.dump(rows)])
+        cursor.execute(statement.format(rows=sql.recordset(columns)), sql.dump(columns, rows))

@@ -1,11 +1,14 @@
 """The one door: exactly once, in one piece, whatever comes."""
 
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import DataError, OperationalError, connection, models, transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 
 from bridge import event_log, quarantine, sql
@@ -314,13 +317,46 @@ def test_columns_come_from_the_model_and_agree_with_the_database() -> None:
             assert sql.columns_of(model, *(field.name for field in fields)) == dict(cursor.fetchall())
 
 
-def test_rows_travel_as_one_parameter() -> None:
+def test_rows_travel_as_one_array_a_column() -> None:
     columns = {"a": "text", "b": "bytea", "c": "timestamptz", "d": "jsonb"}
-    rows: list[dict[str, Any]] = [{"a": "1' \\", "b": b"\0\xff", "c": PUBLISHED, "d": {"x": [1]}}, {"a": None}]
+    rows: list[dict[str, Any]] = [
+        {"a": "1' \\", "b": b"\0\xff", "c": PUBLISHED, "d": {"x": [1]}},
+        {"a": None},
+        {"a": "b", "d": b'{"as": "it \\"came\\",\\n"\n}'},
+    ]
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {sql.names(columns, 'r')} FROM {sql.recordset(columns)}", [sql.dump(rows)])
-        first, second = cursor.fetchall()
-    assert (first[0], bytes(first[1]), first[2]) == ("1' \\", b"\0\xff", PUBLISHED)
+        names = sql.names(columns, "r")
+        cursor.execute(f"SELECT {names} FROM {sql.recordset(columns)}", sql.dump(columns, rows))
+        first, second, third = cursor.fetchall()
+        cursor.execute(f"SELECT {names} FROM {sql.recordset(columns)}", sql.dump(columns, []))
+        assert cursor.fetchall() == []
+    assert (first[0], bytes(first[1]), first[2], json.loads(first[3])) == ("1' \\", b"\0\xff", PUBLISHED, {"x": [1]})
     assert second == (None, None, None, None)
+    assert json.loads(third[3]) == {"as": 'it "came",\n'}
     with pytest.raises(TypeError):
-        sql.dump([{"a": object()}])
+        sql.dump({"a": "text"}, [{"a": object()}])
+
+
+@given(
+    rows=st.lists(
+        st.fixed_dictionaries(
+            {
+                "text": st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+                "flag": st.none() | st.booleans(),
+                "number": st.none() | st.integers(-(2**63), 2**63 - 1),
+                "share": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+                "data": st.none() | st.dictionaries(st.text("a\"\\{},\n '"), st.text("a\"\\{},\n '")),
+            }
+        ),
+        min_size=1,
+    )
+)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_row_holds_arrives_as_it_was(rows: list[dict[str, Any]]) -> None:
+    columns = {"text": "text", "flag": "boolean", "number": "bigint", "share": "float8", "data": "jsonb"}
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT r.* FROM {sql.recordset(columns)}", sql.dump(columns, rows))
+        arrived = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    for row in arrived:
+        row["data"] = row["data"] and json.loads(row["data"])
+    assert arrived == rows

@@ -24,10 +24,10 @@ REQUEST = Request(actor="ana", door="api", reason="mended")
 def break_engine(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
     real = Fold.apply
 
-    def apply(self: Fold, fact: Any) -> Any:
+    def apply(self: Fold, fact: Any, said: Any = None) -> Any:
         if self.frame.key == task and fact.type == "AnonymizationCompleted":
             raise KeyError("Müller, Anna")  # an engine bug's message may quote what is confidential
-        return real(self, fact)
+        return real(self, fact, said)
 
     monkeypatch.setattr(Fold, "apply", apply)
 
