@@ -45,6 +45,8 @@ class Options:
     details: of how many sagas lanes, commands and history are compared (all: their status).
     once: stop after the verdict; otherwise the services go on answering until they are stopped.
     answer_all: also answer commands of tasks that this run did not tell of. Never against a production broker.
+    unsteady: the broker is being broken meanwhile, so that any message may have been sent twice: where the service
+        rightly takes a repeat for a message of its own (unreadable, or without an id), more of them are right too.
     """
 
     sagas: int = 50
@@ -69,6 +71,7 @@ class Options:
     details: int = 1000
     once: bool = False
     answer_all: bool = False
+    unsteady: bool = False
 
     def __post_init__(self) -> None:
         for name in RATES:

@@ -82,7 +82,9 @@ class Run:
         garbage = sum(sending.kind is Kind.GARBAGE for sending in sendings)
         self._total = len(sendings)
         self._services = Services(self._script, answer_all=options.answer_all)
-        self._judge = Judge(self._script, self._services, api, details=options.details, garbage=garbage)
+        self._judge = Judge(
+            self._script, self._services, api, details=options.details, garbage=garbage, unsteady=options.unsteady
+        )
         self._judge.begin()
         self._transport = Transport(broker, f"simulator-{options.run}")
         self._sender = Sender(self._transport, sendings, options.rate)

@@ -152,6 +152,26 @@ def test_every_difference_is_found(
     assert what in {item.what for item in judge.unexpected()}
 
 
+@pytest.mark.parametrize(("repeated", "well"), [(3, True), (-1, False)])
+def test_with_an_unsteady_broker_rubbish_may_come_twice_but_not_be_lost(
+    script: Script, api: PerfectApi, repeated: int, well: bool
+) -> None:
+    judge = Judge(script, Services(script), api, details=1000, garbage=GARBAGE, unsteady=True)
+    judge.begin()
+    api.in_quarantine += GARBAGE + repeated
+    judge.look()
+    assert judge.settle() is well
+
+
+def test_with_an_unsteady_broker_an_event_with_an_id_is_still_one(script: Script, api: PerfectApi) -> None:
+    judge = Judge(script, Services(script), api, details=1000, garbage=0, unsteady=True)
+    judge.begin()
+    judge.look()
+    api.more_events = 1
+    assert not judge.settle()
+    assert len([item for item in judge.unexpected() if item.what == "events in its history"]) >= 30
+
+
 def test_a_saga_that_moves_after_all_was_well_is_looked_into_again(judge: Judge, api: PerfectApi) -> None:
     judge.look()
     assert judge.settle()
