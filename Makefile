@@ -4,6 +4,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 export ENVIRONMENT ?= dev
+# Which servers the embedded stack starts: lite or apache (needs java and mvn); valkey or rabbitmq (needs rabbitmq-server).
+export BROKER ?= lite
+export CELERY_ON ?= valkey
 
 .DEFAULT_GOAL := help
 
@@ -12,7 +15,7 @@ help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | while IFS="$$(printf '\t')" read -r name words; do printf '  make %-9s %s\n' "$$name" "$$words"; done
 
 .PHONY: demo
-demo: $(INSTALLED) ## Start everything on this machine and let a simulator play the services (ARGS="--sagas 200 …")
+demo: $(INSTALLED) ## Start everything on this machine and let a simulator play the services (ARGS="--sagas 200 …", BROKER=apache)
 	@$(RUN) manage.py demo $(ARGS)
 
 .PHONY: up

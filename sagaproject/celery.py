@@ -9,7 +9,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sagaproject.settings")
 
 app = Celery("sagaproject")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.task_queues = [Queue(name) for name in ("applying", "commands", "housekeeping")]
+app.conf.task_queues = [Queue(name, routing_key=name) for name in ("applying", "commands", "housekeeping")]
 app.conf.task_routes = {
     "sagas.apply": {"queue": "applying"},
     "compensation.publish": {"queue": "commands"},

@@ -83,6 +83,14 @@ class Api:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedded:
+    """Which servers the embedded stack starts: pulsar is lite or apache, celery is valkey or rabbitmq."""
+
+    pulsar: str
+    celery: str
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """Every setting of the service. `database` is Django's DATABASES entry; intervals are seconds."""
 
@@ -101,6 +109,7 @@ class Environment:
     sagas: Sagas
     bridge: Bridge
     api: Api
+    embedded: Embedded
 
     @property
     def is_dev(self) -> bool:
@@ -142,6 +151,7 @@ def _read(reader: Reader) -> Environment:
         sagas=_sagas(reader, dev),
         bridge=_bridge(reader),
         api=_api(reader, dev),
+        embedded=_embedded(reader),
     )
 
 
@@ -346,6 +356,13 @@ def _api(reader: Reader, dev: bool) -> Api:
         behind_proxy=reader.flag("API_BEHIND_PROXY", False),
         throttle_user=_rate(reader, "API_THROTTLE_USER", "1200/min"),
         throttle_anon=_rate(reader, "API_THROTTLE_ANON", "60/min"),
+    )
+
+
+def _embedded(reader: Reader) -> Embedded:
+    return Embedded(
+        pulsar=reader.choice("BROKER", ("lite", "apache"), "lite"),
+        celery=reader.choice("CELERY_ON", ("valkey", "rabbitmq"), "valkey"),
     )
 
 

@@ -14,12 +14,13 @@ from types import FrameType
 from typing import IO, Any
 
 from sagaproject import env, stack_file
-from sagaproject.embedded import leftovers, ports, postgres, pulsar, valkey
+from sagaproject.embedded import apache_pulsar, leftovers, ports, postgres, pulsar, rabbitmq, valkey
 from sagaproject.embedded.process import Part, StackError, run_once
 from sagaproject.embedded.supervisor import Supervisor
 
+DEFAULTS = {"REMAP_SIGTERM": "SIGQUIT", "PYTHONUNBUFFERED": "1"}
 # pulsar-lite sometimes stops delivering until somebody subscribes again: the embedded stack notices sooner.
-DEFAULTS = {"BRIDGE_SILENCE_SECONDS": "5", "REMAP_SIGTERM": "SIGQUIT", "PYTHONUNBUFFERED": "1"}
+LITE_DEFAULTS = {"BRIDGE_SILENCE_SECONDS": "5"}
 LOGIN = "admin"
 WORKER_CHILDREN = 2
 WELL_SECONDS = 20.0
@@ -50,6 +51,7 @@ class Stack:
         self.environment: dict[str, str] = {**DEFAULTS, **(extra or {}), **self._said}
         self.login: dict[str, str] = {}
         self._ready = False
+        self._bridge_upsets = ""
 
     @property
     def base_url(self) -> str:
@@ -157,16 +159,34 @@ class Stack:
             parts.append(database.prepare())
             self.environment["DATABASE_URL"] = database.url
         if not self._is_said("CELERY_BROKER_URL"):
-            broker = valkey.Server(self.folder / "valkey", self._log("valkey"))
-            parts.append(broker.prepare())
-            self.environment["CELERY_BROKER_URL"] = broker.url
+            parts += self._celery_broker()
         if not self._is_said("PULSAR_SERVICE_URL"):
-            bus = pulsar.Server(self.folder / "pulsar", self._log("pulsar"))
-            parts.append(bus.prepare())
-            self.environment["PULSAR_SERVICE_URL"] = bus.url
+            parts.append(self._pulsar())
         self._supervisor.start_together(parts)
         if database:
             database.make_database()
+
+    def _celery_broker(self) -> list[Part]:
+        if env.read(self.environment).embedded.celery == "rabbitmq":
+            rabbit = rabbitmq.Server(self.folder / "rabbitmq", self._log("rabbitmq"))
+            parts, url = rabbit.prepare(), rabbit.url
+        else:
+            server = valkey.Server(self.folder / "valkey", self._log("valkey"))
+            parts, url = [server.prepare()], server.url
+        self.environment["CELERY_BROKER_URL"] = url
+        return parts
+
+    def _pulsar(self) -> Part:
+        server: pulsar.Server | apache_pulsar.Server
+        if env.read(self.environment).embedded.pulsar == "apache":
+            server = apache_pulsar.Server(self.folder / "apache-pulsar", self._log("pulsar"), say=self._say)
+        else:
+            server = pulsar.Server(self.folder / "pulsar", self._log("pulsar"))
+            self.environment = {**LITE_DEFAULTS, **self.environment}
+            self._bridge_upsets = "pulsar"
+        part = server.prepare()
+        self.environment["PULSAR_SERVICE_URL"] = server.url
+        return part
 
     def _services(self) -> list[Part]:
         celery = [sys.executable, "-m", "celery", "-A", "sagaproject"]
@@ -176,7 +196,9 @@ class Stack:
             self._part("web", self.command("serve", "--workers", "1"), lambda: bool(self.health())),
             # pulsar-lite does not notice a consumer that was killed while messages were on their way to it (the
             # connection is reset, not closed): it keeps them back, and refuses its consumer ids, until it begins anew.
-            replace(self._part("bridge", self.command("run_bridge"), self._bridge_is_ready), upsets="pulsar"),
+            replace(
+                self._part("bridge", self.command("run_bridge"), self._bridge_is_ready), upsets=self._bridge_upsets
+            ),
             self._part("worker", worker),
             self._part("beat", [*celery, "beat", "--pidfile="]),
         ]

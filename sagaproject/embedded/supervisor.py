@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from sagaproject.embedded.process import Part, Process, log_tail
 
 STOP_SECONDS = 8.0
+SERVERS = ("postgres", "valkey", "rabbitmq", "epmd", "pulsar")
 FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0
 # A part that ran this long was well: the next restart begins with a short wait again.
 WELL_AFTER = 30.0
@@ -65,7 +66,7 @@ class Supervisor:
         """Stop all, the last started first; who is not gone in time is killed. Takes at most STOP_SECONDS."""
         self._due.clear()
         deadline = time.monotonic() + STOP_SECONDS
-        servers = [name for name in ("postgres", "valkey", "pulsar") if name in self._processes]
+        servers = [name for name in SERVERS if name in self._processes]
         workers = [name for name in reversed(self._processes) if name not in servers]
         # Those that use the servers first, so that they can end their work.
         for names, until in ((workers, deadline - 2.0), (servers, deadline)):
