@@ -1,8 +1,9 @@
-"""Random stories: any facts, of any source, about up to eight images, for the engine's theorem."""
+"""Random stories: any facts, of any source, about up to eight images or one order, for the engine's theorem."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from typing import Any, NamedTuple
@@ -12,10 +13,22 @@ from hypothesis import strategies as st
 from sagas.definitions import image_processing
 from sagas.engine import facts
 from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, Frame, command_id
+from sagas.engine.definition import Confirmation, Definition
 from sagas.engine.facts import Fact
+from tests import order_saga
 from tests.stories import DELETE, ECHO, MIDNIGHT, REVERSED, ROLLBACK, SAGA_ID, TASK, image
 
-FRAMES = [Frame(image_processing.DEFINITION, scope, SAGA_ID, TASK) for scope in (LANE_SCOPE, SAGA_SCOPE)]
+IMAGES = image_processing.DEFINITION
+_rollback, _delete = IMAGES.compensations
+# The same, but for a Data Retrieval that never answers: that the deletion was sent is enough.
+SENDING_IS_ENOUGH = replace(
+    IMAGES, version=1001, compensations=(_rollback, replace(_delete, confirmation=Confirmation.PUBLISHED))
+)
+ORDERS = order_saga.DEFINITION
+SCOPES = (LANE_SCOPE, SAGA_SCOPE)
+
+IMAGE_FRAMES = [Frame(item, scope, SAGA_ID, TASK) for item in (IMAGES, SENDING_IS_ENOUGH) for scope in SCOPES]
+ORDER_FRAMES = [Frame(ORDERS, scope, SAGA_ID, "order 1") for scope in SCOPES]
 
 OF_AN_IMAGE = [
     "ImageReadyForAnonymization",
@@ -35,6 +48,8 @@ RESULTS: list[Any] = [
     {"total_images": 2, "failed_images": 1},
     {"total_images": 3, "failed_images": 3},
 ]
+DECISIONS = sorted(facts.COMMAND_DECISIONS)
+NEWS = sorted(facts.COMMAND_NEWS)
 
 
 class Happening(NamedTuple):
@@ -48,10 +63,19 @@ class Happening(NamedTuple):
     content: dict[str, Any] = {}
 
 
+class Tale(NamedTuple):
+    """Facts, and the saga that they are told to."""
+
+    frame: Frame
+    facts: list[Fact]
+
+
+# --- what can happen ------------------------------------------------------------------------------------------------
+
+
 @cache
-def happenings(images: int) -> list[Happening]:
-    """All that can happen to a saga of so many images; what speaks for the whole saga is rarer than what does not."""
-    ids = [image(number) for number in range(images)]
+def to_images(ids: tuple[str, ...], saga_id: str = SAGA_ID) -> list[Happening]:
+    """All that can happen to a saga of these images; what speaks for all of it is rarer than what does not."""
     found = [happening for entity in ids for happening in _to_image(entity)]
     found += [
         Happening("RetrievalStarted"),
@@ -61,29 +85,24 @@ def happenings(images: int) -> list[Happening]:
         Happening("RetrievalFailed", content={"error_message": ECHO}),
         Happening("ImageUploadFailed", content={"error_message": "too big"}),
         Happening("ImageUploadFailed", lane=ids[-1], content={"error_message": "too big"}),
-        Happening("ImagesRetrieved", content={"image_ids": ids}),
+        Happening("ImagesRetrieved", content={"image_ids": list(ids)}),
         Happening("ImagesRetrieved", content={"image_ids": [*ids[:2], ids[0], 7]}),
-        Happening("ImagesRetrieved", lane=ids[-1], content={"image_ids": ids[:1]}),
+        Happening("ImagesRetrieved", lane=ids[-1], content={"image_ids": list(ids[:1])}),
         Happening("ImagesRetrieved", content={"image_ids": None}),
         Happening("AnonymizationCompleted"),
         Happening("ProcessingStarted"),
         Happening("ProcessingCompleted"),
         Happening("ProcessingFailed", content={"error_message": "gpu"}),
         Happening("TypeOfTomorrow", entity=ids[0]),
-        Happening(facts.SAGA_ADOPTED, facts.OPERATOR, content={"started_at": MIDNIGHT.isoformat()}),
-        Happening(facts.SAGA_CANCELLED, facts.OPERATOR, content={"reason": "why"}),
-        Happening(facts.COMPENSATION_FORCED, facts.OPERATOR, content={"reason": "why"}),
+        *_of_people(),
     ]
     found += [Happening("RetrievalCompleted", content={"result": result}) for result in RESULTS]
-    found += [Happening("RetrievalCompleted", content={"result": {"successful_images": images}})]
+    found += [Happening("RetrievalCompleted", content={"result": {"successful_images": len(ids)}})]
     found += [
         Happening(facts.SAGA_TERMINATED, facts.OPERATOR, content={"reason": "why", "claimed": claimed})
-        for claimed in ([], [command_id(SAGA_ID, ids[0], DELETE), command_id(SAGA_ID, ids[-1], ROLLBACK)])
+        for claimed in ([], [command_id(saga_id, ids[0], DELETE), command_id(saga_id, ids[-1], ROLLBACK)])
     ]
-    found += [
-        _decision(type_, [[e, c, 2] for e in ids for c in (DELETE, ROLLBACK)]) for type_ in facts.COMMAND_DECISIONS
-    ]
-    return sorted(found, key=repr)
+    return found + [_decision(type_, [[e, c, 2] for e in ids for c in (DELETE, ROLLBACK)]) for type_ in DECISIONS]
 
 
 def _to_image(entity: str) -> list[Happening]:
@@ -97,36 +116,82 @@ def _to_image(entity: str) -> list[Happening]:
         Happening(facts.COMPENSATION_FORCED, facts.OPERATOR, entity, content={"reason": "why"}),
         Happening(facts.SAGA_CANCELLED, facts.OPERATOR, entity, content={"reason": "why"}),
     ]
-    for command in (DELETE, ROLLBACK):
-        found += [_decision(type_, [[entity, command, 2]]) for type_ in facts.COMMAND_DECISIONS]
-        found.append(_decision(facts.COMMANDS_RETRIED, [[entity, command, 3]]))
-        found += [
-            Happening(type_, facts.COMPENSATION, entity, content={"name": command, "round": number})
-            for type_ in facts.COMMAND_NEWS
-            for number in (1, 2, 3)
-        ]
+    return found + [word for command in (DELETE, ROLLBACK) for word in _to_command(entity, command)]
+
+
+@cache
+def to_an_order(key: str, saga_id: str = SAGA_ID) -> list[Happening]:
+    """All that can happen to a saga without entities, which is its own single lane."""
+    found = [Happening(event.type) for event in ORDERS.events * 2]
+    found += [Happening("PaymentFailed", content={"error_message": "no funds"}), *_of_people()]
+    found += [
+        Happening(facts.SAGA_TERMINATED, facts.OPERATOR, content={"reason": "why", "claimed": claimed})
+        for claimed in ([], [command_id(saga_id, key, "CancelOrder")])
+    ]
+    return found + [word for item in ORDERS.compensations for word in _to_command(key, item.command)]
+
+
+def _to_command(entity: str, command: str) -> list[Happening]:
+    found = [_decision(type_, [[entity, command, 2]]) for type_ in DECISIONS]
+    found.append(_decision(facts.COMMANDS_RETRIED, [[entity, command, 3]]))
+    found += [
+        Happening(type_, facts.COMPENSATION, entity, content={"name": command, "round": number})
+        for type_ in NEWS
+        for number in (1, 2, 3)
+    ]
     return found
+
+
+def _of_people() -> list[Happening]:
+    return [
+        Happening(facts.SAGA_ADOPTED, facts.OPERATOR, content={"started_at": MIDNIGHT.isoformat()}),
+        Happening(facts.SAGA_CANCELLED, facts.OPERATOR, content={"reason": "why"}),
+        Happening(facts.COMPENSATION_FORCED, facts.OPERATOR, content={"reason": "why"}),
+    ]
 
 
 def _decision(type_: str, commands: list[list[Any]]) -> Happening:
     return Happening(type_, facts.OPERATOR, content={"reason": "why", "commands": commands})
 
 
+# --- as strategies --------------------------------------------------------------------------------------------------
+
+
 @st.composite
-def stories(draw: st.DrawFn, most: int = 40) -> list[Fact]:
-    """Facts of one saga, of few images more often than of many, with times that meet."""
-    images = draw(st.sampled_from([1, 1, 2, 2, 3, 4, 6, 8]))
+def tales(draw: st.DrawFn, most: int = 40) -> Tale:
+    """A saga of images (of few more often than of many), now and then an order, in both scopes."""
+    frame = draw(st.sampled_from([*IMAGE_FRAMES * 2, *ORDER_FRAMES]))
+    return Tale(frame, draw(stories(happenings_of(draw, frame.definition, frame.key), most)))
+
+
+@st.composite
+def image_tales(draw: st.DrawFn, most: int = 40) -> Tale:
+    """A saga of images alone."""
+    frame = draw(st.sampled_from(IMAGE_FRAMES))
+    return Tale(frame, draw(stories(happenings_of(draw, frame.definition, frame.key), most)))
+
+
+def happenings_of(draw: st.DrawFn, definition: Definition, key: str) -> list[Happening]:
+    """What can happen to a saga of this type."""
+    if definition is ORDERS:
+        return to_an_order(key)
+    images = draw(st.sampled_from([1, 1, 2, 2, 3, 4, 5, 6, 7, 8]))
+    return to_images(tuple(image(number) for number in range(images)))
+
+
+@st.composite
+def stories(draw: st.DrawFn, happenings: list[Happening], most: int = 40) -> list[Fact]:
+    """Facts of one saga, with times that meet."""
     least = draw(st.sampled_from([1, 5, 15, 30]))
-    what = st.tuples(st.sampled_from(happenings(images)), st.integers(0, 5))
-    told = draw(st.lists(what, min_size=min(least, most), max_size=most))
-    return facts_of(told)
+    what = st.tuples(st.sampled_from(happenings), st.integers(0, 5))
+    return facts_of(draw(st.lists(what, min_size=min(least, most), max_size=most)))
 
 
-def facts_of(told: Sequence[tuple[Happening, int]]) -> list[Fact]:
+def facts_of(told: Sequence[tuple[Happening, int]], prefix: str = "") -> list[Fact]:
     """Happenings at seconds, as facts. Ids do not follow the times."""
     return [
         Fact(
-            f"{number * 7 % 41:02}-{number}",
+            f"{prefix}{number * 7 % 41:02}-{number}",
             what.type,
             MIDNIGHT + timedelta(seconds=second),
             what.source,
