@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,17 +61,24 @@ def _kill(stage: Stage, name: str) -> str:
 
 def _wipe(stage: Stage) -> str:
     """Before the supervisor, in this same thread, starts it again."""
-    said = _kill(stage, "valkey")
     process = stage.process("valkey")
-    if process is not None:
-        with suppress(psutil.TimeoutExpired):
-            psutil.wait_procs([process], timeout=5)
+    said = _kill(stage, "valkey")
+    while process is not None and not _is_dead(process):
+        time.sleep(0.01)
     for path in (stage.folder / "valkey").iterdir():
         if path.is_dir():
             shutil.rmtree(path)
         elif path.name != "valkey.conf":
             path.unlink()
     return said
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    """Without waiting for it as a parent does, for that is the supervisor's part."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _kill_child(stage: Stage, name: str, rng: Random) -> str:
