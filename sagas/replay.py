@@ -77,7 +77,7 @@ def _saga_row(row: SagaLog) -> rows.SagaRow:
         row.version,
         row.failure_scope,
         row.key,
-        saga_from(row.state, counts),
+        saga_from(row.state, counts, row.last_event_at),
         row.events_count,
         row.set_aside_at is not None,
     )

@@ -38,20 +38,9 @@ TALLY_COLUMNS = (
     "failed_steps_count",
 )
 SAGA_BIRTH = ("id", "saga_type", "version", "failure_scope", "key", "created_at")
-SAGA_CHANGES = (
-    "correlation_id",
-    "status",
-    "start_time",
-    "end_time",
-    "last_event_at",
-    "error_message",
-    "state",
-    *TALLY_COLUMNS,
-    "events_count",
-    "set_aside_at",
-    "set_aside_error",
-    "updated_at",
-)
+# What nearly every event changes, and what few do: a narrow write costs a third of a whole one.
+SAGA_COUNTS = ("status", "end_time", "last_event_at", *TALLY_COLUMNS, "events_count", "updated_at")
+SAGA_WORDS = ("correlation_id", "start_time", "error_message", "state", "set_aside_at", "set_aside_error")
 LANE_CHANGES = ("known", "failed", "outcome", "opened_at", "state")
 STEP_CHANGES = (
     "status",
@@ -334,7 +323,7 @@ def load_sagas(keys: Sequence[tuple[str, str]]) -> dict[str, SagaRow]:
             SELECT s.* FROM unnest(%s::text[], %s::text[]) AS w(saga_type, key)
             CROSS JOIN LATERAL (
                 SELECT id::text, saga_type, version, failure_scope, key, state::text, events_count,
-                       set_aside_at IS NOT NULL, {", ".join(TALLY_COLUMNS)}
+                       set_aside_at IS NOT NULL, last_event_at, {", ".join(TALLY_COLUMNS)}
                 FROM sagas_saga WHERE key = w.key AND saga_type = w.saga_type OFFSET 0
             ) AS s
             """,  # noqa: S608
@@ -440,11 +429,16 @@ def _lanes(frames: Mapping[str, Frame], source: str, parameters: list[Any]) -> d
 
 def insert_sagas(rows: Sequence[Mapping[str, Any]]) -> None:
     """Plain inserts: were a lock ever broken, the unique key must raise, not overwrite."""
-    _insert(SagaLog, (*SAGA_BIRTH, *SAGA_CHANGES), rows)
+    _insert(SagaLog, (*SAGA_BIRTH, *SAGA_COUNTS, *SAGA_WORDS), rows)
 
 
 def update_sagas(rows: Sequence[Mapping[str, Any]]) -> None:
-    _update(SagaLog, SAGA_CHANGES, rows)
+    _update(SagaLog, (*SAGA_COUNTS, *SAGA_WORDS), rows)
+
+
+def update_counts(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The same of sagas of which events said nothing that their counts do not show."""
+    _update(SagaLog, SAGA_COUNTS, rows)
 
 
 def insert_lanes(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -515,7 +509,7 @@ def _event(row: Sequence[Any]) -> EventRow:
 
 
 def _saga(row: Sequence[Any]) -> SagaRow:
-    return SagaRow._make((*row[:5], saga_from(orjson.loads(row[5]), Tally(*row[8:])), row[6], row[7], None))
+    return SagaRow._make((*row[:5], saga_from(orjson.loads(row[5]), Tally(*row[9:]), row[8]), row[6], row[7], None))
 
 
 def _insert(model: Any, fields: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -39,9 +39,7 @@ def store(work: Sequence[Work], applied: Applied, now: datetime) -> None:
     """Writes all that a page's folds came to. In the caller's transaction, whose locks keep the sagas still."""
     folded = [item for item in work if not item.error]
     broken = [item for item in work if item.error]
-    saga_rows = [(item, _saga_row(item, now)) for item in folded] + [(item, _broken_row(item, now)) for item in broken]
-    rows.insert_sagas([row for item, row in saga_rows if item.born])
-    rows.update_sagas([row for item, row in saga_rows if not item.born])
+    _store_sagas(folded, broken, now)
     store_lanes(folded, applied)
     rows.log_applied([row for item in folded for row in _log_rows(item, now)])
     rows.insert_keys(_foreign_keys(folded))
@@ -50,6 +48,21 @@ def store(work: Sequence[Work], applied: Applied, now: datetime) -> None:
     applied.events += sum(len(item.events) for item in folded)
     applied.parked += sum(len(item.events) for item in broken)
     applied.set_aside += [item.row.id for item in broken]
+
+
+def _store_sagas(folded: Iterable[Work], broken: Iterable[Work], now: datetime) -> None:
+    counted = [item for item in folded if not item.born and _says_no_more(_fold(item))]
+    whole = [item for item in folded if item.born or not _says_no_more(_fold(item))]
+    saga_rows = [(item, _saga_row(item, now)) for item in whole] + [(item, _broken_row(item, now)) for item in broken]
+    rows.insert_sagas([row for item, row in saga_rows if item.born])
+    rows.update_sagas([row for item, row in saga_rows if not item.born])
+    rows.update_counts([_counts_row(item, now) for item in counted])
+
+
+def _says_no_more(fold: Fold) -> bool:
+    """Whether its events said nothing of the saga itself, only of its lanes."""
+    before, saga = fold.before, fold.saga
+    return before.started is not None and before[:-2] == saga[:-2]  # all but last_at and counts
 
 
 def store_lanes(work: Iterable[Work], applied: Applied) -> None:
@@ -94,16 +107,30 @@ def parked_row(event: EventRow, reason: ParkedReason, suggestion: str | None, no
 def saga_columns(fold: Fold) -> dict[str, Any]:
     """The saga's columns that its state gives."""
     frame, saga = fold.frame, fold.saga
+    state = saga_data(saga)
+    state.pop("last_at", None)  # which the row keeps beside it: what else is in the state seldom changes
     return {
         "correlation_id": saga.correlation.text if saga.correlation else frame.key,
-        "status": fold.status.value,
         "start_time": saga.started.occurred_at if saga.started else saga.last_at,
-        "end_time": end_time(frame, saga),
-        "last_event_at": saga.last_at,
         "error_message": error_message(frame, saga),
-        "state": saga_data(saga),
+        "state": state,
+        **_counts(fold),
+    }
+
+
+def _counts(fold: Fold) -> dict[str, Any]:
+    saga = fold.saga
+    return {
+        "status": fold.status.value,
+        "end_time": end_time(fold.status, saga),
+        "last_event_at": saga.last_at,
         **dict(zip(rows.TALLY_COLUMNS, saga.counts, strict=True)),
     }
+
+
+def _counts_row(item: Work, now: datetime) -> dict[str, Any]:
+    events = item.row.events_count + len(item.events)
+    return {"id": item.row.id, **_counts(_fold(item)), "events_count": events, "updated_at": now}
 
 
 def _fold(item: Work) -> Fold:

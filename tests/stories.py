@@ -159,7 +159,7 @@ def all_that_shows(fold: Fold) -> dict[str, Any]:
         "saga": saga,
         "status": status.status(frame, saga).value,
         "error": status.error_message(frame, saga),
-        "end": status.end_time(frame, saga),
+        "end": status.end_time(status.status(frame, saga), saga),
         "lanes": {entity: fold.lanes[entity] for entity in sorted(fold.lanes)},
         "outcomes": {entity: outcome_of(fold, entity) for entity in _known(fold)},
         "owed": {entity: owed_in(fold, entity) for entity in _known(fold)},

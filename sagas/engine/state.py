@@ -185,10 +185,9 @@ def saga_data(saga: Saga) -> dict[str, Any]:
     }
 
 
-def saga_from(data: Mapping[str, Any], counts: Tally) -> Saga:
-    """The value that `saga_data` wrote."""
+def saga_from(data: Mapping[str, Any], counts: Tally, last_at: datetime | None = None) -> Saga:
+    """The value that `saga_data` wrote; `last_at` where the row keeps that beside it."""
     announced = data.get("announced")
-    last_at = data.get("last_at")
     claimed = data.get("claimed")
     return Saga(
         started=_mark(data.get("started")),
@@ -202,7 +201,7 @@ def saga_from(data: Mapping[str, Any], counts: Tally) -> Saga:
         processed_all=data.get("processed_all", False),
         processing_failed=data.get("processing_failed", False),
         claimed=None if claimed is None else frozenset(claimed),
-        last_at=datetime.fromisoformat(last_at) if last_at else None,
+        last_at=datetime.fromisoformat(data["last_at"]) if "last_at" in data else last_at,
         counts=counts,
     )
 

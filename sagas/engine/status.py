@@ -41,9 +41,9 @@ def error_message(frame: Frame, saga: Saga) -> str | None:
     return mark.text if mark else None
 
 
-def end_time(frame: Frame, saga: Saga) -> datetime | None:
-    """The time of the last fact, while nothing is under way."""
-    return None if status(frame, saga) in UNFINISHED else saga.last_at
+def end_time(shown: SagaStatus, saga: Saga) -> datetime | None:
+    """The time of the last fact, while nothing is under way. shown: the saga's status."""
+    return None if shown in UNFINISHED else saga.last_at
 
 
 def _intake_over(frame: Frame, saga: Saga) -> bool:

@@ -525,9 +525,9 @@ def test_else_the_first_lanes() -> None:
 
 def test_the_end_is_the_time_of_the_last_fact_while_nothing_is_under_way() -> None:
     story = Story().retrieved(A).announced(1).processed(A)
-    assert end_time(story.frame, story.folded().saga) == story.facts[-1].occurred_at
+    assert end_time(story.folded().status, story.folded().saga) == story.facts[-1].occurred_at
     story.failed(A)
-    assert end_time(story.frame, story.folded().saga) is None
+    assert end_time(story.folded().status, story.folded().saga) is None
 
 
 def test_an_adopted_saga_starts_when_its_first_event_did() -> None:
