@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -12,7 +12,7 @@ import orjson
 from django.db import DataError, Error, OperationalError, connection, transaction
 from django.utils import timezone
 
-from bridge import quarantine, sql, wakeup
+from bridge import quarantine, retention, sql, wakeup
 from bridge.codec import get_codec
 from bridge.envelope import Envelope, Rejected, content_hash
 from bridge.errors import AlreadyDecided, StillUnreadable
@@ -40,6 +40,7 @@ _TRIES = 5
 _DEADLOCK, _SERIALIZATION_FAILURE = "40P01", "40001"
 _LIMIT_EXCEEDED = "54"  # a class of codes: rows or parameters too large together
 _CONFLICT = "another event with this id is already in the log, and its content is another"
+_PRUNED = "its event was in the log, and has left it with its saga, which ended long ago"
 
 
 class NewFact(NamedTuple):
@@ -89,8 +90,9 @@ def store_batch(envelopes: Sequence[Envelope], rejected: Sequence[Rejected] = ()
     """Put what came from Pulsar into the log, and what could not be read into quarantine.
 
     Opens its own transaction; when this returns outside of one, all of it is committed. May be repeated: what is known
-    already becomes a Duplicate row, or goes to quarantine if the same id now has other content. An event that the
-    database refuses goes to quarantine alone. Deadlocks are tried again; every other database error is the caller's.
+    already becomes a Duplicate row, or goes to quarantine if the same id now has other content. What was pruned is a
+    duplicate too, of which no row is kept. An event that the database refuses goes to quarantine alone. Deadlocks are
+    tried again; every other database error is the caller's.
     """
     try:
         return _again_after_deadlocks(lambda: _store(envelopes, rejected))
@@ -127,32 +129,68 @@ def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
 # --- one transaction --------------------------------------------------------------------------------------------------
 
 
-def _store(envelopes: Sequence[Envelope], rejected: Sequence[Rejected]) -> StoreResult:
+class _WerePruned(Exception):
+    """Events were inserted that the log had before, and has let go."""
+
+    def __init__(self, event_ids: Collection[str]) -> None:
+        super().__init__()
+        self.event_ids = frozenset(event_ids)
+
+
+def _store(
+    envelopes: Sequence[Envelope], rejected: Sequence[Rejected], pruned: frozenset[str] = frozenset()
+) -> StoreResult:
+    """`pruned`: ids that are known to have been in the log before, and are not inserted."""
     first: dict[str, Envelope] = {}
     repeats = [envelope for envelope in envelopes if first.setdefault(envelope.event_id, envelope) is not envelope]
-    with transaction.atomic():
-        inserted = _insert(map(_row_of_envelope, first.values()))
-        repeats.extend(envelope for event_id, envelope in first.items() if event_id not in inserted)
-        duplicates, conflicts = _compare(repeats)
-        _insert_duplicates(duplicates)
-        quarantine.keep([*rejected, *conflicts])
+    try:
+        with transaction.atomic():
+            inserted = _insert_unpruned(envelope for envelope in first.values() if envelope.event_id not in pruned)
+            repeats.extend(envelope for event_id, envelope in first.items() if event_id not in inserted)
+            duplicates, conflicts = _compare(repeats)
+            _insert_duplicates(duplicates)
+            quarantine.keep([*rejected, *conflicts])
+    except _WerePruned as found:
+        return _store(envelopes, rejected, pruned | found.event_ids)
     return StoreResult(len(inserted), len(duplicates), len(rejected) + len(conflicts))
 
 
 def _store_one(envelope: Envelope) -> int:
-    with transaction.atomic():
-        inserted = _insert([_row_of_envelope(envelope)])
+    try:
+        with transaction.atomic():
+            inserted = _insert_unpruned([envelope])
+    except _WerePruned:
+        raise StillUnreadable(_PRUNED) from None
     if inserted:
         return inserted[envelope.event_id]
     duplicates, _conflicts = _compare([envelope])
     if not duplicates:
         raise StillUnreadable(_CONFLICT)
-    return duplicates[0][0]
+    pk = duplicates[0][0]
+    if pk is None:
+        raise StillUnreadable(_PRUNED)
+    return pk
 
 
-def _compare(repeats: Sequence[Envelope]) -> tuple[list[tuple[int, Envelope]], list[Rejected]]:
-    """Tell repeats of what is in the log (with the pk of the event) from other content under the same id."""
-    duplicates: list[tuple[int, Envelope]] = []
+def _insert_unpruned(envelopes: Iterable[Envelope]) -> dict[str, int]:
+    """Insert what is new; raises _WerePruned, for the transaction to be rolled back, if some of it only seems so.
+
+    Asked afterwards and in a statement of its own: the insert's snapshot may be older than the pruning that made its
+    place free.
+    """
+    inserted = _insert(map(_row_of_envelope, envelopes))
+    pruned = retention.remembered(inserted)
+    if pruned:
+        raise _WerePruned(pruned)
+    return inserted
+
+
+def _compare(repeats: Sequence[Envelope]) -> tuple[list[tuple[int | None, Envelope]], list[Rejected]]:
+    """Tell repeats of what is in the log from other content under the same id.
+
+    With the pk of the event; None where it has been pruned.
+    """
+    duplicates: list[tuple[int | None, Envelope]] = []
     conflicts: list[Rejected] = []
     known = _known({envelope.event_id for envelope in repeats})
     for envelope in repeats:
@@ -166,13 +204,15 @@ def _compare(repeats: Sequence[Envelope]) -> tuple[list[tuple[int, Envelope]], l
     return duplicates, conflicts
 
 
-def _known(event_ids: set[str]) -> dict[str, tuple[int, bytes]]:
+def _known(event_ids: set[str]) -> dict[str, tuple[int | None, bytes]]:
     if not event_ids:
         return {}
     rows = Event.objects.filter(source=Source.PULSAR, event_id__in=event_ids)
-    return {
+    known: dict[str, tuple[int | None, bytes]] = {
         event_id: (pk, bytes(body_hash)) for pk, event_id, body_hash in rows.values_list("pk", "event_id", "body_hash")
     }
+    pruned = retention.remembered(event_ids - known.keys())
+    return known | {event_id: (None, body_hash) for event_id, body_hash in pruned.items()}
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -247,7 +287,7 @@ def _insert_sql() -> str:
     """  # noqa: S608 (the names are the model's columns)
 
 
-def _insert_duplicates(duplicates: Sequence[tuple[int, Envelope]]) -> None:
+def _insert_duplicates(duplicates: Sequence[tuple[int | None, Envelope]]) -> None:
     Duplicate.objects.bulk_create(
         Duplicate(
             event=pk,
@@ -256,6 +296,7 @@ def _insert_duplicates(duplicates: Sequence[tuple[int, Envelope]]) -> None:
             message_id=envelope.message.message_id,
         )
         for pk, envelope in duplicates
+        if pk is not None
     )
 
 

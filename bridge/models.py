@@ -18,7 +18,11 @@ class Source(models.TextChoices):
 
 
 class InsertOnlyQuerySet(models.QuerySet["Event", "Event"]):
-    """Reads and inserts; every method that could rewrite history raises HistoryIsAppendOnly."""
+    """Reads and inserts; every method that could rewrite history raises HistoryIsAppendOnly.
+
+    Below it a trigger holds the table to the same, whoever asks. The one exception for both is `bridge.retention`,
+    which deletes what belongs to whole ended sagas, and has its own statement for it.
+    """
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise HistoryIsAppendOnly("events are only ever added: nothing changes or deletes one")
@@ -35,7 +39,10 @@ class InsertOnlyQuerySet(models.QuerySet["Event", "Event"]):
 
 
 class Event(models.Model):
-    """One fact, as it came. Written by `bridge.event_log` alone, in batches; never updated, never deleted."""
+    """One fact, as it came. Written by `bridge.event_log` alone, in batches; never updated.
+
+    Never deleted either, but for `bridge.retention`.
+    """
 
     id = models.BigAutoField(primary_key=True)
     source = models.TextField(_("source"), choices=Source, db_collation="C")
@@ -110,6 +117,27 @@ class Duplicate(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event} {self.message_id}"
+
+
+class PrunedEvent(models.Model):
+    """What is remembered of a message whose event was pruned, so that a further delivery is known for what it is.
+
+    `id` is md5 of the event's id: narrow, whatever the ids look like. Should two ids ever meet in it, their content
+    tells them apart, and the second goes to quarantine.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    body_hash = models.BinaryField()
+    pruned_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "bridge_pruned_event"
+        verbose_name = _("key of a pruned event")
+        verbose_name_plural = _("keys of pruned events")
+        indexes = [models.Index(fields=["pruned_at"], name="bridge_pruned_event_oldest")]  # forgetting the oldest
+
+    def __str__(self) -> str:
+        return str(self.id)
 
 
 class QuarantineCode(models.TextChoices):

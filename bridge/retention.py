@@ -1,0 +1,104 @@
+"""Retention at the edge: the one way by which events leave the log, and what is remembered of them.
+
+Who calls says what leaves (`sagas.retention`: whole ended sagas, and what a person dismissed long ago). The keys of
+what came from Pulsar live on, so that a message that is delivered again is a duplicate, not news.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from bridge.models import QuarantineStatus, Source
+
+# Rows of one transaction, where rows leave by age alone.
+PAGE = 5000
+
+
+def forget(events: Sequence[int], now: datetime) -> int:
+    """Delete events with the notes of their repeats, and keep their keys; returns how many there were.
+
+    In the caller's transaction, in which all that speaks of them leaves too. May be repeated.
+    """
+    if not events:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM bridge_duplicate WHERE event = ANY(%s)", [list(events)])
+        # The table refuses every DELETE but this one's (bridge/migrations/0003_retention.py).
+        cursor.execute("SELECT set_config('bridge.retention', 'on', true)")
+        cursor.execute(
+            """
+            WITH gone AS (
+                DELETE FROM bridge_event WHERE id = ANY(%s) RETURNING source, event_id, body_hash
+            ), kept AS (
+                INSERT INTO bridge_pruned_event (id, body_hash, pruned_at)
+                SELECT md5(event_id)::uuid, body_hash, %s FROM gone WHERE source = %s
+                ON CONFLICT (id) DO NOTHING
+            )
+            SELECT count(*) FROM gone
+            """,
+            [list(events), now, Source.PULSAR.value],
+        )
+        count = cursor.fetchone()[0]
+        cursor.execute("SELECT set_config('bridge.retention', 'off', true)")
+    return int(count)
+
+
+def remembered(event_ids: Collection[str]) -> dict[str, bytes]:
+    """Which of these ids of messages belong to events that were pruned: id → hash of the content.
+
+    Sees what is committed when it is called: to be certain that none of them slips in while it is being pruned, call it
+    *after* they were inserted, in the same transaction.
+    """
+    if not event_ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT w.id, p.body_hash FROM unnest(%s::text[]) AS w(id)
+            CROSS JOIN LATERAL (
+                SELECT body_hash FROM bridge_pruned_event WHERE id = md5(w.id)::uuid OFFSET 0
+            ) AS p
+            """,
+            [list(event_ids)],
+        )
+        return {event_id: bytes(body_hash) for event_id, body_hash in cursor.fetchall()}
+
+
+def forget_keys(before: datetime) -> int:
+    """Delete keys of events that were pruned before a time, at most PAGE of them; returns how many. Own transaction."""
+    return _delete_page(
+        "bridge_pruned_event",
+        "SELECT id FROM bridge_pruned_event WHERE pruned_at < %s ORDER BY pruned_at LIMIT %s FOR UPDATE SKIP LOCKED",
+        [before, PAGE],
+    )
+
+
+def forget_messages(before: datetime) -> int:
+    """Delete quarantined messages that were decided on before a time, at most PAGE; returns how many. Own transaction.
+
+    One that is open never leaves.
+    """
+    return _delete_page("bridge_quarantined", f"{_DECIDED} LIMIT %s FOR UPDATE SKIP LOCKED", [*_decided(before), PAGE])
+
+
+def count_messages(before: datetime) -> int:
+    """How many messages `forget_messages` would delete in all."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM ({_DECIDED}) AS decided", _decided(before))  # noqa: S608 (our own words)
+        return int(cursor.fetchone()[0])
+
+
+# Nothing is decided on before it was received: that finds them by index.
+_DECIDED = "SELECT id FROM bridge_quarantined WHERE status = ANY(%s) AND received_at < %s AND decided_at < %s"
+
+
+def _decided(before: datetime) -> list[Any]:
+    return [[QuarantineStatus.REQUEUED.value, QuarantineStatus.DISMISSED.value], before, before]
+
+
+def _delete_page(table: str, chosen: str, parameters: list[Any]) -> int:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {table} WHERE id IN ({chosen})", parameters)  # noqa: S608 (our own words)
+        return int(cursor.rowcount)
