@@ -15,9 +15,11 @@ app.conf.task_routes = {
     "compensation.publish": {"queue": "commands"},
     "sagas.sweep": {"queue": "housekeeping"},
     "compensation.sweep": {"queue": "housekeeping"},
+    "sagas.prune": {"queue": "housekeeping"},
 }
 # A sweep that waited longer than its interval is worth nothing: the next one looks at everything again.
 app.conf.beat_schedule = {
-    name: {"task": name, "schedule": 2.0, "options": {"expires": 10}} for name in ("sagas.sweep", "compensation.sweep")
+    name: {"task": name, "schedule": seconds, "options": {"expires": 10}}
+    for name, seconds in {"sagas.sweep": 2.0, "compensation.sweep": 2.0, "sagas.prune": 10.0}.items()
 }
 app.autodiscover_tasks(["sagas", "compensation"])

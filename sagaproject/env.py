@@ -60,6 +60,8 @@ class Sagas:
     jitter: float
     apply_page: int
     apply_seconds: float
+    retention_days: int
+    pruned_keys_days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +333,8 @@ def _sagas(reader: Reader, dev: bool) -> Sagas:
         jitter=reader.number("SAGA_RETRY_JITTER", 0.2, 0.0, 1.0),
         apply_page=reader.integer("SAGA_APPLY_PAGE", 2000, 1, 9000),
         apply_seconds=reader.number("SAGA_APPLY_SECONDS", 10.0, 0.1, 40.0),
+        retention_days=reader.integer("SAGA_RETENTION_DAYS", 0, 0, 36_500),
+        pruned_keys_days=reader.integer("SAGA_PRUNED_KEYS_DAYS", 90, 1, 36_500),
     )
     if settings.maximum_interval < settings.initial_interval:
         reader.problem("SAGA_RETRY_MAXIMUM_INTERVAL must not be less than SAGA_RETRY_INITIAL_INTERVAL.")

@@ -227,6 +227,8 @@ SAGA_RETRY = {
 }
 APPLY_PAGE = ENV.sagas.apply_page
 APPLY_SECONDS = ENV.sagas.apply_seconds
+SAGA_RETENTION_DAYS = ENV.sagas.retention_days
+SAGA_PRUNED_KEYS_DAYS = ENV.sagas.pruned_keys_days
 API_HOST = ENV.api.host
 API_PORT = ENV.api.port
 API_RELOAD = ENV.api.reload

@@ -20,6 +20,10 @@ class Status(models.TextChoices):
     COMPENSATION_FAILED = SagaStatus.COMPENSATION_FAILED.value, _("compensation failed")
 
 
+# Where nothing is under way and nobody is asked to decide.
+ENDED = (Status.COMPLETED, Status.FAILED, Status.COMPENSATION_SUCCEEDED)
+
+
 class LaneOutcome(models.TextChoices):
     """What became of a lane, with the words that staff read."""
 
@@ -90,6 +94,8 @@ class SagaLog(models.Model):
             models.Index(
                 fields=["set_aside_at"], name="saga_set_aside", condition=models.Q(set_aside_at__isnull=False)
             ),
+            # Retention, those that ended first. Its columns change when a saga ends, and its status' index with them.
+            models.Index(fields=["end_time", "id"], name="saga_ended", condition=models.Q(status__in=ENDED)),
         ]
 
     def __str__(self) -> str:
@@ -251,6 +257,29 @@ class Attachment(models.Model):
         verbose_name = _("attachment")
         verbose_name_plural = _("attachments")
         constraints = [models.UniqueConstraint(fields=["key", "stream"], name="attachment_once")]
+
+    def __str__(self) -> str:
+        return f"{self.stream}:{self.key}"
+
+
+class PrunedKey(models.Model):
+    """A key under which events came to a saga that has been pruned: what comes late under it can be explained."""
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.TextField(db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
+    saga_id = models.UUIDField(_("saga"))
+    ended_at = models.DateTimeField(_("ended at"))
+    pruned_at = models.DateTimeField(_("pruned at"))
+
+    class Meta:
+        db_table = "sagas_pruned_key"
+        verbose_name = _("key of a pruned saga")
+        verbose_name_plural = _("keys of pruned sagas")
+        indexes = [
+            models.Index(fields=["key", "stream"], name="pruned_key"),  # the attention list
+            models.Index(fields=["pruned_at"], name="pruned_key_oldest"),  # forgetting the oldest
+        ]
 
     def __str__(self) -> str:
         return f"{self.stream}:{self.key}"

@@ -4,7 +4,7 @@ from celery import shared_task
 from django.db import connection
 
 from sagas import apply as applying
-from sagas import sweeper
+from sagas import retention, sweeper
 
 
 @shared_task(name="sagas.apply")
@@ -22,3 +22,9 @@ def apply() -> int:
 def sweep() -> None:
     """Finds what a lost nudge left behind. May run twice, and beside itself."""
     sweeper.sweep()
+
+
+@shared_task(name="sagas.prune")
+def prune() -> None:
+    """Lets old sagas go for a while, where that is switched on. May run twice, and beside itself."""
+    retention.turn()

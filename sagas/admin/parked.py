@@ -69,6 +69,7 @@ class ParkedAdmin(ReadOnlyAdmin):
             "rows": from_page(request, "page", page),
             "events": _events_of(page.items),
             "suggestion": _suggestion(rows),
+            "pruned_at": queries.pruned_at([(said["stream"], said["key"])]).get((said["stream"], said["key"])),
             "may_operate": may_operate(request),
         }
         return self.draw(request, "sagas/admin/parked_group.html", context)

@@ -208,6 +208,7 @@ class ParkedGroup(s.Serializer[Any]):
     dismissed = s.BooleanField()
     suggestion = s.UUIDField(allow_null=True)
     suggestion_task_id = s.CharField(source="suggestion_key", allow_null=True)
+    saga_pruned_at = s.DateTimeField(source="pruned_at", allow_null=True)
 
 
 class QuarantinedMessage(s.Serializer[Quarantined]):

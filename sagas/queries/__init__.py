@@ -7,7 +7,7 @@ from sagas.queries.attention import Item as AttentionItem
 from sagas.queries.attention import attention
 from sagas.queries.counts import StatusCounts, status_counts
 from sagas.queries.pages import Page
-from sagas.queries.parked import ParkedGroup, parked_groups
+from sagas.queries.parked import ParkedGroup, parked_groups, pruned_at
 from sagas.queries.publishing import Publishing, publishing
 from sagas.queries.sagas import (
     SagaFilters,
@@ -40,6 +40,7 @@ __all__ = [
     "metadata",
     "of_event",
     "parked_groups",
+    "pruned_at",
     "publishing",
     "status_counts",
     "timeline",

@@ -18,7 +18,7 @@ from compensation.models import DUE_SOMETIME, Command, Switch
 from compensation.models import Status as CommandStatus
 from sagas.models import SagaLog, Status
 from sagas.queries.pages import Page
-from sagas.queries.parked import older_groups
+from sagas.queries.parked import older_groups, pruned_at
 from sagas.queries.waiting import when
 
 # What may still solve itself is shown only after a while.
@@ -50,7 +50,7 @@ class Item:
 
 
 def attention(offset: int = 0, limit: int = 100) -> Page[Item]:
-    """A page of what needs a person, the oldest first. Ten queries at most; of each kind at most LINES lines."""
+    """A page of what needs a person, the oldest first. Eleven queries at most; of each kind at most LINES lines."""
     items = sorted(_everything(timezone.now()), key=lambda item: (item.since, item.kind, str(item.link)))
     return Page(len(items), offset, limit, items[offset : offset + limit])
 
@@ -131,23 +131,30 @@ def _keys(saga_ids: Sequence[UUID]) -> dict[UUID, str]:
 
 
 def _parked(now: datetime) -> list[Item]:
-    return [
-        Item(
-            kind="parked",
-            since=row["first_at"],
-            count=row["count"],
-            sentence=ngettext(
-                "%(count)d event of %(key)s belongs to no saga.",
-                "%(count)d events of %(key)s belong to no saga.",
-                row["count"],
-            )
-            % {"count": row["count"], "key": row["key"] or row["alone"]},
-            advice=_("Attach the key to its saga, start a saga from it, or dismiss it with a reason."),
-            saga_id=UUID(row["likely"]) if row["likely"] and row["likely"] == row["likely_last"] else None,
-            link={"stream": row["stream"], "key": row["key"], "entity": row["alone"], "event": row["first_event"]},
-        )
-        for row in older_groups(now - PARKED_AFTER, LINES)
-    ]
+    rows = older_groups(now - PARKED_AFTER, LINES)
+    pruned = pruned_at((row["stream"], row["key"]) for row in rows)
+    return [_parked_item(row, pruned.get((row["stream"], row["key"]))) for row in rows]
+
+
+def _parked_item(row: Mapping[str, Any], pruned: datetime | None) -> Item:
+    sentence = ngettext(
+        "%(count)d event of %(key)s belongs to no saga.",
+        "%(count)d events of %(key)s belong to no saga.",
+        row["count"],
+    ) % {"count": row["count"], "key": row["key"] or row["alone"]}
+    advice = _("Attach the key to its saga, start a saga from it, or dismiss it with a reason.")
+    if pruned is not None:
+        sentence += " " + _("The saga of this key had ended and was pruned at %(when)s.") % {"when": when(pruned)}
+        advice = _("They came too late for it: ask the service why, then dismiss them with a reason.")
+    return Item(
+        kind="parked",
+        since=row["first_at"],
+        count=row["count"],
+        sentence=sentence,
+        advice=advice,
+        saga_id=UUID(row["likely"]) if row["likely"] and row["likely"] == row["likely_last"] else None,
+        link={"stream": row["stream"], "key": row["key"], "entity": row["alone"], "event": row["first_event"]},
+    )
 
 
 def _quarantined(_now: datetime) -> list[Item]:
