@@ -18,8 +18,22 @@ LIBPQ_OPTIONS = frozenset(
 )
 PLACES = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
-# Bounds how long a dead peer or a forgotten transaction can hold a process; libpq sends them when it connects.
-KEEPALIVE = {"connect_timeout": "5", "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
+# Bounds how long a peer that vanished without a word can hold a process. Keepalives watch a connection at rest; while a
+# query is on its way nobody but tcp_user_timeout (milliseconds) does: without it Linux sends it again for 15 minutes.
+KEEPALIVE = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+# The same for the server's side: the session of a process that vanished holds the locks of its transaction.
+SERVER_KEEPALIVE = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20s",
+}
 
 
 class DatabaseUrlError(ValueError):

@@ -245,6 +245,7 @@ def _database(reader: Reader, dev: bool) -> dict[str, Any]:
         {
             "statement_timeout": f"{timeout}s",
             "idle_in_transaction_session_timeout": "60s",
+            **database_url.SERVER_KEEPALIVE,
             # Stock 4.0 makes the planner scan whole tables where an index is there; disks are SSDs now.
             "random_page_cost": "1.1",
         },
