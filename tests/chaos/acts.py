@@ -15,7 +15,7 @@ from tests.chaos.stage import SERVERS, Stage
 PROCESSES = ("bridge", "worker", "beat", "valkey", "pulsar", "postgres")
 # The kernel's time-outs for a peer that does not answer, in whose place the proxy resets a half-open connection.
 # Pulsar and Valkey are left to their clients, who notice by themselves.
-HALF_OPEN_SECONDS = {"postgres": 30.0, "valkey": 120.0, "pulsar": 120.0}
+HALF_OPEN_SECONDS = {"postgres": 20.0, "valkey": 120.0, "pulsar": 120.0}
 LONGEST_LINGER = 10.0
 
 

@@ -37,13 +37,15 @@ two things at once. At the end, when it is quiet, everything is held against eve
 then the way from a message to a command works from end to end, and beat does. It includes the supervisor's wait before
 it starts a dead process again (0.5 s, longer when one dies again soon).
 
-What the acts are: *kill -9* also of a worker's child and of one session's process of PostgreSQL, which then restarts
-all its sessions; *wipe* removes Valkey's data; *freeze* is SIGSTOP for 2 to 20 s; *delay* holds every piece of data
-back for up to a second each way; *cut* closes all connections, *reset* resets them, *refuse* does so for up to 15 s to new
-ones too; *black hole* lets nothing pass for up to 20 s; *half-open* lets nothing pass any more on the connections that
-are open, though both ends are. A proxy cannot keep the kernel from acknowledging, so to PostgreSQL's clients the
-half-open connection is reset after 30 s, as TCP_USER_TIMEOUT does on a real network; the others' clients notice by
-themselves.
+What the acts are:
+
+- *kill -9* also of a worker's child, and of one session's process of PostgreSQL, which then restarts all its sessions;
+- *wipe* removes Valkey's data, *freeze* is SIGSTOP for 2 to 20 s;
+- *delay* holds every piece of data back for up to a second each way, *cut* closes all connections, *reset* resets them,
+  *refuse* does so for up to 15 s to new ones too, *black hole* lets nothing pass for up to 20 s;
+- *half-open* lets nothing pass any more on the connections that are open, though both ends are; new ones work.
+  A proxy cannot keep the kernel from acknowledging, so to PostgreSQL's clients such a connection is reset after 20 s,
+  as TCP_USER_TIMEOUT does on a real network; the clients of the others notice by themselves.
 
 Made by `make chaos ARGS="--seconds 1800"` and `python -m tests.chaos --report FILE…`.
 """
