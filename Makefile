@@ -30,6 +30,10 @@ test: $(INSTALLED) ## Run the whole test suite on embedded servers, with coverag
 bench: $(INSTALLED) ## Measure the service on a stack of its own, ten minutes (ARGS="--quick", or --only ordered …)
 	@$(RUN) -m tests.bench $(ARGS)
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## Break the running system for ten minutes and see that nothing is lost (ARGS="--short", or --seconds 1800 --seed 7; BROKER=apache)
+	@$(RUN) -m tests.chaos $(ARGS)
+
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, types, layers and migrations
 	$(VENV)/bin/ruff check .
