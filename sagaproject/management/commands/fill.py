@@ -1,0 +1,88 @@
+"""manage.py fill: many sagas in no time, for whoever sizes a machine or measures one."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from sagaproject.filling import fill
+from sagaproject.filling.fill import Wish
+from sagaproject.simulator.options import OptionError, image_range, share
+from sagas.models import SagaLog
+
+PROGRESS_SECONDS = 2.0
+
+
+class Command(BaseCommand):
+    help = (
+        "Fill the database with sagas as the service itself would have written them: some hundred stories, played "
+        "through the real engine and stamped out with ids and times of their own. To size a machine, or to measure "
+        "one. What is under way is due: pause publishing first where a worker runs that should not send it."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument
+        add("--sagas", type=int, required=True, metavar="N", help="how many")
+        add("--images", type=image_range, default=(1, 5), metavar="A-B", help="images of a saga (default 1-5)")
+        add("--since", type=_moment, metavar="DATE", help="the first start time (default: a year ago)")
+        add("--until", type=_moment, metavar="DATE", help="the last start time (default: now)")
+        add("--in-flight", type=share, default=0.01, help="share of the sagas that are under way (default %(default)s)")
+        add("--seed", type=int, default=1, help="the same seed tells the same stories, under new ids (%(default)s)")
+        add("--writers", type=int, default=2, help="connections that write at once (default %(default)s)")
+        add("--yes", action="store_true", help="also where there are sagas already, or outside of ENVIRONMENT=dev")
+        add("--json", action="store_true", help="one object {sagas, events, statuses, seconds} at the end")
+
+    def handle(self, *args: Any, **given: Any) -> None:
+        wish = self._wish(given)
+        if not given["yes"]:
+            self._look_first()
+        began = self._shown = time.monotonic()
+        try:
+            filled = fill.fill(wish, lambda done: self._show(done, wish.sagas, time.monotonic() - began))
+        except OptionError as error:
+            raise CommandError(str(error), returncode=2) from error
+        self.stderr.write("vacuum and analyze …", style_func=str)
+        fill.analyze()
+        seconds = round(time.monotonic() - began, 1)
+        if given["json"]:
+            told = {"sagas": filled.sagas, "events": filled.events, "statuses": filled.statuses, "seconds": seconds}
+            self.stdout.write(json.dumps(told, sort_keys=True))
+            return
+        self.stdout.write(f"{filled.sagas:,} sagas with {filled.events:,} events in {seconds} s")
+        for status, count in sorted(filled.statuses.items()):
+            self.stdout.write(f"  {status} {count:,}")
+
+    def _wish(self, given: dict[str, Any]) -> Wish:
+        until = given["until"] or timezone.now()
+        since = given["since"] or until - timedelta(days=365)
+        if given["sagas"] < 1 or given["writers"] < 1:
+            raise CommandError("--sagas and --writers are at least 1.", returncode=2)
+        if since >= until:
+            raise CommandError("--since must lie before --until.", returncode=2)
+        return Wish(given["sagas"], given["images"], since, until, given["in_flight"], given["seed"], given["writers"])
+
+    def _look_first(self) -> None:
+        if settings.ENVIRONMENT != "dev":
+            raise CommandError("This is not ENVIRONMENT=dev: say --yes if made-up sagas belong here.", returncode=4)
+        if SagaLog.objects.exists():
+            raise CommandError("There are sagas already: say --yes to add to them.", returncode=4)
+
+    def _show(self, done: int, of: int, seconds: float) -> None:
+        if time.monotonic() - self._shown > PROGRESS_SECONDS:
+            self._shown = time.monotonic()
+            self.stderr.write(f"{done:,} of {of:,} sagas, {done / seconds:,.0f} a second", style_func=str)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no date such as 2026-01-31, nor a time of ISO 8601") from None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
