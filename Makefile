@@ -26,6 +26,10 @@ up: $(INSTALLED) ## Start the same stack without the simulator, in the foregroun
 test: $(INSTALLED) ## Run the whole test suite on embedded servers, with coverage (ARGS="tests/unit -k …")
 	@$(RUN) -m pytest --cov --cov-report=term $(ARGS)
 
+.PHONY: prove
+prove: $(INSTALLED) ## Try the engine's theorem on as many examples as a time allows (SECONDS=60)
+	@$(RUN) -m tests.properties.prove --seconds $(or $(SECONDS),60) $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## Measure the service on a stack of its own, ten minutes (ARGS="--quick", or --only ordered …)
 	@$(RUN) -m tests.bench $(ARGS)
@@ -33,6 +37,10 @@ bench: $(INSTALLED) ## Measure the service on a stack of its own, ten minutes (A
 .PHONY: chaos
 chaos: $(INSTALLED) ## Break the running system for ten minutes and see that nothing is lost (ARGS="--short", or --seconds 1800 --seed 7; BROKER=apache)
 	@$(RUN) -m tests.chaos $(ARGS)
+
+.PHONY: soak
+soak: $(INSTALLED) ## Run for 30 minutes and see that nothing grows but the log (ARGS="--minutes 30 --rate 200")
+	@$(RUN) -m tests.soak $(ARGS)
 
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, types, layers and migrations

@@ -17,7 +17,7 @@ from hypothesis.strategies import SearchStrategy
 
 _slow = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True, suppress_health_check=_slow)
-settings.register_profile("prove", settings.get_profile("ci"), max_examples=1000)
+settings.register_profile("prove", settings.get_profile("ci"), max_examples=250)
 
 CHOSEN = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
