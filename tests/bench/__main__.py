@@ -1,6 +1,6 @@
 """`make bench`: measures the service on a stack of its own, prints a table, and keeps every number as JSON.
 
-python -m tests.bench [--quick] [--only NAME…] [--runs N] [--json FILE]
+python -m tests.bench [--quick] [--only NAME…] [--runs N] [--stored N] [--curves] [--json FILE]
 
 The stack is the embedded one, in a folder of its own; DATABASE_URL, CELERY_BROKER_URL and PULSAR_SERVICE_URL put real
 servers in the place of its parts. Whatever runs beside it on the machine shows as foreign load, and spoils numbers.
@@ -25,26 +25,41 @@ import psutil
 from sagaproject import env
 from tests.bench import report
 from tests.bench.rig import Rig, rig
-from tests.bench.scenarios import QUICK, SCENARIOS, Numbers, Scenario, Size
+from tests.bench.scenarios import CURVES, QUICK, SCENARIOS, Numbers, Scenario, Size, points
 
 RUNS = 3
+# What is measured on top of stored sagas: the others count all rows of a table.
+ON_TOP = ("ordered", "latency")
 
 
 def main(words: Sequence[str]) -> None:
     options = _options(words)
     size = QUICK if options.quick else Size()
-    chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only]
+    chosen = [scenario for scenario in SCENARIOS if scenario.name in _names(options)]
     folder = Path(tempfile.mkdtemp(prefix="saga-bench-", dir=_roomy()))
     folder.chmod(0o755)
     results: dict[str, list[Numbers]] = {}
+    curves: dict[str, list[Numbers]] = {}
     try:
         with rig(folder, _say) as running:
+            if options.stored:
+                running.fill(options.stored)
+            for curve in CURVES if options.curves else ():
+                curves[curve.name] = points(running, curve, size)
+                _say(f"{curve.words}: {[(point[curve.name], point['ratio']) for point in curves[curve.name]]}")
             for scenario in chosen:
                 results[scenario.name] = _repeat(running, scenario, size, options.runs)
             machine = _machine(running)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    content = {"machine": machine, "size": asdict(size), "quick": options.quick, "results": results}
+    content = {
+        "machine": machine,
+        "size": asdict(size),
+        "stored_before": options.stored,
+        "quick": options.quick,
+        "results": results,
+        "curves": curves,
+    }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     sys.stdout.write(report.table(content))
@@ -58,9 +73,23 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, default=[], metavar="NAME", help=", ".join(names))
     parser.add_argument("--runs", type=int, default=0, help=f"runs of each (default {RUNS}, with --quick 1)")
     parser.add_argument("--json", type=Path, default=env.ROOT / "var" / "bench.json", help="default var/bench.json")
+    parser.add_argument(
+        "--stored", type=int, default=0, metavar="N", help=f"store N ended sagas first; measures {', '.join(ON_TOP)}"
+    )
+    parser.add_argument("--curves", action="store_true", help="the rate against numbers of sagas and images, no table")
     options = parser.parse_args(words)
     options.runs = options.runs or (1 if options.quick else RUNS)
     return options
+
+
+def _names(options: argparse.Namespace) -> Sequence[str]:
+    """The scenarios that are asked for."""
+    if options.only:
+        names: list[str] = options.only
+        return names
+    if options.curves:
+        return ()
+    return ON_TOP if options.stored else [scenario.name for scenario in SCENARIOS]
 
 
 def _repeat(running: Rig, scenario: Scenario, size: Size, runs: int) -> list[Numbers]:

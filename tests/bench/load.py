@@ -88,6 +88,12 @@ def in_flight(sagas: int, images: int) -> Load:
     return _load([message for messages in zip(*stories, strict=True) for message in messages], sagas)
 
 
+def at_once(sagas: int, images: int, in_all: int) -> Load:
+    """About `in_all` sagas, never more than `sagas` of them at a time: one wave after the other."""
+    waves = [in_flight(sagas, images) for _ in range(max(1, round(in_all / sagas)))]
+    return _load([message for wave in waves for message in wave.messages], sagas * len(waves))
+
+
 def mixed(sagas: int, images: int, seed: int) -> Load:
     """Everything shuffled, one in ten doubled, and half of the sagas start last, so that their events are parked."""
     chance = random.Random(seed)

@@ -1,5 +1,7 @@
 """A stack of its own for measuring, and the questions that measurements ask of it."""
 
+import os
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,6 +60,7 @@ class Rig:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
+        self.stored = 0
         environment = stack.environment
         self.broker = Broker(environment["PULSAR_SERVICE_URL"])
         self.database_url = environment["DATABASE_URL"]
@@ -84,9 +87,16 @@ class Rig:
         """The one value of a query."""
         return self.ask(sql, parameters)[0][0]
 
+    def fill(self, sagas: int) -> None:
+        """Store ended sagas by `manage.py fill`, to measure on top of them: from now on nothing is forgotten."""
+        command = self.stack.command("fill", "--sagas", str(sagas), "--in-flight", "0", "--yes")
+        subprocess.run(command, env={**os.environ, **self.stack.environment}, check=True, stdout=subprocess.DEVNULL)
+        self.stored = sagas
+
     def forget(self) -> None:
-        """Empty every table that a load fills."""
-        self.ask(f"TRUNCATE {_TABLES}")
+        """Empty every table that a load fills, unless sagas were stored beforehand."""
+        if not self.stored:
+            self.ask(f"TRUNCATE {_TABLES}")
         self.ask("TRUNCATE bench_event")
         self.ask("CHECKPOINT")
 

@@ -1,9 +1,13 @@
 """What is measured. Each scenario gives one run's numbers; `tests.bench` repeats them and writes the table."""
 
+import os
+import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sagaproject.embedded.process import StackError
 from tests.bench import load, parties
 from tests.bench.gauges import Gauge
 from tests.bench.load import Load
@@ -177,6 +181,54 @@ def _undo(rig: Rig, before: Load, failures: Load, commands: int) -> Numbers:
     }
 
 
+def _start(rig: Rig, size: Size, number: int) -> Numbers:
+    """The demo's second start, in a folder of its own: from the command to its own end, with a saga in between."""
+    environment = {**os.environ, "STACK_DIR": str(rig.stack.folder.parent / "start")}
+    command = rig.stack.command("demo", "--sagas", "1", "--images", "1-1", "--rate", "0", "--once", "--json")
+    seconds = []
+    for _ in range(2 if number == 1 else 1):
+        began = time.monotonic()
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
+        if ended.returncode:
+            raise StackError(f"the demo ended with {ended.returncode}: {ended.stderr[-500:]}")
+        seconds.append(time.monotonic() - began)
+    return {"seconds": round(seconds[-1], 1), "foreign_load": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """How the rate goes with one number. Each point is about as many events as the others."""
+
+    name: str
+    words: str
+    points: tuple[int, ...]
+    load: Callable[[int, Size], Load] = field(repr=False)
+
+
+def points(rig: Rig, curve: Curve, size: Size) -> list[dict[str, Any]]:
+    """The end to end numbers at each point of a curve, each against a raw ceiling of its own."""
+    found = []
+    for point in curve.points:
+        rig.forget()
+        found.append({curve.name: point, **_end_to_end(rig, curve.load(point, size))})
+    return found
+
+
+CURVES = (
+    Curve(
+        "sagas",
+        "sagas under way at once, 3 images each",
+        (1, 10, 100, 1000, 10_000),
+        lambda at_once, size: load.at_once(at_once, 3, size.sagas),
+    ),
+    Curve(
+        "images",
+        "images of a saga, one saga after the other",
+        (1, 10, 100, 1000, 3000),
+        lambda images, size: load.ordered(max(1, size.sagas * 3 // images), images),
+    ),
+)
+
 SCENARIOS = (
     Scenario("stored", "stored only, nothing applied: {sagas} sagas × {images} images", "ratio", "", _stored),
     Scenario("ordered", "end to end: {sagas} sagas × {images} images", "ratio", "≥ 0.40, aim at 0.50", _ordered),
@@ -186,4 +238,5 @@ SCENARIOS = (
     Scenario("latency", "published → committed at {latency_rate}/s", "p99_ms", "p50 < 45, p99 < 100 ms", _latency),
     Scenario("undo_one", "undo of 1 saga × {undo_images} images", "seconds", "< 20 s", _undo_one),
     Scenario("undo_many", "undo of {undo_sagas} sagas × 2 commands", "commands_per_second", "≥ 1,000/s", _undo_many),
+    Scenario("start", "the demo's second start, one saga, its end", "seconds", "< 15 s to the saga", _start),
 )
