@@ -15,7 +15,7 @@ import logging
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -99,13 +99,13 @@ def apply_key(key: str) -> Applied:
     For decisions, which need a saga as it is now. Raises what the engine raises: a decision on a broken saga must fail.
     """
     ids = rows.pending_of([key])
-    return _apply(ids, raise_errors=True) if ids else Applied()
+    return _apply(ids, {key}, raise_errors=True) if ids else Applied()
 
 
 def apply_inside(page: Sequence[rows.PendingRow], now: datetime) -> Applied:
-    """Applies what it can lock of a page, in the caller's transaction, as if it were `now`. `after_commit` is not called.
+    """Applies what it can lock of a page, in the caller's transaction, as if it were `now`.
 
-    For stories that are played on a clock of their own and never committed.
+    For stories that are played on a clock of their own and never committed: nothing of `after_commit` is done.
     """
     return _apply_unlocked(page, now)
 
@@ -113,7 +113,7 @@ def apply_inside(page: Sequence[rows.PendingRow], now: datetime) -> Applied:
 def _apply_unlocked(page: Sequence[rows.PendingRow], now: datetime | None = None) -> Applied:
     held = rows.try_lock(row.key for row in page)
     ids = [row.id for row in page if row.key in held]
-    return _apply(ids, now=now) if ids else Applied()
+    return _apply(ids, held, now=now) if ids else Applied()
 
 
 def _apply_one_by_one(page: Sequence[rows.PendingRow]) -> int:
@@ -153,12 +153,21 @@ def _no_search_for_cycles() -> Iterator[None]:
 
 
 def _apply(
-    ids: Sequence[int], *, raise_errors: bool = False, set_aside: str = "", now: datetime | None = None
+    ids: Sequence[int],
+    held: Container[str],
+    *,
+    raise_errors: bool = False,
+    set_aside: str = "",
+    now: datetime | None = None,
 ) -> Applied:
-    """Routes, folds and writes the events `ids`, whose routing keys are locked."""
+    """Routes, folds and writes those of the events `ids` whose routing keys are `held`, which is locked.
+
+    An event may wait under another key by now than when it was claimed: somebody sent it to its saga, whose lock is not
+    ours. It is left to the pass that claims it anew.
+    """
     now = now or timezone.now()
     applied = Applied()
-    events = rows.read_events(ids, rows.content_types())
+    events = [event for event in rows.read_events(ids, rows.content_types()) if event.routing_key in held]
     work = _route(events, applied, now)
     _fold(work, raise_errors=raise_errors, set_aside=set_aside)
     write.store(work, applied, now)
@@ -168,7 +177,7 @@ def _apply(
 def _set_aside_whole(group: Sequence[rows.PendingRow], error: str) -> Applied:
     held = rows.try_lock(row.key for row in group)
     ids = [row.id for row in group if row.key in held]
-    return _apply(ids, set_aside=error) if ids else Applied()
+    return _apply(ids, held, set_aside=error) if ids else Applied()
 
 
 def _route(events: Sequence[EventRow], applied: Applied, now: datetime) -> list[Work]:

@@ -44,6 +44,23 @@ def test_an_event_between_read_and_mark_is_not_lost(monkeypatch: pytest.MonkeyPa
     assert not Pending.objects.exists()
 
 
+def test_an_event_that_was_sent_to_its_saga_after_the_claim_is_not_applied_without_the_saga_s_lock() -> None:
+    """Its page was claimed, and locked, under the key that it named first: nobody's task."""
+    task, image = new_ids(2)
+    event_log.append(retrieval(task, [image]))
+    drain()
+    event_log.append([event("ProcessingStarted", "a task of processing's own", image, seconds=30)])
+    claimed = rows.claim(0, 10)
+    assert applying.apply_page(claimed) == 1  # another worker sends it to the image's saga
+
+    with second_connection() as other:
+        other.execute(LOCK, [routed(task)])
+        assert applying.apply_page(claimed) == 0
+    assert SagaEvent.objects.count() == 3
+    assert drain() == 1
+    assert SagaEvent.objects.count() == 4
+
+
 def test_what_a_holder_had_read_before_a_nudge_is_seen_by_the_holder() -> None:
     """A nudge that finds the key locked leaves; the holder claims again after its commit."""
     task, image = new_ids(2)
@@ -93,7 +110,7 @@ def test_without_any_lock_the_unique_keys_refuse_double_work(monkeypatch: pytest
     drain()
     monkeypatch.setattr(rows, "read_events", lambda ids, types: first)
     with pytest.raises(IntegrityError), transaction.atomic():
-        applying._apply([row.pk for row in first], raise_errors=True)
+        applying._apply([row.pk for row in first], {routed(task)}, raise_errors=True)
     assert SagaEvent.objects.count() == 3
 
 
