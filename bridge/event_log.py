@@ -145,7 +145,7 @@ def _store(
     repeats = [envelope for envelope in envelopes if first.setdefault(envelope.event_id, envelope) is not envelope]
     try:
         with transaction.atomic():
-            inserted = _insert_unpruned(envelope for envelope in first.values() if envelope.event_id not in pruned)
+            inserted = _insert_unpruned([item for event_id, item in first.items() if event_id not in pruned])
             repeats.extend(envelope for event_id, envelope in first.items() if event_id not in inserted)
             duplicates, conflicts = _compare(repeats)
             _insert_duplicates(duplicates)
@@ -172,14 +172,16 @@ def _store_one(envelope: Envelope) -> int:
     return pk
 
 
-def _insert_unpruned(envelopes: Iterable[Envelope]) -> dict[str, int]:
+def _insert_unpruned(envelopes: Sequence[Envelope]) -> dict[str, int]:
     """Insert what is new; raises _WerePruned, for the transaction to be rolled back, if some of it only seems so.
 
     Asked afterwards and in a statement of its own: the insert's snapshot may be older than the pruning that made its
-    place free.
+    place free. Not asked of what is too young to have been pruned: nearly all that ever comes.
     """
+    now = timezone.now()
     inserted = _insert(map(_row_of_envelope, envelopes))
-    pruned = retention.remembered(inserted)
+    old = [item for item in envelopes if item.event_id in inserted and retention.is_old(item.occurred_at, now)]
+    pruned = retention.remembered([item.event_id for item in old])
     if pruned:
         raise _WerePruned(pruned)
     return inserted

@@ -5,7 +5,7 @@ what came from Pulsar live on, so that a message that is delivered again is a du
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -15,6 +15,9 @@ from bridge.models import QuarantineStatus, Source
 
 _ID = {"id": "text"}
 
+# Nothing leaves that occurred less than this long ago: what is younger need not be looked up. Half of the shortest
+# retention, so that no clock's error counts.
+YOUNGEST = timedelta(hours=12)
 # Rows of one transaction, where rows leave by age alone.
 PAGE = 5000
 
@@ -22,7 +25,8 @@ PAGE = 5000
 def forget(events: Sequence[int], now: datetime) -> int:
     """Delete events with the notes of their repeats, and keep their keys; returns how many there were.
 
-    In the caller's transaction, in which all that speaks of them leaves too. May be repeated.
+    In the caller's transaction, in which all that speaks of them leaves too. May be repeated. Raises ValueError, for
+    the transaction to be rolled back, if a message among them occurred less than YOUNGEST ago.
     """
     if not events:
         return 0
@@ -33,19 +37,26 @@ def forget(events: Sequence[int], now: datetime) -> int:
         cursor.execute(
             """
             WITH gone AS (
-                DELETE FROM bridge_event WHERE id = ANY(%s) RETURNING source, event_id, body_hash
+                DELETE FROM bridge_event WHERE id = ANY(%(events)s) RETURNING source, event_id, body_hash, occurred_at
             ), kept AS (
                 INSERT INTO bridge_pruned_event (id, body_hash, pruned_at)
-                SELECT md5(event_id)::uuid, body_hash, %s FROM gone WHERE source = %s
+                SELECT md5(event_id)::uuid, body_hash, %(now)s FROM gone WHERE source = %(pulsar)s
                 ON CONFLICT (id) DO NOTHING
             )
-            SELECT count(*) FROM gone
+            SELECT count(*), max(occurred_at) FILTER (WHERE source = %(pulsar)s) FROM gone
             """,
-            [list(events), now, Source.PULSAR.value],
+            {"events": list(events), "now": now, "pulsar": Source.PULSAR.value},
         )
-        count = cursor.fetchone()[0]
+        count, last = cursor.fetchone()
+        if last is not None and not is_old(last, now):
+            raise ValueError("an event that may be delivered again unnoticed must not be pruned")
         cursor.execute("SELECT set_config('bridge.retention', 'off', true)")
     return int(count)
+
+
+def is_old(occurred_at: datetime, now: datetime) -> bool:
+    """Whether an event of this time can have been pruned by now."""
+    return now - occurred_at > YOUNGEST
 
 
 def remembered(event_ids: Collection[str]) -> dict[str, bytes]:

@@ -206,7 +206,7 @@ def _prune_group(group: Sequence[Candidate], before: datetime) -> Pruned:
         )
         mine = [item for item in mine if all(_routed(key) in held for key in keys[item.id])]
         ripe = _ripe(mine, keys, before)
-        events = _delete(ripe, keys) if ripe else 0
+        events = _delete(ripe, keys, before) if ripe else 0
     return Pruned(sagas=len(ripe), events=events, left=len(group) - len(ripe))
 
 
@@ -273,8 +273,11 @@ def _wanted(keys: set[Key]) -> set[Key]:
         return pending | {(stream, key) for stream, key in cursor.fetchall()}
 
 
-def _delete(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]]) -> int:
-    """Deletes sagas whose locks are held, with all their rows, and remembers their keys; returns how many events."""
+def _delete(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: datetime) -> int:
+    """Deletes sagas whose locks are held, with all their rows, and remembers their keys; returns how many events.
+
+    What was parked under their keys and dismissed only lately leaves later, by itself.
+    """
     now = timezone.now()
     ids = [item.id for item in sagas]
     named = [(key, item) for item in sagas for key in sorted(keys[item.id])]
@@ -283,12 +286,14 @@ def _delete(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]]) -> int:
         events = [row[0] for row in cursor.fetchall()]
         cursor.execute(
             """
-            DELETE FROM sagas_parked WHERE dismissed_at IS NOT NULL AND event IN (
+            DELETE FROM sagas_parked WHERE event IN (
                 SELECT p.event FROM unnest(%s::text[], %s::text[]) AS w(stream, key)
                 JOIN sagas_parked p ON p.stream = w.stream AND p.key = w.key
+                JOIN bridge_event e ON e.id = p.event
+                WHERE p.dismissed_at < %s AND e.occurred_at < %s
             ) RETURNING event
             """,
-            _columns(key for key, _ in named),
+            [*_columns(key for key, _ in named), before, before],
         )
         events += [row[0] for row in cursor.fetchall()]
         log.forget(events, now)
@@ -315,8 +320,8 @@ def _columns(keys: Iterable[Key]) -> list[list[str]]:
 
 # Of a saga that is still there, dismissed events wait for it to leave.
 _DISMISSED = """
-    SELECT event FROM sagas_parked p
-    WHERE dismissed_at < %s
+    SELECT p.event FROM sagas_parked p JOIN bridge_event e ON e.id = p.event
+    WHERE p.dismissed_at < %s AND e.occurred_at < %s
       AND NOT EXISTS (SELECT 1 FROM sagas_saga s WHERE s.key = p.key AND s.saga_type = p.stream)
 """
 
@@ -327,7 +332,7 @@ def _prune_dismissed(before: datetime) -> int:
         cursor.execute(
             f"DELETE FROM sagas_parked WHERE event IN ({_DISMISSED} LIMIT %s FOR UPDATE OF p SKIP LOCKED)"  # noqa: S608
             " RETURNING event",
-            [before, PAGE],
+            [before, before, PAGE],
         )
         events = [row[0] for row in cursor.fetchall()]
         log.forget(events, timezone.now())
@@ -336,7 +341,7 @@ def _prune_dismissed(before: datetime) -> int:
 
 def _count_dismissed(before: datetime) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM ({_DISMISSED}) AS dismissed", [before])  # noqa: S608 (our own words)
+        cursor.execute(f"SELECT count(*) FROM ({_DISMISSED}) AS dismissed", [before, before])  # noqa: S608 (our own words)
         return int(cursor.fetchone()[0])
 
 

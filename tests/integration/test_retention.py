@@ -40,7 +40,7 @@ from sagas.models import (
     SagaStep,
 )
 from sagas.retention import Pruned
-from tests.bench.load import Teller
+from tests.bench.load import NOW, Teller
 from tests.integration import decided
 from tests.integration.connections import InThread, second_connection
 from tests.integration.story import event, image_through, new_ids, retrieval
@@ -84,9 +84,10 @@ def left_over() -> dict[str, int]:
     return {model.__name__: count for model in OF_SAGAS if (count := model._default_manager.count())}
 
 
-def wire(teller: Teller | None = None) -> list[Envelope]:
-    """All messages of a saga, as they come from Pulsar."""
-    decoded = [read(topic, body) for topic, body in (teller or Teller(1)).whole()]
+def wire() -> list[Envelope]:
+    """All messages of a saga of long ago, as they come from Pulsar."""
+    at = (timezone.now() - timedelta(days=100)).isoformat().encode()
+    decoded = [read(topic, body.replace(NOW, at)) for topic, body in Teller(1, stamped=True).whole()]
     assert all(isinstance(item, Envelope) for item in decoded)
     return [item for item in decoded if isinstance(item, Envelope)]
 
@@ -146,6 +147,27 @@ def test_only_keys_of_messages_are_kept() -> None:
     gone = prune()
     assert (gone.sagas, own) == (1, 1)
     assert PrunedEvent.objects.count() == gone.events - 1
+
+
+def test_what_may_be_delivered_again_unnoticed_is_never_pruned() -> None:
+    """The bridge looks up only what occurred long enough ago."""
+    [pk] = event_log.append([event("RetrievalStarted", "task")._replace(occurred_at=timezone.now() - edge.YOUNGEST)])
+    with pytest.raises(ValueError, match="must not be pruned"), transaction.atomic():
+        edge.forget([pk], timezone.now() - timedelta(seconds=1))
+    with transaction.atomic():
+        assert edge.forget([pk], timezone.now() + timedelta(seconds=1)) == 1
+
+
+def test_what_was_dismissed_lately_stays_when_its_saga_leaves() -> None:
+    saga, _ = decided.completed()
+    event_log.append([event("AnonymizationCompleted", saga.key, seconds=50)])  # speaks of an image and names none
+    drain()
+    age()
+    decisions.dismiss(key=saga.key, request=decided.request())
+    assert prune() == Pruned(sagas=1, events=9)
+    assert left_over() == {"Parked": 1, "Event": 1}
+    age()
+    assert prune() == Pruned(dismissed_events=1)
 
 
 def test_those_that_ended_first_leave_first_and_no_more_than_asked_for() -> None:
