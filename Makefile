@@ -42,6 +42,11 @@ chaos: $(INSTALLED) ## Break the running system for ten minutes and see that not
 soak: $(INSTALLED) ## Run for 30 minutes and see that nothing grows but the log (ARGS="--minutes 30 --rate 200")
 	@$(RUN) -m tests.soak $(ARGS)
 
+.PHONY: performance
+performance: $(INSTALLED) ## Write docs/performance.md from what make bench measured (docs/performance.md says how)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-plots.txt
+	@$(RUN) -m tests.bench.page
+
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, types, layers and migrations
 	$(VENV)/bin/ruff check .

@@ -17,7 +17,7 @@ def table(content: Mapping[str, Any]) -> str:
     for scenario in SCENARIOS:
         runs = content["results"].get(scenario.name)
         if runs:
-            rows.append(_row(scenario, runs, content["size"]))
+            rows.append(row(scenario, runs, content["size"]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, "", *_costs(content), ""])
@@ -35,7 +35,8 @@ def words(scenario: Scenario, size: Mapping[str, Any]) -> str:
     return scenario.words.format(**size)
 
 
-def _row(scenario: Scenario, runs: list[dict[str, Any]], size: Mapping[str, Any]) -> tuple[str, ...]:
+def row(scenario: Scenario, runs: list[dict[str, Any]], size: Mapping[str, Any]) -> tuple[str, ...]:
+    """A scenario's cells: what, events/s, headline, goal, foreign load."""
     rate = spread(runs, "events_per_second") if "events_per_second" in runs[0] else ""
     if scenario.name == "latency":
         rate = f"p50 {spread(runs, 'p50_ms')} ms"
