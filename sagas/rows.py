@@ -295,11 +295,12 @@ def unpark_matched(after: int, limit: int = 5000) -> tuple[int, int]:
     return moved, last if count == limit else 0
 
 
+# OFFSET 0 keeps the planner from hashing all sagas instead of looking each up.
 _MATCHED = """event IN (
     SELECT p.event FROM sagas_parked p
     WHERE p.event > %s AND p.event <= %s AND p.reason <> 'set_aside' AND (
         (p.reason <> 'no_entity' AND p.key <> '' AND EXISTS (
-            SELECT 1 FROM sagas_saga s WHERE s.key = p.key AND s.saga_type = p.stream))
+            SELECT 1 FROM sagas_saga s WHERE s.key = p.key AND s.saga_type = p.stream OFFSET 0))
         OR (p.key <> '' AND EXISTS (
             SELECT 1 FROM sagas_attachment a
             WHERE a.key = p.key AND a.stream = p.stream AND (p.reason <> 'no_entity' OR a.lane IS NOT NULL)))
