@@ -39,6 +39,14 @@ _EVENT_FIELDS = (
 _TRIES = 5
 _DEADLOCK, _SERIALIZATION_FAILURE = "40P01", "40001"
 _LIMIT_EXCEEDED = "54"  # a class of codes: rows or parameters too large together
+_ID = {"id": "text"}
+# LATERAL … OFFSET 0: one index probe an id, whatever the planner makes of their number.
+_KNOWN = f"""
+    SELECT r.id, e.pk, e.body_hash FROM {sql.recordset(_ID)}
+    CROSS JOIN LATERAL (
+        SELECT id AS pk, body_hash FROM bridge_event WHERE source = 'pulsar' AND event_id = r.id OFFSET 0
+    ) AS e
+"""  # noqa: S608 (constants of this module)
 _CONFLICT = "another event with this id is already in the log, and its content is another"
 _PRUNED = "its event was in the log, and has left it with its saga, which ended long ago"
 
@@ -209,10 +217,11 @@ def _compare(repeats: Sequence[Envelope]) -> tuple[list[tuple[int | None, Envelo
 def _known(event_ids: set[str]) -> dict[str, tuple[int | None, bytes]]:
     if not event_ids:
         return {}
-    rows = Event.objects.filter(source=Source.PULSAR, event_id__in=event_ids)
-    known: dict[str, tuple[int | None, bytes]] = {
-        event_id: (pk, bytes(body_hash)) for pk, event_id, body_hash in rows.values_list("pk", "event_id", "body_hash")
-    }
+    with connection.cursor() as cursor:
+        cursor.execute(_KNOWN, sql.dump(_ID, ({"id": event_id} for event_id in event_ids)))
+        known: dict[str, tuple[int | None, bytes]] = {
+            event_id: (pk, bytes(body_hash)) for event_id, pk, body_hash in cursor.fetchall()
+        }
     pruned = retention.remembered(event_ids - known.keys())
     return known | {event_id: (None, body_hash) for event_id, body_hash in pruned.items()}
 
@@ -290,16 +299,25 @@ def _insert_sql() -> str:
 
 
 def _insert_duplicates(duplicates: Sequence[tuple[int | None, Envelope]]) -> None:
-    Duplicate.objects.bulk_create(
-        Duplicate(
-            event=pk,
-            received_at=envelope.received_at,
-            topic=envelope.message.topic,
-            message_id=envelope.message.message_id,
-        )
+    rows = [
+        {
+            "event": pk,
+            "received_at": envelope.received_at,
+            "topic": envelope.message.topic,
+            "message_id": envelope.message.message_id,
+        }
         for pk, envelope in duplicates
         if pk is not None
-    )
+    ]
+    if not rows:
+        return
+    columns = sql.columns_of(Duplicate, "event", "received_at", "topic", "message_id")
+    names = sql.names(columns)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO bridge_duplicate ({names}) SELECT {sql.names(columns, 'r')} FROM {sql.recordset(columns)}",  # noqa: S608
+            sql.dump(columns, rows),
+        )
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
