@@ -1,13 +1,44 @@
 """The Celery app: three queues by concern, and beat's sweeps."""
 
 import os
+from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
+from django.db import connection
 from kombu import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sagaproject.settings")
 
-app = Celery("sagaproject")
+
+class FreshConnection(Task):  # type: ignore[type-arg]
+    """A task that begins with a connection that works, and leaves none behind that it may have broken.
+
+    Connections are kept over tasks (CELERY_DB_REUSE_MAX). One whose server went away is of no use to any later task of
+    this process, and the one that a time limit cut off in mid-query is not either.
+    """
+
+    abstract = True
+
+    def before_start(self, *args: Any, **kwargs: Any) -> None:
+        # As a request begins: the next query first looks whether the connection still works, and else makes a new one.
+        if _is_ours():
+            connection.close_if_unusable_or_obsolete()
+
+    def on_failure(self, *args: Any, **kwargs: Any) -> None:
+        if _is_ours():
+            connection.close()
+
+    def on_retry(self, *args: Any, **kwargs: Any) -> None:
+        if _is_ours():
+            connection.close()
+
+
+def _is_ours() -> bool:
+    """Whether the connection is not in the middle of a transaction of somebody who calls the task like a function."""
+    return not connection.in_atomic_block
+
+
+app = Celery("sagaproject", task_cls=FreshConnection)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [Queue(name, routing_key=name) for name in ("applying", "commands", "housekeeping")]
 app.conf.task_routes = {

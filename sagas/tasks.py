@@ -1,7 +1,6 @@
 """Celery's doors to applying. No arguments: what there is to do is in the database."""
 
 from celery import shared_task
-from django.db import connection
 
 from sagas import apply as applying
 from sagas import retention, sweeper
@@ -10,12 +9,7 @@ from sagas import retention, sweeper
 @shared_task(name="sagas.apply")
 def apply() -> int:
     """Applies what waits. May run twice, and beside itself."""
-    try:
-        return applying.drain()
-    except Exception:
-        # With connections kept over tasks, a time limit in the middle of a query would leave a broken one behind.
-        connection.close()
-        raise
+    return applying.drain()
 
 
 @shared_task(name="sagas.sweep")
