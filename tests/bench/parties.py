@@ -137,14 +137,15 @@ def _answer(pipe: Connection, broker: Broker) -> None:
     answered = 0
     while not pipe.poll():
         for _, body in transport.receive():
-            transport.send(*_confirmation(orjson.loads(body)))
+            transport.send(*confirmation(orjson.loads(body)))
             answered += 1
     transport.flush()
     transport.close()
     pipe.close()
 
 
-def _confirmation(command: dict[str, Any]) -> tuple[str, bytes]:
+def confirmation(command: dict[str, Any]) -> tuple[str, bytes]:
+    """The service's answer to a command that it obeyed: (short topic, body)."""
     task, image = command["data"]["task_id"], command["data"]["image_id"]
     if command["type"] == wire.DELETE:
         kind, fields = "ImageDeletionCompleted", wire.image_deletion_completed(task, image, "Saga compensation")

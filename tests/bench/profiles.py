@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import django
+import orjson
 
 from sagaproject import env
 from sagaproject.embedded import postgres
 from sagaproject.embedded.process import Process
-from tests.bench import load
+from tests.bench import load, parties
 from tests.bench.load import Load
 
 WATCHED = {
@@ -68,6 +69,14 @@ WATCHED = {
         "compensation.rows.record_attempts",
         "compensation.delivery.record",
         "compensation.delivery.publish_due",
+    ),
+    "outbox": (
+        "compensation.outbox.plan",
+        "compensation.outbox.settle",
+        "compensation.outbox.release",
+        "compensation.rows.insert",
+        "compensation.rows.lock",
+        "compensation.rows.end_attempts",
     ),
 }
 BATCH = 500
@@ -172,8 +181,12 @@ def _profile(database_url: str, sagas: int) -> dict[str, list[dict[str, Any]]]:
     before, failures = load.undoable(sagas, 1)
     for told in (before, failures):
         _store(watch, told)
-        _apply(watch, told.events)
-    found["delivery, a command"] = _deliver(watch)
+        found["apply, a failure that owes two commands"] = _apply(watch, told.events)
+    published = Published()
+    found["delivery, a command"] = _deliver(watch, published)
+    answers = [parties.confirmation(orjson.loads(message.body)) for message in published.messages]
+    _store(watch, Load(answers, len(answers)))
+    found["apply, a confirmation"] = _apply(watch, len(answers))
     return found
 
 
@@ -202,24 +215,28 @@ def _apply(watch: Stopwatch, events: int) -> list[dict[str, Any]]:
     return watch.read(events)
 
 
-def _deliver(watch: Stopwatch) -> list[dict[str, Any]]:
+class Published:
+    """A publisher that takes everything at once, so that what is seen is our own, and keeps it."""
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+
+    def probe(self) -> None:
+        return
+
+    def publish(self, page: Sequence[Any]) -> list[Any]:
+        from bridge.publisher import PublishResult
+
+        self.messages += page
+        return [PublishResult(one.id, "0:0:-1:-1", None, reachable=True, permanent=False) for one in page]
+
+
+def _deliver(watch: Stopwatch, publisher: Published) -> list[dict[str, Any]]:
     from compensation import delivery
-    from compensation.models import Attempt
 
-    class Nobody:
-        """Takes everything at once, so that what is seen is our own."""
-
-        def probe(self) -> None:
-            return
-
-        def publish(self, page: Sequence[Any]) -> list[Any]:
-            from bridge.publisher import PublishResult
-
-            return [PublishResult(one.id, "0:0:-1:-1", None, reachable=True, permanent=False) for one in page]
-
-    while delivery.publish_due(Nobody(), "profile"):
+    while delivery.publish_due(publisher, "profile"):
         continue
-    return watch.read(Attempt.objects.count())
+    return watch.read(len(publisher.messages))
 
 
 def _owner(path: str) -> tuple[Any, str]:
