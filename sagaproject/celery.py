@@ -7,6 +7,8 @@ from celery import Celery, Task
 from django.db import connection
 from kombu import Queue
 
+from sagaproject import valkey_transport
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sagaproject.settings")
 
 
@@ -38,6 +40,7 @@ def _is_ours() -> bool:
     return not connection.in_atomic_block
 
 
+valkey_transport.install()
 app = Celery("sagaproject", task_cls=FreshConnection)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [Queue(name, routing_key=name) for name in ("applying", "commands", "housekeeping")]
