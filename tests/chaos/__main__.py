@@ -1,6 +1,7 @@
 """`make chaos`: breaks the running system in every way that the field breaks it, and looks whether anything is lost.
 
-python -m tests.chaos [--seconds N] [--seed S] [--rate R] [--broker lite|apache] [--short] [--json FILE]
+python -m tests.chaos [--seconds N] [--seed S] [--rate R] [--broker lite|apache] [--only WORD…] [--short]
+    [--json FILE]
 python -m tests.chaos --report FILE…
 
 The embedded stack runs as processes in a folder of its own, with a proxy before each server. The simulator plays the
@@ -97,6 +98,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=40.0, help="messages a second (%(default)s)")
     broker = os.environ.get("BROKER") or "lite"
     parser.add_argument("--broker", choices=("lite", "apache"), default=broker, help=f"which Pulsar (default {broker})")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="only acts whose name has one of these")
     parser.add_argument("--short", action="store_true", help="each kind of act once, for CI")
     parser.add_argument("--json", type=Path, default=env.ROOT / "var" / "chaos.json", help="default var/chaos.json")
     parser.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="write docs/CHAOS.md from runs' JSON")
@@ -126,6 +128,8 @@ def _run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def _saboteur(stack: Stage, canaries: Canaries, options: argparse.Namespace) -> Saboteur:
     rng = Random(options.seed)
     acts: list[Act] = repertoire(stack, rng)
+    if options.only:
+        acts = [act for act in acts if any(word in act.kind for word in options.only)]
     if not options.short:
         return Saboteur(acts, canaries, rng, _say)
     chosen = [act for act in acts if act.kind in SHORT]
