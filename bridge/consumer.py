@@ -128,7 +128,7 @@ class Consumer:
                 logger.info("subscribed to Pulsar")
             batch = self._source.receive()
         except BrokerUnavailable as error:
-            self._trouble(f"Pulsar is away: {error}")
+            self._trouble(str(error))
             self._pause(_BACKOFF_SECONDS_AT_MOST if not self._is_open else _BACKOFF_SECONDS)
             return Batch()
         self.vitals.took(batch, timezone.now())

@@ -6,7 +6,14 @@ class BridgeError(Exception):
 
 
 class BrokerUnavailable(BridgeError):
-    """The Pulsar broker could not be reached, or gave no answer, in the time allowed."""
+    """The Pulsar broker could not be reached, gave no answer in the time allowed, or refused.
+
+    answer: what its client calls that, such as Timeout or AuthorizationError; empty if it said nothing.
+    """
+
+    def __init__(self, words: str, answer: str = "") -> None:
+        super().__init__(words)
+        self.answer = answer
 
 
 class Interrupted(BridgeError):

@@ -28,7 +28,7 @@ def publish(self: "Task[[], None]") -> None:
         more = delivery.publish_due(get_publisher(), worker=_process())
     except BrokerUnavailable as error:
         tries = self.request.retries
-        logger.warning("Pulsar is away: %s", type(error).__name__)
+        logger.warning("no command leaves: %s", error)
         if tries >= PUBLISH_RETRIES:
             return
         raise self.retry(exc=error, countdown=min(2**tries, PUBLISH_RETRY_MAXIMUM_SECONDS)) from error

@@ -16,10 +16,11 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from bridge.catalog import get_catalog
-from bridge.errors import BridgeError
+from bridge.errors import BrokerUnavailable
 from bridge.heartbeats import bridge_state
 from bridge.models import Heartbeat
 from bridge.publisher import get_publisher
+from sagaproject import tls
 from sagaproject.health import ALIVE
 
 QUEUES = frozenset({"applying", "commands", "housekeeping"})
@@ -49,9 +50,11 @@ def examine() -> Iterator[Finding]:
     yield broker
     yield check_worker() if broker.well else _untold("worker", "Celery's broker")
     yield check_beat() if database.well else _untold("beat")
-    yield check_token()
-    yield check_pulsar()
-    yield check_topics() if database.well else _untold("topics")
+    token = check_token()
+    yield token
+    pulsar = check_pulsar()
+    yield pulsar
+    yield check_topics(pulsar.well) if database.well else _untold("topics")
     yield check_bridge() if database.well else _untold("bridge")
 
 
@@ -151,21 +154,42 @@ def check_pulsar() -> Finding:
             f"Nothing answers at {place}.",
             "Start Pulsar, or correct PULSAR_SERVICE_URL. An outage exhausts nothing: commands wait.",
         )
-    try:
-        get_publisher().probe()
-    except BridgeError as error:
+    complaint = _tls_complaint(url)
+    if complaint:
         return Finding(
             "pulsar",
             False,
-            f"{place} accepts connections, but Pulsar did not do what was asked: {_first_line(error)}",
-            "If it timed out, look at the token first: on Apache Pulsar a wrong or missing token shows itself as a "
-            "time-out, not as an authorization error; only the broker's log names it. Then look at TLS "
-            "(pulsar+ssl://, PULSAR_TLS_TRUST_CERTS_FILE) and at the grants on tenant and namespace.",
+            f"{place} accepts connections, but {complaint}.",
+            "Name the certificates that signed the broker's in PULSAR_TLS_TRUST_CERTS_FILE, and the broker in "
+            "PULSAR_SERVICE_URL as its certificate does; a port without TLS is pulsar://, not pulsar+ssl://.",
+        )
+    try:
+        get_publisher().probe()
+    except BrokerUnavailable as error:
+        return Finding(
+            "pulsar", False, f"{place} accepts connections, but {_first_line(error)}.", _pulsar_advice(error.answer)
         )
     return Finding("pulsar", True, f"Pulsar at {place} answers.")
 
 
-def check_topics() -> Finding:
+def _pulsar_advice(answer: str) -> str:
+    pulsar = settings.PULSAR
+    if answer == "AuthorizationError":
+        return (
+            "Grant the token's role 'produce' and 'consume' on "
+            f"{pulsar['tenant']}/{pulsar['namespace']}, or correct PULSAR_TENANT or PULSAR_NAMESPACE."
+        )
+    host, port = _addresses(pulsar["service_url"])[0]
+    if pulsar["service_url"].startswith("pulsar://") and tls.is_spoken(host, port):
+        return "It speaks TLS: PULSAR_SERVICE_URL must begin with pulsar+ssl://."
+    token = "a wrong token: look at PULSAR_TOKEN" if pulsar["token"] else "a missing token: PULSAR_TOKEN is not set"
+    return (
+        f"If it timed out, it may be {token}. On Apache Pulsar a wrong or missing token shows itself as a time-out, "
+        "not as an authorization error; only the broker's log names it. Then see whether the broker is overloaded."
+    )
+
+
+def check_topics(pulsar_is_well: bool = True) -> Finding:
     expected = get_catalog().topics
     errors = bridge_state(timezone.now()).errors
     if errors:
@@ -174,7 +198,9 @@ def check_topics() -> Finding:
             False,
             f"The bridge says: {errors[0]}",
             "Grant the token's role 'consume' on the namespace, or correct "
-            "PULSAR_TENANT, PULSAR_NAMESPACE or PULSAR_TOPICS.",
+            "PULSAR_TENANT, PULSAR_NAMESPACE or PULSAR_TOPICS."
+            if pulsar_is_well
+            else "See pulsar, above.",
         )
     if not any(row.connected for row in _fresh("bridge")):
         return Finding("topics", False, "No bridge is subscribed now.", "See bridge, below.")
@@ -223,14 +249,37 @@ def _first_line(error: Exception) -> str:
 
 def _port_answers(url: str) -> bool:
     """Whether one of the broker's addresses accepts a connection."""
-    for address in urlsplit(url).netloc.split(","):
-        host, _, port = address.rpartition(":")
+    for address in _addresses(url):
         try:
-            socket.create_connection((host or address, int(port or 6650)), timeout=ANSWER_SECONDS).close()
-        except (OSError, ValueError):
+            socket.create_connection(address, timeout=ANSWER_SECONDS).close()
+        except OSError:
             continue
         return True
     return False
+
+
+def _addresses(url: str) -> list[tuple[str, int]]:
+    """Give the hosts and ports of a Pulsar URL, which may name several."""
+    parts = urlsplit(url)
+    usual = 6651 if parts.scheme == "pulsar+ssl" else 6650
+    found = []
+    for address in parts.netloc.split(","):
+        host, _, port = address.rpartition(":") if address.rpartition(":")[2].isdigit() else (address, "", "")
+        found.append((host.strip("[]"), int(port or usual)))
+    return found
+
+
+def _tls_complaint(url: str) -> str:
+    """Say what is wrong with the TLS of the first of the broker's addresses that answers; empty if nothing is."""
+    pulsar = settings.PULSAR
+    if not url.startswith("pulsar+ssl://") or pulsar["tls_allow_insecure"]:
+        return ""
+    for host, port in _addresses(url):
+        try:
+            return tls.complaint(host, port, pulsar["tls_trust_certs_file"], check_host=pulsar["tls_validate_hostname"])
+        except OSError:
+            continue
+    return ""
 
 
 def _expiry(token: str) -> datetime | None:

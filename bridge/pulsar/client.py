@@ -2,6 +2,7 @@
 
 import logging
 import os
+import ssl
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,20 @@ from bridge.errors import BrokerUnavailable, Interrupted
 
 logger = logging.getLogger(__name__)
 
+# Where Debian, Red Hat and Alpine keep all certificates in one file.
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+
+# What the client's words mean to a person who has to do something about them.
+_MEANINGS = {
+    "Timeout": "Pulsar gives no answer in time (may be a missing or wrong token)",
+    "ConnectError": "no connection to Pulsar comes about (nobody listens, or its certificate is not accepted)",
+    "AuthenticationError": "Pulsar does not accept the token",
+    "AuthorizationError": "Pulsar does not allow it: the token's role lacks a grant",
+    "TopicNotFound": "Pulsar knows no such topic, and makes none by itself",
+    "ProducerBlockedQuotaExceededError": "the topic is full: nobody takes its messages",
+    "ProducerBlockedQuotaExceededException": "the topic is full: nobody takes its messages",
+}
+
 
 def connect(options: Mapping[str, Any], operation_timeout_seconds: int | None = None) -> pulsar.Client:
     """A client by the setting PULSAR. Opens no connection yet; only for this process, never across a fork."""
@@ -23,11 +38,20 @@ def connect(options: Mapping[str, Any], operation_timeout_seconds: int | None = 
         options["service_url"],
         authentication=_authentication(options),
         operation_timeout_seconds=operation_timeout_seconds or options["operation_timeout_seconds"],
-        tls_trust_certs_file_path=options["tls_trust_certs_file"] or None,
+        tls_trust_certs_file_path=options["tls_trust_certs_file"] or _system_certificates(),
         tls_allow_insecure_connection=options["tls_allow_insecure"],
         tls_validate_hostname=options["tls_validate_hostname"],
         logger=_client_logger(),
     )
+
+
+def _system_certificates() -> str | None:
+    """The file of the system's certificates. Left to itself the client takes those of a package, certifi.
+
+    A hospital's own authority is known to its machines, and not to a package.
+    """
+    paths = (ssl.get_default_verify_paths().cafile, *_BUNDLES)
+    return next((path for path in paths if path and Path(path).is_file()), None)
 
 
 def _authentication(options: Mapping[str, Any]) -> pulsar.Authentication | None:
@@ -64,7 +88,13 @@ def translated() -> Iterator[None]:
     except pulsar.Interrupted:
         raise Interrupted("a signal ended the call to Pulsar") from None
     except pulsar.PulsarException as error:
-        raise BrokerUnavailable(f"Pulsar answers {type(error).__name__}") from error
+        name = type(error).__name__
+        raise BrokerUnavailable(in_words(name), name) from error
+
+
+def in_words(answer: str) -> str:
+    """Say what an answer of the client means, and its name; nothing of a message's content is ever in it."""
+    return f"{_MEANINGS.get(answer, 'Pulsar does not do what was asked')}: {answer}"
 
 
 @contextmanager

@@ -209,6 +209,9 @@ class _Line:
     def open(self) -> None:
         self.close()
         self._client = connect(self._options)
+        if isinstance(self._target, list):
+            # One question first: where it is in vain, subscribing would tell so of each topic, in three lines.
+            self._client.get_topic_partitions(self._target[0])
         self._subscribe()
         self._be_patient()
 

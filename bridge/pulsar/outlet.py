@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import pulsar
 
 from bridge.errors import BrokerUnavailable
-from bridge.pulsar.client import connect, quietly, translated
+from bridge.pulsar.client import connect, in_words, quietly, translated
 
 _MAX_PENDING = 1000
 _SEND_TIMEOUT_MS = 5_000
 _OPERATION_TIMEOUT_SECONDS = 5
 
 _PERMANENT = frozenset({"MessageTooBig", "InvalidMessage"})
-# The broker was there and said no; anything else may be the way to it.
+# The broker was there and said no; anything else may be the way to it. A topic that is full is neither: it takes
+# messages again once its service does, and to try until then must not use up a command's attempts.
 _REFUSALS = _PERMANENT | {
     "AuthorizationError",
     "AuthenticationError",
@@ -22,8 +23,6 @@ _REFUSALS = _PERMANENT | {
     "TopicNotFound",
     "TopicTerminated",
     "NotAllowedError",
-    "ProducerBlockedQuotaExceededException",
-    "ProducerBlockedQuotaExceededError",
 }
 
 
@@ -85,8 +84,7 @@ class Outlet:
 
 def refusal(error: BrokerUnavailable) -> Sent:
     """What a message became for which there was no producer."""
-    name = type(error.__cause__).__name__
-    return Sent(None, str(error), reachable=name in _REFUSALS, permanent=name in _PERMANENT)
+    return Sent(None, str(error), reachable=error.answer in _REFUSALS, permanent=error.answer in _PERMANENT)
 
 
 def _done(done: Callable[[Sent], None], result: pulsar.Result, message_id: Any) -> None:
@@ -96,4 +94,4 @@ def _done(done: Callable[[Sent], None], result: pulsar.Result, message_id: Any) 
         done(Sent(":".join(map(str, place)), None, reachable=True, permanent=False))
     else:
         name = result.name
-        done(Sent(None, f"Pulsar answers {name}", reachable=name in _REFUSALS, permanent=name in _PERMANENT))
+        done(Sent(None, in_words(name), reachable=name in _REFUSALS, permanent=name in _PERMANENT))

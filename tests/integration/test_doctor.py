@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import socket
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +14,7 @@ from django.utils import timezone
 
 from bridge.errors import BrokerUnavailable
 from bridge.models import Heartbeat
-from sagaproject import doctor
+from sagaproject import doctor, tls
 
 
 def beat(kind: str, age: float = 0, **more: Any) -> None:
@@ -90,18 +92,76 @@ def test_token(settings: Any, given: str, well: bool, words: str) -> None:
     assert not given or given not in found.says
 
 
-def test_a_broker_that_answers_but_times_out_points_to_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("answer", "given", "advice"),
+    [
+        ("Timeout", "", "may be a missing token: PULSAR_TOKEN is not set"),
+        ("Timeout", token(sub="saga"), "may be a wrong token: look at PULSAR_TOKEN"),
+        (
+            "AuthorizationError",
+            token(sub="stranger"),
+            "Grant the token's role 'produce' and 'consume' on public/default",
+        ),
+    ],
+)
+def test_a_broker_that_answers_but_does_not_do_it(
+    answer: str, given: str, advice: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Publisher:
         def probe(self) -> None:
-            raise BrokerUnavailable("Timeout")
+            raise BrokerUnavailable(f"what it means: {answer}", answer)
 
+    settings.PULSAR = {**settings.PULSAR, "token": given}
     monkeypatch.setattr(doctor, "_port_answers", lambda url: True)
     monkeypatch.setattr(doctor, "get_publisher", Publisher)
 
     found = doctor.check_pulsar()
 
     assert not found.well
-    assert "wrong or missing token shows itself as a time-out" in found.do
+    assert f"what it means: {answer}" in found.says
+    assert advice in found.do
+    assert not given or given not in found.do
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("pulsar_is_well", "advice"), [(True, "Grant the token's role"), (False, "See pulsar, above")])
+def test_what_a_bridge_complains_of_is_first_pulsars(pulsar_is_well: bool, advice: str) -> None:
+    beat("bridge", connected=False, detail={"error": "no answer"})
+
+    found = doctor.check_topics(pulsar_is_well)
+
+    assert found.says == "The bridge says: no answer"
+    assert advice in found.do
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses"),
+    [
+        ("pulsar://one", [("one", 6650)]),
+        ("pulsar+ssl://one:7000,two", [("one", 7000), ("two", 6651)]),
+        ("pulsar://[::1]:6650", [("::1", 6650)]),
+    ],
+)
+def test_addresses_of_a_pulsar_url(url: str, addresses: list[tuple[str, int]]) -> None:
+    assert doctor._addresses(url) == addresses
+
+
+def test_a_port_that_speaks_no_tls_is_told_from_one_that_does() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer_in_plain() -> None:
+            for _ in range(2):
+                connection, _address = server.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(b"this is no handshake")
+
+        thread = threading.Thread(target=answer_in_plain, daemon=True)
+        thread.start()
+        assert not tls.is_spoken("127.0.0.1", port)
+        assert "TLS" in tls.complaint("127.0.0.1", port, "", check_host=True)
+        thread.join(5)
 
 
 def test_places_are_shown_without_passwords(settings: Any) -> None:
