@@ -17,12 +17,13 @@ from typing import Any
 
 from sagas.definitions import registry
 from sagas.engine import facts
-from sagas.engine.decide import SAGA_SCOPE, Frame
+from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, Frame
 from sagas.engine.definition import Definition
 from sagas.engine.facts import Fact
 from sagas.engine.fold import replay
 from sagas.engine.state import lane_data, saga_data
-from tests.stories import DELETE, ECHO, REVERSED, ROLLBACK, A, B, C, Story, all_that_shows
+from tests.properties.histories import facts_of, to_images
+from tests.stories import DELETE, ECHO, REVERSED, ROLLBACK, A, B, C, Story, all_that_shows, image
 
 FOLDER = Path(__file__).parent
 FINGERPRINTS = FOLDER / "fingerprints.json"
@@ -76,6 +77,27 @@ def processing_that_names_no_image() -> Story:
     return story.happens("ProcessingCompleted", lane=B).announced(2)
 
 
+def _wild(seed: int, images: int, scope: str, count: int) -> Story:
+    """Whatever can happen to so many images, by chance: no service and no person behaves like that."""
+    chance = random.Random(seed)
+    happenings = to_images(tuple(image(number) for number in range(images)))
+    story = Story(scope)
+    story.facts = facts_of([(chance.choice(happenings), chance.randrange(3600)) for _ in range(count)])
+    return story
+
+
+def wild_on_two_images() -> Story:
+    return _wild(2, 2, LANE_SCOPE, 150)
+
+
+def wild_on_eight_images() -> Story:
+    return _wild(8, 8, LANE_SCOPE, 200)
+
+
+def wild_in_the_scope_of_the_saga() -> Story:
+    return _wild(5, 5, SAGA_SCOPE, 60)
+
+
 STORIES: tuple[Callable[[], Story], ...] = (
     all_processed,
     one_lane_undone,
@@ -85,6 +107,9 @@ STORIES: tuple[Callable[[], Story], ...] = (
     terminated_with_one_claimed,
     failed_upload_in_the_scope_of_the_saga,
     processing_that_names_no_image,
+    wild_on_two_images,
+    wild_on_eight_images,
+    wild_in_the_scope_of_the_saga,
 )
 
 

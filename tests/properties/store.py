@@ -12,7 +12,7 @@ from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold
 from sagas.engine.state import Lane, Saga, StepKey, Tally, lane_data, lane_from, saga_data, saga_from
 from sagas.engine.view import StepView, step_view
-from tests.stories import outcome_of, owed_in
+from tests.stories import all_that_shows, outcome_of, owed_in
 
 
 class Store:
@@ -70,3 +70,13 @@ def views_in(fold: Fold, entity: str) -> dict[StepKey, StepView]:
     lane, owed = fold.lanes[entity], fold.owed(entity)
     keys = step_keys(fold.frame, lane, owed)
     return {key: step_view(fold.frame, fold.saga, lane, key, owed) for key in keys}
+
+
+def assert_stored(store: Store, whole: Fold) -> None:
+    """What batches left behind is what the fold of all facts at once comes to, and each undo was planned once."""
+    assert all_that_shows(store.load()) == all_that_shows(whole)
+    assert store.shown == {entity: (views_in(whole, entity), owed_in(whole, entity)) for entity in whole.lanes}
+    assert store.outcomes == {entity: outcome_of(whole, entity) for entity, lane in whole.lanes.items() if lane.known}
+    for entity, planned in store.planned.items():
+        assert len(planned) == len(set(planned)), "each undo is planned once"
+        assert set(planned) == {item.command for item in whole.owed(entity)}

@@ -21,7 +21,7 @@ from sagas.engine.state import Saga, Tally, lane_data, lane_from, saga_data, sag
 from sagas.engine.status import status
 from tests.properties.histories import Tale, image_tales, tales
 from tests.properties.profiles import holds_for
-from tests.properties.store import Store, views_in
+from tests.properties.store import Store, assert_stored, views_in
 from tests.stories import all_that_shows, folded, outcome_of, owed_in
 
 ORDERS_TRIED = 50
@@ -102,16 +102,6 @@ def test_every_partition_of_a_short_story_gives_the_same(tale: Tale) -> None:
                 store.fold(batch)
                 batch = []
         assert_stored(store, whole)
-
-
-def assert_stored(store: Store, whole: Fold) -> None:
-    """What batches left behind is what the fold of all facts at once comes to, and each undo was planned once."""
-    assert all_that_shows(store.load()) == all_that_shows(whole)
-    assert store.shown == {entity: (views_in(whole, entity), owed_in(whole, entity)) for entity in whole.lanes}
-    assert store.outcomes == {entity: outcome_of(whole, entity) for entity, lane in whole.lanes.items() if lane.known}
-    for entity, planned in store.planned.items():
-        assert len(planned) == len(set(planned)), "each undo is planned once"
-        assert set(planned) == {item.command for item in whole.owed(entity)}
 
 
 @holds_for(tales())
