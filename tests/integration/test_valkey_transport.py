@@ -10,7 +10,7 @@ from kombu import Connection, Exchange, Queue
 from sagaproject import valkey_transport
 from tests.integration.connections import InThread
 
-OPTIONS = {"global_keyprefix": "saga:", "socket_timeout": 15, "health_check_interval": 10}
+OPTIONS = {"global_keyprefix": "saga:", "socket_timeout": 5, "health_check_interval": 5}
 
 
 @pytest.fixture
