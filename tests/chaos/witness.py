@@ -17,7 +17,7 @@ from sagaproject.simulator.transport import Broker
 SUBSCRIPTION = "witness"
 SILENCE_MS = 3_000
 TRIES = 5
-AT_ONCE = 4
+AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,8 @@ class Witness:
             try:
                 consumer = self._subscribe(client, topic)
                 last = _last(consumer)
-                while True:
-                    with suppress(pulsar.Timeout):
-                        message = consumer.receive(SILENCE_MS)
-                        place = _place(message.message_id())
-                        found[place] = Message(topic, place, message.data())
-                        consumer.acknowledge(message)
-                        continue
-                    break
-                if last is None or last <= max(map(_order, found), default=(-1, -1)):
+                _receive(consumer, topic, found, last)
+                if last is None or last <= max(map(_order, found), default=()):
                     return list(found.values())
             except pulsar.PulsarException:
                 time.sleep(1)
@@ -100,11 +93,24 @@ class Witness:
         raise RuntimeError(f"{topic} could not be read to its end: {len(found)} messages")
 
 
-def _last(consumer: pulsar.Consumer) -> tuple[int, int] | None:
-    """Where the topic ends, if the broker says so."""
+def _receive(consumer: pulsar.Consumer, topic: str, found: dict[str, Message], last: tuple[int, ...] | None) -> None:
+    """Until the last message, or, where that is not known or does not come, until silence."""
+    with suppress(pulsar.Timeout):
+        while True:
+            message = consumer.receive(SILENCE_MS)
+            place = _place(message.message_id())
+            found[place] = Message(topic, place, message.data())
+            consumer.acknowledge(message)
+            # Of a batch pulsar-lite does not say how many there are.
+            if last and _order(place) >= last and _order(place)[-1] in (-1, last[-1]):
+                return
+
+
+def _last(consumer: pulsar.Consumer) -> tuple[int, ...] | None:
+    """Where the topic ends, if the broker says so; () for one without messages."""
     with suppress(pulsar.PulsarException):
         last = consumer.get_last_message_id()
-        return last.ledger_id(), last.entry_id()
+        return _order(_place(last)) if last.entry_id() >= 0 else ()
     return None
 
 
@@ -112,6 +118,6 @@ def _place(message_id: Any) -> str:
     return f"{message_id.ledger_id()}:{message_id.entry_id()}:{message_id.partition()}:{message_id.batch_index()}"
 
 
-def _order(place: str) -> tuple[int, int]:
-    ledger, entry, *_ = place.split(":")
-    return int(ledger), int(entry)
+def _order(place: str) -> tuple[int, ...]:
+    ledger, entry, _, index = map(int, place.split(":"))
+    return ledger, entry, index
