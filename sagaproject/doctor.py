@@ -26,6 +26,8 @@ from sagaproject.health import ALIVE
 QUEUES = frozenset({"applying", "commands", "housekeeping"})
 SWEEPER_ALIVE = timedelta(seconds=15)
 ANSWER_SECONDS = 3.0
+# How RabbitMQ's client (the first three) and Redis's say that they reached the broker, and may not use it.
+_NOT_LET_IN = frozenset({"AccessRefused", "NotAllowed", "NotFound", "AuthenticationError", "NoPermissionError"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +90,27 @@ def check_migrations() -> Finding:
 
 
 def check_celery_broker() -> Finding:
+    name = "RabbitMQ" if settings.CELERY_BROKER_URL.startswith("amqp") else "Valkey or Redis"
     place = _host(settings.CELERY_BROKER_URL)
     try:
         with current_app.connection_for_write(connect_timeout=ANSWER_SECONDS) as broker:
             broker.ensure_connection(max_retries=1, interval_start=0, timeout=int(ANSWER_SECONDS))
     except Exception as error:  # each transport raises classes of its own
+        kind = type(error).__name__
+        if kind in _NOT_LET_IN:
+            return Finding(
+                "celery broker",
+                False,
+                f"{name} at {place} does not let us in ({kind}).",
+                "Correct the user, the password or the virtual host in CELERY_BROKER_URL, or the user's permissions.",
+            )
         return Finding(
             "celery broker",
             False,
-            f"The Celery broker at {place} does not answer ({type(error).__name__}).",
-            "Start Valkey, Redis or RabbitMQ, or correct CELERY_BROKER_URL. Nothing is lost meanwhile: work waits.",
+            f"{name} at {place} does not answer ({kind}).",
+            f"Start {name}, or correct CELERY_BROKER_URL. Nothing is lost meanwhile: work waits in the database.",
         )
-    return Finding("celery broker", True, f"The Celery broker at {place} answers.")
+    return Finding("celery broker", True, f"{name} at {place} answers.")
 
 
 def check_worker() -> Finding:

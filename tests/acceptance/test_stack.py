@@ -21,8 +21,10 @@ from sagaproject.embedded import ports
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 MANAGE = [sys.executable, str(env.ROOT / "manage.py")]
-BARE = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-PARTS = {"postgres", "valkey", "pulsar", "web", "bridge", "worker", "beat"}
+# BROKER and CELERY_ON: on which servers these tests run (docs/testing.md).
+BARE = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "BROKER", "CELERY_ON")}
+CELERY_BROKER = {"rabbitmq", "epmd"} if BARE.get("CELERY_ON") == "rabbitmq" else {"valkey"}
+PARTS = {"postgres", "pulsar", "web", "bridge", "worker", "beat"} | CELERY_BROKER
 
 
 def eventually(holds: Callable[[], bool], seconds: float) -> bool:
