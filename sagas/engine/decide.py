@@ -118,7 +118,9 @@ def unfit(item: Compensation, entity: str, key: str) -> str:
 
 
 def outcome(frame: Frame, saga: Saga, lane: Lane, owed: tuple[Compensation, ...], failed: bool) -> Outcome:
-    """What became of a lane."""
+    """What became of a lane. One that nobody knows, of which only people spoke, is open whatever became of its saga."""
+    if not lane.known:
+        return Outcome.OPEN
     if not lane_failed(lane, failed):
         return Outcome.PROCESSED if lane_processed(frame, saga, lane) else Outcome.OPEN
     answers = {holds(frame, saga, lane, item) for item in owed}
