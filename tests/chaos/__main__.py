@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import shutil
+import statistics
 import sys
 import tempfile
 import threading
@@ -39,6 +40,8 @@ from tests.chaos.verdict import Verdict
 from tests.chaos.witness import Witness
 
 TICK = 0.1
+# How many processes wanted a processor, at each tick: what a time to recover is worth.
+LOADS: list[float] = []
 # Services that keep silent or refuse are known as such within a minute.
 SHORT_WAITS = {
     "SAGA_CONFIRMATION_TIMEOUT": "5",
@@ -191,6 +194,7 @@ def _round(stack: Stage, broker: Broker, saboteur: Saboteur, told: Options) -> d
                 stack.watch()
                 sending = bool(seen) and 0 < seen[0].sent < seen[0].total
                 saboteur.tick(may_begin=sending and not run.done())
+                LOADS.append(os.getloadavg()[0])
                 time.sleep(TICK)
         finally:
             stop.set()
@@ -221,6 +225,7 @@ def _content(
         "short": options.short,
         "seconds": round(seconds),
         "machine": report.machine(),
+        "load": round(statistics.median(LOADS), 1) if LOADS else 0,
         "acts": acts,
         "rounds": reports,
         "counts": found.counts,

@@ -86,7 +86,7 @@ def _title(content: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"{result} {where['measured_at'][:10]}, commit {where['commit']}, seed {content['seed']}, "
         f"{where['cpus']} CPUs shared with the load, {content['rate']:.0f} messages a second, "
-        f"{len(content['rounds'])} rounds."
+        f"{len(content['rounds'])} rounds; median load average of the machine {content['load']}."
     )
 
 
