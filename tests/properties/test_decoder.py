@@ -1,4 +1,4 @@
-"""The decoder, fuzzed: bytes, spoilt messages and JSON trees. It gives what PostgreSQL takes, or a reason; nothing else.
+"""The decoder, fuzzed: bytes, spoilt messages, JSON trees. It gives what PostgreSQL takes or a reason, nothing else.
 
 `FUZZ_EXAMPLES` says how many of each (make nightly: many); CI's number takes some twenty seconds.
 """
