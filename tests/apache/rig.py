@@ -27,7 +27,7 @@ PATIENT = "MARIA-GOMEZ-7391"
 NOBODY = "redis://127.0.0.1:1/0"
 
 
-def eventually(holds: Callable[[], object], seconds: float = 30.0) -> bool:
+def eventually(holds: Callable[[], object], seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if holds():
@@ -91,7 +91,6 @@ class Space:
             "CELERY_BROKER_URL": NOBODY,
             "PULSAR_SERVICE_URL": self.url or self.broker.server.url,
             "PULSAR_NAMESPACE": self.name,
-            "PULSAR_OPERATION_TIMEOUT": "4",
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -174,7 +173,7 @@ class Bridge:
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
         with log.open("ab") as file:
-            self.process = subprocess.Popen([*MANAGE, "run_bridge"], env=_clean(environment), stdout=file, stderr=file)
+            self.process = subprocess.Popen([*MANAGE, "run_bridge"], env=clean(environment), stdout=file, stderr=file)
 
     @property
     def words(self) -> str:
@@ -210,12 +209,12 @@ def bridges(environment: Mapping[str, str], folder: Path, count: int = 1) -> Ite
 def doctor(environment: Mapping[str, str]) -> dict[str, Any]:
     """What manage.py doctor says, by the name of the part."""
     done = subprocess.run(
-        [*MANAGE, "doctor", "--json"], env=_clean(environment), capture_output=True, text=True, check=False, timeout=90
+        [*MANAGE, "doctor", "--json"], env=clean(environment), capture_output=True, text=True, check=False, timeout=90
     )
     assert "eyJ" not in done.stdout + done.stderr
     return {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
 
 
-def _clean(environment: Mapping[str, str]) -> dict[str, str]:
+def clean(environment: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     return {**kept, **environment}
