@@ -15,40 +15,9 @@ import psutil
 from sagaproject import env
 
 PAGE = env.ROOT / "docs" / "CHAOS.md"
+HEAD = Path(__file__).with_name("head.md")
 TWO = "two acts at once"
 BROKERS = {"lite": "pulsar-lite", "apache": "Apache Pulsar"}
-
-_HEAD = """# What the running system survives
-
-`make chaos` starts the whole stack as processes, with a TCP proxy before PostgreSQL, Valkey and Pulsar. The simulator
-plays the three services, with repeated messages, in any order, and with garbage among them; it knows where every saga
-must end. Meanwhile a saboteur kills, freezes, wipes, and spoils connections, each time when all works again, sometimes
-two things at once. At the end, when it is quiet, everything is held against everything:
-
-- every message that the broker was given is in the event log exactly once, or in quarantine with its bytes, and nothing
-  is there that the broker was not given (read from the broker itself, by a subscription of its own);
-- every saga, lane, command and history is what the simulator's script says, and `manage.py verify_sagas` folds every
-  log to the stored state;
-- each undo left under one id and with one body, however often it was sent, and every attempt is recorded, without gaps;
-- no row is stuck: nothing pending, claimed, half sent, set aside, or parked beside its saga; `manage.py doctor` is
-  content.
-
-*Seconds to recover* runs from the end of the act until a new saga that fails had its undo sent, and a sweep had begun:
-then the way from a message to a command works from end to end, and beat does. It includes the supervisor's wait before
-it starts a dead process again (0.5 s, longer when one dies again soon).
-
-What the acts are:
-
-- *kill -9* also of a worker's child, and of one session's process of PostgreSQL, which then restarts all its sessions;
-- *wipe* removes Valkey's data, *freeze* is SIGSTOP for 2 to 20 s;
-- *delay* holds every piece of data back for up to a second each way, *cut* closes all connections, *reset* resets them,
-  *refuse* does so for up to 15 s to new ones too, *black hole* lets nothing pass for up to 20 s;
-- *half-open* lets nothing pass any more on the connections that are open, though both ends are; new ones work.
-  A proxy cannot keep the kernel from acknowledging, so to PostgreSQL's clients such a connection is reset after 20 s,
-  as TCP_USER_TIMEOUT does on a real network; the clients of the others notice by themselves.
-
-Made by `make chaos ARGS="--seconds 1800"` and `python -m tests.chaos --report FILE…`.
-"""
 
 
 def machine() -> dict[str, Any]:
@@ -67,9 +36,9 @@ def machine() -> dict[str, Any]:
 
 
 def write(files: Sequence[Path]) -> None:
-    """Write docs/CHAOS.md from the JSON of runs."""
+    """Write docs/CHAOS.md: what is said in head.md, and the tables from the JSON of runs."""
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    PAGE.write_text("\n".join([_HEAD, *(table(run) for run in runs)]), encoding="utf-8")
+    PAGE.write_text("\n".join([HEAD.read_text(encoding="utf-8"), *map(table, runs)]), encoding="utf-8")
 
 
 def table(content: Mapping[str, Any]) -> str:
