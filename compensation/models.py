@@ -139,6 +139,8 @@ class Command(models.Model):
             models.Index(fields=["claimed_at"], condition=Q(status=Status.PUBLISHING), name="command_claimed"),
             # the attention queue, oldest first.
             models.Index(fields=["settled_at", "id"], condition=Q(status=Status.EXHAUSTED), name="command_exhausted"),
+            # the list of what is settled, by status. A command comes in once, when it is.
+            models.Index(fields=["status", "id"], condition=Q(status__in=SETTLED), name="command_settled"),
             # what each service has before it, and withdrawing what was planned before a cut-over.
             models.Index(fields=["service", "planned_at"], condition=Q(status__in=OPEN), name="command_open"),
         ]

@@ -90,6 +90,7 @@ class SagaLog(models.Model):
             # the list, one status; and what stands still. No column here changes with every event: a saga's row is
             # written again and again, and its indexes should not be.
             models.Index(fields=["status", "-start_time", "-id"], name="saga_status_newest"),
+            models.Index(fields=["saga_type", "-start_time", "-id"], name="saga_type_newest"),  # the list, one type
             models.Index(fields=["correlation_id", "-start_time", "-id"], name="saga_correlation"),  # by-correlation
             models.Index(
                 fields=["set_aside_at"], name="saga_set_aside", condition=models.Q(set_aside_at__isnull=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +14,7 @@ T = TypeVar("T")
 # Counting a million rows costs 40 ms: too much to draw each page with, and nobody can tell a number some seconds old.
 REMEMBER_FROM = 10_000
 REMEMBER_SECONDS = 5.0
+REMEMBER_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,17 @@ def page_of(rows: QuerySet[Any, T], offset: int, limit: int, *, total: int | Non
     return Page(known, offset, limit, list(rows[offset : offset + limit]) if offset < known else [])
 
 
-def remembered(name: str, count: Callable[[], int]) -> int:
+def remembered(asked: Hashable, count: Callable[[], int]) -> int:
     """What `count` gives; where that is much, what it gave at most some seconds ago in this process."""
-    known = _known.get(name)
+    known = _known.get(asked)
     if known is not None and known[0] > time.monotonic():
         return known[1]
     total = count()
     if total >= REMEMBER_FROM:
-        _known[name] = (time.monotonic() + REMEMBER_SECONDS, total)
+        if len(_known) >= REMEMBER_MOST:  # each span of time that somebody asked for is one
+            _known.clear()
+        _known[asked] = (time.monotonic() + REMEMBER_SECONDS, total)
     return total
 
 
-_known: dict[str, tuple[float, int]] = {}
+_known: dict[Hashable, tuple[float, int]] = {}
