@@ -75,11 +75,14 @@ class Broker:
 
 @dataclass(slots=True)
 class _Inbox:
-    """One command topic: its own client (a small broker stalls when several topics share a connection)."""
+    """One command topic: its own client (a small broker stalls when several topics share a connection).
+
+    consumer: none while the broker is away and subscribing again has failed.
+    """
 
     topic: str
     client: pulsar.Client
-    consumer: pulsar.Consumer
+    consumer: pulsar.Consumer | None
 
 
 class Transport:
@@ -142,6 +145,9 @@ class Transport:
         """Give the commands that came, as (short topic, body), waiting a tenth of a second at most; they are acked."""
         received = []
         for inbox in self._inboxes:
+            if inbox.consumer is None:
+                self._open(inbox)
+                continue
             try:
                 messages = inbox.consumer.batch_receive()
                 for message in messages:
@@ -155,16 +161,17 @@ class Transport:
     def resubscribe(self) -> None:
         """Subscribe anew where the broker has stopped to deliver; what was not acked comes again."""
         for inbox in self._inboxes:
-            try:
-                inbox.consumer.close()
-                inbox.consumer = self._subscribe(inbox.client, inbox.topic)
-            except pulsar.PulsarException as error:
-                logger.warning("could not subscribe to %s again: %s", inbox.topic, error)
+            # A consumer must not be closed twice, whatever became of the first time.
+            consumer, inbox.consumer = inbox.consumer, None
+            if consumer is not None:
+                _quietly(consumer.close)
+            self._open(inbox)
 
     def close(self) -> None:
         """Remove the subscriptions and close the clients. May be called twice."""
         for inbox in self._inboxes:
-            _quietly(inbox.consumer.unsubscribe)
+            if inbox.consumer is not None:
+                _quietly(inbox.consumer.unsubscribe)
             _quietly(inbox.client.close)
         _quietly(self._sender.close)
         self._inboxes = []
@@ -181,6 +188,12 @@ class Transport:
                     send_timeout_millis=SEND_TIMEOUT_MS,
                 )
             return producer
+
+    def _open(self, inbox: _Inbox) -> None:
+        try:
+            inbox.consumer = self._subscribe(inbox.client, inbox.topic)
+        except pulsar.PulsarException as error:
+            logger.warning("could not subscribe to %s again: %s", inbox.topic, error)
 
     def _subscribe(self, client: pulsar.Client, topic: str) -> pulsar.Consumer:
         return client.subscribe(
