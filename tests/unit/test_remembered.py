@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -20,7 +21,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
-    monkeypatch.setattr(pages.time, "monotonic", clock)
+    monkeypatch.setattr(time, "monotonic", clock)
     pages._known.clear()
     yield clock
     pages._known.clear()
