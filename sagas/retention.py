@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 # How long the task prunes before it makes way for others: it shares its worker with those that must not wait.
 SECONDS = 2.0
+# After how many seconds the task looks again at those that had to stay.
+AGAIN = 600.0
 # Sagas that one look takes in.
 LOOK = 500
 # Events of one transaction, unless a single saga has more.
@@ -54,17 +56,18 @@ class Pruned:
     keys: int = 0
 
     def __add__(self, other: Pruned) -> Pruned:
-        return Pruned(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+        return Pruned(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
 
 class Candidate(NamedTuple):
-    """A saga whose status is final and whose end is old enough."""
+    """A saga whose status is final and whose end is old enough. `seems_ripe`: what its own row says of it."""
 
     id: UUID
     saga_type: str
     key: str
     end_time: datetime
     events_count: int
+    seems_ripe: bool
 
 
 _START = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
@@ -72,13 +75,21 @@ _START = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
 
 @dataclass(slots=True)
 class Place:
-    """How far a walk over the ended sagas has come; those that must stay are not looked at again before its end."""
+    """How far a walk over the ended sagas has come: ahead is what gets old meanwhile, behind what had to stay.
+
+    began: when it last was at the start, in seconds of the monotonic clock.
+    """
 
     after: tuple[datetime, UUID] = _START
+    began: float = field(default_factory=time.monotonic)
 
-    def move(self, to: Candidate | None) -> None:
-        """Go on after a saga, or from the start."""
-        self.after = (to.end_time, to.id) if to else _START
+    def move(self, to: Candidate) -> None:
+        """Go on after a saga."""
+        self.after = (to.end_time, to.id)
+
+    def begin_again(self) -> None:
+        """Go back to the start."""
+        self.after, self.began = _START, time.monotonic()
 
 
 def steps(
@@ -101,10 +112,10 @@ def count(before: datetime, *, limit: int | None = None) -> Pruned:
     """What `steps` would delete now, keys aside. Reads only, and locks nothing."""
     total = Pruned(dismissed_events=_count_dismissed(before), messages=log.count_messages(before))
     place = Place()
-    while page := _ended(before, place, LOOK):
+    while page := _ended(before, place):
         place.move(page[-1])
-        keys = _keys_of(page)
-        ripe = _ripe(page, keys, before)
+        seeming = [item for item in page if item.seems_ripe]
+        ripe = _ripe(seeming, _keys_of(seeming), before)
         left = len(page) - len(ripe)
         if limit is not None:
             ripe = ripe[: limit - total.sagas]
@@ -122,6 +133,8 @@ def turn() -> Pruned:
     total = Pruned()
     if not settings.SAGA_RETENTION_DAYS:
         return total
+    if time.monotonic() - _place.began > AGAIN:
+        _place.begin_again()
     until = time.monotonic() + SECONDS
     for done in steps(days_ago(settings.SAGA_RETENTION_DAYS), days_ago(settings.SAGA_PRUNED_KEYS_DAYS), place=_place):
         total += done
@@ -151,8 +164,9 @@ def _until_nothing(work: Callable[[], Pruned]) -> Iterator[Pruned]:
 
 def _walk(before: datetime, place: Place, limit: int | None) -> Iterator[Pruned]:
     gone = 0
-    while page := _ended(before, place, LOOK):
-        for group in _groups(page):
+    while page := _ended(before, place):
+        seeming = [item for item in page if item.seems_ripe]
+        for group in _groups(seeming):
             chosen = group if limit is None else group[: limit - gone]
             done = _prune_group(chosen, before)
             gone += done.sagas
@@ -160,25 +174,29 @@ def _walk(before: datetime, place: Place, limit: int | None) -> Iterator[Pruned]
             yield done
             if gone == limit:
                 return
-    place.move(None)
+        place.move(page[-1])
+        yield Pruned(left=len(page) - len(seeming))
 
 
-def _ended(before: datetime, place: Place, limit: int) -> list[Candidate]:
-    """The next of the sagas that ended before a time, by its index. Some of them must stay: see `_ripe`."""
+# What a saga's own row must say. By both clocks: the services' (end_time) and ours (updated_at): history that was read
+# from the topics yesterday is not old.
+_SEEMS_RIPE = "updated_at < %s AND set_aside_at IS NULL AND commands_on_the_way = 0 AND commands_exhausted = 0"
+# In the words of the index, so that the planner sees that it serves.
+_ENDED = ", ".join(f"'{status.value}'" for status in ENDED)
+
+
+def _ended(before: datetime, place: Place) -> list[Candidate]:
+    """The next of the sagas that ended before a time, by the index of their ends. Not all of them may leave."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT id, saga_type, key, end_time, events_count FROM sagas_saga
+            SELECT id, saga_type, key, end_time, events_count, {_SEEMS_RIPE} FROM sagas_saga
             WHERE status IN ({_ENDED}) AND end_time < %s AND (end_time, id) > (%s, %s)
-            ORDER BY end_time, id LIMIT %s
+            ORDER BY end_time, id LIMIT {LOOK}
             """,  # noqa: S608 (our own words)
-            [before, *place.after, limit],
+            [before, before, *place.after],
         )
         return [Candidate(*row) for row in cursor.fetchall()]
-
-
-# In the words of the index, so that the planner sees that it serves.
-_ENDED = ", ".join(f"'{status.value}'" for status in ENDED)
 
 
 def _groups(page: Sequence[Candidate]) -> Iterator[list[Candidate]]:
@@ -191,7 +209,8 @@ def _groups(page: Sequence[Candidate]) -> Iterator[list[Candidate]]:
             group, events = [], 0
         group.append(item)
         events += item.events_count
-    yield group
+    if group:
+        yield group
 
 
 def _prune_group(group: Sequence[Candidate], before: datetime) -> Pruned:
@@ -237,12 +256,10 @@ def _ripe(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: dat
         return []
     ids = [item.id for item in sagas]
     with connection.cursor() as cursor:
-        # By both clocks: the services' (end_time), and ours: history that was read yesterday is not old.
         cursor.execute(
             f"""
             SELECT id FROM sagas_saga s
-            WHERE id = ANY(%s) AND status IN ({_ENDED}) AND end_time < %s AND updated_at < %s
-              AND set_aside_at IS NULL AND commands_on_the_way = 0 AND commands_exhausted = 0
+            WHERE id = ANY(%s) AND status IN ({_ENDED}) AND end_time < %s AND {_SEEMS_RIPE}
               AND NOT EXISTS (SELECT 1 FROM sagas_parked p WHERE p.suggestion = s.id AND p.dismissed_at IS NULL)
             """,  # noqa: S608 (our own words)
             [ids, before, before],
