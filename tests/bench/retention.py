@@ -1,7 +1,8 @@
 """python -m tests.bench.retention: prunes a large database while events come in, and tells what either costs the other.
 
-Fills an embedded stack with old sagas (`manage.py fill`), then publishes 500 events a second three times: beside
-nothing, beside `manage.py prune` at full speed, and beside the beat task, which prunes for two of every ten seconds.
+Fills an embedded stack with old sagas (`manage.py fill`), then publishes 500 events a second: beside nothing,
+beside `manage.py prune` at full speed, beside short turns with rests as the beat task takes them, and beside nothing
+again, which tells how much is noise.
 """
 
 import argparse
@@ -31,7 +32,7 @@ DAYS = 30
 
 @dataclass
 class Pruning:
-    """`manage.py prune`, again and again until it is told to stop; `seconds` at once, then `rest` seconds of peace."""
+    """`manage.py prune`, again and again until it is told to stop: so many sagas, then `rest` seconds of peace."""
 
     rig: Rig
     sagas_a_turn: int
@@ -47,7 +48,7 @@ class Pruning:
         return self
 
     def stop(self) -> Numbers:
-        """What was pruned, a second of pruning; CPU µs an event of the command and of PostgreSQL are in the gauges."""
+        """What was pruned, in all and in a second of pruning."""
         self._stopping.set()
         self._thread.join()
         sagas, events = (sum(turn[name] for turn in self.told) for name in ("sagas", "events"))
@@ -81,6 +82,7 @@ def main(words: Sequence[str]) -> None:
                 "beside nothing": beside(running, size, None),
                 "beside manage.py prune": beside(running, size, lambda: Pruning(running, 4000, 0.0)),
                 "beside short turns": beside(running, size, lambda: Pruning(running, 2000, 8.0)),
+                "beside nothing again": beside(running, size, None),
             }
     finally:
         shutil.rmtree(folder, ignore_errors=True)
