@@ -24,7 +24,24 @@ up: $(INSTALLED) ## Start the same stack without the simulator, in the foregroun
 
 .PHONY: test
 test: $(INSTALLED) ## Run the whole test suite on embedded servers, with coverage (ARGS="tests/unit -k …")
-	@$(RUN) -m pytest --cov --cov-report=term $(ARGS)
+	@$(RUN) -m pytest --cov --cov-report=term $(or $(ARGS),-m "not apache and not rabbitmq")
+
+.PHONY: apache
+apache: $(INSTALLED) ## Run the acceptance tests, and what only they can show, on a real Apache Pulsar (needs java and mvn)
+	@BROKER=apache $(RUN) -m pytest $(or $(ARGS),tests/acceptance/test_stack.py tests/apache)
+
+.PHONY: rabbitmq
+rabbitmq: $(INSTALLED) ## Run the acceptance tests with RabbitMQ as Celery's broker (needs rabbitmq-server)
+	@CELERY_ON=rabbitmq $(RUN) -m pytest $(or $(ARGS),tests/acceptance/test_stack.py tests/rabbitmq)
+
+.PHONY: nightly
+nightly: $(INSTALLED) ## All that takes too long for every change, some three hours (needs java, mvn and rabbitmq-server)
+	$(MAKE) apache
+	$(MAKE) rabbitmq
+	$(MAKE) prove SECONDS=1800
+	$(MAKE) chaos ARGS="--seconds 1800"
+	$(MAKE) chaos ARGS="--seconds 1800" BROKER=apache
+	$(MAKE) soak ARGS="--minutes 30 --rate 200"
 
 .PHONY: prove
 prove: $(INSTALLED) ## Try the engine's theorem on as many examples as a time allows (SECONDS=60)

@@ -23,7 +23,7 @@ from sagaproject.embedded.process import Part, Process, StackError, run_once
 VERSION = "4.0.7"
 OLDEST_JAVA = 17
 FILES = Path(__file__).with_name("apache_pulsar_files")
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0
 FETCH_SECONDS = 900.0
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath"
 _PORTS = ("brokerServicePort", "webServicePort", "bookie")

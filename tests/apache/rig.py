@@ -44,6 +44,10 @@ class Broker:
         self.server = Server(folder / "pulsar", self.log, settings, admin_token)
         self._process: Process | None = None
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
     def start(self) -> None:
         self._process = Process(self.server.prepare())
         self._process.wait_ready()
