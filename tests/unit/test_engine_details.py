@@ -1,0 +1,418 @@
+"""Small print of the engine: defaults of what a fact leaves out, words that staff read, and every column of a step."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from sagas.definitions import image_processing
+from sagas.engine import facts
+from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, Frame, decide, holds, released, step_status, tally, unfit
+from sagas.engine.definition import Definition, Meaning, Retry, StepStatus
+from sagas.engine.evolve import meaning_of, speaks_for_all, understand
+from sagas.engine.facts import Fact
+from sagas.engine.fold import Fold, replay
+from sagas.engine.state import (
+    Announced,
+    CommandFacts,
+    Holds,
+    Lane,
+    Mark,
+    Saga,
+    StepFacts,
+    Tally,
+    lane_data,
+    lane_from,
+    saga_data,
+    saga_from,
+)
+from sagas.engine.view import StepView, step_view
+from tests import order_saga
+from tests.properties.histories import IMAGES, SENDING_IS_ENOUGH
+from tests.stories import DELETE, MIDNIGHT, REVERSED, ROLLBACK, SAGA_ID, TASK, A, B, C, Story, owed_in
+from tests.unit.test_definition import MISTAKES, with_undo
+
+CREATE = ("DATA_RETRIEVAL_CREATE", "DATA_RETRIEVAL")
+UPLOAD = ("DATA_RETRIEVAL_UPLOAD", "DATA_RETRIEVAL")
+ANONYMIZE = ("ANONYMIZATION_COMPLETE", "ANONYMIZATION")
+
+
+def view(story: Story, entity: str, key: tuple[str, str]) -> StepView:
+    fold = story.folded()
+    return step_view(fold.frame, fold.saga, fold.lanes[entity], key, fold.owed(entity))
+
+
+def after(seconds: float) -> Mark:
+    return Mark(MIDNIGHT + timedelta(seconds=seconds), f"e{seconds:04}", "why")
+
+
+# --- what a step shows, column by column ----------------------------------------------------------------------------
+
+
+def test_a_step_that_facts_made() -> None:
+    story = Story().retrieved(A).failed(A, "crashed")
+    made, when = story.facts[2], MIDNIGHT + timedelta(seconds=2)
+    assert view(story, A, ANONYMIZE) == StepView(
+        StepStatus.FAILED, 3, when, made.id, "AnonymizationFailed", "crashed", None, None
+    )
+
+
+def test_a_step_that_a_command_made_and_nobody_answered() -> None:
+    story = Story().happens("ImageReadyForProcessing", A, at=5).decided(facts.COMPENSATION_FORCED, A)
+    opened = MIDNIGHT + timedelta(seconds=5)
+    assert view(story, A, ANONYMIZE) == StepView(StepStatus.COMPENSATING, 0, opened, "", "", "", None, None)
+    story.decided_on(facts.COMMANDS_MARKED_DONE, (A, ROLLBACK))
+    done = MIDNIGHT + timedelta(seconds=2)
+    words = {"compensation": "by_hand"}
+    assert view(story, A, ANONYMIZE) == StepView(StepStatus.COMPENSATED, 0, opened, "", "", "", words, done)
+
+
+def test_a_step_that_was_compensated_though_nothing_is_owed() -> None:
+    story = Story().happens("AnonymizationRolledBack", A, at=7)
+    fold = story.folded()
+    shown = step_view(fold.frame, fold.saga, fold.lanes[A], ANONYMIZE, ())
+    assert (shown.status, shown.compensated_at) == ("COMPENSATED", MIDNIGHT + timedelta(seconds=7))
+    forgotten = fold.lanes[A]._replace(commands={})
+    assert step_view(fold.frame, fold.saga, forgotten, ANONYMIZE, ()).compensated_at == MIDNIGHT + timedelta(seconds=7)
+
+
+def test_when_sending_is_enough_the_time_is_when_it_was_sent() -> None:
+    story = Story(definition=SENDING_IS_ENOUGH).retrieved(A).failed(A).published(A, DELETE)
+    shown = view(story, A, UPLOAD)
+    assert (shown.status, shown.compensated_at, shown.metadata) == ("COMPENSATED", story.facts[-1].occurred_at, None)
+    story.decided_on(facts.COMMANDS_MARKED_DONE, (A, DELETE))
+    assert view(story, A, UPLOAD).compensated_at == story.facts[-2].occurred_at, "the earlier of the two"
+
+
+def test_a_step_of_a_healthy_lane_says_nothing_of_an_undo() -> None:
+    shown = view(Story().retrieved(A).decided_on(facts.COMMANDS_SKIPPED, (A, DELETE)), A, UPLOAD)
+    assert (shown.status, shown.metadata, shown.compensated_at) == ("COMPLETED", None, None)
+    assert view(Story().retrieved(A), TASK, CREATE).compensated_at is None
+
+
+def test_the_text_of_a_fact_that_fails_nothing_is_no_error() -> None:
+    story = Story().retrieved(A).happens("AnonymizationCompleted", A, error_message="0 warnings")
+    assert view(story, A, ANONYMIZE).error == ""
+
+
+# --- what a fact leaves out -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decision", sorted(facts.COMMAND_DECISIONS))
+def test_a_decision_that_names_no_command_changes_nothing(decision: str) -> None:
+    story = Story().retrieved(A).failed(A)
+    before = story.folded()
+    after_it = story.decided(decision).folded()
+    assert after_it.lanes == before.lanes
+    assert after_it.saga._replace(last_at=None) == before.saga._replace(last_at=None)
+
+
+def test_a_termination_that_names_no_command_lets_none_go_on() -> None:
+    story = Story().retrieved(A).decided(facts.SAGA_TERMINATED)
+    assert story.folded().saga.claimed == frozenset()
+    assert story.owed(A) == {DELETE: "withdrawn"}
+
+
+def test_news_without_a_round_are_of_the_first() -> None:
+    story = Story().retrieved(A).failed(A)
+    content = {"name": DELETE}
+    story.facts.append(Fact("n1", facts.COMMAND_EXHAUSTED, MIDNIGHT, facts.COMPENSATION, A, content=content))
+    assert story.folded().lanes[A].commands == {DELETE: CommandFacts(exhausted_round=1)}
+
+
+def test_news_without_a_name_are_of_no_command() -> None:
+    story = Story().retrieved(A).failed(A)
+    story.facts.append(Fact("n1", facts.COMMAND_EXHAUSTED, MIDNIGHT, facts.COMPENSATION, A))
+    assert list(story.folded().lanes[A].commands) == [""]
+    assert story.owed(A) == {DELETE: "on_the_way"}
+
+
+def test_a_decision_without_a_reason_has_none() -> None:
+    fact = Fact("d1", facts.COMMANDS_SKIPPED, MIDNIGHT, facts.OPERATOR, content={"commands": [[A, DELETE, 1]]})
+    skipped = replay(Story().frame, [fact]).lanes[A].commands[DELETE].skipped
+    assert skipped == Mark(MIDNIGHT, "d1", "")
+
+
+def test_what_a_fact_is_about() -> None:
+    assert Fact("1", "X", MIDNIGHT, entity=A, lane=B).names == A
+    assert Fact("1", "X", MIDNIGHT, lane=B).names == B
+    assert Fact("1", "X", MIDNIGHT).names == ""
+
+
+def test_a_fact_of_our_own_or_of_tomorrow_is_about_its_entity_or_nothing() -> None:
+    frame = Story().frame
+    forced = Fact("1", facts.COMPENSATION_FORCED, MIDNIGHT, facts.OPERATOR, A)
+    assert understand(frame, forced)[1:] == (Meaning(), A, (A,), "")
+    cancelled = Fact("1", facts.SAGA_CANCELLED, MIDNIGHT, facts.OPERATOR)
+    assert understand(frame, cancelled)[1:] == (Meaning(), "", (), "")
+    assert understand(frame, Fact("1", "TypeOfTomorrow", MIDNIGHT, entity=A))[1:] == (Meaning(), "", (), "")
+
+
+def test_a_meaning_is_read_from_the_text() -> None:
+    fact = Fact("1", "AnonymizationFailed", MIDNIGHT, entity=A, content={"error_message": REVERSED})
+    assert meaning_of(IMAGES, fact).confirms == ROLLBACK
+
+
+# --- words that staff read ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("decision", "words"),
+    [
+        (facts.SAGA_CANCELLED, "Cancelled: because"),
+        (facts.COMPENSATION_FORCED, "Compensation forced: because"),
+        (facts.SAGA_TERMINATED, "Terminated: because"),
+    ],
+)
+def test_what_people_did_is_the_sagas_error(decision: str, words: str) -> None:
+    story = Story().retrieved(A).decided(decision)
+    assert story.error == words
+    assert story.folded().saga.failure == Mark(story.facts[-1].occurred_at, story.facts[-1].id, words)
+
+
+def test_what_people_did_to_a_lane() -> None:
+    story = Story().retrieved(A).decided(facts.COMPENSATION_FORCED, A)
+    mark = Mark(story.facts[-1].occurred_at, story.facts[-1].id, "Compensation forced: because")
+    assert story.folded().lanes[A].forced == mark
+    assert story.folded().saga.lane_failure == mark
+    silent = Fact("d1", facts.SAGA_CANCELLED, MIDNIGHT, facts.OPERATOR)
+    assert replay(story.frame, [silent]).saga.failure == Mark(MIDNIGHT, "d1", "Cancelled: ")
+
+
+def test_an_adoption_and_an_announcement_know_which_fact_said_so() -> None:
+    story = Story().decided(facts.SAGA_ADOPTED, started_at="2025-12-31T00:00:00+00:00")
+    story.happens("RetrievalCompleted", result={"total_images": 3, "failed_images": 2})
+    saga = story.folded().saga
+    assert saga.started == Mark(MIDNIGHT - timedelta(days=1), story.facts[0].id)
+    assert saga.upload_failure == Mark(story.facts[1].occurred_at, story.facts[1].id, "2 could not be retrieved")
+    assert saga.announced == Announced(story.facts[1].occurred_at, story.facts[1].id, 1)
+    assert Story().announced(2).folded().saga.upload_failure is None
+    none_failed = Story().happens("RetrievalCompleted", result={"total_images": 3, "failed_images": 0})
+    assert none_failed.folded().saga.upload_failure is None
+
+
+def test_an_error_without_text_has_its_types_name() -> None:
+    story = Story().retrieved(A).happens("AnonymizationFailed", A, error_message=7)
+    assert story.error == "AnonymizationFailed"
+
+
+@pytest.mark.parametrize(("definition", "words"), MISTAKES, ids=[words for _, words in MISTAKES])
+def test_what_is_wrong_with_a_definition_is_said_in_whole_sentences(definition: Definition, words: str) -> None:
+    for problem in definition.problems():
+        assert re.fullmatch(r"[a-z_ ]+ version \d+(, \w+)?: [a-z].*[^X]", problem), problem
+
+
+# --- bounds ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_least_that_a_retry_policy_allows() -> None:
+    least = Retry(
+        initial_interval=0.1,
+        maximum_interval=0.1,
+        maximum_attempts=1,
+        backoff_coefficient=1,
+        confirmation_timeout=0.1,
+    )
+    assert with_undo(retry=least).problems() == []
+
+
+@pytest.mark.parametrize(
+    ("becomes", "rank"),
+    [
+        (None, 0),
+        (StepStatus.PENDING, 0),
+        (StepStatus.STARTED, 1),
+        (StepStatus.COMPLETED, 2),
+        (StepStatus.FAILED, 3),
+        (StepStatus.COMPENSATED, 4),
+    ],
+)
+def test_the_rank_of_what_an_event_makes_of_its_step(becomes: StepStatus | None, rank: int) -> None:
+    assert Meaning(step=order_saga.PAY, becomes=becomes).rank == rank
+
+
+def test_a_field_that_is_a_fixed_text_is_no_uuid() -> None:
+    delete = IMAGES.compensation_of[DELETE]
+    assert unfit(delete, A, TASK) == ""
+    words = "DATA_RETRIEVAL takes only a UUID as image_id, and this one has another shape: undo it by hand"
+    assert unfit(delete, "", TASK) == words
+
+
+# --- a step's outcome -----------------------------------------------------------------------------------------------
+
+
+def test_a_step_that_awaits_no_outcome_stays_as_its_fact_left_it() -> None:
+    orders = order_saga.DEFINITION
+    frame = Frame(orders, LANE_SCOPE, SAGA_ID, "o-1")
+    lane = Lane("o-1", True, MIDNIGHT, steps={("PAYMENT", "BANK"): StepFacts(1, MIDNIGHT, "1")})
+    assert step_status(frame, Saga(), lane, ("PAYMENT", "BANK"), ()) is StepStatus.STARTED
+
+
+def test_a_start_is_not_ended_by_another_start_nor_by_another_steps_end() -> None:
+    frame = Story().frame
+    ask, start = ("ANONYMIZATION_REQUEST", "ANONYMIZATION"), StepFacts(1, MIDNIGHT, "1")
+    begun = Lane(A, True, MIDNIGHT, steps={ask: start, ANONYMIZE: start})
+    assert step_status(frame, Saga(), begun, ask, ()) is StepStatus.STARTED
+    other = Lane(A, True, MIDNIGHT, steps={ask: start, UPLOAD: StepFacts(2, MIDNIGHT, "2")})
+    assert step_status(frame, Saga(processing_failed=True), other, ask, ()) is StepStatus.STARTED
+    assert step_status(frame, Saga(processed_all=True), other._replace(known=False), ask, ()) is StepStatus.STARTED
+
+
+# --- counters, notes and what a fold remembers ----------------------------------------------------------------------
+
+
+def test_a_lane_is_counted_with_its_saga() -> None:
+    story = Story().retrieved(A).happens("RetrievalFailed")
+    fold = story.folded()
+    counted = Tally(known=1, undoing=1, on_the_way=1, steps=1)
+    assert tally(fold.frame, fold.saga, fold.lanes[A]) == tally(fold.frame, fold.saga, fold.lanes[A], True) == counted
+    assert tally(fold.frame, fold.saga, fold.lanes[A], False) == Tally(known=1, open=1, steps=1)
+    assert decide(fold.frame, fold.saga, fold.lanes[A], False) == ()
+
+
+def test_failed_steps_of_a_lane_that_did_not_fail_are_counted() -> None:
+    lane = Lane(A, True, MIDNIGHT, steps={UPLOAD: StepFacts(3, MIDNIGHT, "1"), ANONYMIZE: StepFacts(2, MIDNIGHT, "1")})
+    assert tally(Story().frame, Saga(), lane) == Tally(known=1, open=1, steps=2, failed_steps=1)
+
+
+def test_sums_and_differences_of_counters() -> None:
+    one, two = Tally(*range(1, 13)), Tally(*range(10, 130, 10))
+    assert one.plus(two) == Tally(*[11 * number for number in range(1, 13)])
+    assert two.moved(one, two) == Tally(*[19 * number for number in range(1, 13)])
+
+
+def test_a_fold_that_goes_on_from_stored_lanes_remembers_what_was() -> None:
+    story = Story().retrieved(A, B).failed(A)
+    stored = story.folded()
+    fold = Fold(stored.frame, stored.saga, {A: stored.lanes[A]})
+    assert [item.command for item in fold.owed_before(A)] == [DELETE]
+    fold.apply(Story().happens("RetrievalStarted").anonymized(A).facts[3])
+    assert {item.command for item in fold.owed(A)} == {DELETE, ROLLBACK}
+    assert [item.command for item in fold.owed_before(A)] == [DELETE], "as it was stored"
+    fold.apply(Story().retrieved(C).facts[1])
+    assert fold.owed_before(C) == ()
+    assert fold.changed == {A: None, C: None}
+    assert fold.before == stored.saga
+
+
+def test_a_fact_of_the_whole_saga_changes_the_lanes_that_show_it_and_no_other() -> None:
+    story = Story().retrieved(A, B).anonymized(A).happens("ProcessingStarted", B)
+    stored = story.folded()
+    fold = Fold(stored.frame, stored.saga, stored.lanes)
+    fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT))
+    assert set(fold.changed) == {A, B, TASK}
+    fold = Fold(stored.frame, stored.saga, {A: stored.lanes[A], "c": Lane("c")})
+    fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT))
+    assert "c" not in fold.changed
+
+
+def test_notes_count_what_is_new() -> None:
+    fold = replay(Story().frame, Story().retrieved(A, B).facts)
+    opened = fold.apply(Fact("i1", "ImagesRetrieved", MIDNIGHT, content={"image_ids": [B, C]}))
+    assert opened["opened"] == 1
+    assert fold.apply(Fact("f1", "AnonymizationFailed", MIDNIGHT, entity=A))["owed"] == 1
+    assert fold.apply(Fact("f2", "AnonymizationFailed", MIDNIGHT, entity=B))["owed"] == 1
+    three = fold.apply(Fact("i2", "ImagesRetrieved", MIDNIGHT, content={"image_ids": ["x", "y", "z"]}))
+    assert (len(three["steps"]), "steps_count" in three) == (3, False)
+    four = fold.apply(Fact("i3", "ImagesRetrieved", MIDNIGHT, content={"image_ids": ["p", "q", "r", "s"]}))
+    assert (len(four["steps"]), four["steps_count"]) == (3, 4)
+
+
+@pytest.mark.parametrize("scope", [LANE_SCOPE, SAGA_SCOPE])
+def test_which_facts_need_every_lane(scope: str) -> None:
+    frame = Frame(IMAGES, scope, SAGA_ID, TASK)
+
+    def needs_all(type_: str, source: str = facts.WIRE, entity: str = "", **content: object) -> bool:
+        fact = Fact("1", type_, MIDNIGHT, source, entity, content=content)
+        return speaks_for_all(frame, fact, understand(frame, fact))
+
+    lanes_fail_saga = scope == SAGA_SCOPE
+    assert needs_all("RetrievalFailed")
+    assert needs_all("ProcessingFailed")
+    assert needs_all("ProcessingCompleted")
+    assert needs_all(facts.SAGA_CANCELLED, facts.OPERATOR)
+    assert not needs_all("ProcessingCompleted", entity=A)
+    assert not needs_all("AnonymizationCompleted", entity=A)
+    assert not needs_all("ProcessingStarted")
+    assert not needs_all(facts.COMMANDS_SKIPPED, facts.OPERATOR)
+    assert not needs_all(facts.COMMAND_EXHAUSTED, facts.COMPENSATION, A)
+    assert needs_all("AnonymizationFailed", entity=A) is lanes_fail_saga
+    assert needs_all("ProcessingFailed", entity=A) is lanes_fail_saga
+    assert needs_all("ImageDeletionCompleted", entity=A) is lanes_fail_saga
+    assert needs_all("RetrievalCompleted") is lanes_fail_saga
+    assert needs_all("ImageUploadFailed") is lanes_fail_saga
+    assert needs_all(facts.COMPENSATION_FORCED, facts.OPERATOR, A) is lanes_fail_saga
+
+
+def test_sending_is_the_answer_only_where_the_definition_says_so() -> None:
+    for definition, held in ((IMAGES, Holds.ON_THE_WAY), (SENDING_IS_ENOUGH, Holds.CONFIRMED)):
+        fold = Story(definition=definition).retrieved(A).failed(A).published(A, DELETE).folded()
+        assert holds(fold.frame, fold.saga, fold.lanes[A], definition.compensation_of[DELETE]) is held
+        assert owed_in(fold, A) == {DELETE: held}
+        assert released(fold.frame, fold.saga, fold.lanes[A], fold.owed(A)) == (DELETE,)
+
+
+# --- as data --------------------------------------------------------------------------------------------------------
+
+
+WHOLE_SAGA = Saga(
+    started=after(1),
+    correlation=after(2),
+    intake_over=True,
+    undo_echoed=True,
+    announced=Announced(MIDNIGHT, "a1", 3),
+    failure=after(3),
+    lane_failure=after(4),
+    upload_failure=after(5),
+    processed_all=True,
+    processing_failed=True,
+    claimed=frozenset({"c2", "c1"}),
+    last_at=MIDNIGHT,
+    counts=Tally(known=3),
+)
+WHOLE_LANE = Lane(
+    A,
+    known=True,
+    opened_at=MIDNIGHT,
+    failure=after(1),
+    forced=after(2),
+    processed=True,
+    milestones=frozenset({image_processing.ANONYMIZED}),
+    steps={UPLOAD: StepFacts(2, MIDNIGHT, "e1", "ImagesRetrieved")},
+    commands={
+        DELETE: CommandFacts(after(1), after(2), after(3), after(4), after(5), round=3, exhausted_round=2),
+        ROLLBACK: CommandFacts(published=after(6)),
+    },
+)
+
+
+def test_a_whole_saga_as_data() -> None:
+    data = saga_data(WHOLE_SAGA)
+    assert set(data) == set(Saga._fields) - {"counts"}
+    assert data["started"] == ["2026-01-01T00:00:01+00:00", "e0001", "why"]
+    assert data["claimed"] == ["c1", "c2"]
+    assert saga_from(data, WHOLE_SAGA.counts) == WHOLE_SAGA
+    assert saga_data(Saga()) == {}
+    assert saga_from({}, Tally()) == Saga()
+    assert saga_from({}, Tally(), MIDNIGHT) == Saga(last_at=MIDNIGHT), "which the row may keep beside it"
+
+
+def test_a_whole_lane_as_data() -> None:
+    data = lane_data(WHOLE_LANE)
+    assert set(data) == {"opened_at", "failure", "forced", "processed", "milestones", "commands"}
+    assert data["commands"][ROLLBACK] == {"published": ["2026-01-01T00:00:06+00:00", "e0006", "why"]}
+    assert lane_from(A, True, data, WHOLE_LANE.steps) == WHOLE_LANE
+    assert lane_data(Lane(A)) == {}
+    assert lane_from(A, False, {}, {}) == Lane(A)
+
+
+def test_the_time_of_the_last_fact_is_the_latest_and_costs_no_counter() -> None:
+    saga = Saga(counts=Tally(known=1), last_at=MIDNIGHT)
+    later = MIDNIGHT + timedelta(seconds=1)
+    assert saga.seen_at(later) == saga._replace(last_at=later)
+    assert saga.seen_at(MIDNIGHT) is saga
+    assert saga.seen_at(MIDNIGHT - timedelta(seconds=1)) is saga
+    assert saga.counting(saga.counts) is saga
+    assert saga.counting(Tally(known=2)) == saga._replace(counts=Tally(known=2))
