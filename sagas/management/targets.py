@@ -11,7 +11,8 @@ from datetime import UTC, date, datetime, time
 
 from sagas.errors import Invalid, NotFound
 from sagas.management.door import UsageError
-from sagas.models import SagaLog
+from sagas.management.wording import when
+from sagas.models import PrunedKey, SagaLog
 from sagas.queries import sagas
 from sagas.queries.ids import saga_id, spelled
 
@@ -44,8 +45,13 @@ def find_saga(name: str) -> SagaLog:
     if len(candidates) > 1:
         raise Invalid(f"several sagas have events of task {name}: name one by its own id")
     if not candidates:
-        raise NotFound(f"no saga has the id, or the task id, {name}")
+        raise NotFound(f"no saga has the id, or the task id, {name}" + _pruned(name))
     return SagaLog.objects.get(id=candidates[0].id)
+
+
+def _pruned(name: str) -> str:
+    gone = PrunedKey.objects.filter(key=spelled(name) or "").order_by("-pruned_at").first()
+    return f": that of this task had ended and was pruned at {when(gone.pruned_at)}" if gone else ""
 
 
 def name_of(text: str | None, what: str) -> str | None:

@@ -378,6 +378,9 @@ def test_a_late_event_parks_and_is_told_that_its_saga_was_pruned() -> None:
     assert b"had ended and was pruned" in client.get(reverse("admin:sagas_parked_changelist")).content
     address = f"{reverse('admin:sagas_parked_group')}?stream=image_processing&key={task}"
     assert b"had ended and was pruned" in client.get(address).content
+    asked = run("show_saga", task)
+    assert asked.code == 3
+    assert "was pruned at" in asked.err
     decisions.dismiss(key=task, request=decided.request())
     age()
     assert prune() == Pruned(dismissed_events=1)
