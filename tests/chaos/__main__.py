@@ -102,7 +102,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     broker = os.environ.get("BROKER") or "lite"
     parser.add_argument("--broker", choices=("lite", "apache"), default=broker, help=f"which Pulsar (default {broker})")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="only acts whose name has one of these")
-    parser.add_argument("--short", action="store_true", help="each kind of act once, for CI")
+    parser.add_argument("--short", action="store_true", help="ninety seconds, the acts that hurt most, for CI")
     parser.add_argument("--json", type=Path, default=env.ROOT / "var" / "chaos.json", help="default var/chaos.json")
     parser.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="write docs/CHAOS.md from runs' JSON")
     options = parser.parse_args(words)
