@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
@@ -52,7 +53,7 @@ def drain(seconds: float = SECONDS) -> int:
     until = time.monotonic() + seconds
     total = 0
     while True:
-        moved = _pass()
+        moved = _pass(until)
         total += moved
         if not moved:
             return total
@@ -61,12 +62,17 @@ def drain(seconds: float = SECONDS) -> int:
             return total
 
 
-def _pass() -> int:
-    """One pass over the queue, page after page, past rows that others hold or that this code is too old for."""
+def _pass(until: float) -> int:
+    """One pass over the queue, page after page, past rows that others hold or that this code is too old for.
+
+    No further than to the first page that ends after `until`: under steady load there is always one more.
+    """
     moved, after = 0, 0
     while page := rows.claim(after, settings.APPLY_PAGE):
         after = page[-1].id
         moved += apply_page(page)
+        if moved and time.monotonic() > until:
+            break
     return moved
 
 
@@ -314,6 +320,8 @@ def _fold(work: Iterable[Work], *, raise_errors: bool, set_aside: str) -> None:
             continue
         try:
             _fold_one(item)
+        except SoftTimeLimitExceeded:  # a slow machine's fault, not this saga's
+            raise
         except Exception as error:  # an engine bug: this saga waits for its mending, the others go on
             if raise_errors:
                 raise

@@ -1,13 +1,17 @@
 """The apply turn on real PostgreSQL: from rows of the event log to sagas, steps, logs and commands."""
 
 import random
+from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from bridge import event_log
 from bridge.models import Pending
 from compensation.models import Command
+from sagas import rows
 from sagas.apply import drain
+from sagas.engine.fold import Fold
 from sagas.models import Lane, Parked, SagaEvent, SagaKey, SagaLog, SagaStep
 from tests.integration.story import event, image_through, new_ids, retrieval
 
@@ -110,3 +114,32 @@ def test_a_failed_saga_undoes_all_its_lanes() -> None:
     assert (row.status, row.error_message) == ("COMPENSATING", "disk full")
     assert Command.objects.filter(saga_id=row.id).count() == 4
     assert Lane.objects.filter(saga=row, failed=True, outcome="undoing").count() == 3
+
+
+def test_a_queue_that_never_empties_lets_the_task_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under steady load each page finds the events that came meanwhile; a pass over them all would never end."""
+    real = rows.claim
+
+    def while_more_comes(after: int, limit: int) -> Any:
+        event_log.append([event("RetrievalStarted", new_ids(1)[0])])
+        return real(after, limit)
+
+    monkeypatch.setattr(rows, "claim", while_more_comes)
+    assert drain(seconds=0) == 1
+
+
+def test_a_time_limit_sets_no_saga_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It strikes wherever the task happens to be, in the middle of a healthy saga's fold too."""
+    [task] = new_ids(1)
+    event_log.append([event("RetrievalStarted", task)])
+
+    def out_of_time(*_: Any) -> Any:
+        raise SoftTimeLimitExceeded
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fold, "apply", out_of_time)
+        with pytest.raises(SoftTimeLimitExceeded):
+            drain()
+    assert not SagaLog.objects.exists()
+    assert drain() == 1
+    assert SagaLog.objects.get(key=task).set_aside_at is None
