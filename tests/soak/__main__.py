@@ -28,7 +28,8 @@ from tests.soak import gauges, judge, outside, report
 PARTS = ("web", "bridge", "worker", "beat")
 EVERY = 10.0
 LOOK_EVERY = 5.0
-DRAIN_SECONDS = 900.0
+TELLING_SECONDS = 900.0
+STILL_SECONDS = 120.0
 
 
 def main(words: Sequence[str]) -> int:
@@ -76,7 +77,7 @@ def _soak(running: Rig, options: argparse.Namespace) -> dict[str, Any]:
             samples.append(gauges.sample(running, valkey, PARTS, began))
             _say(_line(samples[-1]))
             _watch(running, EVERY)
-        told = teller.result(DRAIN_SECONDS)
+        told = teller.result(TELLING_SECONDS)
         ended = time.monotonic()
         left = _drain(running, valkey, told)
         drained_after = round(time.monotonic() - ended)
@@ -96,14 +97,15 @@ def _soak(running: Rig, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _drain(running: Rig, valkey: redis.Redis, told: outside.Told) -> dict[str, int]:
-    """Wait until all of it is applied and undone; what is left after a long time."""
-    deadline = time.monotonic() + DRAIN_SECONDS
-    while time.monotonic() < deadline:
-        left = _left(running, valkey, told)
-        if not any(left.values()):
-            return left
+    """Wait until all of it is applied and undone; what is left once nothing has moved for long."""
+    left = _left(running, valkey, told)
+    moved = time.monotonic()
+    while any(left.values()) and time.monotonic() < moved + STILL_SECONDS:
         _watch(running, 1)
-    return _left(running, valkey, told)
+        before, left = left, _left(running, valkey, told)
+        if left != before:
+            moved = time.monotonic()
+    return left
 
 
 def _left(running: Rig, valkey: redis.Redis, told: outside.Told) -> dict[str, int]:
