@@ -47,6 +47,14 @@ nightly: $(INSTALLED) ## All that takes too long for every change, some three ho
 prove: $(INSTALLED) ## Try the engine's theorem on as many examples as a time allows (SECONDS=60)
 	@$(RUN) -m tests.properties.prove --seconds $(or $(SECONDS),60) $(ARGS)
 
+.PHONY: mutants
+mutants: $(INSTALLED) ## Change the engine in two thousand small ways and see that a test fails of each (docs/testing.md)
+	@$(RUN) -m tests.mutants $(ARGS)
+
+.PHONY: covered
+covered: $(INSTALLED) ## See that the tests that make test has just run went through every branch of the engine
+	@$(VENV)/bin/coverage report --include='sagas/engine/*' --fail-under=100
+
 .PHONY: bench
 bench: $(INSTALLED) ## Measure the service on a stack of its own, ten minutes (ARGS="--quick", or --only ordered …)
 	@$(RUN) -m tests.bench $(ARGS)

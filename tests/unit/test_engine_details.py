@@ -31,7 +31,7 @@ from sagas.engine.state import (
 from sagas.engine.view import StepView, step_view
 from tests import order_saga
 from tests.properties.histories import IMAGES, SENDING_IS_ENOUGH
-from tests.stories import DELETE, MIDNIGHT, REVERSED, ROLLBACK, SAGA_ID, TASK, A, B, C, Story, owed_in
+from tests.stories import DELETE, MIDNIGHT, REVERSED, ROLLBACK, SAGA_ID, TASK, A, B, C, Story, outcome_of, owed_in
 from tests.unit.test_definition import MISTAKES, with_undo
 
 CREATE = ("DATA_RETRIEVAL_CREATE", "DATA_RETRIEVAL")
@@ -352,6 +352,14 @@ def test_sending_is_the_answer_only_where_the_definition_says_so() -> None:
         assert holds(fold.frame, fold.saga, fold.lanes[A], definition.compensation_of[DELETE]) is held
         assert owed_in(fold, A) == {DELETE: held}
         assert released(fold.frame, fold.saga, fold.lanes[A], fold.owed(A)) == (DELETE,)
+
+
+def test_a_lane_that_nobody_knows_is_open_also_in_a_failed_saga() -> None:
+    story = Story().decided_on(facts.COMMANDS_SKIPPED, (A, DELETE)).happens("RetrievalFailed")
+    fold = story.folded()
+    assert not fold.lanes[A].known
+    assert outcome_of(fold, A) == "open"
+    assert fold.owed(A) == ()
 
 
 # --- as data --------------------------------------------------------------------------------------------------------
