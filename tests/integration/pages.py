@@ -41,9 +41,10 @@ class World:
     middle: datetime  # half of the sagas started before
 
     @classmethod
-    def look(cls) -> World:
-        """Looks for them; the saga is the largest of its kind."""
-        commands = SagaLog.objects.filter(status=Status.COMPENSATION_SUCCEEDED, commands_confirmed__gt=0)
+    def look(cls, most_steps: int = 1000) -> World:
+        """Looks for them; the saga is the largest of its kind with no more steps than that."""
+        undone = SagaLog.objects.filter(status=Status.COMPENSATION_SUCCEEDED, commands_confirmed__gt=0)
+        commands = undone.filter(steps_count__lte=most_steps)
         saga = commands.order_by("-steps_count", "id").first()
         assert saga is not None
         command = Command.objects.filter(saga_id=saga.id, id__in=Attempt.objects.values("command")).first()
