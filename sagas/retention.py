@@ -168,9 +168,9 @@ def _walk(before: datetime, place: Place, limit: int | None) -> Iterator[Pruned]
         seeming = [item for item in page if item.seems_ripe]
         for group in _groups(seeming):
             chosen = group if limit is None else group[: limit - gone]
+            place.move(chosen[-1])  # first: what cannot be pruned for an error must not keep the next from it
             done = _prune_group(chosen, before)
             gone += done.sagas
-            place.move(chosen[-1])
             yield done
             if gone == limit:
                 return

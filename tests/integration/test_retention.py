@@ -628,6 +628,27 @@ def test_the_task_does_a_little_and_goes_on_there_the_next_time(settings: Any, m
     assert retention.turn().sagas == 1  # and looked at again after a while
 
 
+def test_what_cannot_be_pruned_for_an_error_does_not_keep_the_next_from_it(
+    settings: Any, between: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SAGA_RETENTION_DAYS = 30
+    monkeypatch.setattr(retention, "EVENTS", 1)
+    monkeypatch.setattr(retention, "_place", retention.Place())
+    for _ in range(3):
+        decided.completed()
+    age()
+
+    def fails_once() -> None:
+        between.clear()
+        raise ValueError("must not be pruned")
+
+    between.append(fails_once)
+    with pytest.raises(ValueError, match="must not be pruned"):
+        retention.turn()
+    assert SagaLog.objects.count() == 3
+    assert retention.turn().sagas == 2
+
+
 def test_beat_asks_for_it_on_the_queue_of_housekeeping() -> None:
     assert tasks.prune.name in {entry["task"] for entry in app.conf.beat_schedule.values()}
     assert app.conf.task_routes[tasks.prune.name] == {"queue": "housekeeping"}
