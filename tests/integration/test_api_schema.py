@@ -51,7 +51,8 @@ Known = Mapping[str, Sequence[Any]]
 def _operations() -> list[Any]:
     loaded = schemathesis.openapi.from_dict(schema())
     loaded.app = application
-    return [found.ok() for found in loaded.get_all_operations()]
+    found: Any = loaded.get_all_operations()
+    return [one.ok() for one in found]
 
 
 OPERATIONS = _operations()
