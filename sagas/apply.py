@@ -145,14 +145,13 @@ def _no_search_for_cycles() -> Iterator[None]:
     """Holds the garbage collector back. A page is a million small values that live until its end and refer to no cycle:
 
     looking for cycles among them again and again takes up to a third of the turn, and counting references frees them.
+    A time limit may strike between any two lines here: what one page left switched off, the next one switches on.
     """
-    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if enabled:
-            gc.enable()
+        gc.enable()
 
 
 # --- inside the transaction -----------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The apply turn on real PostgreSQL: from rows of the event log to sagas, steps, logs and commands."""
 
+import gc
 import random
 from typing import Any
 
@@ -143,3 +144,14 @@ def test_a_time_limit_sets_no_saga_aside(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not SagaLog.objects.exists()
     assert drain() == 1
     assert SagaLog.objects.get(key=task).set_aside_at is None
+
+
+def test_a_page_leaves_the_garbage_collector_on() -> None:
+    """Also where an earlier one was cut off by a time limit before it could: else the process only ever grows."""
+    event_log.append([event("RetrievalStarted", new_ids(1)[0])])
+    gc.disable()
+    try:
+        assert drain() == 1
+        assert gc.isenabled()
+    finally:
+        gc.enable()
