@@ -299,6 +299,8 @@ LOGGING = {
         # Celery's own lines show task arguments; ours are empty or ids, but nothing below INFO is needed.
         "celery": {"level": "INFO"},
         "celery.worker.strategy": {"level": "WARNING"},
+        # A nudge that found nobody free in time is dropped, dozens a second under load: that is its way, and no news.
+        "celery.worker.request": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
     },
