@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +31,20 @@ LANES = 25
 COMMANDS = 25
 STEPS = 50
 TIMELINE = 50
+
+# Here, because making them costs more than all else that a line of the list takes.
+LANE_WORDS = {
+    "lanes_processed": ngettext_lazy("%(n)d processed", "%(n)d processed", "n"),
+    "lanes_open": ngettext_lazy("%(n)d open", "%(n)d open", "n"),
+    "lanes_undoing": ngettext_lazy("%(n)d being undone", "%(n)d being undone", "n"),
+    "lanes_undone": ngettext_lazy("%(n)d undone", "%(n)d undone", "n"),
+    "lanes_settled": ngettext_lazy("%(n)d settled by decision", "%(n)d settled by decision", "n"),
+}
+COMMAND_WORDS = {
+    "commands_exhausted": ngettext_lazy("%(n)d given up", "%(n)d given up", "n"),
+    "commands_on_the_way": ngettext_lazy("%(n)d on the way", "%(n)d on the way", "n"),
+    "commands_confirmed": ngettext_lazy("%(n)d confirmed", "%(n)d confirmed", "n"),
+}
 
 
 @admin.register(SagaLog)
@@ -77,12 +91,7 @@ class SagaAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("commands"))
     def commands(self, saga: SagaLog) -> str:
-        told = [
-            (saga.commands_exhausted, ngettext_lazy("%(n)d given up", "%(n)d given up", "n")),
-            (saga.commands_on_the_way, ngettext_lazy("%(n)d on the way", "%(n)d on the way", "n")),
-            (saga.commands_confirmed, ngettext_lazy("%(n)d confirmed", "%(n)d confirmed", "n")),
-        ]
-        return in_numbers(told)
+        return in_numbers(saga, COMMAND_WORDS)
 
     @admin.display(description=_("started at"))
     def started(self, saga: SagaLog) -> Any:
@@ -138,19 +147,13 @@ class SagaAdmin(ReadOnlyAdmin):
 
 def tally(saga: SagaLog) -> str:
     """The lanes in numbers."""
-    told = [
-        (saga.lanes_processed, ngettext_lazy("%(n)d processed", "%(n)d processed", "n")),
-        (saga.lanes_open, ngettext_lazy("%(n)d open", "%(n)d open", "n")),
-        (saga.lanes_undoing, ngettext_lazy("%(n)d being undone", "%(n)d being undone", "n")),
-        (saga.lanes_undone, ngettext_lazy("%(n)d undone", "%(n)d undone", "n")),
-        (saga.lanes_settled, ngettext_lazy("%(n)d settled by decision", "%(n)d settled by decision", "n")),
-    ]
-    return in_numbers(told)
+    return in_numbers(saga, LANE_WORDS)
 
 
-def in_numbers(told: Sequence[tuple[int, Any]]) -> str:
+def in_numbers(saga: SagaLog, told: Mapping[str, Any]) -> str:
     """Counts with their words; the words agree with the count, which matters in Spanish."""
-    return ", ".join(words_ % {"n": count} for count, words_ in told if count) or "–"
+    counts = ((getattr(saga, column), words_) for column, words_ in told.items())
+    return ", ".join(words_ % {"n": count} for count, words_ in counts if count) or "–"
 
 
 def lane_slice(request: HttpRequest, saga: SagaLog) -> Slice:
