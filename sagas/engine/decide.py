@@ -111,7 +111,7 @@ def released(frame: Frame, saga: Saga, lane: Lane, owed: tuple[Compensation, ...
 def unfit(item: Compensation, entity: str, key: str) -> str:
     """Why the service would refuse this command for its shape, in words; empty when it would not."""
     for name in item.uuids:
-        value = {"entity": entity, "key": key}.get(item.data[name], "")
+        value = {"entity": entity, "key": key}[item.data[name]]
         if not UUID_SHAPE.fullmatch(value.lower()):
             return f"{item.service} takes only a UUID as {name}, and this one has another shape: undo it by hand"
     return ""

@@ -43,16 +43,15 @@ def _word(frame: Frame, saga: Saga, lane: Lane, undo: Compensation) -> dict[str,
     held = holds(frame, saga, lane, undo)
     if held in (Holds.SKIPPED, Holds.WITHDRAWN):
         return {"compensation": held.value}
-    facts = lane.commands.get(undo.command, NOTHING_SAID)
-    if held is Holds.CONFIRMED and facts.confirmed is None and facts.by_hand is not None:
-        return {"compensation": "by_hand"}
-    return None
+    if held is not Holds.CONFIRMED:
+        return None
+    facts = lane.commands[undo.command]
+    return {"compensation": "by_hand"} if facts.confirmed is None and facts.by_hand is not None else None
 
 
-def _compensated_at(lane: Lane, key: StepKey, undo: Compensation | None) -> datetime | None:
+def _compensated_at(lane: Lane, key: StepKey, undo: Compensation | None) -> datetime:
     said = lane.commands.get(undo.command, NOTHING_SAID) if undo else NOTHING_SAID
     mark = said.confirmed or least(said.by_hand, said.published)
     if mark is not None:
         return mark.occurred_at
-    facts = lane.steps.get(key)
-    return facts.occurred_at if facts else None
+    return lane.steps[key].occurred_at  # nobody but a fact of its own can have said so

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -76,6 +77,13 @@ def test_a_step_that_was_compensated_though_nothing_is_owed() -> None:
     assert (shown.status, shown.compensated_at) == ("COMPENSATED", MIDNIGHT + timedelta(seconds=7))
     forgotten = fold.lanes[A]._replace(commands={})
     assert step_view(fold.frame, fold.saga, forgotten, ANONYMIZE, ()).compensated_at == MIDNIGHT + timedelta(seconds=7)
+
+
+def test_a_step_that_was_compensated_though_no_command_undoes_it() -> None:
+    no_rollback = replace(IMAGES, compensations=(replace(IMAGES.compensation_of[DELETE], after=()),))
+    story = Story(definition=no_rollback).anonymized(A).happens("AnonymizationRolledBack", A, at=9)
+    shown = view(story, A, ANONYMIZE)
+    assert (shown.status, shown.compensated_at) == ("COMPENSATED", MIDNIGHT + timedelta(seconds=9))
 
 
 def test_when_sending_is_enough_the_time_is_when_it_was_sent() -> None:
