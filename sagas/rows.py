@@ -350,7 +350,10 @@ def attached(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str
 
 
 def owners(entities: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """(saga type, entity) → [(routing key, saga id)] of the sagas that have a lane of it. Two are enough to know."""
+    """(saga type, entity) → [(routing key, saga id)] of the sagas that have a lane of it. Two are enough to know.
+
+    Lanes first, then each lane's saga by its id: a planner without statistics would walk over all sagas of the type.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -358,8 +361,11 @@ def owners(entities: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[tu
             FROM unnest(%s::text[], %s::text[]) AS w(saga_type, entity)
             CROSS JOIN LATERAL (
                 SELECT s.saga_type || ':' || s.key AS routing_key, s.id::text
-                FROM sagas_lane l JOIN sagas_saga s ON s.id = l.saga_id
-                WHERE l.entity = w.entity AND l.known AND s.saga_type = w.saga_type LIMIT 2
+                FROM (SELECT saga_id FROM sagas_lane WHERE entity = w.entity AND known OFFSET 0) AS l
+                CROSS JOIN LATERAL (
+                    SELECT id, saga_type, key FROM sagas_saga WHERE id = l.saga_id OFFSET 0
+                ) AS s
+                WHERE s.saga_type = w.saga_type LIMIT 2
             ) AS s
             """,
             [[saga_type for saga_type, _ in entities], [entity for _, entity in entities]],
