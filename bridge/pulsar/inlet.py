@@ -135,6 +135,7 @@ class Inlet:
 
     def _look_after_lines(self) -> None:
         for line in self._lines:
+            line.notice_reconnection()
             if line.is_suspect:
                 with self._blocking():
                     line.subscribe_again()
@@ -193,6 +194,7 @@ class _Line:
         self._wait_ms = wait_ms
         self._clock = clock
         self._be_patient()
+        self._was_connected = False
         self._client: pulsar.Client | None = None
         self._consumer: pulsar.Consumer | None = None
 
@@ -205,6 +207,13 @@ class _Line:
         """Whether it may have stalled: all of it, or a topic of it while the others hide that by their traffic."""
         now = self._clock()
         return self.is_connected and (self._patience.is_over(now) or self._settling.is_over(now))
+
+    def notice_reconnection(self) -> None:
+        """A connection that the client renewed by itself, as after a broker's restart, is as young as one of ours."""
+        connected = self.is_connected
+        if connected and not self._was_connected:
+            self._be_patient()
+        self._was_connected = connected
 
     def open(self) -> None:
         self.close()
