@@ -42,6 +42,12 @@ nightly: $(INSTALLED) ## All that takes too long for every change, some three ho
 	$(MAKE) chaos ARGS="--seconds 1800"
 	$(MAKE) chaos ARGS="--seconds 1800" BROKER=apache
 	$(MAKE) soak ARGS="--minutes 30 --rate 200"
+	$(MAKE) hostile
+
+.PHONY: hostile
+hostile: $(INSTALLED) ## Fuzz decoder and API with many examples, and open every page of the corpus of bad messages (half an hour)
+	@FUZZ_EXAMPLES=20000 API_EXAMPLES=100 THOROUGH=1 $(RUN) -m pytest \
+		$(or $(ARGS),tests/properties/test_decoder.py tests/integration/test_api_schema.py tests/acceptance/test_corpus.py)
 
 .PHONY: prove
 prove: $(INSTALLED) ## Try the engine's theorem on as many examples as a time allows (SECONDS=60)

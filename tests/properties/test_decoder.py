@@ -25,6 +25,8 @@ from bridge.envelope import Envelope, Message, Rejected
 from bridge.models import QuarantineCode
 from tests.corpus.bad import KINDS, corpus, original
 
+pytestmark = pytest.mark.timeout(3600)
+
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "600"))
 FUZZ = settings(
