@@ -1,10 +1,13 @@
-"""kombu's transport for Valkey and Redis, mended: a worker that waits for its remote control for ever is of no use.
+"""kombu's transport for Valkey and Redis, mended: a worker's main loop looks at the connections that it has, only.
 
-kombu 5.7 with redis-py 8 reads the remote control's connection without any time-out whenever its socket looks readable.
-After a half-open connection was replaced it can be that nothing is there: the worker's main loop then hung for good,
-and with it every task. Here such a read gives up soon: nothing is lost, whatever comes later makes it readable again.
+kombu 5.7 closes a broken connection first and takes it out of epoll afterwards, when it is too late: where a child of
+the pool was forked meanwhile it holds a copy of the socket, and the kernel goes on to report the old one, under the
+number of a new connection. The remote control's connection is read again and again though nothing is there, with
+redis-py 8 without any time-out: the main loop hung for good, and with it every task. Here a connection leaves epoll
+before it is closed, and a read of nothing gives up soon.
 """
 
+import os
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, redis
@@ -29,6 +32,29 @@ class Channel(redis.Channel):
         """The connection of the remote control."""
         client = self._create_client(asynchronous=True)
         return BoundedPubSub(client.connection_pool, global_keyprefix=self.global_keyprefix)
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]
+        if asynchronous:
+            parameters["connection_class"] = _leaving_in_order(parameters["connection_class"], self)
+        return parameters
+
+
+def _leaving_in_order(base: Any, channel: Any) -> Any:
+    class Connection(base):  # type: ignore[misc]
+        def disconnect(self, *args: Any, **kwargs: Any) -> None:
+            # A child's copy shares the epoll of its parent, who still looks at the connection.
+            if self._sock is not None and self.pid == os.getpid():
+                _forget(channel, self._sock)
+            super().disconnect(*args, **kwargs)
+
+    return Connection
+
+
+def _forget(channel: Any, sock: Any) -> None:
+    poller = channel.connection.cycle.poller if channel.connection is not None else None
+    if poller is not None and sock.fileno() >= 0:
+        poller.unregister(sock.fileno())
 
 
 class Transport(redis.Transport):

@@ -1,5 +1,6 @@
 """The worker's main loop never waits long for its remote control, though its socket looks as if something came."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +31,21 @@ def channel(valkey_url: str) -> Iterator[Any]:
 def test_redis_urls_mean_the_mended_transport(channel: Any) -> None:
     assert type(channel) is valkey_transport.Channel
     assert settings.CELERY_BROKER_URL.startswith(("memory", "redis"))
+
+
+def test_a_closed_connection_is_forgotten_though_a_child_holds_a_copy(channel: Any) -> None:
+    cycle = channel.connection.cycle
+    old = channel.subclient.connection
+    copy = os.dup(old._sock.fileno())
+    try:
+        old.disconnect()  # resets it as far as epoll is concerned: the copy hangs up
+        cycle._register_LISTEN(channel)
+        while channel.subclient.connection.can_read(timeout=0.5):
+            channel._receive()
+        assert channel.subclient.connection._sock is not None
+        assert not cycle.poller.poll(0.3)
+    finally:
+        os.close(copy)
 
 
 def test_a_read_of_nothing_ends(channel: Any) -> None:
