@@ -28,7 +28,7 @@ from sagas.models import Parked, SagaEvent, SagaLog
 from tests.acceptance.test_run_bridge import run_bridge
 from tests.corpus.bad import HARM, Bad, Fate, corpus, original
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.django_db(transaction=True), pytest.mark.timeout(1800)]
 
 Place = tuple[str, str]
 # Pages whose text comes from messages must not hold these as they came.
