@@ -143,11 +143,13 @@ def _fill(options: argparse.Namespace) -> dict[str, Any]:
         filled = fill.fill(wish, lambda done: _say(f"{done:,} sagas") if done % 50_000 < fill.CHUNK else None)
         told["fill"] = {**asdict(filled), "seconds": round(time.monotonic() - began, 1)}
     large = SagaLog.objects.filter(lanes_known__gte=LARGE, commands_confirmed__gt=0)
-    seed = 0
+    seed, filled_now = 0, bool(told)
     while not large.exists():  # until a story of such a saga has something undone
         seed += 1
         fill.fill(Wish(1, (LARGE, LARGE), since, now, in_flight=0, seed=seed))
-    fill.analyze()
+        filled_now = True
+    if filled_now:
+        fill.analyze()
     return {**told, **_size()}
 
 
