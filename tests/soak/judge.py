@@ -17,8 +17,8 @@ PASSING_MEGABYTES = 8.0
 # A row's price in bytes must not rise with the age of its table.
 PRICE = 1.25
 SMALL_MEGABYTES = 2.0
-# Dead rows beyond vacuum's mark: it looks around every naptime, and takes its time.
-NAPTIMES = 3.0
+# Vacuum looks around every naptime and takes its time: peaks differ by chance.
+MANY_TIMES = 3.0
 # So much may wait at one moment and not at another.
 SWING = 1000.0
 
@@ -109,14 +109,16 @@ def _prices(samples: Sequence[Sample]) -> Iterable[str]:
 
 
 def _dead(samples: Sequence[Sample]) -> Iterable[str]:
-    """Dead rows may come up to the mark where vacuum comes, and while it is on its way, as many as a few naps bring."""
+    """Between two visits of vacuum dead rows come as they like; a visit must leave fewer than those that called it."""
     _, middle, end = thirds(samples)
     before, after = peaks(middle, dead_rows), peaks(end, dead_rows)
     marks = peaks(samples, lambda sample: {name: row["vacuum_at"] for name, row in sample["tables"].items()})
     for table, most in after.items():
-        earlier, mark = before.get(table, 0.0), marks[table]
-        if most > max(earlier * 1.5, mark * NAPTIMES):
-            yield f"dead rows pile up in {table}: {earlier:,.0f}, then {most:,.0f}; vacuum comes at {mark:,.0f}"
+        least, mark = min(dead_rows(sample).get(table, 0.0) for sample in end), marks[table]
+        if least > mark:
+            yield f"dead rows stay in {table}: never under {least:,.0f} in the last third; vacuum comes at {mark:,.0f}"
+        elif most > before.get(table, 0.0) * MANY_TIMES + mark:
+            yield f"dead rows pile up in {table}: at most {before.get(table, 0.0):,.0f}, then {most:,.0f}"
 
 
 def _queues(samples: Sequence[Sample]) -> Iterable[str]:
