@@ -306,8 +306,9 @@ _MATCHED = """event IN (
             WHERE a.key = p.key AND a.stream = p.stream AND (p.reason <> 'no_entity' OR a.lane IS NOT NULL)))
         OR (p.reason <> 'no_entity' AND p.by_entity AND (
             SELECT count(*) FROM (
-                SELECT 1 FROM sagas_lane l JOIN sagas_saga s ON s.id = l.saga_id
-                WHERE l.entity = p.entity AND l.known AND s.saga_type = p.stream LIMIT 2
+                SELECT 1 FROM (SELECT saga_id FROM sagas_lane WHERE entity = p.entity AND known OFFSET 0) AS l
+                CROSS JOIN LATERAL (SELECT saga_type FROM sagas_saga WHERE id = l.saga_id OFFSET 0) AS s
+                WHERE s.saga_type = p.stream LIMIT 2
             ) AS two) = 1)
     )
 )"""
