@@ -190,7 +190,12 @@ def test_a_database_that_is_restored_in_the_middle_of_a_run(stack_folder: Path) 
             dumped, confirmed = stack.events(), _confirmed(stack)
             stack.wait("more comes after the dump", lambda: stack.events() > dumped + 200)
             stack.wait("more is undone after the dump", lambda: _confirmed(stack) > confirmed)
+            known = stack.events()
             _restore(stack, stack_folder / "dump", dumped + 200)
+            attempts = stack.one("SELECT count(*) FROM compensation_attempt")
+            stack.wait("what was known comes again", lambda: stack.events() >= known)
+            assert stack.one("SELECT count(*) FROM compensation_attempt") == attempts
+            assert stack.manage("resume_publishing", "--reason", "restored", "--yes").returncode == 0
             told = teller.result(300)
             stack.all_is_well(told)
         messages = kept.testify()
@@ -217,6 +222,8 @@ def _restore(stack: Running, dump: Path, most: int) -> None:
     stack.ask("CREATE DATABASE saga", maintenance)
     _pg(stack, "pg_restore", "--exit-on-error", str(dump))
     assert 0 < stack.events() < most
+    # The switch is as it was when the dump was taken.
+    assert stack.manage("pause_publishing", "--reason", "restored", "--yes").returncode == 0
     stack.stack.environment["PULSAR_SUBSCRIPTION"] = witness.SUBSCRIPTION + "-restored"
 
 
