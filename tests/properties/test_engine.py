@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator
 from math import factorial
 
+import pytest
 from hypothesis import strategies as st
 
 from sagas.engine import facts
@@ -25,6 +26,8 @@ from tests.properties.store import Store, assert_stored, views_in
 from tests.stories import all_that_shows, folded, outcome_of, owed_in
 
 ORDERS_TRIED = 50
+
+pytestmark = pytest.mark.timeout(600)  # not how fast this machine is, but whether it ends
 
 seeds = st.integers(0, 2**32)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -40,6 +41,8 @@ from tests.stories import (
     outcome_of,
     owed_in,
 )
+
+pytestmark = pytest.mark.timeout(600)  # not how fast this machine is, but whether it ends
 
 ATTEMPTS = 3
 QUIET_AFTER = 20  # turns; each answers all that is owed, and only a rollback's answer lets more go

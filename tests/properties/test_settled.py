@@ -20,6 +20,8 @@ from tests.properties import table
 from tests.properties.histories import IMAGES, SENDING_IS_ENOUGH
 from tests.stories import DELETE, ECHO, ROLLBACK, A, B, Story, outcome_of
 
+pytestmark = pytest.mark.timeout(600)  # not how fast this machine is, but whether it ends
+
 
 class Image(NamedTuple):
     """How far an image came, what failed it, and the answers to its two commands."""

@@ -10,8 +10,19 @@ import pytest
 
 from sagas.definitions import image_processing
 from sagas.engine import facts
-from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, Frame, decide, holds, released, step_status, tally, unfit
-from sagas.engine.definition import Definition, Meaning, Retry, StepStatus
+from sagas.engine.decide import (
+    LANE_SCOPE,
+    SAGA_SCOPE,
+    Frame,
+    command_id,
+    decide,
+    holds,
+    released,
+    step_status,
+    tally,
+    unfit,
+)
+from sagas.engine.definition import Definition, Fails, Meaning, Retry, StepStatus
 from sagas.engine.evolve import meaning_of, speaks_for_all, understand
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, replay
@@ -33,7 +44,7 @@ from sagas.engine.view import StepView, step_view
 from tests import order_saga
 from tests.properties.histories import IMAGES, SENDING_IS_ENOUGH
 from tests.stories import DELETE, MIDNIGHT, REVERSED, ROLLBACK, SAGA_ID, TASK, A, B, C, Story, outcome_of, owed_in
-from tests.unit.test_definition import MISTAKES, with_undo
+from tests.unit.test_definition import MISTAKES, with_event, with_undo
 
 CREATE = ("DATA_RETRIEVAL_CREATE", "DATA_RETRIEVAL")
 UPLOAD = ("DATA_RETRIEVAL_UPLOAD", "DATA_RETRIEVAL")
@@ -201,6 +212,25 @@ def test_an_adoption_and_an_announcement_know_which_fact_said_so() -> None:
     assert none_failed.folded().saga.upload_failure is None
 
 
+def test_the_first_failure_is_the_sagas_whichever_came_first() -> None:
+    story = Story().happens("RetrievalFailed", at=9, error_message="late")
+    story.happens("RetrievalFailed", at=3, error_message="first").happens("RetrievalFailed", at=6, error_message="mid")
+    assert story.error == "first"
+    story.facts.reverse()
+    assert story.error == "first"
+
+
+def test_an_event_that_starts_and_fails_its_saga_does_both() -> None:
+    stillborn = with_event(starts=True, means=Meaning(fails=Fails.SAGA))
+    saga = Story(definition=stillborn, key="o-1").happens("Extra").folded().saga
+    assert (saga.started, saga.failure) == (Mark(MIDNIGHT, "e0000"), Mark(MIDNIGHT, "e0000", "Extra"))
+
+
+def test_of_two_terminations_only_what_both_claim_goes_on() -> None:
+    story = Story().retrieved(A, B).terminated((A, DELETE)).terminated((A, DELETE), (B, DELETE))
+    assert story.folded().saga.claimed == frozenset({command_id(SAGA_ID, A, DELETE)})
+
+
 def test_an_error_without_text_has_its_types_name() -> None:
     story = Story().retrieved(A).happens("AnonymizationFailed", A, error_message=7)
     assert story.error == "AnonymizationFailed"
@@ -314,6 +344,13 @@ def test_a_fact_of_the_whole_saga_changes_the_lanes_that_show_it_and_no_other() 
     fold = Fold(stored.frame, stored.saga, {A: stored.lanes[A], "c": Lane("c")})
     fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT))
     assert "c" not in fold.changed
+
+
+def test_only_lanes_with_an_open_step_may_show_otherwise_though_they_count_as_before() -> None:
+    stored = Story().retrieved(A).happens("AnonymizationRequested", B).folded()
+    fold = Fold(stored.frame, stored.saga, stored.lanes)
+    fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT))
+    assert set(fold.changed) == {B, TASK}
 
 
 def test_notes_count_what_is_new() -> None:
