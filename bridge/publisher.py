@@ -69,6 +69,10 @@ class Publisher:
             self.close()
             raise
 
+    def prepare(self, topic: str) -> None:
+        """Ask whether messages may be sent to a topic (its short name), and send none. Raises BrokerUnavailable."""
+        self._open().prepare(self._topics.full(topic))
+
     def close(self) -> None:
         """Disconnect; the next call connects again. Never raises."""
         outlet, self._outlet = self._outlet, None

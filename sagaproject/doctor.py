@@ -2,7 +2,6 @@
 
 import base64
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -20,8 +19,9 @@ from bridge.errors import BrokerUnavailable
 from bridge.heartbeats import bridge_state
 from bridge.models import Heartbeat
 from bridge.publisher import get_publisher
-from sagaproject import tls
+from sagaproject import pulsar_address
 from sagaproject.health import ALIVE
+from sagas.definitions.registry import all_definitions
 
 QUEUES = frozenset({"applying", "commands", "housekeeping"})
 SWEEPER_ALIVE = timedelta(seconds=15)
@@ -158,14 +158,14 @@ def check_token() -> Finding:
 def check_pulsar() -> Finding:
     url = settings.PULSAR["service_url"]
     place = _host(url)
-    if not _port_answers(url):
+    if not pulsar_address.answers(url):
         return Finding(
             "pulsar",
             False,
             f"Nothing answers at {place}.",
             "Start Pulsar, or correct PULSAR_SERVICE_URL. An outage exhausts nothing: commands wait.",
         )
-    complaint = _tls_complaint(url)
+    complaint = pulsar_address.tls_complaint(settings.PULSAR)
     if complaint:
         return Finding(
             "pulsar",
@@ -175,7 +175,10 @@ def check_pulsar() -> Finding:
             "PULSAR_SERVICE_URL as its certificate does; a port without TLS is pulsar://, not pulsar+ssl://.",
         )
     try:
-        get_publisher().probe()
+        publisher = get_publisher()
+        publisher.probe()
+        for topic in _command_topics():
+            publisher.prepare(topic)
     except BrokerUnavailable as error:
         return Finding(
             "pulsar", False, f"{place} accepts connections, but {_first_line(error)}.", _pulsar_advice(error.answer)
@@ -185,19 +188,24 @@ def check_pulsar() -> Finding:
 
 def _pulsar_advice(answer: str) -> str:
     pulsar = settings.PULSAR
+    if answer.startswith("ProducerBlockedQuotaExceeded"):
+        return "See whether the service that takes the commands runs. Until then they wait, and no attempt is counted."
     if answer == "AuthorizationError":
         return (
             "Grant the token's role 'produce' and 'consume' on "
             f"{pulsar['tenant']}/{pulsar['namespace']}, or correct PULSAR_TENANT or PULSAR_NAMESPACE."
         )
-    host, port = _addresses(pulsar["service_url"])[0]
-    if pulsar["service_url"].startswith("pulsar://") and tls.is_spoken(host, port):
+    if pulsar_address.only_speaks_tls(pulsar["service_url"]):
         return "It speaks TLS: PULSAR_SERVICE_URL must begin with pulsar+ssl://."
     token = "a wrong token: look at PULSAR_TOKEN" if pulsar["token"] else "a missing token: PULSAR_TOKEN is not set"
     return (
         f"If it timed out, it may be {token}. On Apache Pulsar a wrong or missing token shows itself as a time-out, "
         "not as an authorization error; only the broker's log names it. Then see whether the broker is overloaded."
     )
+
+
+def _command_topics() -> list[str]:
+    return sorted({item.topic for definition in all_definitions() for item in definition.compensations})
 
 
 def check_topics(pulsar_is_well: bool = True) -> Finding:
@@ -256,41 +264,6 @@ def _host(url: str) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-def _port_answers(url: str) -> bool:
-    """Whether one of the broker's addresses accepts a connection."""
-    for address in _addresses(url):
-        try:
-            socket.create_connection(address, timeout=ANSWER_SECONDS).close()
-        except OSError:
-            continue
-        return True
-    return False
-
-
-def _addresses(url: str) -> list[tuple[str, int]]:
-    """Give the hosts and ports of a Pulsar URL, which may name several."""
-    parts = urlsplit(url)
-    usual = 6651 if parts.scheme == "pulsar+ssl" else 6650
-    found = []
-    for address in parts.netloc.split(","):
-        host, _, port = address.rpartition(":") if address.rpartition(":")[2].isdigit() else (address, "", "")
-        found.append((host.strip("[]"), int(port or usual)))
-    return found
-
-
-def _tls_complaint(url: str) -> str:
-    """Say what is wrong with the TLS of the first of the broker's addresses that answers; empty if nothing is."""
-    pulsar = settings.PULSAR
-    if not url.startswith("pulsar+ssl://") or pulsar["tls_allow_insecure"]:
-        return ""
-    for host, port in _addresses(url):
-        try:
-            return tls.complaint(host, port, pulsar["tls_trust_certs_file"], check_host=pulsar["tls_validate_hostname"])
-        except OSError:
-            continue
-    return ""
 
 
 def _expiry(token: str) -> datetime | None:

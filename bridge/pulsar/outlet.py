@@ -63,6 +63,11 @@ class Outlet:
         with translated():
             self._client.get_topic_partitions(topic)
 
+    def prepare(self, topic: str) -> None:
+        """Have a producer for a topic. Raises BrokerUnavailable if none is to be had."""
+        with translated():
+            self._producer(topic)
+
     def close(self) -> None:
         """Disconnect. Never raises."""
         with quietly("close"):

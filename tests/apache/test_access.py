@@ -100,6 +100,20 @@ def test_a_role_without_a_grant_is_told_which_one_it_lacks(guarded: Guarded, spa
         assert eventually(is_ready)
 
 
+def test_a_role_that_may_only_consume_is_told_before_a_command_is_owed(
+    guarded: Guarded, space: Space, tmp_path: Path
+) -> None:
+    guarded.broker.ask("POST", f"namespaces/public/{space.name}/permissions/listener", ["consume"])
+    environment = {**space.environment, "PULSAR_TOKEN": guarded.mint.token("listener")}
+    with bridges(environment, tmp_path):
+        assert eventually(is_ready)
+        said = doctor(environment)
+    assert not said["pulsar"]["well"]
+    assert "the token's role lacks a grant" in said["pulsar"]["says"]
+    assert "Grant the token's role 'produce'" in said["pulsar"]["do"]
+    assert said["bridge"]["well"]
+
+
 def test_a_token_is_rotated_in_its_file_while_the_bridge_runs(guarded: Guarded, space: Space, tmp_path: Path) -> None:
     file = tmp_path / "token"
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from bridge.errors import BrokerUnavailable
 from bridge.models import Heartbeat
-from sagaproject import doctor, tls
+from sagaproject import doctor, pulsar_address
 
 
 def beat(kind: str, age: float = 0, **more: Any) -> None:
@@ -112,7 +112,7 @@ def test_a_broker_that_answers_but_does_not_do_it(
             raise BrokerUnavailable(f"what it means: {answer}", answer)
 
     settings.PULSAR = {**settings.PULSAR, "token": given}
-    monkeypatch.setattr(doctor, "_port_answers", lambda url: True)
+    monkeypatch.setattr(pulsar_address, "answers", lambda url: True)
     monkeypatch.setattr(doctor, "get_publisher", Publisher)
 
     found = doctor.check_pulsar()
@@ -143,10 +143,10 @@ def test_what_a_bridge_complains_of_is_first_pulsars(pulsar_is_well: bool, advic
     ],
 )
 def test_addresses_of_a_pulsar_url(url: str, addresses: list[tuple[str, int]]) -> None:
-    assert doctor._addresses(url) == addresses
+    assert pulsar_address.addresses(url) == addresses
 
 
-def test_a_port_that_speaks_no_tls_is_told_from_one_that_does() -> None:
+def test_a_port_that_speaks_no_tls_is_told_from_one_that_does(settings: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
@@ -159,8 +159,10 @@ def test_a_port_that_speaks_no_tls_is_told_from_one_that_does() -> None:
 
         thread = threading.Thread(target=answer_in_plain, daemon=True)
         thread.start()
-        assert not tls.is_spoken("127.0.0.1", port)
-        assert "TLS" in tls.complaint("127.0.0.1", port, "", check_host=True)
+        assert not pulsar_address.only_speaks_tls(f"pulsar://127.0.0.1:{port}")
+        assert "TLS" in pulsar_address.tls_complaint(
+            {**settings.PULSAR, "service_url": f"pulsar+ssl://127.0.0.1:{port}", "tls_trust_certs_file": ""}
+        )
         thread.join(5)
 
 
