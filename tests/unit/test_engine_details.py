@@ -353,6 +353,14 @@ def test_only_lanes_with_an_open_step_may_show_otherwise_though_they_count_as_be
     assert set(fold.changed) == {B, TASK}
 
 
+def test_a_repeat_changes_no_lane() -> None:
+    story = Story().retrieved(A).failed(A)
+    fold = story.folded()
+    fold.changed.clear()
+    fold.apply(story.facts[-1])
+    assert fold.changed == {}
+
+
 def test_notes_count_what_is_new() -> None:
     fold = replay(Story().frame, Story().retrieved(A, B).facts)
     opened = fold.apply(Fact("i1", "ImagesRetrieved", MIDNIGHT, content={"image_ids": [B, C]}))
