@@ -39,6 +39,7 @@ nightly: $(INSTALLED) ## All that takes too long for every change, some three ho
 	$(MAKE) apache
 	$(MAKE) rabbitmq
 	$(MAKE) prove SECONDS=1800
+	$(MAKE) mutants
 	$(MAKE) chaos ARGS="--seconds 1800"
 	$(MAKE) chaos ARGS="--seconds 1800" BROKER=apache
 	$(MAKE) soak ARGS="--minutes 30 --rate 200"
