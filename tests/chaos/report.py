@@ -57,6 +57,9 @@ def _title(content: Mapping[str, Any]) -> Iterator[str]:
         f"{where['cpus']} CPUs shared with the load, {content['rate']:.0f} messages a second, "
         f"{len(content['rounds'])} rounds; median load average of the machine {content['load']}."
     )
+    if content.get("note"):  # a person's, put into the JSON by hand
+        yield ""
+        yield content["note"]
 
 
 def _acts(acts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
