@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from compensation.models import Attempt, Command
+from compensation.models import Attempt, Command, Status
 from sagas.admin import search, words
 from sagas.admin.deciding import ask
 from sagas.admin.filters import CommandStatusFilter, ExhaustedByFilter, SagaOfFilter, ServiceFilter
@@ -23,6 +23,7 @@ from sagas.models import Action, SagaLog
 from sagas.queries.ids import saga_id, spelled
 
 ATTEMPTS = 200
+UNDER_WAY = frozenset({Status.PLANNED, Status.WAITING, Status.PUBLISHING, Status.PUBLISHED})
 
 
 @admin.register(Command)
@@ -43,8 +44,11 @@ class CommandAdmin(ReadOnlyAdmin):
         return Command.objects.filter(id=found).first() if found else None
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """The longest waiting first where people have to decide; of a saga in order; else by id. Each is an index."""
-        if request.GET.get("saga"):
+        """The longest waiting first where people decide; in order of planning those of a saga or under way; else by id.
+
+        Each goes by an index, what is under way by one that holds nothing else: by id they are far apart.
+        """
+        if request.GET.get("saga") or request.GET.get("status") in UNDER_WAY:
             return ("planned_at", "id")
         return ("settled_at", "id") if request.GET.get("status") == "exhausted" else ("id",)
 
