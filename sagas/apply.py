@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import socket
 import time
 import traceback
 from collections import defaultdict
@@ -41,19 +42,30 @@ from sagas.work import Applied, Work
 
 logger = logging.getLogger(__name__)
 
-# How long one task drains before it makes way for others and nudges itself: well below the soft time limit.
-SECONDS = 10.0
+_HOST = socket.gethostname()
 
 
-def drain(seconds: float = SECONDS) -> int:
+class NoTurn(Exception):
+    """As many pages are being applied on this host as should be at once: who applies them claims again afterwards."""
+
+
+def drain(seconds: float | None = None, turns: int | None = None) -> int:
     """Applies what waits until a whole pass finds nothing or `seconds` are over; returns how many events it moved.
 
+    seconds: before it makes way for others and nudges itself (the setting APPLY_SECONDS, well below the soft time limit
+    of a task). turns: how many pages may be applied on this host at once; it leaves where there are so many, to whoever
+    claims again after each commit. None: any number.
     Opens its own transactions. May run anywhere, any number of times at once.
     """
-    until = time.monotonic() + seconds
+    until = time.monotonic() + (settings.APPLY_SECONDS if seconds is None else seconds)
     total = 0
+    if turns is not None and not rows.take_turn(_HOST, turns):  # given back at once: looking is cheaper than claiming
+        return total
     while True:
-        moved = _pass(until)
+        try:
+            moved = _pass(until, turns)
+        except NoTurn:
+            return total
         total += moved
         if not moved:
             return total
@@ -62,7 +74,7 @@ def drain(seconds: float = SECONDS) -> int:
             return total
 
 
-def _pass(until: float) -> int:
+def _pass(until: float, turns: int | None) -> int:
     """One pass over the queue, page after page, past rows that others hold or that this code is too old for.
 
     No further than to the first page that ends after `until`: under steady load there is always one more.
@@ -70,19 +82,22 @@ def _pass(until: float) -> int:
     moved, after = 0, 0
     while page := rows.claim(after, settings.APPLY_PAGE):
         after = page[-1].id
-        moved += apply_page(page)
+        moved += apply_page(page, turns)
         if moved and time.monotonic() > until:
             break
     return moved
 
 
-def apply_page(page: Sequence[rows.PendingRow]) -> int:
+def apply_page(page: Sequence[rows.PendingRow], turns: int | None = None) -> int:
     """Applies what it can lock of a page, in one transaction; returns how many events it moved.
 
     Where the database refuses what a page wrote, each saga is applied by itself, and the one to blame is set aside.
+    Raises NoTurn where `turns` others are at it on this host.
     """
     try:
         with _no_search_for_cycles(), transaction.atomic(durable=True):
+            if turns is not None and not rows.take_turn(_HOST, turns):
+                raise NoTurn
             applied = _apply_unlocked(page)
     except (DataError, IntegrityError) as error:
         logger.warning("a page of %d events was refused (%s): one saga at a time", len(page), type(error).__name__)

@@ -1,6 +1,7 @@
 """Celery's doors to applying. No arguments: what there is to do is in the database."""
 
 from celery import shared_task
+from django.conf import settings
 
 from sagas import apply as applying
 from sagas import retention, sweeper
@@ -9,7 +10,7 @@ from sagas import retention, sweeper
 @shared_task(name="sagas.apply")
 def apply() -> int:
     """Applies what waits. May run twice, and beside itself."""
-    return applying.drain()
+    return applying.drain(turns=settings.APPLY_TURNS)
 
 
 @shared_task(name="sagas.sweep")

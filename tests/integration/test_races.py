@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -70,6 +71,24 @@ def test_what_a_holder_had_read_before_a_nudge_is_seen_by_the_holder() -> None:
         assert drain() == 0  # not waited for, not applied by a second worker
         assert Pending.objects.count() == 3
     assert drain() == 3
+
+
+def test_who_finds_no_turn_leaves_all_to_who_has_it() -> None:
+    task, image = new_ids(2)
+    event_log.append(retrieval(task, [image]))
+    with second_connection() as holder:
+        holder.execute(LOCK, [f"apply on {socket.gethostname()} 0"])
+        assert drain(turns=1) == 0
+        assert Pending.objects.count() == 3
+        assert drain(turns=2) == 3  # a second turn is free
+
+
+def test_as_many_as_like_may_apply_where_nobody_counts_turns() -> None:
+    task, image = new_ids(2)
+    event_log.append(retrieval(task, [image]))
+    with second_connection() as holder:
+        holder.execute(LOCK, [f"apply on {socket.gethostname()} 0"])
+        assert drain() == 3
 
 
 def test_keys_that_others_hold_do_not_starve_the_rest(settings: Any) -> None:
