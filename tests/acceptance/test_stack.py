@@ -96,10 +96,8 @@ def test_up_second_terminal_kills_and_an_end_without_a_trace(stack_folder: Path)
         assert "killed by SIGKILL" in (stack_folder / "screen").read_text(encoding="utf-8")
 
         pids = described(stack_folder)["pids"]
-        began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 0
-        assert time.monotonic() - began < 10
+        assert process.wait(timeout=40) == 0
 
     assert not left(pids)
     assert not stack_file.json_path(stack_folder).exists()
