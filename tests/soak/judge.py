@@ -122,11 +122,12 @@ def _dead(samples: Sequence[Sample]) -> Iterable[str]:
 
 
 def _queues(samples: Sequence[Sample]) -> Iterable[str]:
-    """What waits may swing, and not grow."""
+    """What waits may swing; what grows never comes back to where it was."""
     _, middle, end = thirds(samples)
     before = peaks(middle, lambda sample: sample["queues"])
     for queue, most in peaks(end, lambda sample: sample["queues"]).items():
-        if most > before[queue] * 2 + SWING:
+        least = min(sample["queues"][queue] for sample in end)
+        if least > before[queue] and most > before[queue] + SWING:
             yield f"more and more {queue} wait: at most {before[queue]:,.0f} in the middle third, then {most:,.0f}"
 
 
