@@ -55,7 +55,7 @@ def _title(content: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"{result} {where['measured_at'][:10]}, commit {where['commit']}, seed {content['seed']}, "
         f"{where['cpus']} CPUs shared with the load, {content['rate']:.0f} messages a second, "
-        f"{len(content['rounds'])} rounds; median load average of the machine {content['load']}."
+        f"rounds: {len(content['rounds'])}, median load average of the machine: {content['load']}."
     )
     if content.get("note"):  # a person's, put into the JSON by hand
         yield ""
@@ -85,5 +85,6 @@ def _counts(content: Mapping[str, Any]) -> Iterator[str]:
     for one in content["rounds"]:
         for status, count in one["by_status"].items():
             statuses[status] += count
+    words = "" if content["problems"] else ", as the script says"
     for status, count in sorted(statuses.items()):
-        yield f"| sagas that ended {status}, as the script says | {count:,} |"
+        yield f"| sagas that ended {status}{words} | {count:,} |"
