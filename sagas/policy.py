@@ -24,7 +24,7 @@ def new_command(
     correlation = saga.correlation.text if saga.correlation else frame.key
     held = holds(frame, saga, lane, item)
     facts = lane.commands.get(item.command, NOTHING_SAID)
-    mark = least(facts.confirmed, facts.by_hand)
+    mark = least(facts.confirmed, facts.by_hand) or facts.published
     return NewCommand(
         id=UUID(identity),
         saga_id=UUID(frame.saga_id),
