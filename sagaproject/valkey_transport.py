@@ -5,12 +5,16 @@ the pool was forked meanwhile it holds a copy of the socket, and the kernel goes
 number of a new connection. The remote control's connection is read again and again though nothing is there, with
 redis-py 8 without any time-out: the main loop hung for good, and with it every task. Here a connection leaves epoll
 before it is closed, and a read of nothing gives up soon.
+
+And where an acknowledgement does not reach Valkey, kombu keeps the task's place among those that may be under way at
+once: after as many such failures as there are places the worker takes nothing more, though all works again. Here the
+place is given back; the message comes again after its visibility time-out, as one nudge more.
 """
 
 import os
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.objects import cached_property
 
 READ_SECONDS = 1.0
@@ -24,7 +28,28 @@ class BoundedPubSub(redis.PrefixedRedisPubSub):
         return super().parse_response(block=False, timeout=READ_SECONDS)
 
 
+class QoS(redis.QoS):
+    """Which messages are under way, and how many more may be."""
+
+    def ack(self, delivery_tag: str) -> None:
+        """Forget a message here and in Valkey; here also where Valkey's answer is an error, which is raised."""
+        try:
+            super().ack(delivery_tag)
+        except Exception:
+            virtual.QoS.ack(self, delivery_tag)
+            raise
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """The same, having Valkey give it to somebody else, or to nobody."""
+        try:
+            super().reject(delivery_tag, requeue=requeue)
+        except Exception:
+            virtual.QoS.ack(self, delivery_tag)
+            raise
+
+
 class Channel(redis.Channel):
+    QoS = QoS
     _create_client: Any
 
     @cached_property

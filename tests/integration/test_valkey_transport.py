@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 from django.conf import settings
@@ -46,6 +47,17 @@ def test_a_closed_connection_is_forgotten_though_a_child_holds_a_copy(channel: A
         assert not cycle.poller.poll(0.3)
     finally:
         os.close(copy)
+
+
+@pytest.mark.parametrize("done", ["ack", "reject"])
+def test_a_task_whose_end_valkey_could_not_be_told_makes_room_for_the_next(channel: Any, done: str) -> None:
+    qos = channel.qos
+    qos.prefetch_count = 1
+    qos.append(Mock(delivery_info={"exchange": "", "routing_key": "applying"}, _raw={}), "tag")
+    assert not qos.can_consume()
+    with patch.object(qos, "_remove_from_indices", side_effect=ConnectionError), pytest.raises(ConnectionError):
+        getattr(qos, done)("tag")
+    assert qos.can_consume()
 
 
 def test_a_read_of_nothing_ends(channel: Any) -> None:
