@@ -335,7 +335,7 @@ def _sagas(reader: Reader, dev: bool) -> Sagas:
         jitter=reader.number("SAGA_RETRY_JITTER", 0.2, 0.0, 1.0),
         apply_page=reader.integer("SAGA_APPLY_PAGE", 2000, 1, 9000),
         apply_seconds=reader.number("SAGA_APPLY_SECONDS", 10.0, 0.1, 40.0),
-        apply_turns=reader.integer("SAGA_APPLY_TURNS", max(1, (os.cpu_count() or 1) // 2), 1, 64),
+        apply_turns=reader.integer("SAGA_APPLY_TURNS", os.cpu_count() or 1, 1, 64),
         retention_days=reader.integer("SAGA_RETENTION_DAYS", 0, 0, 36_500),
         pruned_keys_days=reader.integer("SAGA_PRUNED_KEYS_DAYS", 90, 1, 36_500),
     )

@@ -43,6 +43,8 @@ from sagas.work import Applied, Work
 logger = logging.getLogger(__name__)
 
 _HOST = socket.gethostname()
+# Events whose transaction is over within milliseconds.
+LITTLE = 100
 
 
 class NoTurn(Exception):
@@ -53,14 +55,12 @@ def drain(seconds: float | None = None, turns: int | None = None) -> int:
     """Applies what waits until a whole pass finds nothing or `seconds` are over; returns how many events it moved.
 
     seconds: before it makes way for others and nudges itself (the setting APPLY_SECONDS, well below the soft time limit
-    of a task). turns: how many pages may be applied on this host at once; it leaves where there are so many, to whoever
-    claims again after each commit. None: any number.
+    of a task). turns: how many pages may be applied on this host at once, where that pays (`_turns_for`); it leaves
+    where there are so many, to whoever claims again after each commit. None: any number.
     Opens its own transactions. May run anywhere, any number of times at once.
     """
     until = time.monotonic() + (settings.APPLY_SECONDS if seconds is None else seconds)
     total = 0
-    if turns is not None and not rows.take_turn(_HOST, turns):  # given back at once: looking is cheaper than claiming
-        return total
     while True:
         try:
             moved = _pass(until, turns)
@@ -82,10 +82,18 @@ def _pass(until: float, turns: int | None) -> int:
     moved, after = 0, 0
     while page := rows.claim(after, settings.APPLY_PAGE):
         after = page[-1].id
-        moved += apply_page(page, turns)
+        moved += apply_page(page, turns if turns is None else _turns_for(len(page), turns))
         if moved and time.monotonic() > until:
             break
     return moved
+
+
+def _turns_for(waiting: int, turns: int) -> int:
+    """How many may be at it: all where little waits, which nobody should wait for, or more than one page.
+
+    In between the second would only halve the pages of the first, and events that share a transaction are cheaper.
+    """
+    return 1 if LITTLE < waiting < settings.APPLY_PAGE else turns
 
 
 def apply_page(page: Sequence[rows.PendingRow], turns: int | None = None) -> int:

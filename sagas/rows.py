@@ -180,7 +180,7 @@ def try_lock(keys: Iterable[str]) -> set[str]:
 def take_turn(host: str, turns: int) -> bool:
     """Takes one of the turns in which a host applies pages, until the transaction ends; False where none is free.
 
-    Never waits. Several at once on few processors only make each other's pages small: a fifth less throughput.
+    Never waits.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -83,6 +83,11 @@ def test_who_finds_no_turn_leaves_all_to_who_has_it() -> None:
         assert drain(turns=2) == 3  # a second turn is free
 
 
+@pytest.mark.parametrize(("waiting", "turns"), [(1, 4), (100, 4), (101, 1), (1999, 1), (2000, 4)])
+def test_more_than_one_applies_where_little_waits_or_more_than_a_page(waiting: int, turns: int) -> None:
+    assert applying._turns_for(waiting, 4) == turns
+
+
 def test_as_many_as_like_may_apply_where_nobody_counts_turns() -> None:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
