@@ -134,6 +134,7 @@ def _curves(content: Content | None) -> str:
         return NOT_MEASURED
     parts = []
     for name, points in content["curves"].items():
+        parts.append(f"![events/s against the number of {name}](img/performance-{name}.svg)")
         rows = [[name, "events/s", "raw ceiling", "ratio"]]
         rows += [
             [f"{point[name]:,}", f"{point['events_per_second']:,}", f"{point['ceiling']:,}", f"{point['ratio']:.2f}"]
@@ -148,7 +149,7 @@ def _pages(content: Content | None) -> str:
         return NOT_MEASURED
     rows = [["page", "median ms", "p95 ms", "queries"]]
     rows += [
-        [page["name"], f"{page['median_ms']:.1f}", f"{page['p95_ms']:.1f}", str(page["queries"])]
+        [page["name"], f"{page['median']:.1f}", f"{page['p95']:.1f}", str(page["queries"])]
         for page in content["pages"]
     ]
     return _markdown(rows)
