@@ -149,8 +149,7 @@ def _pages(content: Content | None) -> str:
         return NOT_MEASURED
     rows = [["page", "median ms", "p95 ms", "queries"]]
     rows += [
-        [page["name"], f"{page['median']:.1f}", f"{page['p95']:.1f}", str(page["queries"])]
-        for page in content["pages"]
+        [page["name"], f"{page['median']:.1f}", f"{page['p95']:.1f}", str(page["queries"])] for page in content["pages"]
     ]
     return _markdown(rows)
 
