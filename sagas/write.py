@@ -51,8 +51,10 @@ def store(work: Sequence[Work], applied: Applied, now: datetime) -> None:
 
 
 def _store_sagas(folded: Iterable[Work], broken: Iterable[Work], now: datetime) -> None:
-    counted = [item for item in folded if not item.born and _says_no_more(_fold(item))]
-    whole = [item for item in folded if item.born or not _says_no_more(_fold(item))]
+    counted: list[Work] = []
+    whole: list[Work] = []
+    for item in folded:
+        (counted if not item.born and _says_no_more(_fold(item)) else whole).append(item)
     saga_rows = [(item, _saga_row(item, now)) for item in whole] + [(item, _broken_row(item, now)) for item in broken]
     rows.insert_sagas([row for item, row in saga_rows if item.born])
     rows.update_sagas([row for item, row in saga_rows if not item.born])

@@ -144,9 +144,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def temporary(folder: Path) -> Iterator[str]:
-    """Run a throw-away server for tests and give its URL."""
-    server = Server(folder / "postgres", folder / "postgres.log", THROW_AWAY)
+def temporary(folder: Path, settings: tuple[str, ...] = THROW_AWAY) -> Iterator[str]:
+    """Run a throw-away server and give its URL. settings: by default those of tests; none to measure on."""
+    server = Server(folder / "postgres", folder / "postgres.log", settings)
     process = Process(server.prepare())
     try:
         process.wait_ready()

@@ -95,7 +95,6 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
 @contextmanager
 def _database() -> Iterator[str]:
     from sagaproject.embedded import postgres
-    from sagaproject.embedded.process import Process
 
     said = os.environ.get("DATABASE_URL")
     if said:
@@ -103,16 +102,10 @@ def _database() -> Iterator[str]:
         return
     folder = Path(tempfile.mkdtemp(prefix="saga-pages-", dir="/var/tmp"))
     folder.chmod(0o755)
-    server = postgres.Server(folder / "postgres", folder / "postgres.log")
-    process = Process(server.prepare())
     try:
-        process.wait_ready()
-        server.make_database()
-        yield server.url
+        with postgres.temporary(folder, settings=()) as url:
+            yield url
     finally:
-        process.ask_to_stop()
-        process.stop(time.monotonic() + 60)
-        server.discard()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -23,7 +23,6 @@ import orjson
 
 from sagaproject import env
 from sagaproject.embedded import postgres
-from sagaproject.embedded.process import Process
 from tests.bench import load, parties
 from tests.bench.load import Load
 
@@ -132,15 +131,10 @@ def main(words: Sequence[str]) -> None:
     options = parser.parse_args(words)
     folder = Path(tempfile.mkdtemp(prefix="saga-profile-", dir="/var/tmp" if Path("/var/tmp").is_dir() else None))
     folder.chmod(0o755)
-    server = postgres.Server(folder / "postgres", folder / "log")
-    process = Process(server.prepare())
     try:
-        process.wait_ready()
-        server.make_database()
-        found = _profile(server.url, options.sagas)
+        with postgres.temporary(folder, settings=()) as url:
+            found = _profile(url, options.sagas)
     finally:
-        process.stop(time.monotonic() + 10)
-        server.discard()
         shutil.rmtree(folder, ignore_errors=True)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
