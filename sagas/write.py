@@ -14,22 +14,22 @@ from sagas import rows
 from sagas.engine.decide import (
     NOTHING_SAID,
     command_id,
-    decide,
     holds,
     lane_failed,
     outcome,
     released,
     saga_failed,
     step_keys,
+    step_status,
 )
 from sagas.engine.definition import Compensation
 from sagas.engine.fold import STARTED_RANK, Fold
-from sagas.engine.state import CommandFacts, Holds, Lane, Mark, StepFacts, StepKey, lane_data, saga_data
+from sagas.engine.state import CommandFacts, Holds, Lane, Mark, StepKey, lane_data, saga_data
 from sagas.engine.status import end_time, error_message
 from sagas.engine.view import step_view
 from sagas.models import ParkedReason
 from sagas.policy import new_command
-from sagas.rows import EventRow
+from sagas.rows import EventRow, StoredRow
 from sagas.work import Applied, Work
 
 ERROR_WORDS = 500
@@ -224,13 +224,18 @@ def all_steps(fold: Fold, entity: str) -> Iterator[tuple[StepKey, tuple[Any, ...
 
 
 def _step_rows(item: Work, fold: Fold, entity: str) -> Iterator[dict[str, Any]]:
-    owed, lane, before = fold.owed(entity), fold.lanes[entity], fold.stored.get(entity)
-    speaks_by_facts = before is not None and not owed and not lane.commands
+    owed, lane = fold.owed(entity), fold.lanes[entity]
+    before = {} if owed or lane.commands or entity not in fold.stored else fold.stored[entity].steps
     for key in step_keys(fold.frame, lane, owed):
-        if before is not None and speaks_by_facts and _is_final(lane.steps[key], before.steps.get(key)):
+        stored = item.stored.steps.get((entity, key))
+        if (
+            stored is not None
+            and key in before
+            and before[key] is lane.steps[key]
+            and _as_stored(fold, lane, key, stored)
+        ):
             continue
         values = step_values(fold, entity, key, owed)
-        stored = item.stored.steps.get((entity, key))
         if stored is None:
             where = {"saga_id": fold.frame.saga_id, "entity": entity, "step_type": key[0], "service": key[1]}
             yield {**where, **dict(zip(rows.STEP_CHANGES, values, strict=True))}
@@ -238,9 +243,14 @@ def _step_rows(item: Work, fold: Fold, entity: str) -> Iterator[dict[str, Any]]:
             yield {"id": stored.pk, **dict(zip(rows.STEP_CHANGES, values, strict=True))}
 
 
-def _is_final(facts: StepFacts, before: StepFacts | None) -> bool:
-    """Whether a step that no command undoes shows what it did: its facts are the stored ones, and final."""
-    return facts is before and facts.rank > STARTED_RANK
+def _as_stored(fold: Fold, lane: Lane, key: StepKey, stored: StoredRow) -> bool:
+    """Whether a step that no command undoes, and of which nothing new is known, shows what is stored.
+
+    Only what had no outcome yet can show another status then: asking for that costs less than making the row anew.
+    """
+    if lane.steps[key].rank > STARTED_RANK:
+        return True
+    return bool(stored.values[0] == step_status(fold.frame, fold.saga, lane, key, ()))
 
 
 def _log_rows(item: Work, now: datetime) -> Iterator[dict[str, Any]]:
@@ -304,7 +314,7 @@ class LaneCommands:
         self.free = set(released(fold.frame, fold.saga, self.lane, self.owed))
         before = fold.stored.get(entity)
         self.before = before if before is not None else Lane(entity)
-        self.owed_before = decide(fold.frame, fold.before, self.before)
+        self.owed_before = fold.owed_before(entity)
         self.free_before = set(released(fold.frame, fold.before, self.before, self.owed_before))
 
     def planned(self, now: datetime) -> list[NewCommand]:

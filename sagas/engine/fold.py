@@ -29,7 +29,19 @@ class Fold:
     (`evolve.speaks_for_all`). The holder of the saga's own steps is the lane called by its key.
     """
 
-    __slots__ = ("_counts", "_failed", "_tallies", "before", "changed", "frame", "lanes", "saga", "status", "stored")
+    __slots__ = (
+        "_counts",
+        "_failed",
+        "_owed",
+        "_tallies",
+        "before",
+        "changed",
+        "frame",
+        "lanes",
+        "saga",
+        "status",
+        "stored",
+    )
 
     def __init__(self, frame: Frame, saga: Saga, lanes: Mapping[str, Lane]) -> None:
         self.frame = frame
@@ -41,6 +53,7 @@ class Fold:
         self._failed = saga_failed(frame, saga)
         self._counts = saga.counts
         self.changed: dict[str, None] = {}
+        self._owed: dict[str, tuple[Compensation, ...]] = {}  # as asked for since the last fact
         self._tallies: dict[str, Tally] = {
             entity: tally(frame, saga, lane, self._failed) for entity, lane in lanes.items()
         }
@@ -51,6 +64,7 @@ class Fold:
         said: what it means, where the caller has asked already.
         """
         before, said = self.saga, said or understand(self.frame, fact)
+        self._owed.clear()
         failed_before = self._failed
         saga = evolve_saga(before, said, fact)
         moved: list[tuple[Lane | None, Lane]] = []
@@ -72,7 +86,10 @@ class Fold:
 
     def owed(self, entity: str) -> tuple[Compensation, ...]:
         """The commands owed in a lane."""
-        return decide(self.frame, self.saga, self.lanes[entity])
+        owed = self._owed.get(entity)
+        if owed is None:
+            owed = self._owed[entity] = decide(self.frame, self.saga, self.lanes[entity], self._failed)
+        return owed
 
     def owed_before(self, entity: str) -> tuple[Compensation, ...]:
         """The commands that were owed in a lane before this fold began."""
