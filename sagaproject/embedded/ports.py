@@ -25,6 +25,21 @@ def free(preferred: int = 0) -> int:
         return int(probe.getsockname()[1])
 
 
+def claim(preferred: int) -> tuple[int, socket.socket]:
+    """Give `preferred`, or any free port where somebody listens there or is about to; and what keeps it ours.
+
+    A stack names its port seconds before its web server listens there. The UDP port of the same number, which nobody
+    else uses, is held until the socket is closed: else two stacks that start together would both take the port, and
+    the slower one would take the other's web server for its own.
+    """
+    token = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        token.bind((LOOPBACK, preferred))
+    except OSError:
+        return free(), token
+    return free(preferred), token
+
+
 def answers(port: int) -> bool:
     """Whether something accepts connections on the port."""
     try:

@@ -5,6 +5,7 @@ import http.client
 import json
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +48,7 @@ class Stack:
         self._say = say
         self._supervisor = Supervisor(say, self._changed)
         self._lock: IO[str] | None = None
+        self._port_claim: socket.socket | None = None
         self._said = {name: value for name, value in env.snapshot().items() if value}
         self.environment: dict[str, str] = {**DEFAULTS, **(extra or {}), **self._said}
         self.login: dict[str, str] = {}
@@ -107,6 +109,8 @@ class Stack:
         self._supervisor.stop()
         stack_file.remove(self.folder)
         self._processes_file.unlink(missing_ok=True)
+        if self._port_claim is not None:
+            self._port_claim.close()
         self._lock.close()
         self._lock = None
 
@@ -143,7 +147,8 @@ class Stack:
         self.environment.setdefault("SECRET_KEY", secret["secret_key"])
         self.environment.setdefault("API_HOST", ports.LOOPBACK)
         if "API_PORT" not in self._said:
-            self.environment["API_PORT"] = str(ports.free(8085))
+            port, self._port_claim = ports.claim(8085)
+            self.environment["API_PORT"] = str(port)
         elif not ports.is_free(int(self.environment["API_PORT"])):
             raise StackError(f"API_PORT is {self._said['API_PORT']}, but something listens there: name another port.")
 
