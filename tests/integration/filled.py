@@ -20,12 +20,22 @@ def wish(sagas: int, images: tuple[int, int] = (1, 2), *, in_flight: float = 0.0
 
 
 @contextmanager
-def filled(wanted: Wish) -> Iterator[Filled]:
-    """Fills the database, committed; leaves it empty."""
+def filled(wanted: Wish, *, analyzed: bool = True) -> Iterator[Filled]:
+    """Fills the database, committed; leaves it empty. analyzed: else the planner knows what it knew before, for all
+    of the block."""
     try:
+        if not analyzed:
+            _for_each_table("ALTER TABLE {} SET (autovacuum_enabled = false)")
         told = fill.fill(wanted)
-        fill.analyze()
+        if analyzed:
+            fill.analyze()
         yield told
     finally:
-        with connection.cursor() as cursor:
-            cursor.execute(f"TRUNCATE {', '.join(table.name for table in TABLES)} CASCADE")
+        _for_each_table("TRUNCATE {} CASCADE")
+        _for_each_table("ALTER TABLE {} RESET (autovacuum_enabled)")
+
+
+def _for_each_table(statement: str) -> None:
+    with connection.cursor() as cursor:
+        for table in TABLES:
+            cursor.execute(statement.format(table.name))
