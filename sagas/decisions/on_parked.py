@@ -16,7 +16,7 @@ from sagas.decisions.press import Outcome, Press, Request, carry_out, commands_o
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.errors import Invalid, NotFound, Refused
-from sagas.models import Action, Attachment, Lane, Parked, SagaKey, SagaLog
+from sagas.models import Action, Attachment, Decision, Lane, Parked, SagaKey, SagaLog
 
 
 def attach(
@@ -76,7 +76,15 @@ def adopt(key: str, saga_type: str | None = None, *, request: Request) -> Outcom
         press.effects |= {"saga": str(saga.id), "events": saga.events_count, "status_after": saga.status}
 
     target = f"key {key}"
-    return carry_out(Action.ADOPT, target, request, work, locks=[routed], once=lambda: f"adopt:{stream}:{key}")
+    return carry_out(Action.ADOPT, target, request, work, locks=[routed], once=lambda: _adoption(stream, key, target))
+
+
+def _adoption(stream: str, key: str, target: str) -> str:
+    """Names the adoption of a key. One whose saga ended long ago and was pruned does not stand in the way of a next."""
+    now = SagaLog.objects.filter(saga_type=stream, key=key).values("id")
+    earlier = Decision.objects.filter(action=Action.ADOPT, target=target, once__startswith=f"adopt:{stream}:")
+    last = earlier.exclude(saga__in=now).order_by("-decided_at").first()
+    return f"adopt:{stream}:{key}" + (f" after {last.saga}" if last else "")
 
 
 def dismiss(*, request: Request, key: str | None = None, event: str | None = None) -> Outcome:

@@ -415,6 +415,26 @@ def between(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return todo
 
 
+def test_a_key_that_was_adopted_and_pruned_may_be_adopted_anew() -> None:
+    """The audit stays for ever: it must not answer what comes years later with what was decided then."""
+    key, image = new_ids(2)
+    event_log.append(retrieval(key, [image])[1:] + image_through(key, image))
+    drain()
+    first = decisions.adopt(key, request=decided.request())
+    assert SagaLog.objects.get().status == "COMPLETED"
+    age()
+    assert prune().sagas == 1
+    event_log.append(image_through(key, image)[:1])
+    drain()
+    assert decisions.adopt(key, request=decided.request(dry_run=True)).effects["events"] == 2
+    second = decisions.adopt(key, request=decided.request())
+    assert not second.repeated
+    assert first.effects["saga"] != second.effects["saga"] == str(SagaLog.objects.get().id)
+    again = decisions.adopt(key, request=decided.request())
+    assert again.repeated
+    assert again.effects["saga"] == second.effects["saga"]
+
+
 def test_a_saga_that_is_being_applied_is_left_for_the_next_time() -> None:
     held, _ = decided.completed()
     decided.completed()
