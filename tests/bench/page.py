@@ -147,11 +147,14 @@ def _curves(content: Content | None) -> str:
 def _pages(content: Content | None) -> str:
     if content is None:
         return NOT_MEASURED
-    rows = [["page", "median ms", "p95 ms", "queries"]]
+    rows = [["page", "median ms", "p95 ms", "goal for the p95", "queries"]]
     rows += [
-        [page["name"], f"{page['median']:.1f}", f"{page['p95']:.1f}", str(page["queries"])] for page in content["pages"]
+        [page["name"], *(f"{page[key]:.1f}" for key in ("median", "p95")), f"{page['goal']:.0f}", str(page["queries"])]
+        for page in content["pages"]
     ]
-    return _markdown(rows)
+    over = [page["name"] for page in content["pages"] if page["p95"] > page["goal"]]
+    told = f"Over their goal: {', '.join(over)}." if over else "Every page is within its goal."
+    return f"{told}\n\n{_markdown(rows)}"
 
 
 def _profiles(content: Content | None) -> str:
