@@ -54,6 +54,10 @@ STEP_CHANGES = (
 )
 
 
+# Rows that left the queue and still take its room: some 2 MB.
+DEAD_ROWS = 20_000
+
+
 class PendingRow(NamedTuple):
     """An event that waits, under its routing key."""
 
@@ -195,6 +199,26 @@ def lock(key: str) -> None:
     """Waits for a routing key's lock and holds it until the transaction ends. For decisions: one key at a time."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
+
+
+def vacuum_queue() -> bool:
+    """Lets the room of rows that left the queue be used again, where that is much of it; returns whether it was.
+
+    autovacuum looks once a minute at most (autovacuum_naptime), and at full speed the queue's file would have grown to
+    some 60 MB by then. Giving room back to the disk is left to it: that needs a lock which nothing else may hold.
+    Cannot run in a transaction, and does nothing there.
+    """
+    if connection.in_atomic_block:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_stat_get_dead_tuples(t), pg_stat_get_live_tuples(t) FROM to_regclass('bridge_pending') t"
+        )
+        dead, live = cursor.fetchone()
+        if dead < max(DEAD_ROWS, live // 4):
+            return False
+        cursor.execute("VACUUM (SKIP_LOCKED, TRUNCATE OFF) bridge_pending")
+    return True
 
 
 def read_events(ids: Sequence[int], content_types: Sequence[str]) -> list[EventRow]:

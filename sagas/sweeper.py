@@ -15,7 +15,11 @@ NUDGE_AGE = timedelta(seconds=2)
 
 
 def sweep() -> None:
-    """Nudges for events that wait too long, and matches parked events again. Own transactions; may run twice."""
+    """Nudges for events that wait too long, matches parked events again, and keeps the queue's file small.
+
+    Own transactions; may run twice.
+    """
+    rows.vacuum_queue()
     moved = match_parked()
     if moved or pending_too_long():
         nudge("apply")
