@@ -93,7 +93,10 @@ TABLES = (
     Table(
         Attempt,
         "c.saga_id",
-        "compensation_attempt t JOIN compensation_command c ON c.id = t.command_id"
+        # A plain join has begun at the attempts and looked for each among all commands: autovacuum had just looked, and
+        # seen nothing of what a rehearsal writes and does not commit.
+        "compensation_command c CROSS JOIN LATERAL"
+        " (SELECT * FROM compensation_attempt a WHERE a.command_id = c.id OFFSET 0) AS t"
         " WHERE c.saga_id = ANY(%(sagas)s::uuid[])",
     ),
     Table(Parked, "t.key", "sagas_parked t WHERE t.event > %(newest)s", ("event",)),
