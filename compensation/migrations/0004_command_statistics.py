@@ -1,12 +1,17 @@
-"""What the planner is to think of commands by saga, whatever sagas there were when its statistics were taken.
+"""What the planner is to think of commands and attempts, whatever there was when its statistics were taken.
 
-Of a moment at which all commands were one large saga's they say that a saga's commands are the whole table.
+Of a moment at which all commands were one large saga's they say that a saga's commands are the whole table; of one at
+which one command had all the attempts, that a command's attempts are.
 """
 
 from django.db import migrations
 
-# column → distinct values as a share of the rows: a lane has up to two commands, a saga some lanes.
-SHARES = (("saga_id", -0.2), ("entity", -0.5))
+# (table, column, distinct values as a share of the rows): a lane has up to two commands, a saga some lanes.
+SHARES = (
+    ("compensation_command", "saga_id", -0.2),
+    ("compensation_command", "entity", -0.5),
+    ("compensation_attempt", "command_id", -0.5),
+)
 
 
 class Migration(migrations.Migration):
@@ -14,8 +19,8 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunSQL(
-            f"ALTER TABLE compensation_command ALTER COLUMN {column} SET (n_distinct = {share})",
-            f"ALTER TABLE compensation_command ALTER COLUMN {column} RESET (n_distinct)",
+            f"ALTER TABLE {table} ALTER COLUMN {column} SET (n_distinct = {share})",
+            f"ALTER TABLE {table} ALTER COLUMN {column} RESET (n_distinct)",
         )
-        for column, share in SHARES
+        for table, column, share in SHARES
     ]

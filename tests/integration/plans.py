@@ -13,8 +13,9 @@ from django.db import connection
 LARGE = 5_000
 # What is read of it by an index is «whole» from this share on.
 MOST_OF_IT = 0.25
-# What a LIMIT stops after about so many rows is no reading of a whole table.
-ENOUGH = 15_000
+# What a LIMIT stops after about so many rows is no reading of a whole table: lists of the admin count to 10,000, of
+# what half of the rows are.
+ENOUGH = 25_000
 # Nodes that need all of their input before they give their first row.
 BLOCKING = frozenset({"Sort", "Aggregate", "Hash", "Group", "WindowAgg", "SetOp", "Incremental Sort", "Unique"})
 EXPLAINED = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "(")
