@@ -111,10 +111,16 @@ def _machine(running: Rig) -> dict[str, Any]:
         "python": platform.python_version(),
         "postgresql": running.one("SHOW server_version"),
         "postgresql_settings": {name: running.one(f"SHOW {name}") for name in names},
-        "pulsar": "PULSAR_SERVICE_URL" if os.environ.get("PULSAR_SERVICE_URL") else "pulsar-lite",
+        "pulsar": _pulsar(),
         "commit": _commit(),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _pulsar() -> str:
+    if os.environ.get("PULSAR_SERVICE_URL"):
+        return "PULSAR_SERVICE_URL"
+    return "Apache Pulsar" if os.environ.get("BROKER") == "apache" else "pulsar-lite"
 
 
 def _commit() -> str:

@@ -1,7 +1,8 @@
 """docs/performance.md from the measurements' JSON: `make performance`.
 
-Reads var/bench.json, and beside it bench-curves.json, bench-million.json, bench-pages.json and bench-profiles.json
-where they are; a part that was not measured says so. The words around the figures are in performance.md beside this.
+Reads var/bench.json, and beside it bench-curves.json, bench-million.json, bench-pages.json, bench-apache.json and
+bench-profiles.json where they are; a part that was not measured says so. The words around the figures are in
+performance.md beside this.
 """
 
 import json
@@ -12,6 +13,7 @@ from statistics import median
 from string import Template
 from typing import Any
 
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from sagaproject import env
@@ -39,6 +41,7 @@ def main() -> None:
     if bench is None:
         sys.exit("There is no var/bench.json: run `make bench` first.")
     curves, million = _read("bench-curves.json"), _read("bench-million.json")
+    apache = _read("bench-apache.json")
     _plot(bench, curves)
     template = Template((Path(__file__).parent / "performance.md").read_text(encoding="utf-8"))
     page = template.substitute(
@@ -49,6 +52,7 @@ def main() -> None:
         disk=_disk(bench),
         curves=_curves(curves),
         million=_table(million) if million else NOT_MEASURED,
+        apache=_table(apache) if apache else NOT_MEASURED,
         pages=_pages(_read("bench-pages.json")),
         profiles=_profiles(_read("bench-profiles.json")),
     )
@@ -206,6 +210,7 @@ def _save(figure: Figure, name: str) -> None:
         axes.set_ylim(bottom=0)
     figure.tight_layout()
     # Without a date and with a fixed salt the same measurements give the same file.
+    rcParams["svg.hashsalt"] = "performance"
     figure.savefig(DOCS / "img" / f"performance-{name}.svg", metadata={"Date": None})
 
 
