@@ -35,11 +35,12 @@ class Reading:
 
 @dataclass
 class Watch:
-    """What was seen while it watched: how many statements, and which of them read too much."""
+    """What was seen while it watched: how many statements, by which indexes, and which of them read too much."""
 
     sizes: Mapping[str, int]
     partial: frozenset[str]
     statements: int = 0
+    indexes: set[str] = field(default_factory=set)
     readings: list[Reading] = field(default_factory=list)
 
     def __call__(self, execute: Callable[..., Any], statement: Any, parameters: Any, many: bool, context: Any) -> Any:
@@ -58,6 +59,7 @@ class Watch:
     def _walk(self, node: Mapping[str, Any], *, limit: int | None) -> Iterator[tuple[str, str]]:
         """`limit`: after how many rows of this node nothing more is asked of it; None where all are."""
         kind = node["Node Type"]
+        self.indexes.update(_indexes(node))
         if kind == "Limit":
             limit = node["Plan Rows"]
         elif kind in BLOCKING:

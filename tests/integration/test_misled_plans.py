@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from django.db import connection
 
 from bridge import event_log
 from sagas import apply, rows
+from tests.integration.plans import watched
 from tests.integration.story import event, new_ids
 
 pytestmark = pytest.mark.django_db
@@ -30,24 +28,8 @@ def keys() -> list[str]:
     return others
 
 
-def indexes_of(look: Callable[[], Any]) -> set[str]:
-    """The indexes by which a call's statements find their rows."""
-    found: set[str] = set()
-
-    def explain(execute: Callable[..., Any], statement: str, parameters: Any, many: bool, context: Any) -> Any:
-        with connection.connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN {statement}", parameters)
-            plan = [line for (line,) in cursor.fetchall()]
-        found.update(line.split(" using ")[1].split()[0] for line in plan if " using " in line)
-        return execute(statement, parameters, many, context)
-
-    with connection.execute_wrapper(explain):
-        look()
-    return found
-
-
 def test_sagas_by_key(keys: list[str]) -> None:
-    loaded: dict[str, rows.SagaRow] = {}
-    found = indexes_of(lambda: loaded.update(rows.load_sagas([("image_processing", key) for key in keys])))
+    with watched() as watch:
+        loaded = rows.load_sagas([("image_processing", key) for key in keys])
     assert len(loaded) == 1000
-    assert found == {"saga_once"}, "any other holds all sagas of the type, and reads them for each"
+    assert watch.indexes == {"saga_once"}, "any other holds all sagas of the type, and reads them for each"

@@ -28,7 +28,6 @@ def misled() -> None:
 @pytest.mark.usefixtures("misled")
 def test_a_page_of_lanes_that_open_finds_its_parked_events_by_index() -> None:
     with watched() as watch:
-        watch.sizes = {"sagas_parked": 10_300}
         moved = rows.unpark_entities([("image_processing", f"image {number}") for number in range(1000, 2000)])
     assert moved == 2000
     assert [str(reading) for reading in watch.readings] == []
@@ -37,6 +36,5 @@ def test_a_page_of_lanes_that_open_finds_its_parked_events_by_index() -> None:
 @pytest.mark.usefixtures("misled")
 def test_a_page_of_births_finds_its_parked_events_by_index() -> None:
     with watched() as watch:
-        watch.sizes = {"sagas_parked": 10_300}
         rows.take_parked([("image_processing", f"task {number}") for number in range(500, 1500)], [])
     assert [str(reading) for reading in watch.readings] == []
