@@ -126,6 +126,8 @@ class Consumer:
                 self._source.open()
                 self._is_open = True
                 logger.info("subscribed to Pulsar")
+                # At once: with the next beat, events would be stored for a second by a bridge that is told to be away.
+                self._beat()
             batch = self._source.receive()
         except BrokerUnavailable as error:
             self._trouble(str(error))

@@ -45,9 +45,9 @@ def test_the_right_token_with_its_grants(guarded: Guarded, space: Space, tmp_pat
     space.publish("retrieval-started", starts(3))
     with bridges(environment, tmp_path):
         assert eventually(lambda: Event.objects.count() == 3)
+        assert eventually(is_ready)
         said = doctor(environment)
         assert all(said[name]["well"] for name in ("token", "pulsar", "topics", "bridge")), said
-        assert is_ready()
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,16 @@ def test_a_turn_stores_acknowledges_and_nudges(bridge: Bridge) -> None:
     assert bridge.source.opened == 1
 
 
+def test_whoever_sees_the_first_event_is_told_of_a_connected_bridge(bridge: Bridge) -> None:
+    bridge.source.trouble = [BrokerUnavailable("not yet")]
+    bridge.consumer.step()
+    assert not Heartbeat.objects.get().connected
+    bridge.source.give(message(body("e-1")))
+    bridge.after(0.1)
+    assert Event.objects.count() == 1
+    assert Heartbeat.objects.get().connected
+
+
 def test_what_is_only_repeats_or_garbage_needs_no_nudge(bridge: Bridge) -> None:
     bridge.source.give(message(body("e-1")))
     bridge.source.give(message(body("e-1")), message(b"garbage"))
