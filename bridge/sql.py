@@ -8,6 +8,8 @@ narrow row costs it), and the driver's own way with lists takes 2 µs a value.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -48,8 +50,16 @@ def dump(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> list[
     Raises TypeError for a value that is none of these, such as an integer over 64 bits or half a surrogate pair, and
     django.db.DataError, as the database would, for a text with a NUL.
     """
-    table = list(rows)
-    return [_array([row.get(name) for row in table], pg_type) for name, pg_type in columns.items()]
+    turned = _turned(list(columns), list(rows))
+    return [_array(values, pg_type) for values, pg_type in zip(turned, columns.values(), strict=True)]
+
+
+def _turned(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Sequence[Sequence[Any]]:
+    """The values by column. Most rows have them all, and may be read at half the price."""
+    if rows and len(names) > 1:
+        with suppress(KeyError):
+            return list(zip(*map(itemgetter(*names), rows), strict=True))
+    return [[row.get(name) for row in rows] for name in names]
 
 
 def _array(values: Sequence[Any], pg_type: str) -> str:

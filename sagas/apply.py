@@ -16,7 +16,7 @@ import socket
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -32,7 +32,7 @@ from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.decide import Frame
 from sagas.engine.definition import Entity
-from sagas.engine.evolve import speaks_for_all
+from sagas.engine.evolve import speaks_for_all, understand
 from sagas.engine.fold import Fold
 from sagas.engine.state import Saga
 from sagas.ids import new_saga_id
@@ -335,46 +335,56 @@ def _lacks_entity(frame: Frame, event: EventRow) -> bool:
 
 def _fold(work: Iterable[Work], *, raise_errors: bool, set_aside: str) -> None:
     todo = list(work)
-    _load(todo)
     for item in todo:
-        if set_aside:
-            item.error = set_aside
-            continue
-        try:
-            _fold_one(item)
-        except SoftTimeLimitExceeded:  # a slow machine's fault, not this saga's
+        item.error = set_aside
+        _guarded(_understand, item, raise_errors)
+    _load([item for item in todo if not item.error])
+    for item in todo:
+        _guarded(_fold_one, item, raise_errors)
+
+
+def _guarded(engine: Callable[[Work], None], item: Work, raise_errors: bool) -> None:
+    """Where the engine raises on a saga, that saga waits for its mending, and the others go on."""
+    if item.error:
+        return
+    try:
+        engine(item)
+    except SoftTimeLimitExceeded:  # a slow machine's fault, not this saga's
+        raise
+    except Exception as error:
+        if raise_errors:
             raise
-        except Exception as error:  # an engine bug: this saga waits for its mending, the others go on
-            if raise_errors:
-                raise
-            logger.exception("saga %s is set aside: its events make the engine raise", item.row.id)
-            item.error = where(error)
+        logger.exception("saga %s is set aside: its events make the engine raise", item.row.id)
+        item.error = where(error)
+
+
+def _understand(item: Work) -> None:
+    frame = item.frame
+    item.told = [(fact, understand(frame, fact)) for fact in map(EventRow.fact, item.events)]
+    item.whole = any(speaks_for_all(frame, fact, said) for fact, said in item.told)
 
 
 def _load(work: Sequence[Work]) -> None:
     """Loads the lanes that the facts touch, and all of them where a fact speaks for all."""
-    wanted: list[tuple[str, str]] = []
-    some: dict[str, Frame] = {}
-    whole: dict[str, Frame] = {}
-    for item in work:
-        if item.born:
-            continue
-        told = list(zip(item.facts, item.understood, strict=True))
-        if any(speaks_for_all(item.frame, fact, said) for fact, said in told):
-            whole[item.row.id] = item.frame
-            continue
-        some[item.row.id] = item.frame
-        wanted += [(item.row.id, entity) for entity in {e for _, said in told for e in said.touched}]
+    known = [item for item in work if not item.born]
+    whole = {item.row.id: item.frame for item in known if item.whole}
+    some = {item.row.id: item.frame for item in known if not item.whole}
+    wanted = [
+        (item.row.id, entity)
+        for item in known
+        if not item.whole
+        for entity in {entity for _, said in item.told for entity in said.touched}
+    ]
     stored = rows.load_lanes(some, wanted) if wanted else {}
     if whole:
         stored |= rows.load_all_lanes(whole)
-    for item in work:
+    for item in known:
         item.stored = stored.get(item.row.id) or rows.NOTHING_STORED
 
 
 def _fold_one(item: Work) -> None:
     fold = Fold(item.frame, item.row.saga, item.stored.lanes)
-    item.notes = [fold.apply(fact, said) for fact, said in zip(item.facts, item.understood, strict=True)]
+    item.notes = [fold.apply(fact, said) for fact, said in item.told]
     item.fold = fold
 
 

@@ -125,10 +125,10 @@ def _lane_states(stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
 
 
 def _step_differences(stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
-    folded = _folded_steps(fold)
+    folded, shown = _folded_steps(fold), _stored_steps(stored)
     found = []
-    for entity, key in sorted({*stored.steps, *folded}):
-        was = stored.steps.get((entity, key))
+    for entity, key in sorted({*shown, *folded}):
+        was = shown.get((entity, key))
         now = folded.get((entity, key))
         if (was.values if was else None) != now:
             what = f"step {key[0]} by {key[1]} of {entity}"
@@ -138,6 +138,10 @@ def _step_differences(stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
 
 def _folded_steps(fold: Fold) -> dict[tuple[str, StepKey], tuple[Any, ...]]:
     return {(entity, key): values for entity in fold.lanes for key, values in write.all_steps(fold, entity)}
+
+
+def _stored_steps(stored: rows.StoredLanes) -> dict[tuple[str, StepKey], rows.StoredRow]:
+    return {(entity, key): step for entity, steps in stored.steps.items() for key, step in steps.items()}
 
 
 def _unplanned(fold: Fold) -> list[Difference]:
@@ -151,7 +155,9 @@ def _remove_strays(stored: rows.StoredLanes, fold: Fold) -> None:
     """Rows of lanes and steps that the log does not fold to."""
     folded = _folded_steps(fold)
     Lane.objects.filter(id__in=[row.pk for entity, row in stored.rows.items() if entity not in fold.lanes]).delete()
-    SagaStep.objects.filter(id__in=[step.pk for place, step in stored.steps.items() if place not in folded]).delete()
+    SagaStep.objects.filter(
+        id__in=[step.pk for place, step in _stored_steps(stored).items() if place not in folded]
+    ).delete()
 
 
 def _told(value: Any) -> Any:

@@ -6,7 +6,7 @@ as much to read and its upserts half of the throughput. Columns are taken from t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -136,7 +136,7 @@ class StoredLanes(NamedTuple):
 
     lanes: dict[str, Lane]
     rows: dict[str, StoredRow]  # by entity
-    steps: dict[tuple[str, StepKey], StoredRow]
+    steps: dict[str, dict[StepKey, StoredRow]]  # by entity
 
 
 NOTHING_STORED = StoredLanes({}, {}, {})  # never written to
@@ -440,7 +440,7 @@ def load_all_lanes(frames: Mapping[str, Frame]) -> dict[str, StoredLanes]:
 
 def _lanes(frames: Mapping[str, Frame], source: str, parameters: list[Any]) -> dict[str, StoredLanes]:
     found = {saga_id: StoredLanes({}, {}, {}) for saga_id in frames}
-    facts: dict[tuple[str, str], dict[StepKey, StepFacts]] = {}
+    steps: dict[tuple[str, str], tuple[dict[StepKey, StoredRow], dict[StepKey, StepFacts]]] = {}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT t.saga_id::text, t.entity, t.id, t.step_type, t.service, t.status, t.rank, t.occurred_at,"  # noqa: S608
@@ -449,13 +449,13 @@ def _lanes(frames: Mapping[str, Frame], source: str, parameters: list[Any]) -> d
             parameters,
         )
         for row in cursor.fetchall():
-            saga_id, entity, pk, step_type, service = row[:5]
-            key = (step_type, service)
-            values = (*row[5:11], None if row[11] is None else orjson.loads(row[11]), row[12])
-            found[saga_id].steps[entity, key] = StoredRow(pk, values)
-            steps = facts.setdefault((saga_id, entity), {})
+            key = row[3:5]
+            of_lane = steps.get(row[:2])
+            if of_lane is None:
+                of_lane = steps[row[:2]] = ({}, {})
+            of_lane[0][key] = StoredRow(row[2], row[5:] if row[11] is None else _with_metadata(row))
             if row[6]:
-                steps[key] = StepFacts(row[6], row[7], row[8], row[9], row[10] or "")
+                of_lane[1][key] = StepFacts(row[6], row[7], row[8], row[9], row[10] or "")
         cursor.execute(
             "SELECT t.saga_id::text, t.entity, t.id, t.known, t.failed, t.outcome, t.opened_at, t.state::text"  # noqa: S608
             f" FROM {source.format(table='sagas_lane')}",
@@ -463,11 +463,17 @@ def _lanes(frames: Mapping[str, Frame], source: str, parameters: list[Any]) -> d
         )
         for saga_id, entity, pk, *shown, text in cursor.fetchall():
             stored, state = found[saga_id], orjson.loads(text)
+            stored.steps[entity], facts = steps.pop((saga_id, entity), ({}, {}))
             stored.rows[entity] = StoredRow(pk, (*shown, state))
-            stored.lanes[entity] = lane_from(entity, shown[0], state, facts.pop((saga_id, entity), {}))
-    for (saga_id, entity), steps in facts.items():
-        found[saga_id].lanes[entity] = Lane(entity, steps=steps)
+            stored.lanes[entity] = lane_from(entity, shown[0], state, facts)
+    for (saga_id, entity), (stored_steps, facts) in steps.items():
+        found[saga_id].steps[entity] = stored_steps
+        found[saga_id].lanes[entity] = Lane(entity, steps=facts)
     return found
+
+
+def _with_metadata(row: Sequence[Any]) -> tuple[Any, ...]:
+    return (*row[5:11], orjson.loads(row[11]), row[12])
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -482,9 +488,12 @@ def update_sagas(rows: Sequence[Mapping[str, Any]]) -> None:
     _update(SagaLog, (*SAGA_COUNTS, *SAGA_WORDS), rows)
 
 
-def update_counts(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The same of sagas of which events said nothing that their counts do not show."""
-    _update(SagaLog, SAGA_COUNTS, rows)
+def update_counts(rows: Sequence[Mapping[str, Any]], unmoved: Collection[str] = ()) -> None:
+    """The same of sagas of which events said nothing that their counts do not show.
+
+    unmoved: the columns of the tally that are as stored in each of the rows; they are not sent.
+    """
+    _update(SagaLog, tuple(name for name in SAGA_COUNTS if name not in unmoved), rows)
 
 
 def insert_lanes(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from sagas.engine.decide import Frame
-from sagas.engine.evolve import Understood, understand
+from sagas.engine.evolve import Understood
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold
 from sagas.rows import NOTHING_STORED, EventRow, SagaRow, StoredLanes
@@ -30,7 +29,7 @@ class Applied:
         return self.events + self.parked + self.rerouted
 
 
-@dataclass
+@dataclass(slots=True)
 class Work:
     """One saga of a page: its row as loaded, the events that are its own, and what they fold to."""
 
@@ -38,17 +37,9 @@ class Work:
     frame: Frame
     events: list[EventRow]
     born: bool = False
+    told: list[tuple[Fact, Understood]] = field(default_factory=list)  # the events as the engine takes them
+    whole: bool = False  # whether one of them speaks for all lanes
     stored: StoredLanes = NOTHING_STORED
     fold: Fold | None = None
     notes: list[dict[str, Any]] = field(default_factory=list)
     error: str = ""  # set where the saga must be set aside
-
-    @cached_property
-    def facts(self) -> list[Fact]:
-        """The events as the engine takes them. Not to be asked for before the unfit are parked."""
-        return [event.fact() for event in self.events]
-
-    @cached_property
-    def understood(self) -> list[Understood]:
-        """What each fact means, in their order."""
-        return [understand(self.frame, fact) for fact in self.facts]

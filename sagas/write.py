@@ -58,13 +58,21 @@ def _store_sagas(folded: Iterable[Work], broken: Iterable[Work], now: datetime) 
     saga_rows = [(item, _saga_row(item, now)) for item in whole] + [(item, _broken_row(item, now)) for item in broken]
     rows.insert_sagas([row for item, row in saga_rows if item.born])
     rows.update_sagas([row for item, row in saga_rows if not item.born])
-    rows.update_counts([_counts_row(item, now) for item in counted])
+    rows.update_counts([_counts_row(item, now) for item in counted], _unmoved(counted))
 
 
 def _says_no_more(fold: Fold) -> bool:
     """Whether its events said nothing of the saga itself, only of its lanes."""
     before, saga = fold.before, fold.saga
     return before.started is not None and before[:-2] == saga[:-2]  # all but last_at and counts
+
+
+def _unmoved(counted: Iterable[Work]) -> set[str]:
+    """The columns of the tally that no event of these moved: most, where a page holds many sagas at the same stage."""
+    folds = [_fold(item) for item in counted]
+    before = zip(*(fold.before.counts for fold in folds), strict=True)
+    after = zip(*(fold.saga.counts for fold in folds), strict=True)
+    return {name for name, was, now in zip(rows.TALLY_COLUMNS, before, after, strict=False) if was == now}
 
 
 def store_lanes(work: Iterable[Work], applied: Applied) -> None:
@@ -226,8 +234,9 @@ def all_steps(fold: Fold, entity: str) -> Iterator[tuple[StepKey, tuple[Any, ...
 def _step_rows(item: Work, fold: Fold, entity: str) -> Iterator[dict[str, Any]]:
     owed, lane = fold.owed(entity), fold.lanes[entity]
     before = {} if owed or lane.commands or entity not in fold.stored else fold.stored[entity].steps
+    of_lane = item.stored.steps.get(entity, {})
     for key in step_keys(fold.frame, lane, owed):
-        stored = item.stored.steps.get((entity, key))
+        stored = of_lane.get(key)
         if (
             stored is not None
             and key in before
@@ -385,7 +394,7 @@ class LaneCommands:
 
 
 def _refusals(item: Work) -> Iterator[Refusal]:
-    for fact, said in zip(item.facts, item.understood, strict=True):
+    for fact, said in item.told:
         refused = said.means.refuses
         if not refused or not fact.names or said.event is None:
             continue

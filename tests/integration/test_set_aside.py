@@ -11,6 +11,7 @@ from bridge.models import Pending
 from sagas import decisions
 from sagas.apply import drain
 from sagas.decisions import Request
+from sagas.engine import evolve
 from sagas.engine.fold import Fold
 from sagas.errors import Refused
 from sagas.models import Parked, SagaLog
@@ -47,6 +48,28 @@ def test_one_broken_saga_does_not_stop_its_page(monkeypatch: pytest.MonkeyPatch)
     event_log.append([event("ProcessingStarted", broken, one)])
     drain()
     assert Parked.objects.filter(reason="set_aside").count() == 10
+    assert not Pending.objects.exists()
+
+
+@pytest.mark.parametrize("type_", ["RetrievalStarted", "AnonymizationCompleted"], ids=["at its birth", "later"])
+def test_an_event_that_cannot_be_understood_sets_its_saga_aside(type_: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, sound, one, two = new_ids(4)
+    real = evolve.understand
+
+    def understand(frame: Any, fact: Any) -> Any:
+        if frame.key == broken and fact.type == type_:
+            raise KeyError("Müller, Anna")
+        return real(frame, fact)
+
+    monkeypatch.setattr("sagas.apply.understand", understand)
+    for task, image in ((broken, one), (sound, two)):
+        event_log.append(retrieval(task, [image]))
+    drain()
+    for task, image in ((broken, one), (sound, two)):
+        event_log.append(image_through(task, image))
+    drain()
+    assert SagaLog.objects.get(key=sound).status == "COMPLETED"
+    assert SagaLog.objects.get(key=broken).set_aside_error.startswith("KeyError in understand")
     assert not Pending.objects.exists()
 
 
