@@ -449,13 +449,11 @@ def _lanes(frames: Mapping[str, Frame], source: str, parameters: list[Any]) -> d
             parameters,
         )
         for row in cursor.fetchall():
-            key = row[3:5]
-            of_lane = steps.get(row[:2])
-            if of_lane is None:
-                of_lane = steps[row[:2]] = ({}, {})
-            of_lane[0][key] = StoredRow(row[2], row[5:] if row[11] is None else _with_metadata(row))
+            key, lane = row[3:5], row[:2]
+            stored_steps, facts = steps.get(lane) or steps.setdefault(lane, ({}, {}))
+            stored_steps[key] = StoredRow(row[2], row[5:] if row[11] is None else _with_metadata(row))
             if row[6]:
-                of_lane[1][key] = StepFacts(row[6], row[7], row[8], row[9], row[10] or "")
+                facts[key] = StepFacts(row[6], row[7], row[8], row[9], row[10] or "")
         cursor.execute(
             "SELECT t.saga_id::text, t.entity, t.id, t.known, t.failed, t.outcome, t.opened_at, t.state::text"  # noqa: S608
             f" FROM {source.format(table='sagas_lane')}",

@@ -86,7 +86,8 @@ class Server:
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "ports.json").write_text(json.dumps(self._ports), encoding="utf-8")
         metadata = (self._folder / "data" / "metadata").absolute()
-        (self._folder / "metadata.conf").write_text(f"metadataServiceUri=metadata-store:rocksdb://{metadata}\n")
+        metadata_conf = f"metadataServiceUri=metadata-store:rocksdb://{metadata}\n"
+        (self._folder / "metadata.conf").write_text(metadata_conf, encoding="utf-8")
         config = self._folder / "standalone.conf"
         config.write_text(self._configuration(), encoding="utf-8")
         config.chmod(0o600)  # a test's settings may hold a token
