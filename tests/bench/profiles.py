@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import django
 import orjson
@@ -205,7 +206,8 @@ def _store(watch: Stopwatch, told: Load) -> list[dict[str, Any]]:
 def _apply(watch: Stopwatch, events: int) -> list[dict[str, Any]]:
     from sagas import apply
 
-    apply.drain(600)
+    with mock.patch.object(apply, "WINDOW", 1):  # page by page as it came, as where the worker keeps up
+        apply.drain(600)
     return watch.read(events)
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from bridge import event_log
 from bridge.models import Pending
 from compensation.models import Command
+from sagas import apply as applying
 from sagas import rows
 from sagas.apply import drain
 from sagas.engine.fold import Fold
@@ -127,6 +129,43 @@ def test_a_queue_that_never_empties_lets_the_task_go(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(rows, "claim", while_more_comes)
     assert drain(seconds=0) == 1
+
+
+def test_what_waits_for_a_saga_shares_a_page_however_far_apart_it_lies(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.APPLY_PAGE = 8
+    tasks = new_ids(6)
+    for second in range(4):
+        event_log.append([event("RetrievalStarted", task, seconds=second) for task in tasks])
+    longest_waiting_first = list(Pending.objects.order_by("id").values_list("key", flat=True))[:6]
+    pages: list[list[rows.PendingRow]] = []
+    apply_page = applying.apply_page
+
+    def watched(page: list[rows.PendingRow], turns: int | None = None) -> int:
+        pages.append(page)
+        return apply_page(page, turns)
+
+    monkeypatch.setattr(applying, "apply_page", watched)
+    assert drain() == 24
+    assert [len(page) for page in pages] == [8, 8, 8]
+    asked = [row for page in pages for row in page]
+    assert [row.key for row in asked] == [key for key in longest_waiting_first for _ in range(4)]
+    assert all(one.id < next_one.id for one, next_one in pairwise(asked) if one.key == next_one.key)
+    assert list(SagaLog.objects.values_list("events_count", flat=True)) == [4] * 6
+
+
+def test_a_queue_longer_than_what_is_looked_at_together_is_applied_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    monkeypatch.setattr(applying, "WINDOW", 2)
+    settings.APPLY_PAGE = 3
+    tasks = new_ids(4)
+    for second in range(5):
+        event_log.append([event("RetrievalStarted", task, seconds=second) for task in tasks])
+    assert drain() == 20
+    assert list(SagaLog.objects.values_list("events_count", flat=True)) == [5] * 4
+    assert not Pending.objects.exists()
 
 
 def test_a_time_limit_sets_no_saga_aside(monkeypatch: pytest.MonkeyPatch) -> None:
