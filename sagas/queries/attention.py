@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Count, Max, Min
+from django.db.models import Count, F, Max, Min
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -49,22 +49,35 @@ class Item:
         return now - self.since
 
 
+_Row = Mapping[str, Any]
+
+
+class _Kind(NamedTuple):
+    """One kind of thing that needs a person: what there is of it, oldest first, each with its `since`; and its words.
+
+    Only what is on the page is put into words: that costs more than finding it.
+    """
+
+    find: Callable[[datetime], Sequence[_Row]]
+    tell: Callable[[Sequence[_Row]], list[Item]]
+
+
 def attention(offset: int = 0, limit: int = 100) -> Page[Item]:
     """A page of what needs a person, the oldest first. Eleven queries at most; of each kind at most LINES lines."""
-    items = sorted(_everything(timezone.now()), key=lambda item: (item.since, item.kind, str(item.link)))
-    return Page(len(items), offset, limit, items[offset : offset + limit])
+    now = timezone.now()
+    found = [(kind, row) for kind in _KINDS for row in kind.find(now)]
+    found.sort(key=lambda line: line[1]["since"])  # stable: what began at the same moment stays in its kind's order
+    page = found[offset : offset + limit]
+    told = {kind: iter(kind.tell([row for other, row in page if other is kind])) for kind in {kind for kind, _ in page}}
+    return Page(len(found), offset, limit, [next(told[kind]) for kind, _ in page])
 
 
-def _everything(now: datetime) -> list[Item]:
-    kinds: Sequence[Callable[[datetime], list[Item]]] = (
-        _exhausted, _overdue, _parked, _quarantined, _set_aside, _stalled, _paused,
-    )  # fmt: skip
-    return [item for kind in kinds for item in kind(now)]
+def _find_exhausted(_now: datetime) -> list[_Row]:
+    return _by_saga(Command.objects.filter(status=CommandStatus.EXHAUSTED), "settled_at")
 
 
-def _exhausted(_now: datetime) -> list[Item]:
-    rows = _by_saga(Command.objects.filter(status=CommandStatus.EXHAUSTED), "settled_at")
-    keys = _keys([row["saga_id"] for row in rows])
+def _tell_exhausted(rows: Sequence[_Row]) -> list[Item]:
+    keys = _keys(rows)
     return [
         Item(
             kind="exhausted",
@@ -84,11 +97,14 @@ def _exhausted(_now: datetime) -> list[Item]:
     ]
 
 
-def _overdue(now: datetime) -> list[Item]:
+def _find_overdue(now: datetime) -> list[_Row]:
     """Deadlines pass by themselves within seconds; where one has not, something keeps them at rest."""
     late = Command.objects.filter(status=CommandStatus.PUBLISHED, deadline_at__lt=now - OVERDUE_AFTER)
-    rows = _by_saga(late, "deadline_at")
-    keys = _keys([row["saga_id"] for row in rows])
+    return _by_saga(late, "deadline_at")
+
+
+def _tell_overdue(rows: Sequence[_Row]) -> list[Item]:
+    keys = _keys(rows)
     return [
         Item(
             kind="overdue",
@@ -113,7 +129,7 @@ def _overdue(now: datetime) -> list[Item]:
     ]
 
 
-def _by_saga(commands: Any, since: str) -> list[dict[str, Any]]:
+def _by_saga(commands: Any, since: str) -> list[_Row]:
     counted = (
         commands.order_by()
         .values("saga_id")
@@ -122,21 +138,24 @@ def _by_saga(commands: Any, since: str) -> list[dict[str, Any]]:
     return list(counted.order_by("since", "saga_id")[:LINES])
 
 
-def _names(row: Mapping[str, Any]) -> str:
+def _names(row: _Row) -> str:
     return ", ".join(dict.fromkeys((row["first"], row["last"])))
 
 
-def _keys(saga_ids: Sequence[UUID]) -> dict[UUID, str]:
-    return dict(SagaLog.objects.filter(id__in=saga_ids).values_list("id", "key")) if saga_ids else {}
+def _keys(rows: Sequence[_Row]) -> dict[UUID, str]:
+    return dict(SagaLog.objects.filter(id__in=[row["saga_id"] for row in rows]).values_list("id", "key"))
 
 
-def _parked(now: datetime) -> list[Item]:
-    rows = older_groups(now - PARKED_AFTER, LINES)
+def _find_parked(now: datetime) -> list[_Row]:
+    return [{**row, "since": row["first_at"]} for row in older_groups(now - PARKED_AFTER, LINES)]
+
+
+def _tell_parked(rows: Sequence[_Row]) -> list[Item]:
     pruned = pruned_at((row["stream"], row["key"]) for row in rows)
     return [_parked_item(row, pruned.get((row["stream"], row["key"]))) for row in rows]
 
 
-def _parked_item(row: Mapping[str, Any], pruned: datetime | None) -> Item:
+def _parked_item(row: _Row, pruned: datetime | None) -> Item:
     sentence = ngettext(
         "%(count)d event of %(key)s belongs to no saga.",
         "%(count)d events of %(key)s belong to no saga.",
@@ -148,7 +167,7 @@ def _parked_item(row: Mapping[str, Any], pruned: datetime | None) -> Item:
         advice = _("They came too late for it: ask the service why, then dismiss them with a reason.")
     return Item(
         kind="parked",
-        since=row["first_at"],
+        since=row["since"],
         count=row["count"],
         sentence=sentence,
         advice=advice,
@@ -157,8 +176,13 @@ def _parked_item(row: Mapping[str, Any], pruned: datetime | None) -> Item:
     )
 
 
-def _quarantined(_now: datetime) -> list[Item]:
+def _find_quarantined(_now: datetime) -> list[_Row]:
     open_ones = Quarantined.objects.filter(status=QuarantineStatus.OPEN).order_by()
+    counted = open_ones.values("code").annotate(since=Min("received_at"), count=Count("id"))
+    return list(counted.order_by("since", "code"))
+
+
+def _tell_quarantined(rows: Sequence[_Row]) -> list[Item]:
     return [
         Item(
             kind="quarantined",
@@ -173,7 +197,7 @@ def _quarantined(_now: datetime) -> list[Item]:
             advice=_("Look at the bytes and the reason; requeue what can be read by now, dismiss the rest."),
             link={"code": row["code"], "status": QuarantineStatus.OPEN.value},
         )
-        for row in open_ones.values("code").annotate(since=Min("received_at"), count=Count("id"))
+        for row in rows
     ]
 
 
@@ -181,25 +205,28 @@ def _why(code: str) -> str:
     return str(QuarantineCode(code).label) if code in QuarantineCode.values else code
 
 
-def _set_aside(_now: datetime) -> list[Item]:
+def _find_set_aside(_now: datetime) -> list[_Row]:
     rows = SagaLog.objects.filter(set_aside_at__isnull=False).order_by("set_aside_at", "id")
+    return list(rows.values("id", "key", error=F("set_aside_error"), since=F("set_aside_at"))[:LINES])
+
+
+def _tell_set_aside(rows: Sequence[_Row]) -> list[Item]:
     return [
         Item(
             kind="set_aside",
-            since=since,
+            since=row["since"],
             count=1,
             sentence=_("Saga %(key)s is set aside: applying its events failed (%(error)s).")
-            % {"key": key, "error": error},
+            % {"key": row["key"], "error": row["error"]},
             advice=_("This is a fault of this service: have it mended, then resume the saga."),
-            saga_id=saga_id,
-            link={"saga": str(saga_id)},
+            saga_id=row["id"],
+            link={"saga": str(row["id"])},
         )
-        for saga_id, key, since, error in rows.values_list("id", "key", "set_aside_at", "set_aside_error")[:LINES]
-        if since is not None
+        for row in rows
     ]
 
 
-def _stalled(now: datetime) -> list[Item]:
+def _find_stalled(now: datetime) -> list[_Row]:
     """By both clocks: events of long ago that came in just now are no standstill."""
     before = now - STALLED_AFTER
     rows = SagaLog.objects.filter(
@@ -210,23 +237,27 @@ def _stalled(now: datetime) -> list[Item]:
         updated_at__lt=before,
         set_aside_at__isnull=True,
     ).order_by("last_event_at", "id")
+    return list(rows.values("id", "key", "status", since=F("last_event_at"))[:LINES])
+
+
+def _tell_stalled(rows: Sequence[_Row]) -> list[Item]:
     return [
         Item(
             kind="stalled",
-            since=since,
+            since=row["since"],
             count=1,
             sentence=_("Saga %(key)s is %(status)s and nothing has happened since %(since)s.")
-            % {"key": key, "status": Status(status).label, "since": when(since)},
+            % {"key": row["key"], "status": Status(row["status"]).label, "since": when(row["since"])},
             advice=_("Its page says what it waits for: ask that service, or cancel it so that it is undone."),
-            saga_id=saga_id,
-            link={"saga": str(saga_id)},
+            saga_id=row["id"],
+            link={"saga": str(row["id"])},
         )
-        for saga_id, key, status, since in rows.values_list("id", "key", "status", "last_event_at")[:LINES]
+        for row in rows
     ]
 
 
-def _paused(_now: datetime) -> list[Item]:
-    switches = list(Switch.objects.filter(paused=True).order_by("service"))
+def _find_paused(_now: datetime) -> list[_Row]:
+    switches = list(Switch.objects.filter(paused=True).order_by("changed_at", "service"))
     if not switches:
         return []
     waiting = dict(
@@ -235,15 +266,19 @@ def _paused(_now: datetime) -> list[Item]:
         .values_list("service")
         .annotate(count=Count("id"))
     )
-    return [_paused_item(switch, waiting) for switch in switches if _held_by(switch, waiting)]
+    held = ((switch, _held_by(switch, waiting)) for switch in switches)
+    return [{"since": switch.changed_at, "switch": switch, "count": count} for switch, count in held if count]
 
 
 def _held_by(switch: Switch, waiting: Mapping[str, int]) -> int:
     return sum(waiting.values()) if switch.service == "*" else waiting.get(switch.service, 0)
 
 
-def _paused_item(switch: Switch, waiting: Mapping[str, int]) -> Item:
-    count = _held_by(switch, waiting)
+def _tell_paused(rows: Sequence[_Row]) -> list[Item]:
+    return [_paused_item(row["switch"], row["count"]) for row in rows]
+
+
+def _paused_item(switch: Switch, count: int) -> Item:
     words = ngettext(
         "Publishing to %(service)s is paused by %(who)s: %(count)d command waits.",
         "Publishing to %(service)s is paused by %(who)s: %(count)d commands wait.",
@@ -258,3 +293,14 @@ def _paused_item(switch: Switch, waiting: Mapping[str, int]) -> Item:
         advice=_("Withdraw what must not be sent, then resume publishing."),
         link={"service": switch.service},
     )
+
+
+_KINDS = (
+    _Kind(_find_exhausted, _tell_exhausted),
+    _Kind(_find_overdue, _tell_overdue),
+    _Kind(_find_parked, _tell_parked),
+    _Kind(_find_quarantined, _tell_quarantined),
+    _Kind(_find_set_aside, _tell_set_aside),
+    _Kind(_find_stalled, _tell_stalled),
+    _Kind(_find_paused, _tell_paused),
+)
