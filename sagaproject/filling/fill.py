@@ -103,8 +103,12 @@ def fill(wish: Wish, progress: Callable[[int], None] = lambda done: None) -> Fil
 def analyze() -> None:
     """Tells the planner what is there now, and marks the pages as visible to all. Outside of any transaction."""
     with connection.cursor() as cursor:
-        for table in TABLES:
-            cursor.execute(f"VACUUM (ANALYZE) {table.name}")
+        cursor.execute("SET statement_timeout = 0")  # a table of millions takes minutes
+        try:
+            for table in TABLES:
+                cursor.execute(f"VACUUM (ANALYZE) {table.name}")
+        finally:
+            cursor.execute("RESET statement_timeout")
 
 
 # --- stories --------------------------------------------------------------------------------------------------------

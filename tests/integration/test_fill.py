@@ -17,6 +17,7 @@ from bridge import event_log
 from bridge.models import Duplicate, Event, Pending, Quarantined
 from compensation.models import Attempt, Command
 from compensation.models import Status as CommandStatus
+from sagaproject.filling import fill
 from sagaproject.filling.fill import Filled
 from sagaproject.filling.rehearsal import LEDGER
 from sagaproject.filling.template import TABLES
@@ -157,3 +158,13 @@ def test_what_cannot_be_is_told(words: tuple[object, ...]) -> None:
     with pytest.raises(CommandError) as told:
         run("fill", *words)
     assert told.value.returncode == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_telling_the_planner_may_take_longer_than_a_statement_may() -> None:
+    """Vacuuming the events of a million sagas takes longer than the 30 s after which a statement is given up."""
+    with filled(wish(40), analyzed=False), connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '1ms'")
+        fill.analyze()
+        cursor.execute("SELECT setting FROM pg_settings WHERE name = 'statement_timeout'")
+        assert cursor.fetchone() != ("0",)
