@@ -26,6 +26,10 @@ from sagaproject.embedded.process import Account, Part, Process, StackError, run
 USER = DATABASE = "saga"
 # For tests: the data dies with the session, so nothing has to reach the disk.
 THROW_AWAY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum_naptime=10s")
+# The ids of events are random: over millions of them each new one falls on another page of their unique index, and the
+# first change of a page after a checkpoint writes all of it to the log. With the stock gigabyte a checkpoint came every
+# 15 s of full load, and each event paid for a page.
+MAX_WAL_SIZE = "8GB"
 
 
 class Server:
@@ -120,6 +124,7 @@ class Server:
             "unix_socket_directories=",
             "max_connections=100",
             "log_timezone=UTC",
+            f"max_wal_size={MAX_WAL_SIZE}",
             *self._settings,
         ]
         argv = [str(self._binaries / "postgres"), "-D", str(self.data)]
