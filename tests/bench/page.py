@@ -200,14 +200,13 @@ def _figure(x: str, y: str) -> tuple[Figure, Any]:
     axes = figure.subplots()
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     return figure, axes
 
 
 def _save(figure: Figure, name: str) -> None:
     for axes in figure.axes:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=0)  # not before all is plotted: the axis would keep the scale that it has by then
     figure.tight_layout()
     # Without a date and with a fixed salt the same measurements give the same file.
     rcParams["svg.hashsalt"] = "performance"
