@@ -192,6 +192,12 @@ class Definition:
     title: str = ""
 
     @cached_property
+    def entity_title(self) -> str:
+        """What people call one entity: "image_id" is an "Image". A saga without entities is called by its title."""
+        name = self.entity_field.removesuffix("_id").replace("_", " ").strip()
+        return name.capitalize() or self.title or self.name
+
+    @cached_property
     def event_of(self) -> dict[str, Event]:
         """Events by type."""
         return {event.type: event for event in self.events}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import Case, IntegerField, Min, Value, When
@@ -18,7 +18,8 @@ from compensation import switches
 from compensation.models import SETTLED, Command
 from compensation.models import Status as CommandStatus
 from sagas.definitions import registry
-from sagas.engine.definition import Definition, Entity, StepStatus
+from sagas.engine.definition import Definition, Event
+from sagas.engine.expected import ShownStep, expected
 from sagas.engine.state import Saga, Tally, saga_from
 from sagas.models import Parked, SagaLog, Status
 
@@ -218,7 +219,9 @@ def _for_events(saga: SagaLog) -> Waiting | None:
         return Waiting(kind="applying", sentence=words % said, since=saga.last_event_at)
     state = saga_from(saga.state, Tally())
     parts = [
-        part for part in (_intake(definition, state, saga), _unseen(state, saga), _open_lanes(definition, saga)) if part
+        part
+        for part in (_intake(definition, state, saga), _unseen(definition, state, saga), _open_lanes(definition, saga))
+        if part
     ]
     if not parts:
         return Waiting(kind="events", sentence=_("Waiting for further events."), since=saga.last_event_at)
@@ -232,73 +235,149 @@ def _for_events(saga: SagaLog) -> Waiting | None:
 def _intake(definition: Definition, state: Saga, saga: SagaLog) -> Waiting | None:
     if state.intake_over or not definition.counts_lanes:
         return None
-    names = [event.type for event in definition.events if event.means.ends_intake]
-    words = _("Waiting for %(event)s: how many lanes there are is not known yet.")
-    event = ", ".join(names)
-    return Waiting(kind="events", sentence=words % {"event": event}, since=saga.last_event_at, event=event)
+    if state.announced is None:
+        words = _("How many %(things)s there are is not known yet. Expected next: %(event)s.")
+    else:
+        words = _("More %(things)s may still be announced. Expected next: %(event)s.")
+    event = ", ".join(event.type for event in definition.events if event.means.ends_intake)
+    said = {"things": _things(definition, 2), "event": event or "–"}
+    return Waiting(kind="events", sentence=words % said, since=saga.last_event_at, event=event or None)
 
 
-def _unseen(state: Saga, saga: SagaLog) -> Waiting | None:
+def _unseen(definition: Definition, state: Saga, saga: SagaLog) -> Waiting | None:
     announced = state.announced.lanes if state.announced else 0
     missing = announced - saga.lanes_known
     if missing <= 0:
         return None
     words = ngettext(
-        "%(missing)d of %(announced)d announced lanes has not been named by any event yet.",
-        "%(missing)d of %(announced)d announced lanes have not been named by any event yet.",
+        "%(missing)d of %(announced)d announced %(things)s has not been named by any event yet.",
+        "%(missing)d of %(announced)d announced %(things)s have not been named by any event yet.",
         missing,
     )
-    said = {"missing": missing, "announced": announced}
+    said = {"missing": missing, "announced": announced, "things": _things(definition, announced)}
     return Waiting(kind="lanes", sentence=words % said, since=saga.last_event_at, count=missing)
 
 
+class OpenLanes(NamedTuple):
+    """Open lanes that wait for the same events: how many, the one that waits longest, and since when."""
+
+    lanes: int
+    entity: str
+    since: datetime | None
+
+
 def _open_lanes(definition: Definition, saga: SagaLog) -> Waiting | None:
-    """The step at which most of the open lanes stand, and what would move them on."""
+    """What most of the open lanes wait for."""
     if not saga.lanes_open:
         return None
-    standing = _furthest_steps(saga)
-    if not standing:
+    groups = lanes_by_expected(definition, saga)
+    if not groups:
         return None
-    count, step_type, event_type, entity, since = standing[0]
-    event = _next_event(definition, event_type)
-    words = ngettext(
-        "%(count)d open lane stands at %(step)s since %(since)s and waits for %(event)s (%(entity)s).",
-        "%(count)d open lanes stand at %(step)s, the first since %(since)s, and wait for %(event)s (%(entity)s …).",
+    events, found = min(groups.items(), key=lambda item: (-item[1].lanes, when(item[1].since), item[1].entity))
+    said = {
+        "count": found.lanes,
+        "known": saga.lanes_known,
+        "things": _things(definition, saga.lanes_known),
+        "service": _service(definition.event_of[events[0]]) if events else "",
+        "since": when(found.since),
+        "event": f" {_('or')} ".join(events),
+        "entity": found.entity,
+    }
+    return Waiting(
+        kind="events",
+        sentence=_lane_words(definition, found.lanes, bool(events)) % said,
+        since=found.since,
+        count=found.lanes,
+        entity=found.entity,
+        event=", ".join(events) or None,
+    )
+
+
+def _lane_words(definition: Definition, count: int, expects: bool) -> str:
+    if not expects:
+        return ngettext(
+            "%(count)d of %(known)d %(things)s is not finished, last moved at %(since)s, and no further event is "
+            "defined for it (%(entity)s).",
+            "%(count)d of %(known)d %(things)s are not finished, the first last moved at %(since)s, and no further "
+            "event is defined for them (%(entity)s …).",
+            count,
+        )
+    if not definition.entity_field:
+        return _("Waiting for %(service)s since %(since)s. Expected next: %(event)s.")
+    return ngettext(
+        "%(count)d of %(known)d %(things)s is waiting for %(service)s since %(since)s. Expected next: %(event)s "
+        "(%(entity)s).",
+        "%(count)d of %(known)d %(things)s are waiting for %(service)s, the first since %(since)s. Expected next: "
+        "%(event)s (%(entity)s …).",
         count,
     )
-    said = {"count": count, "step": step_type, "since": when(since), "event": event or "–", "entity": entity}
-    return Waiting(kind="events", sentence=words % said, since=since, count=count, entity=entity, event=event)
 
 
-def _furthest_steps(saga: SagaLog) -> list[tuple[int, str, str, str, datetime]]:
-    """(how many, step, event, an entity, since) of the last step of each open lane, the most first."""
+def lanes_by_expected(definition: Definition, saga: SagaLog) -> dict[tuple[str, ...], OpenLanes]:
+    """The open lanes, by the types of the events that each waits for."""
+    whole, lanes = _step_patterns(definition, saga)
+    found: dict[tuple[str, ...], OpenLanes] = {}
+    for count, entity, since, steps in lanes:
+        events = tuple(event.type for event in expected(definition, steps, whole))
+        known = found.get(events, OpenLanes(0, entity, since))
+        first = min((known, OpenLanes(count, entity, since)), key=lambda item: (when(item.since), item.entity))
+        found[events] = first._replace(lanes=known.lanes + count)
+    return found
+
+
+def _step_patterns(
+    definition: Definition, saga: SagaLog
+) -> tuple[list[ShownStep], list[tuple[int, str, datetime | None, list[ShownStep]]]]:
+    """The saga's own steps, and (how many, the first of them, since when, steps) of open lanes whose steps look alike.
+
+    One query: it reads the saga's lanes and steps by index, and answers with one row a pattern, of which even thousands
+    of lanes have few. "Since" is the time of the step that is furthest in the definition's order.
+    """
+    order = [event.type for event in definition.events]
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT count(*), step_type, event_type,
-                   (array_agg(entity ORDER BY occurred_at, entity))[1], min(occurred_at)
-            FROM (
-                SELECT DISTINCT ON (l.id) l.entity, s.step_type, s.event_type, s.occurred_at
-                FROM sagas_lane l JOIN sagas_step s ON s.saga_id = l.saga_id AND s.entity = l.entity
-                WHERE l.saga_id = %s AND l.known AND l.outcome = 'open'
-                ORDER BY l.id, s.occurred_at DESC, s.id DESC
-            ) AS last
-            GROUP BY step_type, event_type ORDER BY 1 DESC, 5 LIMIT 3
+            WITH lane AS MATERIALIZED (
+                SELECT l.entity,
+                       coalesce(
+                           (array_agg(s.occurred_at ORDER BY array_position(%(order)s::text[], s.event_type) DESC
+                               NULLS LAST, s.occurred_at DESC) FILTER (WHERE s.id IS NOT NULL))[1],
+                           l.opened_at
+                       ) AS since,
+                       array_agg(ARRAY[s.step_type, s.service, s.rank::text, s.event_type]
+                           ORDER BY s.step_type, s.service) FILTER (WHERE s.id IS NOT NULL) AS steps
+                FROM sagas_lane l LEFT JOIN sagas_step s ON s.saga_id = l.saga_id AND s.entity = l.entity
+                WHERE l.saga_id = %(saga)s AND l.known AND l.outcome = 'open'
+                GROUP BY l.id, l.entity, l.opened_at
+            )
+            SELECT count(*), (array_agg(entity ORDER BY since, entity))[1], min(since), steps
+            FROM lane GROUP BY steps
+            UNION ALL
+            SELECT 0, '', NULL, array_agg(ARRAY[step_type, service, rank::text, event_type])
+            FROM sagas_step WHERE saga_id = %(saga)s AND entity = %(key)s
             """,
-            [saga.id],
+            {"order": order, "saga": saga.id, "key": saga.key},
         )
-        return [(int(row[0]), row[1], row[2], row[3], row[4]) for row in cursor.fetchall()]
+        rows = [
+            (count, entity, since, [ShownStep(kind, service, int(rank), event) for kind, service, rank, event in steps])
+            for count, entity, since, found in cursor.fetchall()
+            for steps in [found or []]
+        ]
+    whole = [step for count, _entity, _since, steps in rows if not count for step in steps]
+    return whole, [row for row in rows if row[0]]
 
 
-def _next_event(definition: Definition, last: str) -> str | None:
-    """The event that a lane's way goes on with, in the order in which the definition tells it."""
-    types = [event.type for event in definition.events]
-    after = definition.events[types.index(last) + 1 :] if last in types else definition.events
-    for event in after:
-        onward = event.means.becomes in (StepStatus.STARTED, StepStatus.COMPLETED)
-        if onward and event.entity not in (Entity.EACH, Entity.EVENT):
-            return event.type
-    return None
+def _service(event: Event) -> str:
+    """The service that an event comes from, as people write its name."""
+    return event.means.step.service.replace("_", " ").title() if event.means.step else "–"
+
+
+def _things(definition: Definition, count: int) -> str:
+    """What people call so many entities of this saga type. Only the nouns of our own definitions are translated."""
+    title = definition.entity_title
+    if title == "Image":
+        return ngettext("image", "images", count)
+    return title.lower() if count == 1 else f"{title.lower()}s"
 
 
 # --- what is in the log, and not in the saga --------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,8 +17,10 @@ from compensation import switches
 from compensation.models import Attempt, Command
 from sagas import queries
 from sagas.apply import drain
+from sagas.definitions import registry
 from sagas.models import Parked, SagaKey, SagaLog
 from sagas.queries import SagaFilters, parts
+from tests import order_saga
 from tests.integration.story import START, event, image_through, new_ids, retrieval
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -87,15 +90,69 @@ def test_a_saga_is_found_by_every_key_and_id_of_its_events() -> None:
 def test_a_started_saga_says_which_event_is_missing() -> None:
     task, image = new_ids(2)
     tell(event("RetrievalStarted", task))
-    assert "RetrievalCompleted" in waiting(task).sentence
+    found = waiting(task)
+    assert found.sentence == "How many images there are is not known yet. Expected next: RetrievalCompleted."
+    assert found.event == "RetrievalCompleted"
     tell(event("RetrievalCompleted", task, seconds=2, result={"successful_images": 2}))
-    assert waiting(task).sentence.startswith("2 of 2 announced lanes have not been named")
+    assert waiting(task).sentence.startswith("2 of 2 announced images have not been named")
     tell(event("ImagesRetrieved", task, seconds=3, image_ids=[image]))
     found = waiting(task)
     assert (found.kind, found.count) == ("lanes", 1)
-    assert "waits for ImageReadyForAnonymization" in found.sentence
+    assert "Expected next: ImageReadyForAnonymization (" in found.sentence
     tell(*image_through(task, image)[:3])
-    assert "stands at ANONYMIZATION_COMPLETE since 2026-03-01 12:00:12 UTC" in waiting(task).sentence
+    assert (
+        "1 of 1 image is waiting for Anonymization since 2026-03-01 12:00:12 UTC. "
+        f"Expected next: ImageReadyForProcessing or ProcessingCompleted ({image})."
+    ) in waiting(task).sentence
+
+
+def lanes_waiting(task: str) -> tuple[str | None, int]:
+    """What most open images wait for, and how many they are. The intake is over."""
+    found = waiting(task)
+    assert found.kind == "events"
+    return found.event, found.count
+
+
+def test_what_an_image_waits_for_follows_the_definition_and_not_the_clocks() -> None:
+    task, image, other = new_ids(3)
+    tell(*retrieval(task, [image, other]))
+    assert lanes_waiting(task) == ("ImageReadyForAnonymization", 2)
+    # Anonymization's clock is an hour ahead of Processing's, and its request is left out.
+    tell(event("AnonymizationCompleted", task, image, seconds=3600), event("ImageReadyForProcessing", task, image))
+    tell(event("ImageReadyForProcessing", task, other, seconds=8))
+    assert lanes_waiting(task) == ("ProcessingStarted, ProcessingCompleted", 2)
+    tell(event("ProcessingStarted", task, image, seconds=2))
+    found = waiting(task)
+    assert (found.count, found.entity) == (1, image)  # the one that has waited longer
+    assert found.event == "ProcessingCompleted"
+    tell(event("ProcessingStarted", task, seconds=9))  # of no image: it speaks for all
+    assert lanes_waiting(task) == ("ProcessingCompleted", 2)
+
+
+def test_an_image_that_only_an_answer_named_waits_for_its_first_event() -> None:
+    task, image = new_ids(2)
+    tell(*retrieval(task, []), event("ImageDeletionFailed", task, image, seconds=5))
+    assert lanes_waiting(task) == ("ImageReadyForAnonymization", 1)
+
+
+def test_an_order_waits_for_its_own_events_and_one_that_can_never_end_says_so() -> None:
+    endless = replace(
+        order_saga.DEFINITION,
+        name="endless",
+        events=tuple(replace(item, means=replace(item.means, processes=False)) for item in order_saga.EVENTS),
+    )
+    with registry.also(order_saga.DEFINITION, endless):
+        for stream in ("order", "endless"):
+            tell(event("OrderPlaced", "order-7", stream=stream), event("OrderPaid", "order-7", stream=stream))
+            found = queries.waiting(SagaLog.objects.get(saga_type=stream))
+            assert found is not None
+            assert found.sentence.startswith("Waiting for Shop since 2026-03-01 12:00:00 UTC. Expected next: Shipment")
+            assert found.event == "ShipmentRequested, OrderShipped"
+        tell(event("OrderShipped", "order-7", stream="endless"))
+        found = queries.waiting(SagaLog.objects.get(saga_type="endless"))
+        assert found is not None
+        assert found.event is None
+        assert "no further event is defined for it (order-7)" in found.sentence
 
 
 def test_a_compensating_saga_names_command_topic_attempt_and_times() -> None:

@@ -1,0 +1,80 @@
+"""What an open lane waits for is never among the events that it has, whatever the order, times and definition."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sagas.engine.decide import Frame, lane_failed, lane_processed, saga_failed
+from sagas.engine.definition import Definition, Entity
+from sagas.engine.evolve import listed
+from sagas.engine.expected import ShownStep, expected
+from sagas.engine.facts import WIRE, Fact
+from sagas.engine.fold import Fold, replay
+from sagas.engine.state import Lane
+from tests.properties.histories import Tale, tales
+
+
+def shown(lane: Lane | None) -> list[ShownStep]:
+    """A holder's steps as their rows keep them."""
+    steps = lane.steps.items() if lane else ()
+    return [ShownStep(kind, service, facts.rank, facts.event_type) for (kind, service), facts in steps]
+
+
+def is_open(fold: Fold, lane: Lane) -> bool:
+    failed = lane_failed(lane, saga_failed(fold.frame, fold.saga))
+    return lane.known and not failed and not lane_processed(fold.frame, fold.saga, lane)
+
+
+def came(definition: Definition, lane: Lane, key: str, story: list[Fact]) -> set[str]:
+    """The types of the events about this lane, and of those that could have named it and spoke for the whole saga."""
+    found = set()
+    for fact in story:
+        event = definition.event_of.get(fact.type)
+        if event is None or fact.source != WIRE:
+            continue
+        about = lane.entity in {fact.names, *listed(event, fact)} or (lane.entity == key and not fact.names)
+        if about or (event.entity is Entity.LANE_ELSE_TASK and not fact.names):
+            found.add(fact.type)
+    return found
+
+
+def otherwise(definition: Definition, chance: random.Random) -> Definition:
+    """The same events in another order, some of them moving a step that others move too."""
+    events = list(definition.events)
+    chance.shuffle(events)
+    steps = [event.means.step for event in events if event.means.step]
+    return replace(
+        definition,
+        events=tuple(
+            replace(event, means=replace(event.means, step=chance.choice([event.means.step, *steps])))
+            if event.means.step
+            else event
+            for event in events
+        ),
+    )
+
+
+@given(tales(), st.one_of(st.none(), st.integers(0, 2**32)))
+def test_an_open_lane_never_waits_for_an_event_that_came(tale: Tale, seed: int | None) -> None:
+    frame = tale.frame
+    if seed is not None:
+        frame = Frame(otherwise(frame.definition, random.Random(seed)), *frame[1:])
+    fold = replay(frame, tale.facts)
+    for lane in fold.lanes.values():
+        if is_open(fold, lane):
+            waits_for = {
+                event.type for event in expected(frame.definition, shown(lane), shown(fold.lanes.get(frame.key)))
+            }
+            assert not waits_for & came(frame.definition, lane, frame.key, tale.facts)
+
+
+@given(tales())
+def test_an_open_lane_of_our_definitions_always_waits_for_something(tale: Tale) -> None:
+    fold = replay(tale.frame, tale.facts)
+    for lane in fold.lanes.values():
+        if is_open(fold, lane):
+            assert expected(tale.frame.definition, shown(lane), shown(fold.lanes.get(tale.frame.key)))
