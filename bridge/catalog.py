@@ -4,10 +4,12 @@ The bridge knows no saga. It knows types, the topics they come on, and which fie
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal, get_args
+from itertools import combinations, product
+from typing import Literal, NamedTuple, get_args
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -16,6 +18,18 @@ FieldKind = Literal["id", "ids", "text", "integer", "object"]
 
 REGION = "{region}"
 REGION_PATTERN = r"[A-Za-z0-9_-]+"
+
+
+# How many topics of how many regions are remembered; each is resolved once.
+_MAX_REMEMBERED = 10_000
+
+
+class CatalogError(ValueError):
+    """The event types cannot work together. `problems`: one sentence each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +43,8 @@ class EventType:
     fields: what known fields must be, if they are there and not null; "result.total_images" looks into an object.
         id: a text of 1-200 printable characters; ids: a list of such; text; object;
         integer: a whole number that fits four bytes.
+    always_typed: its messages always carry their type, so its topics imply nothing about a message without one.
+    declared_in: where people find the declaration, for sentences about it.
     """
 
     name: str
@@ -37,52 +53,129 @@ class EventType:
     key_field: str
     entity_field: str | None = None
     fields: Mapping[str, FieldKind] = field(default_factory=dict)
+    always_typed: bool = False
+    declared_in: str = ""
 
-    def __post_init__(self) -> None:
-        unknown = sorted(set(self.fields.values()) - set(get_args(FieldKind)))
-        if unknown:
-            raise ValueError(f"{self.name}: no such kind of field: {', '.join(unknown)}")
+    def __str__(self) -> str:
+        return f"{self.name} ({self.declared_in})" if self.declared_in else self.name
+
+
+class OnTopic(NamedTuple):
+    """The types that come on one topic, and the one that a message without a type is, if any."""
+
+    types: tuple[EventType, ...]
+    default: EventType | None
 
 
 class Catalog:
     """All types of event, looked up by name or by the short name of a topic.
 
-    Raises ValueError if two types have the same name, or the same topic.
+    Several types may share a topic: the message says which it is. Raises CatalogError if two types have the same name,
+    if messages of two types on one topic may lack their type, or if a field has an unknown kind.
     """
 
     def __init__(self, event_types: tuple[EventType, ...]) -> None:
+        found = list(_problems(event_types))
+        if found:
+            raise CatalogError(found)
         self.event_types = event_types
-        self._by_name: dict[str, EventType] = {}
-        self._by_topic: dict[str, EventType] = {}
-        for event_type in event_types:
-            self._add(event_type)
-        self._regional = [
-            (region_pattern(topic), event_type) for topic, event_type in self._by_topic.items() if REGION in topic
+        self._by_name = {event_type.name: event_type for event_type in event_types}
+        self._patterns = [
+            (region_pattern(topic), topic, event_type) for event_type in event_types for topic in event_type.topics
         ]
-
-    def _add(self, event_type: EventType) -> None:
-        if event_type.name in self._by_name:
-            raise ValueError(f"two event types are called {event_type.name}")
-        self._by_name[event_type.name] = event_type
-        for topic in event_type.topics:
-            if topic in self._by_topic:
-                raise ValueError(f"{event_type.name} and {self._by_topic[topic].name} share the topic {topic}")
-            self._by_topic[topic] = event_type
+        self._on_topic: dict[str, OnTopic] = {}
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The short names of all topics, those with {region} as they are written."""
-        return tuple(self._by_topic)
+        """The short names of all topics, each once, those with {region} as they are written."""
+        return tuple(dict.fromkeys(topic for event_type in self.event_types for topic in event_type.topics))
+
+    @property
+    def probe_topic(self) -> str:
+        """A topic without {region}, which is there, to look for the broker by. Raises CatalogError if there is none."""
+        found = next((topic for topic in self.topics if REGION not in topic), None)
+        if found is None:
+            raise CatalogError([f"no event comes on a topic without {REGION}, by which the broker could be looked for"])
+        return found
 
     def by_name(self, name: str) -> EventType | None:
         return self._by_name.get(name)
 
     def by_topic(self, topic: str) -> EventType | None:
-        """The type that comes on this topic (short name, with a region in its place)."""
-        found = self._by_topic.get(topic)
+        """The type that a message without one is on this topic (short name, with a region in its place)."""
+        return self.on_topic(topic).default
+
+    def on_topic(self, topic: str) -> OnTopic:
+        """The types that come on this topic (short name, with a region in its place)."""
+        found = self._on_topic.get(topic)
         if found is None:
-            found = next((event_type for pattern, event_type in self._regional if pattern.fullmatch(topic)), None)
+            found = self._resolve(topic)
+            if len(self._on_topic) < _MAX_REMEMBERED:
+                self._on_topic[topic] = found
         return found
+
+    def _resolve(self, topic: str) -> OnTopic:
+        types = tuple(
+            event_type
+            for event_type in self.event_types
+            if any(
+                name == topic or pattern.fullmatch(topic) for pattern, name, of in self._patterns if of is event_type
+            )
+        )
+        return OnTopic(types, next((event_type for event_type in types if not event_type.always_typed), None))
+
+
+def _problems(event_types: Sequence[EventType]) -> Iterator[str]:
+    names = Counter(event_type.name for event_type in event_types)
+    yield from (f"{count} event types are called {name}" for name, count in names.items() if count > 1)
+    for event_type in event_types:
+        for name, kind in event_type.fields.items():
+            if kind not in get_args(FieldKind):
+                yield f"{event_type}: the field {name} is {kind!r}, which is no kind of field"
+    for one, other in combinations((event_type for event_type in event_types if not event_type.always_typed), 2):
+        shared = [(a, b) for a in one.topics for b in other.topics if overlap(a, b)]
+        for topic, twin in shared:
+            words = topic if topic == twin else f"{topic} and {twin} can be the same topic"
+            yield (
+                f"{words}: messages of {one} and of {other} come on it, and either may lack its type. Mark all but one "
+                "with always_typed=True; the one left is what a message without a type is"
+            )
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two short names, regions in any place, can name the same topic."""
+    if REGION not in one and REGION not in other:
+        return one == other
+    left, right = _letters(one), _letters(other)
+    todo, seen = [(0, 0)], {(0, 0)}
+    while todo:
+        i, j = todo.pop()
+        if i == len(left) and j == len(right):
+            return True
+        if i == len(left) or j == len(right):
+            continue
+        if not _same_letter(left[i], right[j]):
+            continue
+        steps = set(product(_next(left, i), _next(right, j))) - seen
+        seen |= steps
+        todo += steps
+    return False
+
+
+def _next(letters: Sequence[str], at: int) -> tuple[int, ...]:
+    """Where it may go on after this letter. A region has one letter or more: it goes on, or ends."""
+    return (at, at + 1) if letters[at] == REGION else (at + 1,)
+
+
+def _letters(topic: str) -> list[str]:
+    return [part for part in re.split(rf"({re.escape(REGION)})|(?=.)", topic) if part]
+
+
+def _same_letter(one: str, other: str) -> bool:
+    letters = {one, other} - {REGION}
+    if REGION in (one, other):
+        return all(re.fullmatch(REGION_PATTERN, letter) for letter in letters)
+    return len(letters) == 1
 
 
 def region_pattern(topic: str) -> re.Pattern[str]:

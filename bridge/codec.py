@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 from django.conf import settings
 
-from bridge.catalog import Catalog, EventType, get_catalog
+from bridge.catalog import Catalog, EventType, OnTopic, get_catalog
 from bridge.envelope import Envelope, Message, Rejected, content_hash
 from bridge.models import QuarantineCode as Code
 
@@ -105,20 +105,30 @@ class Codec:
         return value
 
     def _event_type(self, body: Mapping[str, Any], message: Message, notes: list[str]) -> EventType:
-        by_topic = self._catalog.by_topic(message.short_name)
+        here = self._catalog.on_topic(message.short_name)
         name = body.get("type")
         if name is None:
-            if by_topic is None:
-                raise _Unreadable(Code.UNKNOWN_TYPE, "the message has no type, and its topic tells none")
-            return by_topic
+            if here.default is None:
+                raise _Unreadable(Code.UNKNOWN_TYPE, f"the message has no type, and {_why_none(here)}")
+            return here.default
         if type(name) is not str:
             raise _Unreadable(Code.WRONG_TYPE, f"the type must be a text, but is {_kind(name)}")
         by_name = self._catalog.by_name(name)
         if by_name is None:
             raise _Unreadable(Code.UNKNOWN_TYPE, "no saga type knows the type of event that the message names")
-        if by_topic is not None and by_topic is not by_name:
-            notes.append(f"the message says {by_name.name}, its topic {by_topic.name}: the message holds")
+        if here.types and by_name not in here.types:
+            expected = " or ".join(event_type.name for event_type in here.types)
+            notes.append(f"the message says {by_name.name}, its topic {expected}: the message holds")
         return by_name
+
+
+def _why_none(here: OnTopic) -> str:
+    """Why its topic does not say which type a message without one is."""
+    if not here.types:
+        return "its topic tells none"
+    if len(here.types) == 1:
+        return f"messages of {here.types[0].name} always carry theirs"
+    return f"its topic carries {len(here.types)} types, of which none is the default"
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from bridge.catalog import REGION, get_catalog
+from bridge.catalog import get_catalog
 from bridge.errors import BrokerUnavailable
 from bridge.pulsar.outlet import Outlet, Sent, refusal
 from bridge.topics import Topics, get_topics
@@ -126,6 +126,5 @@ def get_publisher() -> Publisher:
 
 
 def _make_publisher() -> Publisher:
-    # Any topic that is there: the bridge subscribes to it, so whoever may do that may look it up.
-    probe_topic = next(topic for topic in get_catalog().topics if REGION not in topic)
-    return Publisher(lambda: Outlet(settings.PULSAR), get_topics(), probe_topic)
+    # The bridge subscribes to the probe topic, so whoever may do that may look it up.
+    return Publisher(lambda: Outlet(settings.PULSAR), get_topics(), get_catalog().probe_topic)

@@ -5,21 +5,26 @@ from typing import cast
 
 from bridge.catalog import Catalog, EventType, FieldKind
 from sagas.definitions import registry
+from sagas.definitions.merged import wire_events
 
 
 def bridge_catalog() -> Catalog:
-    """Give the bridge the event types, topics and keys that the newest definitions declare."""
+    """Give the bridge the event types, topics and keys that all listed versions of all definitions declare.
+
+    Sagas in flight stay on the version they were born with, so what only an older version knows still comes in.
+    """
     return Catalog(
         event_types=tuple(
             EventType(
                 name=event.type,
-                stream=definition.name,
+                stream=event.saga_type,
                 topics=event.topics,
-                key_field=definition.key_field,
-                entity_field=definition.entity_field or None,
-                fields=cast("Mapping[str, FieldKind]", event.fields),  # EventType checks it
+                key_field=event.key_field,
+                entity_field=event.entity_field or None,
+                fields=cast("Mapping[str, FieldKind]", event.fields),  # Catalog checks it
+                always_typed=event.always_typed,
+                declared_in=event.declared_in,
             )
-            for definition in registry.current_definitions().values()
-            for event in definition.events
+            for event in wire_events(registry.all_definitions())
         )
     )

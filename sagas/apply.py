@@ -306,8 +306,7 @@ def _births(strangers: dict[str, list[EventRow]], now: datetime) -> list[Work]:
 def _starts(event: EventRow) -> bool:
     if event.source != kinds.WIRE:
         return event.type == kinds.SAGA_ADOPTED
-    spec = event.spec
-    return spec is not None and spec.starts
+    return registry.starts(event.stream, event.type)
 
 
 def _send_by_entity(strangers: Mapping[str, list[EventRow]], applied: Applied, now: datetime) -> None:

@@ -1,15 +1,47 @@
 """Django system checks: a definition with a mistake must not start."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.utils.module_loading import import_string
 
+from bridge.catalog import Catalog, CatalogError
+from bridge.codec import Codec
+from bridge.topics import get_topics
 from sagas.definitions import registry
 
 
 @register()
 def check_definitions(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Error sagas.E001 for each problem of a definition, by itself or beside the others."""
-    return [Error(problem, hint="mend it in sagas/definitions", id="sagas.E001") for problem in registry.problems()]
+    """Error sagas.E001 for each problem of a definition, by itself or beside the others. Never raises."""
+    problems = registry.problems() or _bridge_problems()
+    return [Error(problem, hint="mend it in sagas/definitions", id="sagas.E001") for problem in problems]
+
+
+def _bridge_problems() -> list[str]:
+    """What the bridge would refuse when it starts: all that it makes of the definitions is made here."""
+    try:
+        make: Callable[[], Catalog] = import_string(settings.BRIDGE_CATALOG)
+        catalog = make()
+        Codec(catalog, settings.BRIDGE_MAX_BODY)
+        get_topics().subscriptions(catalog.topics)
+        get_topics().full(catalog.probe_topic)
+        return list(_returning(catalog))
+    except CatalogError as error:
+        return list(error.problems)
+    except Exception as error:  # a check that raises says nothing of the other checks
+        return [f"the bridge cannot be made from the definitions: {type(error).__name__}: {error}"]
+
+
+def _returning(catalog: Catalog) -> Iterator[str]:
+    """Commands on topics that the bridge reads: each would come back to it, and go to quarantine."""
+    for definition in registry.all_definitions():
+        for item in definition.compensations:
+            if catalog.on_topic(item.topic).types:
+                yield (
+                    f"{definition.name} version {definition.version}, {item.command}: its topic {item.topic} is one "
+                    "that events come on, so the bridge would receive the command"
+                )

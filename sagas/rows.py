@@ -84,9 +84,8 @@ class EventRow(NamedTuple):
 
     @property
     def spec(self) -> Event | None:
-        """What the newest definition of its saga type says of its type; None for facts of our own and unknown types."""
-        definition = registry.current_definitions().get(self.stream)
-        return definition.event_of.get(self.type) if definition and self.source == WIRE else None
+        """What the newest definition that declares its type says of it; None for our own facts and unknown types."""
+        return registry.event(self.stream, self.type) if self.source == WIRE else None
 
     def found_by_entity(self) -> bool:
         """Whether its entity may find its saga: its type may carry a key of the service's own, or it names no key."""

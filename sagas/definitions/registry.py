@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sagas.definitions import image_processing
-from sagas.engine.definition import Definition
+from sagas.definitions.merged import conflicts
+from sagas.engine.definition import Definition, Event
+from sagas.engine.problems import problems_of
 
 DEFINITIONS: tuple[Definition, ...] = (image_processing.DEFINITION,)
 
@@ -50,22 +52,39 @@ def get(name: str, version: int) -> Definition:
     raise UnknownDefinition(f"no saga type {name} in version {version}")
 
 
+def event(name: str, event_type: str) -> Event | None:
+    """The event as the newest version of this saga type that declares it. Sagas of older versions are in flight."""
+    found = [item for item in all_definitions() if item.name == name and event_type in item.event_of]
+    return max(found, key=lambda item: item.version).event_of[event_type] if found else None
+
+
+def starts(name: str, event_type: str) -> bool:
+    """Whether such an event begins a saga. Sagas begin in the newest version, so only its word counts."""
+    definition = current_definitions().get(name)
+    known = definition.event_of.get(event_type) if definition else None
+    return known is not None and known.starts
+
+
 def problems() -> list[str]:
-    """All that is wrong with the definitions, each by itself and together, in words."""
-    found = [problem for definition in all_definitions() for problem in definition.problems()]
-    versions = [(definition.name, definition.version) for definition in all_definitions()]
+    """All that is wrong with the definitions, each by itself and together, in words. Never raises."""
+    found: list[str] = []
+    sound: list[Definition] = []
+    listed: tuple[object, ...] = all_definitions()
+    for number, item in enumerate(listed, start=1):
+        if not isinstance(item, Definition):
+            found.append(f"definition {number} of the registry is no Definition, but a value of {type(item).__name__}")
+            continue
+        wrong = problems_of(item)
+        found += wrong
+        if not wrong:
+            sound.append(item)
+    versions = [(item.name, item.version) for item in sound]
     found += [
         f"{name} version {version} is listed twice"
-        for name, version in set(versions)
+        for name, version in dict.fromkeys(versions)
         if versions.count((name, version)) > 1
     ]
-    owners: dict[str, str] = {}
-    for definition in all_definitions():
-        for word in [*definition.event_of, *(topic for event in definition.events for topic in event.topics)]:
-            owner = owners.setdefault(word, definition.name)
-            if owner != definition.name:
-                found.append(f"{word} belongs to {owner} and to {definition.name}: an event has one saga type")
-    return found
+    return [*found, *conflicts(sound)]
 
 
 @contextmanager

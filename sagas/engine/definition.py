@@ -1,12 +1,12 @@
 """The words in which a saga type is written down.
 
-A definition is data: frozen, compared by value, validated by `problems()` at start. Nothing here acts;
+A definition is data: frozen, compared by value, validated by `sagas.engine.problems` at start. Nothing here acts;
 `evolve`, `decide` and `status` read it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -133,6 +133,9 @@ class Event:
     listed_in: str = ""  # the field with the ids, for Entity.EACH
     error_in: str = "error_message"
     fields: Mapping[str, str] = field(default_factory=dict)  # known fields and their kinds, checked at the door
+    # Its messages always carry their type: its topics then say nothing of a message that lacks one. Of several types on
+    # one topic all but one must be marked so; the one that is not is the topic's default.
+    always_typed: bool = False
 
     @property
     def reads_content(self) -> bool:
@@ -238,113 +241,7 @@ class Definition:
         """Every milestone that some event proves."""
         return frozenset(meaning.proves for event in self.events for meaning in meanings(event) if meaning.proves)
 
-    def problems(self) -> list[str]:
-        """What is wrong with this definition, in words; empty when nothing is."""
-        return list(_problems(self))
-
 
 def meanings(event: Event) -> tuple[Meaning, ...]:
     """All that an event of this type can mean."""
     return (event.means, *(other.means for other in event.instead))
-
-
-def _problems(definition: Definition) -> Iterator[str]:
-    where = f"{definition.name} version {definition.version}"
-    if not definition.name.isidentifier() or definition.version < 1:
-        yield f"{where}: the name must be an identifier and the version at least 1"
-    if not definition.key_field:
-        yield f"{where}: names no key field"
-    if len(definition.event_of) != len(definition.events):
-        yield f"{where}: an event type is declared twice"
-    if len(definition.compensation_of) != len(definition.compensations):
-        yield f"{where}: a command is declared twice"
-    if len(definition.undo_of) != len(definition.compensations):
-        yield f"{where}: a step is undone by two commands"
-    if not any(event.starts for event in definition.events):
-        yield f"{where}: no event starts the saga"
-    if definition.processed_needs and definition.processed_needs not in definition.milestones:
-        yield f"{where}: a lane is processed with {definition.processed_needs}, which no event proves"
-    for event in definition.events:
-        yield from (f"{where}, {event.type}: {problem}" for problem in _event_problems(definition, event))
-    for item in definition.compensations:
-        yield from (f"{where}, {item.command}: {problem}" for problem in _compensation_problems(definition, item))
-
-
-def _event_problems(definition: Definition, event: Event) -> Iterator[str]:
-    if not event.topics:
-        yield "has no topic"
-    if event.entity is Entity.EACH and not event.listed_in:
-        yield "moves a step for each listed entity but names no list field"
-    if event.entity is Entity.EACH and not definition.entity_field:
-        yield "lists entities, but the saga has none"
-    if event.own_key and not definition.entity_field:
-        yield "may carry a key of its own, but the saga has no entities to find it by"
-    for meaning in meanings(event):
-        yield from _meaning_problems(definition, event, meaning)
-
-
-def _meaning_problems(definition: Definition, event: Event, meaning: Meaning) -> Iterator[str]:
-    if meaning.becomes and not meaning.step:
-        yield "becomes something but moves no step"
-    if meaning.step and not meaning.becomes:
-        yield f"moves {meaning.step.type} but does not say what it becomes"
-    if meaning.becomes and meaning.becomes not in FACT_RANK:
-        yield f"a fact cannot make a step {meaning.becomes}"
-    for command in (meaning.confirms, meaning.refuses):
-        if command and command not in definition.compensation_of:
-            yield f"answers {command}, which is not declared"
-    if meaning.step and meaning.step.outcome and meaning.step.outcome not in {s.type for s in definition.steps}:
-        yield f"its step waits for the outcome of {meaning.step.outcome}, which no event moves"
-    names_lane = event.entity in (Entity.LANE, Entity.LANE_ELSE_TASK) or not definition.entity_field
-    if meaning.about_one_lane and not names_lane:
-        yield "fails, processes, proves or answers for a lane, but is not about one lane"
-    if meaning.fails is Fails.UPLOAD and event.entity is not Entity.EVENT:
-        yield "is a failed upload, so its step belongs to the event's id"
-
-
-def _compensation_problems(definition: Definition, item: Compensation) -> Iterator[str]:
-    yield from _order_problems(definition, item)
-    answered = any(meaning.confirms == item.command for event in definition.events for meaning in meanings(event))
-    if item.confirmation is Confirmation.EVENT and not answered:
-        yield "waits for a confirming event, but no event confirms it"
-    for name in item.data.values():
-        if name not in {"entity", "key"} and not name.startswith("="):
-            yield f"its data says {name!r}: use entity, key, or a fixed text that starts with ="
-    for name in item.uuids:
-        if item.data.get(name) not in {"entity", "key"}:
-            yield f"{name} must be a UUID but its data gives it neither entity nor key"
-    yield from _retry_problems(item.retry)
-
-
-def _order_problems(definition: Definition, item: Compensation) -> Iterator[str]:
-    if item.owed_when and item.owed_when not in definition.milestones:
-        yield f"is owed when {item.owed_when}, which no event proves"
-    for earlier in item.after:
-        if earlier == item.command or earlier not in definition.compensation_of:
-            yield f"comes after {earlier}, which is not another command of this saga"
-    if _comes_after_itself(definition, item.command):
-        yield "comes after itself, so it could never be published"
-
-
-def _retry_problems(retry: Retry) -> Iterator[str]:
-    if retry.maximum_attempts is not None and retry.maximum_attempts < 1:
-        yield "maximum_attempts must be at least 1"
-    if retry.backoff_coefficient is not None and retry.backoff_coefficient < 1:
-        yield "backoff_coefficient must be at least 1"
-    for seconds in (retry.initial_interval, retry.maximum_interval, retry.confirmation_timeout):
-        if seconds is not None and seconds <= 0:
-            yield "intervals and timeouts must be greater than 0 seconds"
-
-
-def _comes_after_itself(definition: Definition, command: str) -> bool:
-    seen: set[str] = set()
-    todo = [command]
-    while todo:
-        for earlier in (
-            definition.compensation_of[name].after for name in [todo.pop()] if name in definition.compensation_of
-        ):
-            if command in earlier:
-                return True
-            todo.extend(name for name in earlier if name not in seen)
-            seen.update(earlier)
-    return False

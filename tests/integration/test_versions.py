@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
+import orjson
 import pytest
+from django.conf import settings
 
 from bridge import event_log
+from bridge.codec import Codec
+from bridge.envelope import Envelope, Message
+from bridge.models import Event as WireEvent
 from bridge.models import Pending
+from bridge.topics import get_topics
 from compensation.models import Command
+from sagaproject.composition import bridge_catalog
 from sagas.apply import drain
+from sagas.checks import check_definitions
+from sagas.decisions import Request, adopt
 from sagas.definitions import image_processing, registry
-from sagas.engine.definition import Confirmation
-from sagas.models import Parked, SagaLog
+from sagas.engine.definition import Confirmation, Entity, Event, Meaning, StepStatus
+from sagas.models import Parked, SagaEvent, SagaLog
 from sagas.replay import compare
-from tests.integration.story import event, image_through, new_ids, retrieval
+from tests.integration.story import START, event, image_through, new_ids, retrieval
 from tests.stories import DELETE, ROLLBACK
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -93,3 +106,133 @@ def test_a_saga_born_in_a_rolling_deploy_has_the_version_of_the_worker_that_bore
         drain()
     assert (saga(by_old).version, saga(by_new).version) == (1, 2)
     assert saga(by_old).lanes_known == 1
+
+
+# --- the bridge's side: what only one of the versions knows still comes in --------------------------------------------
+
+# The release after that: Processing reports by another type on another topic, and tasks begin by another event.
+REPLACED = {"ProcessingCompleted": "ImageProcessed", "RetrievalStarted": "TaskOpened"}
+RENAMED = replace(
+    OLD,
+    version=3,
+    events=tuple(
+        replace(item, type=REPLACED[item.type], topics=(f"v3-{item.topics[0]}",)) if item.type in REPLACED else item
+        for item in OLD.events
+    ),
+)
+
+
+@contextmanager
+def release(*definitions: Any) -> Iterator[None]:
+    """The project with further definitions, which its check finds nothing wrong with."""
+    with registry.also(*definitions):
+        assert check_definitions(None) == []
+        yield
+
+
+def receive(kind: str, topic: str, seconds: int = 0, **fields: Any) -> None:
+    """A message on its topic, by way of subscription, decoder, store and apply."""
+    catalog, topics = bridge_catalog(), get_topics()
+    full = topics.full(topic)
+    assert full in topics.subscriptions(catalog.topics).topics, "the bridge is not subscribed"
+    names = topics.names(full)
+    [event_id] = new_ids(1)
+    when = START + timedelta(seconds=seconds)
+    raw = orjson.dumps({"id": event_id, "type": kind, "timestamp": when.isoformat(), **fields})
+    found = Codec(catalog, settings.BRIDGE_MAX_BODY).decode(
+        Message(names.shown, names.short, event_id, 0, raw, {}), when
+    )
+    assert isinstance(found, Envelope), found
+    event_log.store_batch([found])
+    drain()
+
+
+def log_of(task: str) -> list[str]:
+    ids = SagaEvent.objects.filter(saga__key=task).order_by("seq").values_list("event", flat=True)
+    types = dict(WireEvent.objects.filter(pk__in=list(ids)).values_list("pk", "type"))
+    return [types[pk] for pk in ids]
+
+
+def test_a_saga_in_flight_ends_by_events_that_only_its_own_version_knows() -> None:
+    task, image, fresh, other = new_ids(4)
+    event_log.append(retrieval(task, [image]) + image_through(task, image)[:5])
+    drain()
+    with release(RENAMED):
+        receive("TaskOpened", "v3-retrieval-started", task_id=fresh)
+        event_log.append(retrieval(fresh, [other])[1:] + image_through(fresh, other)[:5])
+        drain()
+        assert (saga(task).version, saga(fresh).version) == (1, 3)
+        receive("ProcessingCompleted", "image-processed", 20, task_id=task, image_id=image)
+        receive("ImageProcessed", "v3-image-processed", 20, task_id=fresh, image_id=other)
+        assert saga(task).status == saga(fresh).status == "COMPLETED"
+        assert compare(saga(task).id) == compare(saga(fresh).id) == []
+
+
+@pytest.mark.parametrize("found_by", ["key", "entity"])
+def test_an_event_that_only_another_version_knows_is_kept_and_changes_nothing(found_by: str) -> None:
+    task, image, fresh, other, own = new_ids(5)
+    event_log.append(retrieval(task, [image]) + image_through(task, image)[:5])
+    drain()
+    with release(RENAMED):
+        event_log.append([event("TaskOpened", fresh), *retrieval(fresh, [other])[1:], *image_through(fresh, other)[:5]])
+        drain()
+        for of, entity, kind, topic in (
+            (fresh, other, "ProcessingCompleted", "image-processed"),
+            (task, image, "ImageProcessed", "v3-image-processed"),
+        ):
+            before = saga(of)
+            receive(kind, topic, 20, task_id=of if found_by == "key" else own, image_id=entity)
+            after = saga(of)
+            assert (after.status, after.set_aside_at, after.lanes_open) == ("STARTED", None, 1)
+            assert (after.state, after.steps_count) == (before.state, before.steps_count)
+            assert log_of(of)[-1] == kind, "its log and its timeline show it"
+            assert compare(after.id) == []
+        assert not Parked.objects.exists()
+        assert not Pending.objects.exists()
+
+
+def test_a_start_that_only_an_older_version_knows_is_parked_and_can_be_adopted() -> None:
+    task, image = new_ids(2)
+    with release(RENAMED):
+        receive("RetrievalStarted", "retrieval-started", task_id=task)
+        assert not SagaLog.objects.exists()
+        [parked] = Parked.objects.all()
+        assert (parked.key, parked.reason) == (task, "no_saga")
+        adopt(task, request=Request(actor="ana", door="api", reason="it runs"))
+        assert (saga(task).version, saga(task).set_aside_at) == (3, None)
+        assert "RetrievalStarted" in log_of(task)
+        receive("ImagesRetrieved", "images-retrieved", 1, task_id=task, image_ids=[image])
+        assert saga(task).lanes_known == 1
+
+
+def test_an_event_comes_on_the_topics_of_every_version() -> None:
+    task, image, fresh, other = new_ids(4)
+    moved = replace(
+        OLD,
+        version=4,
+        events=tuple(replace(item, topics=(f"v4-{item.topics[0]}",)) for item in OLD.events),
+    )
+    with release(moved):
+        for of, entity, prefix in ((task, image, ""), (fresh, other, "v4-")):
+            receive("RetrievalStarted", f"{prefix}retrieval-started", task_id=of)
+            receive("ImagesRetrieved", f"{prefix}images-retrieved", 1, task_id=of, image_ids=[entity])
+            assert saga(of).lanes_known == 1
+
+
+def test_two_types_on_one_topic_are_told_apart_by_the_message() -> None:
+    task, image = new_ids(2)
+    checked = Event(
+        type="RetrievalChecked",
+        topics=("retrieval-completed",),
+        entity=Entity.TASK,
+        means=Meaning(step=image_processing.CREATE, becomes=StepStatus.COMPLETED),
+        always_typed=True,
+    )
+    with release(replace(OLD, version=5, events=(*OLD.events, checked))):
+        event_log.append(retrieval(task, [image])[:2])
+        drain()
+        receive("RetrievalChecked", "retrieval-completed", 2, task_id=task)
+        assert log_of(task)[-1] == "RetrievalChecked"
+        for kind in ("RetrievalCompleted", None):
+            receive(kind, "retrieval-completed", 3, task_id=task, result={"successful_images": 1})  # type: ignore[arg-type]
+            assert log_of(task)[-1] == "RetrievalCompleted"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from hypothesis import given
 from hypothesis import strategies as st
 
 from sagas.engine.decide import Frame, lane_failed, lane_processed, saga_failed
@@ -16,6 +15,7 @@ from sagas.engine.facts import WIRE, Fact
 from sagas.engine.fold import Fold, replay
 from sagas.engine.state import Lane
 from tests.properties.histories import Tale, tales
+from tests.properties.profiles import holds_for
 
 
 def shown(lane: Lane | None) -> list[ShownStep]:
@@ -58,7 +58,7 @@ def otherwise(definition: Definition, chance: random.Random) -> Definition:
     )
 
 
-@given(tales(), st.one_of(st.none(), st.integers(0, 2**32)))
+@holds_for(tales(), st.one_of(st.none(), st.integers(0, 2**32)))
 def test_an_open_lane_never_waits_for_an_event_that_came(tale: Tale, seed: int | None) -> None:
     frame = tale.frame
     if seed is not None:
@@ -72,7 +72,7 @@ def test_an_open_lane_never_waits_for_an_event_that_came(tale: Tale, seed: int |
             assert not waits_for & came(frame.definition, lane, frame.key, tale.facts)
 
 
-@given(tales())
+@holds_for(tales())
 def test_an_open_lane_of_our_definitions_always_waits_for_something(tale: Tale) -> None:
     fold = replay(tale.frame, tale.facts)
     for lane in fold.lanes.values():

@@ -1,12 +1,23 @@
 """Which types there are, and which topic tells which."""
 
-import pytest
+from dataclasses import replace
+from itertools import product
+from typing import get_args
 
-from bridge.catalog import Catalog, EventType, get_catalog
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.catalog import Catalog, CatalogError, EventType, FieldKind, get_catalog, overlap, region_pattern
+from sagas.engine.problems import FIELD_KINDS
 
 
 def kind(name: str, *topics: str) -> EventType:
     return EventType(name=name, stream="s", topics=topics, key_field="key")
+
+
+def typed(name: str, *topics: str) -> EventType:
+    return replace(kind(name, *topics), always_typed=True)
 
 
 def test_a_type_is_found_by_name_and_by_topic() -> None:
@@ -25,16 +36,72 @@ def test_what_is_no_region(topic: str) -> None:
     assert Catalog((kind("Placed", "orders.{region}.placed"),)).by_topic(topic) is None
 
 
-def test_two_types_share_neither_name_nor_topic() -> None:
-    with pytest.raises(ValueError, match="called"):
+def test_two_types_have_two_names() -> None:
+    with pytest.raises(CatalogError, match="2 event types are called Placed"):
         Catalog((kind("Placed", "a"), kind("Placed", "b")))
-    with pytest.raises(ValueError, match="share"):
-        Catalog((kind("Placed", "a"), kind("Closed", "a")))
+
+
+def test_types_share_a_topic_if_only_one_of_them_may_lack_its_type() -> None:
+    placed, closed, moved = kind("Placed", "a"), typed("Closed", "a", "b"), typed("Moved", "b")
+    catalog = Catalog((placed, closed, moved))
+    assert catalog.topics == ("a", "b")
+    assert catalog.on_topic("a") == ((placed, closed), placed)
+    assert catalog.on_topic("b") == ((closed, moved), None)
+    assert catalog.by_topic("a") is placed
+    assert catalog.by_topic("b") is None
+    assert catalog.on_topic("elsewhere") == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "share"),
+    [
+        ("a", "a", True),
+        ("a", "b", False),
+        ("orders.{region}.placed", "orders.{region}.placed", True),
+        ("orders.{region}.placed", "orders.usa.placed", True),
+        ("orders.{region}.placed", "orders.usa.east.placed", False),
+        ("orders.{region}.placed", "orders..placed", False),
+        ("orders.{region}.placed", "orders.{region}.closed", False),
+        ("{region}", "orders", True),
+        ("{region}", "orders.placed", False),
+        ("a-{region}", "{region}-b", True),
+        ("a.{region}.b.c", "a.q.{region}.c", True),
+        ("a.{region}.b.c", "a.q.{region}.d", False),
+        ("{region}x", "x", False),
+        ("{region}", "{region}{region}", True),
+    ],
+)
+def test_which_short_names_can_be_the_same_topic(one: str, other: str, share: bool) -> None:
+    assert overlap(one, other) is overlap(other, one) is share
+    if not share:
+        assert Catalog((kind("Placed", one), kind("Closed", other)))
+        return
+    with pytest.raises(CatalogError, match=r"Placed .* Closed .* may lack its type"):
+        Catalog((kind("Placed", one), kind("Closed", other)))
+    assert Catalog((kind("Placed", one), typed("Closed", other)))
+
+
+@given(*[st.lists(st.sampled_from(["a", "-", ".", "{region}"]), max_size=5).map("".join)] * 2)
+def test_names_overlap_exactly_where_one_topic_matches_both(one: str, other: str) -> None:
+    # A region of up to three letters is enough to meet five letters of another name, or to miss them.
+    names = {"".join(letters) for size in range(8) for letters in product("a-.", repeat=size)}
+    both = [name for name in names if region_pattern(one).fullmatch(name) and region_pattern(other).fullmatch(name)]
+    assert overlap(one, other) is bool(both)
 
 
 def test_a_kind_of_field_must_exist() -> None:
-    with pytest.raises(ValueError, match="number"):
-        EventType("Placed", "s", ("a",), "key", fields={"n": "number"})  # type: ignore[dict-item]
+    with pytest.raises(CatalogError, match="the field n is 'number'"):
+        Catalog((EventType("Placed", "s", ("a",), "key", fields={"n": "number"}),))  # type: ignore[dict-item]
+
+
+def test_the_broker_is_looked_for_by_a_topic_that_is_there() -> None:
+    assert Catalog((kind("Placed", "orders.{region}.placed", "orders"),)).probe_topic == "orders"
+    with pytest.raises(CatalogError, match=r"without \{region\}"):
+        _ = Catalog((kind("Placed", "orders.{region}.placed"),)).probe_topic
+
+
+def test_the_kinds_of_field_are_those_that_definitions_may_use() -> None:
+    assert set(get_args(FieldKind)) == FIELD_KINDS
 
 
 def test_the_projects_own_catalog_is_whole() -> None:

@@ -34,6 +34,8 @@ CATALOG = Catalog(
             },
         ),
         EventType(name="OrderClosed", stream="orders", topics=("closed",), key_field="order"),
+        EventType(name="OrderMoved", stream="orders", topics=("closed", "moves"), key_field="order", always_typed=True),
+        EventType(name="OrderLost", stream="orders", topics=("moves", "lost"), key_field="order", always_typed=True),
     )
 )
 CODEC = Codec(CATALOG, LIMIT)
@@ -86,6 +88,23 @@ def test_where_type_and_topic_differ_the_message_holds_with_a_note() -> None:
     assert event.type == "OrderPlaced"
     assert "OrderPlaced" in event.note
     assert "OrderClosed" in event.note
+
+
+@pytest.mark.parametrize("missing", [..., None])
+def test_of_several_types_on_a_topic_the_message_says_which(missing: Any) -> None:
+    for name in ("OrderClosed", "OrderMoved"):
+        event = read(body(type=name), "closed")
+        assert (event.type, event.note) == (name, "")
+    assert read(body(type=missing), "closed").type == "OrderClosed", "the one that may lack its type"
+    found = refuse(body(type=missing), "moves")
+    assert (found.code, found.reason) == (
+        "unknown-type",
+        "the message has no type, and its topic carries 2 types, of which none is the default",
+    )
+    assert refuse(body(type=missing), "lost").reason == (
+        "the message has no type, and messages of OrderLost always carry theirs"
+    )
+    assert "its topic OrderMoved or OrderLost" in read(body(), "moves").note
 
 
 @pytest.mark.parametrize("missing", [..., None])

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sagas.checks import check_definitions
 from sagas.definitions import image_processing, registry
+from sagas.definitions.merged import wire_events
 from sagas.engine import facts
 from sagas.engine.definition import (
+    Announcement,
     Compensation,
     Confirmation,
     Definition,
     Entity,
     Event,
     Fails,
+    Instead,
     Meaning,
     Retry,
     Step,
     StepStatus,
 )
+from sagas.engine.problems import problems_of
 from tests import order_saga
 from tests.stories import Story
 
@@ -43,7 +49,7 @@ def with_undo(**changes: Any) -> Definition:
 
 def test_the_definitions_in_use_have_no_problems() -> None:
     assert registry.problems() == []
-    assert ORDERS.problems() == []
+    assert problems_of(ORDERS) == []
 
 
 COMPLETED = StepStatus.COMPLETED
@@ -87,16 +93,64 @@ MISTAKES = [
     (with_undo(retry=Retry(initial_interval=0)), "must be greater than 0 seconds"),
     (with_undo(retry=Retry(maximum_interval=-1)), "must be greater than 0 seconds"),
     (with_undo(retry=Retry(confirmation_timeout=0)), "must be greater than 0 seconds"),
+    (with_undo(retry=Retry(confirmation_timeout=1e300)), "at most a year"),
+    (with_undo(retry=Retry(initial_interval=9.0, maximum_interval=1.0)), "maximum_interval must not be less"),
+    (with_undo(retry=Retry(non_retryable_errors=("",))), "a non-retryable error must not be empty"),
+    (with_undo(retry=Retry(maximum_attempts=2**31)), "maximum_attempts must be at least 1 (and fit four bytes)"),
+    (with_undo(retry=Retry(initial_interval=math.nan)), "retry.initial_interval must be a finite number or None"),
+    (with_undo(service="BNAK"), "is sent to BNAK, which is the service of no step"),
+    (with_undo(topic="bank/commands"), "its topic 'bank/commands' must consist of letters"),
+    (with_undo(topic="bank.{region}"), "its topic 'bank.{region}' must consist of letters"),
+    (with_undo(data={"reason": "=\0"}), "data['reason'] holds a character that cannot be stored"),
+    (with_undo(data={"reason": b"="}), "data['reason'] must be a text, but is a value of type bytes"),
+    (with_undo(after="CancelOrder"), "after must be a tuple, but is a value of type str; one with a single item"),
+    (with_undo(confirmation="event"), "confirmation must be one of Confirmation, but is a value of type str"),
+    (with_event(topics="extra"), "topics must be a tuple, but is a value of type str"),
+    (with_event(topics=("extra", "extra")), "names a topic twice"),
+    (with_event(topics=("a/b/extra",)), "the topic 'a/b/extra' must consist of letters"),
+    (with_event(topics=("extra-partition-1",)), "not end like a partition's name"),
+    (with_event(topics=("{region}.{region}",)), "has more than one {region}"),
+    (with_event(type=""), "the type must be 1 to 200 printable characters"),
+    (with_event(fields={"count": "number"}), "the field count is 'number', which is no kind of field"),
+    (with_event(fields={"order_id": "text"}), "names the saga or its entity, so its kind must be 'id'"),
+    (with_event(fields={"a..b": "text"}), "the field 'a..b' has an empty part"),
+    (
+        with_event(IMAGES, entity=Entity.EACH, listed_in="ids"),
+        "reads the field ids, so fields must declare it as 'ids'",
+    ),
+    (
+        with_event(instead=(Instead("why", "no", Meaning()),)),
+        "reads the field why, so fields must declare it as 'text'",
+    ),
+    (
+        with_event(instead=(Instead("a.why", "no", Meaning()),), fields={"a.why": "text"}),
+        "only top-level fields can be read",
+    ),
+    (with_event(instead=(Instead("", "no", Meaning()),)), "names no field for it"),
+    (with_event(instead=(Instead("why", " no", Meaning()),), fields={"why": "text"}), "no text begins with ' no'"),
+    (with_event(means=Meaning(announces=Announcement("", "a", "b", "c"))), "does not name the object"),
+    (with_event(means=Meaning(announces=Announcement("x", "a", "b", "c"))), "declare it as 'object'"),
+    (with_event(means=Meaning(announces=Announcement("x", "a", "b", "c"))), "none ends the intake"),
+    (with_event(means=Meaning(step=Step("", "B"), becomes=COMPLETED)), "the step '' by 'B': type and service must be"),
+    (with_event(means=None), "means must be one of Meaning, but is None"),
+    (replace(ORDERS, key_field="id"), "id cannot be the key or the entity"),
+    (replace(ORDERS, key_field="order.id"), "order.id cannot be the key or the entity"),
+    (replace(ORDERS, entity_field="order_id"), "order_id is both the key and the entity"),
+    (replace(ORDERS, name="o" * 201), "the name must not be longer than 200 characters"),
+    (replace(ORDERS, version=True), "version must be a whole number, but is a value of type bool"),
+    (replace(ORDERS, events=list(ORDERS.events)), "events must be a tuple, but is a value of type list"),  # type: ignore[arg-type]
+    (replace(ORDERS, events=(*ORDERS.events, PAY)), "event 9: must be one of Event, but is a value of type Step"),  # type: ignore[arg-type]
+    (replace(ORDERS, compensations=(PAY,)), "command 1: must be one of Compensation, but is a value of type Step"),  # type: ignore[arg-type]
 ]
 
 
 @pytest.mark.parametrize(("definition", "words"), MISTAKES, ids=[words for _, words in MISTAKES])
 def test_each_kind_of_mistake_is_found(definition: Definition, words: str) -> None:
-    assert any(words in problem for problem in definition.problems()), definition.problems()
+    assert any(words in problem for problem in problems_of(definition)), problems_of(definition)
 
 
 def test_two_undos_after_each_other_are_named_both() -> None:
-    problems = with_undo(after=("CancelOrder",)).problems()
+    problems = problems_of(with_undo(after=("CancelOrder",)))
     assert sum("comes after itself" in problem for problem in problems) == 2
 
 
@@ -119,7 +173,92 @@ def test_the_registry_finds_what_is_wrong_between_definitions() -> None:
     with registry.also(ORDERS, ORDERS, twin):
         problems = registry.problems()
     assert "order version 1 is listed twice" in problems
-    assert any("orders-paid belongs to order and to twin" in problem for problem in problems)
+    assert "twin version 1, OrderPaid: the event type belongs to order too, but an event has one saga type" in problems
+
+
+def newer(version: int = 2, **changes: Any) -> Definition:
+    """The orders in another version, the event OrderPaid of which differs."""
+    events = tuple(replace(item, **changes) if item.type == "OrderPaid" else item for item in ORDERS.events)
+    return replace(ORDERS, version=version, events=events)
+
+
+ITEMS = replace(
+    ORDERS, version=2, entity_field="item", compensations=(),
+    events=(ORDERS.events[0], Event(type="OrderPaid", topics=("orders-paid",), entity=Entity.LANE, means=Meaning())),
+)  # fmt: skip
+
+
+def test_versions_merge_into_what_any_of_them_declares() -> None:
+    second = newer(topics=("payments", "orders-paid"), fields={"order_id": "id", "amount": "integer"})
+    third = replace(newer(3), events=ORDERS.events[:1], compensations=())
+    with registry.also(ORDERS, third, second):
+        assert registry.problems() == []
+        paid = next(item for item in wire_events(registry.all_definitions()) if item.type == "OrderPaid")
+        assert (paid.versions, paid.declared_in) == ((2, 1), "order version 1 and 2")
+        assert paid.topics == ("payments", "orders-paid")
+        assert paid.fields == {"order_id": "id", "amount": "integer"}
+        known = registry.event("order", "OrderPaid")
+        assert known is not None
+        assert known.topics == second.events[1].topics, "the newest that declares it"
+        assert registry.starts("order", "OrderPlaced")
+    assert registry.event("order", "OrderPaid") is None
+
+
+def test_a_type_begins_sagas_only_if_the_newest_version_says_so() -> None:
+    with registry.also(ORDERS, replace(ORDERS, version=2, events=(replace(ORDERS.events[1], starts=True),))):
+        assert registry.starts("order", "OrderPaid")
+        assert not registry.starts("order", "OrderPlaced")
+        assert not registry.starts("nothing", "OrderPlaced")
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (newer(fields={"order_id": "id", "n": "text"}), "OrderPaid: its field n is 'text', but 'integer' in version 1"),
+        (replace(newer(), key_field="number"), "OrderPaid: its key field is number, but order_id in version 1"),
+        (ITEMS, "OrderPaid: its entity field is item, but none in version 1"),
+    ],
+)
+def test_versions_that_cannot_both_be_right_are_named(other: Definition, words: str) -> None:
+    first = newer(1, fields={"order_id": "id", "n": "integer"})
+    with registry.also(first, replace(newer(3), events=ORDERS.events[:1]) if words.count("field n") else other, other):
+        assert any(problem.startswith(f"order version 2, {words}") for problem in registry.problems())
+
+
+def messages() -> list[str]:
+    return [error.msg for error in check_definitions(None)]
+
+
+def test_check_names_types_that_a_shared_topic_cannot_tell_apart() -> None:
+    sharing = with_event(topics=("orders-paid",))
+    with registry.also(sharing):
+        [problem] = messages()
+        assert problem == (
+            "orders-paid: messages of OrderPaid (order version 1) and of Extra (order version 1) come on it, and "
+            "either may lack its type. Mark all but one with always_typed=True; the one left is what a message without "
+            "a type is"
+        )
+    with registry.also(with_event(topics=("orders-paid",), always_typed=True)):
+        assert messages() == []
+    # Another version's topic is in use as long as that version is listed.
+    with registry.also(ORDERS, replace(with_event(topics=("orders-paid",)), version=2)):
+        assert "OrderPaid (order version 1 and 2) and of Extra (order version 2)" in messages()[0]
+    with registry.also(with_event(topics=("processing.{region}.completed",))):
+        assert "ProcessingCompleted (image_processing version 1) and of Extra" in messages()[0]
+
+
+def test_check_names_a_command_that_would_come_back_to_us() -> None:
+    with registry.also(with_undo(topic="orders-paid")):
+        [problem] = messages()
+        assert problem.startswith("order version 1, RefundPayment: its topic orders-paid is one that events come on")
+    with registry.also(with_undo(topic="processing.usa.started")):
+        assert "its topic processing.usa.started is one that events come on" in messages()[0]
+
+
+def test_check_reports_what_it_did_not_foresee(settings: Any) -> None:
+    settings.BRIDGE_CATALOG = "sagaproject.composition.no_such_function"
+    [problem] = messages()
+    assert problem.startswith("the bridge cannot be made from the definitions: ImportError")
 
 
 def test_which_events_need_their_body() -> None:
@@ -178,7 +317,7 @@ def test_an_order_that_was_never_paid_owes_no_refund() -> None:
 
 def test_a_failed_lane_that_owes_nothing_is_undone_and_its_saga_failed() -> None:
     only_refunds = replace(ORDERS, compensations=(replace(ORDERS.compensations[1], after=()),))
-    assert only_refunds.problems() == []
+    assert problems_of(only_refunds) == []
     story = Story(definition=only_refunds, key="order-7").happens("OrderPlaced").happens("ShipmentFailed")
     assert story.lanes == {"order-7": "undone"}
     assert story.status == "FAILED"

@@ -26,6 +26,7 @@ from sagas.engine.definition import Definition, Fails, Meaning, Retry, StepStatu
 from sagas.engine.evolve import meaning_of, speaks_for_all, understand
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, replay
+from sagas.engine.problems import problems_of
 from sagas.engine.state import (
     Announced,
     CommandFacts,
@@ -238,8 +239,8 @@ def test_an_error_without_text_has_its_types_name() -> None:
 
 @pytest.mark.parametrize(("definition", "words"), MISTAKES, ids=[words for _, words in MISTAKES])
 def test_what_is_wrong_with_a_definition_is_said_in_whole_sentences(definition: Definition, words: str) -> None:
-    for problem in definition.problems():
-        assert re.fullmatch(r"[a-z_ ]+ version \d+(, \w+)?: [a-z].*[^X]", problem), problem
+    for problem in problems_of(definition):
+        assert re.fullmatch(r"[a-z_ ]+ version \w+(, \w+| \d+)*: [a-z].*[^X]", problem), problem
 
 
 # --- bounds ---------------------------------------------------------------------------------------------------------
@@ -253,7 +254,7 @@ def test_the_least_that_a_retry_policy_allows() -> None:
         backoff_coefficient=1,
         confirmation_timeout=0.1,
     )
-    assert with_undo(retry=least).problems() == []
+    assert problems_of(with_undo(retry=least)) == []
 
 
 @pytest.mark.parametrize(

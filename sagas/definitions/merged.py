@@ -1,0 +1,104 @@
+"""What all versions of all saga types together let in from the wire: sagas of every listed version may be in flight.
+
+How versions of one type merge: an event comes on the topics of every version that declares it, and the known fields of
+all of them are checked. Its key, its entity and the kind of a field must be the same in all of them, because a message
+is decoded once, before anybody knows which saga takes it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from sagas.engine.definition import Definition, Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireEvent:
+    """One event type of one saga type, over all versions that declare it.
+
+    `always_typed` only if all of them say so. `versions`: which they are, the newest first.
+    """
+
+    type: str
+    saga_type: str
+    versions: tuple[int, ...]
+    topics: tuple[str, ...]
+    key_field: str
+    entity_field: str
+    fields: Mapping[str, str]
+    always_typed: bool
+
+    @property
+    def declared_in(self) -> str:
+        """Where it is declared, in words."""
+        return f"{self.saga_type} version {' and '.join(map(str, sorted(self.versions)))}"
+
+
+Declared = Sequence[tuple[Definition, Event]]  # of one event type, the newest version first
+
+
+def wire_events(definitions: Iterable[Definition]) -> tuple[WireEvent, ...]:
+    """Return each event type once. Where versions conflict (`conflicts`), the newest holds."""
+    return tuple(_merged(declared) for declared in _declarations(definitions).values())
+
+
+def conflicts(definitions: Iterable[Definition]) -> Iterator[str]:
+    """Yield one sentence for each thing that versions of one saga type, or two saga types, cannot both say."""
+    known = tuple(definitions)
+    owners: dict[str, str] = {}
+    for (name, type_), declared in _declarations(known).items():
+        owner = owners.setdefault(type_, name)
+        if owner != name:
+            yield f"{_where(declared[0])}: the event type belongs to {owner} too, but an event has one saga type"
+        for newer, older in combinations(declared, 2):
+            yield from _conflicts(newer, older)
+
+
+def _declarations(definitions: Iterable[Definition]) -> dict[tuple[str, str], list[tuple[Definition, Event]]]:
+    found: dict[tuple[str, str], list[tuple[Definition, Event]]] = defaultdict(list)
+    for definition in sorted(definitions, key=lambda item: -item.version):
+        for event in definition.events:
+            found[definition.name, event.type].append((definition, event))
+    return found
+
+
+def _merged(declared: Declared) -> WireEvent:
+    definition, event = declared[0]
+    fields = {name: kind for _, older in reversed(declared) for name, kind in older.fields.items()}
+    return WireEvent(
+        type=event.type,
+        saga_type=definition.name,
+        versions=tuple(item.version for item, _ in declared),
+        topics=tuple(dict.fromkeys(topic for _, one in declared for topic in one.topics)),
+        key_field=definition.key_field,
+        entity_field=definition.entity_field,
+        fields=fields,
+        always_typed=all(one.always_typed for _, one in declared),
+    )
+
+
+def _where(declared: tuple[Definition, Event]) -> str:
+    definition, event = declared
+    return f"{definition.name} version {definition.version}, {event.type}"
+
+
+def _conflicts(newer: tuple[Definition, Event], older: tuple[Definition, Event]) -> Iterator[str]:
+    (new, event), (old, before) = newer, older
+    for noun, now, then in (
+        ("key field", new.key_field, old.key_field),
+        ("entity field", new.entity_field, old.entity_field),
+    ):
+        if now != then:
+            yield (
+                f"{_where(newer)}: its {noun} is {now or 'none'}, but {then or 'none'} in version {old.version}: "
+                "sagas of both may wait for it, so give the changed event a new type"
+            )
+    for name in sorted(event.fields.keys() & before.fields.keys()):
+        if event.fields[name] != before.fields[name]:
+            yield (
+                f"{_where(newer)}: its field {name} is {event.fields[name]!r}, but {before.fields[name]!r} in version "
+                f"{old.version}: sagas of both may wait for it, so give the changed event a new type"
+            )

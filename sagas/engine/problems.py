@@ -1,0 +1,266 @@
+"""What is wrong with a definition, in words: all that the bridge, the engine or the database would refuse later."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sagas.engine import shape
+from sagas.engine.definition import (
+    FACT_RANK,
+    Compensation,
+    Confirmation,
+    Definition,
+    Entity,
+    Event,
+    Fails,
+    Meaning,
+    Retry,
+    meanings,
+)
+
+# What a known field may be; the bridge's decoder has one check for each.
+FIELD_KINDS = frozenset({"id", "ids", "text", "integer", "object"})
+REGION = "{region}"
+# What Pulsar and the map of topic names take as they are. "-partition-N" is how Pulsar names a topic's parts.
+_TOPIC = re.compile(r"[A-Za-z0-9_.=-]+").fullmatch
+_PARTITION = re.compile(r"-partition-\d+$").search
+# Fields of every message that have a meaning of their own.
+_ENVELOPE = frozenset({"id", "type", "timestamp"})
+_MAX_INTEGER = 2**31 - 1
+_MAX_SECONDS = 366 * 24 * 3600
+_MAX_NAME = 200
+_NAME_RULE = f"1 to {_MAX_NAME} printable characters, with no space at either end"
+
+
+def problems_of(definition: Definition) -> list[str]:
+    """Return what is wrong with this definition, one sentence each; empty when nothing is. Never raises."""
+    where = f"{definition.name} version {definition.version}"
+    wrong = list(_shape_problems(definition))
+    # The rules below compare and look up values, which have to be what they should be.
+    return [f"{where}{problem}" for problem in wrong or _rule_problems(definition)]
+
+
+def _shape_problems(definition: Definition) -> Iterator[str]:
+    for problem in shape.problems(_without_parts(definition)):
+        yield f": {problem}"
+    for noun, part in (("event", "events"), ("command", "compensations")):
+        items = getattr(definition, part)
+        if type(items) is not tuple:
+            yield f": {part} must be a tuple, but is a value of type {type(items).__name__}"
+            continue
+        for number, item in enumerate(items, start=1):
+            kind = Event if part == "events" else Compensation
+            if not isinstance(item, kind):
+                yield f", {noun} {number}: must be one of {kind.__name__}, but is a value of type {type(item).__name__}"
+                continue
+            label = _label(item, number)
+            yield from (f", {label}: {problem}" for problem in shape.problems(item))
+
+
+def _label(item: Event | Compensation, number: int) -> str:
+    """What people find it by: its name, or its place in the file where it has none that can be read."""
+    noun, name = ("event", item.type) if isinstance(item, Event) else ("command", item.command)
+    return name if isinstance(name, str) and _is_name(name) else f"{noun} {number}"
+
+
+def _without_parts(definition: Definition) -> Definition:
+    """The definition without its events and commands, which are looked at one by one."""
+    return replace(definition, events=(), compensations=())
+
+
+def _rule_problems(definition: Definition) -> Iterator[str]:
+    for problem in _whole_problems(definition):
+        yield f": {problem}"
+    for number, event in enumerate(definition.events, start=1):
+        yield from (f", {_label(event, number)}: {problem}" for problem in _event_problems(definition, event))
+    for number, item in enumerate(definition.compensations, start=1):
+        yield from (f", {_label(item, number)}: {problem}" for problem in _compensation_problems(definition, item))
+
+
+def _whole_problems(definition: Definition) -> Iterator[str]:
+    if not definition.name.isidentifier() or not 1 <= definition.version <= _MAX_INTEGER:
+        yield "the name must be an identifier and the version at least 1 (and fit four bytes)"
+    if len(definition.name) > _MAX_NAME:
+        yield f"the name must not be longer than {_MAX_NAME} characters"
+    yield from _key_problems(definition)
+    yield from _repeated(definition)
+    yield from _course_problems(definition)
+    for step in definition.steps:
+        if not (_is_name(step.type) and _is_name(step.service)):
+            yield f"the step {step.type!r} by {step.service!r}: type and service must be {_NAME_RULE}"
+
+
+def _repeated(definition: Definition) -> Iterator[str]:
+    if len(definition.event_of) != len(definition.events):
+        yield "an event type is declared twice"
+    if len(definition.compensation_of) != len(definition.compensations):
+        yield "a command is declared twice"
+    if len(definition.undo_of) != len(definition.compensations):
+        yield "a step is undone by two commands"
+
+
+def _course_problems(definition: Definition) -> Iterator[str]:
+    if not any(event.starts for event in definition.events):
+        yield "no event starts the saga"
+    if definition.processed_needs and definition.processed_needs not in definition.milestones:
+        yield f"a lane is processed with {definition.processed_needs}, which no event proves"
+    if definition.counts_lanes and not any(m.ends_intake for event in definition.events for m in meanings(event)):
+        yield "an event announces lanes but none ends the intake, so the saga would never end"
+
+
+def _key_problems(definition: Definition) -> Iterator[str]:
+    if not definition.key_field:
+        yield "names no key field"
+    for name in filter(None, (definition.key_field, definition.entity_field)):
+        if name in _ENVELOPE or "." in name:
+            yield f"{name} cannot be the key or the entity: it must be a top-level field besides id, type and timestamp"
+    if definition.key_field and definition.key_field == definition.entity_field:
+        yield f"{definition.key_field} is both the key and the entity"
+
+
+def _is_name(text: str) -> bool:
+    return 1 <= len(text) <= _MAX_NAME and text.isprintable() and text == text.strip()
+
+
+def _event_problems(definition: Definition, event: Event) -> Iterator[str]:
+    if not _is_name(event.type):
+        yield f"the type must be {_NAME_RULE}"
+    yield from _topics_problems(event)
+    if event.entity is Entity.EACH and not event.listed_in:
+        yield "moves a step for each listed entity but names no list field"
+    if event.entity is Entity.EACH and not definition.entity_field:
+        yield "lists entities, but the saga has none"
+    if event.own_key and not definition.entity_field:
+        yield "may carry a key of its own, but the saga has no entities to find it by"
+    yield from _field_problems(definition, event)
+    yield from _instead_problems(event)
+    for meaning in meanings(event):
+        yield from _meaning_problems(definition, event, meaning)
+
+
+def _topics_problems(event: Event) -> Iterator[str]:
+    if not event.topics:
+        yield "has no topic"
+    for topic in event.topics:
+        yield from topic_problems(topic)
+    if len(set(event.topics)) != len(event.topics):
+        yield "names a topic twice"
+
+
+def _instead_problems(event: Event) -> Iterator[str]:
+    for other in event.instead:
+        if not other.field:
+            yield "has another meaning that goes by a text, but names no field for it"
+        if not other.begins or unicodedata.normalize("NFC", other.begins).lstrip() != other.begins:
+            yield f"no text begins with {other.begins!r} as texts are read: composed (NFC), without spaces before"
+
+
+def topic_problems(topic: str) -> Iterator[str]:
+    """What is wrong with the short name of an event's topic."""
+    if topic.count(REGION) > 1:
+        yield f"the topic {topic!r} has more than one {REGION}"
+    if not _TOPIC(topic.replace(REGION, "x")) or _PARTITION(topic):
+        yield (
+            f"the topic {topic!r} must consist of letters, digits and - _ . = (one {REGION} among them), and not end "
+            "like a partition's name"
+        )
+
+
+def _field_problems(definition: Definition, event: Event) -> Iterator[str]:
+    for name, kind in event.fields.items():
+        if kind not in FIELD_KINDS:
+            yield f"the field {name} is {kind!r}, which is no kind of field: use {', '.join(sorted(FIELD_KINDS))}"
+        elif name in (definition.key_field, definition.entity_field) and kind != "id":
+            yield f"the field {name} names the saga or its entity, so its kind must be 'id'"
+        if not all(name.split(".")):
+            yield f"the field {name!r} has an empty part"
+    needed = [(event.listed_in, "ids"), *((other.field, "text") for other in event.instead)]
+    needed += [(meaning.announces.container, "object") for meaning in meanings(event) if meaning.announces]
+    for name, kind in needed:
+        if name and event.fields.get(name) != kind:
+            yield f"reads the field {name}, so fields must declare it as {kind!r}"
+        if "." in name:
+            yield f"reads the field {name}, but only top-level fields can be read"
+
+
+def _meaning_problems(definition: Definition, event: Event, meaning: Meaning) -> Iterator[str]:
+    if meaning.becomes and not meaning.step:
+        yield "becomes something but moves no step"
+    if meaning.step and not meaning.becomes:
+        yield f"moves {meaning.step.type} but does not say what it becomes"
+    if meaning.becomes and meaning.becomes not in FACT_RANK:
+        yield f"a fact cannot make a step {meaning.becomes}"
+    for command in (meaning.confirms, meaning.refuses):
+        if command and command not in definition.compensation_of:
+            yield f"answers {command}, which is not declared"
+    if meaning.step and meaning.step.outcome and meaning.step.outcome not in {s.type for s in definition.steps}:
+        yield f"its step waits for the outcome of {meaning.step.outcome}, which no event moves"
+    names_lane = event.entity in (Entity.LANE, Entity.LANE_ELSE_TASK) or not definition.entity_field
+    if meaning.about_one_lane and not names_lane:
+        yield "fails, processes, proves or answers for a lane, but is not about one lane"
+    if meaning.fails is Fails.UPLOAD and event.entity is not Entity.EVENT:
+        yield "is a failed upload, so its step belongs to the event's id"
+    if meaning.announces and not meaning.announces.container:
+        yield "announces lanes but does not name the object that says how many"
+
+
+def _compensation_problems(definition: Definition, item: Compensation) -> Iterator[str]:
+    if not _is_name(item.command):
+        yield f"the command must be {_NAME_RULE}"
+    if REGION in item.topic or any(topic_problems(item.topic)):
+        yield f"its topic {item.topic!r} must consist of letters, digits and - _ . ="
+    if item.service not in {step.service for step in definition.steps}:
+        yield f"is sent to {item.service or 'no service'}, which is the service of no step"
+    yield from _order_problems(definition, item)
+    answered = any(meaning.confirms == item.command for event in definition.events for meaning in meanings(event))
+    if item.confirmation is Confirmation.EVENT and not answered:
+        yield "waits for a confirming event, but no event confirms it"
+    for name in item.data.values():
+        if name not in {"entity", "key"} and not name.startswith("="):
+            yield f"its data says {name!r}: use entity, key, or a fixed text that starts with ="
+    for name in item.uuids:
+        if item.data.get(name) not in {"entity", "key"}:
+            yield f"{name} must be a UUID but its data gives it neither entity nor key"
+    yield from _retry_problems(item.retry)
+
+
+def _order_problems(definition: Definition, item: Compensation) -> Iterator[str]:
+    if item.owed_when and item.owed_when not in definition.milestones:
+        yield f"is owed when {item.owed_when}, which no event proves"
+    for earlier in item.after:
+        if earlier == item.command or earlier not in definition.compensation_of:
+            yield f"comes after {earlier}, which is not another command of this saga"
+    if _comes_after_itself(definition, item.command):
+        yield "comes after itself, so it could never be published"
+
+
+def _retry_problems(retry: Retry) -> Iterator[str]:
+    if retry.maximum_attempts is not None and not 1 <= retry.maximum_attempts <= _MAX_INTEGER:
+        yield "maximum_attempts must be at least 1 (and fit four bytes)"
+    if retry.backoff_coefficient is not None and retry.backoff_coefficient < 1:
+        yield "backoff_coefficient must be at least 1"
+    intervals = (retry.initial_interval, retry.maximum_interval)
+    for seconds in (*intervals, retry.confirmation_timeout):
+        if seconds is not None and not 0 < seconds <= _MAX_SECONDS:
+            yield "intervals and timeouts must be greater than 0 seconds and at most a year"
+    if None not in intervals and retry.maximum_interval < retry.initial_interval:  # type: ignore[operator]
+        yield "maximum_interval must not be less than initial_interval"
+    if not all(retry.non_retryable_errors):
+        yield "a non-retryable error must not be empty: every error begins with it"
+
+
+def _comes_after_itself(definition: Definition, command: str) -> bool:
+    seen: set[str] = set()
+    todo = [command]
+    while todo:
+        for earlier in (
+            definition.compensation_of[name].after for name in [todo.pop()] if name in definition.compensation_of
+        ):
+            if command in earlier:
+                return True
+            todo.extend(name for name in earlier if name not in seen)
+            seen.update(earlier)
+    return False
