@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 from django.conf import settings
 
+from bridge import instants
 from bridge.catalog import Catalog, EventType, OnTopic, get_catalog
 from bridge.envelope import Envelope, Message, Rejected, content_hash
 from bridge.models import QuarantineCode as Code
@@ -183,10 +184,11 @@ def _timestamp(text: Any) -> datetime:
     if type(text) is not str:
         raise _Unreadable(Code.WRONG_TYPE, f"the timestamp must be a text, but is {_kind(text)}")
     try:
-        when = datetime.fromisoformat(text)
-        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise _Unreadable(Code.BAD_TIMESTAMP, "the timestamp is no date and time of ISO 8601") from None
+        return instants.parse(text)
+    except ValueError:
+        raise _Unreadable(
+            Code.BAD_TIMESTAMP, f"the timestamp is not in an accepted format ({instants.ACCEPTED})"
+        ) from None
 
 
 def _hash(body: dict[str, Any], event_type: EventType, event_id: str, key: str, entity: str) -> bytes:

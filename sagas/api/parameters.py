@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
+from bridge import instants
 from bridge.models import QuarantineCode, QuarantineStatus
 from compensation.models import Status as CommandStatus
 from sagas.api.errors import BadRequest
@@ -49,10 +50,9 @@ class Instant(forms.Field):
             if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
                 day = date.fromisoformat(text)
                 return datetime.combine(day, time.max if self.end_of_day else time.min, tzinfo=UTC)
-            moment = datetime.fromisoformat(text)
+            return instants.parse(text)
         except ValueError:
             raise ValidationError(_("Write it as ISO 8601, for example 2026-03-01T12:00:00Z.")) from None
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class WholeNumber(forms.Field):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 
+from bridge import instants
 from sagas.errors import Invalid, NotFound
 from sagas.management.door import UsageError
 from sagas.management.wording import when
@@ -75,10 +76,9 @@ def moment(text: str, *, end_of_day: bool = False) -> datetime:
     try:
         if len(text) <= len("2026-03-01"):
             return datetime.combine(date.fromisoformat(text), time.max if end_of_day else time.min, tzinfo=UTC)
-        found = datetime.fromisoformat(text)
+        return instants.parse(text)
     except ValueError:
         raise UsageError(f"{text} is no time: write it as 2026-03-01T12:00:00Z") from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def is_terminal() -> bool:

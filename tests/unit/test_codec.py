@@ -130,6 +130,8 @@ def test_without_a_timestamp_the_publish_time_holds(missing: Any) -> None:
         ("2026-03-01T10:00:00Z", "2026-03-01T10:00:00+00:00"),
         ("2026-03-01T10:00:00-05:00", "2026-03-01T15:00:00+00:00"),
         ("2000-01-01T00:00:00", "2000-01-01T00:00:00+00:00"),
+        ("20260301053045-0500", "2026-03-01T10:30:45+00:00"),
+        ("20260301053045.123-0500", "2026-03-01T10:30:45.123+00:00"),
         ("2026-03-02T12:00:00", "2026-03-02T12:00:00+00:00"),
     ],
 )
@@ -228,6 +230,9 @@ def test_one_of_key_and_entity_is_enough() -> None:
         (body(timestamp=1_772_366_400), "wrong-type"),
         (body(timestamp="yesterday"), "bad-timestamp"),
         (body(timestamp=""), "bad-timestamp"),
+        (body(timestamp="2026-03-01"), "bad-timestamp"),
+        (body(timestamp="20260301"), "bad-timestamp"),
+        (body(timestamp="2026-W09-7T10:00:00"), "bad-timestamp"),
         (body(timestamp="1999-12-31T23:59:59"), "bad-timestamp"),
         (body(timestamp="0001-01-01T00:00:00+05:00"), "bad-timestamp"),
         (body(timestamp="2026-03-02T12:00:01"), "bad-timestamp"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from argparse import ArgumentParser, ArgumentTypeError
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from bridge import instants
 from sagaproject.filling import fill
 from sagaproject.filling.fill import Wish
 from sagaproject.simulator.options import OptionError, image_range, share
@@ -82,7 +83,6 @@ class Command(BaseCommand):
 
 def _moment(text: str) -> datetime:
     try:
-        when = datetime.fromisoformat(text)
+        return instants.parse(f"{text}T00:00" if len(text) == len("2026-01-31") else text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is no date such as 2026-01-31, nor a time of ISO 8601") from None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
