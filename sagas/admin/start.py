@@ -16,7 +16,7 @@ from sagas import queries
 from sagas.admin import health, rights, words
 from sagas.admin.slices import from_page, number_of
 from sagas.models import Status
-from sagas.queries import AttentionItem
+from sagas.queries import Attention, AttentionItem
 
 ITEMS = 50
 COUNTS_SECONDS = 5
@@ -30,7 +30,7 @@ KINDS: dict[str, Any] = {
     "stalled": gettext_lazy("stalled"),
     "paused": gettext_lazy("paused"),
 }
-RED = ("exhausted", "set_aside")
+RED = ("exhausted", "set_aside", "overdue")
 
 
 def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
@@ -38,12 +38,16 @@ def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
     if not rights.may(request, rights.VIEW_SAGAS):
         return {**around, "title": _("Start"), "no_rights": True}
     now = timezone.now()
-    page = queries.attention((number_of(request, "page") - 1) * ITEMS, ITEMS)
+    kind = request.GET.get("kind", "")
+    kind = kind if kind in KINDS else ""
+    page = queries.attention((number_of(request, "page") - 1) * ITEMS, ITEMS, kind=kind)
     lines = [_line(item) for item in page.items]
     return {
         **around,
         "title": _("What needs a person"),
         "attention": from_page(request, "page", page),
+        "chosen": kind,
+        "kinds": _kinds(page, kind),
         "lines": lines,
         "counts": _counts(),
         "parts": health.parts(now),
@@ -51,11 +55,28 @@ def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _kinds(page: Attention, chosen: str) -> list[dict[str, Any]]:
+    """How many items there are of each kind, the most severe first, each with the way to its own list."""
+    top = reverse("admin:index")
+    every = sum(page.by_kind.values())
+    found = [{"kind": "", "label": _("all"), "tone": "plain", "count": every, "url": f"{top}#page"}]
+    found += [
+        {"kind": kind, "label": KINDS[kind], "tone": _tone(kind), "count": count, "url": f"{top}?kind={kind}#page"}
+        for kind, count in page.by_kind.items()
+        if count
+    ]
+    return [{**line, "chosen": line["kind"] == chosen} for line in found] if every else []
+
+
+def _tone(kind: str) -> str:
+    return "bad" if kind in RED else "warn"
+
+
 def _line(item: AttentionItem) -> dict[str, Any]:
     return {
         "item": item,
         "kind": KINDS.get(item.kind, item.kind),
-        "tone": "bad" if item.kind in RED else "warn",
+        "tone": _tone(item.kind),
         "age": words.age(item.age(timezone.now())),
         "url": _url(item),
     }

@@ -61,13 +61,13 @@ class Quarantine(Address):
 
 @extend_schema_view(get=reads(page_of(s.AttentionItem), p.Paged))
 class Attention(Address):
-    """All that needs a person, the oldest first, each with what to do."""
+    """Everything that needs attention, most severe first, then newest, each with what to do."""
 
     parameters = p.Paged
 
     def get(self, request: Request) -> Response:
         given = self.given(request)
-        page = queries.attention(**given.page)
+        page = queries.attention(given.page["offset"], given.page["limit"])
         return self.answer_page(page, s.AttentionItem, context={"now": timezone.now()})
 
 

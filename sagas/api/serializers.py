@@ -228,6 +228,7 @@ class QuarantinedMessage(s.Serializer[Quarantined]):
 class AttentionItem(s.Serializer[Any]):
     kind = s.ChoiceField(["exhausted", "overdue", "parked", "quarantined", "set_aside", "stalled", "paused"])
     since = s.DateTimeField()
+    latest = s.DateTimeField()
     age_seconds = s.SerializerMethodField()
     count = s.IntegerField()
     sentence = s.CharField()

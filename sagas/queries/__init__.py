@@ -3,8 +3,8 @@
 Each function says how many queries it makes; none makes more for a bigger saga or a longer page.
 """
 
+from sagas.queries.attention import Attention, attention
 from sagas.queries.attention import Item as AttentionItem
-from sagas.queries.attention import attention
 from sagas.queries.counts import StatusCounts, status_counts
 from sagas.queries.pages import Page
 from sagas.queries.parked import ParkedGroup, parked_groups, pruned_at
@@ -23,6 +23,7 @@ from sagas.queries.timeline import Entry, timeline
 from sagas.queries.waiting import Waiting, waiting
 
 __all__ = [
+    "Attention",
     "AttentionItem",
     "Entry",
     "Page",

@@ -1,4 +1,8 @@
-"""All that needs a person, the oldest first: each with its age, how many, and one sentence on what to do."""
+"""All that needs attention, the most severe kind first, within a kind the newest: each with one sentence on what to do.
+
+Every item can be reached by paging, and totals are exact: each kind is counted over the rows of a partial index, or of
+an index on a status, and a page reads no more of a kind than it shows.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Count, F, Max, Min
+from django.db.models import Count, F, Max, Min, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -18,26 +22,26 @@ from compensation.models import DUE_SOMETIME, Command, Switch
 from compensation.models import Status as CommandStatus
 from sagas.models import SagaLog, Status
 from sagas.queries.pages import Page
-from sagas.queries.parked import older_groups, pruned_at
+from sagas.queries.parked import groups_before, newest_groups, pruned_at
 from sagas.queries.waiting import when
 
 # What may still solve itself is shown only after a while.
 PARKED_AFTER = timedelta(minutes=5)
 STALLED_AFTER = timedelta(minutes=30)
 OVERDUE_AFTER = timedelta(minutes=1)
-# Of each kind at most so many lines: nobody works off more from one page, and each line names how many it stands for.
-LINES = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One thing that needs a person. `sentence` says what it is, `advice` what to do; `count` is of what it stands for.
+    """One thing that needs attention. `sentence` says what it is, `advice` what to do; `count`, how many it stands for.
 
-    kind: exhausted, overdue, parked, quarantined, set_aside, stalled, paused. `link` is what leads a page there.
+    kind: set_aside, exhausted, overdue, paused, stalled, quarantined, parked, from the most severe on. `since` is when
+    the first of what it stands for began, `latest` when the last did. `link` is what leads a page there.
     """
 
     kind: str
     since: datetime
+    latest: datetime
     count: int
     sentence: str
     advice: str
@@ -53,27 +57,52 @@ _Row = Mapping[str, Any]
 
 
 class _Kind(NamedTuple):
-    """One kind of thing that needs a person: what there is of it, oldest first, each with its `since`; and its words.
+    """One kind of thing that needs attention: how many there are, a part of them (the newest first), and their words.
 
+    `rows` is what is counted of it; None where the rows are few and are all found at once.
     Only what is on the page is put into words: that costs more than finding it.
     """
 
-    find: Callable[[datetime], Sequence[_Row]]
+    name: str
+    rows: Callable[[datetime], QuerySet[Any, Any]] | None
+    find: Callable[[datetime, slice], Sequence[_Row]]
     tell: Callable[[Sequence[_Row]], list[Item]]
 
 
-def attention(offset: int = 0, limit: int = 100) -> Page[Item]:
-    """A page of what needs a person, the oldest first. Eleven queries at most; of each kind at most LINES lines."""
+@dataclass(frozen=True, slots=True)
+class Attention(Page[Item]):
+    """A page of what needs attention. `by_kind` is the exact number of items of each kind that there is."""
+
+    by_kind: Mapping[str, int]
+
+
+def attention(offset: int = 0, limit: int = 100, *, kind: str = "") -> Attention:
+    """Return a page of what needs attention, the most severe kind first, the newest first within it.
+
+    `kind` narrows it down to one. Twenty queries at most, whatever there is.
+    """
     now = timezone.now()
-    found = [(kind, row) for kind in _KINDS for row in kind.find(now)]
-    found.sort(key=lambda line: line[1]["since"])  # stable: what began at the same moment stays in its kind's order
-    page = found[offset : offset + limit]
-    told = {kind: iter(kind.tell([row for other, row in page if other is kind])) for kind in {kind for kind, _ in page}}
-    return Page(len(found), offset, limit, [next(told[kind]) for kind, _ in page])
+    few = {each.name: each.find(now, slice(None)) for each in _KINDS if each.rows is None}
+    counts = {each.name: each.rows(now).count() if each.rows else len(few[each.name]) for each in _KINDS}
+    items: list[Item] = []
+    total, first, last = 0, offset, offset + limit
+    for each in _KINDS:
+        if kind and each.name != kind:
+            continue
+        count = counts[each.name]
+        part = slice(min(max(first - total, 0), count), min(max(last - total, 0), count))
+        total += count
+        if part.start < part.stop:
+            items += each.tell(few[each.name][part] if each.name in few else each.find(now, part))
+    return Attention(total, offset, limit, items, {each.name: counts[each.name] for each in _KINDS})
 
 
-def _find_exhausted(_now: datetime) -> list[_Row]:
-    return _by_saga(Command.objects.filter(status=CommandStatus.EXHAUSTED), "settled_at")
+def _exhausted(_now: datetime) -> QuerySet[Any, Any]:
+    return Command.objects.filter(status=CommandStatus.EXHAUSTED).order_by().values("saga_id").distinct()
+
+
+def _find_exhausted(_now: datetime, part: slice) -> list[_Row]:
+    return _by_saga(Command.objects.filter(status=CommandStatus.EXHAUSTED), "settled_at", part)
 
 
 def _tell_exhausted(rows: Sequence[_Row]) -> list[Item]:
@@ -82,6 +111,7 @@ def _tell_exhausted(rows: Sequence[_Row]) -> list[Item]:
         Item(
             kind="exhausted",
             since=row["since"],
+            latest=row["latest"],
             count=row["count"],
             sentence=ngettext(
                 "%(count)d command of saga %(key)s is given up: %(names)s. %(error)s",
@@ -97,10 +127,17 @@ def _tell_exhausted(rows: Sequence[_Row]) -> list[Item]:
     ]
 
 
-def _find_overdue(now: datetime) -> list[_Row]:
-    """Deadlines pass by themselves within seconds; where one has not, something keeps them at rest."""
-    late = Command.objects.filter(status=CommandStatus.PUBLISHED, deadline_at__lt=now - OVERDUE_AFTER)
-    return _by_saga(late, "deadline_at")
+def _late(now: datetime) -> QuerySet[Command]:
+    """Deadlines pass automatically within seconds; where one has not, something keeps them on hold."""
+    return Command.objects.filter(status=CommandStatus.PUBLISHED, deadline_at__lt=now - OVERDUE_AFTER)
+
+
+def _overdue(now: datetime) -> QuerySet[Any, Any]:
+    return _late(now).order_by().values("saga_id").distinct()
+
+
+def _find_overdue(now: datetime, part: slice) -> list[_Row]:
+    return _by_saga(_late(now), "deadline_at", part)
 
 
 def _tell_overdue(rows: Sequence[_Row]) -> list[Item]:
@@ -109,6 +146,7 @@ def _tell_overdue(rows: Sequence[_Row]) -> list[Item]:
         Item(
             kind="overdue",
             since=row["since"],
+            latest=row["latest"],
             count=row["count"],
             sentence=ngettext(
                 "%(count)d confirmation for saga %(key)s is overdue since %(since)s: %(names)s.",
@@ -129,13 +167,25 @@ def _tell_overdue(rows: Sequence[_Row]) -> list[Item]:
     ]
 
 
-def _by_saga(commands: Any, since: str) -> list[_Row]:
-    counted = (
-        commands.order_by()
+def _by_saga(commands: QuerySet[Command], since: str, part: slice) -> list[_Row]:
+    """The sagas of commands, the newest trouble first; what is told of each is read for this part alone."""
+    newest = commands.order_by().values("saga_id").annotate(latest=Max(since))
+    page = [row["saga_id"] for row in newest.order_by("-latest", "saga_id")[part]]
+    told = (
+        commands.filter(saga_id__in=page)
+        .order_by()
         .values("saga_id")
-        .annotate(since=Min(since), count=Count("id"), first=Min("name"), last=Max("name"), error=Max("last_error"))
+        .annotate(
+            since=Min(since),
+            latest=Max(since),
+            count=Count("id"),
+            first=Min("name"),
+            last=Max("name"),
+            error=Max("last_error"),
+        )
     )
-    return list(counted.order_by("since", "saga_id")[:LINES])
+    found = {row["saga_id"]: row for row in told}
+    return [found[saga] for saga in page if saga in found]  # or it was decided meanwhile
 
 
 def _names(row: _Row) -> str:
@@ -146,8 +196,12 @@ def _keys(rows: Sequence[_Row]) -> dict[UUID, str]:
     return dict(SagaLog.objects.filter(id__in=[row["saga_id"] for row in rows]).values_list("id", "key"))
 
 
-def _find_parked(now: datetime) -> list[_Row]:
-    return [{**row, "since": row["first_at"]} for row in older_groups(now - PARKED_AFTER, LINES)]
+def _parked(now: datetime) -> QuerySet[Any, Any]:
+    return groups_before(now - PARKED_AFTER)
+
+
+def _find_parked(now: datetime, part: slice) -> list[_Row]:
+    return [{**row, "since": row["first_at"]} for row in newest_groups(now - PARKED_AFTER, part)]
 
 
 def _tell_parked(rows: Sequence[_Row]) -> list[Item]:
@@ -168,6 +222,7 @@ def _parked_item(row: _Row, pruned: datetime | None) -> Item:
     return Item(
         kind="parked",
         since=row["since"],
+        latest=row["latest"],
         count=row["count"],
         sentence=sentence,
         advice=advice,
@@ -176,10 +231,11 @@ def _parked_item(row: _Row, pruned: datetime | None) -> Item:
     )
 
 
-def _find_quarantined(_now: datetime) -> list[_Row]:
+def _find_quarantined(_now: datetime, part: slice) -> Sequence[_Row]:
+    """By code, of which there are some ten."""
     open_ones = Quarantined.objects.filter(status=QuarantineStatus.OPEN).order_by()
-    counted = open_ones.values("code").annotate(since=Min("received_at"), count=Count("id"))
-    return list(counted.order_by("since", "code"))
+    counted = open_ones.values("code").annotate(since=Min("received_at"), latest=Max("received_at"), count=Count("id"))
+    return list(counted.order_by("-latest", "code"))[part]
 
 
 def _tell_quarantined(rows: Sequence[_Row]) -> list[Item]:
@@ -187,6 +243,7 @@ def _tell_quarantined(rows: Sequence[_Row]) -> list[Item]:
         Item(
             kind="quarantined",
             since=row["since"],
+            latest=row["latest"],
             count=row["count"],
             sentence=ngettext(
                 "%(count)d message could not be read: %(why)s.",
@@ -205,9 +262,13 @@ def _why(code: str) -> str:
     return str(QuarantineCode(code).label) if code in QuarantineCode.values else code
 
 
-def _find_set_aside(_now: datetime) -> list[_Row]:
-    rows = SagaLog.objects.filter(set_aside_at__isnull=False).order_by("set_aside_at", "id")
-    return list(rows.values("id", "key", error=F("set_aside_error"), since=F("set_aside_at"))[:LINES])
+def _set_aside(_now: datetime) -> QuerySet[Any, Any]:
+    return SagaLog.objects.filter(set_aside_at__isnull=False).order_by().values("id")
+
+
+def _find_set_aside(_now: datetime, part: slice) -> list[_Row]:
+    rows = SagaLog.objects.filter(set_aside_at__isnull=False).order_by("-set_aside_at", "id")
+    return list(rows.values("id", "key", error=F("set_aside_error"), since=F("set_aside_at"))[part])
 
 
 def _tell_set_aside(rows: Sequence[_Row]) -> list[Item]:
@@ -215,6 +276,7 @@ def _tell_set_aside(rows: Sequence[_Row]) -> list[Item]:
         Item(
             kind="set_aside",
             since=row["since"],
+            latest=row["since"],
             count=1,
             sentence=_("Saga %(key)s is set aside: applying its events failed (%(error)s).")
             % {"key": row["key"], "error": row["error"]},
@@ -226,18 +288,26 @@ def _tell_set_aside(rows: Sequence[_Row]) -> list[Item]:
     ]
 
 
-def _find_stalled(now: datetime) -> list[_Row]:
+def _standing_still(now: datetime) -> QuerySet[SagaLog]:
     """By both clocks: events of long ago that came in just now are no standstill."""
     before = now - STALLED_AFTER
-    rows = SagaLog.objects.filter(
+    return SagaLog.objects.filter(
         status__in=[Status.STARTED, Status.COMPENSATING],
         # What had its last event before then started before then: there is an index on that.
         start_time__lt=before,
         last_event_at__lt=before,
         updated_at__lt=before,
         set_aside_at__isnull=True,
-    ).order_by("last_event_at", "id")
-    return list(rows.values("id", "key", "status", since=F("last_event_at"))[:LINES])
+    )
+
+
+def _stalled(now: datetime) -> QuerySet[Any, Any]:
+    return _standing_still(now).order_by().values("id")
+
+
+def _find_stalled(now: datetime, part: slice) -> list[_Row]:
+    rows = _standing_still(now).order_by("-last_event_at", "id")
+    return list(rows.values("id", "key", "status", since=F("last_event_at"))[part])
 
 
 def _tell_stalled(rows: Sequence[_Row]) -> list[Item]:
@@ -245,6 +315,7 @@ def _tell_stalled(rows: Sequence[_Row]) -> list[Item]:
         Item(
             kind="stalled",
             since=row["since"],
+            latest=row["since"],
             count=1,
             sentence=_("Saga %(key)s is %(status)s and nothing has happened since %(since)s.")
             % {"key": row["key"], "status": Status(row["status"]).label, "since": when(row["since"])},
@@ -256,8 +327,9 @@ def _tell_stalled(rows: Sequence[_Row]) -> list[Item]:
     ]
 
 
-def _find_paused(_now: datetime) -> list[_Row]:
-    switches = list(Switch.objects.filter(paused=True).order_by("changed_at", "service"))
+def _find_paused(_now: datetime, part: slice) -> Sequence[_Row]:
+    """Switches that hold something back, of which there are no more than services."""
+    switches = list(Switch.objects.filter(paused=True).order_by("-changed_at", "service"))
     if not switches:
         return []
     waiting = dict(
@@ -267,7 +339,7 @@ def _find_paused(_now: datetime) -> list[_Row]:
         .annotate(count=Count("id"))
     )
     held = ((switch, _held_by(switch, waiting)) for switch in switches)
-    return [{"since": switch.changed_at, "switch": switch, "count": count} for switch, count in held if count]
+    return [{"switch": switch, "count": count} for switch, count in held if count][part]
 
 
 def _held_by(switch: Switch, waiting: Mapping[str, int]) -> int:
@@ -288,6 +360,7 @@ def _paused_item(switch: Switch, count: int) -> Item:
     return Item(
         kind="paused",
         since=switch.changed_at,
+        latest=switch.changed_at,
         count=count,
         sentence=words % {"service": service, "who": switch.changed_by or switch.reason, "count": count},
         advice=_("Withdraw what must not be sent, then resume publishing."),
@@ -295,12 +368,13 @@ def _paused_item(switch: Switch, count: int) -> Item:
     )
 
 
+# The most severe first: what only a person can move on, then what is held back, then what may still resolve itself.
 _KINDS = (
-    _Kind(_find_exhausted, _tell_exhausted),
-    _Kind(_find_overdue, _tell_overdue),
-    _Kind(_find_parked, _tell_parked),
-    _Kind(_find_quarantined, _tell_quarantined),
-    _Kind(_find_set_aside, _tell_set_aside),
-    _Kind(_find_stalled, _tell_stalled),
-    _Kind(_find_paused, _tell_paused),
+    _Kind("set_aside", _set_aside, _find_set_aside, _tell_set_aside),
+    _Kind("exhausted", _exhausted, _find_exhausted, _tell_exhausted),
+    _Kind("overdue", _overdue, _find_overdue, _tell_overdue),
+    _Kind("paused", None, _find_paused, _tell_paused),
+    _Kind("stalled", _stalled, _find_stalled, _tell_stalled),
+    _Kind("quarantined", None, _find_quarantined, _tell_quarantined),
+    _Kind("parked", _parked, _find_parked, _tell_parked),
 )

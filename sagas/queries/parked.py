@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,13 +64,19 @@ def parked_groups(offset: int = 0, limit: int = 100, *, dismissed: bool = False)
     """A page of the groups, the longest parked first."""
     rows = Parked.objects.filter(dismissed_at__isnull=not dismissed)
     page = page_of(_oldest_first(_by_key(rows)), offset, limit)
-    return Page(page.total, offset, limit, _groups(_described(rows, page.items), dismissed))
+    return Page(page.total, offset, limit, _groups(_described(rows, page.items, _FOR_THE_LIST), dismissed))
 
 
-def older_groups(before: datetime, limit: int) -> list[dict[str, Any]]:
-    """The groups of what was parked before a time and is not dismissed, the longest parked first."""
-    rows = _by_key(Parked.objects.filter(dismissed_at__isnull=True, since__lt=before))
-    return list(_oldest_first(rows.annotate(**_FOR_THE_ATTENTION_LIST))[:limit])
+def groups_before(before: datetime) -> QuerySet[Any, Any]:
+    """Return the groups of what was parked before a time and is not dismissed, in no order, to be counted."""
+    return _by_key(Parked.objects.filter(dismissed_at__isnull=True, since__lt=before))
+
+
+def newest_groups(before: datetime, part: slice) -> list[dict[str, Any]]:
+    """Return a part of the groups of what was parked before a time and is not dismissed, the newest first."""
+    rows = Parked.objects.filter(dismissed_at__isnull=True, since__lt=before)
+    newest = _by_key(rows).annotate(latest=Max("since")).order_by("-latest", "stream", "key", "alone")
+    return _described(rows, list(newest[part]), {**_FOR_THE_ATTENTION_LIST, "latest": Max("since")})
 
 
 def pruned_at(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], datetime]:
@@ -92,10 +98,12 @@ def _oldest_first(groups: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
     return groups.order_by("first_at", "stream", "key", "alone")
 
 
-def _described(rows: QuerySet[Parked], page: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _described(
+    rows: QuerySet[Parked], page: Sequence[dict[str, Any]], told_of_each: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """The groups of a page, with what is told of each: sorting what each of thousands consists of is the dear part."""
     asked = rows.filter(stream__in={row["stream"] for row in page}, key__in={row["key"] for row in page})
-    told = {_name(row): row for row in _by_key(asked).annotate(**_FOR_THE_LIST)} if page else {}
+    told = {_name(row): row for row in _by_key(asked).annotate(**told_of_each)} if page else {}
     return [told[_name(row)] for row in page if _name(row) in told]  # or it has found its saga meanwhile
 
 

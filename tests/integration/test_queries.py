@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -239,7 +240,7 @@ def test_the_timeline_costs_the_same_for_many_images() -> None:
 # --- what needs a person --------------------------------------------------------------------------------------------
 
 
-def test_attention_holds_each_kind_the_oldest_first() -> None:
+def test_attention_holds_each_kind_the_most_severe_first() -> None:
     row, _ = failed_saga()
     task = new_ids(1)[0]
     tell(event("ProcessingCompleted", task, seconds=5), event("ProcessingStarted", task, seconds=4))
@@ -257,13 +258,86 @@ def test_attention_holds_each_kind_the_oldest_first() -> None:
     SagaLog.objects.filter(key=stalled).update(updated_at=ago, set_aside_at=ago, set_aside_error="KeyError")
     page = queries.attention()
     kinds = [item.kind for item in page.items]
-    assert sorted(kinds) == ["exhausted", "parked", "quarantined", "set_aside", "stalled"]
-    assert [item.since for item in page.items] == sorted(item.since for item in page.items)
+    assert kinds == ["set_aside", "exhausted", "stalled", "quarantined", "parked"]
+    assert {kind: count for kind, count in page.by_kind.items() if count} == dict.fromkeys(kinds, 1)
     by_kind = {item.kind: item for item in page.items}
     assert by_kind["exhausted"].saga_id == row.id
     assert by_kind["parked"].count == 2
     assert by_kind["parked"].link["key"] == task
     assert queries.attention(offset=1, limit=1).items == page.items[1:2]
+
+
+@pytest.mark.parametrize("kind", ["set_aside", "exhausted", "overdue", "stalled", "parked"])
+def test_the_newest_of_six_hundred_is_on_the_first_page_and_the_oldest_on_the_last(kind: str) -> None:
+    """An outage with 603 of a kind, and older trouble of the least severe kind beside it."""
+    number, size = 603, 50
+    newest = _outage(kind, number)
+    pages = [queries.attention(offset, size) for offset in range(0, number + 3 * size, size)]
+    items = [item for page in pages for item in page.items if item.kind == kind]
+    assert {page.total for page in pages} == {number + 1 if kind != "parked" else number}
+    assert pages[0].by_kind[kind] == number
+    assert len({item.link["key"] if kind == "parked" else item.saga_id for item in items}) == number
+    assert (items[0].link["key"] if kind == "parked" else items[0].saga_id) == newest
+    assert [item.latest for item in items] == sorted((item.latest for item in items), reverse=True)
+    shown = [item.kind for page in pages for item in page.items]
+    assert shown == [*[kind] * number, *(["parked"] if kind != "parked" else [])]
+    assert queries.attention(0, 2, kind=kind).total == number
+    assert list(queries.attention(number - 1, 5, kind=kind).items) == items[-1:]
+
+
+def _outage(kind: str, number: int) -> Any:
+    """So many of a kind, a second apart, hours ago; returns what names the newest."""
+    began = timezone.now() - timedelta(hours=3)
+    times = [began + timedelta(seconds=second) for second in range(number)]
+    if kind == "parked":
+        keys = new_ids(number)
+        rows = [(key, at) for key, at in zip(keys, times, strict=True)]
+        _park(rows)
+        return keys[-1]
+    _park([(new_ids(1)[0], began - timedelta(days=1))])
+    row, _ = failed_saga()
+    command = Command.objects.filter(saga_id=row.id)[0]
+    Command.objects.filter(saga_id=row.id).exclude(id=command.id).delete()
+    ended = SagaLog.objects.filter(id=row.id)
+    ended.update(status="COMPENSATION_SUCCEEDED")
+    names = [uuid.uuid4() for _ in times]
+    status, aside = ("STARTED", None) if kind == "stalled" else ("COMPENSATING", None)
+    sagas = [
+        SagaLog(
+            **{
+                field.attname: getattr(row, field.attname)
+                for field in SagaLog._meta.concrete_fields
+                if field.attname not in ("id", "key", "status", "set_aside_at", "last_event_at", "updated_at")
+            },
+            id=name,
+            key=str(name),
+            status=status if kind in ("stalled", "set_aside") else "COMPENSATION_FAILED",
+            set_aside_at=at if kind == "set_aside" else aside,
+            last_event_at=at,
+            updated_at=at,
+        )
+        for name, at in zip(names, times, strict=True)
+    ]
+    SagaLog.objects.bulk_create(sagas)
+    if kind in ("exhausted", "overdue"):
+        state: dict[str, Any] = {"status": "exhausted" if kind == "exhausted" else "published", "next_at": None}
+        field_ = "settled_at" if kind == "exhausted" else "deadline_at"
+        fields = [field.attname for field in Command._meta.concrete_fields if field.attname not in (*state, field_)]
+        same = {name: getattr(command, name) for name in fields if name not in ("id", "saga_id", "key")}
+        Command.objects.bulk_create(
+            Command(**same, **state, id=uuid.uuid4(), saga_id=name, key=str(name), **{field_: at})
+            for name, at in zip(names, times, strict=True)
+        )
+    Command.objects.filter(saga_id=row.id).delete()
+    return names[-1]
+
+
+def _park(rows: list[tuple[str, datetime]]) -> None:
+    first = 10_000_000
+    Parked.objects.bulk_create(
+        Parked(event=first + number, stream="image_processing", key=key, entity="", reason="no_saga", since=at)
+        for number, (key, at) in enumerate(rows)
+    )
 
 
 def test_parked_events_are_grouped_by_key_with_the_saga_of_their_image() -> None:
