@@ -16,7 +16,7 @@ from bridge import quarantine, retention, sql, wakeup
 from bridge.codec import get_codec
 from bridge.envelope import Envelope, Rejected, content_hash
 from bridge.errors import AlreadyDecided, StillUnreadable
-from bridge.models import Duplicate, Event, QuarantineCode, QuarantineStatus, Source
+from bridge.models import Duplicate, Event, QuarantineCode, Quarantined, QuarantineStatus, Source
 
 T = TypeVar("T")
 
@@ -132,6 +132,12 @@ def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
         quarantine.decide(row, QuarantineStatus.REQUEUED, now, actor, why)
         wakeup.nudge_on_commit("apply")
     return pk
+
+
+def unreadable(row: Quarantined) -> str:
+    """Return why a quarantined message cannot be read by today's catalog and limits either; empty where it can."""
+    decoded = get_codec().decode(quarantine.message_of(row), timezone.now())
+    return decoded.reason if isinstance(decoded, Rejected) else ""
 
 
 # --- one transaction --------------------------------------------------------------------------------------------------

@@ -11,14 +11,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from compensation.models import Attempt, Command, Status
-from sagas.admin import search, words
+from compensation.models import Attempt, Command, ExhaustedBy, Status
+from sagas.admin import buttons, search, words
 from sagas.admin.deciding import ask
 from sagas.admin.filters import CommandStatusFilter, ExhaustedByFilter, SagaOfFilter, ServiceFilter
 from sagas.admin.forms import MOST_COMMANDS
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate
-from sagas.admin.saga import command_actions
+from sagas.decisions import possible_in_state
 from sagas.models import Action, SagaLog
 from sagas.queries.ids import saga_id, spelled
 
@@ -66,7 +66,8 @@ class CommandAdmin(ReadOnlyAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         chosen: dict[str, Any] = super().get_actions(request) if may_operate(request) else {}
-        return {name: item for name, item in chosen.items() if name.endswith("_chosen")}
+        possible = {f"{action.value}_chosen" for action in _possible_in_list(request)}
+        return {name: item for name, item in chosen.items() if name in possible}
 
     @admin.display(description=_("command"))
     def what(self, command: Command) -> str:
@@ -119,13 +120,13 @@ class CommandAdmin(ReadOnlyAdmin):
         return ask(self, request, action.value, {"ids": " ".join(ids)})
 
     def page(self, request: HttpRequest, row: Command) -> dict[str, Any]:
-        saga = SagaLog.objects.filter(id=row.saga_id).only("key", "status").first()
+        saga = SagaLog.objects.filter(id=row.saga_id).only("key", "status", "set_aside_at").first()
         return {
             "title": row.name,
             "saga": saga,
             "state": states(row),
             "attempts": list(Attempt.objects.filter(command=row).order_by("-id")[:ATTEMPTS]),
-            "actions": command_actions(row) if may_operate(request) else [],
+            "actions": buttons.of_command(row, saga) if may_operate(request) else [],
         }
 
 
@@ -135,6 +136,17 @@ def states(command: Command) -> SafeString:
     if command.by_hand:
         found.append(words.badge("by_hand", gettext("by hand"), "hand"))
     return SafeString(" ".join(found))
+
+
+def _possible_in_list(request: HttpRequest) -> frozenset[Action]:
+    """The decisions that commands as the list's filters leave them may allow."""
+    status, why, of = (request.GET.get(name, "") for name in ("status", "exhausted_by", "saga"))
+    if (status and status not in Status.values) or (why and status not in ("", Status.EXHAUSTED)):
+        return frozenset()
+    found = saga_id(of) if of else None
+    if found is not None and SagaLog.objects.filter(id=found, set_aside_at__isnull=False).exists():
+        return frozenset()
+    return possible_in_state(Status.EXHAUSTED if why else status, invalid=why == ExhaustedBy.INVALID)
 
 
 def _is_entity(commands: QuerySet[Command], entity: str | None) -> bool:

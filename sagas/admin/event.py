@@ -12,9 +12,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from bridge.models import Duplicate, Event, Pending
-from sagas.admin import words
+from sagas.admin import buttons, words
 from sagas.admin.readonly import ReadOnlyAdmin
-from sagas.admin.rights import may_view_payload
+from sagas.admin.rights import may_operate, may_view_payload
 from sagas.definitions import registry
 from sagas.models import Parked, SagaEvent, SagaLog
 from sagas.queries.ids import spelled
@@ -57,12 +57,17 @@ class EventAdmin(ReadOnlyAdmin):
 
     def page(self, request: HttpRequest, row: Event) -> dict[str, Any]:
         logged = SagaEvent.objects.filter(event=row.pk).first()
+        parked = None if logged else Parked.objects.filter(event=row.pk).first()
+        suggestion = SagaLog.objects.filter(id=parked.suggestion).first() if parked and parked.suggestion else None
         return {
             "title": row.type,
             "logged": logged,
             "saga": SagaLog.objects.filter(id=logged.saga_id).only("key", "status").first() if logged else None,
             "changes": changes(logged.note) if logged else [],
-            "parked": None if logged else Parked.objects.filter(event=row.pk).first(),
+            "parked": parked,
+            "actions": buttons.of_event(parked, row.event_id, suggestion, main=True)
+            if parked and may_operate(request)
+            else [],
             "pending": not logged and Pending.objects.filter(id=row.pk).exists(),
             "duplicates": list(Duplicate.objects.filter(event=row.pk).order_by("id")[:DUPLICATES]),
             "payload": body(row) if may_view_payload(request) else None,

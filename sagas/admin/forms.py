@@ -125,6 +125,12 @@ class AttachForm(ParkedForm):
     )
     field_order = ("saga", "lane", "reason")
 
+    def clean(self) -> dict[str, Any]:
+        said = super().clean() or {}
+        if said.get("event") and not said.get("lane") and decisions.needs_lane(said["event"]):
+            self.add_error("lane", _("The event speaks of an image but names none: say which."))
+        return said
+
     def clean_saga(self) -> uuid.UUID:
         """The saga's id; Raises ValidationError where no saga, or more than one, is meant."""
         text = self.cleaned_data["saga"]

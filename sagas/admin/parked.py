@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -11,8 +12,8 @@ from django.urls import URLPattern
 from django.utils.translation import gettext
 
 from bridge.models import Event
-from sagas import queries
-from sagas.admin import words
+from sagas import decisions, queries
+from sagas.admin import buttons, words
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate
 from sagas.admin.slices import from_page, number_of
@@ -38,6 +39,7 @@ class ParkedAdmin(ReadOnlyAdmin):
         context = {
             "title": self.opts.verbose_name_plural,
             "groups": from_page(request, "page", page),
+            "lines": _with_buttons(page.items, dismissed=dismissed, may_operate=may_operate(request)),
             "dismissed": dismissed,
             "reasons": REASONS,
             "may_operate": may_operate(request),
@@ -63,12 +65,21 @@ class ParkedAdmin(ReadOnlyAdmin):
         page = page_of(rows, (number - 1) * EVENTS, EVENTS)
         if not page.total:
             raise Http404(gettext("Nothing is parked under this (any more)."))
+        suggestion = _suggestion(rows)
+        name = (said["stream"], said["key"])
+        use = decisions.uses_of_keys([name])[name]
+        candidate = suggestion
+        if len(use.takers) == 1:
+            candidate = SagaLog.objects.filter(id__in=use.takers).first()
+        waits = rows.filter(dismissed_at__isnull=True).exists()
+        operates = may_operate(request)
         context = {
             "title": said["key"] or said["entity"],
             "said": said,
             "rows": from_page(request, "page", page),
-            "events": _events_of(page.items),
-            "suggestion": _suggestion(rows),
+            "events": _events_of(page.items, suggestion if operates else None, operates=operates),
+            "suggestion": suggestion,
+            "actions": buttons.of_group(use, candidate, waits=waits) if operates else [],
             "pruned_at": queries.pruned_at([(said["stream"], said["key"])]).get((said["stream"], said["key"])),
             "may_operate": may_operate(request),
         }
@@ -80,10 +91,34 @@ def _group(stream: str, key: str, entity: str) -> QuerySet[Parked]:
     return (rows if key else rows.filter(entity=entity)).order_by("event")
 
 
-def _events_of(rows: Any) -> list[dict[str, Any]]:
-    """Each parked row with its event (no bodies)."""
+def _events_of(rows: Any, suggestion: SagaLog | None, *, operates: bool) -> list[dict[str, Any]]:
+    """Each parked row with its event (no bodies), and what can be decided on it alone."""
     found = Event.objects.filter(pk__in=[row.event for row in rows]).defer("payload", "body_hash").in_bulk()
-    return [{"row": row, "event": found[row.event]} for row in rows if row.event in found]
+    return [
+        {
+            "row": row,
+            "event": found[row.event],
+            "actions": buttons.of_event(row, found[row.event].event_id, suggestion) if operates else [],
+        }
+        for row in rows
+        if row.event in found
+    ]
+
+
+def _with_buttons(groups: Sequence[queries.ParkedGroup], *, dismissed: bool, may_operate: bool) -> list[dict[str, Any]]:
+    """Each group with what can be decided on it. Four queries, whatever the number of groups."""
+    uses = decisions.uses_of_keys((group.stream, group.key) for group in groups if group.key) if may_operate else {}
+    candidates = {(group.stream, group.key): group.suggestion for group in groups}
+    candidates |= {name: next(iter(use.takers)) for name, use in uses.items() if len(use.takers) == 1}
+    sagas = SagaLog.objects.in_bulk(list({saga for saga in candidates.values() if saga})) if uses else {}
+    lines = []
+    for group in groups:
+        use = uses.get((group.stream, group.key))
+        candidate = candidates[group.stream, group.key]
+        saga = sagas.get(candidate) if candidate else None
+        actions = buttons.of_group(use, saga, waits=not dismissed, main=False) if use else []
+        lines.append({"group": group, "actions": actions})
+    return lines
 
 
 def _suggestion(rows: QuerySet[Parked]) -> SagaLog | None:

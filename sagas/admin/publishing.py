@@ -12,7 +12,7 @@ from compensation import switches
 from compensation.models import DUE_SOMETIME, Command, Switch
 from compensation.models import Status as CommandStatus
 from sagas import decisions
-from sagas.admin import words
+from sagas.admin import buttons, words
 from sagas.admin.paginator import CAP
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate
@@ -31,7 +31,9 @@ class SwitchAdmin(ReadOnlyAdmin):
             "title": gettext("Publishing"),
             "everything": _line(switches.EVERYTHING, rows, standing, request),
             "services": [_line(name, rows, standing, request) for name in names],
-            "withdraw_url": words.decide_url(Action.WITHDRAW.value) if may_operate(request) else "",
+            "withdraw_url": words.decide_url(Action.WITHDRAW.value)
+            if may_operate(request) and decisions.is_anything_unsent()
+            else "",
             "cap": CAP,
         }
         return self.draw(request, "sagas/admin/publishing.html", context)
@@ -48,7 +50,6 @@ def _line(name: str, rows: dict[str, Switch], standing: switches.Switches, reque
     switch = rows.get(name)
     paused = bool(switch and switch.paused)
     service = "" if name == switches.EVERYTHING else name
-    action = Action.RESUME_PUBLISHING if paused else Action.PAUSE_PUBLISHING
     return {
         "name": service,
         "switch": switch,
@@ -57,13 +58,7 @@ def _line(name: str, rows: dict[str, Switch], standing: switches.Switches, reque
         "waiting": _count(service, *DUE_SOMETIME),
         "sent": _count(service, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED),
         "exhausted": _count(service, CommandStatus.EXHAUSTED),
-        "button": {
-            "label": action.label,
-            "kind": "main" if paused else "danger",
-            "url": words.decide_url(action.value, **({"service": service} if service else {})),
-        }
-        if may_operate(request)
-        else None,
+        "button": next(iter(buttons.of_switch(service or None, standing)), None) if may_operate(request) else None,
     }
 
 

@@ -14,7 +14,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
-from sagas.admin import words
+from sagas import decisions
+from sagas.admin import buttons, words
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.models import Action
@@ -74,11 +75,7 @@ class QuarantinedAdmin(ReadOnlyAdmin):
         return message.decided_by or "–"
 
     def page(self, request: HttpRequest, row: Quarantined) -> dict[str, Any]:
-        actions = []
-        if may_operate(request) and row.status != QuarantineStatus.REQUEUED:
-            actions.append((Action.REQUEUE, "main"))
-        if may_operate(request) and row.status == QuarantineStatus.OPEN:
-            actions.append((Action.DISMISS_MESSAGE, ""))
+        possible = decisions.possible_on_message(row)
         shown = may_view_payload(request)
         return {
             "title": row.get_code_display(),
@@ -88,10 +85,8 @@ class QuarantinedAdmin(ReadOnlyAdmin):
             "text": as_text(bytes(row.body)) if shown else "",
             "properties": sorted(row.properties.items()) if shown else [],
             "shown_bytes": SHOWN_BYTES,
-            "actions": [
-                {"label": action.label, "url": words.decide_url(action.value, message=row.pk), "kind": kind}
-                for action, kind in actions
-            ],
+            "still_unreadable": row.status != QuarantineStatus.REQUEUED and Action.REQUEUE not in possible,
+            "actions": buttons.of_message(possible, row.pk) if may_operate(request) else [],
         }
 
 

@@ -15,15 +15,15 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from compensation.models import SETTLED, Command
+from compensation.models import SETTLED
 from compensation.models import Status as CommandStatus
 from sagas import queries
-from sagas.admin import search, words
+from sagas.admin import buttons, search, words
 from sagas.admin.filters import BY_HAND, AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate
 from sagas.admin.slices import Slice, from_page, number_of
-from sagas.models import Action, Decision, Lane, SagaKey, SagaLog, Status
+from sagas.models import Decision, Lane, SagaKey, SagaLog
 from sagas.queries import parts
 from sagas.queries.pages import page_of
 
@@ -109,9 +109,10 @@ class SagaAdmin(ReadOnlyAdmin):
     # --- the page -----------------------------------------------------------------------------------------------------
 
     def page(self, request: HttpRequest, row: SagaLog) -> dict[str, Any]:
+        waiting = queries.waiting(row)
         return {
             "title": row.key,
-            "waiting": queries.waiting(row),
+            "waiting": waiting,
             "tally": tally(row),
             "duplicates": queries.duplicates(row),
             "keys": list(SagaKey.objects.filter(saga=row).values_list("key", flat=True)[:20]),
@@ -119,8 +120,8 @@ class SagaAdmin(ReadOnlyAdmin):
             "commands": command_slice(request, row.id),
             "timeline": timeline_slice(request, row.id),
             "may_operate": may_operate(request),
-            "actions": saga_actions(row) if may_operate(request) else [],
-            "bulk": bulk_actions(row) if may_operate(request) else [],
+            "actions": buttons.of_saga(row, waiting) if may_operate(request) else [],
+            "bulk": buttons.of_commands(row) if may_operate(request) else [],
         }
 
     def lane_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
@@ -139,7 +140,7 @@ class SagaAdmin(ReadOnlyAdmin):
             "saga": lane.saga,
             "steps": from_page(request, "steps", page),
             "commands": command_slice(request, saga_id, entity),
-            "actions": lane_actions(lane) if may_operate(request) else [],
+            "actions": buttons.of_lane(lane) if may_operate(request) else [],
             "may_operate": may_operate(request),
         }
         return self.draw(request, "sagas/admin/lane.html", context)
@@ -177,52 +178,3 @@ def timeline_slice(request: HttpRequest, saga_id: UUID) -> Slice:
     """A page of the saga's story."""
     number = number_of(request, "timeline")
     return from_page(request, "timeline", queries.timeline(saga_id, (number - 1) * TIMELINE, TIMELINE))
-
-
-def saga_actions(saga: SagaLog) -> list[dict[str, Any]]:
-    """What can be decided on a saga as it stands; the decision itself checks again."""
-    if saga.set_aside_at is not None:
-        return [_button(Action.RESUME, "main", saga=saga.id), _button(Action.REPLAY, saga=saga.id)]
-    found = []
-    if saga.status == Status.STARTED:
-        found.append(_button(Action.CANCEL, "danger", saga=saga.id))
-    found.append(_button(Action.FORCE_COMPENSATION, "danger", saga=saga.id))
-    if saga.status in (Status.STARTED, Status.COMPENSATING, Status.COMPENSATION_FAILED):
-        found.append(_button(Action.TERMINATE, "danger", saga=saga.id))
-    return [*found, _button(Action.REPLAY, saga=saga.id)]
-
-
-def lane_actions(lane: Lane) -> list[dict[str, Any]]:
-    """What can be decided on a lane."""
-    if lane.failed:
-        return []
-    target = {"saga": lane.saga_id, "lane": lane.entity}
-    running = lane.saga.status in (Status.STARTED, Status.COMPENSATING)
-    cancel = [_button(Action.CANCEL, "danger", **target)] if running else []
-    return [*cancel, _button(Action.FORCE_COMPENSATION, "danger", **target)]
-
-
-def bulk_actions(saga: SagaLog) -> list[dict[str, Any]]:
-    """What can be decided on all open commands of a saga at once."""
-    if not (saga.commands_exhausted or saga.commands_on_the_way):
-        return []
-    actions = [Action.MARK_DONE, Action.SKIP, Action.WITHDRAW]
-    return [_button(action, saga=saga.id) for action in ([Action.RETRY] if saga.commands_exhausted else []) + actions]
-
-
-def command_actions(command: Command) -> list[dict[str, Any]]:
-    """What can be decided on one command."""
-    if command.status == CommandStatus.CONFIRMED:
-        return []
-    if command.status in SETTLED:
-        return [_button(Action.MARK_DONE, ids=command.id)]
-    retry = command.status == CommandStatus.EXHAUSTED and not command.invalid
-    rest = [Action.MARK_DONE, Action.SKIP, Action.WITHDRAW]
-    return [
-        *([_button(Action.RETRY, "main", ids=command.id)] if retry else []),
-        *(_button(action, ids=command.id) for action in rest),
-    ]
-
-
-def _button(action: Action, kind: str = "", **target: Any) -> dict[str, Any]:
-    return {"label": action.label, "url": words.decide_url(action.value, **target), "kind": kind}

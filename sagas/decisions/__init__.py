@@ -4,31 +4,68 @@ Each takes the saga's lock, applies what is pending, checks, appends the decisio
 audit row: in one transaction. With `request.dry_run` the same code runs and is rolled back.
 """
 
-from sagas.decisions.on_commands import CommandSelection, decide_command, decide_commands
-from sagas.decisions.on_messages import dismiss_message, requeue_message
-from sagas.decisions.on_parked import adopt, attach, dismiss
-from sagas.decisions.on_publishing import services, set_publishing
+from sagas.decisions.on_commands import (
+    CommandSelection,
+    decide_command,
+    decide_commands,
+    is_anything_unsent,
+    possible_in_state,
+    possible_on_command,
+    possible_on_commands_of,
+)
+from sagas.decisions.on_messages import dismiss_message, possible_on_message, requeue_message
+from sagas.decisions.on_parked import (
+    KeyUse,
+    adopt,
+    attach,
+    can_take_event,
+    dismiss,
+    needs_lane,
+    possible_with_key,
+    uses_of_keys,
+)
+from sagas.decisions.on_publishing import possible_on_publishing, services, set_publishing
 from sagas.decisions.on_replay import replay
-from sagas.decisions.on_saga import cancel, force_compensation, resume, terminate
+from sagas.decisions.on_saga import (
+    cancel,
+    force_compensation,
+    possible_on_lane,
+    possible_on_saga,
+    resume,
+    terminate,
+)
 from sagas.decisions.press import CommandPreview, Outcome, Request
 
 __all__ = [
     "CommandPreview",
     "CommandSelection",
+    "KeyUse",
     "Outcome",
     "Request",
     "adopt",
     "attach",
+    "can_take_event",
     "cancel",
     "decide_command",
     "decide_commands",
     "dismiss",
     "dismiss_message",
     "force_compensation",
+    "is_anything_unsent",
+    "needs_lane",
+    "possible_in_state",
+    "possible_on_command",
+    "possible_on_commands_of",
+    "possible_on_lane",
+    "possible_on_message",
+    "possible_on_publishing",
+    "possible_on_saga",
+    "possible_with_key",
     "replay",
     "requeue_message",
     "resume",
     "services",
     "set_publishing",
     "terminate",
+    "uses_of_keys",
 ]

@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from compensation.models import SETTLED, Command, Status
+from compensation.models import DUE_SOMETIME, SETTLED, Command, Status
 from compensation.queries import planned_before
-from sagas.decisions.on_saga import append, current
+from sagas.decisions.on_saga import append, check_not_set_aside, current, refusal
 from sagas.decisions.press import (
     CommandPreview,
     Outcome,
@@ -30,7 +30,7 @@ from sagas.decisions.press import (
 )
 from sagas.engine import facts as kinds
 from sagas.errors import DecisionError, Invalid, NotFound, Refused
-from sagas.models import Action, Decision
+from sagas.models import Action, Decision, SagaLog
 
 KINDS = {
     Action.RETRY: kinds.COMMANDS_RETRIED,
@@ -65,8 +65,7 @@ class CommandSelection:
             if action is not Action.WITHDRAW:
                 raise Invalid(_("planned_before selects what waits to be sent: it can only be withdrawn"))
             return planned_before(self.planned_before)
-        found = Command.objects.filter(saga_id=saga_row(self.saga or "").id).order_by("entity", "-name")
-        return found.filter(status=Status.EXHAUSTED) if action is Action.RETRY else found.exclude(status__in=SETTLED)
+        return _meant_of(saga_row(self.saga or "").id, action).order_by("entity", "-name")
 
 
 def decide_command(action: Action | str, command_id: UUID | str, *, request: Request) -> Outcome:
@@ -180,6 +179,43 @@ def _once(action: Action, command_id: UUID) -> str:
     command = _command(command_id)
     opens = command.round + 1 if command.status == Status.EXHAUSTED else command.round
     return f"{action.value}:{command_id}:{opens}"
+
+
+def possible_on_command(command: Command, saga: SagaLog | None) -> frozenset[Action]:
+    """Return the decisions on one command that its state and its saga's allow now. No queries."""
+    if saga is None or refusal(check_not_set_aside, saga):
+        return frozenset()
+    return frozenset(action for action in KINDS if not _forbids(action, command))
+
+
+def possible_on_commands_of(saga: SagaLog) -> frozenset[Action]:
+    """Return the decisions on all commands of a saga that at least one command is eligible for. One query."""
+    if refusal(check_not_set_aside, saga):
+        return frozenset()
+    found = _meant_of(saga.id, Action.WITHDRAW).annotate(unfit=Q(invalid__gt="")).order_by()
+    states = [
+        Command(status=status, invalid="unfit" if unfit else "")
+        for status, unfit in found.values_list("status", "unfit").distinct()
+    ]
+    return frozenset(action for action in KINDS if any(not _forbids(action, command) for command in states))
+
+
+def possible_in_state(status: str = "", *, invalid: bool = False) -> frozenset[Action]:
+    """Return the decisions that commands of a status may allow; of any status where none is given. No queries."""
+    states = [status] if status else list(Status.values)
+    commands = [Command(status=state, invalid="unfit" if invalid else "") for state in states]
+    return frozenset(action for action in KINDS if any(not _forbids(action, command) for command in commands))
+
+
+def is_anything_unsent() -> bool:
+    """Return whether a cut-over would find a command to withdraw. One query."""
+    return Command.objects.filter(status__in=DUE_SOMETIME).exists()
+
+
+def _meant_of(saga_id: UUID, action: Action) -> QuerySet[Command]:
+    """The commands of a saga that an action on all of them is meant for."""
+    found = Command.objects.filter(saga_id=saga_id)
+    return found.filter(status=Status.EXHAUSTED) if action is Action.RETRY else found.exclude(status__in=SETTLED)
 
 
 def _sort_out(action: Action, ids: Sequence[UUID]) -> tuple[list[Command], list[dict[str, Any]]]:

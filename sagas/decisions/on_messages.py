@@ -6,7 +6,7 @@ from django.utils.translation import gettext as _
 
 from bridge import event_log, quarantine
 from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
-from bridge.models import Event
+from bridge.models import Event, Quarantined, QuarantineStatus
 from sagas.decisions.press import Outcome, Press, Request, carry_out
 from sagas.errors import NotFound, Refused
 from sagas.models import Action
@@ -32,6 +32,19 @@ def requeue_message(quarantine_id: int, *, request: Request) -> Outcome:
 
     target = f"message {quarantine_id}"
     return carry_out(Action.REQUEUE, target, request, work, once=lambda: f"requeue:{quarantine_id}")
+
+
+def possible_on_message(row: Quarantined) -> frozenset[Action]:
+    """Return the decisions on a quarantined message that are possible now: requeue, if it can be read by now.
+
+    Reads the message's bytes by today's rules. No queries.
+    """
+    found = set()
+    if row.status != QuarantineStatus.REQUEUED and not event_log.unreadable(row):
+        found.add(Action.REQUEUE)
+    if row.status == QuarantineStatus.OPEN:
+        found.add(Action.DISMISS_MESSAGE)
+    return frozenset(found)
 
 
 def dismiss_message(quarantine_id: int, *, request: Request) -> Outcome:

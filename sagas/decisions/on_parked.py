@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.db.models import Min, QuerySet
@@ -11,12 +14,29 @@ from bridge import event_log
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
 from sagas import rows
-from sagas.decisions.on_saga import current
+from sagas.decisions.on_saga import check_not_set_aside, current, refusal
 from sagas.decisions.press import Outcome, Press, Request, carry_out, commands_of, previewed, routing_key, saga_row
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
+from sagas.engine.definition import Entity
 from sagas.errors import Invalid, NotFound, Refused
 from sagas.models import Action, Attachment, Decision, Lane, Parked, SagaKey, SagaLog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUse:
+    """Which sagas have a key already: as their own, by an attachment (with its lane), or by events that went there."""
+
+    stream: str
+    key: str
+    own: UUID | None = None
+    attached: tuple[UUID, str | None] | None = None
+    went_to: frozenset[UUID] = frozenset()
+
+    @property
+    def takers(self) -> frozenset[UUID]:
+        """The sagas that have something of this key; with one of them no other saga can take it."""
+        return self.went_to | ({self.attached[0]} if self.attached else set())
 
 
 def attach(
@@ -45,10 +65,7 @@ def adopt(key: str, saga_type: str | None = None, *, request: Request) -> Outcom
 
     def work(press: Press) -> None:
         press.apply(routed)
-        if SagaLog.objects.filter(saga_type=stream, key=key).exists():
-            raise Refused(_("a saga with this key exists by now"))
-        if Attachment.objects.filter(stream=stream, key=key).exists():
-            raise Refused(_("this key is attached to another saga"))
+        _check_may_be_adopted(uses_of_keys([(stream, key)])[stream, key])
         started_at = Event.objects.filter(id__in=_parked(stream, key).values("event")).aggregate(at=Min("occurred_at"))
         event_log.append(
             [
@@ -114,7 +131,7 @@ def _attach_key(saga: SagaLog, key: str, lane: str | None, request: Request) -> 
         now = current(press, saga)
         _check_lane(now, lane)
         press.apply(foreign)
-        _check_key(now, key, lane)
+        _check_key(now, uses_of_keys([(stream, key)])[stream, key], lane)
         Attachment.objects.get_or_create(
             stream=stream,
             key=key,
@@ -168,17 +185,100 @@ def _check_lane(saga: SagaLog, lane: str | None) -> None:
         raise NotFound(_("the saga has no lane %(lane)s") % {"lane": lane})
 
 
-def _check_key(saga: SagaLog, key: str, lane: str | None) -> None:
-    if key == saga.key:
+def uses_of_keys(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], KeyUse]:
+    """Return for each (stream, key) which sagas have it already. Three queries, none without keys."""
+    wanted = set(keys)
+    if not wanted:
+        return {}
+    names = {key for _stream, key in wanted}
+    own = {
+        (stream, key): saga
+        for stream, key, saga in SagaLog.objects.filter(key__in=names).values_list("saga_type", "key", "id")
+    }
+    attached = {
+        (stream, key): (saga, lane)
+        for stream, key, saga, lane in Attachment.objects.filter(key__in=names).values_list(
+            "stream", "key", "saga_id", "lane"
+        )
+    }
+    went: dict[tuple[str, str], set[UUID]] = defaultdict(set)
+    for stream, key, saga in SagaKey.objects.filter(key__in=names).values_list("stream", "key", "saga_id"):
+        went[stream, key].add(saga)
+    return {
+        name: KeyUse(
+            stream=name[0],
+            key=name[1],
+            own=own.get(name),
+            attached=attached.get(name),
+            went_to=frozenset(went.get(name, ())),
+        )
+        for name in wanted
+    }
+
+
+def possible_with_key(use: KeyUse, suggestion: SagaLog | None) -> dict[Action, dict[str, str]]:
+    """Return what can be decided on all parked events of a key (attach it, start a saga from it), by its uses.
+
+    Each comes with the part of its target that is known: of ATTACH the suggested saga, where that can take the key.
+    Callers suggest the only taker of a key, if it has one. No queries. Whether there is something to dismiss is the
+    caller's to know.
+    """
+    found: dict[Action, dict[str, str]] = {}
+    if use.key and use.stream in registry.current_definitions() and not refusal(_check_may_be_adopted, use):
+        found[Action.ADOPT] = {}
+    if not use.key or use.own is not None:
+        return found
+    lane = use.attached[1] if use.attached else None
+    if suggestion is not None and not refusal(_check_attachable, suggestion, use, lane):
+        found[Action.ATTACH] = {"saga": str(suggestion.id), **({"lane": lane} if lane else {})}
+    elif not use.takers:
+        found[Action.ATTACH] = {}
+    return found
+
+
+def can_take_event(saga: SagaLog, parked: Parked) -> bool:
+    """Return whether a saga can be given one parked event, perhaps with a lane named. No queries."""
+    return saga.saga_type == parked.stream and not refusal(check_not_set_aside, saga)
+
+
+def needs_lane(event_id: str) -> bool:
+    """Return whether an event of this id speaks of an image and names none, so that a lane must be named. One query."""
+    named = Event.objects.filter(source=kinds.WIRE, event_id=event_id).values_list("stream", "type", "entity")
+    current_ = registry.current_definitions()
+    return any(
+        not entity
+        and stream in current_
+        and current_[stream].entity_field
+        and (told := current_[stream].event_of.get(type_)) is not None
+        and told.entity is Entity.LANE
+        for stream, type_, entity in named
+    )
+
+
+def _check_attachable(saga: SagaLog, use: KeyUse, lane: str | None) -> None:
+    check_not_set_aside(saga)
+    if saga.saga_type != use.stream:
+        raise Refused(_("the saga is of another type than the events"))
+    _check_key(saga, use, lane)
+
+
+def _check_may_be_adopted(use: KeyUse) -> None:
+    if use.own is not None:
+        raise Refused(_("a saga with this key exists by now"))
+    if use.attached is not None:
+        raise Refused(_("this key is attached to another saga"))
+
+
+def _check_key(saga: SagaLog, use: KeyUse, lane: str | None) -> None:
+    if use.key == saga.key:
         raise Refused(_("this is the saga's own key: its events come to it anyway. Attach single events to a lane"))
-    if SagaLog.objects.filter(saga_type=saga.saga_type, key=key).exists():
+    if use.own is not None:
         raise Refused(_("a saga of its own has this key"))
-    other = Attachment.objects.filter(stream=saga.saga_type, key=key).exclude(saga=saga, lane=lane).first()
-    if other is not None:
-        raise Refused(_("this key is attached already, to saga %(saga)s") % {"saga": other.saga_id})
-    elsewhere = SagaKey.objects.filter(stream=saga.saga_type, key=key).exclude(saga=saga).first()
+    if use.attached is not None and use.attached != (saga.id, lane):
+        raise Refused(_("this key is attached already, to saga %(saga)s") % {"saga": use.attached[0]})
+    elsewhere = min(use.went_to - {saga.id}, default=None)
     if elsewhere is not None:
-        raise Refused(_("events of this key already went to saga %(saga)s") % {"saga": elsewhere.saga_id})
+        raise Refused(_("events of this key already went to saga %(saga)s") % {"saga": elsewhere})
 
 
 def _stream_of(key: str, saga_type: str | None) -> str:

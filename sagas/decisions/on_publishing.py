@@ -19,6 +19,15 @@ def services() -> list[str]:
     return sorted({item.service for known in registry.all_definitions() for item in known.compensations})
 
 
+def possible_on_publishing(service: str | None, standing: switches.Switches) -> frozenset[Action]:
+    """Return the one decision on a switch that would change it, given all switches; none for an unknown service."""
+    name = EVERYTHING if service is None else service
+    if name != EVERYTHING and name not in services():
+        return frozenset()
+    paused = standing.rows.get(name, (False,))[0]
+    return frozenset({Action.RESUME_PUBLISHING if paused else Action.PAUSE_PUBLISHING})
+
+
 def set_publishing(paused: bool, service: str | None = None, *, request: Request) -> Outcome:
     """Pauses or resumes publishing. While paused commands are planned and visible, none leaves, deadlines rest.
 

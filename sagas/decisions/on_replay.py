@@ -7,7 +7,7 @@ from uuid import UUID
 from django.utils.translation import gettext as _
 
 from sagas import replay as replaying
-from sagas.decisions.on_saga import current
+from sagas.decisions.on_saga import check_known_version, current
 from sagas.decisions.press import Outcome, Press, Request, carry_out, previewed, routing_key, saga_row
 from sagas.errors import Refused
 from sagas.models import Action
@@ -20,6 +20,7 @@ def replay(saga_id: UUID | str, apply: bool = False, *, request: Request) -> Out
     Refused (with `apply`: the saga is set aside, or there is no difference to write).
     """
     saga = saga_row(saga_id)
+    check_known_version(saga)
     if not apply:
         return _only_look(saga.id, request)
 

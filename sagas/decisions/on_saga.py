@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -46,8 +47,7 @@ def terminate(saga_id: UUID | str, *, request: Request) -> Outcome:
 
     def work(press: Press) -> None:
         now = current(press, saga)
-        if now.status not in OPEN:
-            raise Refused(_("the saga is %(status)s: there is nothing to terminate") % {"status": now.status})
+        check(Action.TERMINATE, now)
         claimed = [str(identity) for identity in outbox.claimed_ids(now.id)]
         with previewed(press, now.id):
             append(press, now, kinds.SAGA_TERMINATED, {"claimed": claimed})
@@ -64,8 +64,7 @@ def resume(saga_id: UUID | str, *, request: Request) -> Outcome:
     saga = saga_row(saga_id)
 
     def work(press: Press) -> None:
-        if saga_row(saga.id).set_aside_at is None:
-            raise Refused(_("the saga is not set aside: nothing to resume"))
+        check(Action.RESUME, saga_row(saga.id))
         SagaLog.objects.filter(id=saga.id).update(set_aside_at=None, set_aside_error="")
         press.effects["events"] = rows.unpark("suggestion = %s AND reason = 'set_aside'", [saga.id])
         with previewed(press, saga.id):
@@ -103,9 +102,53 @@ def current(press: Press, saga: SagaLog) -> SagaLog:
     """The saga with all that waited for it applied. Raises Refused if it is set aside."""
     press.apply(routing_key(saga))
     now = saga_row(saga.id)
-    if now.set_aside_at is not None:
-        raise Refused(_("the saga was set aside by an error: resume it first"))
+    check_not_set_aside(now)
     return now
+
+
+def check_not_set_aside(saga: SagaLog) -> None:
+    """Raise Refused for a saga that is set aside: no decision but to resume it is possible."""
+    if saga.set_aside_at is not None:
+        raise Refused(_("the saga was set aside by an error: resume it first"))
+
+
+def check(action: Action, saga: SagaLog, lane: Lane | None = None) -> None:
+    """Raise Refused where the stored state of a saga, or of one lane of it, forbids a decision. No queries."""
+    if action is Action.RESUME:
+        if saga.set_aside_at is None:
+            raise Refused(_("the saga is not set aside: nothing to resume"))
+        return
+    check_not_set_aside(saga)
+    if action is Action.REPLAY:
+        check_known_version(saga)
+    elif action is Action.TERMINATE:
+        _check_may_terminate(saga)
+    else:
+        _check_may_fail(action, saga, lane)
+
+
+def possible_on_saga(saga: SagaLog) -> frozenset[Action]:
+    """Return the decisions on the whole saga that its stored state allows now. No queries.
+
+    Whether the events of a saga that is set aside can be applied by now shows only when it is resumed.
+    """
+    actions = (Action.FORCE_COMPENSATION, Action.CANCEL, Action.TERMINATE, Action.RESUME, Action.REPLAY)
+    return frozenset(action for action in actions if not refusal(check, action, saga))
+
+
+def possible_on_lane(lane: Lane) -> frozenset[Action]:
+    """Return the decisions on one lane that its state and its saga's allow now."""
+    actions = (Action.FORCE_COMPENSATION, Action.CANCEL)
+    return frozenset(action for action in actions if not refusal(check, action, lane.saga, lane))
+
+
+def refusal(check_: Callable[..., None], *arguments: Any) -> str:
+    """Return why a check refuses, in words; empty where it does not."""
+    try:
+        check_(*arguments)
+    except Refused as refused:
+        return str(refused)
+    return ""
 
 
 def _fail(action: Action, kind: str, saga_id: UUID | str, lane: str | None, request: Request) -> Outcome:
@@ -113,7 +156,7 @@ def _fail(action: Action, kind: str, saga_id: UUID | str, lane: str | None, requ
 
     def work(press: Press) -> None:
         now = current(press, saga)
-        _check_may_fail(action, now, lane)
+        check(action, now, None if lane is None else _lane(now, lane))
         with previewed(press, now.id):
             append(press, now, kind, {}, lane or "")
         _tell_status(press, now)
@@ -121,18 +164,41 @@ def _fail(action: Action, kind: str, saga_id: UUID | str, lane: str | None, requ
     return _on_saga(action, saga, request, work, once=f"{action.value}:{saga.id}:{lane or ''}", lane=lane)
 
 
-def _check_may_fail(action: Action, saga: SagaLog, lane: str | None) -> None:
+def _lane(saga: SagaLog, entity: str) -> Lane:
+    """The lane. Raises NotFound."""
+    row = Lane.objects.filter(saga=saga, entity=entity, known=True).first()
+    if row is None:
+        raise NotFound(_("the saga has no lane %(lane)s") % {"lane": entity})
+    return row
+
+
+def _check_may_fail(action: Action, saga: SagaLog, lane: Lane | None) -> None:
     if lane is not None:
-        row = Lane.objects.filter(saga=saga, entity=lane, known=True).first()
-        if row is None:
-            raise NotFound(_("the saga has no lane %(lane)s") % {"lane": lane})
-        if row.failed:
+        if lane.failed:
             raise Refused(_("the lane failed already: what is owed in it is being undone or was decided"))
-    elif saga_has_failed(saga):
-        raise Refused(_("the saga failed already: what is owed in it is being undone or was decided"))
+    else:
+        check_known_version(saga)
+        if saga_has_failed(saga):
+            raise Refused(_("the saga failed already: what is owed in it is being undone or was decided"))
     if action is Action.CANCEL and saga.status not in UNFINISHED:
         words = _("the saga is %(status)s and does not run any more: force its compensation to undo what it did")
         raise Refused(words % {"status": saga.status})
+
+
+def _check_may_terminate(saga: SagaLog) -> None:
+    if saga.status not in OPEN:
+        raise Refused(_("the saga is %(status)s: there is nothing to terminate") % {"status": saga.status})
+    if saga_from(saga.state, Tally()).claimed is not None:
+        raise Refused(_("the saga was terminated already: the commands that were sent before may still finish"))
+
+
+def check_known_version(saga: SagaLog) -> None:
+    """Raise Refused where this release does not know the version of the definition that the saga runs on."""
+    try:
+        registry.get(saga.saga_type, saga.version)
+    except registry.UnknownDefinition:
+        words = _("this release does not know %(type)s version %(version)d: decide with the release that does")
+        raise Refused(words % {"type": saga.saga_type, "version": saga.version}) from None
 
 
 def saga_has_failed(saga: SagaLog) -> bool:

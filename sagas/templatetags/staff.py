@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from django import template
 from django.utils import timezone
 
 from sagas.admin import words
+from sagas.admin.buttons import Button
 
 register = template.Library()
 
@@ -26,6 +28,12 @@ register.simple_tag(words.decide_url)
 def ago(moment: datetime) -> str:
     """How long a moment is past."""
     return words.ago(moment, timezone.now())
+
+
+@register.filter
+def destructive(buttons: Sequence[Button]) -> list[Button]:
+    """The buttons that are behind "More"."""
+    return [button for button in buttons if button.kind == "danger"]
 
 
 @register.filter
