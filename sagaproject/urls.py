@@ -17,3 +17,8 @@ urlpatterns = [
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
 ]
+
+handler400 = "sagas.admin.errors.bad_request"
+handler403 = "sagas.admin.errors.permission_denied"
+handler404 = "sagas.admin.errors.not_found"
+handler500 = "sagas.admin.errors.server_error"

@@ -15,6 +15,7 @@ from sagas.admin import search, words
 from sagas.admin.deciding import LABELS, decide_view
 from sagas.admin.filters import ActionFilter
 from sagas.admin.readonly import ReadOnlyAdmin
+from sagas.admin.typed import over_a_login
 from sagas.models import Decision
 from sagas.queries.ids import saga_id
 
@@ -29,7 +30,9 @@ class DecisionAdmin(ReadOnlyAdmin):
     page_template = "sagas/admin/decision.html"
 
     def own_urls(self) -> list[URLPattern]:
-        return [self.own_path("decide/<slug:action>/", self.decide, "decide")]
+        own = self.own_path("decide/<slug:action>/", self.decide, "decide")
+        own.callback = over_a_login(own.callback)
+        return [own]
 
     def decide(self, request: HttpRequest, action: str) -> HttpResponse:
         """Prepare, preview and take a decision."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import messages
+from django.contrib.admin import site
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch
@@ -18,15 +19,16 @@ from django.utils.translation import ngettext
 from compensation import queries, switches
 from compensation.models import Command
 from compensation.models import Status as CommandStatus
-from sagas.admin import words
+from sagas.admin import typed, words
 from sagas.admin.deeds import DEEDS, Deed
 from sagas.admin.forms import DecisionForm
 from sagas.admin.paginator import CAP
 from sagas.admin.readonly import ReadOnlyAdmin
+from sagas.admin.refusals import Refusal, explain
 from sagas.admin.rights import may_operate
 from sagas.decisions import Outcome, Request
-from sagas.errors import DecisionError, Invalid, NotFound
-from sagas.models import Action, LaneOutcome, Status
+from sagas.errors import Busy, DecisionError, Invalid, NotFound
+from sagas.models import Action, Decision, LaneOutcome, Status
 
 # More than anybody reads before pressing a button; the number of all is above the list.
 SHOWN = 200
@@ -35,10 +37,11 @@ LABELS = {**dict(Status.choices), **dict(CommandStatus.choices), **dict(LaneOutc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What the page shows of a dry run. `refused` is why nothing would happen, in words."""
+    """What the page shows of a dry run. `refused` is why nothing would happen, `may_repeat` that it may pass."""
 
     outcome: Outcome | None = None
-    refused: str = ""
+    refused: Refusal | None = None
+    may_repeat: bool = False
     lines: Sequence[str] = ()
     commands: Sequence[Mapping[str, Any]] = ()
     more: int = 0
@@ -52,31 +55,63 @@ def decide_view(admin: ReadOnlyAdmin, request: HttpRequest, action: str) -> Http
     deed = DEEDS.get(action)
     if deed is None:
         raise Http404(_("There is no such decision."))
-    if not may_operate(request):
-        raise PermissionDenied
+    _need_operate(request)
     if request.method != "POST":
-        return _ask(admin, request, deed, request.GET.dict())
+        kept = typed.kept_fields(request, action)
+        given = {name: value for name, value in request.GET.dict().items() if name != "kept"}
+        notice = _("You had to log in again. Nothing was done. What you typed is still here.") if kept else ""
+        return _ask(admin, request, deed, {**given, **kept}, notice)
     confirming = "confirm" in request.POST
     form = deed.form(request.POST, confirming=confirming)
     if not form.is_valid():
-        return _show(admin, request, deed, form, None, 400)
+        return _show_again(admin, request, deed, form, 400)
     if not confirming:
         return _show(admin, request, deed, form, preview(deed, form.cleaned_data, request))
     return _carry_out(admin, request, deed, form)
 
 
+def draw_again(request: HttpRequest, action: str, notice: str) -> HttpResponse:
+    """The form as it came, with the reason why it was not taken: status 403. Nothing is carried out."""
+    deed = DEEDS[action]
+    form = deed.form(request.POST)
+    admin = cast("ReadOnlyAdmin", site.get_model_admin(Decision))
+    return _show_again(admin, request, deed, form, 403, notice)
+
+
 def ask(admin: ReadOnlyAdmin, request: HttpRequest, action: str, target: Mapping[str, Any]) -> HttpResponse:
     """The page of a decision on a target that another page chose."""
-    if not may_operate(request):
-        raise PermissionDenied
+    _need_operate(request)
     return _ask(admin, request, DEEDS[action], target)
 
 
-def _ask(admin: ReadOnlyAdmin, request: HttpRequest, deed: Deed, target: Mapping[str, Any]) -> HttpResponse:
-    initial = {**target, "request_key": DecisionForm.fresh_key()}
-    probe = deed.form(initial)
-    found = preview(deed, probe.cleaned_data, request) if probe.is_valid() else None
-    return _show(admin, request, deed, deed.form(initial=initial), found)
+def _need_operate(request: HttpRequest) -> None:
+    if not may_operate(request):
+        words_ = _('You may look at this, but not decide. That needs the permission "%(name)s".')
+        raise PermissionDenied(words_ % {"name": _("May decide on sagas, commands, parked events and publishing")})
+
+
+def _ask(
+    admin: ReadOnlyAdmin, request: HttpRequest, deed: Deed, target: Mapping[str, Any], notice: str = ""
+) -> HttpResponse:
+    initial = {"request_key": DecisionForm.fresh_key(), **target}
+    said = _valid(deed, initial)
+    found = preview(deed, said, request) if said else None
+    return _show(admin, request, deed, deed.form(initial=initial), found, notice=notice)
+
+
+def _show_again(
+    admin: ReadOnlyAdmin, request: HttpRequest, deed: Deed, form: DecisionForm, status: int, notice: str = ""
+) -> HttpResponse:
+    """A form that was not taken: with its errors, and with its target and preview where it names one."""
+    said = _valid(deed, request.POST.dict())
+    found = preview(deed, said, request) if said else None
+    return _show(admin, request, deed, form, found, status, notice)
+
+
+def _valid(deed: Deed, said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The checked target of a form, whatever its reason; empty where it names none that can be looked at."""
+    probe = deed.form({**said, "reason": ""})
+    return probe.cleaned_data if probe.is_valid() else {}
 
 
 def _carry_out(admin: ReadOnlyAdmin, request: HttpRequest, deed: Deed, form: DecisionForm) -> HttpResponse:
@@ -85,7 +120,8 @@ def _carry_out(admin: ReadOnlyAdmin, request: HttpRequest, deed: Deed, form: Dec
         outcome = deed.carry_out(said, _request(request, said))
     except DecisionError as error:
         status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, Invalid) else 409
-        return _show(admin, request, deed, form, Preview(refused=str(error)), status)
+        return _show(admin, request, deed, form, _refused(deed, said, error), status)
+    typed.forget(request, deed.action.value)
     _tell(request, deed, outcome)
     return HttpResponseRedirect(deed.back(said))
 
@@ -101,9 +137,15 @@ def _request(request: HttpRequest, said: Mapping[str, Any], *, dry_run: bool = F
 
 
 def _show(
-    admin: ReadOnlyAdmin, request: HttpRequest, deed: Deed, form: DecisionForm, found: Preview | None, status: int = 200
+    admin: ReadOnlyAdmin,
+    request: HttpRequest,
+    deed: Deed,
+    form: DecisionForm,
+    found: Preview | None,
+    status: int = 200,
+    notice: str = "",
 ) -> HttpResponse:
-    said = form.cleaned_data if form.is_bound and form.is_valid() else form.initial
+    said = (form.cleaned_data if form.is_valid() else request.POST.dict()) if form.is_bound else form.initial
     context = {
         "title": deed.title,
         "deed": deed,
@@ -111,9 +153,18 @@ def _show(
         "preview": found,
         "target": _target(said),
         "back": _safe_back(deed, said),
-        "confirmable": found is not None and (found.outcome is not None or status != 200),
+        "confirmable": _is_confirmable(deed, found),
+        "notice": notice,
+        "typed_by": typed.note(request, deed.action.value),
     }
     return admin.draw(request, "sagas/admin/decide.html", context, status)
+
+
+def _is_confirmable(deed: Deed, found: Preview | None) -> bool:
+    """A replay that would write nothing is none; what was refused may be repeated only where that may pass."""
+    if found is None or found.outcome is None:
+        return found is not None and found.may_repeat
+    return deed.action is not Action.REPLAY or bool(found.differences)
 
 
 def _target(said: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -154,9 +205,9 @@ def _safe_back(deed: Deed, said: Mapping[str, Any]) -> str:
 def preview(deed: Deed, said: Mapping[str, Any], request: HttpRequest) -> Preview:
     """What would happen: the decision itself, rolled back."""
     try:
-        outcome = deed.carry_out(said, _request(request, {**said, "reason": ""}, dry_run=True))
+        outcome = (deed.look or deed.carry_out)(said, _request(request, {**said, "reason": ""}, dry_run=True))
     except DecisionError as error:
-        return Preview(refused=str(error))
+        return _refused(deed, said, error)
     commands = [_line(command.as_json()) for command in islice(outcome.commands, SHOWN)]
     sent = sum(command.status_after in ("planned", "waiting") for command in outcome.commands)
     refused = outcome.effects.get("not_eligible") or []
@@ -171,6 +222,10 @@ def preview(deed: Deed, said: Mapping[str, Any], request: HttpRequest) -> Previe
         not_eligible=refused[:SHOWN],
         differences=(outcome.effects.get("differences") or [])[:SHOWN],
     )
+
+
+def _refused(deed: Deed, said: Mapping[str, Any], error: DecisionError) -> Preview:
+    return Preview(refused=explain(deed, said, error), may_repeat=isinstance(error, Busy | Invalid))
 
 
 def _line(command: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -235,6 +290,8 @@ def effects(outcome: Outcome) -> list[str]:
             told["eligible"],
         )
         lines.append(words_ % {"n": told["eligible"], "sagas": told.get("sagas", 0)})
+    if told.get("differences") == []:
+        lines.append(_("The stored state is what the log says: there is nothing to write."))
     if "changed" in told and not told["changed"]:
         lines.append(_("Nothing changes: it is so already."))
     return lines

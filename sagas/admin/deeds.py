@@ -26,7 +26,8 @@ Said = Mapping[str, Any]
 class Deed:
     """One decision: `carry_out` takes what the form said; `back` is where the person goes after it.
 
-    `button` is what confirms it, `consequence` says what happens, `also` the things one should know before.
+    `button` is what confirms it, `consequence` says what happens, `also` the things one should know before. `look` is
+    what the preview runs, where that is not a dry run of `carry_out`.
     """
 
     action: Action
@@ -39,6 +40,7 @@ class Deed:
     also: tuple[Any, ...] = ()
     grave: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    look: Callable[[Said, Request], Outcome] | None = None
 
 
 def _back_to_saga(said: Said) -> str:
@@ -118,6 +120,12 @@ def _publishing(paused: bool) -> Callable[[Said, Request], Outcome]:
     return carry_out
 
 
+def _compare(said: Said, request: Request) -> Outcome:
+    """What a replay would write; where the stored state is what the log says, only that."""
+    found = decisions.replay(said["saga"], request=request)
+    return decisions.replay(said["saga"], True, request=request) if found.effects["differences"] else found
+
+
 _CONFIRMED_BY_HAND = _(
     "The commands count as confirmed, with the badge «by hand» for ever. Nothing is sent. Do this only when you have "
     "made sure that the service has undone it, and write down as the reason how you know: who looked, where, when."
@@ -191,6 +199,7 @@ DEEDS: dict[str, Deed] = {
                 "planned is planned."
             ),
             carry_out=lambda said, request: decisions.replay(said["saga"], True, request=request),
+            look=_compare,
             back=_back_to_saga,
         ),
         Deed(

@@ -1,0 +1,145 @@
+"""Why a decision is not possible, for a person: who decided what and when, and what can still be decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from bridge.models import Quarantined, QuarantineStatus
+from compensation.models import Command
+from compensation.models import Status as CommandStatus
+from sagas import decisions
+from sagas.admin import buttons
+from sagas.admin.buttons import Button
+from sagas.admin.deeds import Deed
+from sagas.errors import Refused
+from sagas.models import Action, Attachment, Decision, Lane, SagaLog
+from sagas.queries.waiting import when
+
+ALREADY: Mapping[str, Any] = {
+    Action.SKIP: gettext_lazy("already skipped by %(actor)s at %(time)s"),
+    Action.MARK_DONE: gettext_lazy("already marked done by %(actor)s at %(time)s"),
+    Action.WITHDRAW: gettext_lazy("already withdrawn by %(actor)s at %(time)s"),
+    Action.RETRY: gettext_lazy("already retried by %(actor)s at %(time)s"),
+    Action.CANCEL: gettext_lazy("already cancelled by %(actor)s at %(time)s"),
+    Action.FORCE_COMPENSATION: gettext_lazy("compensation was already forced by %(actor)s at %(time)s"),
+    Action.TERMINATE: gettext_lazy("already terminated by %(actor)s at %(time)s"),
+    Action.ATTACH: gettext_lazy("already attached by %(actor)s at %(time)s"),
+    Action.ADOPT: gettext_lazy("a saga was already started from it by %(actor)s at %(time)s"),
+    Action.REQUEUE: gettext_lazy("already requeued by %(actor)s at %(time)s"),
+    Action.DISMISS_MESSAGE: gettext_lazy("already dismissed by %(actor)s at %(time)s"),
+}
+ENDED_BY: Mapping[str, Sequence[str]] = {
+    CommandStatus.SKIPPED: (Action.SKIP,),
+    CommandStatus.WITHDRAWN: (Action.WITHDRAW, Action.TERMINATE),
+    CommandStatus.CONFIRMED: (Action.MARK_DONE,),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What the page of a decision says when it is not possible. `still`: what is, on the same target."""
+
+    sentence: str
+    still: Sequence[Button] = ()
+
+    @property
+    def only_mark_done(self) -> bool:
+        """Whether to mark it done is all that is left."""
+        return [button.action for button in self.still] == [Action.MARK_DONE]
+
+
+def explain(deed: Deed, said: Mapping[str, Any], error: Exception) -> Refusal:
+    """Return why a decision was refused. What was decided before is looked up only for what the state forbids."""
+    if not isinstance(error, Refused):
+        return Refusal(sentence=str(error))
+    earlier, still = _about(deed, said)
+    why = str(error)
+    if earlier is not None:
+        action, actor, at = earlier
+        why = ALREADY[action] % {"actor": actor or _("somebody"), "time": when(at)}
+    return Refusal(sentence=why, still=[button for button in still if button.action is not deed.action])
+
+
+_Earlier = tuple[str, str, datetime]
+
+
+def _about(deed: Deed, said: Mapping[str, Any]) -> tuple[_Earlier | None, Sequence[Button]]:
+    """Who decided before on the same target, and what can be decided on it now."""
+    if said.get("message"):
+        return _message(said["message"])
+    ids = said.get("ids") or []
+    if len(ids) == 1:
+        return _command(ids[0])
+    if deed.action in (Action.ATTACH, Action.ADOPT):
+        return _key(said), ()
+    if said.get("saga") and not ids:
+        return _saga(said["saga"], said.get("lane") or "")
+    return None, ()
+
+
+def _message(pk: int) -> tuple[_Earlier | None, Sequence[Button]]:
+    row = Quarantined.objects.filter(pk=pk).first()
+    if row is None:
+        return None, ()
+    still = buttons.of_message(decisions.possible_on_message(row), row.pk)
+    if row.decided_at is None:
+        return None, still
+    action = Action.REQUEUE if row.status == QuarantineStatus.REQUEUED else Action.DISMISS_MESSAGE
+    return (action, row.decided_by, row.decided_at), still
+
+
+def _command(command_id: UUID) -> tuple[_Earlier | None, Sequence[Button]]:
+    command = Command.objects.filter(id=command_id).defer("body").first()
+    if command is None:
+        return None, ()
+    saga = SagaLog.objects.filter(id=command.saga_id).first()
+    still = buttons.of_command(command, saga)
+    if saga is not None and saga.set_aside_at is not None:
+        return None, still
+    actions = ENDED_BY.get(command.status, (Action.RETRY,) if command.round > 1 else ())
+    if command.status == CommandStatus.CONFIRMED and not command.by_hand:
+        actions = ()
+    named = Decision.objects.filter(
+        saga=command.saga_id, action__in=actions, answer__commands__contains=[{"id": str(command.id)}]
+    )
+    return _last(named), still
+
+
+def _saga(saga_id: UUID, lane: str) -> tuple[_Earlier | None, Sequence[Button]]:
+    saga = SagaLog.objects.filter(id=saga_id).first()
+    if saga is None:
+        return None, ()
+    if lane:
+        row = Lane.objects.filter(saga=saga, entity=lane, known=True).select_related("saga").first()
+        still = buttons.of_lane(row) if row is not None else []
+    else:
+        still = buttons.of_saga(saga, None)
+    if saga.set_aside_at is not None:
+        return None, [button for button in buttons.of_saga(saga, None) if button.action is Action.RESUME]
+    target = f"saga {saga.id} lane {lane}" if lane else f"saga {saga.id}"
+    actions = (Action.CANCEL, Action.FORCE_COMPENSATION, Action.TERMINATE)
+    return _last(Decision.objects.filter(saga=saga.id, action__in=actions, target=target)), still
+
+
+def _key(said: Mapping[str, Any]) -> _Earlier | None:
+    """Who gave the key to a saga, or started one from it."""
+    key, stream = said.get("key") or "", said.get("stream") or ""
+    if not key:
+        return None
+    attached = Attachment.objects.filter(key=key, **({"stream": stream} if stream else {})).first()
+    if attached is not None:
+        return Action.ATTACH, attached.created_by, attached.created_at
+    born = SagaLog.objects.filter(key=key, **({"saga_type": stream} if stream else {})).values("id")
+    return _last(Decision.objects.filter(saga__in=born, action=Action.ADOPT))
+
+
+def _last(found: Any) -> _Earlier | None:
+    row = found.order_by("-decided_at").values_list("action", "actor", "decided_at").first()
+    return (row[0], row[1], row[2]) if row else None

@@ -1,0 +1,103 @@
+"""What a person typed into a decision's form survives a login: nothing is carried out, nothing is in a URL or a log.
+
+A form carries a signed note on who it was drawn for. When it comes back without a login, its fields are kept in the
+session of that browser, for that person and a short time, and the person returns to the same page with them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib.admin import site
+from django.contrib.auth.views import redirect_to_login
+from django.core import signing
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import resolve_url
+
+from sagas.admin import words
+from sagas.admin.deeds import DEEDS
+
+SALT = "sagas.admin.typed"
+IN_SESSION = "typed_decisions"
+# A form may stay open over a weekend; what is kept waits for a login that comes at once, or after a break.
+NOTE_AGE = timedelta(days=7)
+KEPT_FOR = timedelta(hours=1)
+# Enough for the most commands that a form takes, each with its id.
+MOST_CHARACTERS = 300_000
+MOST_FORMS = 3
+# Longer targets stay in the session: servers and proxies cut addresses from some thousand characters on.
+LONGEST_TARGET = 1500
+NOT_IN_AN_ADDRESS = ("reason", "request_key")
+View = Callable[..., HttpResponse]
+
+
+def note(request: HttpRequest, action: str) -> str:
+    """The signed note that a form carries: who it was drawn for."""
+    return signing.dumps([str(request.user.pk), action], salt=SALT)
+
+
+def author(request: HttpRequest, action: str) -> str | None:
+    """The key of the user for whom the form that came back was drawn; None where its note is not ours, or too old."""
+    try:
+        user, drawn_for = signing.loads(request.POST.get("typed_by", ""), salt=SALT, max_age=NOTE_AGE)
+    except (signing.BadSignature, ValueError):
+        return None
+    return str(user) if drawn_for == action else None
+
+
+def over_a_login(view: View) -> View:
+    """Let a form that comes back without a login lead to the login page and from there back to itself, filled in."""
+
+    def kept(request: HttpRequest, action: str) -> HttpResponse:
+        if request.method == "POST" and not site.has_permission(request):
+            back = keep(request, action)
+            if back:
+                return redirect_to_login(back, resolve_url(settings.LOGIN_URL))
+        return view(request, action)
+
+    return kept
+
+
+def keep(request: HttpRequest, action: str) -> str:
+    """Keep a form's fields in the session; return the address at which it is filled in again, empty if none is kept."""
+    user, deed = author(request, action), DEEDS.get(action)
+    if user is None or deed is None:
+        return ""
+    fields = {name: request.POST[name] for name in deed.form.base_fields if request.POST.get(name)}
+    if sum(map(len, fields.values())) > MOST_CHARACTERS:
+        return ""
+    name = secrets.token_urlsafe(12)
+    kept = {**_alive(request), name: {"user": user, "action": action, "at": time.time(), "fields": fields}}
+    request.session[IN_SESSION] = dict(list(kept.items())[-MOST_FORMS:])
+    target = {key: value for key, value in fields.items() if key not in NOT_IN_AN_ADDRESS}
+    if len(urlencode(target)) > LONGEST_TARGET:
+        target = {}
+    return words.decide_url(action, **target, kept=name)
+
+
+def kept_fields(request: HttpRequest, action: str) -> Mapping[str, str]:
+    """The fields of the kept form that the address names, if this person typed them; else nothing."""
+    found = _alive(request).get(request.GET.get("kept", ""))
+    if found is None or (found["user"], found["action"]) != (str(request.user.pk), action):
+        return {}
+    fields: Mapping[str, str] = found["fields"]
+    return fields
+
+
+def forget(request: HttpRequest, action: str) -> None:
+    """Drop what is kept of an action's forms: one was carried out."""
+    kept = request.session.get(IN_SESSION)
+    if kept:
+        request.session[IN_SESSION] = {name: form for name, form in kept.items() if form["action"] != action}
+
+
+def _alive(request: HttpRequest) -> dict[str, Any]:
+    kept: dict[str, Any] = request.session.get(IN_SESSION, {})
+    since = time.time() - KEPT_FOR.total_seconds()
+    return {name: form for name, form in kept.items() if form["at"] > since}
