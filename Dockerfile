@@ -2,14 +2,14 @@
 FROM python:3.11-slim AS wheels
 WORKDIR /wheels
 COPY requirements.txt .
-RUN pip wheel --no-cache-dir --wheel-dir /wheels -r requirements.txt
+RUN pip download --no-cache-dir --only-binary=:all: --require-hashes --dest /wheels -r requirements.txt
 
 FROM python:3.11-slim
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 RUN useradd --system --create-home --home-dir /home/saga saga
 WORKDIR /app
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links=/wheels -r /wheels/requirements.txt
+    pip install --no-cache-dir --no-index --find-links=/wheels --require-hashes -r /wheels/requirements.txt
 COPY manage.py ./
 COPY sagaproject sagaproject
 COPY sagas sagas

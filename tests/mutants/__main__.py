@@ -73,7 +73,15 @@ def environment() -> Path:
     home, pins = FOLDER / "venv", ROOT / "requirements-mutants.txt"
     if not (home / "bin" / "mutmut").exists():
         venv.create(home, with_pip=True, clear=True)
-    pip = [str(home / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "-r", str(pins)]
+    pip = [
+        str(home / "bin" / "pip"),
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--require-hashes",
+        "-r",
+        str(pins),
+    ]
     subprocess.run(pip, check=True)
     return home / "bin" / "mutmut"
 
