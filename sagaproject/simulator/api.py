@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from http.client import HTTPException
+from ipaddress import ip_address
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import quote, urlencode
-from urllib.request import Request, urlopen
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 PAGE = 100
 PATIENCE = 10.0  # seconds for one answer
@@ -37,6 +38,7 @@ class Api:
 
     def __init__(self, url: str, token: str = "") -> None:
         self._url = url.rstrip("/")
+        self._opener = opener(url)
         self._headers = {"Accept": "application/json"}
         if token:
             self._headers["Authorization"] = f"Token {token}"
@@ -84,7 +86,7 @@ class Api:
         url = f"{self._url}/{path}?{urlencode(query)}"
         for _ in range(5):
             try:
-                with urlopen(Request(url, headers=self._headers), timeout=PATIENCE) as answer:  # noqa: S310
+                with self._opener.open(Request(url, headers=self._headers), timeout=PATIENCE) as answer:  # noqa: S310
                     body: dict[str, Any] = json.load(answer)
                     return body
             except HTTPError as error:
@@ -94,3 +96,17 @@ class Api:
             except (OSError, HTTPException, ValueError) as error:
                 raise ApiError(f"GET {path}: {error}") from error
         raise ApiError(f"GET {path}: asked too often")
+
+
+def opener(url: str) -> OpenerDirector:
+    """Give what opens `url` and its neighbours: never by a proxy on this machine, elsewhere as the environment says."""
+    return build_opener(ProxyHandler({})) if _is_loopback(urlsplit(url).hostname or "") else build_opener()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

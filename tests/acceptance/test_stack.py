@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from sagaproject import env, stack_file
 from sagaproject.embedded import ports
+from sagaproject.simulator.api import opener
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
@@ -79,7 +79,7 @@ def test_up_second_terminal_kills_and_an_end_without_a_trace(stack_folder: Path)
     with up(stack_folder) as process:
         stack = described(stack_folder)
         assert set(stack["pids"]) == PARTS
-        with urllib.request.urlopen(f"{stack['api_url']}/health", timeout=5) as answer:
+        with opener(stack["api_url"]).open(f"{stack['api_url']}/health", timeout=5) as answer:
             assert json.load(answer)["status"] == "ok"
 
         doctor = manage(stack_folder, "doctor", "--json")

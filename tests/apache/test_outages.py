@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from bridge.pulsar.outlet import Outlet
 from bridge.topics import Topics
 from sagaproject import health, stack_file
 from sagaproject.embedded import ports
+from sagaproject.simulator.api import opener
 from tests.apache.rig import MANAGE, Broker, Space, bridges, clean, doctor, eventually, fact, starts
 from tests.chaos.proxy import Proxy
 
@@ -150,7 +150,7 @@ class House:
         )
 
     def ask(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.told['api_url']}/{path}", timeout=20) as answer:
+        with opener(self.told["api_url"]).open(f"{self.told['api_url']}/{path}", timeout=20) as answer:
             return json.load(answer)
 
     def health(self) -> Any:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
+
+from sagaproject.simulator.api import opener
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "img"
@@ -57,7 +58,7 @@ def _take(page: Page, address: str, name: str, *, whole: bool = False) -> None:
 
 def _telling_saga(api: str) -> str:
     for status in TELLING:
-        with urllib.request.urlopen(f"{api}/sagas?status={status}&limit=1") as answer:
+        with opener(api).open(f"{api}/sagas?status={status}&limit=1") as answer:
             found = json.load(answer)["items"]
         if found:
             return str(found[0]["id"])

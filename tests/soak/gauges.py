@@ -90,6 +90,7 @@ class Visitor:
         self._base = base_url
         self._login = login
         self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),  # this machine is never behind a proxy
             urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()),
         )
         self.seen: Counter[str] = Counter()
