@@ -11,11 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sagaproject.embedded.watcher import Watcher
+
 LEASH = Path(__file__).with_name("leash.py")
+WATCHER = Watcher()
 
 
 class StackError(Exception):
     """A part of the stack cannot be started; says which, why, and what to do."""
+
+
+class DiskFull(StackError):
+    """The disk has no room for the stack; says which one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +55,13 @@ class Part:
 class Process:
     """A part that was started. Not thread-safe; the thread that starts it must live as long as it does (see leash)."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, stdin: str = "") -> None:
         self.part = part
         self.started = time.monotonic()
         with part.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 _leashed(part.argv, part.stop_signal, part.account),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=dict(part.environment),
@@ -62,6 +69,10 @@ class Process:
                 start_new_session=True,
             )
         self.pid = self._popen.pid
+        WATCHER.add(self.pid, part.stop_signal)
+        if self._popen.stdin:
+            with contextlib.suppress(BrokenPipeError), self._popen.stdin as pipe:
+                pipe.write(stdin.encode())
 
     def died(self) -> bool:
         """Whether it ended; its children, if any are left, are then killed before its pid can be used again."""
@@ -69,9 +80,13 @@ class Process:
             return True
         if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return False
-        self._signal_group(signal.SIGKILL)
-        self._popen.wait()
+        self._kill_group()
         return True
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, minus the signal's number if a signal ended it; None while it runs."""
+        return self._popen.returncode
 
     @property
     def exit_words(self) -> str:
@@ -97,12 +112,14 @@ class Process:
         while not self.died() and time.monotonic() < deadline:
             time.sleep(0.02)
         if not self.died():
-            self._signal_group(signal.SIGKILL)
-            self._popen.wait()
+            self._kill_group()
 
-    def _signal_group(self, number: signal.Signals) -> None:
+    def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+            os.killpg(self.pid, signal.SIGKILL)
+        # Before the pid is free for others.
+        WATCHER.remove(self.pid)
+        self._popen.wait()
 
     def _complaint(self, what: str) -> str:
         return f"{self.part.name} {what}. The end of {self.part.log}:\n{log_tail(self.part.log)}"
@@ -117,25 +134,17 @@ def log_tail(log: Path, lines: int = 12) -> str:
 
 def run_once(part: Part, seconds: float = 120.0, stdin: str = "") -> None:
     """Run a part that ends by itself, such as initdb or migrate; raises StackError unless it ends well."""
-    with part.log.open("ab") as log:
-        try:
-            done = subprocess.run(
-                _leashed(part.argv, part.stop_signal, part.account),
-                input=stdin.encode(),
-                stdout=log,
-                stderr=log,
-                env=dict(part.environment),
-                cwd=part.folder,
-                start_new_session=True,
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise StackError(f"{part.name} took more than {seconds:.0f} s. Its log: {part.log}") from None
-    if done.returncode:
-        raise StackError(
-            f"{part.name} failed (exit code {done.returncode}). The end of {part.log}:\n{log_tail(part.log)}"
-        )
+    process = Process(part, stdin)
+    deadline = time.monotonic() + seconds
+    try:
+        while not process.died() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        # However this ends, Ctrl-C among others, its children end with it.
+        process.stop(time.monotonic())
+    if process.exit_code:
+        ended = f"failed ({process.exit_words})" if time.monotonic() < deadline else f"took more than {seconds:.0f} s"
+        raise StackError(f"{part.name} {ended}. The end of {part.log}:\n{log_tail(part.log)}")
 
 
 def wheel_folder(package: str) -> Path | None:

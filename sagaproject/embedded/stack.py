@@ -197,6 +197,9 @@ class Stack:
         celery = [sys.executable, "-m", "celery", "-A", "sagaproject"]
         worker = [*celery, "worker", "--concurrency", str(WORKER_CHILDREN), "--hostname", "saga@%h"]
         worker += ["--queues", "applying,commands,housekeeping", "--without-gossip", "--without-mingle"]
+        # Nobody reads these events, and the thread that sends them holds a lock while it reconnects without end: a
+        # worker whose broker is gone then never stops.
+        worker += ["--without-heartbeat"]
         return [
             self._part("web", self.command("serve", "--workers", "1"), lambda: bool(self.health())),
             # pulsar-lite does not notice a consumer that was killed while messages were on their way to it (the

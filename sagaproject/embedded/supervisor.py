@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from sagaproject.embedded.process import Part, Process, log_tail
+from sagaproject.embedded.process import WATCHER, Part, Process, log_tail
 
 STOP_SECONDS = 8.0
 SERVERS = ("postgres", "valkey", "rabbitmq", "epmd", "pulsar")
@@ -50,8 +50,12 @@ class Supervisor:
             self._say(f"{part.name:<9} runs as process {process.pid} ({time.monotonic() - began:.1f} s)")
 
     def watch(self) -> None:
-        """One round: note who died, start again whose wait is over. Never raises; call it several times a second."""
+        """One round: note who died, start again whose wait is over. Call it several times a second.
+
+        Raises OSError if nothing can be written, to a log or by `changed`: on a full disk above all.
+        """
         now = time.monotonic()
+        WATCHER.keep()
         for name, process in list(self._processes.items()):
             if process.died():
                 self._bury(name, process, now)

@@ -14,8 +14,9 @@ import pytest
 
 from sagaproject import env
 from sagaproject.embedded import leftovers, postgres, pulsar, valkey
-from sagaproject.embedded.process import Part, Process, StackError
+from sagaproject.embedded.process import Part, Process, StackError, run_once
 from sagaproject.embedded.supervisor import Supervisor
+from sagaproject.embedded.watcher import GRACE_SECONDS, Watcher
 
 pytestmark = pytest.mark.acceptance
 
@@ -103,21 +104,134 @@ def test_a_part_that_cannot_start_says_why(supervisor: Supervisor, tmp_path: Pat
         supervisor.start(broken)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the next start cleans up")
-def test_nothing_outlives_a_starter_that_is_killed(tmp_path: Path) -> None:
+STARTER = """
+import os, sys, time
+from pathlib import Path
+from sagaproject.embedded.process import WATCHER, Part, Process
+process = Process(Part("part", [sys.executable, "-c", sys.argv[1]], Path(sys.argv[2]), dict(os.environ)))
+print(process.pid, WATCHER.pid, flush=True)
+while True:
+    WATCHER.keep()
+    time.sleep(0.05)
+"""
+# A part with a child, whose pid it writes to its log.
+WITH_CHILD = """
+import os, signal, time
+{before_fork}
+if os.fork() == 0:
+    print("child", os.getpid(), flush=True)
+else:
+    {in_parent}
+while True:
+    time.sleep(1)
+"""
+OBEDIENT = {"before_fork": "", "in_parent": "pass"}
+DEAF = {"before_fork": "signal.signal(signal.SIGTERM, signal.SIG_IGN)", "in_parent": "pass"}
+# As in a system call that never returns: every signal but SIGKILL has to wait.
+FROZEN = {"before_fork": "", "in_parent": "os.kill(os.getpid(), signal.SIGSTOP)"}
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
+
+
+def child_in(log: Path) -> int:
+    """Give the pid that a part of WITH_CHILD wrote, once it is there."""
+    assert eventually(lambda: log.exists() and log.read_text(encoding="utf-8").endswith("\n"))
+    return int(log.read_text(encoding="utf-8").split()[1])
+
+
+@contextlib.contextmanager
+def starter_of(manner: dict[str, str], log: Path) -> Iterator[tuple["subprocess.Popen[str]", list[int], int]]:
+    """Give a process that started a part, the pids of that part and its child, and that of the watcher."""
+    words = [sys.executable, "-c", STARTER, WITH_CHILD.format(**manner), str(log)]
+    with subprocess.Popen(words, cwd=env.ROOT, stdout=subprocess.PIPE, text=True) as starter:
+        try:
+            assert starter.stdout
+            part, watcher = (int(word) for word in starter.stdout.readline().split())
+            yield starter, [part, child_in(log)], watcher
+        finally:
+            starter.kill()
+
+
+@pytest.mark.parametrize("manner", [OBEDIENT, DEAF, FROZEN], ids=["obedient", "deaf", "frozen"])
+def test_nothing_outlives_a_starter_that_is_killed(tmp_path: Path, manner: dict[str, str]) -> None:
+    with starter_of(manner, tmp_path / "log") as (starter, pids, watcher):
+        starter.kill()
+        starter.wait()
+
+        assert eventually(lambda: all(gone(pid) for pid in pids), GRACE_SECONDS + 10)
+        assert eventually(lambda: gone(watcher))
+
+
+def test_a_watcher_that_is_killed_is_replaced_and_knows_all_parts(tmp_path: Path) -> None:
+    with starter_of(DEAF, tmp_path / "log") as (starter, pids, watcher):
+        os.kill(watcher, signal.SIGKILL)
+        children = psutil.Process(starter.pid).children
+
+        def replaced() -> bool:
+            others = [child for child in children() if child.pid != watcher]
+            return any(word.endswith("watcher.py") for child in others for word in child.cmdline())
+
+        assert eventually(replaced)
+        starter.kill()
+        starter.wait()
+
+        assert eventually(lambda: all(gone(pid) for pid in pids), GRACE_SECONDS + 10)
+
+
+def test_the_watcher_ends_with_its_starter_and_keeps_no_pipe_open(tmp_path: Path) -> None:
     code = (
         "import os, sys, time; from pathlib import Path\n"
-        "from sagaproject.embedded.process import Part, Process\n"
-        f"p = Process(Part('sleeper', ['sleep', '300'], Path({str(tmp_path / 'log')!r}), dict(os.environ)))\n"
-        "print(p.pid, flush=True); time.sleep(300)"
+        "from sagaproject.embedded.process import WATCHER, Part, Process\n"
+        "process = Process(Part('part', ['sleep', '300'], Path(sys.argv[1]), dict(os.environ)))\n"
+        "print(WATCHER.pid); process.stop(time.monotonic())"
     )
-    with subprocess.Popen([sys.executable, "-c", code], cwd=env.ROOT, stdout=subprocess.PIPE, text=True) as starter:
-        assert starter.stdout
-        pid = int(starter.stdout.readline())
-        assert eventually(lambda: "sleep" in psutil.Process(pid).name())
-        starter.kill()
+    # This reads until nobody holds the other end of the pipe.
+    words = [sys.executable, "-c", code, str(tmp_path / "log")]
+    ended = subprocess.run(words, cwd=env.ROOT, capture_output=True, timeout=20, check=True)
 
-    assert eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+    assert gone(int(ended.stdout))
+
+
+def test_a_group_that_ended_before_its_starter_is_not_touched_any_more() -> None:
+    watcher = Watcher(grace_seconds=1)
+    with (
+        subprocess.Popen(["sleep", "300"], start_new_session=True) as watched,
+        subprocess.Popen(["sleep", "300"], start_new_session=True) as forgotten,
+    ):
+        watcher.add(watched.pid, signal.SIGTERM)
+        watcher.add(forgotten.pid, signal.SIGTERM)
+        watcher.remove(forgotten.pid)
+        watcher.close()
+
+        assert watched.wait(10) == -signal.SIGTERM
+        assert forgotten.poll() is None
+        forgotten.kill()
+
+
+def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    part = Part("slow", [sys.executable, "-c", WITH_CHILD.format(**DEAF)], log, dict(os.environ))
+
+    with pytest.raises(StackError, match="slow took more than 3 s"):
+        run_once(part, seconds=3.0)
+
+    assert eventually(lambda: gone(child_in(log)))
+
+
+def test_a_command_gets_its_input_and_its_failure_comes_with_the_log(tmp_path: Path) -> None:
+    code = "import sys; sys.stderr.write(sys.stdin.read().upper()); sys.exit(3)"
+    part = Part("loud", [sys.executable, "-c", code], tmp_path / "log", dict(os.environ))
+
+    with pytest.raises(StackError, match=r"loud failed \(exit code 3\)(.|\n)*WORDS"):
+        run_once(part, stdin="words")
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "sagaproject/embedded/stack.py"])
+def test_no_worker_is_started_with_the_thread_that_may_hang_at_its_end(file: str) -> None:
+    text = (env.ROOT / file).read_text(encoding="utf-8")
+    assert text.count('"worker", "-') == text.count('"--without-heartbeat"') == 1
 
 
 def test_leftovers_are_ended_but_never_a_stranger_with_an_old_pid(tmp_path: Path) -> None:
