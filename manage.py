@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """Django's command line for the saga service."""
 
+# signal itself first imports enum and more, and Ctrl-C would print a traceback of that.
+import _signal  # type: ignore[import-not-found]
 import os
 import sys
 
 
 def main() -> None:
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # nohup and background jobs ignore it
+        _signal.signal(_signal.SIGINT, _interrupted)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sagaproject.settings")
     from django.core.management import execute_from_command_line
 
@@ -16,6 +20,18 @@ def main() -> None:
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _interrupted(*_: object) -> None:
+    """Leave at once while a module is imported, where an exception may be swallowed or wrapped; else raise one."""
+    frame = sys._getframe().f_back
+    while frame is not None:
+        if frame.f_globals.get("__name__") in ("importlib._bootstrap", "_frozen_importlib"):
+            os._exit(130)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -4,19 +4,17 @@ import contextlib
 import http.client
 import json
 import secrets
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any
 
 from sagaproject import env, stack_file
-from sagaproject.embedded import apache_pulsar, leftovers, ports, postgres, pulsar, rabbitmq, valkey
-from sagaproject.embedded.process import Part, StackError, run_once
+from sagaproject.embedded import apache_pulsar, disk, leftovers, ports, postgres, pulsar, rabbitmq, valkey
+from sagaproject.embedded.process import DiskFull, Part, StackError, run_once
 from sagaproject.embedded.supervisor import Supervisor
 
 DEFAULTS = {"REMAP_SIGTERM": "SIGQUIT", "PYTHONUNBUFFERED": "1"}
@@ -26,6 +24,8 @@ LOGIN = "admin"
 WORKER_CHILDREN = 2
 WELL_SECONDS = 20.0
 LARGEST_LOG = 20_000_000
+# Between two looks at the disk.
+DISK_SECONDS = 1.0
 
 
 class Stack:
@@ -54,6 +54,8 @@ class Stack:
         self.login: dict[str, str] = {}
         self._ready = False
         self._bridge_upsets = ""
+        self._folders = [folder]
+        self._look_at_disk = 0.0
 
     @property
     def base_url(self) -> str:
@@ -79,10 +81,15 @@ class Stack:
 
     def start(self) -> None:
         """Bring everything up; raises StackError, which says what is missing and what to do."""
+        with self._naming_the_disk():
+            self._start()
+
+    def _start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = stack_file.take_lock(self.folder)
         if self._lock is None:
             raise StackError(f"A stack already runs in {self.folder}: stop it first (Ctrl-C where it runs).")
+        self._require_room(disk.TO_START)
         stack_file.remove(self.folder)
         (self.folder / "log").mkdir(exist_ok=True)
         count = leftovers.end(self._processes_file)
@@ -98,8 +105,32 @@ class Stack:
         self._changed()
 
     def watch(self) -> None:
-        """Start again what died; call it several times a second."""
-        self._supervisor.watch()
+        """Start again what died; call it several times a second. Raises StackError when the disk is full."""
+        with self._naming_the_disk():
+            if time.monotonic() >= self._look_at_disk:
+                self._look_at_disk = time.monotonic() + DISK_SECONDS
+                self._require_room(disk.TO_RUN)
+            self._supervisor.watch()
+
+    def _require_room(self, least: int) -> None:
+        words = disk.shortage(self._folders, least) or disk.refusal(self.folder)
+        if words:
+            raise DiskFull(words)
+
+    @contextlib.contextmanager
+    def _naming_the_disk(self) -> Iterator[None]:
+        """Turn what cannot be written into a StackError, and add the full disk to an error that it may have caused."""
+        try:
+            yield
+        except OSError as error:
+            raise StackError(disk.complaint(error, self.folder)) from error
+        except DiskFull:
+            raise
+        except StackError as error:
+            words = disk.shortage(self._folders, disk.TO_RUN)
+            if not words:
+                raise
+            raise DiskFull(f"{error}\n{words}") from error
 
     def stop(self) -> None:
         """Stop everything within 10 s and leave nothing behind."""
@@ -161,6 +192,8 @@ class Stack:
         database = None
         if not self._is_said("DATABASE_URL"):
             database = postgres.Server(self.folder / "postgres", self._log("postgres"), self._postgres_settings)
+            self._folders.append(database.home)
+            self._require_room(disk.TO_START)
             parts.append(database.prepare())
             self.environment["DATABASE_URL"] = database.url
         if not self._is_said("CELERY_BROKER_URL"):
@@ -249,34 +282,6 @@ class Stack:
             "pids": self._supervisor.pids,
             "environment": {name: value for name, value in self.environment.items() if name in names},
         }
-
-
-@contextlib.contextmanager
-def running(stack: Stack, say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Start the stack, give the function that tells whether somebody asked for its end, and stop it after the block.
-
-    SIGINT, SIGTERM and SIGHUP break off a start at once (SystemExit), ask politely while it runs, and change nothing
-    once it is stopping. Raises StackError.
-    """
-    asked: list[int] = []
-    try:
-        _on_signals(signal.default_int_handler)
-        stack.start()
-        _on_signals(lambda number, _frame: asked.append(number))
-        yield lambda: bool(asked)
-    except KeyboardInterrupt:
-        say("interrupted while starting")
-        raise SystemExit(130) from None
-    finally:
-        _on_signals(signal.SIG_IGN)
-        say("stopping …")
-        stack.stop()
-        say(f"stopped; data and logs stay in {stack.folder}")
-
-
-def _on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, handler)
 
 
 def _lasting_secrets(file: Path) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +12,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sagaproject import env
+from sagaproject import screen as screens
+from sagaproject.screen import Screen
 from sagaproject.simulator import options as simulator_options
 from sagaproject.simulator import table
 from sagaproject.simulator.api import ApiError
@@ -49,52 +50,66 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **given: Any) -> None:
         if settings.ENVIRONMENT != "dev":
             raise CommandError("The demo is for development: set ENVIRONMENT=dev.")
-        # The embedded servers come with requirements-dev.txt alone; production has this command, but not them.
+        # The embedded servers come with requirements-stack.txt alone; production has this command, but not them.
+        from sagaproject.embedded.foreground import running
         from sagaproject.embedded.process import StackError
-        from sagaproject.embedded.stack import Stack, running
+        from sagaproject.embedded.stack import Stack
 
         try:
             told = simulator_options.from_arguments(given, failure_scope=settings.SAGA_FAILURE_SCOPE)
         except simulator_options.OptionError as error:
             raise CommandError(str(error), returncode=2) from None
-        stack = Stack(env.stack_folder(), say, SHORT_WAITS if any(given[name] for name in ENDS_BADLY) else {})
+        screen = Screen()
+        stack = Stack(env.stack_folder(), screen.say, SHORT_WAITS if any(given[name] for name in ENDS_BADLY) else {})
         try:
-            with running(stack, say) as asked_to_stop:
-                say(stack.greeting())
-                report = _play(stack, told, asked_to_stop)
+            with running(stack, screen) as asked_to_stop:
+                screen.say(stack.greeting())
+                report = _play(stack, told, screen, asked_to_stop)
         except (StackError, TransportError, ApiError) as error:
             raise CommandError(str(error)) from None
         if given["json"]:
-            self.stdout.write(json.dumps(report.as_json(), ensure_ascii=False))
+            screen.result(json.dumps(report.as_json(), ensure_ascii=False))
         if not report.as_foreseen:
             raise SystemExit(1)
 
 
-def say(words: str) -> None:
-    """Write a line; looked up anew each time, because the live table takes the place of sys.stderr while it shows."""
-    sys.stderr.write(f"{words}\n")
+def _play(stack: "Stack", told: simulator_options.Options, screen: Screen, asked_to_stop: Callable[[], bool]) -> Report:
+    """Let the simulator run beside the supervisor, which has to stay in this thread; give its report.
 
+    However this ends, the simulator is asked to stop. It is not waited for after an error: it may be asking servers
+    that answer nothing any more, and ends when the stack has stopped.
+    """
+    from sagaproject.embedded import disk
+    from sagaproject.embedded.process import StackError
 
-def _play(stack: "Stack", told: simulator_options.Options, asked_to_stop: Callable[[], bool]) -> Report:
-    """Let the simulator run beside the supervisor, which has to stay in this thread; give its report."""
     stop = threading.Event()
-    with ThreadPoolExecutor(1, thread_name_prefix="demo") as pool:
-        run = pool.submit(_simulate, stack, told, stop)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="demo")
+    run = pool.submit(_simulate, stack, told, screen, stop)
+    try:
         while not run.done():
             stack.watch()
             time.sleep(0.2)
             if asked_to_stop():
                 stop.set()
         return run.result()
+    except OSError as error:
+        # The live table writes in the simulator's thread.
+        if not screens.is_gone(error):
+            raise StackError(disk.complaint(error, stack.folder)) from error
+        screen.lost()
+        raise SystemExit(screens.EXIT_CODE) from None
+    finally:
+        stop.set()
+        pool.shutdown(wait=False)
 
 
-def _simulate(stack: "Stack", told: simulator_options.Options, stop: threading.Event) -> Report:
+def _simulate(stack: "Stack", told: simulator_options.Options, screen: Screen, stop: threading.Event) -> Report:
     broker = Broker.from_settings({**settings.PULSAR, "service_url": stack.environment["PULSAR_SERVICE_URL"]})
-    with contextlib.ExitStack() as screen:
-        show = screen.enter_context(table.display())
+    with contextlib.ExitStack() as shown:
+        show = shown.enter_context(table.display())
 
         def conclude(report: Report) -> None:
-            screen.close()
-            say(f"\n{table.summary(report)}\n{stack.greeting()}")
+            shown.close()
+            screen.say(f"\n{table.summary(report)}\n{stack.greeting()}")
 
         return simulate(told, broker, stack.api_url, on_progress=show, on_verdict=conclude, stop=stop)

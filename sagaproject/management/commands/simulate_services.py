@@ -10,6 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from sagaproject import screen as screens
+from sagaproject.screen import Screen
 from sagaproject.simulator import options, table
 from sagaproject.simulator.api import ApiError
 from sagaproject.simulator.options import OptionError
@@ -40,6 +42,7 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda _number, _frame: stop.set())
+        screen = Screen()
         try:
             told = options.from_arguments(given, failure_scope=settings.SAGA_FAILURE_SCOPE)
             with table.display() as show:
@@ -49,14 +52,20 @@ class Command(BaseCommand):
                     given["api_url"] or f"http://127.0.0.1:{settings.API_PORT}/api/v1/saga",
                     api_token=given["api_token"],
                     on_progress=show,
-                    on_verdict=lambda report: self.stderr.write(table.summary(report)),
+                    on_verdict=lambda report: screen.say(table.summary(report)),
                     stop=stop,
                 )
         except OptionError as error:
             raise CommandError(str(error), returncode=2) from error
         except (TransportError, ApiError) as error:
             raise CommandError(str(error)) from error
-        if given["json"]:
-            self.stdout.write(json.dumps(report.as_json(), ensure_ascii=False))
+        except OSError as error:
+            if not screens.is_gone(error):
+                raise
+            screen.lost()
+        if not screen.gone and given["json"]:
+            screen.result(json.dumps(report.as_json(), ensure_ascii=False))
+        if screen.gone:
+            sys.exit(screens.EXIT_CODE)
         if not report.as_foreseen:
             sys.exit(1)

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from sagaproject import env
+from sagaproject.screen import Screen
 
 
 class Command(BaseCommand):
@@ -15,14 +16,16 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.ENVIRONMENT != "dev":
             raise CommandError("The embedded stack is for development: set ENVIRONMENT=dev.")
-        # The embedded servers come with requirements-dev.txt alone; production has this command, but not them.
+        # The embedded servers come with requirements-stack.txt alone; production has this command, but not them.
+        from sagaproject.embedded.foreground import running
         from sagaproject.embedded.process import StackError
-        from sagaproject.embedded.stack import Stack, running
+        from sagaproject.embedded.stack import Stack
 
-        stack = Stack(env.stack_folder(), self.stderr.write)
+        screen = Screen()
+        stack = Stack(env.stack_folder(), screen.say)
         try:
-            with running(stack, self.stderr.write) as asked_to_stop:
-                self.stdout.write(stack.greeting())
+            with running(stack, screen) as asked_to_stop:
+                screen.result(stack.greeting())
                 while not asked_to_stop():
                     stack.watch()
                     time.sleep(0.2)

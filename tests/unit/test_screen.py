@@ -1,0 +1,33 @@
+"""What a command writes once nobody reads it any more."""
+
+import subprocess
+import sys
+
+from sagaproject import env
+
+CODE = """
+from sagaproject.screen import EXIT_CODE, Screen
+import sys
+screen = Screen()
+called = []
+screen.on_gone = lambda: called.append(1)
+for number in range(3):
+    screen.say("line")
+    screen.result("line")
+assert screen.gone and called == [1], (screen.gone, called)
+sys.stdout.write("rest"), sys.stderr.write("rest")
+raise SystemExit(EXIT_CODE)
+"""
+
+
+def test_a_screen_without_a_reader_is_noticed_once_and_nothing_fails_at_the_end() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", CODE], cwd=env.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        said = process.stderr.read().decode()
+
+    assert process.returncode == 141, said
+    assert "Error" not in said
