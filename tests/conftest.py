@@ -1,6 +1,7 @@
 """Fixtures for all tests: embedded servers, started once for the session and only when a test asks for one."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ import pytest
 
 from sagaproject import database_url
 from sagaproject.embedded import postgres, pulsar, valkey
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # Tests end stacks by SIGINT. Of a suite that runs as a background job they would inherit that it is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
 

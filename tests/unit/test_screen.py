@@ -1,5 +1,6 @@
 """What a command writes once nobody reads it any more."""
 
+import os
 import subprocess
 import sys
 
@@ -31,3 +32,33 @@ def test_a_screen_without_a_reader_is_noticed_once_and_nothing_fails_at_the_end(
 
     assert process.returncode == 141, said
     assert "Error" not in said
+
+
+SIMULATOR = """
+import django, os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+django.setup()
+from django.core.management import call_command
+from sagaproject.management.commands import simulate_services
+
+def simulate(*args, on_progress, **options):
+    while True:
+        sys.stderr.write("a line of the table\\n")
+
+simulate_services.simulate = simulate
+call_command("simulate_services", "--sagas", "1", "--once", "--json")
+"""
+
+
+def test_the_simulator_ends_without_a_traceback_when_nobody_reads_its_table() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SIMULATOR], cwd=env.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert b"a line" in process.stderr.readline()
+        process.stderr.close()
+        said = process.stdout.read()
+
+    assert process.returncode == 141
+    assert said == b""

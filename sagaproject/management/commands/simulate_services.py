@@ -41,7 +41,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **given: Any) -> None:
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda _number, _frame: stop.set())
+            if signal.getsignal(number) != signal.SIG_IGN:  # as in a background job, which Ctrl-C is not for
+                signal.signal(number, lambda _number, _frame: stop.set())
         screen = Screen()
         try:
             told = options.from_arguments(given, failure_scope=settings.SAGA_FAILURE_SCOPE)
