@@ -140,6 +140,18 @@ def unreadable(row: Quarantined) -> str:
     return decoded.reason if isinstance(decoded, Rejected) else ""
 
 
+def routing_of(quarantined_id: int) -> list[str]:
+    """The key that the event of a quarantined message would wait under, so that the caller can lock it beforehand.
+
+    Empty if the message is not there or still cannot be read. Reads only.
+    """
+    row = Quarantined.objects.filter(pk=quarantined_id).first()
+    decoded = get_codec().decode(quarantine.message_of(row), timezone.now()) if row else None
+    if not isinstance(decoded, Envelope):
+        return []
+    return [routing_key(decoded.stream, decoded.key, decoded.entity)]
+
+
 # --- one transaction --------------------------------------------------------------------------------------------------
 
 

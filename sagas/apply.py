@@ -271,6 +271,7 @@ def _send_to_attached(strangers: Mapping[str, list[EventRow]], applied: Applied)
             gone.append(key)
     rows.reroute(moves)
     applied.rerouted += len(moves)
+    applied.rerouted_to.update(key for _, key, _ in moves)
     return gone
 
 
@@ -328,6 +329,7 @@ def _send_by_entity(strangers: Mapping[str, list[EventRow]], applied: Applied, n
     rows.reroute(moves)
     rows.park(parked)
     applied.rerouted += len(moves)
+    applied.rerouted_to.update(key for _, key, _ in moves)
     applied.parked += len(parked)
 
 

@@ -286,32 +286,48 @@ def unpark(where: str, parameters: Sequence[Any]) -> int:
     One statement, so that a birth that takes the same rows and this one cannot both have them.
     """
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH gone AS (
-                DELETE FROM sagas_parked WHERE {where} RETURNING event, stream, key, entity
-            )
-            INSERT INTO bridge_pending (id, key)
-            SELECT event, stream || ':' || CASE WHEN key = '' THEN '@' || entity ELSE key END FROM gone
-            """,  # noqa: S608
-            list(parameters),
-        )
+        cursor.execute(_UNPARK.format(where=where), list(parameters))
         return int(cursor.rowcount)
+
+
+def unparked(where: str, parameters: Sequence[Any]) -> list[str]:
+    """Moves parked events back to the queue as `unpark` does; returns the routing key of each of them."""
+    with connection.cursor() as cursor:
+        cursor.execute(_UNPARK.format(where=where) + " RETURNING key", list(parameters))
+        return [row[0] for row in cursor.fetchall()]
+
+
+_UNPARK = """
+    WITH gone AS (
+        DELETE FROM sagas_parked WHERE {where} RETURNING event, stream, key, entity
+    )
+    INSERT INTO bridge_pending (id, key)
+    SELECT event, stream || ':' || CASE WHEN key = '' THEN '@' || entity ELSE key END FROM gone
+"""
 
 
 def unpark_entities(entities: Sequence[tuple[str, str]]) -> int:
     """Matches parked events again whose entity's lane has just opened: (stream, entity)."""
-    return unpark(
-        """event IN (
-            SELECT found.event
-            FROM unnest(%s::text[], %s::text[]) AS w(stream, entity)
-            CROSS JOIN LATERAL (
-                SELECT event FROM sagas_parked
-                WHERE stream = w.stream AND entity = w.entity AND by_entity AND reason = 'no_saga' OFFSET 0
-            ) AS found
-        )""",
-        [[stream for stream, _ in entities], [entity for _, entity in entities]],
-    )
+    return unpark(_OF_ENTITIES, _columns_of(entities))
+
+
+def unparked_entities(entities: Sequence[tuple[str, str]]) -> list[str]:
+    """Matches the same events again; returns the routing key of each, so that the caller can apply them at once."""
+    return unparked(_OF_ENTITIES, _columns_of(entities))
+
+
+_OF_ENTITIES = """event IN (
+    SELECT found.event
+    FROM unnest(%s::text[], %s::text[]) AS w(stream, entity)
+    CROSS JOIN LATERAL (
+        SELECT event FROM sagas_parked
+        WHERE stream = w.stream AND entity = w.entity AND by_entity AND reason = 'no_saga' OFFSET 0
+    ) AS found
+)"""
+
+
+def _columns_of(pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
+    return [[first for first, _ in pairs], [second for _, second in pairs]]
 
 
 def unpark_matched(after: int, limit: int = 5000) -> tuple[int, int]:

@@ -19,6 +19,7 @@ class Applied:
     events: int = 0
     parked: int = 0
     rerouted: int = 0
+    rerouted_to: set[str] = field(default_factory=set)  # routing keys of their sagas
     set_aside: list[str] = field(default_factory=list)  # saga ids
     opened: list[tuple[str, str]] = field(default_factory=list)  # (saga type, entity) of lanes that opened
     to_publish: bool = False

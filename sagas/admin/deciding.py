@@ -12,23 +12,19 @@ from django.contrib.admin import site
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from compensation import queries, switches
-from compensation.models import Command
 from compensation.models import Status as CommandStatus
 from sagas.admin import typed, words
 from sagas.admin.deeds import DEEDS, Deed
 from sagas.admin.forms import DecisionForm
-from sagas.admin.paginator import CAP
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.refusals import Refusal, explain
 from sagas.admin.rights import may_operate
-from sagas.decisions import Outcome, Request
+from sagas.decisions import Outcome, Request, sentences
 from sagas.errors import Busy, DecisionError, Invalid, NotFound
-from sagas.models import Action, Decision, LaneOutcome, Status
+from sagas.models import Action, Decision, LaneOutcome, ParkedReason, Status
 
 # More than anybody reads before pressing a button; the number of all is above the list.
 SHOWN = 200
@@ -210,12 +206,12 @@ def preview(deed: Deed, said: Mapping[str, Any], request: HttpRequest) -> Previe
         return _refused(deed, said, error)
     commands = [_line(command.as_json()) for command in islice(outcome.commands, SHOWN)]
     sent = sum(command.status_after in ("planned", "waiting") for command in outcome.commands)
+    # What is released is counted in full, also where the list of it is shortened.
+    sent = max(sent, sum((outcome.effects.get("released") or {}).values()))
     refused = outcome.effects.get("not_eligible") or []
-    if deed.action is Action.RESUME_PUBLISHING:
-        commands, sent = _would_leave(said.get("service") or "")
     return Preview(
         outcome=outcome,
-        lines=effects(outcome),
+        lines=[*effects(outcome), *sentences(outcome)],
         commands=commands,
         more=max(len(outcome.commands), sent) - len(commands),
         sent=sent,
@@ -229,32 +225,11 @@ def _refused(deed: Deed, said: Mapping[str, Any], error: DecisionError) -> Previ
 
 
 def _line(command: Mapping[str, Any]) -> Mapping[str, Any]:
-    before = command["status_before"]
+    before, after = command["status_before"], command["status_after"]
     return {
         **command,
         "before": LABELS.get(before, before) if before else "",
-        "after": LABELS.get(command["status_after"], command["status_after"]),
-    }
-
-
-def _would_leave(service: str) -> tuple[list[Mapping[str, Any]], int]:
-    """The commands that would be sent at once if publishing went on, and how many (no further than anybody counts)."""
-    due = queries.due(timezone.now()).order_by("next_at", "id")
-    found = due.filter(service=service) if service else due
-    held = [name for name in switches.paused_services() if name != "*"]
-    found = found if service else found.exclude(service__in=held)
-    return [_due_line(command) for command in found[:SHOWN]], found.order_by()[:CAP].count()
-
-
-def _due_line(command: Command) -> Mapping[str, Any]:
-    return {
-        "id": command.id,
-        "name": command.name,
-        "entity": command.entity,
-        "topic": command.topic,
-        "before": command.get_status_display(),
-        "after": _("sent at once"),
-        "body": command.body,
+        "after": _("sent at once") if command["released"] else LABELS.get(after, after),
     }
 
 
@@ -279,10 +254,7 @@ def effects(outcome: Outcome) -> list[str]:
             told["still_parked"],
         )
         lines.append(words_ % {"n": told["still_parked"]})
-    if told.get("type"):
-        lines.append(
-            _("It reads as event %(event)s of type %(type)s.") % {"event": told["event"], "type": told["type"]}
-        )
+    lines += _of_event(told)
     if told.get("eligible") is not None:
         words_ = ngettext(
             "%(n)d command is eligible, of %(sagas)d saga(s).",
@@ -294,6 +266,24 @@ def effects(outcome: Outcome) -> list[str]:
         lines.append(_("The stored state is what the log says: there is nothing to write."))
     if "changed" in told and not told["changed"]:
         lines.append(_("Nothing changes: it is so already."))
+    return lines
+
+
+def _of_event(told: Mapping[str, Any]) -> list[str]:
+    """What a requeued message came to: its event, and where that is now."""
+    lines = []
+    if told.get("type"):
+        lines.append(
+            _("It reads as event %(event)s of type %(type)s.") % {"event": told["event"], "type": told["type"]}
+        )
+    if told.get("already_stored"):
+        lines.append(_("The event is stored already: it is not applied a second time."))
+    if told.get("parked"):
+        reason = ParkedReason(told["parked"]).label
+        lines.append(_("No saga takes it now (%(reason)s): it waits among the parked events.") % {"reason": reason})
+    for saga, moved in (told.get("other_sagas") or {}).items():
+        after = moved["status_after"]
+        lines.append(_("Saga %(saga)s is «%(after)s» then.") % {"saga": saga, "after": LABELS.get(after, after)})
     return lines
 
 
@@ -311,7 +301,7 @@ def _tell(request: HttpRequest, deed: Deed, outcome: Outcome) -> None:
         parts.append(ngettext("%(n)d command was changed.", "%(n)d commands were changed.", count) % {"n": count})
     if any(command.status_after in ("planned", "waiting") for command in outcome.commands):
         parts.append(_("It counts as undone only when the service confirms: until then it is sent, and waits."))
-    messages.success(request, " ".join([*parts, *effects(outcome)]))
+    messages.success(request, " ".join([*parts, *effects(outcome), *sentences(outcome)]))
     refused = outcome.effects.get("not_eligible") or []
     if refused:
         words_ = ngettext(

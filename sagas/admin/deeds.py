@@ -127,8 +127,9 @@ def _compare(said: Said, request: Request) -> Outcome:
 
 
 _CONFIRMED_BY_HAND = _(
-    "The commands count as confirmed, with the badge «by hand» for ever. Nothing is sent. Do this only when you have "
-    "made sure that the service has undone it, and write down as the reason how you know: who looked, where, when."
+    "The commands count as confirmed, with the badge «by hand» permanently. They are not sent again. Commands that "
+    "were waiting for them are sent: the preview names them. Do this only when you have made sure that the service "
+    "has undone it, and write down as the reason how you know: who looked, where, when."
 )
 
 DEEDS: dict[str, Deed] = {
@@ -221,8 +222,8 @@ DEEDS: dict[str, Deed] = {
             button=_("Give it up"),
             consequence=_(
                 "The commands are given up: they are not sent again, in no later round. What they should have undone "
-                "stays in the service. What waited for them in the same lane may go on. The saga will not count as "
-                "compensated, but as failed."
+                "stays in the service. Commands that were waiting for them are sent: the preview names them. The saga "
+                "will not count as compensated, but as failed."
             ),
             also=(_("If it was undone in another way, use «mark done by hand» instead."),),
             form=forms.CommandsForm,
@@ -245,9 +246,8 @@ DEEDS: dict[str, Deed] = {
             button=_("Never send it"),
             consequence=_(
                 "The commands are withdrawn: they are not sent, or not again. What they should have undone stays in "
-                "the "
-                "service and counts as not undone. If one was on its way and the service confirms it all the same, the "
-                "confirmation counts."
+                "the service and counts as not undone. Commands that were waiting for them are sent: the preview names "
+                "them. If one was on its way and the service confirms it all the same, the confirmation counts."
             ),
             form=forms.WithdrawForm,
             carry_out=_on_commands(Action.WITHDRAW),
@@ -304,7 +304,9 @@ DEEDS: dict[str, Deed] = {
             button=_("Read it again"),
             consequence=_(
                 "The message is read again, from the bytes that were kept, by today's rules. If it can be read now it "
-                "becomes an event, and moves its saga like any other. If not, nothing changes and you are told why."
+                "becomes an event and is applied to its saga at once: it may complete the saga, fail it, or have "
+                "things undone. The preview names the commands. If it cannot be read, nothing changes and you are told "
+                "why."
             ),
             form=forms.MessageForm,
             carry_out=lambda said, request: decisions.requeue_message(said["message"], request=request),
@@ -338,7 +340,8 @@ DEEDS: dict[str, Deed] = {
             title=_("Resume publishing"),
             button=_("Let the commands go"),
             consequence=_(
-                "Commands leave again, those that are due at once. What must not be sent should be withdrawn before."
+                "Commands are sent again, those that are due at once: the preview names them. Withdraw what must not "
+                "be sent before you resume."
             ),
             form=forms.PublishingForm,
             carry_out=_publishing(False),

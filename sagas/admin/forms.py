@@ -36,6 +36,13 @@ class DecisionForm(forms.Form):
         self.fields["reason"].required = confirming
         self.fields["reason"].widget.is_required = False
 
+    def clean_reason(self) -> str:
+        """The reason; raises ValidationError where one is required and nobody can see anything in it."""
+        reason: str = self.cleaned_data["reason"]
+        if self.fields["reason"].required and decisions.is_blank(reason):
+            raise ValidationError(self.fields["reason"].error_messages["required"], code="required")
+        return reason
+
     @staticmethod
     def fresh_key() -> str:
         """A key for one showing of the form."""

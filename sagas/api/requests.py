@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers as s
 
+from sagas.decisions import is_blank
 from sagas.decisions.press import REASON_LIMIT
 from sagas.queries.ids import spelled
 
@@ -40,7 +41,7 @@ class Reasoned(s.Serializer[Any]):
         return super().to_internal_value(data)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if self.wants_reason(attrs) and not attrs.get("reason", "").strip():
+        if self.wants_reason(attrs) and is_blank(attrs.get("reason", "")):
             raise s.ValidationError({"reason": [WHY]})
         return attrs
 

@@ -271,6 +271,7 @@ class CommandPreview(s.Serializer[Any]):
     status_after = s.CharField()
     body = NullableObject()
     leaves = s.BooleanField()
+    released = s.BooleanField()
 
 
 class Decided(s.Serializer[Any]):

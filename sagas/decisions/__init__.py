@@ -35,6 +35,8 @@ from sagas.decisions.on_saga import (
     terminate,
 )
 from sagas.decisions.press import CommandPreview, Outcome, Request
+from sagas.decisions.reason import is_blank
+from sagas.decisions.wording import sentences
 
 __all__ = [
     "CommandPreview",
@@ -52,6 +54,7 @@ __all__ = [
     "dismiss_message",
     "force_compensation",
     "is_anything_unsent",
+    "is_blank",
     "needs_lane",
     "possible_in_state",
     "possible_on_command",
@@ -64,6 +67,7 @@ __all__ = [
     "replay",
     "requeue_message",
     "resume",
+    "sentences",
     "services",
     "set_publishing",
     "terminate",

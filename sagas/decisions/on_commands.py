@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,6 +24,7 @@ from sagas.decisions.press import (
     Request,
     as_uuid,
     carry_out,
+    check_reason,
     previewed,
     routing_key,
     saga_row,
@@ -81,12 +82,13 @@ def decide_command(action: Action | str, command_id: UUID | str, *, request: Req
 def decide_commands(action: Action | str, selection: CommandSelection, *, request: Request) -> Outcome:
     """One decision on many commands, a transaction a saga; what is not eligible is told with its reason and left alone.
 
-    `effects` has {eligible, not_eligible: [{id, code, reason}], sagas}. Raises Invalid, NotFound.
+    `effects` has {eligible, not_eligible: [{id, code, reason}], sagas, status_counts: of these sagas afterwards}.
+    Raises Invalid, NotFound.
     """
     chosen = _action(action)
     ids = selection.find(chosen)
-    if not request.reason.strip() and not request.dry_run:
-        raise Invalid(_("say why: a reason is required"))
+    if not request.dry_run:
+        check_reason(request.reason)
     target = _name_of(selection)
     earlier = _same_request(chosen, target, request)
     if earlier is not None:
@@ -107,6 +109,7 @@ def _each_saga(action: Action, ids: Sequence[UUID], request: Request) -> Outcome
         if identity not in found
     ]
     commands: list[CommandPreview] = []
+    statuses: Counter[str] = Counter()
     for saga_id, group in sorted(by_saga.items()):
         try:
             outcome = _decide(
@@ -117,7 +120,13 @@ def _each_saga(action: Action, ids: Sequence[UUID], request: Request) -> Outcome
             continue
         commands += outcome.commands
         refused += outcome.effects.get("not_eligible", [])
-    effects = {"eligible": len(ids) - len(refused), "not_eligible": refused, "sagas": len(by_saga)}
+        statuses[outcome.effects["status_after"]] += 1
+    effects = {
+        "eligible": len(ids) - len(refused),
+        "not_eligible": refused,
+        "sagas": len(by_saga),
+        "status_counts": dict(sorted(statuses.items())),
+    }
     return Outcome(
         action=action.value,
         target="",
@@ -161,8 +170,10 @@ def _decide(
         chosen, refused = _sort_out(action, ids)
         if refused and not lenient:
             raise Refused(refused[0]["reason"])
+        targets = [command.id for command in chosen]
         # An answer lets others of its lane leave: only a retry concerns nobody else.
-        with previewed(press, now.id, [command.id for command in chosen] if action is Action.RETRY else None):
+        only = targets if action is Action.RETRY else None
+        with previewed(press, routing_key(saga), targets=targets, only=only):
             if chosen:
                 append(press, now, KINDS[action], {"commands": [_named(action, command) for command in chosen]})
         press.effects |= {"not_eligible": refused} if lenient else {}

@@ -6,32 +6,35 @@ from django.utils.translation import gettext as _
 
 from bridge import event_log, quarantine
 from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
-from bridge.models import Event, Quarantined, QuarantineStatus
-from sagas.decisions.press import Outcome, Press, Request, carry_out
+from bridge.models import Event, Pending, Quarantined, QuarantineStatus
+from sagas.decisions.press import Outcome, Press, Request, carry_out, previewed
 from sagas.errors import NotFound, Refused
-from sagas.models import Action
+from sagas.models import Action, Parked, SagaEvent, SagaLog
 
 
 def requeue_message(quarantine_id: int, *, request: Request) -> Outcome:
-    """Reads a quarantined message again, with today's rules, and stores it as an event.
+    """Reads a quarantined message again, with today's rules, stores it as an event and applies it to its saga.
 
-    Raises NotFound, Invalid, Refused (it still cannot be read).
+    `effects` has the event and its type, and then what became of it: the saga that took it with its status before and
+    after, or why it is parked (`parked`); `already_stored` where the log had the event before.
+    Raises NotFound, Invalid, Refused (it still cannot be read, or cannot be applied), Busy.
     """
+    target = f"message {quarantine_id}"
+    routed = event_log.routing_of(quarantine_id)
 
     def work(press: Press) -> None:
-        try:
-            pk = event_log.requeue(quarantine_id, actor=request.actor, why=request.reason)
-        except NotInQuarantine:
-            raise NotFound(_("there is no quarantined message %(id)s") % {"id": quarantine_id}) from None
-        except AlreadyDecided:
-            raise Refused(_("this message was requeued before")) from None
-        except StillUnreadable as error:
-            raise Refused(_("it still cannot be read: %(why)s") % {"why": error.reason}) from None
-        event = Event.objects.get(id=pk)
+        # What waits already is not this decision's doing.
+        press.apply(*routed)
+        with previewed(press, *routed):
+            event = _store(press, quarantine_id)
+            fresh = Pending.objects.filter(id=event.id).exists()
+            press.apply(event_log.routing_key(event.stream, event.key, event.entity))
+            _tell_saga(press, event)
         press.effects |= {"event": event.event_id, "type": event.type}
+        press.effects |= {} if fresh else {"already_stored": True}
 
-    target = f"message {quarantine_id}"
-    return carry_out(Action.REQUEUE, target, request, work, once=lambda: f"requeue:{quarantine_id}")
+    locks = [f"decision:{target}", *routed]
+    return carry_out(Action.REQUEUE, target, request, work, locks=locks, once=lambda: f"requeue:{quarantine_id}")
 
 
 def possible_on_message(row: Quarantined) -> frozenset[Action]:
@@ -60,3 +63,31 @@ def dismiss_message(quarantine_id: int, *, request: Request) -> Outcome:
 
     target = f"message {quarantine_id}"
     return carry_out(Action.DISMISS_MESSAGE, target, request, work, once=lambda: f"dismiss-message:{quarantine_id}")
+
+
+def _store(press: Press, quarantine_id: int) -> Event:
+    try:
+        pk = event_log.requeue(quarantine_id, actor=press.request.actor, why=press.request.reason)
+    except NotInQuarantine:
+        raise NotFound(_("there is no quarantined message %(id)s") % {"id": quarantine_id}) from None
+    except AlreadyDecided:
+        raise Refused(_("this message was requeued before")) from None
+    except StillUnreadable as error:
+        raise Refused(_("it still cannot be read: %(why)s") % {"why": error.reason}) from None
+    return Event.objects.get(id=pk)
+
+
+def _tell_saga(press: Press, event: Event) -> None:
+    """Notes what has become of the event: the saga that has it now, or why none has."""
+    taken = SagaEvent.objects.filter(event=event.id).values_list("saga_id", flat=True).first()
+    parked = Parked.objects.filter(event=event.id).values_list("reason", flat=True).first()
+    if taken is not None:
+        saga = SagaLog.objects.get(id=taken)
+        press.saga_id = saga.id
+        press.effects |= {
+            "saga": str(saga.id),
+            "status_before": press.status_before(f"{saga.saga_type}:{saga.key}"),
+            "status_after": saga.status,
+        }
+    elif parked is not None:
+        press.effects["parked"] = parked

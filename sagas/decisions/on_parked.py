@@ -14,8 +14,8 @@ from bridge import event_log
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
 from sagas import rows
-from sagas.decisions.on_saga import check_not_set_aside, current, refusal
-from sagas.decisions.press import Outcome, Press, Request, carry_out, commands_of, previewed, routing_key, saga_row
+from sagas.decisions.on_saga import check_not_set_aside, current, refusal, tell_status
+from sagas.decisions.press import Outcome, Press, Request, carry_out, previewed, routing_key, saga_row
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.definition import Entity
@@ -67,29 +67,29 @@ def adopt(key: str, saga_type: str | None = None, *, request: Request) -> Outcom
         press.apply(routed)
         _check_may_be_adopted(uses_of_keys([(stream, key)])[stream, key])
         started_at = Event.objects.filter(id__in=_parked(stream, key).values("event")).aggregate(at=Min("occurred_at"))
-        event_log.append(
-            [
-                NewFact(
-                    source=kinds.OPERATOR,
-                    event_id=str(press.id),
-                    stream=stream,
-                    type=kinds.SAGA_ADOPTED,
-                    key=key,
-                    entity="",
-                    occurred_at=press.now,
-                    payload={
-                        "reason": request.reason,
-                        "actor": request.actor,
-                        "started_at": started_at["at"].isoformat() if started_at["at"] else None,
-                    },
-                    routing_key=routed,
-                )
-            ]
-        )
-        press.apply(routed)
-        saga = SagaLog.objects.get(saga_type=stream, key=key)
-        press.saga_id = saga.id
-        press.commands += commands_of(saga.id)
+        with previewed(press, routed):
+            event_log.append(
+                [
+                    NewFact(
+                        source=kinds.OPERATOR,
+                        event_id=str(press.id),
+                        stream=stream,
+                        type=kinds.SAGA_ADOPTED,
+                        key=key,
+                        entity="",
+                        occurred_at=press.now,
+                        payload={
+                            "reason": request.reason,
+                            "actor": request.actor,
+                            "started_at": started_at["at"].isoformat() if started_at["at"] else None,
+                        },
+                        routing_key=routed,
+                    )
+                ]
+            )
+            press.apply(routed)
+            saga = SagaLog.objects.get(saga_type=stream, key=key)
+            press.saga_id = saga.id
         press.effects |= {"saga": str(saga.id), "events": saga.events_count, "status_after": saga.status}
 
     target = f"key {key}"
@@ -137,12 +137,11 @@ def _attach_key(saga: SagaLog, key: str, lane: str | None, request: Request) -> 
             key=key,
             defaults={"saga": now, "lane": lane, "created_at": press.now, "created_by": request.actor},
         )
-        with previewed(press, now.id):
+        with previewed(press, routing_key(now), foreign):
             press.effects["events"] = rows.unpark("stream = %s AND key = %s", [stream, key])
             press.apply(foreign)
-            press.apply(routing_key(now))
         _tell_parked(press, _parked(stream, key))
-        press.effects["status_after"] = saga_row(now.id).status
+        tell_status(press, now)
 
     target = f"key {key} to saga {saga.id}" + (f" lane {lane}" if lane else "")
     once = f"attach:{stream}:{key}:{saga.id}:{lane or ''}"
@@ -157,7 +156,7 @@ def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Reque
         parked = _parked_of(None, event_id).filter(stream=now.saga_type).first()
         if parked is None:
             raise Refused(_("this event is not parked: it belongs to a saga already, or was never received"))
-        with previewed(press, now.id):
+        with previewed(press, routing_key(now)):
             # The row itself decides who has the event, should a birth take it at this moment.
             gone, _each = Parked.objects.filter(event=parked.event).delete()
             if gone:
@@ -165,7 +164,8 @@ def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Reque
             press.apply(routing_key(now))
         if not gone or Parked.objects.filter(event=parked.event).exists():
             raise Refused(_("the saga cannot take this event: it speaks of an image but names none. Name the lane"))
-        press.effects |= {"events": 1, "status_after": saga_row(now.id).status}
+        press.effects["events"] = 1
+        tell_status(press, now)
 
     target = f"event {event_id} to saga {saga.id}" + (f" lane {lane}" if lane else "")
     once = f"attach-event:{event_id}:{saga.id}:{lane or ''}"

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from django.db.models import Count, QuerySet
 from django.utils.translation import gettext as _
 
 from bridge.wakeup import nudge_on_commit
-from compensation import switches
-from sagas.decisions.press import Outcome, Press, Request, carry_out
+from compensation import queries, switches
+from compensation.models import Command
+from compensation.switches import Switches
+from sagas.decisions.press import KEPT_COMMANDS, CommandPreview, Outcome, Press, Request, carry_out
 from sagas.definitions import registry
 from sagas.errors import NotFound
 from sagas.models import Action
 
 EVERYTHING = "*"
+# Counting goes no further: nobody counts beyond it, and after a long pause there may be millions.
+COUNTED = 10_000
 
 
 def services() -> list[str]:
@@ -31,7 +38,9 @@ def possible_on_publishing(service: str | None, standing: switches.Switches) -> 
 def set_publishing(paused: bool, service: str | None = None, *, request: Request) -> Outcome:
     """Pauses or resumes publishing. While paused commands are planned and visible, none leaves, deadlines rest.
 
-    Pressing it again changes nothing and says so (`effects.changed`). Raises NotFound (no such service), Invalid.
+    Repeating it changes nothing and says so (`effects.changed`). A resumption lists the commands that may be sent at
+    once, the first KEPT_COMMANDS of them; `effects.released` counts them by name, up to COUNTED in all
+    (`effects.released_at_least`: there are more). Raises NotFound (no such service), Invalid.
     """
     # An empty name is nobody's service, and must not stop or start all of them.
     name = EVERYTHING if service is None else service
@@ -41,10 +50,48 @@ def set_publishing(paused: bool, service: str | None = None, *, request: Request
         )
 
     def work(press: Press) -> None:
+        before = switches.read()
         press.effects["changed"] = switches.set_switch(name, paused, request.actor, request.reason)
         press.effects["paused"] = switches.paused_services()
         if not paused:
+            _tell_released(press, _released(before, switches.read(), press.now))
             nudge_on_commit("publish")
 
     action = Action.PAUSE_PUBLISHING if paused else Action.RESUME_PUBLISHING
     return carry_out(action, "publishing" if name == EVERYTHING else f"publishing to {name}", request, work)
+
+
+def _released(before: Switches, after: Switches, now: datetime) -> QuerySet[Command]:
+    """The commands that are due, and were held back by a pause that is over."""
+    due = queries.due(now)
+    if after.everything_paused:
+        return due.none()
+    if before.everything_paused:
+        return due.exclude(service__in=after.paused)
+    return due.filter(service__in=set(before.paused) - set(after.paused))
+
+
+def _tell_released(press: Press, found: QuerySet[Command]) -> None:
+    names = ("id", "name", "entity", "service", "topic", "status", "body")
+    for row in found.order_by("next_at", "id").values_list(*names)[:KEPT_COMMANDS]:
+        identity, name, entity, service, topic, status, body = row
+        press.commands.append(
+            CommandPreview(
+                id=identity,
+                name=name,
+                entity=entity,
+                service=service,
+                topic=topic,
+                status_before=status,
+                status_after=status,
+                body=body,
+                leaves=True,
+                released=True,
+            )
+        )
+    if len(press.commands) < KEPT_COMMANDS:
+        return
+    counted = Command.objects.filter(id__in=found.order_by().values("id")[:COUNTED])
+    counts = dict(counted.order_by("name").values_list("name").annotate(Count("id")))
+    press.effects["released"] = counts
+    press.effects |= {"released_at_least": True} if sum(counts.values()) == COUNTED else {}

@@ -29,8 +29,8 @@ def replay(saga_id: UUID | str, apply: bool = False, *, request: Request) -> Out
         found = replaying.compare(now.id)
         if not found:
             raise Refused(_("the stored state is what the log folds to: there is nothing to write"))
-        with previewed(press, now.id):
-            press.applied.append(replaying.mend(now.id, press.now))
+        with previewed(press, routing_key(saga)):
+            press.follow(routing_key(saga), replaying.mend(now.id, press.now))
         press.effects |= {"differences": [item._asdict() for item in found], "status_after": saga_row(now.id).status}
 
     locks = [routing_key(saga)]

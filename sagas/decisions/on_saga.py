@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
+from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
 from bridge import event_log
@@ -13,7 +14,16 @@ from bridge.event_log import NewFact
 from compensation import outbox
 from sagas import rows
 from sagas.apply import where
-from sagas.decisions.press import Outcome, Press, Request, carry_out, previewed, routing_key, saga_row
+from sagas.decisions.press import (
+    EventsFail,
+    Outcome,
+    Press,
+    Request,
+    carry_out,
+    previewed,
+    routing_key,
+    saga_row,
+)
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.decide import Frame, saga_failed
@@ -49,9 +59,9 @@ def terminate(saga_id: UUID | str, *, request: Request) -> Outcome:
         now = current(press, saga)
         check(Action.TERMINATE, now)
         claimed = [str(identity) for identity in outbox.claimed_ids(now.id)]
-        with previewed(press, now.id):
+        with previewed(press, routing_key(saga)):
             append(press, now, kinds.SAGA_TERMINATED, {"claimed": claimed})
-        _tell_status(press, now)
+        tell_status(press, now)
 
     return _on_saga(Action.TERMINATE, saga, request, work, once=f"terminate:{saga.id}")
 
@@ -65,17 +75,25 @@ def resume(saga_id: UUID | str, *, request: Request) -> Outcome:
 
     def work(press: Press) -> None:
         check(Action.RESUME, saga_row(saga.id))
-        SagaLog.objects.filter(id=saga.id).update(set_aside_at=None, set_aside_error="")
-        press.effects["events"] = rows.unpark("suggestion = %s AND reason = 'set_aside'", [saga.id])
-        with previewed(press, saga.id):
-            try:
-                press.apply(routing_key(saga))
-            except Exception as error:
-                words = _("its events still cannot be applied: %(error)s. Mend that first")
-                raise Refused(words % {"error": where(error)}) from error
-        _tell_status(press, saga)
+        with previewed(press, routing_key(saga)):
+            SagaLog.objects.filter(id=saga.id).update(set_aside_at=None, set_aside_error="")
+            # Each waits under the key that it names itself, which need not be the saga's.
+            keys = rows.unparked("suggestion = %s AND reason = 'set_aside'", [saga.id])
+            press.effects["events"] = len(keys)
+            _apply_again(press, [routing_key(saga), *sorted(set(keys))])
+        tell_status(press, saga)
 
     return _on_saga(Action.RESUME, saga, request, work)
+
+
+def _apply_again(press: Press, keys: Sequence[str]) -> None:
+    words = _("its events still cannot be applied: %(error)s. Mend that first")
+    try:
+        press.apply(*keys)
+    except EventsFail as error:
+        raise Refused(words % {"error": error.place}) from error
+    except DatabaseError as error:
+        raise Refused(words % {"error": where(error)}) from error
 
 
 def append(press: Press, saga: SagaLog, kind: str, content: dict[str, Any], lane: str = "") -> None:
@@ -157,9 +175,9 @@ def _fail(action: Action, kind: str, saga_id: UUID | str, lane: str | None, requ
     def work(press: Press) -> None:
         now = current(press, saga)
         check(action, now, None if lane is None else _lane(now, lane))
-        with previewed(press, now.id):
+        with previewed(press, routing_key(saga)):
             append(press, now, kind, {}, lane or "")
-        _tell_status(press, now)
+        tell_status(press, now)
 
     return _on_saga(action, saga, request, work, once=f"{action.value}:{saga.id}:{lane or ''}", lane=lane)
 
@@ -207,7 +225,8 @@ def saga_has_failed(saga: SagaLog) -> bool:
     return saga_failed(frame, saga_from(saga.state, Tally()))
 
 
-def _tell_status(press: Press, saga: SagaLog) -> None:
+def tell_status(press: Press, saga: SagaLog) -> None:
+    """Notes the saga's status before the decision, of the row as it was read then, and after it."""
     press.effects["status_before"] = saga.status
     press.effects["status_after"] = saga_row(saga.id).status
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import OperationalError, connection, transaction
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import DatabaseError, OperationalError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from compensation import switches
 from compensation.models import DUE_SOMETIME, Command, Status
 from sagas import rows
-from sagas.apply import after_commit, apply_key
-from sagas.errors import Busy, Invalid, NotFound, Refused
+from sagas.apply import after_commit, apply_key, where
+from sagas.decisions.reason import is_blank
+from sagas.errors import Busy, DecisionError, Invalid, NotFound, Refused
 from sagas.models import Action, Decision, Door, SagaLog
 from sagas.work import Applied
 
@@ -44,6 +48,8 @@ class CommandPreview:
     """One command that a decision makes or moves. `body` is the message that it carries, while it may still be sent.
 
     `leaves`: it may be sent from now on (unless publishing is paused); else it waits for another of its lane.
+    `released`: the decision was not about this command; it had to wait and may be sent because of the decision.
+    Where a dry run starts a saga, its id and those of its commands are of that run only.
     """
 
     id: UUID
@@ -55,6 +61,7 @@ class CommandPreview:
     status_after: str
     body: Mapping[str, Any] | None = None
     leaves: bool = False
+    released: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -67,12 +74,17 @@ class CommandPreview:
             "status_after": self.status_after,
             "body": self.body,
             "leaves": self.leaves,
+            "released": self.released,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a decision did, or (`dry_run`) would do, or (`repeated`) did when it was pressed first."""
+    """What a decision did, or (`dry_run`) would do, or (`repeated`) did when it was pressed first.
+
+    `effects["released"]` counts the released commands by name, also where the list of commands is shortened;
+    `effects["publishing_paused"]` names the services to which commands could be sent if publishing were not paused.
+    """
 
     action: str
     target: str
@@ -99,9 +111,30 @@ class Outcome:
         }
 
 
+class Seen(NamedTuple):
+    """A saga and its commands at one moment; all empty while no saga has the key."""
+
+    saga_id: UUID | None
+    status: str
+    events_count: int
+    commands: Mapping[UUID, CommandPreview]
+
+
+class EventsFail(Refused):
+    """Applying events made the engine raise, so the decision cannot be carried out. `place` says where it did."""
+
+    def __init__(self, place: str) -> None:
+        words = _("the events of the saga cannot be applied: %(error)s. Nothing was changed")
+        super().__init__(words % {"error": place})
+        self.place = place
+
+
 @dataclass
 class Press:
-    """A decision while it is carried out, in its transaction."""
+    """A decision while it is carried out, in its transaction.
+
+    `held` are the routing keys that it has locked. While `before` is a dict, it keeps what each of them showed first.
+    """
 
     action: Action
     target: str
@@ -113,12 +146,70 @@ class Press:
     commands: list[CommandPreview] = field(default_factory=list)
     effects: dict[str, Any] = field(default_factory=dict)
     applied: list[Applied] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
+    before: dict[str, Seen] | None = None
+    only: Sequence[UUID] | None = None
 
-    def apply(self, routing_key: str) -> None:
-        """Applies what waits under a key whose lock is held; what follows from it happens after the commit."""
-        self.applied.append(apply_key(routing_key))
+    def hold(self, *keys: str) -> None:
+        """Lock routing keys until the transaction ends. Raises Busy if somebody else keeps one for too long.
+
+        A key that turns up late is not in the common order of locks: two decisions that wait for each other are
+        told so by the database, and one of them is Busy.
+        """
+        for key in sorted(set(keys) - self.held):
+            try:
+                rows.lock(key)
+            except OperationalError:
+                raise Busy(_("somebody else is at work on this saga: try again in a moment")) from None
+            self.held.add(key)
+            if self.before is not None:
+                self.before[key] = seen(key, self.only)
+
+    def status_before(self, key: str) -> str | None:
+        """What the saga of a routing key was before, while `previewed` watches; None if there was none."""
+        was = (self.before or {}).get(key)
+        return was.status or None if was else None
+
+    def apply(self, *keys: str) -> None:
+        """Apply what waits under these routing keys and everything that follows from it, locking what that needs.
+
+        What follows: events that are sent on to another key, parked events of lanes that open, and what the outbox
+        reports of commands that it plans. All of it would be applied right after the commit, so all of it belongs to
+        the decision and to its preview. Raises Busy, EventsFail.
+        """
+        for key in keys:
+            self.hold(key)
+            self.follow(key, self._apply(key))
+
+    def follow(self, key: str, applied: Applied) -> None:
+        """Apply what follows from something that was applied under a routing key."""
+        self.applied.append(applied)
+        again = {key} if applied.moved or applied.to_publish else set()
+        opened = rows.unparked_entities(applied.opened) if applied.opened else []
+        waiting = sorted({*again, *applied.rerouted_to, *opened})
+        self.hold(*waiting)
+        for next_key in waiting:
+            more = self._apply(next_key)
+            if more.moved:
+                self.follow(next_key, more)
+
+    def _apply(self, key: str) -> Applied:
+        try:
+            return apply_key(key)
+        except (DecisionError, DatabaseError, SoftTimeLimitExceeded):
+            raise
+        except Exception as error:
+            raise EventsFail(where(error)) from error
 
     def outcome(self) -> Outcome:
+        released = Counter(command.name for command in self.commands if command.released)
+        if released:
+            self.effects.setdefault("released", dict(sorted(released.items())))
+        services = {command.service for command in self.commands if command.leaves}
+        if services:
+            switch = switches.read()
+            paused = sorted(service for service in services if switch.is_paused(service))
+            self.effects |= {"publishing_paused": paused} if paused else {}
         return Outcome(
             decision_id=None if self.request.dry_run else self.id,
             action=self.action.value,
@@ -149,7 +240,8 @@ def carry_out(
     """
     _check(request)
     press = Press(action, target, request, timezone.now(), uuid.uuid4(), saga_id)
-    with _locked([*(locks or [f"decision:{target}"]), *_request_lock(request)]):
+    with _transaction():
+        press.hold(*(locks or [f"decision:{target}"]), *_request_lock(request))
         press.once = once()
         earlier = _earlier(press)
         if earlier is not None:
@@ -184,22 +276,48 @@ def routing_key(saga: SagaLog) -> str:
 
 
 @contextmanager
-def previewed(press: Press, saga_id: UUID, ids: Sequence[UUID] | None = None) -> Iterator[None]:
-    """Notes what happens to a saga's commands inside: which come to be, which move or may leave only now."""
-    before = _commands(saga_id, ids)
+def previewed(
+    press: Press, *keys: str, targets: Collection[UUID] = (), only: Sequence[UUID] | None = None
+) -> Iterator[None]:
+    """Note what happens inside to sagas and their commands: which come to be, which move or may leave only now.
+
+    keys: routing keys that are locked already; every key that is locked inside is added to them. targets: the
+    commands that the decision is about; only: the commands to look at, where no other can be concerned.
+    """
+    press.only = only
+    press.before = {key: seen(key, only) for key in keys}
     yield
-    after = _commands(saga_id, ids)
-    press.commands += [
-        replace(now, status_before=before[identity].status_after if identity in before else None)
-        for identity, now in after.items()
-        if identity not in before
-        or (before[identity].status_after, before[identity].leaves) != (now.status_after, now.leaves)
-    ]
+    before, press.before = press.before, None
+    changed: dict[str, Any] = {}
+    for key, was in before.items():
+        now = seen(key, only)
+        press.commands += _moved(was.commands, now.commands, targets)
+        if now.saga_id is not None and (was.status, was.events_count) != (now.status, now.events_count):
+            changed[str(now.saga_id)] = {"status_before": was.status or None, "status_after": now.status}
+    others = {saga: moved for saga, moved in sorted(changed.items()) if saga != str(press.saga_id)}
+    if others:
+        press.effects["other_sagas"] = others
 
 
-def commands_of(saga_id: UUID) -> list[CommandPreview]:
-    """All commands of a saga that has just begun."""
-    return list(_commands(saga_id, None).values())
+def seen(key: str, only: Sequence[UUID] | None = None) -> Seen:
+    """The saga of a routing key with its commands, or with those of them that are asked for."""
+    stream, _colon, name = key.partition(":")
+    found = SagaLog.objects.filter(saga_type=stream, key=name).values_list("id", "status", "events_count").first()
+    if found is None:
+        return Seen(None, "", 0, {})
+    return Seen(*found, _commands(found[0], only))
+
+
+def _moved(
+    before: Mapping[UUID, CommandPreview], after: Mapping[UUID, CommandPreview], targets: Collection[UUID]
+) -> Iterator[CommandPreview]:
+    for identity, now in after.items():
+        was = before.get(identity)
+        if was is None:
+            yield now
+        elif (was.status_after, was.leaves) != (now.status_after, now.leaves):
+            released = now.leaves and not was.leaves and identity not in targets
+            yield replace(now, status_before=was.status_after, released=released)
 
 
 def _commands(saga_id: UUID, ids: Sequence[UUID] | None) -> dict[UUID, CommandPreview]:
@@ -223,13 +341,19 @@ def _commands(saga_id: UUID, ids: Sequence[UUID] | None) -> dict[UUID, CommandPr
     }
 
 
+def check_reason(reason: str) -> None:
+    """Raises Invalid for a reason in which nobody can see anything."""
+    if is_blank(reason):
+        raise Invalid(_("say why: a reason is required"))
+
+
 def _check(request: Request) -> None:
     if request.door not in Door.values:
         raise Invalid(_("unknown door %(door)s") % {"door": request.door})
-    if not request.actor.strip():
+    if is_blank(request.actor):
         raise Invalid(_("a decision needs somebody who takes it"))
-    if not request.reason.strip() and not request.dry_run:
-        raise Invalid(_("say why: a reason is required"))
+    if not request.dry_run:
+        check_reason(request.reason)
     if len(request.reason) > REASON_LIMIT or "\0" in request.reason:
         raise Invalid(_("the reason must be plain text of at most %(limit)d characters") % {"limit": REASON_LIMIT})
     key = request.idempotency_key
@@ -238,16 +362,11 @@ def _check(request: Request) -> None:
 
 
 @contextmanager
-def _locked(keys: Sequence[str]) -> Iterator[None]:
-    """A transaction that holds these keys' locks, taken in one order everywhere so that nobody can be in a deadlock."""
+def _transaction() -> Iterator[None]:
+    """A transaction that waits for each lock only so long."""
     with transaction.atomic(durable=True):
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_WAIT])
-        try:
-            for key in sorted(set(keys)):
-                rows.lock(key)
-        except OperationalError:
-            raise Busy(_("somebody else is at work on this saga: try again in a moment")) from None
         yield
 
 
@@ -274,13 +393,17 @@ def _earlier(press: Press) -> Outcome | None:
 
 def _answer(known: Decision) -> Outcome:
     answer = known.answer
+    released = set(answer.get("released", ()))
     return Outcome(
         decision_id=known.id,
         action=known.action,
         target=known.target,
         actor=known.actor,
         accepted_at=known.decided_at,
-        commands=[CommandPreview(**{**item, "id": UUID(item["id"])}) for item in answer.get("commands", [])],
+        commands=[
+            CommandPreview(**{**item, "id": UUID(item["id"]), "released": item["id"] in released})
+            for item in answer.get("commands", [])
+        ],
         effects=answer.get("effects", {}),
         repeated=True,
     )
@@ -289,6 +412,8 @@ def _answer(known: Decision) -> Outcome:
 def _audit(press: Press, outcome: Outcome) -> None:
     answer = outcome.as_json()
     kept = [{**command, "body": None} for command in answer["commands"][:KEPT_COMMANDS]]
+    # Beside the commands: the release before this one builds a command from exactly the fields that it knows.
+    released = [command["id"] for command in kept if command.pop("released")]
     Decision.objects.create(
         id=press.id,
         action=press.action.value,
@@ -300,5 +425,10 @@ def _audit(press: Press, outcome: Outcome) -> None:
         once=press.once,
         request_key=press.request.idempotency_key,
         decided_at=press.now,
-        answer={"commands": kept, "commands_total": len(answer["commands"]), "effects": answer["effects"]},
+        answer={
+            "commands": kept,
+            "commands_total": len(answer["commands"]),
+            "released": released,
+            "effects": answer["effects"],
+        },
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from sagas.decisions import CommandPreview, Outcome, Request
+from sagas.decisions import CommandPreview, Outcome, Request, is_blank
 from sagas.errors import DecisionError, NotFound
 from sagas.management.door import DONE, FAILED, NOT_FOUND, REFUSED, Door, Options, UsageError, exit_code, sentence
 from sagas.management.targets import find_saga, ids_from, is_terminal
@@ -23,8 +23,8 @@ SHOWN_BEFORE = 20
 
 JSON_SHAPE = (
     "one line of JSON for each id: {id, exit_code, error, decision_id, action, target, actor, accepted_at, "
-    "commands: [{id, name, entity, service, topic, status_before, status_after, body, leaves}], effects, repeated, "
-    "dry_run}; where error is not null only id, exit_code and error"
+    "commands: [{id, name, entity, service, topic, status_before, status_after, body, leaves, "
+    "released}], effects, repeated, dry_run}; where error is not null only id, exit_code and error"
 )
 
 
@@ -88,7 +88,7 @@ class DecisionDoor(Door):
     def act(self, options: Options) -> int:
         """Asks, decides, answers; returns the greatest code."""
         decides = self.is_decision(options) and not options["dry_run"]
-        if decides and not options["reason"].strip():
+        if decides and is_blank(options["reason"]):
             raise UsageError("say why: --reason is required (or look first, with --dry-run)")
         if decides and not options["yes"] and not is_terminal():
             raise UsageError("there is no terminal to ask on: say --yes, or look first with --dry-run")

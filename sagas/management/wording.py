@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sagas.decisions import CommandPreview, Outcome
+from sagas.decisions import CommandPreview, Outcome, sentences
 from sagas.management.door import as_json
+
+# Effects that are told as sentences.
+_IN_SENTENCES = ("released", "released_at_least", "publishing_paused")
 
 
 def outcome_lines(name: str, outcome: Outcome) -> Iterator[str]:
@@ -17,8 +20,8 @@ def outcome_lines(name: str, outcome: Outcome) -> Iterator[str]:
         yield f"  {outcome.actor} did so at {when(outcome.accepted_at)}; nothing new was done"
     elif outcome.decision_id is not None:
         yield f"  decision {outcome.decision_id} by {outcome.actor}"
-    for effect in _effects(outcome):
-        yield f"  {effect}"
+    for line in (*_effects(outcome), *sentences(outcome)):
+        yield f"  {line}"
     for command in outcome.commands:
         yield from _command(command, bodies=outcome.dry_run)
 
@@ -54,6 +57,8 @@ def _effects(outcome: Outcome) -> Iterator[str]:
     before, after = effects.pop("status_before", None), effects.pop("status_after", None)
     if after:
         yield f"saga: {before} → {after}" if before and before != after else f"saga: {after}"
+    for name in _IN_SENTENCES:
+        effects.pop(name, None)
     for name, value in effects.items():
         yield f"{name}: {value if isinstance(value, str) else as_json(value)}"
 
@@ -61,6 +66,7 @@ def _effects(outcome: Outcome) -> Iterator[str]:
 def _command(command: CommandPreview, *, bodies: bool) -> Iterator[str]:
     moves = f"{command.status_before} → {command.status_after}" if command.status_before else command.status_after
     leaves = f", leaves for {command.topic}" if command.leaves else ""
+    leaves += " because it was waiting for this" if command.released else ""
     yield f"  {command.name} {command.id} for {command.entity}: {moves}{leaves}"
     if bodies and command.body is not None:
         yield f"    {as_json(command.body)}"

@@ -129,3 +129,20 @@ def quarantined(body: bytes | None = None) -> Quarantined:
     )
     quarantine.keep([Rejected(message, timezone.now(), QuarantineCode.NOT_JSON, "it was no JSON")])
     return Quarantined.objects.get(message_id=f"1:{task}")
+
+
+def unread(kind: str, topic: str, task: str, image: str = "", **fields: Any) -> Quarantined:
+    """A message of a service that could not be read once, and can by today's rules."""
+    body = {"id": new_ids(1)[0], "type": kind, "task_id": task, "timestamp": "2026-03-01T12:00:50", **fields}
+    if image:
+        body["image_id"] = image
+    message = Message(topic, topic, f"2:{body['id']}", 1_772_366_400_000, json.dumps(body).encode(), {})
+    quarantine.keep([Rejected(message, timezone.now(), QuarantineCode.NOT_JSON, "it was no JSON")])
+    return Quarantined.objects.get(message_id=f"2:{body['id']}")
+
+
+def requarantined(row: Quarantined) -> Quarantined:
+    """The same message, once more, as a second delivery would be."""
+    again = Message(row.topic, row.topic, f"{row.message_id}:again", 1_772_366_400_000, bytes(row.body), {})
+    quarantine.keep([Rejected(again, timezone.now(), QuarantineCode.NOT_JSON, "it was no JSON")])
+    return Quarantined.objects.get(message_id=again.message_id)

@@ -118,7 +118,12 @@ def test_retry_command_opens_a_new_round(settings: Any) -> None:
     rest = decide("retry_command", "--saga", saga.key)
     assert rest.code == 0
     assert rest.data["id"] == saga.key
-    assert rest.data["effects"] == {"eligible": 1, "not_eligible": [], "sagas": 1}
+    assert rest.data["effects"] == {
+        "eligible": 1,
+        "not_eligible": [],
+        "sagas": 1,
+        "status_counts": {"COMPENSATING": 1},
+    }
     assert statuses(saga) == {"waiting"}
     assert set(Command.objects.values_list("round", flat=True)) == {2}
 

@@ -1,0 +1,60 @@
+"""What a decision means for the commands that it lists, in sentences: the same in the admin and on a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext, ngettext_lazy
+
+from sagas.decisions.press import Outcome
+
+# Commands that have a plain name. Any other is called by the name that its definition gives it.
+_NOUNS = {
+    "DeleteRetrievedImage": ngettext_lazy("%(n)d image deletion", "%(n)d image deletions", "n"),
+    "RollbackAnonymization": ngettext_lazy("%(n)d anonymization rollback", "%(n)d anonymization rollbacks", "n"),
+}
+
+
+def sentences(outcome: Outcome) -> Iterator[str]:
+    """Which commands are sent because of the decision, counted by name: those that it is about and those it releases.
+
+    The sentences hold for a dry run as well as for a decision that was carried out.
+    """
+    will_be_sent = [command for command in outcome.commands if command.status_after in ("planned", "waiting")]
+    sent = Counter(command.name for command in will_be_sent if command.leaves and not command.released)
+    later = Counter(command.name for command in will_be_sent if not command.leaves)
+    released = outcome.effects.get("released") or {}
+    if sent:
+        yield ngettext("%(what)s is sent.", "%(what)s are sent.", sent.total()) % {"what": counted(sent)}
+    if released:
+        words = ngettext(
+            "%(what)s that was waiting for it is sent.",
+            "%(what)s that were waiting for it are sent.",
+            sum(released.values()),
+        )
+        yield words % {"what": counted(released)}
+    if outcome.effects.get("released_at_least"):
+        yield _("There are more: counting stopped here.")
+    if later:
+        words = ngettext(
+            "%(what)s is sent after the commands that come before it are answered.",
+            "%(what)s are sent after the commands that come before them are answered.",
+            later.total(),
+        )
+        yield words % {"what": counted(later)}
+    if paused := outcome.effects.get("publishing_paused"):
+        words = _("Publishing to %(services)s is paused: what goes there is sent only after it is resumed.")
+        yield words % {"services": ", ".join(paused)}
+
+
+def counted(names: Mapping[str, int]) -> str:
+    """How many commands of each name, in plain words: "36 image deletions, 1 anonymization rollback"."""
+    return ", ".join(_noun(name, names[name]) for name in sorted(names))
+
+
+def _noun(name: str, count: int) -> str:
+    if name in _NOUNS:
+        return str(_NOUNS[name] % {"n": count})
+    return ngettext("%(n)d command %(name)s", "%(n)d commands %(name)s", count) % {"n": count, "name": name}
