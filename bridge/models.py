@@ -1,12 +1,11 @@
 """The tables of the edge: what came in, what waits to be applied, what could not be read, and who is alive."""
 
-from collections.abc import Iterable
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from bridge.errors import HistoryIsAppendOnly
+from bridge.append_only import AppendOnly, AppendOnlyQuerySet
 
 
 class Source(models.TextChoices):
@@ -17,28 +16,7 @@ class Source(models.TextChoices):
     COMPENSATION = "compensation", _("compensation")
 
 
-class InsertOnlyQuerySet(models.QuerySet["Event", "Event"]):
-    """Reads and inserts; every method that could rewrite history raises HistoryIsAppendOnly.
-
-    Below it a trigger holds the table to the same, whoever asks. The one exception for both is `bridge.retention`,
-    which deletes what belongs to whole ended sagas, and has its own statement for it.
-    """
-
-    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise HistoryIsAppendOnly("events are only ever added: nothing changes or deletes one")
-
-    # Each with the underscored method that the ORM itself would call behind our back.
-    update = delete = bulk_update = update_or_create = _refuse
-    aupdate = adelete = abulk_update = aupdate_or_create = _refuse
-    _update = _raw_delete = _refuse
-
-    def bulk_create(self, objs: Iterable["Event"], *args: Any, **kwargs: Any) -> list["Event"]:
-        if len(args) > 2 or kwargs.get("update_conflicts"):
-            self._refuse()
-        return super().bulk_create(objs, *args, **kwargs)
-
-
-class Event(models.Model):
+class Event(AppendOnly):
     """One fact, as it came. Written by `bridge.event_log` alone, in batches; never updated.
 
     Never deleted either, but for `bridge.retention`.
@@ -60,11 +38,10 @@ class Event(models.Model):
     payload = models.JSONField(_("payload"))
     body_hash = models.BinaryField(_("hash of the content"))
 
-    objects: ClassVar[models.Manager["Event"]] = InsertOnlyQuerySet.as_manager()
+    objects: ClassVar[models.Manager["Event"]] = AppendOnlyQuerySet.as_manager()
 
-    class Meta:
+    class Meta(AppendOnly.Meta):
         db_table = "bridge_event"
-        base_manager_name = "objects"
         verbose_name = _("event")
         verbose_name_plural = _("events")
         constraints = [models.UniqueConstraint(fields=["source", "event_id"], name="bridge_event_once")]
@@ -73,15 +50,6 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding or kwargs.get("force_update"):
-            raise HistoryIsAppendOnly("events are only ever added: nothing changes one")
-        # A pk chosen by hand must not turn the insert into an update of another event.
-        super().save(*args, **{**kwargs, "force_insert": True})
-
-    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise HistoryIsAppendOnly("events are only ever added: nothing deletes one")
 
 
 class Pending(models.Model):
@@ -101,8 +69,8 @@ class Pending(models.Model):
         return f"{self.id} {self.key}"
 
 
-class Duplicate(models.Model):
-    """A further delivery of an event that is already in the log."""
+class Duplicate(AppendOnly):
+    """A further delivery of an event that is already in the log. Never changed; deleted with its event, if that is."""
 
     id = models.BigAutoField(primary_key=True)
     event = models.BigIntegerField(_("event"), db_index=True)  # «delivered n times» on a saga's page
@@ -110,7 +78,9 @@ class Duplicate(models.Model):
     topic = models.TextField(_("topic"), blank=True)
     message_id = models.TextField(_("Pulsar message id"), blank=True)
 
-    class Meta:
+    objects: ClassVar[models.Manager["Duplicate"]] = AppendOnlyQuerySet.as_manager()
+
+    class Meta(AppendOnly.Meta):
         db_table = "bridge_duplicate"
         verbose_name = _("repeated delivery")
         verbose_name_plural = _("repeated deliveries")
@@ -164,8 +134,13 @@ class QuarantineStatus(models.TextChoices):
     DISMISSED = "dismissed", _("dismissed")
 
 
-class Quarantined(models.Model):
-    """A message that could not become an event: its bytes, where they came from, and why, until a person decides."""
+class Quarantined(AppendOnly):
+    """A message that could not become an event: its bytes, where they came from, and why, until a person decides.
+
+    Only the decision is written later. Deleted by `bridge.retention` alone, long after it was decided on.
+    """
+
+    CHANGEABLE = frozenset({"status", "decided_at", "decided_by", "decided_why"})
 
     id = models.BigAutoField(primary_key=True)
     topic = models.TextField(_("topic"))
@@ -182,7 +157,9 @@ class Quarantined(models.Model):
     decided_by = models.TextField(_("decided by"), blank=True)
     decided_why = models.TextField(_("decided why"), blank=True)
 
-    class Meta:
+    objects: ClassVar[models.Manager["Quarantined"]] = AppendOnlyQuerySet.as_manager()
+
+    class Meta(AppendOnly.Meta):
         db_table = "bridge_quarantined"
         verbose_name = _("quarantined message")
         verbose_name_plural = _("quarantined messages")

@@ -4,7 +4,8 @@ Who calls says what leaves (`sagas.retention`: whole ended sagas, and what a per
 what came from Pulsar live on, so that a message that is delivered again is a duplicate, not news.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,21 @@ YOUNGEST = timedelta(hours=12)
 PAGE = 5000
 
 
+@contextmanager
+def deleting() -> Iterator[None]:
+    """Let rows be deleted from append-only tables inside, in the caller's transaction. May be nested.
+
+    An error inside rolls the transaction or savepoint back, and with it the permission.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(current_setting('bridge.retention', true), ''), set_config('bridge.retention', 'on', true)"
+        )
+        before = cursor.fetchone()[0]
+        yield
+        cursor.execute("SELECT set_config('bridge.retention', %s, true)", [before])
+
+
 def forget(events: Sequence[int], now: datetime) -> int:
     """Delete events with the notes of their repeats, and keep their keys; returns how many there were.
 
@@ -30,10 +46,8 @@ def forget(events: Sequence[int], now: datetime) -> int:
     """
     if not events:
         return 0
-    with connection.cursor() as cursor:
+    with deleting(), connection.cursor() as cursor:
         cursor.execute("DELETE FROM bridge_duplicate WHERE event = ANY(%s)", [list(events)])
-        # The table refuses every DELETE but this one's (bridge/migrations/0003_retention.py).
-        cursor.execute("SELECT set_config('bridge.retention', 'on', true)")
         cursor.execute(
             """
             WITH gone AS (
@@ -50,7 +64,6 @@ def forget(events: Sequence[int], now: datetime) -> int:
         count, last = cursor.fetchone()
         if last is not None and not is_old(last, now):
             raise ValueError("an event that may be delivered again unnoticed must not be pruned")
-        cursor.execute("SELECT set_config('bridge.retention', 'off', true)")
     return int(count)
 
 
@@ -114,6 +127,6 @@ def _decided(before: datetime) -> list[Any]:
 
 
 def _delete_page(table: str, chosen: str, parameters: list[Any]) -> int:
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), deleting(), connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {table} WHERE id IN ({chosen})", parameters)  # noqa: S608 (our own words)
         return int(cursor.rowcount)

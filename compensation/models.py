@@ -1,8 +1,12 @@
 """The rows of commands that go out. Columns and nets only: moves are in outbox, delivery and deadlines."""
 
+from typing import ClassVar
+
 from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
+
+from bridge.append_only import AppendOnly, AppendOnlyQuerySet
 
 
 class Status(models.TextChoices):
@@ -149,8 +153,11 @@ class Command(models.Model):
         return f"{self.name} {self.id}"
 
 
-class Attempt(models.Model):
-    """One try to have a command done. Counted before the publish, ended by its outcome, never deleted."""
+class Attempt(AppendOnly):
+    """One try to have a command done. Counted before the publish, completed once by its outcome, never changed again.
+
+    `compensation.rows` completes it; the database refuses every other change. Deleted with its saga, by retention.
+    """
 
     id = models.BigAutoField(primary_key=True)
     command = models.ForeignKey(Command, on_delete=models.CASCADE, related_name="attempts", verbose_name=_("command"))
@@ -165,7 +172,9 @@ class Attempt(models.Model):
     counted = models.BooleanField(_("counts"), default=True)
     error = models.TextField(_("error"), blank=True, default="")
 
-    class Meta:
+    objects: ClassVar[models.Manager["Attempt"]] = AppendOnlyQuerySet.as_manager()
+
+    class Meta(AppendOnly.Meta):
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
         constraints = [

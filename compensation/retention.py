@@ -19,7 +19,8 @@ def with_open_commands(saga_ids: Sequence[UUID]) -> set[UUID]:
 
 
 def forget(saga_ids: Sequence[UUID]) -> None:
-    """Delete the commands of these sagas with their attempts. In the caller's transaction."""
+    """Delete the commands of these sagas with their attempts. In the caller's transaction, inside
+    `bridge.retention.deleting`."""
     with connection.cursor() as cursor:
         cursor.execute(_COMMANDS, [list(saga_ids)])
         commands = [row[0] for row in cursor.fetchall()]

@@ -1,11 +1,12 @@
 """Sagas as rows. All of it is folded from the saga's log and can be folded again; the log itself is `bridge.Event`."""
 
 import uuid
-from typing import Any
+from typing import ClassVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from bridge.append_only import AppendOnly, AppendOnlyQuerySet
 from sagas.engine.state import Outcome, SagaStatus
 
 
@@ -164,10 +165,11 @@ class SagaStep(models.Model):
         return uuid.uuid5(self.saga_id, f"{self.entity}:{self.step_type}:{self.service}")
 
 
-class SagaEvent(models.Model):
+class SagaEvent(AppendOnly):
     """The saga's log: which events it holds, in which order it took them, and in short what each changed.
 
-    The primary key is the last guard: an event cannot be applied twice, whatever a lock does.
+    The primary key is the last guard: an event cannot be applied twice, whatever a lock does. Never changed; deleted
+    with its saga, by retention.
     """
 
     event = models.BigIntegerField(primary_key=True)
@@ -179,7 +181,9 @@ class SagaEvent(models.Model):
     applied_at = models.DateTimeField(_("applied at"))
     note = models.JSONField(default=dict)
 
-    class Meta:
+    objects: ClassVar[models.Manager["SagaEvent"]] = AppendOnlyQuerySet.as_manager()
+
+    class Meta(AppendOnly.Meta):
         db_table = "sagas_saga_event"
         verbose_name = _("event of a saga")
         verbose_name_plural = _("events of sagas")
@@ -318,7 +322,7 @@ class Door(models.TextChoices):
     COMMAND = "command", _("command line")
 
 
-class Decision(models.Model):
+class Decision(AppendOnly):
     """The audit: who decided what, when, by which door and why. Never changed, never deleted."""
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -334,7 +338,9 @@ class Decision(models.Model):
     decided_at = models.DateTimeField(_("when"))
     answer = models.JSONField(default=dict)
 
-    class Meta:
+    objects: ClassVar[models.Manager["Decision"]] = AppendOnlyQuerySet.as_manager()
+
+    class Meta(AppendOnly.Meta):
         db_table = "sagas_decision"
         verbose_name = _("decision")
         verbose_name_plural = _("decisions")
@@ -346,6 +352,3 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.target}"
-
-    def delete(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError("decisions are only ever added: nothing deletes one")

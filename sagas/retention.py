@@ -298,7 +298,7 @@ def _delete(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: d
     now = timezone.now()
     ids = [item.id for item in sagas]
     named = [(key, item) for item in sagas for key in sorted(keys[item.id])]
-    with connection.cursor() as cursor:
+    with log.deleting(), connection.cursor() as cursor:
         cursor.execute("DELETE FROM sagas_saga_event WHERE saga_id = ANY(%s) RETURNING event", [ids])
         events = [row[0] for row in cursor.fetchall()]
         cursor.execute(

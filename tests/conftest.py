@@ -52,6 +52,10 @@ def django_db_modify_db_settings(postgres_url: str) -> None:
     for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME"):
         connections["default"].settings_dict[name] = entry[name]
         connections.settings["default"][name] = entry[name]
+    # Between tests all tables are emptied, which append-only tables refuse to everybody who does not say so.
+    for known in (connections["default"].settings_dict, connections.settings["default"]):
+        said = known["OPTIONS"].get("options", "")
+        known["OPTIONS"] = {**known["OPTIONS"], "options": f"{said} -c bridge.truncate=on".strip()}
 
 
 @pytest.fixture

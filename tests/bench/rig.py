@@ -127,7 +127,7 @@ class Rig:
         page of an index writes the whole page to the log, and there are as many pages as events in minutes.
         """
         if not self.stored:
-            self.ask(f"TRUNCATE bench_event, {_TABLES}")
+            self.ask(f"SET bridge.truncate = 'on'; TRUNCATE bench_event, {_TABLES}; RESET bridge.truncate")
             self.ask("CHECKPOINT")
 
     # --- loads ---

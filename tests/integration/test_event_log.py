@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,10 +13,11 @@ from pytest_django import DjangoAssertNumQueries
 
 from bridge import event_log, quarantine, sql
 from bridge.envelope import Envelope
-from bridge.errors import AlreadyDecided, HistoryIsAppendOnly, NotInQuarantine, StillUnreadable
+from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
 from bridge.event_log import NewFact, StoreResult
 from bridge.models import Duplicate, Event, Heartbeat, Pending, Quarantined
 from tests.integration.bridge_messages import CODEC, PUBLISHED, body, envelope, message, rejected
+from tests.integration.history import rewrite
 
 pytestmark = pytest.mark.django_db
 
@@ -210,32 +210,6 @@ def test_a_fact_that_the_database_refuses_is_the_callers_error() -> None:
         event_log.append([fact("nul \0")])
 
 
-# --- history ---
-
-
-@pytest.mark.parametrize(
-    "rewrite",
-    [
-        lambda event: event.save(),
-        lambda event: event.delete(),
-        lambda event: Event.objects.update(note="x"),
-        lambda event: Event.objects.filter(pk=event.pk).update(note="x"),
-        lambda event: Event.objects.all().delete(),
-        lambda event: Event.objects.bulk_update([event], ["note"]),
-        lambda event: Event.objects.update_or_create(pk=event.pk, defaults={"note": "x"}),
-        lambda event: Event.objects.bulk_create(
-            [event], update_conflicts=True, update_fields=["note"], unique_fields=["id"]
-        ),
-        lambda event: Event._base_manager.update(note="x"),
-    ],
-)
-def test_history_refuses_to_be_rewritten(rewrite: Callable[[Event], Any]) -> None:
-    event_log.append([fact("d-1")])
-    with pytest.raises(HistoryIsAppendOnly):
-        rewrite(Event.objects.get())
-    assert Event.objects.get().note == ""
-
-
 # --- quarantine ---
 
 
@@ -288,7 +262,7 @@ def test_a_conflict_stays_a_conflict_and_a_repeat_is_a_success() -> None:
     row = quarantined(body("e-1", count=2))
     with pytest.raises(StillUnreadable, match="another event"):
         event_log.requeue(row.pk)
-    Quarantined.objects.all().delete()
+    rewrite("bridge_quarantined", "DELETE FROM bridge_quarantined")
     assert event_log.requeue(quarantined(body("e-1", count=1)).pk) == Event.objects.get().pk
 
 
