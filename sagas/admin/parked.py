@@ -9,12 +9,14 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 
 from bridge.models import Event
 from sagas import decisions, queries
 from sagas.admin import buttons, words
 from sagas.admin.readonly import ReadOnlyAdmin
+from sagas.admin.refusals import what_became_of
 from sagas.admin.rights import may_operate
 from sagas.admin.slices import from_page, number_of
 from sagas.models import Parked, ParkedReason, SagaLog
@@ -64,7 +66,9 @@ class ParkedAdmin(ReadOnlyAdmin):
         number = number_of(request, "page")
         page = page_of(rows, (number - 1) * EVENTS, EVENTS)
         if not page.total:
-            raise Http404(gettext("Nothing is parked under this (any more)."))
+            gone = what_became_of(said["stream"], said["key"])
+            told = gettext("Nothing is parked under this (any more).")
+            raise Http404(f"{told} {capfirst(gone)}." if gone else told)
         suggestion = _suggestion(rows)
         name = (said["stream"], said["key"])
         use = decisions.uses_of_keys([name])[name]

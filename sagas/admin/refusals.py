@@ -60,10 +60,7 @@ def explain(deed: Deed, said: Mapping[str, Any], error: Exception) -> Refusal:
     if not isinstance(error, Refused):
         return Refusal(sentence=str(error))
     earlier, still = _about(deed, said)
-    why = str(error)
-    if earlier is not None:
-        action, actor, at = earlier
-        why = ALREADY[action] % {"actor": actor or _("somebody"), "time": when(at)}
+    why = _worded(earlier) if earlier is not None else str(error)
     return Refusal(sentence=why, still=[button for button in still if button.action is not deed.action])
 
 
@@ -78,7 +75,7 @@ def _about(deed: Deed, said: Mapping[str, Any]) -> tuple[_Earlier | None, Sequen
     if len(ids) == 1:
         return _command(ids[0])
     if deed.action in (Action.ATTACH, Action.ADOPT):
-        return _key(said), ()
+        return _key(said.get("stream") or "", said.get("key") or ""), ()
     if said.get("saga") and not ids:
         return _saga(said["saga"], said.get("lane") or "")
     return None, ()
@@ -128,9 +125,19 @@ def _saga(saga_id: UUID, lane: str) -> tuple[_Earlier | None, Sequence[Button]]:
     return _last(Decision.objects.filter(saga=saga.id, action__in=actions, target=target)), still
 
 
-def _key(said: Mapping[str, Any]) -> _Earlier | None:
+def what_became_of(stream: str, key: str) -> str:
+    """Return who gave the events of a key to a saga, or started one from them, in words; empty where nobody did."""
+    earlier = _key(stream, key)
+    return _worded(earlier) if earlier is not None else ""
+
+
+def _worded(earlier: _Earlier) -> str:
+    action, actor, at = earlier
+    return str(ALREADY[action] % {"actor": actor or _("somebody"), "time": when(at)})
+
+
+def _key(stream: str, key: str) -> _Earlier | None:
     """Who gave the key to a saga, or started one from it."""
-    key, stream = said.get("key") or "", said.get("stream") or ""
     if not key:
         return None
     attached = Attachment.objects.filter(key=key, **({"stream": stream} if stream else {})).first()

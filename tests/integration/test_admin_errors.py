@@ -373,3 +373,6 @@ def test_who_dismissed_a_message_or_attached_a_key_is_named(saga: SagaLog, ana: 
     decisions.attach(saga_id=saga.id, key=parked.key, request=luis)
     page = ana.get(address("adopt"), {"key": parked.key, "stream": parked.stream}).content.decode()
     assert "already attached by luis" in page or "nothing is parked" in page
+    gone = ana.get(reverse("admin:sagas_parked_group"), {"stream": parked.stream, "key": parked.key})
+    assert gone.status_code == 404
+    assert "Already attached by luis" in gone.content.decode()
