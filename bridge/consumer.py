@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from django.conf import settings
@@ -51,20 +51,23 @@ class Vitals:
     stored: int = 0
     duplicates: int = 0
     quarantined: int = 0
-    last_message_at: datetime | None = None
+    last_message: float | None = None  # by the monotonic clock
     lag_seconds: float = 0.0
     is_caught_up: bool = False
     error: str = ""
     received_by_last_beat: int = 0
     last_beat: float = field(default=float("-inf"))
 
-    def took(self, batch: Batch, now: datetime) -> None:
+    def took(self, batch: Batch, now: datetime, moment: float) -> None:
         self.received += len(batch.messages)
         oldest = min((message.published_ms for message in batch.messages if message.published_ms), default=None)
         self.lag_seconds = max(0.0, now.timestamp() - oldest / 1000) if oldest else 0.0
         self.is_caught_up = not batch.full and self.lag_seconds < _BEHIND_SECONDS
         if batch.messages:
-            self.last_message_at = now
+            self.last_message = moment
+
+    def last_message_age(self, moment: float) -> timedelta | None:
+        return None if self.last_message is None else timedelta(seconds=moment - self.last_message)
 
 
 class Consumer:
@@ -133,7 +136,7 @@ class Consumer:
             self._trouble(str(error))
             self._pause(_BACKOFF_SECONDS_AT_MOST if not self._is_open else _BACKOFF_SECONDS)
             return Batch()
-        self.vitals.took(batch, timezone.now())
+        self.vitals.took(batch, timezone.now(), self._clock())
         if not batch.messages and self._source.is_connected:
             self.vitals.error = ""
         return batch
@@ -188,7 +191,7 @@ class Consumer:
             self._beat()
 
     def _beat(self, *, forget: bool = False) -> None:
-        vitals, now = self.vitals, timezone.now()
+        vitals = self.vitals
         seconds = max(self._clock() - vitals.last_beat, 0.001)
         rate = (vitals.received - vitals.received_by_last_beat) / seconds
         vitals.last_beat, vitals.received_by_last_beat = self._clock(), vitals.received
@@ -197,10 +200,9 @@ class Consumer:
             heartbeats.beat(
                 self.name,
                 HeartbeatKind.BRIDGE,
-                now=now,
                 connected=connected,
                 well=connected and vitals.is_caught_up and not vitals.error,
-                last_message_at=vitals.last_message_at,
+                last_message_age=vitals.last_message_age(self._clock()),
                 detail={
                     "per_second": round(rate, 1),
                     "lag_seconds": round(vitals.lag_seconds, 1),
@@ -213,7 +215,7 @@ class Consumer:
                 },
             )
             if forget:
-                heartbeats.forget_the_dead(now)
+                heartbeats.forget_the_dead()
         except (DatabaseError, InterfaceError) as error:
             self._trouble(f"the database does not take the heartbeat: {_kind_of(error)}")
             connection.close()

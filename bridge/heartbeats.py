@@ -1,26 +1,76 @@
-"""Who is alive, and since when all is well. One row a process, rewritten about every second."""
+"""Heartbeats: one row a process, rewritten about every second, and how old each of them is.
+
+Every time in these rows is the database's: written by its clock and compared with its clock. A host whose own clock is
+wrong therefore neither looks dead nor makes others look dead. Each row keeps the process's own clock beside it, so that
+the difference can be shown.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from django.db import connection
+from django.db.models import DurationField, ExpressionWrapper, F
+from django.db.models.functions import Now
+from django.utils import timezone
 
 from bridge.models import Heartbeat, HeartbeatKind
 
-FRESH = timedelta(seconds=15)
-_KEPT = timedelta(days=1)
+# How long a heartbeat of each kind may be silent before its process counts as dead. The only place that says so.
+# A bridge beats every second. The sweep comes every 2 s, but waits behind other tasks of a busy worker. The publisher's
+# is renewed by the sweep when it is 15 s old.
+ALIVE: Mapping[str, timedelta] = {
+    HeartbeatKind.BRIDGE: timedelta(seconds=15),
+    HeartbeatKind.SWEEPER: timedelta(seconds=30),
+    HeartbeatKind.PUBLISHER: timedelta(seconds=45),
+}
+_FRESH = ALIVE[HeartbeatKind.BRIDGE]
+KEPT = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """One row, with ages by the database's clock.
+
+    clock_ahead: seconds by which the process's own clock was ahead of the database's at its last beat; None if unknown.
+    well_for: how long it has been connected and caught up without a break; None if it is not so now.
+    """
+
+    name: str
+    kind: str
+    age: timedelta
+    up_for: timedelta
+    connected: bool
+    well_for: timedelta | None = None
+    last_message_age: timedelta | None = None
+    clock_ahead: float | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_alive(self) -> bool:
+        return self.age < ALIVE[self.kind]
+
+    @property
+    def host(self) -> str:
+        """The host part of kind:host:pid; empty for names without one."""
+        _kind, _, rest = self.name.partition(":")
+        return rest.rpartition(":")[0] or rest
+
+    @property
+    def error(self) -> str:
+        """What the process says is wrong; empty if nothing is."""
+        return str(self.detail.get("error") or "")
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeState:
-    """How the bridges fare, all in all. Those whose last beat is older than 15 s count as dead.
+    """How the bridges fare, all in all. Those whose last beat is too old count as dead.
 
     alive: how many are.
     connected: whether one at least is connected to Pulsar.
-    well_since: since when every connected bridge has been connected and caught up without a break; None if not so now.
+    well_for: how long every connected bridge has been connected and caught up without a break; None if not so now.
         One that holds unread messages may hold the answer that somebody waits for, so one is enough to say no.
     lag_seconds: how long the oldest message of the last batch had waited, at worst.
     errors: what the bridges say is wrong, in words.
@@ -28,8 +78,8 @@ class BridgeState:
 
     alive: int
     connected: bool
-    well_since: datetime | None
-    last_message_at: datetime | None
+    well_for: timedelta | None
+    last_message_age: timedelta | None
     per_second: float
     lag_seconds: float
     errors: tuple[str, ...]
@@ -39,69 +89,119 @@ def beat(
     name: str,
     kind: HeartbeatKind | str,
     *,
-    now: datetime,
     connected: bool,
     well: bool | None = None,
-    last_message_at: datetime | None = None,
+    last_message_age: timedelta | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Say that `name` is alive. One statement, in its own transaction unless the caller has one; may be repeated.
+    """Record that `name` is alive. One statement, in its own transaction unless the caller has one; may be repeated.
 
     well: connected and, where that means something, caught up (default: connected). `well_since` is kept for as long
     as beats follow each other within 15 s and all of them are well.
     """
-    values: dict[str, str | bool | datetime | None] = {
+    values: dict[str, Any] = {
         "name": name,
         "kind": str(kind),
-        "now": now,
-        "fresh_since": now - FRESH,
+        "fresh": _FRESH,
         "connected": connected,
-        "well_since": now if (connected if well is None else well) else None,
-        "last_message_at": last_message_at,
-        "detail": orjson.dumps(detail or {}).decode(),
+        "well": connected if well is None else well,
+        "last_message_age": last_message_age,
+        "detail": orjson.dumps({**(detail or {}), "clock": timezone.now().timestamp()}).decode(),
     }
     with connection.cursor() as cursor:
         cursor.execute(_BEAT_SQL, values)
 
 
 def leave(name: str) -> None:
-    """Say that `name` ends, and on purpose. May be repeated."""
+    """Remove the row of a process that ends on purpose. May be repeated."""
     Heartbeat.objects.filter(name=name).delete()
 
 
-def forget_the_dead(now: datetime) -> None:
-    """Drop the rows of processes that have not been heard of for a day. May be repeated."""
-    Heartbeat.objects.filter(beat_at__lt=now - _KEPT).delete()
+def forget_the_dead() -> None:
+    """Delete the rows of processes that have been silent for a day. May be repeated."""
+    Heartbeat.objects.filter(beat_at__lt=Now() - KEPT).delete()
 
 
-def bridge_state(now: datetime) -> BridgeState:
+def read(*kinds: HeartbeatKind | str) -> list[Beat]:
+    """Give the heartbeats of these kinds (default: all), the freshest first. One query."""
+    rows = Heartbeat.objects.filter(kind__in=kinds) if kinds else Heartbeat.objects.all()
+    aged = rows.annotate(
+        age=_since("beat_at"),
+        up_for=_since("started_at"),
+        well_for=_since("well_since"),
+        heard=_since("last_message_at"),
+    )
+    return [_beat(row) for row in aged.order_by("-beat_at", "name")]
+
+
+def bridge_state() -> BridgeState:
     """How the bridges fare, from one query."""
-    rows = list(Heartbeat.objects.filter(kind=HeartbeatKind.BRIDGE, beat_at__gt=now - FRESH))
-    connected = [row for row in rows if row.connected]
-    well = [row.well_since for row in connected if row.well_since]
+    return state_of(read(HeartbeatKind.BRIDGE))
+
+
+def state_of(bridges: list[Beat]) -> BridgeState:
+    """How the bridges fare, from their heartbeats."""
+    alive = [row for row in bridges if row.is_alive]
+    connected = [row for row in alive if row.connected]
+    well = [row.well_for for row in connected if row.well_for is not None]
     return BridgeState(
-        alive=len(rows),
+        alive=len(alive),
         connected=bool(connected),
-        well_since=max(well) if well and len(well) == len(connected) else None,
-        last_message_at=max((row.last_message_at for row in rows if row.last_message_at), default=None),
-        per_second=sum(row.detail.get("per_second", 0.0) for row in rows),
-        lag_seconds=max((row.detail.get("lag_seconds", 0.0) for row in rows), default=0.0),
-        errors=tuple(row.detail["error"] for row in rows if row.detail.get("error")),
+        well_for=min(well) if well and len(well) == len(connected) else None,
+        last_message_age=min((row.last_message_age for row in alive if row.last_message_age is not None), default=None),
+        per_second=sum(row.detail.get("per_second", 0.0) for row in alive),
+        lag_seconds=max((row.detail.get("lag_seconds", 0.0) for row in alive), default=0.0),
+        errors=tuple(row.error for row in alive if row.error),
     )
 
 
+def database_now() -> datetime:
+    """Give the database's clock. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
+
+
+def _since(column: str) -> ExpressionWrapper[Any]:
+    return ExpressionWrapper(Now() - F(column), output_field=DurationField())
+
+
+def _beat(row: Any) -> Beat:
+    clock = row.detail.get("clock")
+    return Beat(
+        name=row.name,
+        kind=row.kind,
+        age=row.age,
+        up_for=row.up_for,
+        connected=row.connected,
+        well_for=row.well_for,
+        last_message_age=row.heard,
+        clock_ahead=None if clock is None else clock - row.beat_at.timestamp(),
+        detail=row.detail,
+    )
+
+
+# statement_timestamp(), not now(): a beat inside a transaction must not carry the time at which that one began.
 _BEAT_SQL = """
     INSERT INTO bridge_heartbeat AS old
         (name, kind, started_at, beat_at, connected, well_since, last_message_at, detail)
-    VALUES
-        (%(name)s, %(kind)s, %(now)s, %(now)s, %(connected)s, %(well_since)s, %(last_message_at)s, %(detail)s::jsonb)
+    VALUES (
+        %(name)s, %(kind)s, statement_timestamp(), statement_timestamp(), %(connected)s,
+        CASE WHEN %(well)s THEN statement_timestamp() END,
+        statement_timestamp() - %(last_message_age)s::interval,
+        %(detail)s::jsonb
+    )
     ON CONFLICT (name) DO UPDATE SET
         kind = excluded.kind,
-        started_at = CASE WHEN old.beat_at > %(fresh_since)s THEN old.started_at ELSE excluded.started_at END,
+        started_at = CASE
+            WHEN old.beat_at > excluded.beat_at - %(fresh)s::interval THEN old.started_at
+            ELSE excluded.started_at
+        END,
         beat_at = excluded.beat_at,
         connected = excluded.connected,
         well_since = CASE
-            WHEN excluded.well_since IS NOT NULL AND old.beat_at > %(fresh_since)s
+            WHEN excluded.well_since IS NOT NULL AND old.beat_at > excluded.beat_at - %(fresh)s::interval
             THEN coalesce(old.well_since, excluded.well_since)
             ELSE excluded.well_since
         END,

@@ -54,9 +54,14 @@ class Topics:
             return name
         return f"persistent://{name}" if name.count("/") == 2 else f"{self._home}{name}"
 
+    @staticmethod
+    def whole(full: str) -> str:
+        """The name of the topic of which this may be a partition."""
+        return _PARTITION.sub("", full)
+
     def names(self, full: str) -> Names:
         """What a full name that Pulsar gave means here. Any full name has an answer."""
-        whole = _PARTITION.sub("", full)
+        whole = self.whole(full)
         shown = whole.removeprefix(self._home)
         return Names(shown=shown, short=self._short(whole, shown))
 

@@ -1,17 +1,23 @@
 """What time does to commands: answers that did not come, and claims whose process did not come back.
 
-Everything is found from the database alone, a page at a time, by any number of sweepers at once.
+Everything is found from the database alone, a page at a time, by any number of sweepers at once. `holds` is the one
+answer to the question whether a deadline is on hold, and why: for the sweep and for every page that shows a deadline.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from random import random
+from typing import Protocol
 
 from django.db import transaction
+from django.db.models import Subquery
+from django.utils import timezone
 
 from bridge import heartbeats
 from bridge.models import Event, Pending
 from compensation import facts, rows, switches
-from compensation.models import Outcome
+from compensation.models import Outcome, Status, Switch
 from compensation.rows import AttemptEnd
 from compensation.standing import Standing
 from compensation.switches import Switches
@@ -23,15 +29,91 @@ LOST_AFTER_SECONDS = 60.0
 BEHIND_SECONDS = 5.0
 
 
+class HoldReason(StrEnum):
+    """Why a deadline is on hold."""
+
+    PAUSED = "paused"
+    BRIDGE_AWAY = "bridge_away"
+    BRIDGE_BEHIND = "bridge_behind"
+    BACKLOG = "backlog"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """One reason why deadlines are on hold.
+
+    since: when it began, if that is known. pause: of a pause, the switch that says whose commands, by whom and why.
+    """
+
+    reason: HoldReason
+    since: datetime | None = None
+    pause: Switch | None = None
+
+
+class Deadlined(Protocol):
+    """What `Holds.of` needs of a command: a row or a snapshot of one."""
+
+    @property
+    def service(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def deadline_at(self) -> datetime | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holds:
+    """What keeps deadlines on hold at one moment. well_for: how long the bridges have been well, None if they are not.
+
+    general: the reason that concerns every service and is no pause.
+    """
+
+    switches: Switches
+    general: Hold | None
+    well_for: timedelta | None
+
+    @property
+    def everything(self) -> Hold | None:
+        """The reason that holds the deadlines of every service, if there is one."""
+        return self.of_service(switches.EVERYTHING)
+
+    def of_service(self, service: str) -> Hold | None:
+        """Why the deadlines of this service are on hold; None if they run. A pause is named before other reasons."""
+        pause = self.switches.pause_of(service)
+        if pause is None:
+            return self.general
+        return Hold(reason=HoldReason.PAUSED, since=pause.changed_at, pause=pause)
+
+    def of(self, command: Deadlined) -> Hold | None:
+        """Why this command's deadline is on hold; None if it runs, or if there is none."""
+        has_deadline = command.status == Status.PUBLISHED and command.deadline_at is not None
+        return self.of_service(command.service) if has_deadline else None
+
+
+def holds(now: datetime | None = None) -> Holds:
+    """Read what keeps deadlines on hold. Three queries; `now` by the clock of the caller (default: of now)."""
+    state = heartbeats.bridge_state()
+    general = None
+    if not state.connected:
+        general = Hold(reason=HoldReason.BRIDGE_AWAY)
+    elif state.well_for is None:
+        general = Hold(reason=HoldReason.BRIDGE_BEHIND)
+    elif (since := _behind_since(now or timezone.now())) is not None:
+        general = Hold(reason=HoldReason.BACKLOG, since=since)
+    return Holds(switches=switches.read(), general=general, well_for=state.well_for)
+
+
 def pass_deadlines(now: datetime) -> int:
     """End the attempts whose answer is overdue; returns how many. Opens its own transactions, may be repeated.
 
-    Time in which no answer could come, or none was wanted, does not count: while the bridge is not well, events wait to
-    be applied, or publishing is paused, deadlines rest, and afterwards each clock starts again from the beginning.
+    Time in which no answer could come, or none was wanted, does not count: while `holds` names a reason, deadlines are
+    on hold, and afterwards each clock starts again from the beginning.
     """
-    well_since = heartbeats.bridge_state(now).well_since
-    if well_since is None or _is_behind(now):
+    held = holds(now)
+    if held.well_for is None or held.everything:
         return 0
+    # A duration by the database's clock, taken off ours: the hosts' clocks need not agree.
+    well_since = now - held.well_for
     passed = 0
     while page := _pass_page(now, well_since):
         passed += page.count(True)
@@ -52,6 +134,7 @@ def recover_lost(now: datetime) -> int:
 def _pass_page(now: datetime, well_since: datetime) -> list[bool]:
     """One page: passes what is overdue, and moves deadlines on where time did not count; says of each which it was."""
     with transaction.atomic(durable=True):
+        # Read again in this transaction: a pause that came meanwhile must hold this page.
         standing = switches.read()
         if standing.everything_paused:
             return []
@@ -92,9 +175,11 @@ def _end(commands: list[Standing], outcome: Outcome, now: datetime) -> None:
     facts.append_news([(standing, now) for standing in after])
 
 
-def _is_behind(now: datetime) -> bool:
-    oldest = Pending.objects.order_by("id").values_list("id", flat=True).first()
-    if oldest is None:
-        return False
-    received_at = Event.objects.filter(id=oldest).values_list("received_at", flat=True).first()
-    return received_at is not None and received_at < now - timedelta(seconds=BEHIND_SECONDS)
+def _behind_since(now: datetime) -> datetime | None:
+    """When the oldest event came in that waits to be applied for too long; None if none does."""
+    oldest = Pending.objects.order_by("id").values("id")[:1]
+    # One row by its primary key: an "id in (…)" might be planned as a walk over the whole log.
+    received = Event.objects.filter(id=Subquery(oldest)).order_by().values_list("received_at", flat=True)
+    received_at = next(iter(received), None)
+    is_late = received_at is not None and received_at < now - timedelta(seconds=BEHIND_SECONDS)
+    return received_at if is_late else None

@@ -54,12 +54,12 @@ def publish_due(
     if not queries.is_anything_due(clock(), switches.read()):
         return False
     # Before the first claim, so that an outage makes no rows.
-    reach(publisher, clock())
+    reach(publisher)
     while clock() < end:
         claims = claim(clock(), worker, page)
         if not claims:
             return False
-        results, away = _publish(publisher, claims, clock)
+        results, away = _publish(publisher, claims)
         record(claims, results, clock())
         _tell(claims, results)
         if away:
@@ -67,15 +67,15 @@ def publish_due(
     return True
 
 
-def reach(publisher: Publisher, now: datetime) -> None:
+def reach(publisher: Publisher) -> None:
     """Ask the broker for a sign of life and let the heartbeat show the answer. Raises BrokerUnavailable."""
     try:
         publisher.probe()
     except BrokerUnavailable as error:
         detail = {"error": bounded(str(error))}
-        heartbeats.beat(HEARTBEAT, HeartbeatKind.PUBLISHER, now=now, connected=False, detail=detail)
+        heartbeats.beat(HEARTBEAT, HeartbeatKind.PUBLISHER, connected=False, detail=detail)
         raise
-    heartbeats.beat(HEARTBEAT, HeartbeatKind.PUBLISHER, now=now, connected=True)
+    heartbeats.beat(HEARTBEAT, HeartbeatKind.PUBLISHER, connected=True)
 
 
 def claim(now: datetime, worker: str, page: int = PAGE) -> list[Claim]:
@@ -109,7 +109,7 @@ def wire_body(body: Mapping[str, Any]) -> bytes:
 
 
 def _publish(
-    publisher: Publisher, claims: Sequence[Claim], clock: Callable[[], datetime]
+    publisher: Publisher, claims: Sequence[Claim]
 ) -> tuple[dict[str, PublishResult], BrokerUnavailable | None]:
     """Send topic by topic: one that is out of reach costs its own commands a try, and not their neighbours'.
 
@@ -123,7 +123,7 @@ def _publish(
         answers = _unreachable(page, str(away)) if away else publisher.publish(page)
         results |= {answer.id: answer for answer in answers}
         if not away and not any(answer.reachable for answer in answers):
-            away = _away(publisher, clock())
+            away = _away(publisher)
     return results, away
 
 
@@ -131,9 +131,9 @@ def _topic(claim: Claim) -> str:
     return claim.topic
 
 
-def _away(publisher: Publisher, now: datetime) -> BrokerUnavailable | None:
+def _away(publisher: Publisher) -> BrokerUnavailable | None:
     try:
-        reach(publisher, now)
+        reach(publisher)
     except BrokerUnavailable as error:
         return error
     return None

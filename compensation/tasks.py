@@ -3,14 +3,14 @@
 import logging
 import os
 import socket
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from celery import Task, shared_task
 from django.utils import timezone
 
 from bridge import heartbeats, wakeup
 from bridge.errors import BrokerUnavailable
-from bridge.models import Heartbeat, HeartbeatKind
+from bridge.models import HeartbeatKind
 from bridge.publisher import get_publisher
 from compensation import deadlines, delivery, queries, switches
 
@@ -40,22 +40,23 @@ def publish(self: "Task[[], None]") -> None:
 def sweep() -> None:
     """Find passed deadlines, lost claims and due commands from the database alone."""
     now = timezone.now()
-    heartbeats.beat("sweeper", HeartbeatKind.SWEEPER, now=now, connected=True)
+    # A row a host: the clocks of all hosts can then be compared.
+    heartbeats.beat(f"{HeartbeatKind.SWEEPER}:{socket.gethostname()}", HeartbeatKind.SWEEPER, connected=True)
     passed, recovered = deadlines.pass_deadlines(now), deadlines.recover_lost(now)
     if passed or recovered:
         logger.info("%d confirmations are overdue, %d claims were lost", passed, recovered)
     # While the broker is away the publishing task itself comes back; a nudge every few seconds would only pile up.
-    if _broker_is_there(now) and queries.is_anything_due(now, switches.read()):
+    if _broker_is_there() and queries.is_anything_due(now, switches.read()):
         wakeup.nudge("publish")
 
 
-def _broker_is_there(now: datetime) -> bool:
+def _broker_is_there() -> bool:
     """What the publisher's heartbeat says, asked anew when it is older than PROBE_SECONDS."""
-    last = Heartbeat.objects.filter(name=delivery.HEARTBEAT, beat_at__gt=now - timedelta(seconds=PROBE_SECONDS)).first()
-    if last is not None:
+    last = next(iter(heartbeats.read(HeartbeatKind.PUBLISHER)), None)
+    if last is not None and last.age < timedelta(seconds=PROBE_SECONDS):
         return last.connected
     try:
-        delivery.reach(get_publisher(), now)
+        delivery.reach(get_publisher())
     except BrokerUnavailable:
         return False
     return True

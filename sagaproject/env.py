@@ -46,6 +46,7 @@ class Pulsar:
     tls_validate_hostname: bool
     tls_allow_insecure: bool
     operation_timeout_seconds: int
+    admin_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +294,13 @@ def _pulsar(reader: Reader, dev: bool) -> Pulsar:
         tls_validate_hostname=reader.flag("PULSAR_TLS_VALIDATE_HOSTNAME", True),
         tls_allow_insecure=insecure,
         operation_timeout_seconds=reader.integer("PULSAR_OPERATION_TIMEOUT", 10, 1, 300),
+        admin_url=_admin_url(reader),
     )
+
+
+def _admin_url(reader: Reader) -> str:
+    url = reader.text("PULSAR_ADMIN_URL")
+    return reader.url("PULSAR_ADMIN_URL", url, ("http", "https")) if url else ""
 
 
 def _topic_part(reader: Reader, name: str, default: str) -> str:

@@ -210,6 +210,7 @@ PULSAR: dict[str, Any] = {
     "tls_validate_hostname": ENV.pulsar.tls_validate_hostname,
     "tls_allow_insecure": ENV.pulsar.tls_allow_insecure,
     "operation_timeout_seconds": ENV.pulsar.operation_timeout_seconds,
+    "admin_url": ENV.pulsar.admin_url,
 }
 BRIDGE_BATCH_SIZE = ENV.bridge.batch_size
 BRIDGE_BATCH_WAIT_MS = ENV.bridge.batch_wait_ms

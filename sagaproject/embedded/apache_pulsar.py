@@ -76,6 +76,10 @@ class Server:
     def url(self) -> str:
         return f"pulsar://{ports.LOOPBACK}:{self.port}"
 
+    @property
+    def admin_url(self) -> str:
+        return f"http://{ports.LOOPBACK}:{self.admin_port}"
+
     def prepare(self) -> Part:
         """Fetch the jars if need be, write the configuration and give the part to start.
 

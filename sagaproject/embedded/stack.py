@@ -218,6 +218,7 @@ class Stack:
         server: pulsar.Server | apache_pulsar.Server
         if env.read(self.environment).embedded.pulsar == "apache":
             server = apache_pulsar.Server(self.folder / "apache-pulsar", self._log("pulsar"), say=self._say)
+            self.environment.setdefault("PULSAR_ADMIN_URL", server.admin_url)
         else:
             server = pulsar.Server(self.folder / "pulsar", self._log("pulsar"))
             self.environment = {**LITE_DEFAULTS, **self.environment}

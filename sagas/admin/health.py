@@ -1,21 +1,18 @@
-"""Whether the parts live, from the rows that they write: nothing is assumed."""
+"""The start page's tiles: what `compensation.health` judges, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.translation import gettext as _
 
-from bridge.heartbeats import bridge_state
-from bridge.models import Heartbeat, HeartbeatKind, Pending
+from compensation import health
+from compensation.health import BACKLOG_CAP, Level, Name, State
+from sagas.admin import words
+from sagas.queries.holding import service_words
 
-# The sweep is sent by beat and done by a worker, so its sign of life is both of theirs. It comes every 2 s.
-SWEEPER_SILENT = timedelta(seconds=30)
-PUBLISHER_SILENT = timedelta(seconds=60)
-BACKLOG_CAP = 10_000
+TONES = {Level.OK: "good", Level.WARNING: "warn", Level.ERROR: "bad"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,49 +25,68 @@ class Part:
     advice: str = ""
 
 
-def parts(now: datetime) -> list[Part]:
+def parts() -> list[Part]:
     """All parts. Three queries."""
-    beats = list(Heartbeat.objects.filter(kind__in=[HeartbeatKind.SWEEPER, HeartbeatKind.PUBLISHER]))
-    return [_bridge(now), _workers(beats, now), _publisher(beats, now), _backlog()]
+    return [_WORDS[part.name](part) for part in health.measure().parts]
 
 
-def _bridge(now: datetime) -> Part:
-    state = bridge_state(now)
-    name = _("Bridge")
-    if not state.alive:
-        return Part(name=name, tone="bad", words=_("not running"), advice=_("No event comes in. Start run_bridge."))
-    if not state.connected:
-        why = "; ".join(state.errors) or _("no connection to Pulsar")
-        return Part(name=name, tone="bad", words=why, advice=_("No event comes in. manage.py doctor says what to do."))
-    if state.well_since is None:
-        return Part(name=name, tone="warn", words=_("connected, catching up"), advice=_("Deadlines rest meanwhile."))
-    return Part(name=name, tone="good", words=_("connected and caught up"))
+def _bridge(part: health.Part) -> Part:
+    silent = _("silent for %(age)s") % {"age": words.age(part.age)} if part.age else ""
+    why, away = "; ".join(part.errors), ", ".join(part.away)
+    told = {
+        State.WELL: (_("connected and caught up"), ""),
+        State.NEVER_RAN: (_("not running"), _("No event comes in. Start run_bridge.")),
+        State.SILENT: (silent, _("No event comes in. Start run_bridge.")),
+        State.DISCONNECTED: (
+            why or _("no connection to Pulsar"),
+            _("No event comes in. manage.py doctor says what to do."),
+        ),
+        State.PARTLY_AWAY: (
+            _("%(n)d connected; silent or not connected: %(names)s") % {"n": part.connected, "names": away},
+            _("Start it again. If it was removed on purpose, its row is forgotten after a day."),
+        ),
+        State.BEHIND: (why or _("connected, catching up"), _("Deadlines are on hold meanwhile.")),
+    }
+    return _tile(_("Bridge"), part, *told[part.state])
 
 
-def _workers(beats: Sequence[Heartbeat], now: datetime) -> Part:
-    name = _("Worker and beat")
-    last = max((beat.beat_at for beat in beats if beat.kind == HeartbeatKind.SWEEPER), default=None)
-    if last is None or now - last > SWEEPER_SILENT:
-        advice = _("Commands and deadlines stand still. Start the Celery worker and beat.")
-        return Part(name=name, tone="bad", words=_("no sign of life"), advice=advice)
-    return Part(name=name, tone="good", words=_("working"))
+def _worker(part: health.Part) -> Part:
+    advice = _("Commands and deadlines stand still. Start the Celery worker and beat.")
+    told = {
+        State.WELL: (_("working"), ""),
+        State.NEVER_RAN: (_("no sign of life"), advice),
+        State.SILENT: (_("silent for %(age)s") % {"age": words.age(part.age)} if part.age else "", advice),
+    }
+    return _tile(_("Worker and beat"), part, *told[part.state])
 
 
-def _publisher(beats: Sequence[Heartbeat], now: datetime) -> Part:
-    name = _("Publisher")
-    fresh = [b for b in beats if b.kind == HeartbeatKind.PUBLISHER and now - b.beat_at <= PUBLISHER_SILENT]
-    if not fresh:
-        return Part(name=name, tone="warn", words=_("not heard of lately"))
-    if not any(beat.connected for beat in fresh):
-        advice = _("Commands wait and no attempt is lost. manage.py doctor says what to do.")
-        return Part(name=name, tone="bad", words=_("Pulsar cannot be reached"), advice=advice)
-    return Part(name=name, tone="good", words=_("connected"))
+def _publisher(part: health.Part) -> Part:
+    advice = _("Commands wait and no attempt is lost. manage.py doctor says what to do.")
+    services = ", ".join(service_words(service) for service in part.paused)
+    told = {
+        State.WELL: (_("connected"), ""),
+        State.NEVER_RAN: (_("no sign of life"), advice),
+        State.SILENT: (_("silent for %(age)s") % {"age": words.age(part.age)} if part.age else "", advice),
+        State.DISCONNECTED: (_("Pulsar cannot be reached"), advice),
+        State.PAUSED: (_("paused for all services"), _("No command is sent until publishing is resumed.")),
+        State.PARTLY_PAUSED: (
+            _("connected; paused for %(services)s") % {"services": services},
+            _("No command is sent to them until publishing is resumed."),
+        ),
+    }
+    return _tile(_("Publisher"), part, *told[part.state])
 
 
-def _backlog() -> Part:
-    waiting = Pending.objects.order_by()[:BACKLOG_CAP].count()
-    name = _("Events to be applied")
-    if waiting >= BACKLOG_CAP:
-        words = _("%(n)d or more") % {"n": waiting}
-        return Part(name=name, tone="warn", words=words, advice=_("More workers would help."))
-    return Part(name=name, tone="good", words=str(waiting))
+def _backlog(part: health.Part) -> Part:
+    if part.state == State.LONG:
+        return _tile(
+            _("Events to be applied"), part, _("%(n)d or more") % {"n": BACKLOG_CAP}, _("More workers would help.")
+        )
+    return _tile(_("Events to be applied"), part, str(part.count))
+
+
+def _tile(name: str, part: health.Part, told: str, advice: str = "") -> Part:
+    return Part(name=name, tone=TONES[part.level], words=told, advice=advice)
+
+
+_WORDS = {Name.BRIDGE: _bridge, Name.WORKER: _worker, Name.PUBLISHER: _publisher, Name.BACKLOG: _backlog}

@@ -7,6 +7,7 @@ from django.http import HttpRequest
 OPERATE = "sagas.operate_saga"
 VIEW_PAYLOAD = "sagas.view_payload"
 VIEW_SAGAS = "sagas.view_sagalog"
+VIEW_SWITCHES = "compensation.view_switch"
 
 
 def may(request: HttpRequest, permission: str) -> bool:

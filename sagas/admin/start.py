@@ -1,4 +1,4 @@
-"""The start page: what needs a person, sagas by status, whether commands leave, whether the parts live."""
+"""The start page: what needs a person, sagas by status, whether the parts live."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from compensation.models import Switch
 from sagas import queries
 from sagas.admin import health, rights, words
 from sagas.admin.slices import from_page, number_of
@@ -37,7 +36,6 @@ def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
     """What the start page shows, as far as the person may see it. Some twenty queries, none of which counts far."""
     if not rights.may(request, rights.VIEW_SAGAS):
         return {**around, "title": _("Start"), "no_rights": True}
-    now = timezone.now()
     kind = request.GET.get("kind", "")
     kind = kind if kind in KINDS else ""
     page = queries.attention((number_of(request, "page") - 1) * ITEMS, ITEMS, kind=kind)
@@ -50,8 +48,7 @@ def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
         "kinds": _kinds(page, kind),
         "lines": lines,
         "counts": _counts(),
-        "parts": health.parts(now),
-        "paused": list(Switch.objects.filter(paused=True).order_by("service")),
+        "parts": health.parts(),
     }
 
 

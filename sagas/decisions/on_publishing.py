@@ -31,7 +31,8 @@ def possible_on_publishing(service: str | None, standing: switches.Switches) -> 
     name = EVERYTHING if service is None else service
     if name != EVERYTHING and name not in services():
         return frozenset()
-    paused = standing.rows.get(name, (False,))[0]
+    switch = standing.rows.get(name)
+    paused = switch is not None and switch.paused
     return frozenset({Action.RESUME_PUBLISHING if paused else Action.PAUSE_PUBLISHING})
 
 

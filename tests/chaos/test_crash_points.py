@@ -238,12 +238,12 @@ def test_a_killed_sweeper_exhausts_a_command_once_and_a_person_sees_it(
     Command.objects.update(attempt=F("maximum_attempts"), deadline_at=timezone.now() - timedelta(seconds=1))
     Command.objects.update(confirmation_timeout=0.001)
     long_ago = timezone.now() - timedelta(hours=1)
-    heartbeats.beat("bridge", HeartbeatKind.BRIDGE, now=timezone.now(), connected=True)
+    heartbeats.beat("bridge", HeartbeatKind.BRIDGE, connected=True)
     connection.cursor().execute("UPDATE bridge_heartbeat SET well_since = %s", [long_ago])
     connection.cursor().execute("UPDATE compensation_command SET published_at = %s", [long_ago])
 
     killed(tmp_path, dying.pass_time, when, name, nth)
-    heartbeats.beat("bridge", HeartbeatKind.BRIDGE, now=timezone.now(), connected=True)
+    heartbeats.beat("bridge", HeartbeatKind.BRIDGE, connected=True)
     dying.pass_time(tmp_path)
     dying.sweep(tmp_path)
 

@@ -1,11 +1,11 @@
 """Time: answers that do not come, clocks that rest, and claims whose process died."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
 
-from bridge import event_log
+from bridge import event_log, heartbeats
 from bridge.event_log import NewFact
 from bridge.models import Event, Heartbeat, Pending
 from bridge.publisher import OutgoingMessage
@@ -22,8 +22,16 @@ def _switch_set_long_ago() -> None:
     Switch.objects.create(service="*", paused=False, changed_at=later(-86_400))
 
 
-def bridge_is_well(since: datetime | None, at: datetime) -> None:
-    fields = {"kind": "bridge", "started_at": NOW, "beat_at": at, "connected": since is not None, "well_since": since}
+def bridge_is_well(since: datetime | None, at: datetime, *, silent: float = 0) -> None:
+    """Write the bridge's heartbeat as it is at the time `at`; the database's own clock stands for that time."""
+    now = heartbeats.database_now()
+    fields = {
+        "kind": "bridge",
+        "started_at": now,
+        "beat_at": now - timedelta(seconds=silent),
+        "connected": since is not None,
+        "well_since": None if since is None else now - (at - since),
+    }
     Heartbeat.objects.update_or_create(name="bridge:host:1", defaults=fields)
 
 
@@ -87,14 +95,16 @@ def test_while_the_bridge_is_not_well_no_deadline_passes() -> None:
 
 def test_a_bridge_that_fell_silent_is_not_well() -> None:
     sent(new_command())
-    bridge_is_well(NOW, later(200))
+    bridge_is_well(NOW, later(300), silent=100)
     assert deadlines.pass_deadlines(later(300)) == 0
 
 
 def test_after_an_outage_the_clock_starts_again() -> None:
     command = sent(new_command())
     assert pass_deadlines(1000, well_since=later(900)) == 0
-    assert row(command).deadline_at == later(1200)
+    deadline = row(command).deadline_at
+    assert deadline is not None
+    assert abs(deadline - later(1200)) < timedelta(seconds=1)
     assert pass_deadlines(1199, well_since=later(900)) == 0
     assert pass_deadlines(1200, well_since=later(900)) == 1
 

@@ -1,5 +1,6 @@
 """The two Celery tasks: what they find from the database alone, and when they wake each other."""
 
+import socket
 from datetime import timedelta
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_while_the_broker_is_away_publish_comes_back_a_few_times_and_then_leaves
 
 def test_the_sweep_shows_that_it_lives_and_how_the_broker_is(publisher: FakePublisher, woken: list[str]) -> None:
     tasks.sweep()
-    assert Heartbeat.objects.get(name="sweeper").kind == "sweeper"
+    assert Heartbeat.objects.get(kind="sweeper").name == f"sweeper:{socket.gethostname()}"
     assert Heartbeat.objects.get(name="publisher").connected is True
     assert woken == []
 

@@ -14,12 +14,17 @@ from django.utils import timezone
 
 from bridge.errors import BrokerUnavailable
 from bridge.models import Heartbeat
-from sagaproject import doctor, pulsar_address
+from sagaproject import pulsar_address
+from sagaproject.doctor import pulsar as doctor_pulsar
+from sagaproject.doctor.celery import check_beat, check_celery_broker
+from sagaproject.doctor.pulsar import check_pulsar, check_token, check_topics
+from sagaproject.doctor.service import check_bridge
 
 
 def beat(kind: str, age: float = 0, **more: Any) -> None:
     at = timezone.now() - timedelta(seconds=age)
-    Heartbeat.objects.create(name=f"{kind}:here:1", kind=kind, started_at=at, beat_at=at, **{"connected": True, **more})
+    fields = {"connected": True, "well_since": at, **more}
+    Heartbeat.objects.create(name=f"{kind}:here:1", kind=kind, started_at=at, beat_at=at, **fields)
 
 
 def token(**claims: Any) -> str:
@@ -39,23 +44,26 @@ def test_with_nothing_running_it_says_so_of_each_part_and_exits_with_1() -> None
     findings = {finding["name"]: finding for finding in json.loads(out.getvalue())["findings"]}
     assert ended.value.code == 1
     assert list(findings) == [
-        *("database", "migrations", "celery broker", "worker", "beat", "token", "pulsar", "topics", "bridge"),
+        *("database", "migrations", "database writes", "celery broker", "worker", "beat", "token", "tls", "pulsar"),
+        *("topics", "bridge", "publishing", "queue", "answers", "event topics", "definitions", "clocks"),
+        *("command topics", "backlogs", "regions"),
     ]
     assert {name for name, finding in findings.items() if finding["well"]} == {
-        *("database", "migrations", "celery broker", "token"),
+        *("database", "migrations", "database writes", "celery broker", "token", "tls", "queue", "answers"),
+        *("event topics", "definitions", "clocks", "command topics", "backlogs", "regions"),
     }
     assert all(finding["do"] for finding in findings.values() if not finding["well"])
 
 
 @pytest.mark.django_db
 def test_beat_is_judged_by_its_last_sweep() -> None:
-    assert not doctor.check_beat().well
+    assert not check_beat().well
 
     beat("sweeper", age=60)
-    assert "60 s ago" in doctor.check_beat().says
+    assert "60 s ago" in check_beat().says
 
     Heartbeat.objects.update(beat_at=timezone.now())
-    assert doctor.check_beat().well
+    assert check_beat().well
 
 
 @pytest.mark.django_db
@@ -66,7 +74,7 @@ def test_beat_is_judged_by_its_last_sweep() -> None:
 def test_bridge_is_judged_by_its_heartbeat(age: float, connected: bool, well: bool, words: str) -> None:
     beat("bridge", age=age, connected=connected)
 
-    found = doctor.check_bridge()
+    found = check_bridge()
 
     assert found.well is well
     assert words in found.says
@@ -85,7 +93,7 @@ def test_bridge_is_judged_by_its_heartbeat(age: float, connected: bool, well: bo
 def test_token(settings: Any, given: str, well: bool, words: str) -> None:
     settings.PULSAR = {**settings.PULSAR, "token": given}
 
-    found = doctor.check_token()
+    found = check_token()
 
     assert found.well is well
     assert words in found.says
@@ -113,9 +121,9 @@ def test_a_broker_that_answers_but_does_not_do_it(
 
     settings.PULSAR = {**settings.PULSAR, "token": given}
     monkeypatch.setattr(pulsar_address, "answers", lambda url: True)
-    monkeypatch.setattr(doctor, "get_publisher", Publisher)
+    monkeypatch.setattr(doctor_pulsar, "get_publisher", Publisher)
 
-    found = doctor.check_pulsar()
+    found = check_pulsar()
 
     assert not found.well
     assert f"what it means: {answer}" in found.says
@@ -128,7 +136,7 @@ def test_a_broker_that_answers_but_does_not_do_it(
 def test_what_a_bridge_complains_of_is_first_pulsars(pulsar_is_well: bool, advice: str) -> None:
     beat("bridge", connected=False, detail={"error": "no answer"})
 
-    found = doctor.check_topics(pulsar_is_well)
+    found = check_topics(pulsar_is_well)
 
     assert found.says == "The bridge says: no answer"
     assert advice in found.do
@@ -169,4 +177,4 @@ def test_a_port_that_speaks_no_tls_is_told_from_one_that_does(settings: Any) -> 
 def test_places_are_shown_without_passwords(settings: Any) -> None:
     settings.CELERY_BROKER_URL = "redis://:hunter2@valkey:6379/0"
 
-    assert "hunter2" not in doctor.check_celery_broker().says
+    assert "hunter2" not in check_celery_broker().says

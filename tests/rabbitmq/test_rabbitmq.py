@@ -15,7 +15,10 @@ from celery import current_app
 from kombu import Connection, pools
 
 from bridge import wakeup
-from sagaproject import doctor, env, stack_file
+from sagaproject import env, stack_file
+from sagaproject.doctor import examine
+from sagaproject.doctor.celery import check_celery_broker, check_worker
+from sagaproject.doctor.finding import bounded
 from sagaproject.embedded import ports, rabbitmq
 from sagaproject.embedded.process import Process
 from tests.acceptance.test_stack import eventually
@@ -39,6 +42,12 @@ class Node:
         for part in self._server.prepare():
             self._processes.append(Process(part))
             self._processes[-1].wait_ready()
+
+    def control(self, *words: str) -> None:
+        """Run rabbitmqctl on this node."""
+        part = self._server.prepare()[1]
+        argv = ["/usr/lib/rabbitmq/bin/rabbitmqctl", *words]
+        subprocess.run(argv, env=part.environment, check=True, capture_output=True, timeout=60)
 
     def kill(self) -> None:
         for process in reversed(self._processes):
@@ -105,13 +114,13 @@ def test_a_nudge_to_a_broker_that_is_away_fails_soon_and_works_again_after(node:
     began = time.monotonic()
     assert not wakeup.nudge("apply")
     assert time.monotonic() - began < 30
-    found = doctor.check_celery_broker()
+    found = check_celery_broker()
     assert not found.well
     assert found.says.startswith("RabbitMQ at 127.0.0.1:")
     assert "does not answer" in found.says
     node.start()
     assert eventually(lambda: wakeup.nudge("apply"), 20)
-    assert doctor.check_celery_broker().well
+    assert check_celery_broker().well
 
 
 @pytest.mark.parametrize(
@@ -121,9 +130,41 @@ def test_a_nudge_to_a_broker_that_is_away_fails_soon_and_works_again_after(node:
 def test_who_is_not_let_in_is_told_so(change: str, words: str, node: Node, celery: Any, settings: Any) -> None:
     url = node.url.replace(":", ":x", 2).replace(":x//", "://") if change == "password" else node.url + "elsewhere"
     settings.CELERY_BROKER_URL = celery.conf.broker_url = url
-    found = doctor.check_celery_broker()
+    found = check_celery_broker()
     assert words in found.says
     assert "virtual host in CELERY_BROKER_URL" in found.do
+
+
+def test_an_alarm_is_told_within_seconds(node: Node, celery: Any) -> None:
+    """It accepts connections then and stops whoever publishes: to ask the workers would hang for minutes."""
+    assert check_celery_broker().well
+    node.control("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        assert eventually(lambda: "alarm" in check_celery_broker().says, 20)
+        began = time.monotonic()
+        found = check_celery_broker()
+        assert time.monotonic() - began < 10
+        assert not found.well
+        assert "memory or disk alarm" in found.says
+        began = time.monotonic()
+        findings = {finding.name: finding for finding in examine()}
+        assert time.monotonic() - began < 60
+        assert findings["worker"].says == "Not known without Celery's broker."
+    finally:
+        node.control("set_vm_memory_high_watermark", "0.8")
+    assert eventually(lambda: check_celery_broker().well, 20)
+
+
+def test_a_check_that_hangs_is_given_up(node: Node, celery: Any) -> None:
+    node.control("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        assert eventually(lambda: not check_celery_broker().well, 20)
+        began = time.monotonic()
+        found = bounded("worker", check_worker, 3)
+        assert time.monotonic() - began < 6
+        assert found.says == "No answer within 3 s."
+    finally:
+        node.control("set_vm_memory_high_watermark", "0.8")
 
 
 def test_the_demo_ends_as_foreseen_though_rabbitmq_and_a_worker_are_killed(stack_folder: Path) -> None:

@@ -1,0 +1,186 @@
+"""The verdict on each part of the service, from its heartbeats and the database: the only place with thresholds.
+
+The admin's start page, GET health, `manage.py doctor` and `manage.py probe` all show what `measure` says, so no two of
+them can differ. Ages are by the database's clock (see `bridge.heartbeats`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from bridge import heartbeats
+from bridge.heartbeats import Beat
+from bridge.models import HeartbeatKind, Pending
+from compensation import switches
+from compensation.switches import Switches
+
+# Counting further would cost more than the number is worth.
+BACKLOG_CAP = 10_000
+
+
+class Level(StrEnum):
+    """How bad it is. An error means that something stands still: GET health answers "degraded"."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Name(StrEnum):
+    """The parts that are judged."""
+
+    BRIDGE = "bridge"
+    WORKER = "worker"
+    PUBLISHER = "publisher"
+    BACKLOG = "backlog"
+
+
+class State(StrEnum):
+    """What is so with a part."""
+
+    WELL = "well"
+    NEVER_RAN = "never_ran"
+    SILENT = "silent"
+    DISCONNECTED = "disconnected"
+    PARTLY_AWAY = "partly_away"  # some of several processes are silent or not connected
+    BEHIND = "behind"
+    PAUSED = "paused"
+    PARTLY_PAUSED = "partly_paused"
+    LONG = "long"
+
+
+LEVELS = {
+    State.WELL: Level.OK,
+    State.NEVER_RAN: Level.ERROR,
+    State.SILENT: Level.ERROR,
+    State.DISCONNECTED: Level.ERROR,
+    State.PARTLY_AWAY: Level.WARNING,
+    State.BEHIND: Level.WARNING,
+    State.PAUSED: Level.WARNING,
+    State.PARTLY_PAUSED: Level.WARNING,
+    State.LONG: Level.WARNING,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The verdict on one part.
+
+    age: since its last sign of life. connected: how many processes are. away: the names of those that are not well.
+    paused: the services whose commands are paused. count: of events that wait to be applied.
+    """
+
+    name: Name
+    state: State
+    age: timedelta | None = None
+    connected: int = 0
+    away: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    last_message_age: timedelta | None = None
+    paused: tuple[str, ...] = ()
+    count: int = 0
+
+    @property
+    def level(self) -> Level:
+        return LEVELS[self.state]
+
+    @property
+    def is_error(self) -> bool:
+        return self.level == Level.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The verdict on every part at one moment, with the heartbeats that it was read from."""
+
+    parts: tuple[Part, ...]
+    beats: tuple[Beat, ...]
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether something stands still."""
+        return any(part.is_error for part in self.parts)
+
+    def part(self, name: Name) -> Part:
+        return next(part for part in self.parts if part.name == name)
+
+
+def measure() -> Health:
+    """Judge every part. Three queries; raises DatabaseError if the database does not answer."""
+    beats = heartbeats.read()
+    parts = (bridge(beats), worker(beats), publisher(beats, switches.peek()), backlog())
+    return Health(parts, tuple(beats))
+
+
+def bridge(beats: Sequence[Beat]) -> Part:
+    """Judge the bridges, from their heartbeats."""
+    rows = [row for row in _of(beats, HeartbeatKind.BRIDGE) if not _is_replaced(row, beats)]
+    state = heartbeats.state_of(rows)
+    away = tuple(row.name for row in rows if row.age < heartbeats.KEPT and not (row.is_alive and row.connected))
+    return Part(
+        name=Name.BRIDGE,
+        state=_bridge_state(rows, state, away),
+        age=rows[0].age if rows else None,
+        connected=sum(row.is_alive and row.connected for row in rows),
+        away=away,
+        errors=state.errors,
+        last_message_age=state.last_message_age,
+    )
+
+
+def worker(beats: Sequence[Beat]) -> Part:
+    """Judge worker and beat together: beat sends the sweep, a worker runs it, and the sweep writes the heartbeat."""
+    rows = _of(beats, HeartbeatKind.SWEEPER)
+    return Part(name=Name.WORKER, state=_living_state(rows), age=rows[0].age if rows else None)
+
+
+def publisher(beats: Sequence[Beat], standing: Switches) -> Part:
+    """Judge whether commands can leave, and whether they may."""
+    rows = _of(beats, HeartbeatKind.PUBLISHER)
+    state = _living_state(rows)
+    if state == State.WELL and not any(row.connected for row in rows if row.is_alive):
+        state = State.DISCONNECTED
+    if standing.everything_paused:
+        state = State.PAUSED
+    elif state == State.WELL and standing.paused:
+        state = State.PARTLY_PAUSED
+    return Part(
+        name=Name.PUBLISHER,
+        state=state,
+        age=rows[0].age if rows else None,
+        errors=tuple(row.error for row in rows if row.is_alive and row.error),
+        paused=tuple(standing.paused),
+    )
+
+
+def backlog() -> Part:
+    """Judge the queue of events that wait to be applied."""
+    count = Pending.objects.order_by()[:BACKLOG_CAP].count()
+    return Part(name=Name.BACKLOG, state=State.LONG if count >= BACKLOG_CAP else State.WELL, count=count)
+
+
+def _of(beats: Sequence[Beat], kind: HeartbeatKind) -> list[Beat]:
+    return [row for row in beats if row.kind == kind]
+
+
+def _is_replaced(row: Beat, beats: Sequence[Beat]) -> bool:
+    """Whether a bridge that fell silent was started again on its host: its row is then of no more interest."""
+    later = (other for other in beats if other.kind == row.kind and other.host == row.host and other.name != row.name)
+    return not row.is_alive and any(other.is_alive and other.up_for < row.age for other in later)
+
+
+def _bridge_state(rows: Sequence[Beat], state: heartbeats.BridgeState, away: Sequence[str]) -> State:
+    if not state.alive:
+        return _living_state(rows)
+    if not state.connected:
+        return State.DISCONNECTED
+    if away:
+        return State.PARTLY_AWAY
+    return State.BEHIND if state.well_for is None else State.WELL
+
+
+def _living_state(rows: Sequence[Beat]) -> State:
+    if not rows:
+        return State.NEVER_RAN
+    return State.WELL if any(row.is_alive for row in rows) else State.SILENT

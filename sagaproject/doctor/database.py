@@ -1,0 +1,88 @@
+"""The database: whether it answers, takes writes, keeps all text, and has this version's tables."""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.executor import MigrationExecutor
+
+from bridge.models import Heartbeat
+from sagaproject.doctor.finding import Finding, error, first_line, ok
+
+OLDEST = 14
+
+
+def check_database(database: BaseDatabaseWrapper = connection) -> Finding:
+    """Whether PostgreSQL answers, is new enough, and stores UTF-8."""
+    name = "database"
+    place = _place(settings.DATABASES["default"])
+    try:
+        with database.cursor() as cursor:
+            cursor.execute("SELECT current_setting('server_version'), current_setting('server_encoding')")
+            version, encoding = cursor.fetchone()
+    except DatabaseError as failure:
+        return error(
+            name,
+            f"PostgreSQL at {place} does not answer: {first_line(failure)}",
+            "Start it, or correct DATABASE_URL. On this machine alone: make up starts one.",
+        )
+    if int(version.split(".")[0]) < OLDEST:
+        return error(name, f"PostgreSQL {version} is too old.", f"Use PostgreSQL {OLDEST} or later.")
+    if encoding != "UTF8":
+        return error(
+            name,
+            f"The database stores {encoding}, not UTF8: some texts cannot be stored, or not be read again.",
+            "Create it anew with ENCODING 'UTF8' TEMPLATE template0, and restore the data into it.",
+        )
+    return ok(name, f"PostgreSQL {version} at {place} answers.")
+
+
+def check_writes(database: BaseDatabaseWrapper = connection) -> Finding:
+    """Whether the database takes a write: a row that is rolled back. Nothing of it stays."""
+    name = "database writes"
+    with database.cursor() as cursor:
+        cursor.execute("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'")
+        is_standby, is_read_only = cursor.fetchone()
+    if is_standby:
+        return error(name, "It is a standby server, which takes no writes.", "Name the primary in DATABASE_URL.")
+    if is_read_only:
+        return error(
+            name,
+            "default_transaction_read_only is on: it takes no writes.",
+            "Turn it off (ALTER DATABASE … or ALTER ROLE … RESET default_transaction_read_only), and find out who set "
+            "it and why: some servers do so by themselves when their disk is nearly full.",
+        )
+    try:
+        _write_and_roll_back(database)
+    except DatabaseError as failure:
+        code = getattr(failure.__cause__, "pgcode", None) or "no code"
+        return error(
+            name,
+            f"It refuses to write ({type(failure).__name__} {code}).",
+            "53100 is a full disk, 42501 a missing grant, 42P01 a missing table: see migrations.",
+        )
+    return ok(name, "It takes writes.")
+
+
+def check_migrations() -> Finding:
+    """Whether the tables are those of this version."""
+    executor = MigrationExecutor(connection)
+    waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if not waiting:
+        return ok("migrations", "The tables are those that this version expects.")
+    names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in waiting[:5])
+    return error("migrations", f"{len(waiting)} migrations are not applied: {names}.", "Run manage.py migrate.")
+
+
+def _write_and_roll_back(database: BaseDatabaseWrapper) -> None:
+    with transaction.atomic(using=database.alias), database.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {Heartbeat._meta.db_table} (name, kind, started_at, beat_at, connected, detail)"  # noqa: S608
+            " VALUES ('doctor:' || pg_backend_pid(), 'doctor', now(), now(), false, '{}')"
+        )
+        transaction.set_rollback(True, using=database.alias)
+
+
+def _place(entry: dict[str, Any]) -> str:
+    return f"{entry['HOST'] or 'the local socket'}{':' + entry['PORT'] if entry['PORT'] else ''}/{entry['NAME']}"

@@ -1,0 +1,215 @@
+"""This service's own parts and data: bridges, publishing, answers, events, definitions, clocks. From the database."""
+
+import socket
+from datetime import UTC, timedelta
+
+from django.db import connection
+from django.utils import timezone
+
+from bridge import heartbeats
+from bridge.catalog import Catalog, get_catalog, region_pattern
+from bridge.topics import get_topics
+from compensation import health, switches
+from compensation.health import Name, State
+from sagaproject.doctor.finding import Finding, age, error, listed, ok, warning
+from sagas.definitions import registry
+from sagas.models import Status
+
+# Clocks that differ by more make times on pages wrong enough to mislead, and tasks expire too early.
+CLOCK_SECONDS = 5.0
+_CLOCK_FRESH = timedelta(minutes=10)
+# So many of the newest events, and of each status so many of the newest and the oldest sagas, are looked at.
+EVENTS = 5000
+SAGAS = 2000
+COMMANDS = 1000
+
+
+def check_bridge() -> Finding:
+    """Whether every bridge beats and is connected."""
+    part = health.measure().part(Name.BRIDGE)
+    do = "Start manage.py run_bridge, and look at its log. Messages wait in Pulsar meanwhile: nothing is lost."
+    if part.state == State.NEVER_RAN:
+        return error("bridge", "No bridge ever ran.", do)
+    if part.state == State.SILENT:
+        return error("bridge", f"Silent for {age(part.age)}.", do)
+    if part.state == State.DISCONNECTED:
+        return error("bridge", "It runs, but is not connected to Pulsar.", "See pulsar and token, above.")
+    heard = (
+        f"the last message came {age(part.last_message_age)} ago"
+        if part.last_message_age
+        else "no message has come yet"
+    )
+    says = f"{part.connected} connected; {heard}."
+    if part.state == State.PARTLY_AWAY:
+        return warning(
+            "bridge",
+            f"{says} Silent or not connected: {listed(part.away)}.",
+            "Start it again, or see its log. If it was removed on purpose, its row is forgotten after a day.",
+        )
+    if part.state == State.BEHIND:
+        return warning(
+            "bridge", f"{says} It has not caught up: deadlines are on hold.", "Wait, or start another bridge."
+        )
+    return ok("bridge", says)
+
+
+def check_publisher() -> Finding:
+    """Whether commands can leave, and whether they may: what is paused, since when and by whom."""
+    part = health.measure().part(Name.PUBLISHER)
+    pauses = " ".join(
+        f"Paused since {switch.changed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC by "
+        f"{switch.changed_by or 'the setting SAGA_PUBLISHING'}: "
+        f"{'all services' if switch.service == switches.EVERYTHING else switch.service}."
+        for switch in switches.read().pauses
+    )
+    if part.is_error:
+        told = {
+            State.NEVER_RAN: "Nobody ever tried to publish.",
+            State.SILENT: f"Nobody has asked Pulsar for {age(part.age)}.",
+            State.DISCONNECTED: "The worker cannot reach Pulsar.",
+        }
+        return error("publishing", f"{told[part.state]} {pauses}".strip(), "See worker, beat and pulsar, above.")
+    if pauses:
+        return warning(
+            "publishing",
+            f"{pauses} No command is sent there, and deadlines are on hold.",
+            "manage.py resume_publishing, when what must not be sent is withdrawn.",
+        )
+    return ok("publishing", "Commands can be sent to all services.")
+
+
+def check_backlog() -> Finding:
+    """Whether workers keep up with the events."""
+    part = health.measure().part(Name.BACKLOG)
+    if part.state == State.LONG:
+        return warning("queue", f"{part.count} events or more wait to be applied.", "Start more workers.")
+    return ok("queue", f"{part.count} events wait to be applied.")
+
+
+def check_answers() -> Finding:
+    """Whether every kind of command that was sent and missed its deadline was answered at least once."""
+    silent = []
+    for item in sorted({(c.service, c.command, c.topic) for d in registry.all_definitions() for c in d.compensations}):
+        count = _never_answered(*item[:2])
+        if count:
+            many = f"{COMMANDS} or more" if count >= COMMANDS else str(count)
+            silent.append(f"{item[1]} (topic {item[2]}): {many} sent, none ever confirmed or refused")
+    if silent:
+        return warning(
+            "answers",
+            "; ".join(silent) + ".",
+            "See whether the service runs, reads that topic and answers such commands at all. If it never does, its "
+            "commands are to be marked as done by a person.",
+        )
+    return ok("answers", "Every kind of command that is overdue was answered before.")
+
+
+def check_event_topics() -> Finding:
+    """Whether recent events came on topics that their types declare."""
+    wrong = {
+        f"{kind} on {topic}": count
+        for kind, topic, count in _recent_events()
+        if not _declares(get_catalog(), kind, topic)
+    }
+    if wrong:
+        return warning(
+            "event topics",
+            f"Of the last {EVENTS} events {sum(wrong.values())} came on a topic that their type does not declare: "
+            f"{listed(wrong)}.",
+            "Ask the service that sends them, and see who may produce to these topics.",
+        )
+    return ok("event topics", "Recent events came on the topics that their types declare.")
+
+
+def check_definitions() -> Finding:
+    """Whether this code has the definition of every open saga."""
+    known = {(definition.name, definition.version) for definition in registry.all_definitions()}
+    unknown = [f"{kind} version {version}" for kind, version in _open_definitions() if (kind, version) not in known]
+    if unknown:
+        return error(
+            "definitions",
+            f"Open sagas have definitions that this release lacks: {listed(unknown)}. Their events wait.",
+            "Run the release that has them, beside this one or instead of it.",
+        )
+    return ok("definitions", "This version has the definition of every open saga.")
+
+
+def check_clocks() -> Finding:
+    """Whether the clocks of this host, workers and bridges agree with the database's."""
+    before = timezone.now()
+    there = heartbeats.database_now()
+    middle = before + (timezone.now() - before) / 2
+    ahead = {f"this host ({socket.gethostname()})": (middle - there).total_seconds()}
+    for row in heartbeats.read():
+        if row.clock_ahead is not None and row.age < _CLOCK_FRESH:
+            ahead[row.name] = row.clock_ahead
+    wrong = [f"{name} by {seconds:+.0f} s" for name, seconds in ahead.items() if abs(seconds) > CLOCK_SECONDS]
+    if wrong:
+        return warning(
+            "clocks",
+            f"Clocks differ from the database's: {listed(wrong)}.",
+            "Let NTP set the clocks of all hosts. Until then times on pages are wrong, and deadlines pass too early or "
+            "too late.",
+        )
+    return ok("clocks", f"{len(ahead)} clocks agree with the database's.")
+
+
+def _never_answered(service: str, command: str) -> int:
+    """How many open commands of a kind were sent, if one missed its deadline and none was ever answered; else 0.
+
+    By the index of what is open; of what was confirmed some thousand, in the random order of their ids, are looked at.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_NEVER_ANSWERED, {"service": service, "name": command, "most": COMMANDS, "sample": EVENTS})
+        sent, is_overdue, is_refused, is_confirmed = cursor.fetchone()
+    return int(sent) if is_overdue and not is_refused and not is_confirmed else 0
+
+
+_NEVER_ANSWERED = """
+    WITH sent AS MATERIALIZED (
+        SELECT id FROM compensation_command
+        WHERE status IN ('published', 'waiting', 'exhausted') AND service = %(service)s AND name = %(name)s
+            AND confirmation = 'event' AND attempt > 0
+        ORDER BY planned_at LIMIT %(most)s
+    ), confirmed AS MATERIALIZED (
+        SELECT name, by_hand FROM compensation_command WHERE status = 'confirmed' ORDER BY id LIMIT %(sample)s
+    ), tries AS MATERIALIZED (
+        SELECT a.outcome FROM sent JOIN compensation_attempt a ON a.command_id = sent.id
+    )
+    SELECT
+        (SELECT count(*) FROM sent),
+        EXISTS (SELECT FROM tries WHERE outcome = 'deadline'),
+        EXISTS (SELECT FROM tries WHERE outcome = 'refused'),
+        EXISTS (SELECT FROM confirmed WHERE name = %(name)s AND NOT by_hand)
+"""
+
+
+def _recent_events() -> list[tuple[str, str, int]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT type, topic, count(*) FROM"
+            " (SELECT source, type, topic FROM bridge_event ORDER BY id DESC LIMIT %s) AS newest"
+            " WHERE source = 'pulsar' AND topic <> '' GROUP BY type, topic",
+            [EVENTS],
+        )
+        return [(kind, topic, int(count)) for kind, topic, count in cursor.fetchall()]
+
+
+def _declares(catalog: Catalog, kind: str, topic: str) -> bool:
+    event_type = catalog.by_name(kind)
+    short = get_topics().of_shown(topic).short
+    return event_type is not None and any(region_pattern(declared).fullmatch(short) for declared in event_type.topics)
+
+
+def _open_definitions() -> set[tuple[str, int]]:
+    found: set[tuple[str, int]] = set()
+    with connection.cursor() as cursor:
+        for status in (Status.STARTED, Status.COMPENSATING, Status.COMPENSATION_FAILED):
+            for way in ("ASC", "DESC"):
+                cursor.execute(
+                    "SELECT DISTINCT saga_type, version FROM (SELECT saga_type, version FROM sagas_saga"  # noqa: S608
+                    f" WHERE status = %s ORDER BY start_time {way}, id {way} LIMIT %s) AS looked_at",
+                    [status, SAGAS],
+                )
+                found.update(cursor.fetchall())
+    return found

@@ -1,0 +1,71 @@
+"""Apache Pulsar's admin REST interface, as far as the doctor reads it. Optional: see PULSAR_ADMIN_URL."""
+
+import http.client
+import json
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+SECONDS = 3.0
+
+
+class AdminUnavailable(Exception):
+    """The interface does not answer, or does not allow the question. The text is ours: it quotes no answer."""
+
+
+class PulsarAdmin:
+    """Reads from the admin interface. Each call opens a connection of its own and waits SECONDS at most for an answer.
+
+    options: the setting PULSAR.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._url = urlsplit(options["admin_url"])
+        self._token = options["token"]
+        self._options = options
+
+    def topics(self, namespace: str) -> list[str]:
+        """The full names of the topics of a namespace ("tenant/name"), partitioned ones by their own name too."""
+        found: set[str] = set()
+        for part in ("", "/partitioned"):
+            found.update(self._get(f"/admin/v2/persistent/{quote(namespace)}{part}") or [])
+        return sorted(found)
+
+    def stats(self, topic: str) -> Mapping[str, Any] | None:
+        """Backlog, subscriptions and their consumers of a topic (its full name); None if there is no such topic."""
+        place = "/admin/v2/" + quote(topic.replace("://", "/", 1))
+        found = self._get(f"{place}/stats")
+        if found is None:
+            found = self._get(f"{place}/partitioned-stats?perPartition=false")
+        return found if isinstance(found, Mapping) else None
+
+    def _get(self, path: str) -> Any:
+        connection = self._connection()
+        headers = {"Accept": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            connection.request("GET", self._url.path.rstrip("/") + path, headers=headers)
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status == 404:
+                return None
+            if answer.status != 200:
+                raise AdminUnavailable(f"it answers with status {answer.status}")
+            return json.loads(body)
+        except (OSError, http.client.HTTPException, ValueError) as failure:
+            raise AdminUnavailable(f"no answer that can be used ({type(failure).__name__})") from failure
+        finally:
+            connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        place = self._url.hostname or "", self._url.port
+        if self._url.scheme != "https":
+            return http.client.HTTPConnection(place[0], place[1] or 8080, timeout=SECONDS)
+        context = ssl.create_default_context(cafile=self._options["tls_trust_certs_file"] or None)
+        if self._options["tls_allow_insecure"]:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        elif not self._options["tls_validate_hostname"]:
+            context.check_hostname = False
+        return http.client.HTTPSConnection(place[0], place[1] or 8443, timeout=SECONDS, context=context)

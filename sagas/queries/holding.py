@@ -1,0 +1,108 @@
+"""Whether a command's deadline is on hold, and whether its service is paused: as data, and in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from compensation import deadlines, switches
+from compensation.deadlines import Hold, HoldReason, Holds
+from compensation.models import Command, Switch
+from compensation.models import Status as CommandStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnHold:
+    """Why a deadline does not run.
+
+    reason: paused, bridge_away, bridge_behind or backlog. Of a pause `service` is whose commands are paused, "*" for
+    all, `since` and `by` when and by whom. `sentence` says the same to a person, in their language.
+    """
+
+    reason: str
+    service: str
+    since: datetime | None
+    by: str | None
+    sentence: str
+
+    def as_data(self) -> dict[str, Any]:
+        """Give all of it, by name."""
+        return asdict(self)
+
+
+def read_for(commands: Sequence[Command]) -> Holds | None:
+    """Read what keeps deadlines on hold, for a list of commands; None for an empty one.
+
+    Also where none of them has a deadline now, so that a page takes the same number of queries whatever is on it.
+    """
+    return deadlines.holds() if commands else None
+
+
+def on_hold(command: Command, holds: Holds | None = None) -> OnHold | None:
+    """Why the deadline of this command is on hold; None if it runs, or if there is none.
+
+    holds: what `read_for` gave for a list of commands; it is read if it is not given.
+    """
+    if not _has_deadline(command):
+        return None
+    hold = (holds or deadlines.holds()).of(command)
+    return _in_words(hold) if hold else None
+
+
+def of_service(service: str, holds: Holds) -> OnHold | None:
+    """Why the deadlines of this service ("*": of every service) are on hold; None if they run."""
+    hold = holds.of_service(service)
+    return _in_words(hold) if hold else None
+
+
+def pause_words(switch: Switch, *, reason: bool = True) -> str:
+    """What is paused, since when, by whom and, if wanted, why: for banners, pages and sentences."""
+    said = {
+        "service": service_words(switch.service),
+        "since": when(switch.changed_at),
+        "by": switch.changed_by or _("the setting SAGA_PUBLISHING"),
+        "reason": switch.reason,
+    }
+    if reason and switch.reason and switch.changed_by:
+        words = _("Publishing to %(service)s has been paused since %(since)s by %(by)s (%(reason)s).")
+    else:
+        words = _("Publishing to %(service)s has been paused since %(since)s by %(by)s.")
+    return words % said
+
+
+def service_words(service: str) -> str:
+    """A service's name, or what all of them are called."""
+    return _("all services") if service == switches.EVERYTHING else service
+
+
+def when(moment: datetime | None) -> str:
+    """A time as the sentences write it."""
+    return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _has_deadline(command: Command) -> bool:
+    return command.status == CommandStatus.PUBLISHED and command.deadline_at is not None
+
+
+def _in_words(hold: Hold) -> OnHold:
+    return OnHold(
+        reason=hold.reason.value,
+        service=hold.pause.service if hold.pause else switches.EVERYTHING,
+        since=hold.since,
+        by=(hold.pause.changed_by or None) if hold.pause else None,
+        sentence=_("The deadline is on hold.") + " " + _cause(hold),
+    )
+
+
+def _cause(hold: Hold) -> str:
+    if hold.pause is not None:
+        return pause_words(hold.pause)
+    if hold.reason == HoldReason.BRIDGE_AWAY:
+        return _("The bridge is not connected to Pulsar.")
+    if hold.reason == HoldReason.BRIDGE_BEHIND:
+        return _("The bridge has not caught up with Pulsar yet.")
+    return _("Events received since %(since)s wait to be applied.") % {"since": when(hold.since)}

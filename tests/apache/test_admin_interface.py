@@ -1,0 +1,83 @@
+"""What the doctor reads from the admin interface of a real Apache Pulsar, as the stand-in of the other tests has it."""
+
+from typing import Any
+
+import pulsar
+import pytest
+
+from bridge.topics import get_topics
+from sagaproject.doctor import statistics
+from sagaproject.doctor.finding import Level
+from sagaproject.pulsar_admin import AdminUnavailable, PulsarAdmin
+from tests.apache.conftest import Guarded
+from tests.apache.rig import Broker, Space, eventually, starts
+
+pytestmark = [pytest.mark.apache, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def there(apache: Broker, space: Space, settings: Any) -> Any:
+    """Let the doctor look at the namespace of the test."""
+    settings.PULSAR = {
+        **settings.PULSAR,
+        "service_url": apache.server.url,
+        "admin_url": apache.server.admin_url,
+        "namespace": space.name,
+    }
+    get_topics.cache_clear()
+    yield space
+    get_topics.cache_clear()
+
+
+def test_subscribers_of_the_command_topics(there: Space) -> None:
+    assert statistics.check_subscribers().level == Level.WARNING
+    with there.client() as client:
+        for topic in ("anonymization-commands", "data-retrieval-commands"):
+            assert "Nobody subscribes" in statistics.check_subscribers().says
+            client.subscribe(there.full(topic), "service")
+        assert eventually(lambda: statistics.check_subscribers().level == Level.OK)
+    assert eventually(lambda: "No consumer is connected" in statistics.check_subscribers().says)
+
+
+def test_a_backlog_that_stands_and_one_that_moves(there: Space) -> None:
+    with there.client() as client:
+        consumer = client.subscribe(there.full("retrieval-started"), "saga", receiver_queue_size=1)
+        there.publish("retrieval-started", starts(50))
+        assert eventually(lambda: there.backlog("retrieval-started") == 50)
+        found = statistics.check_backlogs()
+        assert found.level == Level.WARNING
+        assert "50 messages wait" in found.says
+
+        def take(_seconds: float) -> None:
+            for _ in range(20):
+                consumer.acknowledge(consumer.receive(timeout_millis=10_000))
+            assert eventually(lambda: there.backlog("retrieval-started") == 30)
+
+        assert statistics.check_backlogs(take).level == Level.OK
+
+
+def test_a_region_that_nobody_reads(there: Space) -> None:
+    there.publish("processing.usa.started", starts(1))
+    assert statistics.check_regions().level == Level.OK
+    there.publish("processing.brasil.started", starts(1))
+    assert "processing.brasil.started" in statistics.check_regions().says
+
+
+def test_a_partitioned_topic_and_one_that_is_not_there(there: Space, apache: Broker, settings: Any) -> None:
+    admin = PulsarAdmin(settings.PULSAR)
+    assert admin.stats(there.full("nowhere")) is None
+    apache.ask("PUT", f"persistent/public/{there.name}/in-parts/partitions", 2)
+    with there.client() as client:
+        client.subscribe(there.full("in-parts"), "service", consumer_type=pulsar.ConsumerType.Shared)
+        found = admin.stats(there.full("in-parts"))
+        assert found is not None
+        assert found["subscriptions"]["service"]["msgBacklog"] == 0
+        assert found["subscriptions"]["service"]["consumers"]
+
+
+def test_a_token_opens_it_and_without_one_it_is_closed(guarded: Guarded, transactional_db: None, settings: Any) -> None:
+    space = guarded.space("saga")
+    said = {**settings.PULSAR, "admin_url": guarded.broker.server.admin_url, "namespace": space.name}
+    assert isinstance(PulsarAdmin({**said, "token": guarded.mint.token("admin")}).topics(f"public/{space.name}"), list)
+    with pytest.raises(AdminUnavailable, match="status 401"):
+        PulsarAdmin({**said, "token": ""}).topics(f"public/{space.name}")

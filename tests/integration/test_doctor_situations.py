@@ -1,0 +1,482 @@
+"""Situations in which the doctor once said "Everything is well", or did not come back. Now each is told."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+from celery import current_app
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+from kombu import pools
+
+from bridge import heartbeats
+from bridge.catalog import get_catalog
+from bridge.models import Event, Heartbeat
+from bridge.topics import get_topics
+from compensation import delivery, outbox, switches
+from compensation.models import Attempt, Command
+from sagaproject import doctor, env
+from sagaproject.doctor import database, finding, service, statistics
+from sagaproject.doctor.celery import check_celery_broker
+from sagaproject.doctor.finding import Finding, Level, bounded
+from sagaproject.doctor.pulsar import check_token, check_transport
+from sagaproject.embedded import postgres
+from sagaproject.embedded import valkey as embedded_valkey
+from sagaproject.embedded.process import Process
+from sagaproject.management.commands.doctor import verdict
+from sagas.models import SagaLog
+from tests.integration import fake_pulsar_admin
+from tests.integration.commands import NOW, FakePublisher, later, new_command
+from tests.integration.fake_pulsar_admin import FakeAdmin, stats
+from tests.integration.test_queries import failed_saga
+
+
+def assert_told(found: Finding, level: Level, *words: str) -> None:
+    assert found.level == level, found
+    for word in words:
+        assert word in found.says, found
+    assert found.do
+    assert "Everything is well" not in verdict([found])
+
+
+# --- what the settings say
+
+
+@pytest.mark.parametrize("token", ["", "a.b.c"])
+@pytest.mark.parametrize("scheme", ["pulsar", "pulsar+ssl"])
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_production_without_a_token_or_without_tls(token: str, scheme: str, environment: str, settings: Any) -> None:
+    settings.ENVIRONMENT = environment
+    settings.PULSAR = {**settings.PULSAR, "token": token, "service_url": f"{scheme}://broker:6650"}
+    is_prod = environment == "prod"
+    assert check_token().level == (Level.WARNING if is_prod and not token else Level.OK)
+    assert check_transport().level == (Level.WARNING if is_prod and scheme == "pulsar" else Level.OK)
+
+
+# --- answers
+
+
+def sent(**changes: Any) -> Command:
+    command = new_command(str(uuid4()), **changes)
+    outbox.plan([command])
+    delivery.publish_due(FakePublisher(), "host:1", clock=lambda: NOW)
+    return Command.objects.get(id=command.id)
+
+
+def miss(command: Command) -> None:
+    Attempt.objects.filter(command=command).update(outcome="deadline", ended_at=later(300))
+    Command.objects.filter(id=command.id).update(status="waiting", next_at=later(301), deadline_at=None)
+
+
+@pytest.mark.django_db
+def test_commands_that_are_sent_and_never_answered() -> None:
+    for _ in range(3):
+        miss(sent())
+    assert_told(
+        service.check_answers(),
+        Level.WARNING,
+        "DeleteRetrievedImage (topic data-retrieval-commands): 3 sent, none ever confirmed or refused",
+    )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("answer", ["confirmed", "refused", "young", "manual", "by hand"])
+def test_what_was_answered_once_or_is_young_is_no_trouble(answer: str) -> None:
+    missed = sent()
+    miss(missed)
+    other = sent(**({"confirmation": "manual"} if answer == "manual" else {}))
+    if answer == "confirmed":
+        Command.objects.filter(id=other.id).update(status="confirmed", settled_at=NOW, deadline_at=None)
+    elif answer == "refused":
+        Attempt.objects.filter(command=other).update(outcome="refused", ended_at=NOW)
+        Command.objects.filter(id=other.id).update(status="waiting", next_at=NOW, deadline_at=None)
+    elif answer == "by hand":
+        Command.objects.filter(id=other.id).update(status="confirmed", by_hand=True, settled_at=NOW, deadline_at=None)
+    elif answer == "young":
+        Attempt.objects.all().delete()
+    else:
+        Command.objects.filter(id=missed.id).delete()
+    assert service.check_answers().well == (answer != "by hand")
+
+
+# --- events
+
+
+def stored(kind: str, topic: str) -> None:
+    now = timezone.now()
+    Event.objects.create(
+        source="pulsar", event_id=str(uuid4()), stream="image_processing", type=kind, key="task", entity="",
+        correlation_id="", occurred_at=now, received_at=now, topic=topic, payload={}, body_hash=b"",
+    )  # fmt: skip
+
+
+@pytest.mark.django_db
+def test_events_on_a_topic_that_their_type_does_not_declare() -> None:
+    catalog = get_catalog()
+    for event_type in catalog.event_types:
+        for topic in event_type.topics:
+            stored(event_type.name, topic.replace("{region}", "latam"))
+    assert service.check_event_topics().level == Level.OK
+    stored("ProcessingCompleted", "somebody-elses-topic")
+    stored("ProcessingCompleted", "somebody-elses-topic")
+    assert_told(service.check_event_topics(), Level.WARNING, "2 came on", "ProcessingCompleted on somebody-elses-topic")
+
+
+@pytest.mark.django_db
+def test_a_topic_that_is_called_otherwise_here_is_the_declared_one(settings: Any) -> None:
+    event_type = get_catalog().event_types[0]
+    settings.PULSAR = {**settings.PULSAR, "topics": {event_type.topics[0]: "our-own-name"}}
+    get_topics.cache_clear()
+    try:
+        stored(event_type.name, "our-own-name")
+        assert service.check_event_topics().level == Level.OK
+    finally:
+        get_topics.cache_clear()
+
+
+# --- definitions
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("status", ["STARTED", "COMPENSATING", "COMPENSATION_FAILED", "COMPLETED"])
+def test_open_sagas_of_a_definition_that_this_release_lacks(status: str) -> None:
+    failed_saga()
+    assert service.check_definitions().level == Level.OK
+    SagaLog.objects.update(version=99, status=status)
+    found = service.check_definitions()
+    if status == "COMPLETED":
+        assert found.level == Level.OK
+    else:
+        assert_told(found, Level.ERROR, "image_processing version 99")
+
+
+# --- clocks
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("seconds", [-30, -6, 0, 6, 30])
+@pytest.mark.parametrize("kind", ["bridge", "sweeper", "publisher"])
+def test_a_process_whose_clock_differs(kind: str, seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as there:
+        moment = timezone.now() + timedelta(seconds=seconds)
+        there.setattr(timezone, "now", lambda: moment)
+        heartbeats.beat(f"{kind}:there:1", kind, connected=True)
+    found = service.check_clocks()
+    if seconds:
+        assert_told(found, Level.WARNING, f"{kind}:there:1 by {seconds:+d} s")
+    else:
+        assert found.level == Level.OK
+
+
+@pytest.mark.django_db
+def test_this_hosts_clock_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = timezone.now() - timedelta(hours=1)
+    monkeypatch.setattr(timezone, "now", lambda: moment)
+    assert_told(service.check_clocks(), Level.WARNING, "this host", "by -3600 s")
+
+
+# --- publishing
+
+
+@pytest.mark.django_db
+def test_a_pause_is_told_with_its_service_time_and_person() -> None:
+    heartbeats.beat("publisher", "publisher", connected=True)
+    assert service.check_publisher().level == Level.OK
+    switches.set_switch("ANONYMIZATION", True, "ana", "look first")
+    assert_told(service.check_publisher(), Level.WARNING, "by ana: ANONYMIZATION.", "deadlines are on hold")
+    Heartbeat.objects.update(beat_at=timezone.now() - timedelta(minutes=5))
+    assert_told(service.check_publisher(), Level.ERROR, "Nobody has asked Pulsar for", "by ana: ANONYMIZATION.")
+
+
+# --- the database
+
+
+@pytest.mark.django_db
+def test_a_database_that_takes_no_writes_by_its_settings() -> None:
+    assert database.check_writes().level == Level.OK
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL default_transaction_read_only = on")
+    assert_told(database.check_writes(), Level.ERROR, "default_transaction_read_only")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("code", "kind"), [("53100", "OperationalError"), ("42501", "ProgrammingError")])
+def test_a_database_that_refuses_to_write(code: str, kind: str) -> None:
+    """As on a full disk (53100), or without a grant (42501)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN RAISE EXCEPTION 'secret words' USING ERRCODE = '{code}'; END $$;"
+            " CREATE TRIGGER refuse BEFORE INSERT ON bridge_heartbeat FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+    found = database.check_writes()
+    assert_told(found, Level.ERROR, f"({kind} {code})")
+    assert "secret" not in found.says
+
+
+@pytest.mark.django_db
+def test_the_write_leaves_nothing() -> None:
+    assert database.check_writes().level == Level.OK
+    assert not Heartbeat.objects.exists()
+
+
+@contextlib.contextmanager
+def connected_to(**settings: Any) -> Iterator[Any]:
+    """Give a connection to another database."""
+    there = connection.copy()
+    there.settings_dict.update(settings)
+    try:
+        yield there
+    finally:
+        there.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_does_not_store_utf8() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE IF EXISTS in_latin1")
+        cursor.execute("CREATE DATABASE in_latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    with connected_to(NAME="in_latin1") as there:
+        assert_told(database.check_database(there), Level.ERROR, "LATIN1, not UTF8")
+    with connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE in_latin1")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_standby_server(tmp_path: Path) -> None:
+    server = postgres.Server(tmp_path / "postgres", tmp_path / "postgres.log", ("fsync=off", "hot_standby=on"))
+    process = Process(server.prepare())
+    try:
+        process.wait_ready()
+        server.make_database()
+        process.stop(time.monotonic() + 10)
+        (server.data / "standby.signal").touch()
+        process = Process(server.prepare())
+        process.wait_ready()
+        entry = env.read({"ENVIRONMENT": "dev", "DATABASE_URL": server.url}).database
+        place = {name: entry[name] for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME")}
+        with connected_to(**place) as there:
+            assert_told(database.check_writes(there), Level.ERROR, "standby")
+    finally:
+        process.stop(time.monotonic() + 10)
+        server.discard()
+
+
+# --- Celery's broker
+
+
+@pytest.fixture
+def valkey(tmp_path: Path, settings: Any) -> Iterator[redis.Redis]:
+    """Give a client of a Valkey that is Celery's broker for the time of the test."""
+    app: Any = current_app
+    before = (app.conf.broker_url, app.conf.broker_transport_options)
+    with embedded_valkey.temporary(tmp_path) as url, redis.Redis.from_url(url) as client:
+        settings.CELERY_BROKER_URL = app.conf.broker_url = url
+        app.conf.broker_transport_options = {"global_keyprefix": "saga:", "socket_timeout": 5}
+        pools.reset()
+        app._after_fork()
+        yield client
+        pools.reset()
+        app._after_fork()
+    app.conf.broker_url, app.conf.broker_transport_options = before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_valkey_without_memory(valkey: redis.Redis) -> None:
+    assert check_celery_broker().level == Level.OK
+    valkey.config_set("maxmemory", "1mb")
+    assert_told(check_celery_broker(), Level.ERROR, "takes no writes (OutOfMemoryError)")
+    findings = {found.name: found for found in doctor.examine()}
+    assert findings["worker"].says == "Not known without Celery's broker."
+    assert set(findings) >= {"beat", "pulsar", "bridge", "regions"}
+
+
+def test_a_valkey_that_is_nearly_full_or_drops_what_it_likes(valkey: redis.Redis) -> None:
+    valkey.set("ballast", b"x" * 50_000_000)
+    used = int(valkey.info("memory")["used_memory"])
+    valkey.config_set("maxmemory", str(int(used * 1.05)))
+    assert_told(check_celery_broker(), Level.WARNING, "of its maxmemory")
+    valkey.config_set("maxmemory", "1gb")
+    valkey.config_set("maxmemory-policy", "allkeys-lru")
+    assert_told(check_celery_broker(), Level.WARNING, "allkeys-lru")
+
+
+def test_a_valkey_that_is_a_replica(valkey: redis.Redis) -> None:
+    valkey.replicaof("127.0.0.1", "1")
+    found = check_celery_broker()
+    assert_told(found, Level.ERROR, "takes no writes (ReadOnlyError)")
+    assert "Name the primary" in found.do
+
+
+# --- what the broker's admin interface tells
+
+
+@pytest.fixture
+def admin(settings: Any) -> Iterator[FakeAdmin]:
+    with fake_pulsar_admin.running() as fake:
+        settings.PULSAR = {**settings.PULSAR, "admin_url": fake.url, "token": "the-token"}
+        yield fake
+
+
+def full(short: str) -> str:
+    return f"persistent://public/default/{short}"
+
+
+def test_without_its_address_it_is_said_what_is_not_checked() -> None:
+    for found in (statistics.check_subscribers(), statistics.check_regions()):
+        assert found.level == Level.SKIPPED
+        assert "Not checked without PULSAR_ADMIN_URL" in found.says
+        assert "Set PULSAR_ADMIN_URL" in found.do
+    assert verdict([found]) == "Everything that was checked is well; 1 skipped."
+
+
+def test_a_command_topic_that_nobody_subscribes_to(admin: FakeAdmin) -> None:
+    admin.topics[full("anonymization-commands")] = stats(service={})
+    assert_told(statistics.check_subscribers(), Level.WARNING, "Nobody subscribes to data-retrieval-commands")
+    admin.topics[full("data-retrieval-commands")] = stats()
+    assert_told(statistics.check_subscribers(), Level.WARNING, "Nobody subscribes to data-retrieval-commands")
+    admin.topics[full("data-retrieval-commands")] = stats(service={"consumers": []})
+    assert_told(statistics.check_subscribers(), Level.WARNING, "No consumer is connected to data-retrieval-commands")
+    del admin.topics[full("data-retrieval-commands")]
+    admin.partitioned[full("data-retrieval-commands")] = stats(service={})
+    assert statistics.check_subscribers().level == Level.OK
+    assert set(admin.tokens) == {"Bearer the-token"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "stuck"),
+    [
+        ({"msgBacklog": 7}, {"msgBacklog": 7}, True),
+        ({"msgBacklog": 7}, {"msgBacklog": 9}, True),
+        ({"msgBacklog": 7}, {"msgBacklog": 5}, False),
+        ({"msgBacklog": 7, "lastAckedTimestamp": 1}, {"msgBacklog": 9, "lastAckedTimestamp": 2}, False),
+        ({"msgBacklog": 0}, {"msgBacklog": 9}, False),
+    ],
+)
+def test_a_backlog_that_does_not_move(
+    first: dict[str, int], second: dict[str, int], stuck: bool, admin: FakeAdmin, settings: Any
+) -> None:
+    topic = full("processing.latam.started")
+    settings.PULSAR = {**settings.PULSAR, "regions": ["latam"]}
+    get_topics.cache_clear()
+    admin.topics[topic] = stats(saga=first, another={"msgBacklog": 1000})
+
+    def pass_time(_seconds: float) -> None:
+        admin.topics[topic] = stats(saga=second, another={"msgBacklog": 1000})
+
+    found = statistics.check_backlogs(pass_time)
+    get_topics.cache_clear()
+    if stuck:
+        assert_told(found, Level.WARNING, f"{second['msgBacklog']} messages wait", "processing.latam.started")
+    else:
+        assert found.level == Level.OK
+
+
+def test_messages_of_a_region_that_nobody_reads(admin: FakeAdmin) -> None:
+    admin.topics = {full("processing.usa.started"): stats(), full("something-else"): stats()}
+    assert statistics.check_regions().level == Level.OK
+    admin.topics[full("processing.brasil.started-partition-0")] = stats()
+    admin.topics[full("processing.brasil.started-partition-1")] = stats()
+    found = statistics.check_regions()
+    assert_told(found, Level.WARNING, "Nobody here reads processing.brasil.started:")
+    assert "PULSAR_REGIONS" in found.do
+
+
+@pytest.mark.parametrize("status", [401, 500])
+def test_an_admin_interface_that_does_not_answer_is_told_and_ends_nothing(status: int, admin: FakeAdmin) -> None:
+    admin.status = status
+    for check in (statistics.check_subscribers, statistics.check_backlogs, statistics.check_regions):
+        assert_told(check(), Level.WARNING, f"status {status}")
+
+
+def test_an_admin_address_where_nobody_listens(settings: Any) -> None:
+    settings.PULSAR = {**settings.PULSAR, "admin_url": "http://127.0.0.1:1"}
+    assert_told(statistics.check_regions(), Level.WARNING, "ConnectionRefusedError")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("received", "stuck"), [(5, True), (6, False)])
+def test_without_the_admin_interface_a_bridge_that_stands_is_seen_by_its_heartbeat(received: int, stuck: bool) -> None:
+    def say(count: int) -> None:
+        heartbeats.beat(
+            "bridge:a:1", "bridge", connected=True, well=False, detail={"caught_up": False, "received": count}
+        )
+
+    say(5)
+    found = statistics.check_backlogs(lambda _seconds: say(received))
+    if stuck:
+        assert_told(found, Level.WARNING, "took no message", "bridge:a:1")
+    else:
+        assert found.level == Level.SKIPPED
+
+
+# --- checks that fail or hang
+
+
+def test_a_check_that_fails_is_a_finding_without_its_text() -> None:
+    def check() -> Finding:
+        raise RuntimeError("Jane Doe")
+
+    found = bounded("part", check)
+    assert_told(found, Level.ERROR, "RuntimeError")
+    assert "Jane" not in found.says + found.do
+
+
+def test_a_check_that_does_not_come_back_is_given_up() -> None:
+    let_go = threading.Event()
+
+    def check() -> Finding:
+        let_go.wait(60)
+        return finding.ok("part", "late")
+
+    began = time.monotonic()
+    found = bounded("part", check, 0.2)
+    assert time.monotonic() - began < 10
+    let_go.set()
+    assert_told(found, Level.ERROR, "No answer within 0 s.")
+
+
+# --- the last line, and the exit code
+
+
+@pytest.mark.parametrize(
+    ("levels", "words", "code"),
+    [
+        ([Level.OK], "Everything is well.", 0),
+        ([Level.OK, Level.SKIPPED], "Everything that was checked is well; 1 skipped.", 0),
+        ([Level.OK, Level.SKIPPED, Level.WARNING], "Not everything is well: 0 errors, 1 warnings.", 0),
+        ([Level.WARNING, Level.ERROR], "Not everything is well: 1 errors, 1 warnings.", 1),
+    ],
+)
+def test_the_last_line_and_the_exit_code(
+    levels: list[Level], words: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings = [Finding(f"part {number}", level, "so it is", "do it") for number, level in enumerate(levels)]
+    monkeypatch.setattr(doctor, "examine", lambda: iter(findings))
+    for options in ([], ["--json"]):
+        out = io.StringIO()
+        try:
+            call_command("doctor", *options, stdout=out)
+            ended = 0
+        except SystemExit as stopped:
+            ended = int(stopped.code or 0)
+        assert ended == code
+    told = json.loads(out.getvalue())
+    assert told["well"] == (not {Level.WARNING, Level.ERROR} & set(levels))
+    assert [item["level"] for item in told["findings"]] == [level.value for level in levels]
+    out = io.StringIO()
+    with contextlib.suppress(SystemExit):
+        call_command("doctor", stdout=out)
+    assert out.getvalue().splitlines()[-1] == words
