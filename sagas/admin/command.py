@@ -11,7 +11,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from compensation.models import Attempt, Command, ExhaustedBy, Status
+from compensation import switches
+from compensation.models import DUE_SOMETIME, Attempt, Command, ExhaustedBy, Status
 from sagas.admin import buttons, search, words
 from sagas.admin.deciding import ask
 from sagas.admin.filters import CommandStatusFilter, ExhaustedByFilter, SagaOfFilter, ServiceFilter
@@ -20,6 +21,8 @@ from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate
 from sagas.decisions import possible_in_state
 from sagas.models import Action, SagaLog
+from sagas.queries import holding
+from sagas.queries.holding import OnHold
 from sagas.queries.ids import saga_id, spelled
 
 ATTEMPTS = 200
@@ -42,6 +45,15 @@ class CommandAdmin(ReadOnlyAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Command | None:
         found = saga_id(object_id)
         return Command.objects.filter(id=found).first() if found else None
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list, each command of the page with the reason why its deadline is on hold."""
+        found = super().get_changelist_instance(request)
+        found.result_list = list(found.result_list)
+        holds = holding.read_for(found.result_list)
+        for command in found.result_list:
+            command.on_hold = holding.on_hold(command, holds)
+        return found
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """The longest waiting first where people decide; in order of planning those of a saga or under way; else by id.
@@ -75,7 +87,7 @@ class CommandAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("status"))
     def state(self, command: Command) -> SafeString:
-        return states(command)
+        return states(command, command.on_hold)  # type: ignore[attr-defined]
 
     @admin.display(description=_("attempt"))
     def tries(self, command: Command) -> str:
@@ -121,18 +133,23 @@ class CommandAdmin(ReadOnlyAdmin):
 
     def page(self, request: HttpRequest, row: Command) -> dict[str, Any]:
         saga = SagaLog.objects.filter(id=row.saga_id).only("key", "status", "set_aside_at").first()
+        hold = holding.on_hold(row)
         return {
             "title": row.name,
             "saga": saga,
-            "state": states(row),
+            "state": states(row, hold),
+            "on_hold": hold,
+            "pause": switches.read().pause_of(row.service) if row.status in DUE_SOMETIME else None,
             "attempts": list(Attempt.objects.filter(command=row).order_by("-id")[:ATTEMPTS]),
             "actions": buttons.of_command(row, saga) if may_operate(request) else [],
         }
 
 
-def states(command: Command) -> SafeString:
-    """The badges of a command."""
+def states(command: Command, hold: OnHold | None = None) -> SafeString:
+    """The badges of a command; `hold` says why its deadline does not run, if so."""
     found = [words.badge(command.status, command.get_status_display())]
+    if hold:
+        found.append(words.badge("on_hold", gettext("on hold"), "warn"))
     if command.by_hand:
         found.append(words.badge("by_hand", gettext("by hand"), "hand"))
     return SafeString(" ".join(found))

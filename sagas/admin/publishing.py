@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext
 
-from compensation import switches
+from compensation import deadlines, switches
 from compensation.models import DUE_SOMETIME, Command, Switch
 from compensation.models import Status as CommandStatus
 from sagas import decisions
@@ -17,6 +18,7 @@ from sagas.admin.paginator import CAP
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate
 from sagas.models import Action
+from sagas.queries import holding
 
 
 @admin.register(Switch)
@@ -24,8 +26,9 @@ class SwitchAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """All services and their switch."""
         self.need_view(request)
-        standing = switches.read()
-        rows = {switch.service: switch for switch in Switch.objects.all()}
+        holds = deadlines.holds()
+        standing = holds.switches
+        rows = standing.rows
         names = sorted({*decisions.services(), *(name for name in rows if name != switches.EVERYTHING)})
         context = {
             "title": gettext("Publishing"),
@@ -35,6 +38,8 @@ class SwitchAdmin(ReadOnlyAdmin):
             if may_operate(request) and decisions.is_anything_unsent()
             else "",
             "cap": CAP,
+            "pauses": standing.pauses,
+            "on_hold": holding.of_service(switches.EVERYTHING, holds),
         }
         return self.draw(request, "sagas/admin/publishing.html", context)
 
@@ -46,7 +51,7 @@ class SwitchAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(words.list_url("compensation_switch"))
 
 
-def _line(name: str, rows: dict[str, Switch], standing: switches.Switches, request: HttpRequest) -> dict[str, Any]:
+def _line(name: str, rows: Mapping[str, Switch], standing: switches.Switches, request: HttpRequest) -> dict[str, Any]:
     switch = rows.get(name)
     paused = bool(switch and switch.paused)
     service = "" if name == switches.EVERYTHING else name

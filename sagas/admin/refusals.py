@@ -20,7 +20,7 @@ from sagas.admin.buttons import Button
 from sagas.admin.deeds import Deed
 from sagas.errors import Refused
 from sagas.models import Action, Attachment, Decision, Lane, SagaLog
-from sagas.queries.waiting import when
+from sagas.queries.holding import when
 
 ALREADY: Mapping[str, Any] = {
     Action.SKIP: gettext_lazy("already skipped by %(actor)s at %(time)s"),

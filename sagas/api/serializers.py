@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers as s
 
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
+from compensation.deadlines import HoldReason
 from compensation.models import Attempt, Confirmation, ExhaustedBy
 from compensation.models import Outcome as AttemptOutcome
 from compensation.models import Status as CommandStatus
@@ -75,6 +76,16 @@ class Step(s.Serializer[SagaStep]):
     compensation_timestamp = s.DateTimeField(allow_null=True)
 
 
+class OnHold(s.Serializer[Any]):
+    """Why a deadline does not run. `service` is whose commands are paused, "*" for all."""
+
+    reason = s.ChoiceField([reason.value for reason in HoldReason])
+    service = s.CharField()
+    since = s.DateTimeField(allow_null=True)
+    by = NullableText()
+    sentence = s.CharField()
+
+
 class Waiting(s.Serializer[Any]):
     sentence = s.CharField()
     kind = s.CharField()
@@ -91,6 +102,7 @@ class Waiting(s.Serializer[Any]):
     deadline = s.DateTimeField(allow_null=True)
     event = s.CharField(allow_null=True)
     error = s.CharField(allow_null=True)
+    on_hold = OnHold(allow_null=True)
 
 
 class SagaDetail(s.Serializer[Any]):
@@ -144,6 +156,7 @@ class Command(s.Serializer[Any]):
     next_retry = s.DateTimeField(source="command.next_at", allow_null=True)
     published_at = s.DateTimeField(source="command.published_at", allow_null=True)
     deadline = s.DateTimeField(source="command.deadline_at", allow_null=True)
+    on_hold = OnHold(allow_null=True)
     settled_at = s.DateTimeField(source="command.settled_at", allow_null=True)
     by_hand = s.BooleanField(source="command.by_hand")
     settled_event = NullableText(source="command.settled_event")
@@ -248,6 +261,9 @@ class Publishing(s.Serializer[Any]):
     reason = NullableText()
     waiting = s.IntegerField()
     sent = s.IntegerField()
+    paused_by = s.ChoiceField(["all", "service"], allow_null=True)
+    paused_services = s.ListField(child=s.CharField())
+    deadlines_on_hold = OnHold(allow_null=True)
 
 
 class Definition(s.Serializer[Any]):

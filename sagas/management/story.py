@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from compensation.deadlines import Holds
 from compensation.models import Command
 from sagas.management.wording import table, when
 from sagas.models import Lane, SagaLog
-from sagas.queries import parts
+from sagas.queries import holding, parts
 from sagas.queries.pages import Page, page_of
 from sagas.queries.sagas import duplicates, metadata
 from sagas.queries.timeline import Entry, timeline
@@ -41,7 +42,7 @@ def story(saga: SagaLog, limit: int) -> dict[str, Any]:
         "metadata": metadata(saga) | {"duplicates": duplicates(saga)},
         "waiting": told.as_data() if told else None,
         "lanes": _paged(lanes, [_lane(lane) for lane in lanes.items]),
-        "commands": _paged(commands, [_command(command) for command in commands.items]),
+        "commands": _paged(commands, _commands(commands.items)),
         "timeline": _paged(entries, [asdict(entry) for entry in entries.items]),
     }
 
@@ -76,6 +77,12 @@ def _lane(lane: Lane) -> dict[str, Any]:
     return {"entity": lane.entity, "outcome": lane.outcome, "failed": lane.failed, "opened_at": lane.opened_at}
 
 
+def _commands(commands: Sequence[Command]) -> list[dict[str, Any]]:
+    holds = holding.read_for(commands)
+    held = ((command, holding.on_hold(command, holds)) for command in commands)
+    return [{**_command(command), "on_hold": hold.as_data() if hold else None} for command, hold in held]
+
+
 def _command(command: Command) -> dict[str, Any]:
     fields = (
         "id", "name", "entity", "service", "topic", "status", "round", "attempt", "maximum_attempts", "planned_at",
@@ -98,11 +105,18 @@ def _lane_lines(lanes: Sequence[Lane]) -> Iterator[str]:
 
 
 def _command_lines(commands: Sequence[Command]) -> Iterator[str]:
+    holds = holding.read_for(commands)
     rows = [
-        (c.id, c.name, c.entity, c.status + (" by hand" if c.by_hand else ""), _tries(c), c.last_error)
+        (c.id, c.name, c.entity, c.status + (" by hand" if c.by_hand else ""), _due(c, holds), _tries(c), c.last_error)
         for c in commands
     ]
-    return table(("id", "command", "image", "status", "attempt", "last error"), rows)
+    return table(("id", "command", "image", "status", "answer due", "attempt", "last error"), rows)
+
+
+def _due(command: Command, holds: Holds | None) -> str:
+    if holding.on_hold(command, holds):
+        return "on hold"
+    return when(command.deadline_at) if command.deadline_at else ""
 
 
 def _tries(command: Command) -> str:
@@ -112,7 +126,7 @@ def _tries(command: Command) -> str:
 
 def _entry_lines(entries: Sequence[Entry]) -> Iterator[str]:
     for entry in entries:
-        to_come = " (to come)" if entry.future else ""
+        to_come = (" (on hold)" if "on_hold" in entry.detail else " (to come)") if entry.future else ""
         of = f"  [{entry.entity}]" if entry.entity else ""
         yield f"{when(entry.at)}  {entry.kind:<8}  {entry.title}{of}{to_come}"
         for change in entry.changes:

@@ -18,12 +18,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
+from compensation import deadlines
+from compensation.deadlines import Holds
 from compensation.models import DUE_SOMETIME, Command, Switch
 from compensation.models import Status as CommandStatus
 from sagas.models import SagaLog, Status
+from sagas.queries import holding
+from sagas.queries.holding import when
 from sagas.queries.pages import Page
 from sagas.queries.parked import groups_before, newest_groups, pruned_at
-from sagas.queries.waiting import when
 
 # What may still solve itself is shown only after a while.
 PARKED_AFTER = timedelta(minutes=5)
@@ -128,7 +131,7 @@ def _tell_exhausted(rows: Sequence[_Row]) -> list[Item]:
 
 
 def _late(now: datetime) -> QuerySet[Command]:
-    """Deadlines pass automatically within seconds; where one has not, something keeps them on hold."""
+    """Deadlines that passed a while ago and were not acted on: they are on hold, or no worker runs the sweep."""
     return Command.objects.filter(status=CommandStatus.PUBLISHED, deadline_at__lt=now - OVERDUE_AFTER)
 
 
@@ -142,6 +145,7 @@ def _find_overdue(now: datetime, part: slice) -> list[_Row]:
 
 def _tell_overdue(rows: Sequence[_Row]) -> list[Item]:
     keys = _keys(rows)
+    holds = deadlines.holds()
     return [
         Item(
             kind="overdue",
@@ -159,12 +163,19 @@ def _tell_overdue(rows: Sequence[_Row]) -> list[Item]:
                 "since": when(row["since"]),
                 "names": _names(row),
             },
-            advice=_("Deadlines rest while the bridge is not connected or behind, or publishing is paused: mend that."),
+            advice=_overdue_advice(row, holds),
             saga_id=row["saga_id"],
             link={"saga": str(row["saga_id"]), "status": CommandStatus.PUBLISHED.value},
         )
         for row in rows
     ]
+
+
+def _overdue_advice(row: _Row, holds: Holds) -> str:
+    services = dict.fromkeys((row["first_service"], row["last_service"]))
+    found = (holding.of_service(service, holds) for service in services)
+    held = next((hold for hold in found if hold is not None), None)
+    return held.sentence if held else _("Check that a Celery worker and beat run: they act on passed deadlines.")
 
 
 def _by_saga(commands: QuerySet[Command], since: str, part: slice) -> list[_Row]:
@@ -181,6 +192,8 @@ def _by_saga(commands: QuerySet[Command], since: str, part: slice) -> list[_Row]
             count=Count("id"),
             first=Min("name"),
             last=Max("name"),
+            first_service=Min("service"),
+            last_service=Max("service"),
             error=Max("last_error"),
         )
     )

@@ -12,6 +12,8 @@ from bridge.models import Duplicate, Event
 from compensation.models import Attempt, Command
 from compensation.queries import attempts_of
 from sagas.models import Lane, SagaEvent, SagaStep
+from sagas.queries import holding
+from sagas.queries.holding import OnHold
 from sagas.queries.ids import is_storable
 from sagas.queries.pages import Page, page_of
 
@@ -30,10 +32,11 @@ class LoggedEvent:
 
 @dataclass(frozen=True, slots=True)
 class CommandStory:
-    """A command and every attempt at it, the oldest first."""
+    """A command and every attempt at it, the oldest first; `on_hold` says why its deadline does not run, if so."""
 
     command: Command
     attempts: Sequence[Attempt]
+    on_hold: OnHold | None = None
 
 
 def steps(saga_id: UUID) -> QuerySet[SagaStep]:
@@ -57,10 +60,13 @@ def commands(saga_id: UUID) -> QuerySet[Command]:
 
 
 def command_page(rows: QuerySet[Command], offset: int, limit: int) -> Page[CommandStory]:
-    """A page of commands with their attempts. Three queries."""
+    """A page of commands with their attempts. Six queries at most."""
     page = page_of(rows, offset, limit)
     attempts = attempts_of([command.id for command in page.items])
-    stories = [CommandStory(command, attempts.get(command.id, [])) for command in page.items]
+    holds = holding.read_for(page.items)
+    stories = [
+        CommandStory(command, attempts.get(command.id, []), holding.on_hold(command, holds)) for command in page.items
+    ]
     return Page(page.total, offset, limit, stories)
 
 

@@ -1,16 +1,19 @@
-"""The switches that pause commands, with what each holds back or has under way. Three queries."""
+"""The switches that pause commands, with what each holds back or has under way. Five queries."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils import timezone
 
-from compensation import switches
-from compensation.models import Switch
+from compensation import deadlines, switches
 from compensation.queries import load_by_service
+from compensation.switches import Switches
 from sagas.definitions import registry
+from sagas.queries import holding
+from sagas.queries.holding import OnHold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +21,9 @@ class Publishing:
     """One switch: of all («*»), or of one service. A service is paused by its own switch or by the one of all.
 
     `since`, `by` and `reason` are of its own switch. `waiting`: commands released and not sent; `sent`: under way.
+    `paused_by` is the switch that pauses it: "all", "service" (its own) or None. `paused_services`: those that this
+    line pauses, for the switch of all ("*") every service that is paused. `deadlines_on_hold`: why its deadlines do not
+    run, if so.
     """
 
     service: str
@@ -27,15 +33,20 @@ class Publishing:
     reason: str
     waiting: int
     sent: int
+    paused_by: str | None = None
+    paused_services: Sequence[str] = ()
+    deadlines_on_hold: OnHold | None = None
 
 
 def publishing() -> list[Publishing]:
     """The switch of all, then each service's."""
-    standing = switches.read()
-    rows = {switch.service: switch for switch in Switch.objects.all()}
+    holds = deadlines.holds()
+    standing = holds.switches
+    rows = standing.rows
     loads = {load.service: load for load in load_by_service(timezone.now(), standing)}
     known = {item.service for definition in registry.all_definitions() for item in definition.compensations}
     names = [switches.EVERYTHING, *sorted((known | set(rows) | set(loads)) - {switches.EVERYTHING})]
+    services = [name for name in names if name != switches.EVERYTHING]
     found = []
     for name in names:
         row = rows.get(name)
@@ -49,6 +60,20 @@ def publishing() -> list[Publishing]:
                 reason=row.reason if row else "",
                 waiting=sum(load.due + load.later for load in mine),
                 sent=sum(load.sent for load in mine),
+                paused_by=_paused_by(name, standing),
+                paused_services=[
+                    service
+                    for service in (services if name == switches.EVERYTHING else [name])
+                    if standing.is_paused(service)
+                ],
+                deadlines_on_hold=holding.of_service(name, holds),
             )
         )
     return found
+
+
+def _paused_by(service: str, standing: Switches) -> str | None:
+    pause = standing.pause_of(service)
+    if pause is None:
+        return None
+    return "all" if pause.service == switches.EVERYTHING else "service"

@@ -24,6 +24,7 @@ from compensation.models import DUE_SOMETIME, Attempt, Command
 from compensation.models import Outcome as AttemptOutcome
 from compensation.models import Status as CommandStatus
 from sagas.models import Action, Decision, SagaEvent, Status
+from sagas.queries import holding
 from sagas.queries.pages import Page
 
 
@@ -53,7 +54,7 @@ class _Ref(NamedTuple):
 
 
 def timeline(saga_id: UUID, offset: int = 0, limit: int = 100) -> Page[Entry]:
-    """A page of a saga's story, the oldest first, then what is still due. Seven queries at most, whatever its size."""
+    """A page of a saga's story, the oldest first, then what is still due. Ten queries at most, whatever its size."""
     total, refs = _page_of(_refs(saga_id), offset, limit)
     return Page(total, offset, limit, _entries(refs))
 
@@ -299,7 +300,10 @@ def _commands(pks: Iterable[str]) -> dict[tuple[str, str], Entry]:
     if not pks:
         return {}
     lines = {}
-    for row in Command.objects.filter(id__in=list(pks)).defer("body"):
+    rows = list(Command.objects.filter(id__in=list(pks)).defer("body"))
+    holds = holding.read_for(rows)
+    for row in rows:
+        held = holding.on_hold(row, holds)
         for kind, at, entry_kind, words in (
             ("planned", row.planned_at, "command", _("%(command)s is owed and planned, topic %(topic)s")),
             ("released", row.released_at, "command", _("%(command)s may leave: what it waited for is answered")),
@@ -308,12 +312,20 @@ def _commands(pks: Iterable[str]) -> dict[tuple[str, str], Entry]:
         ):
             if at is not None:
                 said = {"command": row.name, "topic": row.topic, "service": row.service}
+                on_hold = held if kind == "deadline" else None
                 lines[kind, str(row.id)] = Entry(
                     at=at,
                     kind=entry_kind,
                     title=words % said,
                     entity=row.entity,
-                    detail={**_about(row), "status": row.status, "round": row.round, "attempt": row.attempt},
+                    changes=[on_hold.sentence] if on_hold else (),
+                    detail={
+                        **_about(row),
+                        "status": row.status,
+                        "round": row.round,
+                        "attempt": row.attempt,
+                        **({"on_hold": on_hold.as_data()} if on_hold else {}),
+                    },
                     future=entry_kind == "deadline",
                 )
     return lines

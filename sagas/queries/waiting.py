@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -22,6 +22,7 @@ from sagas.engine.definition import Definition, Event
 from sagas.engine.expected import ShownStep, expected
 from sagas.engine.state import Saga, Tally, saga_from
 from sagas.models import Parked, SagaLog, Status
+from sagas.queries.holding import OnHold, on_hold, pause_words, when
 
 # Which of several commands speaks for a saga: the one nearest to the service first.
 _NEAREST = (CommandStatus.PUBLISHED, CommandStatus.PUBLISHING, CommandStatus.WAITING, CommandStatus.PLANNED)
@@ -33,6 +34,7 @@ class Waiting:
 
     kind: set_aside, decision, confirmation, sending, due, retry, predecessor, paused, events, lanes, applying, parked.
     `count` is of the things that wait alike (commands, images or events); the others tell of the first of them.
+    `on_hold` says why its deadline does not run, if so.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class Waiting:
     deadline: datetime | None = None
     event: str | None = None
     error: str | None = None
+    on_hold: OnHold | None = None
 
     def as_data(self) -> dict[str, Any]:
         """All of it, by name."""
@@ -66,11 +69,6 @@ def waiting(saga: SagaLog) -> Waiting | None:
     elif saga.status == Status.STARTED:
         found = _for_events(saga)
     return found or _pending(saga) or _parked(saga)
-
-
-def when(moment: datetime | None) -> str:
-    """A time as the sentences write it."""
-    return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _set_aside(saga: SagaLog) -> Waiting:
@@ -118,7 +116,8 @@ def _first_command(saga: SagaLog) -> Command | None:
 
 
 def _waiting_for(saga: SagaLog, command: Command, alike: int) -> Waiting:
-    kind, words, since = _command_words(saga, command)
+    hold = on_hold(command)
+    kind, words, since = _command_words(saga, command, hold)
     said = {
         "command": command.name,
         "topic": command.topic,
@@ -135,7 +134,7 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int) -> Waiting:
     more = ngettext(" (and %(more)d command like it)", " (and %(more)d commands like it)", alike - 1)
     return Waiting(
         kind=kind,
-        sentence=words % said + (more % {"more": alike - 1} if alike > 1 else ""),
+        sentence=_with_hold(words % said + (more % {"more": alike - 1} if alike > 1 else ""), hold),
         since=since,
         count=alike,
         command=command.name,
@@ -148,10 +147,15 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int) -> Waiting:
         next_retry=command.next_at,
         deadline=command.deadline_at,
         error=command.last_error or None,
+        on_hold=hold,
     )
 
 
-def _command_words(saga: SagaLog, command: Command) -> tuple[str, str, datetime | None]:
+def _with_hold(sentence: str, hold: OnHold | None) -> str:
+    return f"{sentence} {hold.sentence}" if hold else sentence
+
+
+def _command_words(saga: SagaLog, command: Command, hold: OnHold | None) -> tuple[str, str, datetime | None]:
     """(kind, sentence, since when)."""
     if command.status == CommandStatus.EXHAUSTED:
         words = _(
@@ -159,22 +163,19 @@ def _command_words(saga: SagaLog, command: Command) -> tuple[str, str, datetime 
             "%(attempt)d of %(of)d: %(error)s Retry it, skip it, or mark it done."
         )
         return "decision", words, command.settled_at
-    standing = switches.read()
-    paused = standing.is_paused(command.service)
     if command.status == CommandStatus.PUBLISHED:
-        return _sent_words(command, paused)
+        return _sent_words(command, hold)
     if command.status == CommandStatus.PUBLISHING:
         words = _("%(command)s for %(entity)s is being sent to topic %(topic)s, attempt %(attempt)d of %(of)d.")
         return "sending", words, command.claimed_at
     if command.released_at is None:
         words = _("%(command)s for %(entity)s (topic %(topic)s) waits until %(after)s of the same lane is answered.")
         return "predecessor", words, command.planned_at
-    if paused:
-        words = _(
-            "Publishing to %(service)s is paused since %(since)s: %(command)s for %(entity)s waits to be sent to topic "
-            "%(topic)s. Resume publishing, or withdraw it."
-        )
-        return "paused", words, standing.changed_at(command.service)
+    pause = switches.read().pause_of(command.service)
+    if pause is not None:
+        words = _("%(command)s for %(entity)s waits to be sent to topic %(topic)s. Resume publishing, or withdraw it.")
+        # What a person wrote as the reason may hold a percent sign, and the sentence is a template.
+        return "paused", pause_words(pause).replace("%", "%%") + " " + words, pause.changed_at
     if command.next_at is not None and command.next_at > timezone.now():
         words = _(
             "Waiting for the next attempt at %(command)s for %(entity)s on topic %(topic)s at %(next)s; attempt "
@@ -185,12 +186,13 @@ def _command_words(saga: SagaLog, command: Command) -> tuple[str, str, datetime 
     return "due", words, command.next_at
 
 
-def _sent_words(command: Command, paused: bool) -> tuple[str, str, datetime | None]:
+def _sent_words(command: Command, hold: OnHold | None) -> tuple[str, str, datetime | None]:
     since = command.published_at
-    if paused:
+    if hold is not None:
+        # Its deadline may be in the past, and begins again afterwards: no time that one could wait for.
         words = _(
             "Waiting since %(since)s for %(service)s to confirm %(command)s for %(entity)s on topic %(topic)s, attempt "
-            "%(attempt)d of %(of)d. Publishing is paused, so its deadline rests."
+            "%(attempt)d of %(of)d."
         )
     elif command.deadline_at is None:
         words = _("%(command)s for %(entity)s was sent to topic %(topic)s at %(since)s: waiting to be counted.")

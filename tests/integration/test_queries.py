@@ -174,7 +174,7 @@ def test_a_compensating_saga_names_command_topic_attempt_and_times() -> None:
     assert (found.kind, found.next_retry) == ("retry", soon)
     assert "The service refused it: busy" in found.sentence
     switches.set_switch("ANONYMIZATION", True, "ana", "broken")
-    assert waiting(row.key).sentence.startswith("Publishing to ANONYMIZATION is paused since")
+    assert waiting(row.key).sentence.startswith("Publishing to ANONYMIZATION has been paused since")
     rollback.delete()
     assert "waits until RollbackAnonymization of the same lane is answered" in waiting(row.key).sentence
 
