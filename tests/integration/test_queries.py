@@ -143,7 +143,7 @@ def test_an_order_waits_for_its_own_events_and_one_that_can_never_end_says_so() 
         events=tuple(replace(item, means=replace(item.means, processes=False)) for item in order_saga.EVENTS),
     )
     with registry.also(order_saga.DEFINITION, endless):
-        for stream in ("order", "endless"):
+        for stream in (order_saga.DEFINITION.name, "endless"):
             tell(event("OrderPlaced", "order-7", stream=stream), event("OrderPaid", "order-7", stream=stream))
             found = queries.waiting(SagaLog.objects.get(saga_type=stream))
             assert found is not None

@@ -154,26 +154,35 @@ def test_two_undos_after_each_other_are_named_both() -> None:
     assert sum("comes after itself" in problem for problem in problems) == 2
 
 
+@pytest.fixture(autouse=True)
+def only_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registers one saga type, whichever others the product has by now: they may share names with those of a test."""
+    monkeypatch.setattr(registry, "DEFINITIONS", (IMAGES,))
+
+
 def test_the_registry_finds_types_by_name_and_version() -> None:
     newer = replace(ORDERS, version=2)
     with registry.also(newer, ORDERS):
-        assert registry.current("order") is newer
-        assert registry.get("order", 1) is ORDERS
-        assert set(registry.current_definitions()) == {"image_processing", "order"}
+        assert registry.current(ORDERS.name) is newer
+        assert registry.get(ORDERS.name, 1) is ORDERS
+        assert set(registry.current_definitions()) == {"image_processing", ORDERS.name}
         assert registry.problems() == []
         assert len(registry.all_definitions()) == 3
         with pytest.raises(registry.UnknownDefinition, match="version 3"):
-            registry.get("order", 3)
-    with pytest.raises(registry.UnknownDefinition, match="order"):
-        registry.current("order")
+            registry.get(ORDERS.name, 3)
+    with pytest.raises(registry.UnknownDefinition, match=ORDERS.name):
+        registry.current(ORDERS.name)
 
 
 def test_the_registry_finds_what_is_wrong_between_definitions() -> None:
     twin = replace(ORDERS, name="twin")
     with registry.also(ORDERS, ORDERS, twin):
         problems = registry.problems()
-    assert "order version 1 is listed twice" in problems
-    assert "twin version 1, OrderPaid: the event type belongs to order too, but an event has one saga type" in problems
+    assert "order_of_the_tests version 1 is listed twice" in problems
+    assert (
+        "twin version 1, OrderPaid: the event type belongs to order_of_the_tests too, but an event has one saga type"
+        in problems
+    )
 
 
 def newer(version: int = 2, **changes: Any) -> Definition:
@@ -194,20 +203,20 @@ def test_versions_merge_into_what_any_of_them_declares() -> None:
     with registry.also(ORDERS, third, second):
         assert registry.problems() == []
         paid = next(item for item in wire_events(registry.all_definitions()) if item.type == "OrderPaid")
-        assert (paid.versions, paid.declared_in) == ((2, 1), "order version 1 and 2")
+        assert (paid.versions, paid.declared_in) == ((2, 1), "order_of_the_tests version 1 and 2")
         assert paid.topics == ("payments", "orders-paid")
         assert paid.fields == {"order_id": "id", "amount": "integer"}
-        known = registry.event("order", "OrderPaid")
+        known = registry.event(ORDERS.name, "OrderPaid")
         assert known is not None
         assert known.topics == second.events[1].topics, "the newest that declares it"
-        assert registry.starts("order", "OrderPlaced")
-    assert registry.event("order", "OrderPaid") is None
+        assert registry.starts(ORDERS.name, "OrderPlaced")
+    assert registry.event(ORDERS.name, "OrderPaid") is None
 
 
 def test_a_type_begins_sagas_only_if_the_newest_version_says_so() -> None:
     with registry.also(ORDERS, replace(ORDERS, version=2, events=(replace(ORDERS.events[1], starts=True),))):
-        assert registry.starts("order", "OrderPaid")
-        assert not registry.starts("order", "OrderPlaced")
+        assert registry.starts(ORDERS.name, "OrderPaid")
+        assert not registry.starts(ORDERS.name, "OrderPlaced")
         assert not registry.starts("nothing", "OrderPlaced")
 
 
@@ -222,7 +231,7 @@ def test_a_type_begins_sagas_only_if_the_newest_version_says_so() -> None:
 def test_versions_that_cannot_both_be_right_are_named(other: Definition, words: str) -> None:
     first = newer(1, fields={"order_id": "id", "n": "integer"})
     with registry.also(first, replace(newer(3), events=ORDERS.events[:1]) if words.count("field n") else other, other):
-        assert any(problem.startswith(f"order version 2, {words}") for problem in registry.problems())
+        assert any(problem.startswith(f"order_of_the_tests version 2, {words}") for problem in registry.problems())
 
 
 def messages() -> list[str]:
@@ -234,15 +243,19 @@ def test_check_names_types_that_a_shared_topic_cannot_tell_apart() -> None:
     with registry.also(sharing):
         [problem] = messages()
         assert problem == (
-            "orders-paid: messages of OrderPaid (order version 1) and of Extra (order version 1) come on it, and "
-            "either may lack its type. Mark all but one with always_typed=True; the one left is what a message without "
+            "orders-paid: messages of OrderPaid (order_of_the_tests version 1) and of Extra "
+            "(order_of_the_tests version 1) come on it, and either may lack its type. "
+            "Mark all but one with always_typed=True; the one left is what a message without "
             "a type is"
         )
     with registry.also(with_event(topics=("orders-paid",), always_typed=True)):
         assert messages() == []
     # Another version's topic is in use as long as that version is listed.
     with registry.also(ORDERS, replace(with_event(topics=("orders-paid",)), version=2)):
-        assert "OrderPaid (order version 1 and 2) and of Extra (order version 2)" in messages()[0]
+        assert (
+            "OrderPaid (order_of_the_tests version 1 and 2) and of Extra (order_of_the_tests version 2)"
+            in messages()[0]
+        )
     with registry.also(with_event(topics=("processing.{region}.completed",))):
         assert "ProcessingCompleted (image_processing version 1) and of Extra" in messages()[0]
 
@@ -250,7 +263,9 @@ def test_check_names_types_that_a_shared_topic_cannot_tell_apart() -> None:
 def test_check_names_a_command_that_would_come_back_to_us() -> None:
     with registry.also(with_undo(topic="orders-paid")):
         [problem] = messages()
-        assert problem.startswith("order version 1, RefundPayment: its topic orders-paid is one that events come on")
+        assert problem.startswith(
+            "order_of_the_tests version 1, RefundPayment: its topic orders-paid is one that events come on"
+        )
     with registry.also(with_undo(topic="processing.usa.started")):
         assert "its topic processing.usa.started is one that events come on" in messages()[0]
 
