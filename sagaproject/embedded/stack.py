@@ -76,6 +76,8 @@ class Stack:
             f"Admin  {self.base_url}/admin/   login {self.login['username']}, password {self.login['password']}\n"
             f"API    {self.api_url}/sagas\n"
             f"Docs   {self.base_url}/api/docs/\n"
+            "To use the API in another terminal, paste this line there:\n"
+            f"export API={self.api_url}\n"
             "Ctrl-C stops everything."
         )
 
