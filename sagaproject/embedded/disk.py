@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 MEGABYTE = 1_000_000
-# A new stack writes some 130 MB in its first minute; outside of a private folder it copies 40 MB of programs too.
+# A new stack writes some 90 MB in its first minute, and for root below a private folder copies 40 MB of programs.
 TO_START = 300 * MEGABYTE
 # PostgreSQL takes log files of 16 MB each, and needs one to stop in order.
 TO_RUN = 64 * MEGABYTE
@@ -20,12 +20,9 @@ _PROBE_BYTES = 1 << 16
 
 
 def shortage(folders: Iterable[Path], least: int) -> str:
-    """Say which folder's disk has no room left; empty if each can take `least` bytes. A missing folder is skipped."""
+    """Say which folder's disk has no room left; empty if each can take `least` bytes. A folder need not exist yet."""
     for folder in folders:
-        try:
-            status = os.statvfs(folder)
-        except FileNotFoundError:
-            continue
+        status = os.statvfs(next(path for path in (folder, *folder.parents) if path.exists()))
         free = status.f_bavail * status.f_frsize
         if free < least:
             return (
@@ -41,8 +38,10 @@ def refusal(folder: Path) -> str:
     """Write a little to the folder, which shows a quota or a read-only disk too; say what is wrong, or nothing."""
     probe = folder / _PROBE
     try:
-        probe.write_bytes(bytes(_PROBE_BYTES))
-        probe.unlink()
+        try:
+            probe.write_bytes(bytes(_PROBE_BYTES))
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         return complaint(error, folder)
     return ""

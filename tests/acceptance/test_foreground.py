@@ -147,6 +147,23 @@ def test_a_disk_with_less_than_a_stack_needs_is_named_before_anything_starts(
     assert not (stack_folder / "log").exists()
 
 
+def test_a_folder_that_is_not_there_yet_is_judged_by_the_disk_that_it_will_be_on(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there"
+    assert f"The disk of {folder} is full" in disk.shortage([folder], 2**62)
+    assert disk.shortage([folder], 1) == ""
+
+
+def test_a_disk_that_takes_no_more_is_named_although_it_says_that_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert disk.refusal(tmp_path) == ""
+    assert list(tmp_path.iterdir()) == []
+    # Every write to this device fails as on a full disk.
+    (tmp_path / "full").symlink_to("/dev/full")
+    monkeypatch.setattr(disk, "_PROBE", "full")
+    assert f"The disk of {tmp_path} is full (No space left on device)" in disk.refusal(tmp_path)
+
+
 class Watched:
     """A stack whose watch() fails, as on a full disk."""
 
