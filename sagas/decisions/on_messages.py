@@ -29,7 +29,7 @@ def requeue_message(quarantine_id: int, *, request: Request) -> Outcome:
             event = _store(press, quarantine_id)
             fresh = Pending.objects.filter(id=event.id).exists()
             press.apply(event_log.routing_key(event.stream, event.key, event.entity))
-            _tell_saga(press, event)
+            _note_saga(press, event)
         press.effects |= {"event": event.event_id, "type": event.type}
         press.effects |= {} if fresh else {"already_stored": True}
 
@@ -77,7 +77,7 @@ def _store(press: Press, quarantine_id: int) -> Event:
     return Event.objects.get(id=pk)
 
 
-def _tell_saga(press: Press, event: Event) -> None:
+def _note_saga(press: Press, event: Event) -> None:
     """Notes what has become of the event: the saga that has it now, or why none has."""
     taken = SagaEvent.objects.filter(event=event.id).values_list("saga_id", flat=True).first()
     parked = Parked.objects.filter(event=event.id).values_list("reason", flat=True).first()

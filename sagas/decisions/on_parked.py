@@ -14,7 +14,7 @@ from bridge import event_log
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
 from sagas import rows
-from sagas.decisions.on_saga import check_not_set_aside, current, refusal, tell_status
+from sagas.decisions.on_saga import check_not_set_aside, current, note_status, refusal
 from sagas.decisions.press import Outcome, Press, Request, carry_out, previewed, routing_key, saga_row
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
@@ -141,7 +141,7 @@ def _attach_key(saga: SagaLog, key: str, lane: str | None, request: Request) -> 
             press.effects["events"] = rows.unpark("stream = %s AND key = %s", [stream, key])
             press.apply(foreign)
         _tell_parked(press, _parked(stream, key))
-        tell_status(press, now)
+        note_status(press, now)
 
     target = f"key {key} to saga {saga.id}" + (f" lane {lane}" if lane else "")
     once = f"attach:{stream}:{key}:{saga.id}:{lane or ''}"
@@ -165,7 +165,7 @@ def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Reque
         if not gone or Parked.objects.filter(event=parked.event).exists():
             raise Refused(_("the saga cannot take this event: it speaks of an image but names none. Name the lane"))
         press.effects["events"] = 1
-        tell_status(press, now)
+        note_status(press, now)
 
     target = f"event {event_id} to saga {saga.id}" + (f" lane {lane}" if lane else "")
     once = f"attach-event:{event_id}:{saga.id}:{lane or ''}"

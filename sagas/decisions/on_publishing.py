@@ -55,7 +55,7 @@ def set_publishing(paused: bool, service: str | None = None, *, request: Request
         press.effects["changed"] = switches.set_switch(name, paused, request.actor, request.reason)
         press.effects["paused"] = switches.paused_services()
         if not paused:
-            _tell_released(press, _released(before, switches.read(), press.now))
+            _note_released(press, _released(before, switches.read(), press.now))
             nudge_on_commit("publish")
 
     action = Action.PAUSE_PUBLISHING if paused else Action.RESUME_PUBLISHING
@@ -72,7 +72,7 @@ def _released(before: Switches, after: Switches, now: datetime) -> QuerySet[Comm
     return due.filter(service__in=set(before.paused) - set(after.paused))
 
 
-def _tell_released(press: Press, found: QuerySet[Command]) -> None:
+def _note_released(press: Press, found: QuerySet[Command]) -> None:
     names = ("id", "name", "entity", "service", "topic", "status", "body")
     for row in found.order_by("next_at", "id").values_list(*names)[:KEPT_COMMANDS]:
         identity, name, entity, service, topic, status, body = row

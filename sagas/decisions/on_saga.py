@@ -61,7 +61,7 @@ def terminate(saga_id: UUID | str, *, request: Request) -> Outcome:
         claimed = [str(identity) for identity in outbox.claimed_ids(now.id)]
         with previewed(press, routing_key(saga)):
             append(press, now, kinds.SAGA_TERMINATED, {"claimed": claimed})
-        tell_status(press, now)
+        note_status(press, now)
 
     return _on_saga(Action.TERMINATE, saga, request, work, once=f"terminate:{saga.id}")
 
@@ -81,7 +81,7 @@ def resume(saga_id: UUID | str, *, request: Request) -> Outcome:
             keys = rows.unparked("suggestion = %s AND reason = 'set_aside'", [saga.id])
             press.effects["events"] = len(keys)
             _apply_again(press, [routing_key(saga), *sorted(set(keys))])
-        tell_status(press, saga)
+        note_status(press, saga)
 
     return _on_saga(Action.RESUME, saga, request, work)
 
@@ -177,7 +177,7 @@ def _fail(action: Action, kind: str, saga_id: UUID | str, lane: str | None, requ
         check(action, now, None if lane is None else _lane(now, lane))
         with previewed(press, routing_key(saga)):
             append(press, now, kind, {}, lane or "")
-        tell_status(press, now)
+        note_status(press, now)
 
     return _on_saga(action, saga, request, work, once=f"{action.value}:{saga.id}:{lane or ''}", lane=lane)
 
@@ -225,7 +225,7 @@ def saga_has_failed(saga: SagaLog) -> bool:
     return saga_failed(frame, saga_from(saga.state, Tally()))
 
 
-def tell_status(press: Press, saga: SagaLog) -> None:
+def note_status(press: Press, saga: SagaLog) -> None:
     """Notes the saga's status before the decision, of the row as it was read then, and after it."""
     press.effects["status_before"] = saga.status
     press.effects["status_after"] = saga_row(saga.id).status
