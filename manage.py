@@ -12,14 +12,24 @@ def main() -> None:
         _signal.signal(_signal.SIGINT, _interrupted)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sagaproject.settings")
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
     from sagaproject.env import ConfigurationError
+    from sagas.management import output
 
+    output.prepare_streams()
     try:
         execute_from_command_line(sys.argv)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
+    except OperationalError:
+        from django.conf import settings
+
+        if not settings.NO_STACK:
+            raise
+        sys.stderr.write(f"{settings.NO_STACK}\n")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 

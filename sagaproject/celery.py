@@ -1,6 +1,7 @@
 """The Celery app: three queues by concern, and beat's sweeps."""
 
 import os
+import sys
 from typing import Any
 
 from celery import Celery, Task
@@ -8,6 +9,7 @@ from django.db import connection
 from kombu import Queue
 
 from sagaproject import valkey_transport
+from sagaproject.env import ConfigurationError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sagaproject.settings")
 
@@ -35,13 +37,24 @@ class FreshConnection(Task):  # type: ignore[type-arg]
             connection.close()
 
 
+class SagaCelery(Celery):
+    """An app that ends its process as manage.py does where the configuration cannot be used: its text, exit code 2."""
+
+    def _load_config(self) -> Any:
+        try:
+            return super()._load_config()  # type: ignore[misc]  # not in celery-types
+        except ConfigurationError as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(2) from None
+
+
 def _is_ours() -> bool:
     """Whether the connection is not in the middle of a transaction of somebody who calls the task like a function."""
     return not connection.in_atomic_block
 
 
 valkey_transport.install()
-app = Celery("sagaproject", task_cls=FreshConnection)
+app = SagaCelery("sagaproject", task_cls=FreshConnection)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [Queue(name, routing_key=name) for name in ("applying", "commands", "housekeeping")]
 app.conf.task_routes = {

@@ -7,7 +7,7 @@ docs/configuration.md describes each name for people; this module is the truth.
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,22 @@ DAY = 86_400.0
 
 
 class ConfigurationError(Exception):
-    """The environment cannot be used; `problems` says all that is wrong with it."""
+    """The environment cannot be used; `problems` says all that is wrong with it.
 
-    def __init__(self, problems: list[str]) -> None:
+    `no_stack`: why no embedded stack can be used, where the command may have been meant for one; the text begins with
+    it. `is_empty`: nothing is configured at all; the text then leaves the problems of a production configuration out.
+    """
+
+    def __init__(self, problems: list[str], no_stack: str = "", is_empty: bool = False) -> None:
         self.problems = problems
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
-        head = f"The configuration has {count}:"
-        super().__init__("\n  - ".join([head, *problems]) + "\n(docs/configuration.md describes every setting.)")
+        if no_stack and is_empty:
+            lines = [no_stack, "For production, set ENVIRONMENT=prod and what docs/configuration.md lists."]
+        else:
+            head = f"As a production configuration, the environment has {count}:" if no_stack else ""
+            lines = [no_stack, "\n  - ".join([head or f"The configuration has {count}:", *problems])]
+            lines.append("(docs/configuration.md describes every setting.)")
+        super().__init__("\n".join(line for line in lines if line))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +105,10 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Every setting of the service. `database` is Django's DATABASES entry; intervals are seconds."""
+    """Every setting of the service. `database` is Django's DATABASES entry; intervals are seconds.
+
+    `no_stack`: in development, why no embedded stack answers for servers that the environment does not name; else "".
+    """
 
     name: str
     debug: bool
@@ -114,6 +126,7 @@ class Environment:
     bridge: Bridge
     api: Api
     embedded: Embedded
+    no_stack: str = ""
 
     @property
     def is_dev(self) -> bool:
@@ -122,7 +135,23 @@ class Environment:
 
 def load() -> Environment:
     """Read the process's environment, or that of the running embedded stack; raises ConfigurationError."""
-    return read(_with_running_stack(dict(os.environ)))
+    source = dict(os.environ)
+    if not _may_use_a_stack(source):
+        return read(source)
+    folder = stack_folder(source)
+    stack = stack_file.running(folder)
+    if stack is not None:
+        sys.stderr.write(f"Using the running stack of {stack_file.json_path(folder)} (ENVIRONMENT is dev).\n")
+        return read({**stack.get("environment", {}), **source, "ENVIRONMENT": "dev"})
+    no_stack = stack_file.why_not_running(folder)
+    try:
+        return replace(read(source), no_stack=no_stack)
+    except ConfigurationError as error:
+        # Without a Makefile this is the service's image, where nobody can run `make up`.
+        if source.get("ENVIRONMENT") or not (ROOT / "Makefile").exists():
+            raise
+        is_empty = not any(source.get(name) for name in names())
+        raise ConfigurationError(error.problems, no_stack, is_empty) from None
 
 
 def read(source: Mapping[str, str]) -> Environment:
@@ -182,16 +211,10 @@ def snapshot() -> dict[str, str]:
     return dict(os.environ)
 
 
-def _with_running_stack(source: dict[str, str]) -> dict[str, str]:
-    said = any(source.get(name) or source.get(f"{name}_FILE") for name in CONNECTIONS)
-    if said or source.get("ENVIRONMENT", "dev") != "dev":
-        return source
-    folder = stack_folder(source)
-    stack = stack_file.running(folder)
-    if stack is None:
-        return source
-    sys.stderr.write(f"Using the running stack of {stack_file.json_path(folder)} (ENVIRONMENT is dev).\n")
-    return {**stack.get("environment", {}), **source, "ENVIRONMENT": "dev"}
+def _may_use_a_stack(source: Mapping[str, str]) -> bool:
+    """Whether the environment leaves every server open, and does not say that this is production."""
+    named = any(source.get(name) or source.get(f"{name}_FILE") for name in CONNECTIONS)
+    return not named and (source.get("ENVIRONMENT") or "dev") == "dev"
 
 
 def _debug(reader: Reader, dev: bool) -> bool:

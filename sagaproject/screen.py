@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from sagas.management.output import visible
+
 # The reader of a pipe has left, and the terminal was closed.
 _GONE = (errno.EPIPE, errno.EIO)
 # What a shell reports for a process that a closed pipe ended: 128 and the number of SIGPIPE.
@@ -44,7 +46,7 @@ class Screen:
         if self.gone:
             return
         try:
-            stream.write(f"{words}\n")
+            stream.write(f"{visible(words)}\n")
             stream.flush()
         except OSError:
             self.lost()

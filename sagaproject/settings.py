@@ -18,6 +18,7 @@ ENV = env.load()
 BASE_DIR = env.ROOT
 
 ENVIRONMENT = ENV.name
+NO_STACK = ENV.no_stack
 DEBUG = ENV.debug
 SECRET_KEY = ENV.secret_key
 ALLOWED_HOSTS = list(ENV.allowed_hosts)

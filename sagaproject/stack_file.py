@@ -7,6 +7,7 @@ stale file of a stack that was killed is never taken for a running one, whatever
 import fcntl
 import json
 import os
+import pwd
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,16 +56,59 @@ def remove(folder: Path) -> None:
 
 def running(folder: Path) -> dict[str, Any] | None:
     """Give stack.json if its stack runs now and belongs to the user who asks."""
-    if not _belongs_to_us(json_path(folder)) or not _is_locked(folder):
+    if _owner(json_path(folder)) != os.getuid() or not _is_locked(folder):
         return None
     return read(folder)
 
 
-def _belongs_to_us(path: Path) -> bool:
+def why_not_running(folder: Path) -> str:
+    """Say in one line why `running` gives None for this folder, and how to get a stack.
+
+    The line names the folder and, of another user's stack, its owner; it holds nothing of stack.json.
+    """
+    if _is_closed(folder):
+        return (
+            f"No stack of yours runs: you may not read {folder}. Set STACK_DIR to a folder of your own, "
+            "then run `make up`."
+        )
+    owners = {_owner(json_path(folder)), _owner(lock_path(folder))} - {None, os.getuid()}
+    locked = _is_locked(folder)
+    if owners and (locked or json_path(folder).exists()):
+        name = _name_of(min(uid for uid in owners if uid is not None))
+        return (
+            f"No stack of yours runs: the one in {folder} belongs to {name}. Run the command as {name}, "
+            "or set STACK_DIR to a folder of your own, then run `make up`."
+        )
+    if locked:
+        return f"No stack runs yet in {folder}: one is starting. Wait until `make up` has printed the addresses."
+    if json_path(folder).exists():
+        return f"No stack runs in {folder}: the last one was killed. `make up` starts one."
+    return f"No stack runs in {folder}: `make up` starts one."
+
+
+def _is_closed(folder: Path) -> bool:
+    """Whether the folder exists, and this user may not look into it."""
     try:
-        return path.stat().st_uid == os.getuid()
+        folder.stat()
+    except PermissionError:
+        return True
     except OSError:
         return False
+    return not os.access(folder, os.X_OK)
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def _is_locked(folder: Path) -> bool:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from sagaproject.simulator.report import Report
 from sagaproject.simulator.run import Snapshot
+from sagas.management.output import one_line
 
 STATUSES = ("STARTED", "COMPENSATING", "COMPLETED", "COMPENSATION_SUCCEEDED", "COMPENSATION_FAILED", "FAILED")
 COLOURS = {
@@ -42,7 +43,7 @@ def line(snapshot: Snapshot) -> str:
         statuses or "no saga yet",
         f"{snapshot.commands['confirmed']}/{snapshot.commands['received']} commands confirmed",
     ]
-    return "; ".join([*words, snapshot.trouble] if snapshot.trouble else words)
+    return one_line("; ".join([*words, snapshot.trouble] if snapshot.trouble else words))
 
 
 def summary(report: Report) -> str:
@@ -61,7 +62,7 @@ def summary(report: Report) -> str:
         ]
         if len(report.unexpected) > LISTED:
             lines.append(f"  and {len(report.unexpected) - LISTED} more: see --json")
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _lines() -> Callable[[Snapshot], None]:
@@ -87,7 +88,7 @@ def _live() -> Iterator[Callable[[Snapshot], None]]:
     from rich.text import Text
 
     def coloured(status: str) -> Text:
-        return Text(status, style=COLOURS.get(status, "white"))
+        return Text(one_line(status), style=COLOURS.get(status, "white"))
 
     def totals(snapshot: Snapshot) -> Table:
         table = Table(box=None, padding=(0, 2))
@@ -103,8 +104,9 @@ def _live() -> Iterator[Callable[[Snapshot], None]]:
         for heading in ("Task", "Story", "Images", "Now", "Must end"):
             table.add_column(heading)
         for row in snapshot.rows:
-            story = row.plot.replace("_", " ")
-            table.add_row(row.task_id, story, str(row.images), coloured(row.status), coloured(row.expected))
+            # As Text, in which rich reads no markup.
+            task, story = Text(one_line(row.task_id)), Text(one_line(row.plot.replace("_", " ")))
+            table.add_row(task, story, str(row.images), coloured(row.status), coloured(row.expected))
         return table
 
     with Live(console=Console(stderr=True), refresh_per_second=4) as live:

@@ -14,6 +14,7 @@ from django.core.management.base import CommandParser
 from sagas.decisions import CommandPreview, Outcome, Request, is_blank
 from sagas.errors import DecisionError, NotFound
 from sagas.management.door import DONE, FAILED, NOT_FOUND, REFUSED, Door, Options, UsageError, exit_code, sentence
+from sagas.management.output import LostAnswer, discard, one_line
 from sagas.management.targets import find_saga, ids_from, is_terminal
 from sagas.management.wording import outcome_lines
 from sagas.models import Door as Way
@@ -97,7 +98,7 @@ class DecisionDoor(Door):
             refused = self._refused_by_person(jobs, options)
             if refused is not None:
                 return refused
-        return self._show(self._carry_out(jobs, options, dry_run=not decides), options)
+        return self._show(self._carry_out(jobs, options, dry_run=not decides), options, decides=decides)
 
     def _carry_out(self, jobs: Sequence[Job], options: Options, *, dry_run: bool) -> Iterator[Answer]:
         asked = Request(
@@ -122,17 +123,31 @@ class DecisionDoor(Door):
             return job.split(outcome)
         return [Answer(job.ids[0], self.code_of(outcome), outcome)]
 
-    def _show(self, answers: Iterator[Answer], options: Options) -> int:
+    def _show(self, answers: Iterator[Answer], options: Options, *, decides: bool) -> int:
+        """Report each answer as soon as there is one; return the greatest code.
+
+        Where stdout fails, decisions go on and their code holds; a preview ends.
+        """
         worst = DONE
         for answer in answers:
             worst = max(worst, answer.code)
-            if options["json"]:
-                self.tell_data(answer.as_data())
-            elif answer.outcome is not None and answer.error is None:
-                self.tell("\n".join(outcome_lines(answer.id, answer.outcome)))
+            try:
+                self._tell_answer(answer, as_data=options["json"])
+            except LostAnswer as lost:
+                self.lose_answer(lost)
+                if not decides:
+                    return worst if lost.reader_left else max(worst, FAILED)
             if answer.error is not None:
                 self.complain(f"{answer.id}: {answer.error}")
         return worst
+
+    def _tell_answer(self, answer: Answer, *, as_data: bool) -> None:
+        if as_data:
+            self.tell_data(answer.as_data())
+        elif answer.outcome is not None and answer.error is None:
+            for line in outcome_lines(answer.id, answer.outcome):
+                self.tell(line)
+        self.flush()
 
     def _refused_by_person(self, jobs: Sequence[Job], options: Options) -> int | None:
         """Shows what would happen and asks; returns an exit code unless the answer is yes."""
@@ -143,15 +158,25 @@ class DecisionDoor(Door):
                 # A code without an error, such as a difference that replay found, is what the decision is about.
                 worst = max(worst, answer.code if answer.error else DONE)
                 lines = outcome_lines(answer.id, answer.outcome) if answer.outcome else [f"{answer.id}: {answer.error}"]
-                self.say("\n".join(lines))
+                for line in lines:
+                    self.say(line)
             if worst != DONE and len(ids) == 1:
                 return worst
-        self.say(f"Do this to {ids[0] if len(ids) == 1 else len(ids)}? [y/N] ", ending="")
-        self.stderr.flush()
-        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        if self._consents(ids):
             return None
         self.say("Nothing was done.")
         return FAILED
+
+    def _consents(self, ids: Sequence[str]) -> bool:
+        """Ask the person at the terminal. A question that could not be written has no answer."""
+        question = f"Do this to {ids[0] if len(ids) == 1 else len(ids)}? [y/N] "
+        try:
+            self.stderr.write(one_line(question), style_func=str, ending="")
+            self.stderr.flush()
+        except OSError:
+            discard(self.stderr)
+            return False
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 class SagasDoor(DecisionDoor):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sagas.decisions import CommandPreview, Outcome, sentences
-from sagas.management.door import as_json
+from sagas.management.output import as_json, one_line, width
 
 # Effects that are told as sentences.
 _IN_SENTENCES = ("released", "released_at_least", "publishing_paused")
@@ -27,11 +27,11 @@ def outcome_lines(name: str, outcome: Outcome) -> Iterator[str]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """Lines of a table; the last column is as wide as it likes."""
-    cells = [tuple(head), *(tuple("" if cell is None else str(cell) for cell in row) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head) - 1)]
+    """Give the lines of a table, as they are printed; the last column is not padded."""
+    cells = [tuple(head), *(tuple("" if cell is None else one_line(str(cell)) for cell in row) for row in rows)]
+    widths = [max(width(row[column]) for row in cells) for column in range(len(head) - 1)]
     for row in cells:
-        padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)]
+        padded = [cell + " " * (wide - width(cell)) for cell, wide in zip(row[:-1], widths, strict=True)]
         yield "  ".join([*padded, row[-1]]).rstrip()
 
 

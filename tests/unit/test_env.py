@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -214,6 +215,129 @@ def test_a_running_stack_is_found_and_what_the_environment_says_wins(
     lock.close()
     with pytest.raises(env.ConfigurationError):
         env.load()
+
+
+BARE = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+ENTRIES = [
+    ["manage.py", "list_sagas"],
+    ["manage.py", "migrate"],
+    ["-m", "celery", "-A", "sagaproject", "worker"],
+    ["-m", "celery", "-A", "sagaproject", "beat"],
+]
+
+
+def started(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
+        env={**BARE, **environment},
+        cwd=env.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("words", ENTRIES, ids=" ".join)
+def test_without_a_stack_every_process_begins_with_how_to_start_one(words: list[str], tmp_path: Path) -> None:
+    done = started(words, STACK_DIR=str(tmp_path))
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == f"No stack runs in {tmp_path}: `make up` starts one."
+    assert "Traceback" not in done.stderr
+    assert "SECRET_KEY" not in done.stderr
+    assert "ENVIRONMENT=prod" in done.stderr
+
+
+def test_without_a_stack_gunicorn_says_so_and_does_not_try_for_ever(tmp_path: Path) -> None:
+    words = ["-m", "gunicorn", "--bind", "127.0.0.1:0", "sagaproject.wsgi"]
+    done = started(words, STACK_DIR=str(tmp_path))
+
+    assert done.returncode == 3
+    assert f"No stack runs in {tmp_path}: `make up` starts one." in done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("words", [["list_sagas"], ["migrate"], ["doctor"]], ids=" ".join)
+def test_without_a_stack_a_command_for_development_says_so_too(words: list[str], tmp_path: Path) -> None:
+    done = started(["manage.py", *words], STACK_DIR=str(tmp_path), ENVIRONMENT="dev")
+
+    assert done.returncode == 1
+    assert f"No stack runs in {tmp_path}: `make up` starts one." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, **environment: str) -> list[str]:
+    """The lines that a process without any other setting ends with."""
+    for name in env.names() | {"STACK_DIR"}:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**environment, "STACK_DIR": str(folder)}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(env.ConfigurationError) as caught:
+        env.load()
+    return str(caught.value).splitlines()
+
+
+def test_what_is_configured_is_judged_below_that_no_stack_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = refused(tmp_path, monkeypatch, ALLOWED_HOSTS="saga.example")
+
+    assert lines[0].startswith("No stack runs")
+    assert lines[1] == "As a production configuration, the environment has 5 problems:"
+    assert len([line for line in lines if line.startswith("  - ")]) == 5
+
+
+@pytest.mark.parametrize(
+    "environment", [{"ENVIRONMENT": "prod"}, {"DATABASE_URL": PROD["DATABASE_URL"]}, {"PULSAR_SERVICE_URL_FILE": "/f"}]
+)
+def test_production_is_told_of_its_problems_and_of_no_stack(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = refused(tmp_path, monkeypatch, **environment)
+
+    assert lines[0].startswith("The configuration has ")
+    assert not any("stack" in line for line in lines)
+
+
+def test_an_image_without_a_makefile_is_production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(env, "ROOT", tmp_path)
+
+    assert refused(tmp_path, monkeypatch)[0] == "The configuration has 6 problems:"
+
+
+def test_a_stack_in_each_other_state_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = tmp_path / "never made"
+    assert refused(never, monkeypatch)[0] == f"No stack runs in {never}: `make up` starts one."
+
+    with stack_file.take_lock(tmp_path) or pytest.fail("locked"):
+        starting = refused(tmp_path, monkeypatch)[0]
+    assert (
+        starting == f"No stack runs yet in {tmp_path}: one is starting. Wait until `make up` has printed the addresses."
+    )
+
+    stack_file.write(tmp_path, {"environment": {}})
+    killed = refused(tmp_path, monkeypatch)[0]
+    assert killed == f"No stack runs in {tmp_path}: the last one was killed. `make up` starts one."
+
+
+def test_a_stack_of_another_user_is_not_used_and_its_owner_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack_file.write(tmp_path, {"environment": {"DATABASE_URL": "postgresql://theirs/saga"}})
+    theirs = os.getuid()
+    monkeypatch.setattr("os.getuid", lambda: theirs + 1)
+
+    with stack_file.take_lock(tmp_path) or pytest.fail("locked"):
+        line = refused(tmp_path, monkeypatch)[0]
+
+    owner = pwd.getpwuid(theirs).pw_name
+    assert line.startswith(f"No stack of yours runs: the one in {tmp_path} belongs to {owner}.")
+    assert line.endswith("then run `make up`.")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The tests may run as root, who may read every folder.
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
+
+    assert refused(tmp_path, monkeypatch)[0].startswith(f"No stack of yours runs: you may not read {tmp_path}.")
 
 
 def test_stack_json_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """manage.py demo: the development stack, and the simulator that plays the three services on it."""
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from sagaproject import env
 from sagaproject import screen as screens
@@ -20,6 +19,7 @@ from sagaproject.simulator.api import ApiError
 from sagaproject.simulator.report import Report
 from sagaproject.simulator.run import simulate
 from sagaproject.simulator.transport import Broker, TransportError
+from sagas.management.output import TextCommand, as_json
 
 if TYPE_CHECKING:
     from sagaproject.embedded.stack import Stack
@@ -35,7 +35,7 @@ SHORT_WAITS = {
 ENDS_BADLY = ("silence_rate", "refuse_rate", "stubborn_rate")
 
 
-class Command(BaseCommand):
+class Command(TextCommand):
     help = (
         "Start the development stack and let the simulator play the three services on it, until Ctrl-C. "
         "With --once it stops after the verdict; exit code 0 only if every saga ended as the script foresaw."
@@ -68,7 +68,7 @@ class Command(BaseCommand):
         except (StackError, TransportError, ApiError) as error:
             raise CommandError(str(error)) from None
         if given["json"]:
-            screen.result(json.dumps(report.as_json(), ensure_ascii=False))
+            screen.result(as_json(report.as_json()))
         if not report.as_foreseen:
             raise SystemExit(1)
 

@@ -1,18 +1,19 @@
 """manage.py doctor: is everything well, and if not, what to do."""
 
-import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.conf import settings
+from django.core.management.base import CommandParser
 
 from sagaproject import doctor
 from sagaproject.doctor import Finding, Level
+from sagas.management.output import TextCommand
 
 
-class Command(BaseCommand):
+class Command(TextCommand):
     help = (
         "Say in plain words whether database, Celery's broker, worker, beat, Pulsar, bridge, publishing and what they "
         "depend on are well, each with what to do if not. Exit code 1 if there is an error, else 0, also with warnings."
@@ -29,30 +30,34 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         logging.disable(logging.CRITICAL)  # the findings say it in words
+        if settings.NO_STACK:
+            self.say(settings.NO_STACK)
         findings = []
         for finding in doctor.examine():
             findings.append(finding)
             if not options["json"]:
-                self._show(finding)
-        if options["json"]:
-            well = all(finding.well for finding in findings)
-            self.stdout.write(json.dumps({"well": well, "findings": [finding.as_json() for finding in findings]}))
-        else:
-            self.stdout.write(verdict(findings))
+                with self.reporting():
+                    self._show(finding)
+        with self.reporting():
+            if options["json"]:
+                well = all(finding.well for finding in findings)
+                self.tell_data({"well": well, "findings": [finding.as_json() for finding in findings]})
+            else:
+                self.tell(verdict(findings))
         if any(finding.level == Level.ERROR for finding in findings):
             raise SystemExit(1)
 
     def _show(self, finding: Finding) -> None:
-        mark = {
-            Level.OK: self.style.SUCCESS("ok     "),
-            Level.SKIPPED: "skipped",
-            Level.WARNING: self.style.WARNING("warning"),
-            Level.ERROR: self.style.ERROR("error  "),
-        }[finding.level]
-        self.stdout.write(f"{mark}  {finding.name:<15} {finding.says}")
+        marks: dict[Level, tuple[str, Callable[[str], str]]] = {
+            Level.OK: ("ok     ", self.style.SUCCESS),
+            Level.SKIPPED: ("skipped", str),
+            Level.WARNING: ("warning", self.style.WARNING),
+            Level.ERROR: ("error  ", self.style.ERROR),
+        }
+        mark, style = marks[finding.level]
+        self.tell(f"  {finding.name:<15} {finding.says}", mark=mark, style=style)
         if finding.do:
-            self.stdout.write(f"{'':<25}{finding.do}")
-        self.stdout.flush()
+            self.tell(f"{'':<25}{finding.do}")
 
 
 def verdict(findings: Sequence[Finding]) -> str:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from bridge import instants
 from sagaproject.filling import fill
 from sagaproject.filling.fill import Wish
 from sagaproject.simulator.options import OptionError, image_range, share
+from sagas.management.output import TextCommand
 from sagas.models import SagaLog
 
 PROGRESS_SECONDS = 2.0
 
 
-class Command(BaseCommand):
+class Command(TextCommand):
     help = (
         "Fill the database with sagas as the service itself would have written them: some hundred stories, played "
         "through the real engine and stamped out with ids and times of their own. To size a machine, or to measure "
@@ -49,16 +49,19 @@ class Command(BaseCommand):
             filled = fill.fill(wish, lambda done: self._show(done, wish.sagas, time.monotonic() - began))
         except OptionError as error:
             raise CommandError(str(error), returncode=2) from error
-        self.stderr.write("vacuum and analyze …", style_func=str)
+        self.say("vacuum and analyze …")
         fill.analyze()
         seconds = round(time.monotonic() - began, 1)
-        if given["json"]:
-            told = {"sagas": filled.sagas, "events": filled.events, "statuses": filled.statuses, "seconds": seconds}
-            self.stdout.write(json.dumps(told, sort_keys=True))
-            return
-        self.stdout.write(f"{filled.sagas:,} sagas with {filled.events:,} events in {seconds} s")
-        for status, count in sorted(filled.statuses.items()):
-            self.stdout.write(f"  {status} {count:,}")
+        statuses = dict(sorted(filled.statuses.items()))
+        with self.reporting():
+            if given["json"]:
+                self.tell_data(
+                    {"events": filled.events, "sagas": filled.sagas, "seconds": seconds, "statuses": statuses}
+                )
+                return
+            self.tell(f"{filled.sagas:,} sagas with {filled.events:,} events in {seconds} s")
+            for status, count in statuses.items():
+                self.tell(f"  {status} {count:,}")
 
     def _wish(self, given: dict[str, Any]) -> Wish:
         until = given["until"] or timezone.now()
@@ -78,7 +81,7 @@ class Command(BaseCommand):
     def _show(self, done: int, of: int, seconds: float) -> None:
         if time.monotonic() - self._shown > PROGRESS_SECONDS:
             self._shown = time.monotonic()
-            self.stderr.write(f"{done:,} of {of:,} sagas, {done / seconds:,.0f} a second", style_func=str)
+            self.say(f"{done:,} of {of:,} sagas, {done / seconds:,.0f} a second")
 
 
 def _moment(text: str) -> datetime:

@@ -1,6 +1,5 @@
 """Play the three services on the wire, and say whether every saga ended as it must."""
 
-import json
 import signal
 import sys
 import threading
@@ -8,7 +7,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from sagaproject import screen as screens
 from sagaproject.screen import Screen
@@ -17,9 +16,10 @@ from sagaproject.simulator.api import ApiError
 from sagaproject.simulator.options import OptionError
 from sagaproject.simulator.run import simulate
 from sagaproject.simulator.transport import Broker, TransportError
+from sagas.management.output import TextCommand, as_json
 
 
-class Command(BaseCommand):
+class Command(TextCommand):
     help = (
         "Play Data Retrieval, Anonymization and Processing: send the events of many tasks, answer our commands, and "
         "check through the API that every saga ends as the script says. Exit code 0 only if all do."
@@ -59,13 +59,13 @@ class Command(BaseCommand):
         except OptionError as error:
             raise CommandError(str(error), returncode=2) from error
         except (TransportError, ApiError) as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(f"{settings.NO_STACK} {error}".strip()) from error
         except OSError as error:
             if not screens.is_gone(error):
                 raise
             screen.lost()
         if not screen.gone and given["json"]:
-            screen.result(json.dumps(report.as_json(), ensure_ascii=False))
+            screen.result(as_json(report.as_json()))
         if screen.gone:
             sys.exit(screens.EXIT_CODE)
         if not report.as_foreseen:

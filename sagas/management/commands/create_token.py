@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandParser
+from django.db import transaction
 from knox.models import get_token_model
 
 from sagas.errors import NotFound, Refused
@@ -17,7 +18,7 @@ UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 class Command(Door):
     help = (
         "Make a token for the API and print it, this once: it is stored only as a hash. A program sends it as "
-        "«Authorization: Token …». --json gives {user, token, expires_at}."
+        '"Authorization: Token ...". --json gives {user, token, expires_at}.'
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -32,11 +33,15 @@ class Command(Door):
             raise NotFound(f"there is no login {options['user']}: make it in the admin, or with createsuperuser")
         if not user.is_active:
             raise Refused(f"the login {options['user']} is not active")
-        row, token = get_token_model().objects.create(user=user, expiry=lifetime(options["expires"]))
-        if options["json"]:
-            self.tell_data({"user": user.get_username(), "token": token, "expires_at": row.expiry})
-        else:
-            self.tell(token)
+        # A token that could not be printed is of no use to anybody: it must not exist.
+        with transaction.atomic():
+            row, token = get_token_model().objects.create(user=user, expiry=lifetime(options["expires"]))
+            if options["json"]:
+                self.tell_data({"user": user.get_username(), "token": token, "expires_at": row.expiry})
+            else:
+                self.tell(token)
+            self.flush()
+        if not options["json"]:
             self.say(f"Keep it: it is not shown again. It stands for {user.get_username()} until {when(row.expiry)}.")
         return DONE
 

@@ -4,7 +4,8 @@ from django.core.management.base import CommandParser
 
 from sagas import describe
 from sagas.definitions import registry
-from sagas.management.door import DONE, Door, Options, as_json
+from sagas.management.door import DONE, Door, Options
+from sagas.management.output import as_json
 
 
 class Command(Door):
@@ -30,9 +31,11 @@ class Command(Door):
         name = options["name"]
         definition = registry.current(name) if version is None else registry.get(name, version)
         if options["json"]:
-            self.tell(as_json(describe.data(definition), indent=2))
+            text = as_json(describe.data(definition), indent=2)
         else:
-            self.tell(describe.mermaid(definition) if options["mermaid"] else describe.table(definition))
+            text = describe.mermaid(definition) if options["mermaid"] else describe.table(definition)
+        for line in text.split("\n"):
+            self.tell(line)
         return DONE
 
     def _list(self, *, as_data: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 
 from django.conf import settings
@@ -42,10 +43,11 @@ class Command(Door):
         began = time.monotonic()
         done = self._count(days, options) if options["dry_run"] else self._prune(days, options)
         seconds = round(time.monotonic() - began, 1)
-        if options["json"]:
-            self.tell_data({"days": days, "dry_run": options["dry_run"], **asdict(done), "seconds": seconds})
-        else:
-            self._tell(done, seconds, dry_run=options["dry_run"])
+        with self.reporting() if not options["dry_run"] else nullcontext():
+            if options["json"]:
+                self.tell_data({"days": days, "dry_run": options["dry_run"], **asdict(done), "seconds": seconds})
+            else:
+                self._tell(done, seconds, dry_run=options["dry_run"])
         return DONE
 
     def _count(self, days: int, options: Options) -> Pruned:

@@ -10,7 +10,8 @@ from uuid import UUID
 from django.core.management.base import CommandParser
 
 from sagas import verify
-from sagas.management.door import DONE, FAILED, Door, Options, UsageError, as_json
+from sagas.management.door import DONE, FAILED, Door, Options, UsageError
+from sagas.management.output import LostAnswer, as_json
 from sagas.management.targets import find_saga, ids_from
 
 PROGRESS_SECONDS = 2.0
@@ -39,16 +40,22 @@ class Command(Door):
             verified += 1
             if not verdict.well:
                 different += 1
-                self._tell_verdict(verdict, as_data=options["json"])
+                try:
+                    self._tell_verdict(verdict, as_data=options["json"])
+                    self.flush()
+                except LostAnswer as lost:
+                    self.lose_answer(lost)
+                    return FAILED
             if time.monotonic() - shown > PROGRESS_SECONDS:
                 shown = time.monotonic()
                 self.say(f"{verified} sagas verified, {different} different")
         seconds = round(time.monotonic() - began, 1)
-        if options["json"]:
-            self.tell_data({"verified": verified, "different": different, "seconds": seconds})
-        else:
-            result = f"{different} differ" if different else "all well"
-            self.tell(f"{verified} sagas verified in {seconds} s: {result}")
+        with self.reporting():
+            if options["json"]:
+                self.tell_data({"verified": verified, "different": different, "seconds": seconds})
+            else:
+                result = f"{different} differ" if different else "all well"
+                self.tell(f"{verified} sagas verified in {seconds} s: {result}")
         return FAILED if different else DONE
 
     def _ids(self, options: Options) -> Iterator[UUID]:
