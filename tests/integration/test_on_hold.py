@@ -216,6 +216,7 @@ def test_one_paused_service_is_not_shown_as_on(staff: Client) -> None:
     text = staff.get(page).content.decode()
     assert "Publishing is on" not in text
     assert "sg-tone-good" not in text
+    assert ">partly paused<" in text
     assert "Publishing to ANONYMIZATION has been paused since" in text
     assert "by ana (stop 100% of it)." in text
 
