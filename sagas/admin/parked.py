@@ -29,6 +29,8 @@ REASONS = dict(ParkedReason.choices)
 
 @admin.register(Parked)
 class ParkedAdmin(ReadOnlyAdmin):
+    own_parameters = ("page", "dismissed")
+
     def own_urls(self) -> list[URLPattern]:
         return [self.own_path("group/", self.group_view, "group")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
@@ -14,9 +14,10 @@ from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
 
 from sagas.admin.paginator import CappedPaginator
+from sagas.admin.parameters import DeclaredParameters
 
 
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
+class ReadOnlyAdmin(DeclaredParameters, ModelAdmin):  # type: ignore[misc]
     """A list, and for each row a page of our own template. What can be decided about it are links to decision pages."""
 
     paginator = CappedPaginator
@@ -26,7 +27,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
     list_filter_sheet = False
     list_fullwidth = True
     list_disable_select_all = False
-    sortable_by: tuple[str, ...] = ()
+    sortable_by: ClassVar[tuple[str, ...]] = ()
     actions: Any = None
     change_list_template = "sagas/admin/list.html"
     page_template = ""
