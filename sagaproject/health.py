@@ -4,18 +4,22 @@ from typing import Any
 
 from django.db import DatabaseError
 from django.http import HttpRequest, JsonResponse
-from django.views.decorators.http import require_safe
+from django.views.decorators.csrf import csrf_exempt
 
 from compensation import health as verdicts
 from compensation.health import Health, Name, State
 from sagaproject.version import VERSION
 
+SAFE = ("GET", "HEAD")
 READY, DISABLED, ERROR = "ready", "disabled", "error"
 
 
-@require_safe
-def health(_request: HttpRequest) -> JsonResponse:
+@csrf_exempt
+def health(request: HttpRequest) -> JsonResponse:
     """Answer 200, or 503 while the database is away. Open to all: it names no saga, address or person."""
+    if request.method not in SAFE:
+        detail = {"detail": f'Method "{request.method}" not allowed.'}
+        return JsonResponse(detail, status=405, headers={"Allow": ", ".join(SAFE)})
     answer = report()
     return JsonResponse(answer, status=503 if answer["database_status"] == ERROR else 200)
 

@@ -1,8 +1,11 @@
-"""The WSGI door, for gunicorn."""
+"""The WSGI application, for gunicorn."""
 
 import os
 
-from django.core.wsgi import get_wsgi_application
+import django
+
+from sagaproject.requests import Handler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sagaproject.settings")
-application = get_wsgi_application()
+django.setup(set_prefix=False)
+application = Handler()

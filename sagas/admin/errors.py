@@ -1,6 +1,6 @@
 """The pages for what went wrong: in the admin's frame and the reader's language, with Django's status codes.
 
-Addresses of the API answer in JSON. The pages for 400 and 500 stand alone: they need neither database nor login.
+Addresses of the API answer in JSON instead (`sagaproject.error_pages`). The pages for 400 and 500 stand alone: they need neither database nor login.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.admin import site
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -20,7 +20,6 @@ from sagas.admin import typed
 from sagas.admin.deciding import draw_again
 from sagas.admin.rights import may_operate
 
-API = "/api/"
 DECIDE = "sagas_decision_decide"
 
 
@@ -87,8 +86,6 @@ def _again() -> str:
 
 def _page(request: HttpRequest, status: int, title: str, text: str, *, back: str = "") -> HttpResponse:
     """In the frame for those who are logged in, else in that of the login page."""
-    if request.path.startswith(API):
-        return JsonResponse({"detail": text}, status=status)
     top = reverse("admin:index")
     if not hasattr(request, "user") or not hasattr(request, "session"):
         return _alone(request, status, title, text)
@@ -104,8 +101,6 @@ def _page(request: HttpRequest, status: int, title: str, text: str, *, back: str
 
 
 def _alone(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
-    if request.path.startswith(API):
-        return JsonResponse({"detail": text}, status=status)
     context = {
         "title": title,
         "text": text,

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from django.http import HttpRequest
 
-OPERATE = "sagas.operate_saga"
-VIEW_PAYLOAD = "sagas.view_payload"
-VIEW_SAGAS = "sagas.view_sagalog"
-VIEW_SWITCHES = "compensation.view_switch"
+from sagas.rights import OPERATE, VIEW_COMMANDS, VIEW_PAYLOAD, VIEW_PUBLISHING, VIEW_SAGAS, attention_kinds
+
+__all__ = [
+    "VIEW_COMMANDS",
+    "VIEW_PAYLOAD",
+    "VIEW_PUBLISHING",
+    "VIEW_SAGAS",
+    "attention_of",
+    "may",
+    "may_operate",
+    "may_view_payload",
+]
 
 
 def may(request: HttpRequest, permission: str) -> bool:
@@ -23,3 +31,8 @@ def may_operate(request: HttpRequest) -> bool:
 def may_view_payload(request: HttpRequest) -> bool:
     """Whether they may see what messages say, which may name patients' images."""
     return may(request, VIEW_PAYLOAD)
+
+
+def attention_of(request: HttpRequest) -> frozenset[str]:
+    """The kinds of attention items that they may see."""
+    return attention_kinds(lambda right: may(request, right))

@@ -21,7 +21,7 @@ from sagas import queries
 from sagas.admin import buttons, search, words
 from sagas.admin.filters import BY_HAND, AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter
 from sagas.admin.readonly import ReadOnlyAdmin
-from sagas.admin.rights import may_operate
+from sagas.admin.rights import VIEW_COMMANDS, may, may_operate
 from sagas.admin.slices import Slice, from_page, number_of
 from sagas.models import Decision, Lane, SagaKey, SagaLog
 from sagas.queries import parts
@@ -117,7 +117,7 @@ class SagaAdmin(ReadOnlyAdmin):
             "duplicates": queries.duplicates(row),
             "keys": list(SagaKey.objects.filter(saga=row).values_list("key", flat=True)[:20]),
             "lanes": lane_slice(request, row),
-            "commands": command_slice(request, row.id),
+            "commands": command_slice(request, row.id) if may(request, VIEW_COMMANDS) else None,
             "timeline": timeline_slice(request, row.id),
             "may_operate": may_operate(request),
             "actions": buttons.of_saga(row, waiting) if may_operate(request) else [],
@@ -139,7 +139,7 @@ class SagaAdmin(ReadOnlyAdmin):
             "lane": lane,
             "saga": lane.saga,
             "steps": from_page(request, "steps", page),
-            "commands": command_slice(request, saga_id, entity),
+            "commands": command_slice(request, saga_id, entity) if may(request, VIEW_COMMANDS) else None,
             "actions": buttons.of_lane(lane) if may_operate(request) else [],
             "may_operate": may_operate(request),
         }

@@ -38,7 +38,9 @@ def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
         return {**around, "title": _("Start"), "no_rights": True}
     kind = request.GET.get("kind", "")
     kind = kind if kind in KINDS else ""
-    page = queries.attention((number_of(request, "page") - 1) * ITEMS, ITEMS, kind=kind)
+    page = queries.attention(
+        (number_of(request, "page") - 1) * ITEMS, ITEMS, kind=kind, kinds=rights.attention_of(request)
+    )
     lines = [_line(item) for item in page.items]
     return {
         **around,

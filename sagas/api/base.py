@@ -13,7 +13,6 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import GenericAPIView
-from rest_framework.parsers import FormParser, JSONParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,16 +20,20 @@ from rest_framework.response import Response
 from sagas import decisions, queries
 from sagas.api import errors
 from sagas.api.parameters import Nothing, Parameters, described
+from sagas.api.parsers import FormParser, JSONParser
 from sagas.api.permissions import MayReadOrOperate
 from sagas.api.renderers import PageRenderer
 from sagas.api.serializers import BadRequestError, Decided, Error
 from sagas.models import Door, SagaLog
 from sagas.queries.ids import saga_id as as_uuid
+from sagas.rights import OPERATE, VIEW_SAGAS
 
 
 class Address(GenericAPIView[Any]):
     """An address that is read, or where something is decided."""
 
+    # What reading it takes.
+    right: str | None = VIEW_SAGAS
     permission_classes = [MayReadOrOperate]
     renderer_classes = [JSONRenderer, PageRenderer]
     parser_classes = [JSONParser, FormParser]
@@ -57,6 +60,8 @@ class Address(GenericAPIView[Any]):
 
 class DecisionAddress(Address):
     """An address where something is decided: answers 202 with what was accepted, 200 with what would happen."""
+
+    right = OPERATE
 
     def get_serializer_class(self) -> Any:
         return self.serializer_class
@@ -105,7 +110,8 @@ def find_saga(text: str) -> SagaLog:
 
 # --- how the schema tells it ------------------------------------------------------------------------------------------
 
-REFUSALS = {400: BadRequestError, 401: Error, 403: Error, 429: Error, 503: Error}
+REFUSALS = {400: BadRequestError, 401: Error, 403: Error, 406: Error, 429: Error, 500: Error, 503: Error}
+OF_BODIES = {413: Error, 415: Error}
 
 
 def reads(answer: Any, parameters: type[Parameters] = Nothing, *, missing: bool = False, name: str = "") -> Any:
@@ -140,5 +146,5 @@ def decides(request: Any) -> Any:
     return extend_schema(
         parameters=[key],
         request=request,
-        responses={202: accepted, 200: would, 404: Error, 409: Error, **REFUSALS},
+        responses={202: accepted, 200: would, 404: Error, 409: Error, **REFUSALS, **OF_BODIES},
     )

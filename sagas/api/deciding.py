@@ -15,6 +15,7 @@ from sagas.api import serializers as s
 from sagas.api.base import DecisionAddress, decides, page_of, parse_command_id, parse_saga_id, reads
 from sagas.api.overview import sliced
 from sagas.decisions import CommandSelection
+from sagas.rights import VIEW_PUBLISHING
 
 
 @extend_schema_view(post=decides(r.OnSagaOrLane))
@@ -106,6 +107,7 @@ class DecideCommands(DecisionAddress):
 class Publishing(DecisionAddress):
     """Whether commands may leave: all («*»), and each service's."""
 
+    right = VIEW_PUBLISHING
     serializer_class = r.SetPublishing
     parameters = p.Paged
 

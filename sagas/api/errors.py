@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import BadRequest as MalformedRequest
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.http import HttpRequest, JsonResponse
+from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -16,6 +21,10 @@ from sagas.errors import Invalid, NotFound, Refused
 logger = logging.getLogger(__name__)
 
 INVALID = "Invalid request"
+AWAY = "The database is away, try again"
+READ_ONLY = "The database takes no changes at present, try again"
+# SQLSTATE read_only_sql_transaction: a standby, or a database that was set read-only.
+_READ_ONLY_STATE = "25006"
 
 
 class BadRequest(exceptions.APIException):
@@ -37,14 +46,26 @@ class BadId(exceptions.APIException):
     default_code = "invalid"
 
 
+class TooLarge(exceptions.APIException):
+    """413: a body larger than this service reads."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The body is too large"
+    default_code = "too_large"
+
+
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler of this API. What is left over is a bug, and becomes a 500."""
     if isinstance(error, NotFound | Invalid | Refused):
         return _decision_error(error)
-    if isinstance(error, OperationalError | InterfaceError):
-        # Its message names host and login: it belongs in the log alone.
-        logger.error("the database is away: %s", type(error).__name__)
-        return Response({"detail": "The database is away, try again"}, status=status.HTTP_503_SERVICE_UNAVAILABLE)
+    unable = database_complaint(error)
+    if unable:
+        logger.error("the database cannot answer: %s", type(error).__name__)
+        return Response({"detail": unable}, status=status.HTTP_503_SERVICE_UNAVAILABLE)
+    if isinstance(error, RequestDataTooBig):
+        error = TooLarge()
+    elif isinstance(error, SuspiciousOperation | MalformedRequest | MultiPartParserError):
+        error = exceptions.ParseError(INVALID)
     answer = exception_handler(error, context)
     if answer is None or isinstance(error, BadId):
         return answer
@@ -54,6 +75,27 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         found = error.errors if isinstance(error, BadRequest) else {"body": [str(answer.data["detail"])]}
         answer.data = {"detail": str(answer.data["detail"]), "errors": dict(found)}
     return answer
+
+
+def database_complaint(error: BaseException | None) -> str:
+    """Say why the database cannot answer, without its own message, which names host and login; else empty."""
+    if isinstance(error, OperationalError | InterfaceError):
+        return AWAY
+    state = getattr(error.__cause__, "pgcode", None) if isinstance(error, DatabaseError) else None
+    return READ_ONLY if state == _READ_ONLY_STATE else ""
+
+
+def outside_views(request: HttpRequest, code: int, error: BaseException | None = None) -> JsonResponse | None:
+    """Answer in JSON where no view of the API answered: unknown addresses, refused hosts, faults. None elsewhere."""
+    if not f"{request.path_info}/".startswith("/api/"):
+        return None
+    unable = database_complaint(error)
+    if unable:
+        return JsonResponse({"detail": unable}, status=status.HTTP_503_SERVICE_UNAVAILABLE)
+    if isinstance(error, RequestDataTooBig):
+        code = TooLarge.status_code
+    detail = {400: INVALID, 404: "Not found", 500: "Internal error"}.get(code, HTTPStatus(code).phrase)
+    return JsonResponse({"detail": detail}, status=code)
 
 
 def flat(detail: Any) -> dict[str, list[str]]:

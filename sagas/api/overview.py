@@ -17,21 +17,34 @@ from sagas import describe, queries
 from sagas.api import parameters as p
 from sagas.api import serializers as s
 from sagas.api.base import Address, page_of, reads
+from sagas.api.permissions import may_read, readable_attention
 from sagas.definitions import registry
 from sagas.engine.definition import Definition
 from sagas.queries.pages import page_of as read_page
+from sagas.rights import VIEW_PARKED, VIEW_PUBLISHING, VIEW_QUARANTINE, VIEW_SAGAS
 
 T = TypeVar("T")
 
 
+_READ = {
+    "sagas": VIEW_SAGAS,
+    "attention": VIEW_SAGAS,
+    "parked": VIEW_PARKED,
+    "quarantine": VIEW_QUARANTINE,
+    "publishing": VIEW_PUBLISHING,
+    "definitions": VIEW_SAGAS,
+}
+
+
 @extend_schema(exclude=True)
 class Index(Address):
-    """The saga service: what there is to read."""
+    """The saga service: what there is to read for this login."""
+
+    right = None
 
     def get(self, request: Request) -> Response:
         self.given(request)
-        names = ("sagas", "attention", "parked", "quarantine", "publishing", "definitions")
-        found = {name: reverse(name, request=request) for name in names}
+        found = {name: reverse(name, request=request) for name, right in _READ.items() if may_read(request, right)}
         return Response(found | {name: reverse(f"{name}", request=request) for name in ("schema", "docs")})
 
 
@@ -39,6 +52,7 @@ class Index(Address):
 class Parked(Address):
     """Events without a saga, grouped by key, the longest parked first."""
 
+    right = VIEW_PARKED
     parameters = p.ParkedGroups
 
     def get(self, request: Request) -> Response:
@@ -51,6 +65,7 @@ class Parked(Address):
 class Quarantine(Address):
     """Messages that could not be read, the newest first. Their bytes are shown in the admin."""
 
+    right = VIEW_QUARANTINE
     parameters = p.Quarantine
 
     def get(self, request: Request) -> Response:
@@ -61,13 +76,13 @@ class Quarantine(Address):
 
 @extend_schema_view(get=reads(page_of(s.AttentionItem), p.Paged))
 class Attention(Address):
-    """Everything that needs attention, most severe first, then newest, each with what to do."""
+    """Everything that needs attention, most severe first, then newest; of each kind what this login may read."""
 
     parameters = p.Paged
 
     def get(self, request: Request) -> Response:
         given = self.given(request)
-        page = queries.attention(given.page["offset"], given.page["limit"])
+        page = queries.attention(given.page["offset"], given.page["limit"], kinds=readable_attention(request))
         return self.answer_page(page, s.AttentionItem, context={"now": timezone.now()})
 
 
@@ -96,12 +111,18 @@ class DefinitionOf(Address):
 
 
 class Unknown(Address):
-    """An address that there is not."""
+    """An address that there is not, by whatever method."""
 
-    def get(self, request: Request) -> Response:
+    right = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.format_kwarg = None
+        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request, force=True)
+        self.perform_authentication(request)
+        self.check_throttles(request)
+        if not may_read(request, self.right):
+            self.permission_denied(request)
         raise NotFound("Not found")
-
-    post = get
 
 
 def told(definition: Definition) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from sagas.queries.ids import is_storable, spelled
 LIMIT_MAXIMUM = 100
 # DRF's own: which renderer is wanted.
 ALWAYS = frozenset({"format"})
+# fromisoformat alone takes any character between date and time, and dates written in other ways than clients do.
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # An offset's plus sign that was not escaped has become a space on its way.
 LOST_PLUS = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d\S*) (\d\d:?\d\d)")
 
@@ -47,7 +49,7 @@ class Instant(forms.Field):
             return None
         text = LOST_PLUS.sub(r"\1+\2", text)
         try:
-            if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            if DAY.fullmatch(text):
                 day = date.fromisoformat(text)
                 return datetime.combine(day, time.max if self.end_of_day else time.min, tzinfo=UTC)
             return instants.parse(text)

@@ -19,6 +19,7 @@ from sagas.api.permissions import may_see_payload
 from sagas.models import SagaLog
 from sagas.queries import SagaFilters, parts
 from sagas.queries.pages import page_of as read_page
+from sagas.rights import VIEW_COMMANDS
 
 
 @extend_schema_view(get=reads(page_of(s.SagaSummary), p.Sagas, name="list_sagas"))
@@ -114,6 +115,7 @@ class Lanes(Address):
 class Commands(Address):
     """The commands of a saga, each with every attempt at it."""
 
+    right = VIEW_COMMANDS
     parameters = p.Commands
 
     def get(self, request: Request, saga_id: str) -> Response:

@@ -1,8 +1,15 @@
-"""What the schema tells beside what the views say of themselves."""
+"""The schema and its page, and what it tells beside what the views say of themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from django.http import JsonResponse
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.response import Response
+
+from sagas.api import errors
 
 _STATE = {"type": "string", "enum": ["ready", "disabled", "error"]}
 _HEALTH = {
@@ -41,3 +48,23 @@ def add_health(result: dict[str, Any], **_options: Any) -> dict[str, Any]:
             }
         }
     return result
+
+
+class _JsonErrors:
+    """Errors as JSON, at addresses whose answers are YAML or a page."""
+
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
+        return errors.handle
+
+    def handle_exception(self, exc: Exception) -> Any:
+        answer: Response = super().handle_exception(exc)  # type: ignore[misc]
+        headers = {name: value for name, value in answer.items() if name != "Content-Type"}
+        return JsonResponse(answer.data, status=answer.status_code, headers=headers)
+
+
+class Schema(_JsonErrors, SpectacularAPIView):
+    """The OpenAPI description."""
+
+
+class Docs(_JsonErrors, SpectacularSwaggerView):
+    """Its page."""

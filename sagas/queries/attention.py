@@ -6,7 +6,7 @@ an index on a status, and a page reads no more of a kind than it shows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -79,17 +79,19 @@ class Attention(Page[Item]):
     by_kind: Mapping[str, int]
 
 
-def attention(offset: int = 0, limit: int = 100, *, kind: str = "") -> Attention:
+def attention(offset: int = 0, limit: int = 100, *, kind: str = "", kinds: Container[str] | None = None) -> Attention:
     """Return a page of what needs attention, the most severe kind first, the newest first within it.
 
-    `kind` narrows it down to one. Twenty queries at most, whatever there is.
+    `kind` narrows it down to one. `kinds` are those that the reader may see; without it all, and the others are not
+    counted either. Twenty queries at most, whatever there is.
     """
     now = timezone.now()
-    few = {each.name: each.find(now, slice(None)) for each in _KINDS if each.rows is None}
-    counts = {each.name: each.rows(now).count() if each.rows else len(few[each.name]) for each in _KINDS}
+    seen = [each for each in _KINDS if kinds is None or each.name in kinds]
+    few = {each.name: each.find(now, slice(None)) for each in seen if each.rows is None}
+    counts = {each.name: each.rows(now).count() if each.rows else len(few[each.name]) for each in seen}
     items: list[Item] = []
     total, first, last = 0, offset, offset + limit
-    for each in _KINDS:
+    for each in seen:
         if kind and each.name != kind:
             continue
         count = counts[each.name]
@@ -97,7 +99,7 @@ def attention(offset: int = 0, limit: int = 100, *, kind: str = "") -> Attention
         total += count
         if part.start < part.stop:
             items += each.tell(few[each.name][part] if each.name in few else each.find(now, part))
-    return Attention(total, offset, limit, items, {each.name: counts[each.name] for each in _KINDS})
+    return Attention(total, offset, limit, items, {each.name: counts[each.name] for each in seen})
 
 
 def _exhausted(_now: datetime) -> QuerySet[Any, Any]:

@@ -42,7 +42,7 @@ def publishing_banner(context: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "pauses": switches.read().pauses,
         "with_reason": rights.may(request, rights.VIEW_SAGAS),
-        "may_see_switches": rights.may(request, rights.VIEW_SWITCHES),
+        "may_see_switches": rights.may(request, rights.VIEW_PUBLISHING),
     }
 
 

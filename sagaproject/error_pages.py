@@ -1,0 +1,34 @@
+"""What is answered where no view answered: JSON of the contract under /api/, the admin's pages elsewhere."""
+
+import sys
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase
+
+from sagas.admin import errors as pages
+from sagas.api.errors import outside_views
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """400: a refused host, a body that is too large, a request that makes no sense."""
+    return outside_views(request, 400, exception) or pages.bad_request(request, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """403."""
+    return outside_views(request, 403, exception) or pages.permission_denied(request, exception)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """404."""
+    return outside_views(request, 404, exception) or pages.not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    """500, or 503 where it is the database that cannot answer."""
+    return outside_views(request, 500, sys.exc_info()[1]) or pages.server_error(request)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "", **options: Any) -> HttpResponseBase:
+    """403: a form without its token."""
+    return outside_views(request, 403) or pages.csrf_failure(request, reason)

@@ -1,0 +1,39 @@
+"""How a request is read from what the web server hands over, before any of our code sees it."""
+
+from typing import Any
+
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.utils.http import parse_header_parameters
+
+UNREADABLE = "invalid/invalid"  # no parser and no renderer takes it
+
+
+class Request(WSGIRequest):
+    """A request in UTF-8, whatever charset its Content-Type names, and without headers that nothing can read.
+
+    Django decodes the query string by that charset while it makes the request, and any codec of Python is one: with
+    `charset=idna`, or with too many parameters, it raised outside of all error handling.
+    """
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        for name in ("CONTENT_TYPE", "HTTP_ACCEPT"):
+            if not all(_is_readable(part) for part in str(environ.get(name, "")).split(",")):
+                environ[name] = UNREADABLE
+        super().__init__(environ)
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
+
+
+class Handler(WSGIHandler):
+    """Django's own, with requests of ours."""
+
+    request_class = Request
+
+
+def _is_readable(header: str) -> bool:
+    try:
+        parse_header_parameters(header)
+    except (ValueError, LookupError):
+        return False
+    return True
