@@ -4,6 +4,7 @@
 docs/configuration.md describes each name for people; this module is the truth.
 """
 
+import ipaddress
 import os
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sagaproject import database_url, stack_file
+from sagaproject import database_url, pulsar_address, stack_file
 from sagaproject.env_reader import Reader
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -237,12 +238,11 @@ def _secret_key(reader: Reader, dev: bool) -> str:
 
 def _allowed_hosts(reader: Reader, dev: bool) -> tuple[str, ...]:
     hosts = reader.words("ALLOWED_HOSTS", DEV_HOSTS if dev else ())
-    if dev:
-        return hosts
     if not hosts:
         reader.problem("ALLOWED_HOSTS is missing: list the names under which clients reach the service.")
     if any("*" in host for host in hosts):
-        reader.problem("ALLOWED_HOSTS must not hold a wildcard in prod: list the names.")
+        # Also in dev: any web page could give this machine a name of its own, and read what needs no login.
+        reader.problem("ALLOWED_HOSTS must not hold a wildcard: list the names.")
     return hosts
 
 
@@ -304,10 +304,16 @@ def _pulsar(reader: Reader, dev: bool) -> Pulsar:
     insecure = reader.flag("PULSAR_TLS_ALLOW_INSECURE", False)
     if insecure and not dev:
         reader.problem("PULSAR_TLS_ALLOW_INSECURE must be off in prod: anybody could play the broker.")
+    token, token_file = reader.secret("PULSAR_TOKEN"), reader.text("PULSAR_TOKEN_FILE")
+    if (token or token_file) and _is_cleartext(url):
+        reader.problem(
+            "PULSAR_TOKEN would cross the network in clear text: use pulsar+ssl:// in PULSAR_SERVICE_URL, "
+            "or a broker on this machine."
+        )
     return Pulsar(
         service_url=url,
-        token=reader.secret("PULSAR_TOKEN"),
-        token_file=reader.text("PULSAR_TOKEN_FILE"),
+        token=token,
+        token_file=token_file,
         tenant=_topic_part(reader, "PULSAR_TENANT", "public"),
         namespace=_topic_part(reader, "PULSAR_NAMESPACE", "default"),
         subscription=reader.text("PULSAR_SUBSCRIPTION", "saga"),
@@ -324,6 +330,23 @@ def _pulsar(reader: Reader, dev: bool) -> Pulsar:
 def _admin_url(reader: Reader) -> str:
     url = reader.text("PULSAR_ADMIN_URL")
     return reader.url("PULSAR_ADMIN_URL", url, ("http", "https")) if url else ""
+
+
+def _is_cleartext(url: str) -> bool:
+    """Whether a Pulsar URL names an address that is reached over a network without TLS."""
+    try:
+        hosts = [host for host, _port in pulsar_address.addresses(url)]
+    except ValueError:  # told elsewhere: it is no URL
+        return False
+    return not url.startswith("pulsar+ssl://") and not all(_is_loopback(host) for host in hosts)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether an address, or the name of one, is of this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
 
 
 def _topic_part(reader: Reader, name: str, default: str) -> str:
@@ -385,8 +408,14 @@ def _bridge(reader: Reader) -> Bridge:
 
 
 def _api(reader: Reader, dev: bool) -> Api:
+    host = reader.text("API_HOST", "127.0.0.1")
+    if dev and not _is_loopback(host):
+        reader.problem(
+            "API_HOST must be an address of this machine alone (127.0.0.1) in dev, where the API is read without login "
+            f"and the secret key is known, not {host!r}. To serve others set ENVIRONMENT=prod."
+        )
     return Api(
-        host=reader.text("API_HOST", "127.0.0.1"),
+        host=host,
         port=reader.integer("API_PORT", 8085, 1, 65_535),
         reload=reader.flag("API_RELOAD", False),
         https=reader.flag("API_HTTPS", not dev),

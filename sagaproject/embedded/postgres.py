@@ -29,6 +29,9 @@ THROW_AWAY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "au
 # first change of a page after a checkpoint writes all of it to the log. With the stock gigabyte a checkpoint came every
 # 15 s of full load, and each event paid for a page.
 MAX_WAL_SIZE = "8GB"
+# A statement carries payloads, and so do the details of an error ("Failing row contains …", the lines of a COPY): of
+# a statement that fails or times out the server's log tells the error's own sentence alone.
+LOGS_NO_PAYLOAD = ("log_min_error_statement=panic", "log_parameter_max_length_on_error=0", "log_error_verbosity=terse")
 
 
 class Server:
@@ -139,6 +142,7 @@ class Server:
             "max_connections=100",
             "log_timezone=UTC",
             f"max_wal_size={MAX_WAL_SIZE}",
+            *LOGS_NO_PAYLOAD,
             *self._settings,
         ]
         argv = [str(self._binaries / "postgres"), "-D", str(self.data)]

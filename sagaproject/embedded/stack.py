@@ -59,12 +59,7 @@ class Stack:
 
     @property
     def base_url(self) -> str:
-        return f"http://{self._web_host}:{self.environment['API_PORT']}"
-
-    @property
-    def _web_host(self) -> str:
-        host = self.environment["API_HOST"]
-        return ports.LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 (a comparison)
+        return f"http://{self.environment['API_HOST']}:{self.environment['API_PORT']}"
 
     @property
     def api_url(self) -> str:
@@ -153,7 +148,8 @@ class Stack:
 
     def health(self) -> dict[str, Any]:
         """Give what GET /health answers; empty if it does not."""
-        connection = http.client.HTTPConnection(self._web_host, int(self.environment["API_PORT"]), timeout=5)
+        host, port = self.environment["API_HOST"], int(self.environment["API_PORT"])
+        connection = http.client.HTTPConnection(host, port, timeout=5)
         try:
             connection.request("GET", "/health", headers={"Host": "localhost"})
             answer = json.loads(connection.getresponse().read())

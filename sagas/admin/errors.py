@@ -1,6 +1,7 @@
 """The pages for what went wrong: in the admin's frame and the reader's language, with Django's status codes.
 
-Addresses of the API answer in JSON instead (`sagaproject.error_pages`). The pages for 400 and 500 stand alone: they need neither database nor login.
+Addresses of the API answer in JSON instead (`sagaproject.error_pages`). The pages for 400 and 500
+stand alone: they need neither database nor login.
 """
 
 from __future__ import annotations

@@ -143,11 +143,15 @@ def test_the_command_tells_what_it_wrote_and_adds_only_where_told_to() -> None:
 
 
 @pytest.mark.django_db
-def test_elsewhere_than_in_development_it_must_be_told(settings: Any) -> None:
+@pytest.mark.parametrize(
+    "words", [("fill", "--sagas", 5), ("fill", "--sagas", 5, "--yes"), ("simulate_services", "--once")]
+)
+def test_in_production_nothing_is_made_up(words: tuple[object, ...], settings: Any) -> None:
     settings.ENVIRONMENT = "prod"
     before = SagaLog.objects.count()
-    with pytest.raises(CommandError, match="ENVIRONMENT"):
-        run("fill", "--sagas", 5)
+    with pytest.raises(CommandError, match="ENVIRONMENT=dev") as told:
+        run(*words)
+    assert told.value.returncode == 4
     assert SagaLog.objects.count() == before
 
 

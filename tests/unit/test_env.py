@@ -133,6 +133,58 @@ def test_bad_values(name: str, value: str, words: str) -> None:
     assert words in found[0]
 
 
+DEV = {"ENVIRONMENT": "dev"}
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "192.168.1.7", "10.0.0.1", "saga.example", "localhost.example", "2130706433"]
+)
+def test_dev_serves_this_machine_alone(host: str) -> None:
+    found = problems({**DEV, "API_HOST": host})
+
+    assert len(found) == 1
+    assert "API_HOST must be an address of this machine alone" in found[0]
+    assert env.read({**PROD, "API_HOST": host}).api.host == host
+
+
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "127.1.2.3", "localhost", "LOCALHOST", "::1", "[::1]"])
+def test_dev_on_this_machine(host: str) -> None:
+    assert env.read({**DEV, "API_HOST": host}).is_dev
+
+
+def test_a_wildcard_host_is_refused_in_dev_too() -> None:
+    assert "wildcard" in problems({**DEV, "ALLOWED_HOSTS": "*"})[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "pulsar://broker:6650",
+        "pulsar://10.0.0.1:6650",
+        "pulsar://127.0.0.1:6650,broker:6650",
+        "pulsar://[2001:db8::1]:6650",
+    ],
+)
+@pytest.mark.parametrize("base", [DEV, PROD])
+def test_a_token_does_not_cross_the_network_in_clear_text(url: str, base: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("t0ken", encoding="utf-8")
+    for token in ({"PULSAR_TOKEN": "t0ken"}, {"PULSAR_TOKEN_FILE": str(file)}):
+        found = problems({**base, "PULSAR_SERVICE_URL": url, **token})
+        assert len(found) == 1
+        assert "clear text" in found[0]
+        assert "t0ken" not in found[0]
+    assert env.read({**base, "PULSAR_SERVICE_URL": url}).pulsar.service_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["pulsar+ssl://broker:6651", "pulsar://127.0.0.1:6650", "pulsar://localhost", "pulsar://[::1]:6650,127.0.0.1"],
+)
+def test_a_token_over_tls_or_on_this_machine(url: str) -> None:
+    assert env.read({**PROD, "PULSAR_SERVICE_URL": url, "PULSAR_TOKEN": "t0ken"}).pulsar.token == "t0ken"
+
+
 def test_all_problems_are_reported_at_once_and_none_shows_a_secret() -> None:
     with pytest.raises(env.ConfigurationError) as caught:
         env.read(

@@ -37,13 +37,15 @@ class Command(TextCommand):
         add("--in-flight", type=share, default=0.01, help="share of the sagas that are under way (default %(default)s)")
         add("--seed", type=int, default=1, help="the same seed tells the same stories, under new ids (%(default)s)")
         add("--writers", type=int, default=2, help="connections that write at once (default %(default)s)")
-        add("--yes", action="store_true", help="also where there are sagas already, or outside of ENVIRONMENT=dev")
+        add("--yes", action="store_true", help="also where there are sagas already")
         add("--json", action="store_true", help="one object {sagas, events, statuses, seconds} at the end")
 
     def handle(self, *args: Any, **given: Any) -> None:
+        if settings.ENVIRONMENT != "dev":
+            raise CommandError("fill is for ENVIRONMENT=dev: made-up sagas do not belong in production.", returncode=4)
         wish = self._wish(given)
-        if not given["yes"]:
-            self._look_first()
+        if not given["yes"] and SagaLog.objects.exists():
+            raise CommandError("There are sagas already: say --yes to add to them.", returncode=4)
         began = self._shown = time.monotonic()
         try:
             filled = fill.fill(wish, lambda done: self._show(done, wish.sagas, time.monotonic() - began))
@@ -71,12 +73,6 @@ class Command(TextCommand):
         if since >= until:
             raise CommandError("--since must lie before --until.", returncode=2)
         return Wish(given["sagas"], given["images"], since, until, given["in_flight"], given["seed"], given["writers"])
-
-    def _look_first(self) -> None:
-        if settings.ENVIRONMENT != "dev":
-            raise CommandError("This is not ENVIRONMENT=dev: say --yes if made-up sagas belong here.", returncode=4)
-        if SagaLog.objects.exists():
-            raise CommandError("There are sagas already: say --yes to add to them.", returncode=4)
 
     def _show(self, done: int, of: int, seconds: float) -> None:
         if time.monotonic() - self._shown > PROGRESS_SECONDS:

@@ -39,6 +39,11 @@ class Command(TextCommand):
         )
 
     def handle(self, *args: Any, **given: Any) -> None:
+        if settings.ENVIRONMENT != "dev":
+            raise CommandError(
+                "simulate_services is for ENVIRONMENT=dev: it would answer real commands for the services.",
+                returncode=4,
+            )
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) != signal.SIG_IGN:  # as in a background job, which Ctrl-C is not for
