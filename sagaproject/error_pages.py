@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
 
 from sagas.admin import errors as pages
 from sagas.api.errors import outside_views
@@ -32,3 +32,8 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
 def csrf_failure(request: HttpRequest, reason: str = "", **options: Any) -> HttpResponseBase:
     """403: a form without its token."""
     return outside_views(request, 403) or pages.csrf_failure(request, reason)
+
+
+def absent(request: HttpRequest, **parts: Any) -> HttpResponseBase:
+    """An address of a package that this service does not offer."""
+    raise Http404

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
+from sagaproject import error_pages
 from sagaproject.health import health
 from sagas.api.schema import Docs, Schema
 
@@ -20,5 +21,7 @@ urlpatterns = [
     re_path(r"^api/schema/?$", Schema.as_view(), name="schema"),
     re_path(r"^api/docs/?$", Docs.as_view(url_name="schema"), name="docs"),
     path("i18n/", include("django.conf.urls.i18n")),
+    # Of Django's: it leads from a row to its page on a site, which no row has, and fails for keys that are none.
+    path("admin/r/<path:rest>", error_pages.absent),
     path("admin/", admin.site.urls),
 ]

@@ -55,7 +55,8 @@ class ParkedAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """One event is shown among those of its key."""
         self.need_view(request)
-        row = Parked.objects.filter(event=object_id).first() if object_id.isascii() and object_id.isdigit() else None
+        number = int(object_id) if object_id.isascii() and object_id.isdigit() and len(object_id) < 19 else 0
+        row = Parked.objects.filter(event=number).first()
         if row is None:
             raise Http404(gettext("This event is not parked (any more)."))
         return HttpResponseRedirect(words.parked_url(row.stream, row.key, row.entity))

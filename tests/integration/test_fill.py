@@ -132,7 +132,7 @@ def test_the_service_goes_on_with_what_is_under_way() -> None:
 def test_the_command_tells_what_it_wrote_and_adds_only_where_told_to() -> None:
     with filled(wish(1, in_flight=0)):
         with pytest.raises(CommandError, match="--yes"):
-            run("fill", "--sagas", 5)
+            run("fill", "--sagas", "5")
         ran = run("fill", "--sagas", 5, "--images", "1-2", "--since", "2026-01-01", "--yes", "--json")
         assert ran.code == 0
         assert ran.data.keys() == {"sagas", "events", "statuses", "seconds"}
@@ -144,9 +144,9 @@ def test_the_command_tells_what_it_wrote_and_adds_only_where_told_to() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "words", [("fill", "--sagas", 5), ("fill", "--sagas", 5, "--yes"), ("simulate_services", "--once")]
+    "words", [("fill", "--sagas", "5"), ("fill", "--sagas", "5", "--yes"), ("simulate_services", "--once")]
 )
-def test_in_production_nothing_is_made_up(words: tuple[object, ...], settings: Any) -> None:
+def test_in_production_nothing_is_made_up(words: tuple[str, ...], settings: Any) -> None:
     settings.ENVIRONMENT = "prod"
     before = SagaLog.objects.count()
     with pytest.raises(CommandError, match="ENVIRONMENT=dev") as told:

@@ -14,6 +14,7 @@ from sagaproject.screen import Screen
 from sagaproject.simulator import options, table
 from sagaproject.simulator.api import ApiError
 from sagaproject.simulator.options import OptionError
+from sagaproject.simulator.report import Report
 from sagaproject.simulator.run import simulate
 from sagaproject.simulator.transport import Broker, TransportError
 from sagas.management.output import TextCommand, as_json
@@ -44,22 +45,28 @@ class Command(TextCommand):
                 "simulate_services is for ENVIRONMENT=dev: it would answer real commands for the services.",
                 returncode=4,
             )
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) != signal.SIG_IGN:  # as in a background job, which Ctrl-C is not for
-                signal.signal(number, lambda _number, _frame: stop.set())
         screen = Screen()
+        report = self._play(given, screen)
+        if report is not None and given["json"]:
+            screen.result(as_json(report.as_json()))
+        if report is None or screen.gone:
+            sys.exit(screens.EXIT_CODE)
+        if not report.as_foreseen:
+            sys.exit(1)
+
+    def _play(self, given: dict[str, Any], screen: Screen) -> Report | None:
+        """Run the simulator until its end or a signal; return None where nobody reads its table any more."""
         try:
             told = options.from_arguments(given, failure_scope=settings.SAGA_FAILURE_SCOPE)
             with table.display() as show:
-                report = simulate(
+                return simulate(
                     told,
                     Broker.from_settings(settings.PULSAR),
                     given["api_url"] or f"http://127.0.0.1:{settings.API_PORT}/api/v1/saga",
                     api_token=given["api_token"],
                     on_progress=show,
                     on_verdict=lambda report: screen.say(table.summary(report)),
-                    stop=stop,
+                    stop=_stop_on_signals(),
                 )
         except OptionError as error:
             raise CommandError(str(error), returncode=2) from error
@@ -69,9 +76,13 @@ class Command(TextCommand):
             if not screens.is_gone(error):
                 raise
             screen.lost()
-        if not screen.gone and given["json"]:
-            screen.result(as_json(report.as_json()))
-        if screen.gone:
-            sys.exit(screens.EXIT_CODE)
-        if not report.as_foreseen:
-            sys.exit(1)
+            return None
+
+
+def _stop_on_signals() -> threading.Event:
+    """Return an event that SIGINT and SIGTERM set, unless they are ignored, as in a background job."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: stop.set())
+    return stop
