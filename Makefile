@@ -48,9 +48,10 @@ nightly: $(TOOLS) ## All that takes too long for every change, some three hours 
 	$(MAKE) hostile
 
 .PHONY: hostile
-hostile: $(TOOLS) ## Fuzz decoder and API with many examples, and open every page of the corpus of bad messages (half an hour)
+hostile: $(TOOLS) ## Fuzz decoder, API and admin with many examples, and open every page of the corpus of bad messages (half an hour)
 	@FUZZ_EXAMPLES=20000 API_EXAMPLES=100 THOROUGH=1 $(RUN) -m pytest \
-		$(or $(ARGS),tests/properties/test_decoder.py tests/integration/test_api_schema.py tests/acceptance/test_corpus.py)
+		$(or $(ARGS),tests/properties/test_decoder.py tests/integration/test_api_schema.py tests/integration/test_fuzz.py \
+		tests/acceptance/test_corpus.py)
 
 .PHONY: prove
 prove: $(TOOLS) ## Try the engine's theorem on as many examples as a time allows (SECONDS=60)

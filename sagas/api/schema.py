@@ -50,6 +50,10 @@ def add_health(result: dict[str, Any], **_options: Any) -> dict[str, Any]:
     return result
 
 
+# Without OPTIONS: DRF would draw its answer by the template of the page, which cannot.
+_READ = ["get", "head"]
+
+
 class _JsonErrors:
     """Errors as JSON, at addresses whose answers are YAML or a page."""
 
@@ -65,6 +69,10 @@ class _JsonErrors:
 class Schema(_JsonErrors, SpectacularAPIView):
     """The OpenAPI description."""
 
+    http_method_names = _READ
+
 
 class Docs(_JsonErrors, SpectacularSwaggerView):
     """Its page."""
+
+    http_method_names = _READ
