@@ -285,6 +285,21 @@ def test_the_newest_of_six_hundred_is_on_the_first_page_and_the_oldest_on_the_la
     assert list(queries.attention(number - 1, 5, kind=kind).items) == items[-1:]
 
 
+@pytest.mark.parametrize("kind", ["set_aside", "exhausted", "overdue", "stalled", "parked"])
+def test_attention_asks_no_more_for_more(kind: str) -> None:
+    counts = []
+    _outage(kind, 2)
+    for more in (1, 200):
+        _outage(kind, more)
+        with CaptureQueriesContext(connection) as asked:
+            page = queries.attention(0, 1000)
+        assert page.by_kind[kind] >= more
+        assert all(count == 0 or name in (kind, "parked") for name, count in page.by_kind.items())
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
+    assert counts[1] <= 20
+
+
 def _outage(kind: str, number: int) -> Any:
     """So many of a kind, a second apart, hours ago; returns what names the newest."""
     began = timezone.now() - timedelta(hours=3)
@@ -333,7 +348,7 @@ def _outage(kind: str, number: int) -> Any:
 
 
 def _park(rows: list[tuple[str, datetime]]) -> None:
-    first = 10_000_000
+    first = 10_000_000 + Parked.objects.count()
     Parked.objects.bulk_create(
         Parked(event=first + number, stream="image_processing", key=key, entity="", reason="no_saga", since=at)
         for number, (key, at) in enumerate(rows)

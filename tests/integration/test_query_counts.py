@@ -22,6 +22,9 @@ pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 MOST = 20
 MOST_OF_THE_START = 26
 MOST_OF_NO_SERVICE = 14
+# What is told of a kind of trouble is asked only where the page shows one, and chance makes which kinds there are:
+# tests/integration/test_queries.py compares them with the same kinds, few and many.
+BY_KIND = ("attention", "admin start")
 
 
 class Counted(NamedTuple):
@@ -81,7 +84,7 @@ def test_the_second_database_has_more_of_everything(few_and_many: tuple[Counted,
 def test_more_rows_take_no_more_queries(few_and_many: tuple[Counted, Counted]) -> None:
     few, many = few_and_many
     both = {name: (few.queries[name], many.queries[name]) for name in few.queries.keys() & many.queries.keys()}
-    more = {name: counts for name, counts in both.items() if counts[1] > counts[0]}
+    more = {n: counts for n, counts in both.items() if counts[1] > counts[0] and not n.startswith(BY_KIND)}
     assert not more, "\n".join(f"{name}: {counts}" for name, counts in more.items())
 
 
