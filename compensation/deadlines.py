@@ -100,7 +100,7 @@ def holds(now: datetime | None = None) -> Holds:
         general = Hold(reason=HoldReason.BRIDGE_BEHIND)
     elif (since := _behind_since(now or timezone.now())) is not None:
         general = Hold(reason=HoldReason.BACKLOG, since=since)
-    return Holds(switches=switches.read(), general=general, well_for=state.well_for)
+    return Holds(switches=switches.peek(), general=general, well_for=state.well_for)
 
 
 def pass_deadlines(now: datetime) -> int:

@@ -60,7 +60,7 @@ def check_publisher() -> Finding:
         f"Paused since {switch.changed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC by "
         f"{switch.changed_by or 'the setting SAGA_PUBLISHING'}: "
         f"{'all services' if switch.service == switches.EVERYTHING else switch.service}."
-        for switch in switches.read().pauses
+        for switch in switches.peek().pauses
     )
     if part.is_error:
         told = {

@@ -139,7 +139,7 @@ class CommandAdmin(ReadOnlyAdmin):
             "saga": saga,
             "state": states(row, hold),
             "on_hold": hold,
-            "pause": switches.read().pause_of(row.service) if row.status in DUE_SOMETIME else None,
+            "pause": switches.peek().pause_of(row.service) if row.status in DUE_SOMETIME else None,
             "attempts": list(Attempt.objects.filter(command=row).order_by("-id")[:ATTEMPTS]),
             "actions": buttons.of_command(row, saga) if may_operate(request) else [],
         }

@@ -15,6 +15,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
+from compensation import deadlines
+from compensation.deadlines import Holds
 from compensation.models import SETTLED
 from compensation.models import Status as CommandStatus
 from sagas import queries
@@ -109,7 +111,8 @@ class SagaAdmin(ReadOnlyAdmin):
     # --- the page -----------------------------------------------------------------------------------------------------
 
     def page(self, request: HttpRequest, row: SagaLog) -> dict[str, Any]:
-        waiting = queries.waiting(row)
+        holds = deadlines.holds()  # once, so that the whole page shows one moment
+        waiting = queries.waiting(row, holds)
         return {
             "title": row.key,
             "waiting": waiting,
@@ -117,8 +120,8 @@ class SagaAdmin(ReadOnlyAdmin):
             "duplicates": queries.duplicates(row),
             "keys": list(SagaKey.objects.filter(saga=row).values_list("key", flat=True)[:20]),
             "lanes": lane_slice(request, row),
-            "commands": command_slice(request, row.id) if may(request, VIEW_COMMANDS) else None,
-            "timeline": timeline_slice(request, row.id),
+            "commands": command_slice(request, row.id, holds=holds) if may(request, VIEW_COMMANDS) else None,
+            "timeline": timeline_slice(request, row.id, holds),
             "may_operate": may_operate(request),
             "actions": buttons.of_saga(row, waiting) if may_operate(request) else [],
             "bulk": buttons.of_commands(row) if may_operate(request) else [],
@@ -164,17 +167,17 @@ def lane_slice(request: HttpRequest, saga: SagaLog) -> Slice:
     return from_page(request, "lanes", page)
 
 
-def command_slice(request: HttpRequest, saga_id: UUID, entity: str | None = None) -> Slice:
+def command_slice(request: HttpRequest, saga_id: UUID, entity: str | None = None, holds: Holds | None = None) -> Slice:
     """The commands of a saga or a lane with their attempts: what needs a person first."""
     first = Case(When(status=CommandStatus.EXHAUSTED, then=0), When(status__in=SETTLED, then=2), default=1)
     rows = parts.commands(saga_id).defer("body").order_by(first, "planned_at", "entity", "-name")
     if entity is not None:
         rows = rows.filter(entity=entity)
     number = number_of(request, "commands")
-    return from_page(request, "commands", parts.command_page(rows, (number - 1) * COMMANDS, COMMANDS))
+    return from_page(request, "commands", parts.command_page(rows, (number - 1) * COMMANDS, COMMANDS, holds))
 
 
-def timeline_slice(request: HttpRequest, saga_id: UUID) -> Slice:
+def timeline_slice(request: HttpRequest, saga_id: UUID, holds: Holds) -> Slice:
     """A page of the saga's story."""
     number = number_of(request, "timeline")
-    return from_page(request, "timeline", queries.timeline(saga_id, (number - 1) * TIMELINE, TIMELINE))
+    return from_page(request, "timeline", queries.timeline(saga_id, (number - 1) * TIMELINE, TIMELINE, holds))

@@ -120,7 +120,7 @@ class Commands(Address):
 
     def get(self, request: Request, saga_id: str) -> Response:
         given = self.given(request, parts.commands(find_saga(saga_id).id))
-        return self.answer_page(parts.command_page(given.rows(), **given.page), s.Command)
+        return self.answer_page(parts.command_page(given.rows(), holds=None, **given.page), s.Command)
 
 
 @extend_schema_view(get=reads(page_of(s.SagaEvent), p.Events, missing=True))
@@ -151,5 +151,5 @@ class Timeline(Address):
 
     def get(self, request: Request, saga_id: str) -> Response:
         given = self.given(request)
-        page: queries.Page[Any] = queries.timeline(find_saga(saga_id).id, **given.page)
+        page: queries.Page[Any] = queries.timeline(find_saga(saga_id).id, holds=None, **given.page)
         return self.answer_page(page, s.TimelineEntry)

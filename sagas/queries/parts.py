@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from bridge.models import Duplicate, Event
+from compensation.deadlines import Holds
 from compensation.models import Attempt, Command
 from compensation.queries import attempts_of
 from sagas.models import Lane, SagaEvent, SagaStep
@@ -59,11 +60,11 @@ def commands(saga_id: UUID) -> QuerySet[Command]:
     return Command.objects.filter(saga_id=saga_id).order_by("planned_at", "entity", "name")
 
 
-def command_page(rows: QuerySet[Command], offset: int, limit: int) -> Page[CommandStory]:
+def command_page(rows: QuerySet[Command], offset: int, limit: int, holds: Holds | None = None) -> Page[CommandStory]:
     """A page of commands with their attempts. Six queries at most."""
     page = page_of(rows, offset, limit)
     attempts = attempts_of([command.id for command in page.items])
-    holds = holding.read_for(page.items)
+    holds = holds or holding.read_for(page.items)
     stories = [
         CommandStory(command, attempts.get(command.id, []), holding.on_hold(command, holds)) for command in page.items
     ]

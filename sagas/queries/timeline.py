@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, ngettext_lazy
 
 from bridge.models import Duplicate, Event
+from compensation.deadlines import Holds
 from compensation.models import DUE_SOMETIME, Attempt, Command
 from compensation.models import Outcome as AttemptOutcome
 from compensation.models import Status as CommandStatus
@@ -53,10 +54,10 @@ class _Ref(NamedTuple):
     ref: str
 
 
-def timeline(saga_id: UUID, offset: int = 0, limit: int = 100) -> Page[Entry]:
+def timeline(saga_id: UUID, offset: int = 0, limit: int = 100, holds: Holds | None = None) -> Page[Entry]:
     """A page of a saga's story, the oldest first, then what is still due. Ten queries at most, whatever its size."""
     total, refs = _page_of(_refs(saga_id), offset, limit)
-    return Page(total, offset, limit, _entries(refs))
+    return Page(total, offset, limit, _entries(refs, holds))
 
 
 def _page_of(rows: QuerySet[Any, Any], offset: int, limit: int) -> tuple[int, list[_Ref]]:
@@ -112,7 +113,7 @@ def _part(rows: QuerySet[Any], at: str, rank: int, kind: str, ref: str = "id", n
 # --- from places to lines ---------------------------------------------------------------------------------------------
 
 
-def _entries(refs: Sequence[_Ref]) -> list[Entry]:
+def _entries(refs: Sequence[_Ref], holds: Holds | None) -> list[Entry]:
     pks: dict[str, list[str]] = defaultdict(list)
     for ref in refs:
         pks[ref.kind].append(ref.ref)
@@ -121,7 +122,7 @@ def _entries(refs: Sequence[_Ref]) -> list[Entry]:
     lines |= _decisions(pks["decision"])
     lines |= _attempts([int(pk) for pk in (*pks["attempt"], *pks["overdue"])])
     command_ids = {pk for kind in ("planned", "released", "deadline", "next") for pk in pks[kind]}
-    lines |= _commands(command_ids)
+    lines |= _commands(command_ids, holds)
     # A row may have moved on between the two looks: its line is then left out of this page.
     return [lines[ref.kind, ref.ref] for ref in refs if (ref.kind, ref.ref) in lines]
 
@@ -296,12 +297,12 @@ def _overdue(row: Attempt, at: datetime) -> Entry:
     )
 
 
-def _commands(pks: Iterable[str]) -> dict[tuple[str, str], Entry]:
+def _commands(pks: Iterable[str], holds: Holds | None) -> dict[tuple[str, str], Entry]:
     if not pks:
         return {}
     lines = {}
     rows = list(Command.objects.filter(id__in=list(pks)).defer("body"))
-    holds = holding.read_for(rows)
+    holds = holds or holding.read_for(rows)
     for row in rows:
         held = holding.on_hold(row, holds)
         for kind, at, entry_kind, words in (

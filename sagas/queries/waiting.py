@@ -15,6 +15,7 @@ from django.utils.translation import ngettext
 
 from bridge.models import Pending
 from compensation import switches
+from compensation.deadlines import Holds
 from compensation.models import SETTLED, Command
 from compensation.models import Status as CommandStatus
 from sagas.definitions import registry
@@ -59,13 +60,13 @@ class Waiting:
         return asdict(self)
 
 
-def waiting(saga: SagaLog) -> Waiting | None:
-    """What this saga waits for, or None where nothing is open."""
+def waiting(saga: SagaLog, holds: Holds | None = None) -> Waiting | None:
+    """What this saga waits for, or None where nothing is open. `holds`: what the caller has read of it already."""
     if saga.set_aside_at is not None:
         return _set_aside(saga)
     found: Waiting | None = None
     if saga.status in (Status.COMPENSATION_FAILED, Status.COMPENSATING):
-        found = _for_a_command(saga) or _pending(saga) or _last_words(saga)
+        found = _for_a_command(saga, holds) or _pending(saga) or _last_words(saga)
     elif saga.status == Status.STARTED:
         found = _for_events(saga)
     return found or _pending(saga) or _parked(saga)
@@ -89,12 +90,12 @@ def _set_aside(saga: SagaLog) -> Waiting:
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
-def _for_a_command(saga: SagaLog) -> Waiting | None:
+def _for_a_command(saga: SagaLog, holds: Holds | None) -> Waiting | None:
     command = _first_command(saga)
     if command is None:
         return None
     alike = Command.objects.filter(saga_id=saga.id, name=command.name, status=command.status).count()
-    return _waiting_for(saga, command, alike)
+    return _waiting_for(saga, command, alike, on_hold(command, holds))
 
 
 def _last_words(saga: SagaLog) -> Waiting:
@@ -115,8 +116,7 @@ def _first_command(saga: SagaLog) -> Command | None:
     return unsettled.order_by("nearest", "deadline_at", "next_at", "planned_at", "id").first()
 
 
-def _waiting_for(saga: SagaLog, command: Command, alike: int) -> Waiting:
-    hold = on_hold(command)
+def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | None) -> Waiting:
     kind, words, since = _command_words(saga, command, hold)
     said = {
         "command": command.name,
@@ -171,7 +171,7 @@ def _command_words(saga: SagaLog, command: Command, hold: OnHold | None) -> tupl
     if command.released_at is None:
         words = _("%(command)s for %(entity)s (topic %(topic)s) waits until %(after)s of the same lane is answered.")
         return "predecessor", words, command.planned_at
-    pause = switches.read().pause_of(command.service)
+    pause = switches.peek().pause_of(command.service)
     if pause is not None:
         words = _("%(command)s for %(entity)s waits to be sent to topic %(topic)s. Resume publishing, or withdraw it.")
         # What a person wrote as the reason may hold a percent sign, and the sentence is a template.

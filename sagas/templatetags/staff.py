@@ -40,7 +40,7 @@ def publishing_banner(context: Mapping[str, Any]) -> dict[str, Any]:
     if request is None or not getattr(request, "user", None) or not request.user.is_staff:
         return {}
     return {
-        "pauses": switches.read().pauses,
+        "pauses": switches.peek().pauses,
         "with_reason": rights.may(request, rights.VIEW_SAGAS),
         "may_see_switches": rights.may(request, rights.VIEW_PUBLISHING),
     }

@@ -129,7 +129,7 @@ OWN_WORDS = {"serve", "up", "probe", "dev_login", "run_bridge"}
 @pytest.fixture
 def foreign_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the commands of the composition would hear of servers that this test does not start."""
-    monkeypatch.setattr(doctor, "examine", lambda: iter([doctor.Finding("topics", False, EVIL, EVIL)]))
+    monkeypatch.setattr(doctor, "examine", lambda: iter([doctor.Finding("topics", doctor.Level.ERROR, EVIL, EVIL)]))
     monkeypatch.setattr(
         "sagaproject.filling.fill.fill", lambda *_: Filled(sagas=1, events=3, statuses={"COMPLETED": 1})
     )

@@ -169,7 +169,8 @@ def test_publishing_what_is_due(world: World) -> None:
 
 def test_deadlines_and_lost_claims(world: World) -> None:
     now = datetime.now(UTC) + timedelta(days=400)
-    well = {"beat_at": now, "started_at": now, "connected": True, "well_since": now - timedelta(hours=1)}
+    here = datetime.now(UTC)  # a heartbeat is of today, and its age is what counts
+    well = {"beat_at": here, "started_at": here, "connected": True, "well_since": here - timedelta(hours=1)}
     Heartbeat.objects.create(name="bridge:plans", kind=HeartbeatKind.BRIDGE, **well)
     lost = Command.objects.filter(status=CommandStatus.PUBLISHED).order_by("id")[:3].values("id")
     Command.objects.filter(id__in=lost).update(status=CommandStatus.PUBLISHING, claimed_at=now, deadline_at=None)
