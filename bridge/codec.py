@@ -66,6 +66,8 @@ class Codec:
             return Rejected(message, now, found.code, found.reason)
 
     def _decode(self, message: Message, now: datetime) -> Envelope:
+        if message.encrypted:
+            raise _encrypted(message.encrypted)
         body = self._parse(message.body)
         notes: list[str] = []
         event_type = self._event_type(body, message, notes)
@@ -229,6 +231,11 @@ def _inspect_value(value: Any, depth: int) -> None:
 def _inspect_keys(value: dict[str, Any]) -> None:
     for name in value:
         _inspect_value(name, 1)
+
+
+def _encrypted(count: int) -> _Unreadable:
+    what = "the message is encrypted" if count == 1 else f"the body is a batch of {count} encrypted messages"
+    return _Unreadable(Code.ENCRYPTED, f"{what}, and this service has no key")
 
 
 def _why_no_json(body: bytes, error: orjson.JSONDecodeError) -> _Unreadable:

@@ -18,6 +18,7 @@ from bridge.catalog import get_catalog
 from bridge.codec import Codec, get_codec
 from bridge.envelope import Envelope, Message, Rejected
 from bridge.errors import BrokerUnavailable, Interrupted
+from bridge.heartbeats import UnreadTopic
 from bridge.models import HeartbeatKind
 from bridge.pulsar.inlet import Batch, Flow, Inlet
 from bridge.topics import get_topics
@@ -37,6 +38,8 @@ class Source(Protocol):
     def is_connected(self) -> bool: ...
     @property
     def is_blocking(self) -> bool: ...
+    @property
+    def unread(self) -> Sequence[UnreadTopic]: ...
     def open(self) -> None: ...
     def receive(self) -> Batch: ...
     def acknowledge(self, batch: Batch) -> None: ...
@@ -196,12 +199,14 @@ class Consumer:
         rate = (vitals.received - vitals.received_by_last_beat) / seconds
         vitals.last_beat, vitals.received_by_last_beat = self._clock(), vitals.received
         connected = self._is_open and self._source.is_connected
+        # An unread topic may hold the answer that somebody waits for.
+        unread = self._source.unread
         try:
             heartbeats.beat(
                 self.name,
                 HeartbeatKind.BRIDGE,
                 connected=connected,
-                well=connected and vitals.is_caught_up and not vitals.error,
+                well=connected and vitals.is_caught_up and not vitals.error and not unread,
                 last_message_age=vitals.last_message_age(self._clock()),
                 detail={
                     "per_second": round(rate, 1),
@@ -212,6 +217,7 @@ class Consumer:
                     "duplicates": vitals.duplicates,
                     "quarantined": vitals.quarantined,
                     "error": vitals.error,
+                    "unread_topics": [topic._asdict() for topic in unread],
                 },
             )
             if forget:

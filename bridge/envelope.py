@@ -18,6 +18,7 @@ class Message(NamedTuple):
     short_name: the catalog's name of that topic, before any override.
     message_id: ledger:entry:partition:batch index.
     published_ms: the publish time, milliseconds since 1970; 0 if Pulsar gave none.
+    encrypted: how many encrypted messages the body holds: a batch of them arrives as one. 0 if it is not encrypted.
     """
 
     topic: str
@@ -26,6 +27,7 @@ class Message(NamedTuple):
     published_ms: int
     body: bytes
     properties: Mapping[str, str]
+    encrypted: int = 0
 
     @property
     def published_at(self) -> datetime | None:

@@ -136,7 +136,10 @@ def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
 
 def unreadable(row: Quarantined) -> str:
     """Return why a quarantined message cannot be read by today's catalog and limits either; empty where it can."""
-    decoded = get_codec().decode(quarantine.message_of(row), timezone.now())
+    try:
+        decoded = get_codec().decode(quarantine.message_of(row), timezone.now())
+    except StillUnreadable as error:
+        return error.reason
     return decoded.reason if isinstance(decoded, Rejected) else ""
 
 
@@ -146,7 +149,10 @@ def routing_of(quarantined_id: int) -> list[str]:
     Empty if the message is not there or still cannot be read. Reads only.
     """
     row = Quarantined.objects.filter(pk=quarantined_id).first()
-    decoded = get_codec().decode(quarantine.message_of(row), timezone.now()) if row else None
+    try:
+        decoded = get_codec().decode(quarantine.message_of(row), timezone.now()) if row else None
+    except StillUnreadable:
+        return []
     if not isinstance(decoded, Envelope):
         return []
     return [routing_key(decoded.stream, decoded.key, decoded.entity)]

@@ -5,10 +5,10 @@ wrong therefore neither looks dead nor makes others look dead. Each row keeps th
 the difference can be shown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from django.db import connection
@@ -73,7 +73,7 @@ class BridgeState:
     well_for: how long every connected bridge has been connected and caught up without a break; None if not so now.
         One that holds unread messages may hold the answer that somebody waits for, so one is enough to say no.
     lag_seconds: how long the oldest message of the last batch had waited, at worst.
-    errors: what the bridges say is wrong, in words.
+    errors: what the bridges say is wrong, in words; one for each topic that is not read.
     """
 
     alive: int
@@ -83,6 +83,17 @@ class BridgeState:
     per_second: float
     lag_seconds: float
     errors: tuple[str, ...]
+
+
+class UnreadTopic(NamedTuple):
+    """A topic, or a pattern of topics, that a bridge could not subscribe to: since when, and why, in words."""
+
+    topic: str
+    since: datetime
+    reason: str
+
+    def __str__(self) -> str:
+        return f"no messages are read from {self.topic}: {self.reason}"
 
 
 def beat(
@@ -151,8 +162,25 @@ def state_of(bridges: list[Beat]) -> BridgeState:
         last_message_age=min((row.last_message_age for row in alive if row.last_message_age is not None), default=None),
         per_second=sum(row.detail.get("per_second", 0.0) for row in alive),
         lag_seconds=max((row.detail.get("lag_seconds", 0.0) for row in alive), default=0.0),
-        errors=tuple(row.error for row in alive if row.error),
+        errors=(*(row.error for row in alive if row.error), *map(str, _unread_topics(alive))),
     )
+
+
+def unread_topics() -> list[UnreadTopic]:
+    """The topics that a bridge which is alive could not subscribe to, each once, from one query.
+
+    A bridge says so in `detail["unread_topics"]` of its heartbeat: objects of topic, since (ISO 8601) and reason.
+    """
+    return _unread_topics(row for row in read(HeartbeatKind.BRIDGE) if row.is_alive)
+
+
+def _unread_topics(rows: Iterable[Beat]) -> list[UnreadTopic]:
+    found: dict[str, UnreadTopic] = {}
+    for row in rows:
+        for said in row.detail.get("unread_topics", ()):
+            one = UnreadTopic(said["topic"], datetime.fromisoformat(said["since"]), said["reason"])
+            found[one.topic] = min(one, found.get(one.topic, one), key=lambda topic: topic.since)
+    return [found[topic] for topic in sorted(found)]
 
 
 def database_now() -> datetime:

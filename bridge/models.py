@@ -126,6 +126,7 @@ class QuarantineCode(models.TextChoices):
     WRONG_TYPE = "wrong-type", _("a known field of a wrong type")
     CONFLICTING_CONTENT = "conflicting-content", _("id already seen with other content")
     REFUSED_BY_DATABASE = "refused-by-database", _("refused by the database")
+    ENCRYPTED = "encrypted", _("encrypted, and this service has no key")
 
 
 class QuarantineStatus(models.TextChoices):
@@ -137,7 +138,8 @@ class QuarantineStatus(models.TextChoices):
 class Quarantined(AppendOnly):
     """A message that could not become an event: its bytes, where they came from, and why, until a person decides.
 
-    Only the decision is written later. Deleted by `bridge.retention` alone, long after it was decided on.
+    Of a body over the limit only the first bytes are kept (`is_cut`), with the size and the SHA-256 of the whole. Only
+    the decision is written later. Deleted by `bridge.retention` alone, long after it was decided on.
     """
 
     CHANGEABLE = frozenset({"status", "decided_at", "decided_by", "decided_why"})
@@ -149,6 +151,9 @@ class Quarantined(AppendOnly):
     received_at = models.DateTimeField(_("received at"))
     body = models.BinaryField(_("body"))
     body_hash = models.BinaryField(_("hash of the body"))
+    # Null in rows of releases that kept every body whole.
+    size = models.IntegerField(_("size in bytes"), null=True)
+    sha256 = models.BinaryField(_("SHA-256 of the body"), null=True)
     properties = models.JSONField(_("properties"), default=dict)
     code = models.TextField(_("code"), choices=QuarantineCode)
     reason = models.TextField(_("reason"))
@@ -172,6 +177,63 @@ class Quarantined(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.topic} {self.message_id} {self.code}"
+
+    @property
+    def full_size(self) -> int:
+        """Bytes of the message as it came."""
+        return len(self.body) if self.size is None else self.size
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether less is kept of the body than came."""
+        return len(self.body) < self.full_size
+
+
+class QuarantineCount(models.Model):
+    """How many unreadable messages a topic brought in an hour: those that were kept, and those only counted.
+
+    Once `kept` reaches the quota, further messages of that hour are added to `counted` and not stored. A message that
+    is only counted cannot be told from its own repetition: `counted` is of deliveries.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    topic = models.TextField(_("topic"), db_collation="C")
+    hour = models.DateTimeField(_("hour"))
+    kept = models.IntegerField(_("kept"), default=0)
+    counted = models.BigIntegerField(_("only counted"), default=0)
+    first_at = models.DateTimeField(_("first counted at"), null=True)
+    last_at = models.DateTimeField(_("last counted at"), null=True)
+    last_code = models.TextField(_("code of the last"), choices=QuarantineCode, blank=True)
+    last_reason = models.TextField(_("reason of the last"), blank=True)
+
+    class Meta:
+        db_table = "bridge_quarantine_count"
+        verbose_name = _("count of unreadable messages")
+        verbose_name_plural = _("counts of unreadable messages")
+        constraints = [models.UniqueConstraint(fields=["topic", "hour"], name="bridge_quarantine_count_once")]
+        indexes = [
+            models.Index(fields=["-last_at"], condition=models.Q(counted__gt=0), name="bridge_quarantine_counted")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.hour:%Y-%m-%d %H}:00"
+
+
+class BlockedTopic(models.Model):
+    """A topic of commands that Pulsar refuses messages for, whatever they say. See `bridge.blocked`."""
+
+    topic = models.TextField(_("topic"), primary_key=True, db_collation="C")
+    since = models.DateTimeField(_("since"))
+    last_at = models.DateTimeField(_("last tried at"))
+    reason = models.TextField(_("reason"))
+
+    class Meta:
+        db_table = "bridge_blocked_topic"
+        verbose_name = _("blocked topic")
+        verbose_name_plural = _("blocked topics")
+
+    def __str__(self) -> str:
+        return self.topic
 
 
 class HeartbeatKind(models.TextChoices):

@@ -29,6 +29,7 @@ class PublishResult(NamedTuple):
 
     reachable: whether the broker answered. If not, nothing is known: the message may have arrived all the same.
     permanent: whether sending the same again must fail.
+    blocked: whether the broker answered that the topic takes no message at all, such as for a grant or a schema.
     """
 
     id: str
@@ -36,6 +37,7 @@ class PublishResult(NamedTuple):
     error: str | None
     reachable: bool
     permanent: bool
+    blocked: bool = False
 
 
 class Publisher:
@@ -90,8 +92,8 @@ class Publisher:
                 outlet.send(self._topics.full(message.topic), message.body, partial(answers.__setitem__, number))
             except BrokerUnavailable as error:
                 answers[number] = refusal(error)
-                if not answers[number].reachable:
-                    # A producer that cannot be had costs a time-out: once, not for each message.
+                if answers[number].blocked or not answers[number].reachable:
+                    # A producer that cannot be had costs a time-out or a question: once, not for each message.
                     answers[number + 1 :] = [answers[number]] * (len(page) - number - 1)
                     break
         outlet.flush()

@@ -1,28 +1,102 @@
-"""Messages that could not become events: kept with their bytes and the reason, until a person decides."""
+"""Messages that could not become events: kept with their bytes and the reason, until a person decides.
+
+A service that sends nothing else must not fill the database: what is kept of one message is bounded, and so is what is
+kept of one topic in an hour. Beyond that quota messages are counted (`QuarantineCount`).
+"""
 
 import logging
-from collections.abc import Sequence
-from datetime import datetime
-from hashlib import blake2b
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b, sha256
+from typing import Any
 
-from django.db import transaction
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from bridge import sql
 from bridge.envelope import Message, Rejected
-from bridge.errors import AlreadyDecided, NotInQuarantine
-from bridge.models import Quarantined, QuarantineStatus
+from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
+from bridge.models import QuarantineCode, QuarantineCount, Quarantined, QuarantineStatus
 from bridge.topics import get_topics
 
 logger = logging.getLogger(__name__)
 
+# What is kept of a body over the limit (the setting BRIDGE_MAX_BODY).
+KEPT_BYTES = 64 * 1024
+# A message's properties are only shown: so many of them, each so long at most.
+_PROPERTIES, _PROPERTY_LENGTH = 100, 1000
+
+_Place = tuple[str, datetime]  # topic and hour
+
+_COUNT = {"topic": "text", "hour": "timestamptz"}
+# The update changes nothing: it locks the row, and so returns what the last writer committed.
+_LOCK_COUNTS = f"""
+    INSERT INTO bridge_quarantine_count AS old (topic, hour, kept, counted, last_code, last_reason)
+    SELECT r.topic, r.hour, 0, 0, '', '' FROM {sql.recordset(_COUNT)}
+    ON CONFLICT (topic, hour) DO UPDATE SET kept = old.kept
+    RETURNING topic, hour, kept
+"""  # noqa: S608 (constants of this module)
+_PLACE = {"topic": "text", "message_id": "text", "body_hash": "bytea"}
+_KEPT_ALREADY = f"""
+    SELECT q.topic, q.message_id, q.body_hash FROM {sql.recordset(_PLACE)}
+    JOIN bridge_quarantined q
+        ON q.topic = r.topic AND q.message_id = r.message_id AND q.body_hash = r.body_hash
+"""  # noqa: S608 (constants of this module)
+
 
 def keep(rejected: Sequence[Rejected]) -> None:
-    """Keep the bytes and the reason. In the caller's transaction; a message that is kept already stays as it is."""
-    for one in rejected:
-        logger.warning("quarantined %s %s: %s", one.message.topic, one.message.message_id, one.code)
+    """Keep the bytes and the reason, or count what is beyond its topic's quota of the hour.
+
+    In the caller's transaction. A message that is kept already stays as it is, and is not counted.
+    """
+    if not rejected:
+        return
     # In one order for all writers, so that two of them cannot deadlock.
-    rows = sorted(map(_row_of, rejected), key=lambda row: (row.topic, row.message_id, row.body_hash))
-    Quarantined.objects.bulk_create(rows, ignore_conflicts=True)
+    rows = sorted(map(_row_of, rejected), key=_identity)
+    by_place: dict[_Place, list[Quarantined]] = defaultdict(list)
+    for row in rows:
+        by_place[row.topic, _hour(row.received_at)].append(row)
+    kept_before = _lock_counts(sorted(by_place))
+    known = _kept_already(rows)
+    chosen: list[Quarantined] = []
+    for place, found in by_place.items():
+        new = [row for row in {_identity(row): row for row in found}.values() if _identity(row) not in known]
+        room = max(0, settings.BRIDGE_QUARANTINE_PER_HOUR - kept_before[place])
+        _count(place, new[:room], new[room:])
+        chosen += new[:room]
+    for row in chosen:
+        logger.warning("quarantined %s %s: %s", row.topic, row.message_id, row.code)
+    Quarantined.objects.bulk_create(chosen, ignore_conflicts=True)
+
+
+def counted_beside_open() -> list[dict[str, Any]]:
+    """What was only counted, by topic: topic, number, first_at, last_at, last_code, last_reason; the oldest first.
+
+    Of the hours in which a message of the topic was kept that still waits for a decision: whoever decides on the
+    messages that were kept has dealt with the others. One query.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNTED, [QuarantineStatus.OPEN.value])
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+_COUNTED = """
+    SELECT c.topic, sum(c.counted)::bigint AS number, min(c.first_at) AS first_at, max(c.last_at) AS last_at,
+        (array_agg(c.last_code ORDER BY c.last_at DESC))[1] AS last_code,
+        (array_agg(c.last_reason ORDER BY c.last_at DESC))[1] AS last_reason
+    FROM bridge_quarantine_count c
+    WHERE c.counted > 0 AND EXISTS (
+        SELECT FROM bridge_quarantined q
+        WHERE q.status = %s AND q.topic = c.topic
+            AND q.received_at >= c.hour AND q.received_at < c.hour + interval '1 hour'
+    )
+    GROUP BY c.topic ORDER BY first_at, c.topic
+"""
 
 
 def dismiss(quarantined_id: int, *, actor: str, why: str) -> None:
@@ -52,7 +126,10 @@ def decide(row: Quarantined, status: QuarantineStatus, now: datetime, actor: str
 
 
 def message_of(row: Quarantined) -> Message:
-    """The message again, as Pulsar gave it."""
+    """The message again, as Pulsar gave it. Raises StillUnreadable for one that was not kept whole."""
+    if row.is_cut:
+        part = f"only the first {len(row.body):,} of its {row.full_size:,} bytes are kept"
+        raise StillUnreadable(f"{part}: the service has to send it again")
     names = get_topics().of_shown(row.topic)
     return Message(
         topic=names.shown,
@@ -61,6 +138,7 @@ def message_of(row: Quarantined) -> Message:
         published_ms=round(row.published_at.timestamp() * 1000) if row.published_at else 0,
         body=bytes(row.body),
         properties=row.properties,
+        encrypted=int(row.code == QuarantineCode.ENCRYPTED),
     )
 
 
@@ -71,12 +149,62 @@ def _row_of(one: Rejected) -> Quarantined:
         message_id=message.message_id,
         published_at=message.published_at,
         received_at=one.received_at,
-        body=message.body,
+        body=message.body[:KEPT_BYTES] if len(message.body) > settings.BRIDGE_MAX_BODY else message.body,
         body_hash=blake2b(message.body, digest_size=16).digest(),
-        properties={_storable(name): _storable(value) for name, value in message.properties.items()},
+        size=len(message.body),
+        sha256=sha256(message.body).digest(),
+        properties=_properties(message.properties),
         code=one.code,
         reason=one.reason,
     )
+
+
+def _identity(row: Quarantined) -> tuple[str, str, bytes]:
+    return row.topic, row.message_id, bytes(row.body_hash)
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _lock_counts(places: Iterable[_Place]) -> dict[_Place, int]:
+    """How many were kept at each place, whose rows are locked until the caller's transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK_COUNTS, sql.dump(_COUNT, ({"topic": topic, "hour": hour} for topic, hour in places)))
+        return {(topic, _hour(hour)): kept for topic, hour, kept in cursor.fetchall()}
+
+
+def _kept_already(rows: Sequence[Quarantined]) -> set[tuple[str, str, bytes]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _KEPT_ALREADY, sql.dump(_PLACE, (dict(zip(_PLACE, _identity(row), strict=True)) for row in rows))
+        )
+        return {(topic, message_id, bytes(body_hash)) for topic, message_id, body_hash in cursor.fetchall()}
+
+
+def _count(place: _Place, kept: Sequence[Quarantined], counted: Sequence[Quarantined]) -> None:
+    topic, hour = place
+    row = QuarantineCount.objects.filter(topic=topic, hour=hour)
+    if kept:
+        row.update(kept=F("kept") + len(kept))
+    if counted:
+        last = max(counted, key=lambda one: one.received_at)
+        logger.warning("%d messages of %s are beyond the quota of the hour: only counted", len(counted), topic)
+        row.update(
+            counted=F("counted") + len(counted),
+            first_at=Coalesce(F("first_at"), min(one.received_at for one in counted)),
+            last_at=last.received_at,
+            last_code=last.code,
+            last_reason=last.reason,
+        )
+
+
+def _properties(properties: Mapping[str, str]) -> dict[str, str]:
+    """What is kept of a message's properties, which only its producer bounds."""
+    return {
+        _storable(name[:_PROPERTY_LENGTH]): _storable(value[:_PROPERTY_LENGTH])
+        for name, value in list(properties.items())[:_PROPERTIES]
+    }
 
 
 def _storable(text: str) -> str:

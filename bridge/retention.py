@@ -106,8 +106,11 @@ def forget_keys(before: datetime) -> int:
 def forget_messages(before: datetime) -> int:
     """Delete quarantined messages that were decided on before a time, at most PAGE; returns how many. Own transaction.
 
-    One that is open never leaves.
+    One that is open never leaves. With them leave the counts of messages beyond the quota of hours that long ago, in
+    which nothing is open.
     """
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET_COUNTS, [before, QuarantineStatus.OPEN.value])
     return _delete_page("bridge_quarantined", f"{_DECIDED} LIMIT %s FOR UPDATE SKIP LOCKED", [*_decided(before), PAGE])
 
 
@@ -117,6 +120,15 @@ def count_messages(before: datetime) -> int:
         cursor.execute(f"SELECT count(*) FROM ({_DECIDED}) AS decided", _decided(before))  # noqa: S608 (our own words)
         return int(cursor.fetchone()[0])
 
+
+_FORGET_COUNTS = """
+    DELETE FROM bridge_quarantine_count c
+    WHERE c.hour < %s - interval '1 hour' AND NOT EXISTS (
+        SELECT FROM bridge_quarantined q
+        WHERE q.status = %s AND q.topic = c.topic
+            AND q.received_at >= c.hour AND q.received_at < c.hour + interval '1 hour'
+    )
+"""
 
 # Nothing is decided on before it was received: that finds them by index.
 _DECIDED = "SELECT id FROM bridge_quarantined WHERE status = ANY(%s) AND received_at < %s AND decided_at < %s"

@@ -11,7 +11,7 @@ import orjson
 from django.db import transaction
 from django.utils import timezone
 
-from bridge import heartbeats
+from bridge import blocked, heartbeats
 from bridge.errors import BrokerUnavailable
 from bridge.models import HeartbeatKind
 from bridge.publisher import OutgoingMessage, PublishResult
@@ -28,6 +28,9 @@ PAGE = 500
 # Well below the soft time limit of a task: a run that is cut off in mid-page leaves claims to be found as lost.
 RUN_SECONDS = 20.0
 HEARTBEAT = "publisher"
+
+# What is no fault of the command must not use up its attempts.
+_UNCOUNTED = frozenset({Outcome.UNREACHABLE, Outcome.BLOCKED})
 
 _ENVELOPE = ("type", "id", "correlation_id", "timestamp", "data")
 
@@ -61,6 +64,7 @@ def publish_due(
             return False
         results, away = _publish(publisher, claims)
         record(claims, results, clock())
+        _note_blocked(claims, results, clock())
         _tell(claims, results)
         if away:
             raise away
@@ -92,7 +96,7 @@ def record(claims: Sequence[Claim], results: Mapping[str, PublishResult], at: da
     message id.
     """
     waiting = {claim.id: claim for claim in claims if claim.id in results}
-    times = rows.unreachable_before(c for id_, c in waiting.items() if not results[id_].reachable)
+    times = rows.unreachable_before(c for id_, c in waiting.items() if _failure(results[id_]) in _UNCOUNTED)
     while waiting:
         for done in _record(rows.lock_free, waiting, results, times, at):
             del waiting[done]
@@ -172,22 +176,35 @@ def _outcome(before: Standing, claim: Claim, result: PublishResult, times: int, 
         return before
     if result.error is None:
         return before.sent(at)
-    if not result.reachable:
-        return before.given_back(result.error, at, times)
+    failure = _failure(result)
+    if failure in _UNCOUNTED:
+        return before.given_back(result.error, at, times, failure)
     return before.failed(Outcome.FAILED, result.error, at, random(), permanent=result.permanent)  # noqa: S311 (jitter)
 
 
 def _attempt(claim: Claim, result: PublishResult, after: Standing, at: datetime) -> AttemptRecord:
-    failure = Outcome.FAILED if result.reachable else Outcome.UNREACHABLE
-    outcome = Outcome.PUBLISHED if result.error is None else failure
+    outcome = Outcome.PUBLISHED if result.error is None else _failure(result)
     return {
         "id": claim.attempt_id,
         "message_id": result.message_id or "",
         "outcome": outcome,
-        "counted": outcome != Outcome.UNREACHABLE,
+        "counted": outcome not in _UNCOUNTED,
         "ended_at": None if after.status == Status.PUBLISHED else at,
         "error": bounded(result.error or ""),
     }
+
+
+def _failure(result: PublishResult) -> Outcome:
+    """What an attempt came to whose message did not leave."""
+    if result.blocked:
+        return Outcome.BLOCKED
+    return Outcome.FAILED if result.reachable else Outcome.UNREACHABLE
+
+
+def _note_blocked(claims: Sequence[Claim], results: Mapping[str, PublishResult], at: datetime) -> None:
+    answers = [(claim.topic, results[claim.id]) for claim in claims if claim.id in results]
+    refused = {topic: bounded(answer.error or "") for topic, answer in answers if answer.blocked}
+    blocked.note(refused, {topic for topic, answer in answers if answer.error is None}, at)
 
 
 def _tell(claims: Sequence[Claim], results: Mapping[str, PublishResult]) -> None:

@@ -59,6 +59,7 @@ class Outcome(models.TextChoices):
     DEADLINE = "deadline", _("no answer in time")
     FAILED = "failed", _("could not be sent")
     UNREACHABLE = "unreachable", _("the message broker could not be reached")
+    BLOCKED = "blocked", _("the topic takes no commands")
     SUPERSEDED = "superseded", _("overtaken")
 
 

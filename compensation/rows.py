@@ -153,7 +153,7 @@ def claim(now: datetime, paused: Sequence[str], worker: str, limit: int) -> list
 
 
 def unreachable_before(claims: Iterable[Claim]) -> dict[str, int]:
-    """How often each of these attempts had not reached the broker before; those that always did are left out."""
+    """How often each of these attempts failed before without being counted; those that never did are left out."""
     with connection.cursor() as cursor:
         tries = ({"id": claim.id, "round": claim.round, "number": claim.attempt} for claim in claims)
         cursor.execute(_UNREACHABLE, sql.dump(_TRY, tries))
@@ -212,7 +212,7 @@ _UNREACHABLE = f"""
     SELECT a.command_id::text, count(*)
     FROM {sql.recordset(_TRY)}
     JOIN compensation_attempt a ON a.command_id = r.id AND a.round = r.round AND a.number = r.number
-    WHERE a.outcome = 'unreachable'
+    WHERE a.outcome IN ('unreachable', 'blocked')
     GROUP BY a.command_id
 """  # noqa: S608 (constants of this module)
 

@@ -98,12 +98,15 @@ class Standing:
         delay = self.policy.delay(self.attempt, random)
         return self._waiting(at + timedelta(seconds=delay), words)
 
-    def given_back(self, error: str, at: datetime, times: int) -> "Standing":
-        """The publish did not reach the broker: the attempt does not count. `times`: how often that came before."""
+    def given_back(self, error: str, at: datetime, times: int, outcome: Outcome = Outcome.UNREACHABLE) -> "Standing":
+        """The publish did not reach the broker, or its topic takes nothing: the attempt does not count.
+
+        times: how often that came before. outcome: UNREACHABLE or BLOCKED.
+        """
         if self.status != Status.PUBLISHING:
             return self
         delay = min(2.0 ** min(times, 10), UNREACHABLE_MAXIMUM_SECONDS)
-        waiting = self._waiting(at + timedelta(seconds=delay), self._words(Outcome.UNREACHABLE, error))
+        waiting = self._waiting(at + timedelta(seconds=delay), self._words(outcome, error))
         return replace(waiting, attempt=self.attempt - 1)
 
     def deadline_moved(self, to: datetime) -> "Standing":
@@ -146,6 +149,7 @@ class Standing:
             Outcome.DEADLINE: f"No answer within {self.confirmation_timeout:g} seconds",
             Outcome.FAILED: "It could not be sent",
             Outcome.UNREACHABLE: "The message broker could not be reached",
+            Outcome.BLOCKED: "The topic takes no commands",
             Outcome.SUPERSEDED: "The process that was sending it did not come back",
         }[outcome]
         return f"{words}: {error}" if error else f"{words}."

@@ -81,6 +81,7 @@ class Bridge:
     batch_size: int
     batch_wait_ms: int
     max_body: int
+    quarantine_per_hour: int
     receiver_queue_size: int
     silence_seconds: int
 
@@ -273,6 +274,8 @@ def _database(reader: Reader, dev: bool) -> dict[str, Any]:
             **database_url.SERVER_KEEPALIVE,
             # Stock 4.0 makes the planner scan whole tables where an index is there; disks are SSDs now.
             "random_page_cost": "1.1",
+            # Reading again after a lock needs a new snapshot, whatever the role's default is. A space is escaped here.
+            "default_transaction_isolation": r"read\ committed",
         },
     )
 
@@ -402,6 +405,7 @@ def _bridge(reader: Reader) -> Bridge:
         batch_size=reader.integer("BRIDGE_BATCH_SIZE", 500, 1, 5000),
         batch_wait_ms=reader.integer("BRIDGE_BATCH_WAIT_MS", 20, 1, 500),
         max_body=reader.integer("BRIDGE_MAX_BODY", 1_048_576, 1024, 5_242_880),
+        quarantine_per_hour=reader.integer("BRIDGE_QUARANTINE_PER_HOUR", 1000, 1, 1_000_000),
         receiver_queue_size=reader.integer("BRIDGE_RECEIVER_QUEUE_SIZE", 200, 1, 1000),
         silence_seconds=reader.integer("BRIDGE_SILENCE_SECONDS", 30, 1, 3600),
     )

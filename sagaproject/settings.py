@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import django_stubs_ext
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.utils.translation import gettext_lazy as _
 
 from sagaproject import env
@@ -76,7 +77,15 @@ TEMPLATES = [
 ]
 
 # Database -------------------------------------------------------------------------------------------------------------
-DATABASES = {"default": {**ENV.database, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}}
+DATABASES = {
+    "default": {
+        **ENV.database,
+        # With each BEGIN: behind PgBouncer the session's own default (sagaproject.env) is ignored.
+        "OPTIONS": {**ENV.database["OPTIONS"], "isolation_level": IsolationLevel.READ_COMMITTED},
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Logins ---------------------------------------------------------------------------------------------------------------
@@ -217,6 +226,7 @@ PULSAR: dict[str, Any] = {
 BRIDGE_BATCH_SIZE = ENV.bridge.batch_size
 BRIDGE_BATCH_WAIT_MS = ENV.bridge.batch_wait_ms
 BRIDGE_MAX_BODY = ENV.bridge.max_body
+BRIDGE_QUARANTINE_PER_HOUR = ENV.bridge.quarantine_per_hour
 BRIDGE_RECEIVER_QUEUE_SIZE = ENV.bridge.receiver_queue_size
 BRIDGE_SILENCE_SECONDS = ENV.bridge.silence_seconds
 SAGA_PUBLISHING = ENV.sagas.publishing

@@ -20,11 +20,13 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
-from django.db import DataError, IntegrityError, transaction
+from django.db import DataError, IntegrityError, OperationalError, transaction
 from django.utils import timezone
 
 from bridge.wakeup import nudge
@@ -48,6 +50,9 @@ _HOST = socket.gethostname()
 LITTLE = 100
 # Pages of the queue that are looked at together, where so much waits.
 WINDOW = 20
+
+
+_OUT_OF_MEMORY = "53200"
 
 
 class NoTurn(Exception):
@@ -86,23 +91,51 @@ def _pass(until: float, turns: int | None) -> int:
     while window := rows.claim(after, WINDOW * settings.APPLY_PAGE):
         after = window[-1].id
         may = turns if turns is None else _turns_for(len(window), turns)
-        for page in _pages(window):
-            moved += apply_page(page, may)
+        for page in _pages(window, rows.most_keys(settings.APPLY_TURNS)):
+            moved += _apply_page_of_many(page, may)
             if moved and time.monotonic() > until:
                 return moved
     return moved
 
 
-def _pages(window: list[rows.PendingRow]) -> Iterator[list[rows.PendingRow]]:
+def _apply_page_of_many(page: Sequence[rows.PendingRow], turns: int | None) -> int:
+    """The same as `apply_page`, but leaves where the server has no room for its locks, and takes fewer from then on."""
+    try:
+        return apply_page(page, turns)
+    except OperationalError as error:
+        if getattr(error.__cause__, "pgcode", "") != _OUT_OF_MEMORY:
+            raise
+        rows.take_fewer_locks()
+        logger.warning("the server's lock table is full: smaller pages from now on, see max_locks_per_transaction")
+        raise NoTurn from error
+
+
+def _pages(window: list[rows.PendingRow], most_keys: int) -> Iterator[list[rows.PendingRow]]:
     """A window of the queue in pages, what waits under the same key together, the longest waiting key first.
 
     A saga is loaded and written once a page, however many of its events are in it. Where thousands of sagas run at once
     their events lie thousands of rows apart: the further a worker is behind, the less each event costs it this way.
+    most_keys: of one page, as each is a lock.
     """
     first: dict[str, int] = {}
     window.sort(key=lambda row: first.setdefault(row.key, row.id))
     for start in range(0, len(window), settings.APPLY_PAGE):
-        yield window[start : start + settings.APPLY_PAGE]
+        page = window[start : start + settings.APPLY_PAGE]
+        # A page of so many rows has no more keys than rows: most servers' lock tables hold all of them.
+        yield from [page] if len(page) <= most_keys else _parts(page, most_keys)
+
+
+def _parts(page: list[rows.PendingRow], most_keys: int) -> Iterator[list[rows.PendingRow]]:
+    """A page, whose rows lie key by key, in parts of so many keys."""
+    part: list[rows.PendingRow] = []
+    keys = 0
+    for _key, group in groupby(page, key=attrgetter("key")):
+        if keys == most_keys:
+            yield part
+            part, keys = [], 0
+        part.extend(group)
+        keys += 1
+    yield part
 
 
 def _turns_for(waiting: int, turns: int) -> int:

@@ -24,6 +24,9 @@ _ATTENTION = {
     "set_aside": VIEW_SAGAS,
     "stalled": VIEW_SAGAS,
     "paused": VIEW_PUBLISHING,
+    "counted": VIEW_QUARANTINE,
+    "blocked": VIEW_PUBLISHING,
+    "unread": VIEW_SAGAS,
 }
 
 

@@ -54,6 +54,10 @@ STEP_CHANGES = (
 )
 
 
+# The share of the server's lock table that the pages under way on this host may fill with their keys. The rest is for
+# everybody else: tables, other hosts, other databases of the server. It holds about twice what its settings promise.
+LOCKS_SHARE = 0.75
+
 # Rows that left the queue and still take its room: some 2 MB.
 DEAD_ROWS = 20_000
 
@@ -164,6 +168,37 @@ def pending_of(keys: Sequence[str]) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT id FROM bridge_pending WHERE key = ANY(%s) ORDER BY id", [list(keys)])
         return [row[0] for row in cursor.fetchall()]
+
+
+def most_keys(turns: int) -> int:
+    """How many keys a page may lock where `turns` pages are applied at once.
+
+    Where the lock table is full, every transaction of the server that needs another lock fails.
+    """
+    return max(1, int(_lock_table() * LOCKS_SHARE) // (turns * _Crowd.factor))
+
+
+def take_fewer_locks() -> None:
+    """From now on half as many in this process: more hosts than this one, or somebody else, fill the lock table."""
+    _Crowd.factor = min(_Crowd.factor * 2, _Crowd.MOST)
+
+
+class _Crowd:
+    """By how much fewer locks this process takes than its share. A process lives for a thousand tasks."""
+
+    MOST = 64
+    factor = 1
+
+
+@cache
+def _lock_table() -> int:
+    """How many locks the server promises to hold at once; asked once a process, it takes a restart to change."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('max_locks_per_transaction')::bigint"
+            " * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint)"
+        )
+        return int(cursor.fetchone()[0])
 
 
 def try_lock(keys: Iterable[str]) -> set[str]:

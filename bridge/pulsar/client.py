@@ -29,7 +29,17 @@ _MEANINGS = {
     "TopicNotFound": "Pulsar knows no such topic, and makes none by itself",
     "ProducerBlockedQuotaExceededError": "the topic is full: nobody takes its messages",
     "ProducerBlockedQuotaExceededException": "the topic is full: nobody takes its messages",
+    "InvalidTopicName": "Pulsar accepts no topic of this name",
+    "TopicTerminated": "the topic was terminated: it takes no further messages",
+    "NotAllowedError": "Pulsar does not allow this on the topic",
+    "IncompatibleSchema": "the topic has a schema, and messages without one do not fit it",
+    "ConsumerBusy": "another system holds the subscription exclusively, or the subscription has another type",
+    "ProducerBusy": "another producer holds the topic exclusively",
+    "ProducerFenced": "another producer has taken the topic over exclusively",
 }
+
+# The broker is there, and it is about this one topic: trying again is in vain until somebody changes something.
+TOPIC_ANSWERS = frozenset(_MEANINGS) - {"Timeout", "ConnectError"}
 
 
 def connect(options: Mapping[str, Any], operation_timeout_seconds: int | None = None) -> pulsar.Client:

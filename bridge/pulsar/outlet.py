@@ -7,32 +7,26 @@ from typing import Any, NamedTuple
 import pulsar
 
 from bridge.errors import BrokerUnavailable
-from bridge.pulsar.client import connect, in_words, quietly, translated
+from bridge.pulsar.client import TOPIC_ANSWERS, connect, in_words, quietly, translated
 
 _MAX_PENDING = 1000
 _SEND_TIMEOUT_MS = 5_000
 _OPERATION_TIMEOUT_SECONDS = 5
 
 _PERMANENT = frozenset({"MessageTooBig", "InvalidMessage"})
-# The broker was there and said no; anything else may be the way to it. A topic that is full is neither: it takes
-# messages again once its service does, and to try until then must not use up a command's attempts.
-_REFUSALS = _PERMANENT | {
-    "AuthorizationError",
-    "AuthenticationError",
-    "InvalidTopicName",
-    "TopicNotFound",
-    "TopicTerminated",
-    "NotAllowedError",
-}
 
 
 class Sent(NamedTuple):
-    """What became of one message. `reachable` false: nothing is known, it may even have arrived."""
+    """What became of one message. `reachable` false: nothing is known, it may even have arrived.
+
+    blocked: the broker answered, and the topic takes no message at all until somebody changes something.
+    """
 
     message_id: str | None
     error: str | None
     reachable: bool
     permanent: bool
+    blocked: bool = False
 
 
 class Outlet:
@@ -89,7 +83,14 @@ class Outlet:
 
 def refusal(error: BrokerUnavailable) -> Sent:
     """What a message became for which there was no producer."""
-    return Sent(None, str(error), reachable=error.answer in _REFUSALS, permanent=error.answer in _PERMANENT)
+    return _failed(error.answer, str(error))
+
+
+def _failed(answer: str, words: str) -> Sent:
+    """Tell apart what the message is refused for, what its topic is, and what may be the way to the broker."""
+    blocked = answer in TOPIC_ANSWERS
+    permanent = answer in _PERMANENT
+    return Sent(None, words, reachable=blocked or permanent, permanent=permanent, blocked=blocked)
 
 
 def _done(done: Callable[[Sent], None], result: pulsar.Result, message_id: Any) -> None:
@@ -98,5 +99,4 @@ def _done(done: Callable[[Sent], None], result: pulsar.Result, message_id: Any) 
         place = (message_id.ledger_id(), message_id.entry_id(), message_id.partition(), message_id.batch_index())
         done(Sent(":".join(map(str, place)), None, reachable=True, permanent=False))
     else:
-        name = result.name
-        done(Sent(None, in_words(name), reachable=name in _REFUSALS, permanent=name in _PERMANENT))
+        done(_failed(result.name, in_words(result.name)))

@@ -7,6 +7,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
+from bridge.database import encoding_problem
 from bridge.models import Heartbeat
 from sagaproject.doctor.finding import Finding, error, first_line, ok
 
@@ -19,8 +20,9 @@ def check_database(database: BaseDatabaseWrapper = connection) -> Finding:
     place = _place(settings.DATABASES["default"])
     try:
         with database.cursor() as cursor:
-            cursor.execute("SELECT current_setting('server_version'), current_setting('server_encoding')")
-            version, encoding = cursor.fetchone()
+            cursor.execute("SHOW server_version")
+            version = cursor.fetchone()[0]
+        encoding = encoding_problem(database)
     except DatabaseError as failure:
         return error(
             name,
@@ -29,12 +31,8 @@ def check_database(database: BaseDatabaseWrapper = connection) -> Finding:
         )
     if int(version.split(".")[0]) < OLDEST:
         return error(name, f"PostgreSQL {version} is too old.", f"Use PostgreSQL {OLDEST} or later.")
-    if encoding != "UTF8":
-        return error(
-            name,
-            f"The database stores {encoding}, not UTF8: some texts cannot be stored, or not be read again.",
-            "Create it anew with ENCODING 'UTF8' TEMPLATE template0, and restore the data into it.",
-        )
+    if encoding:
+        return error(name, encoding, "Then restore the data into it.")
     return ok(name, f"PostgreSQL {version} at {place} answers.")
 
 

@@ -62,8 +62,9 @@ class Api:
         return sum(item["source"] == "pulsar" for item in self._all(f"sagas/{quote(saga_id)}/events"))
 
     def quarantined(self) -> int:
-        """Give how many messages are in quarantine, whatever was decided of them."""
-        return self._total("quarantine")
+        """Give how many messages are in quarantine, whatever was decided of them, or were only counted beside them."""
+        kept = self._total("quarantine")
+        return kept + sum(int(item["count"]) for item in self._all("attention") if item["kind"] == "counted")
 
     def parked(self) -> Counter[str]:
         """Give how many events are parked under each key."""

@@ -9,10 +9,11 @@ from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.options import ModelAdmin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from bridge import quarantine
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from sagas import decisions
 from sagas.admin import buttons, words
@@ -53,6 +54,13 @@ class QuarantinedAdmin(ReadOnlyAdmin):
     list_filter = (DecidedFilter, CodeFilter)
     ordering = ("-id",)
     page_template = "sagas/admin/quarantined.html"
+    list_before_template = "sagas/admin/quarantine_counts.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, and above it what was only counted."""
+        counted = [{**row, "why": QuarantineCode(row["last_code"]).label} for row in quarantine.counted_beside_open()]
+        page: HttpResponse = super().changelist_view(request, {**(extra_context or {}), "counted": counted})
+        return page
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Quarantined]:
         return Quarantined.objects.defer("body", "body_hash", "properties")
@@ -80,7 +88,9 @@ class QuarantinedAdmin(ReadOnlyAdmin):
         return {
             "title": row.get_code_display(),
             "state": self.state(row),
-            "size": len(row.body),
+            "size": row.full_size,
+            "kept": len(row.body),
+            "sha256": bytes(row.sha256).hex() if row.sha256 else "",
             "lines": hex_lines(bytes(row.body)) if shown else None,
             "text": as_text(bytes(row.body)) if shown else "",
             "properties": sorted(row.properties.items()) if shown else [],

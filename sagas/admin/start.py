@@ -28,8 +28,11 @@ KINDS: dict[str, Any] = {
     "set_aside": gettext_lazy("set aside"),
     "stalled": gettext_lazy("stalled"),
     "paused": gettext_lazy("paused"),
+    "counted": gettext_lazy("unreadable, only counted"),
+    "blocked": gettext_lazy("topic takes no commands"),
+    "unread": gettext_lazy("topic not read"),
 }
-RED = ("exhausted", "set_aside", "overdue")
+RED = ("exhausted", "set_aside", "unread", "overdue")
 
 
 def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +92,8 @@ def _url(item: AttentionItem) -> str:
         return words.parked_url(said["stream"], said["key"], said["entity"])
     if item.kind == "quarantined":
         return words.list_url("bridge_quarantined", code=said["code"], status=said["status"])
+    if item.kind == "counted":
+        return words.list_url("bridge_quarantined", status=said["status"])
     if item.kind == "paused":
         return words.list_url("compensation_switch")
     return words.saga_url(item.saga_id) if item.saga_id else reverse("admin:index")

@@ -38,6 +38,7 @@ TONES = {
     "deadline": "warn",
     "failed": "warn",
     "unreachable": "plain",
+    "blocked": "warn",
     "superseded": "plain",
     "requeued": "good",
     "dismissed": "plain",

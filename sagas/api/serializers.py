@@ -239,7 +239,12 @@ class QuarantinedMessage(s.Serializer[Quarantined]):
 
 
 class AttentionItem(s.Serializer[Any]):
-    kind = s.ChoiceField(["exhausted", "overdue", "parked", "quarantined", "set_aside", "stalled", "paused"])
+    kind = s.ChoiceField(
+        [
+            *("exhausted", "overdue", "parked", "quarantined", "counted", "set_aside", "stalled", "paused"),
+            *("blocked", "unread"),
+        ]
+    )
     since = s.DateTimeField()
     latest = s.DateTimeField()
     age_seconds = s.SerializerMethodField()

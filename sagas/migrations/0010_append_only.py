@@ -15,7 +15,7 @@ def trigger(table: str, argument: str = "") -> migrations.RunSQL:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("bridge", "0005_append_only"), ("sagas", "0009_key_statistics")]
+    dependencies = [("bridge", "0006_append_only"), ("sagas", "0009_key_statistics")]
 
     operations = [
         trigger("sagas_saga_event"),

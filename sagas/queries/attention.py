@@ -17,6 +17,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from bridge import heartbeats, quarantine
+from bridge.blocked import blocked_topics
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from compensation import deadlines
 from compensation.deadlines import Holds
@@ -32,14 +34,16 @@ from sagas.queries.parked import groups_before, newest_groups, pruned_at
 PARKED_AFTER = timedelta(minutes=5)
 STALLED_AFTER = timedelta(minutes=30)
 OVERDUE_AFTER = timedelta(minutes=1)
+BLOCKED_AFTER = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One thing that needs attention. `sentence` says what it is, `advice` what to do; `count`, how many it stands for.
 
-    kind: set_aside, exhausted, overdue, paused, stalled, quarantined, parked, from the most severe on. `since` is when
-    the first of what it stands for began, `latest` when the last did. `link` is what leads a page there.
+    kind: set_aside, exhausted, unread, overdue, blocked, paused, stalled, quarantined, counted, parked, from the most
+    severe on. `since` is when the first of what it stands for began, `latest` when the last did. `link` is what leads
+    a page there.
     """
 
     kind: str
@@ -83,7 +87,7 @@ def attention(offset: int = 0, limit: int = 100, *, kind: str = "", kinds: Conta
     """Return a page of what needs attention, the most severe kind first, the newest first within it.
 
     `kind` narrows it down to one. `kinds` are those that the reader may see; without it all, and the others are not
-    counted either. Twenty queries at most, whatever there is.
+    counted either. Some twenty-five queries at most, whatever there is.
     """
     now = timezone.now()
     seen = [each for each in _KINDS if kinds is None or each.name in kinds]
@@ -383,13 +387,113 @@ def _paused_item(switch: Switch, count: int) -> Item:
     )
 
 
+def _find_counted(_now: datetime, part: slice) -> Sequence[_Row]:
+    rows = sorted(quarantine.counted_beside_open(), key=lambda row: row["last_at"], reverse=True)
+    return [{**row, "since": row["first_at"]} for row in rows][part]
+
+
+def _tell_counted(rows: Sequence[_Row]) -> list[Item]:
+    return [
+        Item(
+            kind="counted",
+            since=row["since"],
+            latest=row["last_at"],
+            count=row["number"],
+            sentence=ngettext(
+                "%(count)d more message of %(topic)s could not be read and was only counted, at %(last)s: %(why)s.",
+                "%(count)d more messages of %(topic)s could not be read and were only counted, the last at %(last)s:"
+                " %(why)s.",
+                row["number"],
+            )
+            % {
+                "count": row["number"],
+                "topic": row["topic"],
+                "last": when(row["last_at"]),
+                "why": _why(row["last_code"]),
+            },
+            advice=_(
+                "Ask the service to stop sending them. This line goes when the kept messages of the topic are decided."
+            ),
+            link={"topic": row["topic"], "status": QuarantineStatus.OPEN.value},
+        )
+        for row in rows
+    ]
+
+
+def _find_blocked(now: datetime, part: slice) -> Sequence[_Row]:
+    """Topics that refuse commands which wait for them: a refusal that nothing waits for any more is no trouble."""
+    topics = blocked_topics(now - BLOCKED_AFTER)
+    if not topics:
+        return []
+    waiting = dict(
+        Command.objects.filter(
+            status__in=DUE_SOMETIME, released_at__isnull=False, topic__in=[topic.topic for topic in topics]
+        )
+        .order_by()
+        .values_list("topic")
+        .annotate(count=Count("id"))
+    )
+    held = [topic for topic in topics if topic.topic in waiting]
+    held.sort(key=lambda topic: topic.since, reverse=True)
+    return [
+        {"since": topic.since, "topic": topic.topic, "reason": topic.reason, "count": waiting[topic.topic]}
+        for topic in held
+    ][part]
+
+
+def _tell_blocked(rows: Sequence[_Row]) -> list[Item]:
+    return [
+        Item(
+            kind="blocked",
+            since=row["since"],
+            latest=row["since"],
+            count=row["count"],
+            sentence=ngettext(
+                "The topic %(topic)s takes no commands since %(since)s, %(count)d command waits: %(why)s.",
+                "The topic %(topic)s takes no commands since %(since)s, %(count)d commands wait: %(why)s.",
+                row["count"],
+            )
+            % {"topic": row["topic"], "since": when(row["since"]), "count": row["count"], "why": row["reason"]},
+            advice=_("Change what Pulsar names as the reason; the commands are then sent, and no attempt is lost."),
+            link={"topic": row["topic"]},
+        )
+        for row in rows
+    ]
+
+
+def _find_unread(_now: datetime, part: slice) -> Sequence[_Row]:
+    topics = sorted(heartbeats.unread_topics(), key=lambda topic: topic.since, reverse=True)
+    return [topic._asdict() for topic in topics][part]
+
+
+def _tell_unread(rows: Sequence[_Row]) -> list[Item]:
+    return [
+        Item(
+            kind="unread",
+            since=row["since"],
+            latest=row["since"],
+            count=1,
+            sentence=_("No messages are read from %(topic)s since %(since)s: %(why)s.")
+            % {"topic": row["topic"], "since": when(row["since"]), "why": row["reason"]},
+            advice=_(
+                "Change what Pulsar names as the reason; the bridge tries again automatically. Deadlines are on hold."
+            ),
+            link={"topic": row["topic"]},
+        )
+        for row in rows
+    ]
+
+
 # The most severe first: what only a person can move on, then what is held back, then what may still resolve itself.
 _KINDS = (
     _Kind("set_aside", _set_aside, _find_set_aside, _tell_set_aside),
     _Kind("exhausted", _exhausted, _find_exhausted, _tell_exhausted),
+    _Kind("unread", None, _find_unread, _tell_unread),
     _Kind("overdue", _overdue, _find_overdue, _tell_overdue),
+    _Kind("blocked", None, _find_blocked, _tell_blocked),
     _Kind("paused", None, _find_paused, _tell_paused),
     _Kind("stalled", _stalled, _find_stalled, _tell_stalled),
     _Kind("quarantined", None, _find_quarantined, _tell_quarantined),
+    _Kind("counted", None, _find_counted, _tell_counted),
     _Kind("parked", _parked, _find_parked, _tell_parked),
 )

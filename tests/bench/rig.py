@@ -23,7 +23,8 @@ PATIENCE = 180.0
 _TRIES = 4
 _TABLES = (
     "bridge_event, bridge_pending, bridge_duplicate, bridge_quarantined, sagas_saga, sagas_lane, sagas_step, "
-    "sagas_saga_event, sagas_parked, sagas_saga_key, sagas_attachment, compensation_command, compensation_attempt"
+    "sagas_saga_event, sagas_parked, sagas_saga_key, sagas_attachment, compensation_command, compensation_attempt, "
+    "bridge_quarantine_count"
 )
 _ONCE = "CONSTRAINT bench_event_once UNIQUE (source, event_id)"
 _CEILING = f"""

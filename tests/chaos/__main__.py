@@ -42,8 +42,9 @@ from tests.chaos.witness import Witness
 TICK = 0.1
 # How many processes wanted a processor, at each tick: what a time to recover is worth.
 LOADS: list[float] = []
-# Services that keep silent or refuse are known as such within a minute.
+# Services that keep silent or refuse are known as such within a minute; and every message is looked for by its bytes.
 SHORT_WAITS = {
+    "BRIDGE_QUARANTINE_PER_HOUR": "1000000",
     "SAGA_CONFIRMATION_TIMEOUT": "5",
     "SAGA_RETRY_INITIAL_INTERVAL": "0.3",
     "SAGA_RETRY_BACKOFF_COEFFICIENT": "1.5",

@@ -123,6 +123,7 @@ class Topic:
 
     is_connected = True
     is_blocking = False
+    unread = ()
 
     def __init__(self, folder: Path) -> None:
         self._messages = Lines(folder / "messages")

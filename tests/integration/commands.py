@@ -5,6 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from django.db import connection
+from django.db.models import QuerySet
+
 from bridge.errors import BrokerUnavailable
 from bridge.publisher import OutgoingMessage, PublishResult
 from compensation.models import Attempt, Command
@@ -14,6 +17,13 @@ from compensation.retry import RetryPolicy
 NOW = datetime(2025, 3, 8, 14, 0, tzinfo=UTC)
 SAGA = uuid5(NAMESPACE_URL, "saga")
 POLICY = RetryPolicy(maximum_attempts=3, jitter=0, non_retryable_errors=("no such image",))
+
+
+def remove(commands: QuerySet[Command]) -> None:
+    """Remove commands as if they had never been planned. They must have no attempts, which nobody may delete."""
+    with connection.cursor() as cursor:
+        ids = list(commands.values_list("id", flat=True))
+        cursor.execute("DELETE FROM compensation_command WHERE id = ANY(%s::uuid[])", [[str(id_) for id_ in ids]])
 
 
 def later(seconds: float) -> datetime:

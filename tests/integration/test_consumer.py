@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from bridge.consumer import Consumer
 from bridge.envelope import Message
 from bridge.errors import BrokerUnavailable, Interrupted
 from bridge.event_log import StoreResult
+from bridge.heartbeats import UnreadTopic
 from bridge.models import Event, Heartbeat, Quarantined
 from bridge.pulsar.inlet import Batch
 from tests.integration.bridge_messages import CODEC, PUBLISHED, body, message
@@ -42,6 +44,7 @@ class Source:
         self.receives = 0
         self.is_closed = False
         self.trouble: list[Exception] = []
+        self.unread: list[UnreadTopic] = []
 
     def give(self, *messages: Message, full: bool = False) -> Batch:
         self.batches.append(Batch(list(messages), full=full))
@@ -166,6 +169,30 @@ def test_a_broker_that_is_away_is_waited_for_and_told(bridge: Bridge) -> None:
     bridge.after(2)
     assert heartbeats.bridge_state().errors == ()
     assert heartbeats.bridge_state().well_for is not None
+
+
+def test_a_topic_that_cannot_be_had_is_named_and_deadlines_are_on_hold(bridge: Bridge) -> None:
+    since = timezone.now() - timedelta(minutes=3)
+    bridge.source.unread = [UnreadTopic("orders", since, "another system holds it: ConsumerBusy")]
+    bridge.consumer.step()
+    bridge.after(1)
+    state = heartbeats.bridge_state()
+    assert (state.connected, state.well_for) == (True, None)
+    assert state.errors == ("no messages are read from orders: another system holds it: ConsumerBusy",)
+    assert heartbeats.unread_topics() == bridge.source.unread
+    bridge.source.unread = []
+    bridge.after(1)
+    assert heartbeats.unread_topics() == []
+    assert heartbeats.bridge_state().well_for is not None
+
+
+def test_of_several_bridges_the_longest_lack_of_a_topic_is_shown_once(bridge: Bridge) -> None:
+    now = timezone.now()
+    topics = [UnreadTopic("orders", now - timedelta(minutes=minutes), "busy") for minutes in (3, 9, 5)]
+    for number, topic in enumerate(topics):
+        detail = {"unread_topics": [topic._asdict()]}
+        heartbeats.beat(f"bridge:{number}", "bridge", connected=True, detail=detail)
+    assert heartbeats.unread_topics() == [topics[1]]
 
 
 def test_stopping_wakes_a_call_that_waits_for_pulsar(bridge: Bridge) -> None:

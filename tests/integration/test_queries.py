@@ -22,6 +22,7 @@ from sagas.definitions import registry
 from sagas.models import Parked, SagaKey, SagaLog
 from sagas.queries import SagaFilters, parts
 from tests import order_saga
+from tests.integration.commands import remove
 from tests.integration.story import START, event, image_through, new_ids, retrieval
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -175,7 +176,7 @@ def test_a_compensating_saga_names_command_topic_attempt_and_times() -> None:
     assert "The service refused it: busy" in found.sentence
     switches.set_switch("ANONYMIZATION", True, "ana", "broken")
     assert waiting(row.key).sentence.startswith("Publishing to ANONYMIZATION has been paused since")
-    rollback.delete()
+    remove(rollback)
     assert "waits until RollbackAnonymization of the same lane is answered" in waiting(row.key).sentence
 
 
@@ -312,7 +313,7 @@ def _outage(kind: str, number: int) -> Any:
     _park([(new_ids(1)[0], began - timedelta(days=1))])
     row, _ = failed_saga()
     command = Command.objects.filter(saga_id=row.id)[0]
-    Command.objects.filter(saga_id=row.id).exclude(id=command.id).delete()
+    remove(Command.objects.filter(saga_id=row.id).exclude(id=command.id))
     ended = SagaLog.objects.filter(id=row.id)
     ended.update(status="COMPENSATION_SUCCEEDED")
     names = [uuid.uuid4() for _ in times]
@@ -343,7 +344,7 @@ def _outage(kind: str, number: int) -> Any:
             Command(**same, **state, id=uuid.uuid4(), saga_id=name, key=str(name), **{field_: at})
             for name, at in zip(names, times, strict=True)
         )
-    Command.objects.filter(saga_id=row.id).delete()
+    remove(Command.objects.filter(saga_id=row.id))
     return names[-1]
 
 

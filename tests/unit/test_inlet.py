@@ -1,8 +1,16 @@
-"""When a connection that looks well is looked at again: soon after it is made, however it was made."""
+"""When a connection is looked at again, and what becomes of topics that cannot be had. Without a broker."""
 
+import re
+from collections.abc import Callable
 from typing import Any, cast
 
-from bridge.pulsar.inlet import Flow, _Line
+import pulsar
+import pytest
+
+from bridge.errors import BrokerUnavailable
+from bridge.pulsar import inlet as inlets
+from bridge.pulsar.inlet import Flow, Inlet, _Line
+from bridge.topics import Subscriptions, Topics
 
 FLOW = Flow(batch_size=500, wait_ms=20, window=200, silence_seconds=600)
 OLD = 600.0  # seconds after which an untroubled connection is looked at again
@@ -65,3 +73,221 @@ def test_a_connection_that_stays_is_left_alone() -> None:
     now[0] += 11
 
     assert not line.is_suspect
+
+
+# --- topics that cannot be had ---
+
+
+class Broker:
+    """Refuses what it is told to, by the end of the topic's name; `away` refuses everything."""
+
+    def __init__(self) -> None:
+        self.refuses: dict[str, type[Exception]] = {}
+        self.away: type[Exception] | None = None
+        self.consumers: list[TopicsConsumer] = []
+        self.asked: list[Any] = []
+
+    def check(self, target: Any) -> None:
+        self.asked.append(target)
+        if self.away:
+            raise self.away
+        topics = self.matching(target) if isinstance(target, re.Pattern) else target
+        for topic in topics:
+            if topic.rpartition("/")[2] in self.refuses:
+                raise self.refuses[topic.rpartition("/")[2]]
+
+    def matching(self, pattern: re.Pattern[str]) -> list[str]:
+        return [
+            name for name in (f"persistent://acme/imaging/{short}" for short in self.refuses) if pattern.match(name)
+        ]
+
+    @property
+    def subscribed(self) -> list[Any]:
+        return [consumer.target for consumer in self.consumers if consumer.connected]
+
+
+class TopicsConsumer(Consumer):
+    def __init__(self, target: Any) -> None:
+        super().__init__()
+        self.target = target if isinstance(target, re.Pattern) else [topic.rpartition("/")[2] for topic in target]
+
+    def batch_receive(self) -> list[Any]:
+        return []
+
+
+class BrokersClient:
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._own: list[TopicsConsumer] = []
+
+    def subscribe(self, target: Any, *args: Any, **kwargs: Any) -> TopicsConsumer:
+        self._broker.check(target)
+        consumer = TopicsConsumer(target)
+        self._own.append(consumer)
+        self._broker.consumers.append(consumer)
+        return consumer
+
+    def get_topic_partitions(self, topic: str) -> list[str]:
+        self._broker.check([topic])
+        return [topic]
+
+    def close(self) -> None:
+        for consumer in self._own:
+            consumer.close()
+
+
+class Rig:
+    def __init__(self, broker: Broker, patterns: tuple[str, ...] = (), count: int = 5) -> None:
+        self.now = 1000.0
+        self.broker = broker
+        topics = Topics("acme", "imaging", {}, ())
+        names = tuple(topics.full(f"t{number}") for number in range(count))
+        options = {"subscription": "saga", "operation_timeout_seconds": 10}
+        self.inlet = Inlet(options, topics, Subscriptions(names, patterns), FLOW, lambda: self.now)
+
+    def after(self, seconds: float) -> None:
+        self.now += seconds
+        self.inlet.receive()
+
+    @property
+    def unread(self) -> list[str]:
+        return [topic.topic for topic in self.inlet.unread]
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    broker = Broker()
+    connect: Callable[..., BrokersClient] = lambda *_: BrokersClient(broker)  # noqa: E731
+    monkeypatch.setattr(inlets, "connect", connect)
+    return broker
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (pulsar.ConsumerBusy, "another system holds the subscription exclusively"),
+        (pulsar.IncompatibleSchema, "has a schema"),
+        (pulsar.AuthorizationError, "lacks a grant"),
+        (pulsar.TopicNotFound, "no such topic"),
+        (pulsar.InvalidTopicName, "no topic of this name"),
+        (pulsar.Timeout, "no answer for this topic"),
+        (pulsar.UnknownError, "UnknownError"),
+    ],
+)
+@pytest.mark.parametrize("which", ["t0", "t3"])
+def test_one_topic_that_cannot_be_had_is_named_and_the_others_are_read(
+    broker: Broker, which: str, answer: type[Exception], words: str
+) -> None:
+    broker.refuses = {which: answer}
+    rig = Rig(broker)
+    if which == "t0" and answer is pulsar.Timeout:
+        # The first question is whether the broker answers at all; the next time it is about another topic.
+        with pytest.raises(BrokerUnavailable):
+            rig.inlet.open()
+    rig.inlet.open()
+    assert rig.inlet.is_connected
+    assert broker.subscribed == [[name for name in ("t0", "t1", "t2", "t3", "t4") if name != which]]
+    assert rig.unread == [which]
+    assert words in rig.inlet.unread[0].reason
+
+
+def test_a_missing_topic_is_asked_for_every_some_seconds_and_read_with_the_others_once_it_can_be_had(
+    broker: Broker,
+) -> None:
+    broker.refuses = {"t1": pulsar.ConsumerBusy, "t2": pulsar.AuthorizationError}
+    rig = Rig(broker)
+    rig.inlet.open()
+    since = {topic.topic: topic.since for topic in rig.inlet.unread}
+    broker.asked.clear()
+    rig.after(9)
+    assert not broker.asked
+    rig.after(2)
+    assert [target for target in broker.asked if len(target) == 1] == [
+        [f"persistent://acme/imaging/t{n}"] for n in (1, 2)
+    ]
+    assert {topic.topic: topic.since for topic in rig.inlet.unread} == since
+
+    del broker.refuses["t1"]
+    rig.after(31)
+    assert rig.unread == ["t2"]
+    assert broker.subscribed == [["t0", "t1", "t3", "t4"]]
+    broker.refuses = {}
+    rig.after(31)
+    assert rig.unread == []
+    assert broker.subscribed == [["t0", "t1", "t2", "t3", "t4"]]
+
+
+def test_where_no_topic_can_be_had_it_is_told_as_before(broker: Broker) -> None:
+    broker.refuses = {f"t{number}": pulsar.AuthorizationError for number in range(5)}
+    rig = Rig(broker)
+    with pytest.raises(BrokerUnavailable, match="the token's role lacks a grant: AuthorizationError"):
+        rig.inlet.open()
+    assert rig.unread == []
+    broker.refuses = {}
+    rig.inlet.open()
+    assert len(broker.subscribed[-1]) == 5
+
+
+@pytest.mark.parametrize("answer", [pulsar.Timeout, pulsar.ConnectError])
+def test_a_broker_that_is_away_is_no_matter_of_topics(broker: Broker, answer: type[Exception]) -> None:
+    broker.away = answer
+    rig = Rig(broker)
+    with pytest.raises(BrokerUnavailable):
+        rig.inlet.open()
+    assert len(broker.asked) == 1
+    assert rig.unread == []
+
+
+def test_many_silent_topics_are_a_silent_broker(broker: Broker) -> None:
+    broker.refuses = {f"t{number}": pulsar.Timeout for number in range(3, 20)}
+    rig = Rig(broker, count=20)
+    with pytest.raises(BrokerUnavailable):
+        rig.inlet.open()
+    assert len(broker.asked) < 12
+    assert rig.unread == []
+
+
+def test_a_topic_that_is_lost_while_running_is_named_within_a_minute(broker: Broker) -> None:
+    rig = Rig(broker)
+    rig.inlet.open()
+    rig.after(1)
+    broker.refuses = {"t4": pulsar.AuthorizationError}
+    broker.consumers[-1].connected = False
+    for _ in range(20):
+        rig.after(1)
+    assert rig.unread == ["t4"]
+    assert rig.inlet.is_connected
+    assert broker.subscribed == [["t0", "t1", "t2", "t3"]]
+
+
+def test_a_connection_is_renewed_also_while_a_topic_is_missing(broker: Broker) -> None:
+    broker.refuses = {"t4": pulsar.ConsumerBusy}
+    rig = Rig(broker)
+    rig.inlet.open()
+    broker.away = pulsar.ConnectError
+    broker.consumers[-1].connected = False
+    for consumer in broker.consumers:
+        consumer.connected = False
+    rig.after(14)
+    broker.asked.clear()
+    with pytest.raises(BrokerUnavailable):
+        rig.after(2)
+    assert len(broker.asked) == 1
+    broker.away = None
+    rig.after(31)
+    assert broker.subscribed == [["t0", "t1", "t2", "t3"]]
+    assert rig.unread == ["t4"]
+
+
+def test_a_pattern_that_cannot_be_had_does_not_stop_the_topics_known_by_name(broker: Broker) -> None:
+    broker.refuses = {"processing.usa.started": pulsar.ConsumerBusy}
+    pattern = r"persistent://acme/imaging/(processing\.[a-z]+\.started)"
+    rig = Rig(broker, (pattern,))
+    rig.inlet.open()
+    assert rig.inlet.is_connected
+    assert broker.subscribed == [["t0", "t1", "t2", "t3", "t4"]]
+    assert rig.unread == [r"(processing\.[a-z]+\.started)"]
+    broker.refuses = {}
+    rig.after(31)
+    assert rig.unread == []
+    assert re.compile(pattern) in broker.subscribed

@@ -113,3 +113,19 @@ def test_a_forked_child_gets_a_publisher_of_its_own(monkeypatch: pytest.MonkeyPa
     assert publishing.get_publisher() is mine
     monkeypatch.setattr(os, "getpid", lambda: -1)
     assert publishing.get_publisher() is not mine
+
+
+def test_a_topic_that_takes_nothing_is_asked_once_and_costs_no_connection(
+    publisher: Publisher, outlets: list[Outlet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    def busy(_self: Outlet, _topic: str, body: bytes, _done: Callable[[Sent], None]) -> None:
+        asked.append(body)
+        raise BrokerUnavailable("another producer holds the topic", "ProducerBusy")
+
+    monkeypatch.setattr(Outlet, "send", busy)
+    results = publisher.publish(page(b"a", b"b", b"c"))
+    assert [(result.blocked, result.reachable, result.permanent) for result in results] == [(True, True, False)] * 3
+    assert len(asked) == 1
+    assert not outlets[0].closed

@@ -21,7 +21,7 @@ FUNCTION = """
             USING ERRCODE = 'restrict_violation';
     END $$;
 """
-NEVER_CHANGED = "id, topic, message_id, published_at, received_at, body, body_hash, properties, code, reason"
+NEVER_CHANGED = "id, topic, message_id, published_at, received_at, body, body_hash, size, sha256, properties, code, reason"
 
 
 def trigger(table: str, events: str, name: str = "append_only") -> migrations.RunSQL:
@@ -32,7 +32,7 @@ def trigger(table: str, events: str, name: str = "append_only") -> migrations.Ru
 
 
 class Migration(migrations.Migration):
-    dependencies = [("bridge", "0004_event_statistics")]
+    dependencies = [("bridge", "0005_quarantine_quota")]
 
     operations = [
         migrations.RunSQL(FUNCTION, "DROP FUNCTION bridge_append_only()"),

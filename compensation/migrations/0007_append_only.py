@@ -12,7 +12,7 @@ from django.db import migrations
 ATTEMPT = "id, command_id, round, number, started_at, worker"
 COMMAND = "id, saga_id, stream, key, routing_key, entity, name, service, topic, body"
 # Its message id is learnt once, also after it has ended. It may be noted as sent while it goes on; then it ends, with
-# an outcome that is final. Only one that did not reach the broker stops counting.
+# an outcome that is final. Only one that did not reach its topic stops counting.
 ILLEGAL = """
     (OLD.message_id <> '' AND NEW.message_id <> OLD.message_id)
     OR (OLD.ended_at IS NOT NULL AND
@@ -23,7 +23,7 @@ ILLEGAL = """
             IS DISTINCT FROM (NEW.outcome, NEW.counted, NEW.error, NEW.ended_at))
     OR (NEW.ended_at IS NULL AND NEW.outcome NOT IN ('open', 'published'))
     OR (NEW.ended_at IS NULL AND (NEW.counted, NEW.error) IS DISTINCT FROM (OLD.counted, OLD.error))
-    OR (NEW.counted IS DISTINCT FROM OLD.counted AND NOT (OLD.counted AND NEW.outcome = 'unreachable'))
+    OR (NEW.counted IS DISTINCT FROM OLD.counted AND NOT (OLD.counted AND NEW.outcome IN ('unreachable', 'blocked')))
 """
 
 
@@ -34,7 +34,7 @@ def trigger(table: str, name: str, events: str) -> migrations.RunSQL:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("bridge", "0005_append_only"), ("compensation", "0005_attempt_statistics")]
+    dependencies = [("bridge", "0006_append_only"), ("compensation", "0006_blocked_outcome")]
 
     operations = [
         trigger(

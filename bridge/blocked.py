@@ -1,0 +1,44 @@
+"""Topics that take no commands until somebody changes something: a missing grant, a schema, an exclusive producer.
+
+Not an outage: the broker is there, and waiting alone does not help. Each such topic has a row from its first refusal
+until it takes a message.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+
+from django.db import connection
+
+from bridge import sql
+from bridge.models import BlockedTopic
+
+# Commands that wait are tried once a minute at least: after such a silence a refusal is a new one.
+_SAME = timedelta(hours=1)
+
+_COLUMNS = {"topic": "text", "reason": "text"}
+_NOTE = f"""
+    INSERT INTO bridge_blocked_topic AS old (topic, since, last_at, reason)
+    SELECT r.topic, %s, %s, r.reason FROM {sql.recordset(_COLUMNS)} ORDER BY r.topic
+    ON CONFLICT (topic) DO UPDATE SET
+        since = CASE WHEN old.last_at > %s THEN old.since ELSE excluded.since END,
+        last_at = excluded.last_at,
+        reason = excluded.reason
+"""  # noqa: S608 (constants of this module)
+
+
+def blocked_topics(before: datetime) -> list[BlockedTopic]:
+    """The topics that have refused since before a time, the longest first. One query."""
+    return list(BlockedTopic.objects.filter(since__lt=before).order_by("since", "topic"))
+
+
+def note(blocked: Mapping[str, str], open_topics: Collection[str], now: datetime) -> None:
+    """Write down which topics refuse (short name -> why), and that others took a message.
+
+    Two statements at most, in their own transactions unless the caller has one. May be repeated.
+    """
+    if open_topics:
+        BlockedTopic.objects.filter(topic__in=open_topics).delete()
+    if blocked:
+        rows = [{"topic": topic, "reason": reason} for topic, reason in blocked.items()]
+        with connection.cursor() as cursor:
+            cursor.execute(_NOTE, [now, now, *sql.dump(_COLUMNS, rows), now - _SAME])
