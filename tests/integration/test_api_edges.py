@@ -295,7 +295,7 @@ def test_a_database_that_takes_no_changes(request: pytest.FixtureRequest) -> Non
     ],
 )
 def test_no_time_is_a_fault(moment: str) -> None:
-    wrong = {"0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00", "20260301123045-0500", "2026-W10-1"}
+    wrong = {"0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00", "2026-W10-1"}
     for name in ("from_date", "to_date"):
         answer = Api().get("sagas", {name: moment})
         assert answer.status_code in ((400,) if moment in wrong else (200, 400))
