@@ -1,6 +1,7 @@
 """Fixtures for all tests: embedded servers, started once for the session and only when a test asks for one."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from sagaproject import database_url
-from sagaproject.embedded import postgres, pulsar, valkey
+from sagaproject.embedded import outside, postgres, pulsar, valkey
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # Tests end stacks by SIGINT. Of a suite that runs as a background job they would inherit that it is ignored.
@@ -59,8 +60,10 @@ def django_db_modify_db_settings(postgres_url: str) -> None:
 
 
 @pytest.fixture
-def stack_folder(tmp_path: Path) -> Path:
-    """Give an empty folder for an embedded stack of the test's own."""
+def stack_folder(tmp_path: Path) -> Iterator[Path]:
+    """Give an empty folder for an embedded stack of the test's own, and remove what stood for it elsewhere."""
     folder = tmp_path / "var"
     folder.mkdir()
-    return folder
+    yield folder
+    for elsewhere in outside.standing_for(folder):
+        shutil.rmtree(elsewhere, ignore_errors=True)
