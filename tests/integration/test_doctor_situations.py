@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -480,3 +481,4 @@ def test_the_last_line_and_the_exit_code(
     with contextlib.suppress(SystemExit):
         call_command("doctor", stdout=out)
     assert out.getvalue().splitlines()[-1] == words
+    assert logging.root.manager.disable == logging.NOTSET  # whoever calls it in the same process still gets logs

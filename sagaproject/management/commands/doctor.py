@@ -2,7 +2,8 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
@@ -29,15 +30,10 @@ class Command(TextCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        logging.disable(logging.CRITICAL)  # the findings say it in words
         if settings.NO_STACK:
             self.say(settings.NO_STACK)
-        findings = []
-        for finding in doctor.examine():
-            findings.append(finding)
-            if not options["json"]:
-                with self.reporting():
-                    self._show(finding)
+        with _without_logs():
+            findings = self._examine(show=not options["json"])
         with self.reporting():
             if options["json"]:
                 well = all(finding.well for finding in findings)
@@ -46,6 +42,15 @@ class Command(TextCommand):
                 self.tell(verdict(findings))
         if any(finding.level == Level.ERROR for finding in findings):
             raise SystemExit(1)
+
+    def _examine(self, *, show: bool) -> list[Finding]:
+        findings = []
+        for finding in doctor.examine():
+            findings.append(finding)
+            if show:
+                with self.reporting():
+                    self._show(finding)
+        return findings
 
     def _show(self, finding: Finding) -> None:
         marks: dict[Level, tuple[str, Callable[[str], str]]] = {
@@ -58,6 +63,17 @@ class Command(TextCommand):
         self.tell(f"  {finding.name:<15} {finding.says}", mark=mark, style=style)
         if finding.do:
             self.tell(f"{'':<25}{finding.do}")
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """Keep back the logs of what is examined: the findings say it in words."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def verdict(findings: Sequence[Finding]) -> str:
