@@ -3,11 +3,13 @@
 import json
 import time
 import uuid
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from bridge.models import Event, Heartbeat, Quarantined
+from bridge.quarantine import KEPT_BYTES
 from sagaproject import health
 from tests.apache.rig import Space, bridges, doctor, eventually, fact, starts
 from tests.chaos.proxy import Proxy
@@ -101,7 +103,8 @@ def test_large_bodies_are_events_or_in_quarantine_and_disturb_nobody(
         assert Event.objects.count() == (11 if is_stored else 10)
         if not is_stored:
             (kept,) = Quarantined.objects.all()
-            assert (kept.code, bytes(kept.body)) == ("too-large", large)
+            assert (kept.code, bytes(kept.body)) == ("too-large", large[:KEPT_BYTES])
+            assert (kept.size, bytes(kept.sha256 or b"")) == (len(large), sha256(large).digest())
             assert "too-large" in running[0].words
 
 

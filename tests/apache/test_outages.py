@@ -121,7 +121,7 @@ def test_a_full_topic_counts_no_attempt(apache: Broker) -> None:
             return bool(refused)
 
         assert eventually(is_full, 90)
-        assert {(result.reachable, result.permanent) for result in refused} == {(False, False)}
+        assert {(result.reachable, result.permanent, result.blocked) for result in refused} == {(True, False, True)}
         assert "the topic is full" in refused[0].error
         publisher.probe()  # the broker itself is there
 
