@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 _ISOLATION = "read committed"
 
 
-def encoding_problem(database: BaseDatabaseWrapper = connection) -> str:
+def encoding_problem(database: BaseDatabaseWrapper | None = None) -> str:
     """Say what is wrong with the database's encoding; empty if nothing is. Raises DatabaseError if it cannot be asked.
 
     PostgreSQL converts text to the encoding of the database: LATIN1 refuses most of the world's letters, and SQL_ASCII
@@ -57,7 +57,7 @@ def check_database(databases: Sequence[str] | None = None, **kwargs: Any) -> lis
     return [*found, Warning(isolation, id="bridge.W001")] if isolation else found
 
 
-def _setting(name: str, database: BaseDatabaseWrapper = connection) -> str:
-    with database.cursor() as cursor:
+def _setting(name: str, database: BaseDatabaseWrapper | None = None) -> str:
+    with (database or connection).cursor() as cursor:
         cursor.execute("SELECT current_setting(%s)", [name])
         return str(cursor.fetchone()[0])

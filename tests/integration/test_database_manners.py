@@ -231,7 +231,7 @@ def test_migrate_takes_a_database_that_is_utf8(database_of: Any) -> None:
 
 @needs_database
 def test_a_database_that_is_away_is_somebody_elses_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(_name: str) -> str:
+    def away(*_args: Any) -> str:
         raise OperationalError("away")
 
     monkeypatch.setattr(database, "_setting", away)
