@@ -44,7 +44,8 @@ def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
     page = queries.attention(
         (number_of(request, "page") - 1) * ITEMS, ITEMS, kind=kind, kinds=rights.attention_of(request)
     )
-    lines = [_line(item) for item in page.items]
+    may_see_commands = rights.may(request, rights.VIEW_COMMANDS)
+    lines = [_line(item, may_see_commands) for item in page.items]
     return {
         **around,
         "title": _("What needs a person"),
@@ -74,19 +75,20 @@ def _tone(kind: str) -> str:
     return "bad" if kind in RED else "warn"
 
 
-def _line(item: AttentionItem) -> dict[str, Any]:
+def _line(item: AttentionItem, may_see_commands: bool) -> dict[str, Any]:
     return {
         "item": item,
         "kind": KINDS.get(item.kind, item.kind),
         "tone": _tone(item.kind),
         "age": words.age(item.age(timezone.now())),
-        "url": _url(item),
+        "url": _url(item, may_see_commands),
     }
 
 
-def _url(item: AttentionItem) -> str:
+def _url(item: AttentionItem, may_see_commands: bool) -> str:
+    """Return where the item is shown, as far as the reader may go there; empty where no page shows more of it."""
     said = item.link
-    if item.kind in ("exhausted", "overdue"):
+    if item.kind in ("exhausted", "overdue") and may_see_commands:
         return words.list_url("compensation_command", saga=said["saga"], status=said["status"])
     if item.kind == "parked":
         return words.parked_url(said["stream"], said["key"], said["entity"])
@@ -94,9 +96,9 @@ def _url(item: AttentionItem) -> str:
         return words.list_url("bridge_quarantined", code=said["code"], status=said["status"])
     if item.kind == "counted":
         return words.list_url("bridge_quarantined", status=said["status"])
-    if item.kind == "paused":
+    if item.kind in ("paused", "blocked"):
         return words.list_url("compensation_switch")
-    return words.saga_url(item.saga_id) if item.saga_id else reverse("admin:index")
+    return words.saga_url(item.saga_id) if item.saga_id else ""
 
 
 def _counts() -> list[dict[str, Any]]:
