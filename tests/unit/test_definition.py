@@ -85,6 +85,7 @@ MISTAKES = [
     (with_undo(after=("RefundPayment",)), "comes after itself"),
     (with_undo(after=("CancelOrder",)), "comes after itself"),
     (with_undo(command="Refund"), "no event confirms it"),
+    (with_undo(command="a b\n"), "the command must be"),
     (with_undo(data={"order_id": "order"}), "use entity, key, or a fixed text"),
     (with_undo(uuids=("image_id",)), "image_id must be a UUID"),
     (with_undo(uuids=("reason",)), "reason must be a UUID"),
