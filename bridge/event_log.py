@@ -125,10 +125,7 @@ def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
         row = quarantine.lock(quarantined_id)
         if row.status == QuarantineStatus.REQUEUED:
             raise AlreadyDecided("this message has been requeued before")
-        decoded = get_codec().decode(quarantine.message_of(row), now)
-        if isinstance(decoded, Rejected):
-            raise StillUnreadable(decoded.reason)
-        pk = _store_one(decoded)
+        pk = _store_one(_read_again(row, now))
         quarantine.decide(row, QuarantineStatus.REQUEUED, now, actor, why)
         wakeup.nudge_on_commit("apply")
     return pk
@@ -137,10 +134,10 @@ def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
 def unreadable(row: Quarantined) -> str:
     """Return why a quarantined message cannot be read by today's catalog and limits either; empty where it can."""
     try:
-        decoded = get_codec().decode(quarantine.message_of(row), timezone.now())
+        _read_again(row, timezone.now())
     except StillUnreadable as error:
         return error.reason
-    return decoded.reason if isinstance(decoded, Rejected) else ""
+    return ""
 
 
 def routing_of(quarantined_id: int) -> list[str]:
@@ -150,12 +147,18 @@ def routing_of(quarantined_id: int) -> list[str]:
     """
     row = Quarantined.objects.filter(pk=quarantined_id).first()
     try:
-        decoded = get_codec().decode(quarantine.message_of(row), timezone.now()) if row else None
+        found = _read_again(row, timezone.now()) if row else None
     except StillUnreadable:
         return []
-    if not isinstance(decoded, Envelope):
-        return []
-    return [routing_key(decoded.stream, decoded.key, decoded.entity)]
+    return [routing_key(found.stream, found.key, found.entity)] if found else []
+
+
+def _read_again(row: Quarantined, now: datetime) -> Envelope:
+    """Decode a quarantined message by today's catalog and limits. Raises StillUnreadable."""
+    decoded = get_codec().decode(quarantine.message_of(row), now)
+    if isinstance(decoded, Rejected):
+        raise StillUnreadable(decoded.reason)
+    return decoded
 
 
 # --- one transaction --------------------------------------------------------------------------------------------------
