@@ -101,10 +101,6 @@ class Catalog:
     def by_name(self, name: str) -> EventType | None:
         return self._by_name.get(name)
 
-    def by_topic(self, topic: str) -> EventType | None:
-        """The type that a message without one is on this topic (short name, with a region in its place)."""
-        return self.on_topic(topic).default
-
     def on_topic(self, topic: str) -> OnTopic:
         """The types that come on this topic (short name, with a region in its place)."""
         found = self._on_topic.get(topic)

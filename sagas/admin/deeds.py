@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.urls import reverse
@@ -350,9 +349,3 @@ DEEDS: dict[str, Deed] = {
         ),
     )
 }
-
-
-def same_form(action: str, said: Said) -> str:
-    """The page of a decision with its target filled in."""
-    wanted = {name: value for name, value in said.items() if value}
-    return reverse("admin:sagas_decision_decide", args=[action]) + "?" + urlencode(wanted)

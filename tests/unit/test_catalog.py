@@ -24,8 +24,8 @@ def test_a_type_is_found_by_name_and_by_topic() -> None:
     placed = kind("Placed", "placed", "orders.{region}.placed")
     catalog = Catalog((placed, kind("Closed", "closed")))
     assert catalog.by_name("Placed") is placed
-    assert catalog.by_topic("placed") is placed
-    assert catalog.by_topic("orders.usa.placed") is placed
+    assert catalog.on_topic("placed").default is placed
+    assert catalog.on_topic("orders.usa.placed").default is placed
     assert catalog.topics == ("placed", "orders.{region}.placed", "closed")
 
 
@@ -33,7 +33,7 @@ def test_a_type_is_found_by_name_and_by_topic() -> None:
     "topic", ["ordersXusaXplaced", "orders.a.b.placed", "orders..placed", "x.orders.usa.placed", ""]
 )
 def test_what_is_no_region(topic: str) -> None:
-    assert Catalog((kind("Placed", "orders.{region}.placed"),)).by_topic(topic) is None
+    assert Catalog((kind("Placed", "orders.{region}.placed"),)).on_topic(topic).default is None
 
 
 def test_two_types_have_two_names() -> None:
@@ -47,8 +47,8 @@ def test_types_share_a_topic_if_only_one_of_them_may_lack_its_type() -> None:
     assert catalog.topics == ("a", "b")
     assert catalog.on_topic("a") == ((placed, closed), placed)
     assert catalog.on_topic("b") == ((closed, moved), None)
-    assert catalog.by_topic("a") is placed
-    assert catalog.by_topic("b") is None
+    assert catalog.on_topic("a").default is placed
+    assert catalog.on_topic("b").default is None
     assert catalog.on_topic("elsewhere") == ((), None)
 
 
@@ -107,6 +107,6 @@ def test_the_kinds_of_field_are_those_that_definitions_may_use() -> None:
 def test_the_projects_own_catalog_is_whole() -> None:
     catalog = get_catalog()
     assert catalog.by_name("RetrievalStarted") is not None
-    found = catalog.by_topic("processing.usa.started")
+    found = catalog.on_topic("processing.usa.started").default
     assert found is not None
     assert found.name == "ProcessingStarted"
