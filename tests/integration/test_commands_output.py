@@ -161,7 +161,7 @@ def foreign_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(demo, "simulate", simulate)
     monkeypatch.setattr("sagaproject.embedded.stack.Stack", Stack)
-    monkeypatch.setattr("sagaproject.embedded.stack.running", running)
+    monkeypatch.setattr("sagaproject.embedded.foreground.running", running)
 
 
 def test_every_command_is_in_one_of_these_lists() -> None:
