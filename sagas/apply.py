@@ -345,9 +345,8 @@ def _starts(event: EventRow) -> bool:
 
 def _send_by_entity(strangers: Mapping[str, list[EventRow]], applied: Applied, now: datetime) -> None:
     """Events whose key no saga has: to the one that has their entity's lane, where their type allows; else parked."""
-    events = [
-        event for group in strangers.values() for event in group if event.stream in registry.current_definitions()
-    ]
+    known = registry.current_definitions()
+    events = [event for group in strangers.values() for event in group if event.stream in known]
     asked = sorted({(event.stream, event.entity) for event in events if event.entity})
     found = rows.owners(asked) if asked else {}
     moves: list[tuple[int, str, str | None]] = []

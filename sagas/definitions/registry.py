@@ -6,8 +6,9 @@ and list both. A saga stays on the version that it was born with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from sagas.definitions import image_processing
 from sagas.definitions.merged import conflicts
@@ -28,12 +29,9 @@ def all_definitions() -> tuple[Definition, ...]:
     return (*DEFINITIONS, *_for_a_while)
 
 
-def current_definitions() -> dict[str, Definition]:
+def current_definitions() -> Mapping[str, Definition]:
     """The newest version of each saga type, by name."""
-    newest: dict[str, Definition] = {}
-    for definition in sorted(all_definitions(), key=lambda item: item.version):
-        newest[definition.name] = definition
-    return newest
+    return _index().newest
 
 
 def current(name: str) -> Definition:
@@ -46,16 +44,15 @@ def current(name: str) -> Definition:
 
 def get(name: str, version: int) -> Definition:
     """One version of a saga type. Raises UnknownDefinition."""
-    for definition in all_definitions():
-        if definition.name == name and definition.version == version:
-            return definition
-    raise UnknownDefinition(f"no saga type {name} in version {version}")
+    try:
+        return _index().versions[name, version]
+    except KeyError:
+        raise UnknownDefinition(f"no saga type {name} in version {version}") from None
 
 
 def event(name: str, event_type: str) -> Event | None:
     """The event as the newest version of this saga type that declares it. Sagas of older versions are in flight."""
-    found = [item for item in all_definitions() if item.name == name and event_type in item.event_of]
-    return max(found, key=lambda item: item.version).event_of[event_type] if found else None
+    return _index().events.get((name, event_type))
 
 
 def starts(name: str, event_type: str) -> bool:
@@ -63,6 +60,33 @@ def starts(name: str, event_type: str) -> bool:
     definition = current_definitions().get(name)
     known = definition.event_of.get(event_type) if definition else None
     return known is not None and known.starts
+
+
+class _Index(NamedTuple):
+    """What is asked for with each event, looked up once for each list of definitions."""
+
+    definitions: tuple[Definition, ...]
+    newest: Mapping[str, Definition]
+    versions: Mapping[tuple[str, int], Definition]
+    events: Mapping[tuple[str, str], Event]
+
+
+_latest_index = _Index((), {}, {}, {})
+
+
+def _index() -> _Index:
+    """The index of the definitions that are listed now. Comparing the same objects costs next to nothing."""
+    global _latest_index  # noqa: PLW0603 (tests list other definitions for a while)
+    listed = all_definitions()
+    if _latest_index.definitions != listed:
+        rising = sorted(listed, key=lambda item: item.version)
+        _latest_index = _Index(
+            listed,
+            newest={item.name: item for item in rising},
+            versions={(item.name, item.version): item for item in rising},
+            events={(item.name, event.type): event for item in rising for event in item.events},
+        )
+    return _latest_index
 
 
 def problems() -> list[str]:
