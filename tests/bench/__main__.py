@@ -24,7 +24,7 @@ import psutil
 
 from sagaproject import env
 from tests.bench import report
-from tests.bench.rig import Rig, rig
+from tests.bench.rig import Rig, rig, roomy
 from tests.bench.scenarios import CURVES, QUICK, SCENARIOS, Numbers, Scenario, Size, points
 
 RUNS = 3
@@ -36,7 +36,7 @@ def main(words: Sequence[str]) -> None:
     options = _options(words)
     size = QUICK if options.quick else Size()
     chosen = [scenario for scenario in SCENARIOS if scenario.name in _names(options)]
-    folder = Path(tempfile.mkdtemp(prefix="saga-bench-", dir=_roomy()))
+    folder = Path(tempfile.mkdtemp(prefix="saga-bench-", dir=roomy()))
     folder.chmod(0o755)
     results: dict[str, list[Numbers]] = {}
     curves: dict[str, list[Numbers]] = {}
@@ -128,11 +128,6 @@ def _commit() -> str:
         ["git", "describe", "--always", "--dirty"], cwd=env.ROOT, capture_output=True, text=True, check=False
     )
     return said.stdout.strip()
-
-
-def _roomy() -> Path:
-    """A disk for data, not memory that pretends to be one; reachable for the account that PostgreSQL runs as."""
-    return Path("/var/tmp") if Path("/var/tmp").is_dir() else Path(tempfile.gettempdir())
 
 
 def _say(words: str) -> None:

@@ -1,6 +1,6 @@
 """The numbers of a measurement as text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -18,15 +18,24 @@ def table(content: Mapping[str, Any]) -> str:
         runs = content["results"].get(scenario.name)
         if runs:
             rows.append(row(scenario, runs, content["size"]))
+    return "\n".join([*aligned(rows), "", *_costs(content), ""])
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows of cells as lines, each column as wide as its widest cell."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", *_costs(content), ""])
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def spread(runs: list[dict[str, Any]], name: str) -> str:
     """Min/median/max of a number over runs."""
     values = [run[name] for run in runs]
     shape = "{:,.3f}" if name == "ratio" else "{:,.1f}" if any(isinstance(value, float) for value in values) else "{:,}"
+    return three(values, shape)
+
+
+def three(values: Sequence[float], shape: str = "{:,.4g}") -> str:
+    """Min/median/max of numbers."""
     return " / ".join(shape.format(value) for value in (min(values), median(values), max(values)))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -241,3 +242,8 @@ def rig(folder: Path, say: Any) -> Iterator[Rig]:
         yield Rig(stack)
     finally:
         stack.stop()
+
+
+def roomy() -> Path:
+    """A disk for data, not memory that pretends to be one; reachable for the account that PostgreSQL runs as."""
+    return Path("/var/tmp") if Path("/var/tmp").is_dir() else Path(tempfile.gettempdir())
