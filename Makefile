@@ -69,6 +69,10 @@ covered: $(TOOLS) ## See that the tests that make test has just run went through
 bench: $(TOOLS) ## Measure the service on a stack of its own, ten minutes (ARGS="--quick", or --only ordered …)
 	@$(RUN) -m tests.bench $(ARGS)
 
+.PHONY: compare
+compare: $(TOOLS) ## Is this tree slower than another commit? A quarter of an hour (BASE=<commit>, ARGS="--runs 5")
+	@$(RUN) -m tests.bench.compare $(or $(BASE),$(error name the commit: make compare BASE=<commit>)) $(ARGS)
+
 .PHONY: chaos
 chaos: $(TOOLS) ## Break the running system for ten minutes and see that nothing is lost (ARGS="--short", or --seconds 1800 --seed 7; BROKER=apache)
 	@$(RUN) -m tests.chaos $(ARGS)
