@@ -26,7 +26,7 @@ up: $(STACK) ## Start the same stack without the simulator, in the foreground
 
 .PHONY: test
 test: $(TOOLS) ## Run the whole test suite on embedded servers, with coverage (ARGS="tests/unit -k …")
-	@$(RUN) -m pytest --cov --cov-report=term $(if $(ARGS),$(ARGS) --cov-fail-under=0,-m "not apache and not rabbitmq")
+	@$(RUN) -m pytest --cov --cov-report=term $(if $(ARGS),$(ARGS) --cov-fail-under=0,-m "not apache and not rabbitmq and not nightly")
 
 .PHONY: apache
 apache: $(TOOLS) ## Run the acceptance tests, and what only they can show, on a real Apache Pulsar (needs java and mvn)
@@ -38,6 +38,7 @@ rabbitmq: $(TOOLS) ## Run the acceptance tests with RabbitMQ as Celery's broker 
 
 .PHONY: nightly
 nightly: $(TOOLS) ## All that takes too long for every change, some three hours (needs java, mvn and rabbitmq-server)
+	$(RUN) -m pytest -m nightly
 	$(MAKE) apache
 	$(MAKE) rabbitmq
 	$(MAKE) prove SECONDS=1800

@@ -13,7 +13,7 @@ import pytest
 
 from sagaproject import env
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.nightly, pytest.mark.timeout(600)]
 
 PARTS = ("bridge", "compensation", "docs", "sagaproject", "sagas", "tests", "manage.py", "pyproject.toml", "Makefile")
 # Those that look at which saga types are registered.
