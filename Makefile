@@ -24,9 +24,12 @@ demo: $(STACK) ## Start everything on this machine and let a simulator play the 
 up: $(STACK) ## Start the same stack without the simulator, in the foreground
 	@$(RUN) manage.py up $(ARGS)
 
+# Two processes take the suite's files in turn, each on servers of its own: most tests wait for something.
+AT_ONCE = --numprocesses 2 --dist loadfile
+
 .PHONY: test
-test: $(TOOLS) ## Run the whole test suite on embedded servers, with coverage (ARGS="tests/unit -k …")
-	@$(RUN) -m pytest --cov --cov-report=term $(if $(ARGS),$(ARGS) --cov-fail-under=0,-m "not apache and not rabbitmq and not nightly")
+test: $(TOOLS) ## Run the test suite on embedded servers, with coverage (ARGS="tests/unit -k …")
+	@$(RUN) -m pytest --cov --cov-report=term $(if $(ARGS),$(ARGS) --cov-fail-under=0,$(AT_ONCE) -m "not apache and not rabbitmq and not nightly")
 
 .PHONY: apache
 apache: $(TOOLS) ## Run the acceptance tests, and what only they can show, on a real Apache Pulsar (needs java and mvn)

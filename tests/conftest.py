@@ -11,6 +11,7 @@ import pytest
 
 from sagaproject import database_url
 from sagaproject.embedded import outside, postgres, pulsar, valkey
+from tests.properties.tried import TRIED
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # Tests end stacks by SIGINT. Of a suite that runs as a background job they would inherit that it is ignored.
@@ -67,3 +68,24 @@ def stack_folder(tmp_path: Path) -> Iterator[Path]:
     yield folder
     for elsewhere in outside.standing_for(folder):
         shutil.rmtree(elsewhere, ignore_errors=True)
+
+
+# --- how many examples the properties were tried on, where several processes share the tests -------------------------
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let a worker tell its count."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tried"] = dict(TRIED)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add a worker's count to ours; one that died tells none."""
+    TRIED.update(getattr(node, "workeroutput", {}).get("tried", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say it in one line under the results."""
+    if TRIED:
+        terminalreporter.write_line(f"{TRIED.total():,} examples of {len(TRIED)} properties")

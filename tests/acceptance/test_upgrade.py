@@ -167,6 +167,7 @@ def test_migrations_run_while_bridge_and_worker_run(stack_folder: Path) -> None:
         assert {name: stack.pids[name] for name in SERVICES} == pids  # nobody died of it
 
 
+@pytest.mark.nightly
 def test_an_old_worker_loses_nothing_of_what_it_does_not_know(stack_folder: Path) -> None:
     """In a rolling deploy the new bridge calls a task that the old worker throws away; the sweeper brings the work."""
     with running(stack_folder, NextBridge) as stack:
@@ -178,6 +179,7 @@ def test_an_old_worker_loses_nothing_of_what_it_does_not_know(stack_folder: Path
         assert stack.pids["worker"] == worker
 
 
+@pytest.mark.nightly
 def test_a_database_that_is_restored_in_the_middle_of_a_run(stack_folder: Path) -> None:
     """Back to a dump; another subscription reads the topics again from their start: what was known is a repeat, what
     the dump does not know is new, and a command that had left already leaves again under its one id.

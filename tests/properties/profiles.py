@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
+
+from tests.properties.tried import TRIED
 
 _slow = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True, suppress_health_check=_slow)
@@ -24,7 +25,6 @@ CHOSEN = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 Property = Callable[[], None]
 
 PROPERTIES: dict[str, Property] = {}  # by name, of the modules that are imported
-TRIED: Counter[str] = Counter()  # examples by property
 
 
 def holds_for(*strategies: SearchStrategy[Any]) -> Callable[[Callable[..., None]], Property]:

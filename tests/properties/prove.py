@@ -34,7 +34,8 @@ def _round_and_round(until: float, share: float) -> Tried:
     """
     os.environ["HYPOTHESIS_PROFILE"] = "prove"
     from tests.properties import test_engine, test_services  # noqa: F401 - what is imported is known
-    from tests.properties.profiles import PROPERTIES, TRIED
+    from tests.properties.profiles import PROPERTIES
+    from tests.properties.tried import TRIED
 
     properties = list(PROPERTIES.values())
     first = int(share * len(properties))
