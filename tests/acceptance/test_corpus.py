@@ -126,7 +126,7 @@ def test_nothing_of_the_corpus_is_lost_or_breaks_a_neighbour(broker: str, valkey
     sent = publish(broker, corpus())
     assert len(sent.bad) > 1_000
     through_the_bridge(broker, valkey_url, tmp_path / "bridge.log", sent)
-    drain()
+    drain(seconds=300)  # all of it, however slow the machine is
 
     logged = {(topic, place): pk for pk, topic, place in Event.objects.values_list("pk", "topic", "message_id")}
     kept = {(row.topic, row.message_id): bytes(row.body) for row in Quarantined.objects.all()}
