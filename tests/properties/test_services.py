@@ -26,8 +26,9 @@ from sagas.engine.facts import Fact
 from sagas.engine.fold import replay
 from tests.properties import table
 from tests.properties.histories import IMAGES, SCOPES, SENDING_IS_ENOUGH
-from tests.properties.profiles import CHOSEN, PROPERTIES, TRIED
+from tests.properties.profiles import CHOSEN, PROPERTIES
 from tests.properties.store import Store
+from tests.properties.tried import TRIED
 from tests.stories import (
     DELETE,
     ECHO,
