@@ -5,7 +5,7 @@ The bridge knows no saga. It knows types, the topics they come on, and which fie
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations, product
@@ -44,6 +44,7 @@ class EventType:
         id: a text of 1-200 printable characters; ids: a list of such; text; object;
         integer: a whole number that fits four bytes.
     always_typed: its messages always carry their type, so its topics imply nothing about a message without one.
+    aliases: other texts that the message's `type` may hold on these topics, and nowhere else.
     declared_in: where people find the declaration, for sentences about it.
     """
 
@@ -54,6 +55,7 @@ class EventType:
     entity_field: str | None = None
     fields: Mapping[str, FieldKind] = field(default_factory=dict)
     always_typed: bool = False
+    aliases: tuple[str, ...] = ()
     declared_in: str = ""
 
     def __str__(self) -> str:
@@ -61,17 +63,23 @@ class EventType:
 
 
 class OnTopic(NamedTuple):
-    """The types that come on one topic, and the one that a message without a type is, if any."""
+    """The types that come on one topic.
+
+    default: what a message without a type is, if its topic tells.
+    said_as: the texts that a message's `type` may hold on this topic, and the type that each of them means.
+    """
 
     types: tuple[EventType, ...]
     default: EventType | None
+    said_as: Mapping[str, EventType]
 
 
 class Catalog:
     """All types of event, looked up by name or by the short name of a topic.
 
     Several types may share a topic: the message says which it is. Raises CatalogError if two types have the same name,
-    if messages of two types on one topic may lack their type, or if a field has an unknown kind.
+    if messages of two types on one topic may lack their type, if an alias could mean two types, or if a field has an
+    unknown kind.
     """
 
     def __init__(self, event_types: tuple[EventType, ...]) -> None:
@@ -80,6 +88,7 @@ class Catalog:
             raise CatalogError(found)
         self.event_types = event_types
         self._by_name = {event_type.name: event_type for event_type in event_types}
+        self._by_text = {alias: one for one in event_types for alias in one.aliases} | self._by_name
         self._patterns = [
             (region_pattern(topic), topic, event_type) for event_type in event_types for topic in event_type.topics
         ]
@@ -101,6 +110,10 @@ class Catalog:
     def by_name(self, name: str) -> EventType | None:
         return self._by_name.get(name)
 
+    def meant_somewhere(self, text: str) -> EventType | None:
+        """The type that this text means on some topic, as its name or an alias."""
+        return self._by_text.get(text)
+
     def on_topic(self, topic: str) -> OnTopic:
         """The types that come on this topic (short name, with a region in its place)."""
         found = self._on_topic.get(topic)
@@ -118,7 +131,12 @@ class Catalog:
                 name == topic or pattern.fullmatch(topic) for pattern, name, of in self._patterns if of is event_type
             )
         )
-        return OnTopic(types, next((event_type for event_type in types if not event_type.always_typed), None))
+        default = next((event_type for event_type in types if not event_type.always_typed), None)
+        # Services also write the topic's own name as the type: that says no more than no type at all.
+        said_as = {} if default is None else {topic: default}
+        said_as |= {alias: event_type for event_type in types for alias in event_type.aliases}
+        said_as |= {event_type.name: event_type for event_type in types}
+        return OnTopic(types, default, said_as)
 
 
 def _problems(event_types: Sequence[EventType]) -> Iterator[str]:
@@ -128,14 +146,30 @@ def _problems(event_types: Sequence[EventType]) -> Iterator[str]:
         for name, kind in event_type.fields.items():
             if kind not in get_args(FieldKind):
                 yield f"{event_type}: the field {name} is {kind!r}, which is no kind of field"
+    yield from _alias_problems(event_types, names)
     for one, other in combinations((event_type for event_type in event_types if not event_type.always_typed), 2):
-        shared = [(a, b) for a in one.topics for b in other.topics if overlap(a, b)]
-        for topic, twin in shared:
+        for topic, twin in _shared(one, other):
             words = topic if topic == twin else f"{topic} and {twin} can be the same topic"
             yield (
                 f"{words}: messages of {one} and of {other} come on it, and either may lack its type. Mark all but one "
                 "with always_typed=True; the one left is what a message without a type is"
             )
+
+
+def _alias_problems(event_types: Sequence[EventType], names: Collection[str]) -> Iterator[str]:
+    for event_type in event_types:
+        for alias in event_type.aliases:
+            if alias in names:
+                yield f"{event_type}: its alias {alias} is the name of an event type"
+    for one, other in combinations(event_types, 2):
+        if any(_shared(one, other)):
+            for alias in sorted({*one.aliases} & {*other.aliases}):
+                yield f"the alias {alias} means both {one} and {other}, which share a topic"
+
+
+def _shared(one: EventType, other: EventType) -> Iterator[tuple[str, str]]:
+    """The topics on which both may come, as each of them writes them."""
+    return ((a, b) for a in one.topics for b in other.topics if overlap(a, b))
 
 
 def overlap(one: str, other: str) -> bool:

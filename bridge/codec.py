@@ -70,7 +70,7 @@ class Codec:
             raise _encrypted(message.encrypted)
         body = self._parse(message.body)
         notes: list[str] = []
-        event_type = self._event_type(body, message, notes)
+        event_type = self._event_type(body, message)
         event_id = _id_of(body, "id") or _own_id(message, notes)
         key = _id_of(body, event_type.key_field)
         entity = _id_of(body, event_type.entity_field) if event_type.entity_field else ""
@@ -107,7 +107,11 @@ class Codec:
         _inspect(value, escapes=b"\\u0000" in body)
         return value
 
-    def _event_type(self, body: Mapping[str, Any], message: Message, notes: list[str]) -> EventType:
+    def _event_type(self, body: Mapping[str, Any], message: Message) -> EventType:
+        """What the message is, as far as its topic may say so: whoever writes to one topic speaks for that one alone.
+
+        The topic tells the type where the message names none, or names the topic itself. Raises _Unreadable.
+        """
         here = self._catalog.on_topic(message.short_name)
         name = body.get("type")
         if name is None:
@@ -116,13 +120,22 @@ class Codec:
             return here.default
         if type(name) is not str:
             raise _Unreadable(Code.WRONG_TYPE, f"the type must be a text, but is {_kind(name)}")
-        by_name = self._catalog.by_name(name)
-        if by_name is None:
-            raise _Unreadable(Code.UNKNOWN_TYPE, "no saga type knows the type of event that the message names")
-        if here.types and by_name not in here.types:
-            expected = " or ".join(event_type.name for event_type in here.types)
-            notes.append(f"the message says {by_name.name}, its topic {expected}: the message holds")
-        return by_name
+        found = here.said_as.get(name)
+        if found is not None:
+            return found
+        elsewhere = self._catalog.meant_somewhere(name)
+        if elsewhere is not None:
+            raise _Unreadable(Code.WRONG_TOPIC, f"{elsewhere.name} is not accepted from {_only(here)}")
+        if name == message.short_name and here.types:
+            raise _Unreadable(Code.UNKNOWN_TYPE, f"the message names its topic as its type, and {_why_none(here)}")
+        raise _Unreadable(Code.UNKNOWN_TYPE, "no saga type knows the type of event that the message names")
+
+
+def _only(here: OnTopic) -> str:
+    """The topic, by what may come on it."""
+    if not here.types:
+        return "this topic, which no saga type declares"
+    return f"this topic, which is for {' and '.join(event_type.name for event_type in here.types)} only"
 
 
 def _why_none(here: OnTopic) -> str:

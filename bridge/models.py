@@ -120,6 +120,7 @@ class QuarantineCode(models.TextChoices):
     BAD_TEXT = "bad-text", _("text with NUL or half a character")
     BAD_NUMBER = "bad-number", _("number too large to be kept exactly")
     UNKNOWN_TYPE = "unknown-type", _("unknown type of event")
+    WRONG_TOPIC = "wrong-topic", _("type of event that is not accepted from this topic")
     BAD_ID = "bad-id", _("an id that is none")
     NO_KEY = "no-key", _("names neither a key nor an entity")
     BAD_TIMESTAMP = "bad-timestamp", _("timestamp that cannot be right")

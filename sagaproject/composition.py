@@ -23,6 +23,7 @@ def bridge_catalog() -> Catalog:
                 entity_field=event.entity_field or None,
                 fields=cast("Mapping[str, FieldKind]", event.fields),  # Catalog checks it
                 always_typed=event.always_typed,
+                aliases=event.aliases,
                 declared_in=event.declared_in,
             )
             for event in wire_events(registry.all_definitions())

@@ -14,7 +14,7 @@ from uuid import UUID
 from sagaproject.simulator.naming import dice
 from sagaproject.simulator.options import Options
 from sagaproject.simulator.scenario import Script, TaskScript
-from sagaproject.simulator.wire import Event, Fields, Quirk, encode, timestamp
+from sagaproject.simulator.wire import TOPICS, Event, Fields, Quirk, encode, timestamp
 
 TOO_LARGE = 1_100_000  # bytes; the bridge's limit is 1 MiB
 
@@ -136,6 +136,12 @@ def unknown_type(event: Event, rng: Random) -> bytes:
     return encode(_plain(event) | {"type": rng.choice(["ImageRetrieved", "retrievalstarted", "SagaEnded"])})
 
 
+def wrong_topic(event: Event, rng: Random) -> bytes:
+    """An event that another service would send, on the topic of this one."""
+    others = [name for name in TOPICS if name != event.type]
+    return encode(_plain(event) | {"type": rng.choice(others)})
+
+
 def bad_field(event: Event, rng: Random) -> bytes:
     wrong: Fields = rng.choice(
         [
@@ -174,6 +180,7 @@ SPOILERS = (
     not_a_number,
     bad_time,
     unknown_type,
+    wrong_topic,
     bad_field,
     deep,
     twin,

@@ -19,7 +19,7 @@ from sagas.engine.definition import Definition, Event
 class WireEvent:
     """One event type of one saga type, over all versions that declare it.
 
-    `always_typed` only if all of them say so. `versions`: which they are, the newest first.
+    `always_typed` only if all of them say so, `aliases` those of any. `versions`: which they are, the newest first.
     """
 
     type: str
@@ -30,6 +30,7 @@ class WireEvent:
     entity_field: str
     fields: Mapping[str, str]
     always_typed: bool
+    aliases: tuple[str, ...]
 
     @property
     def declared_in(self) -> str:
@@ -77,6 +78,7 @@ def _merged(declared: Declared) -> WireEvent:
         entity_field=definition.entity_field,
         fields=fields,
         always_typed=all(one.always_typed for _, one in declared),
+        aliases=tuple(dict.fromkeys(alias for _, one in declared for alias in one.aliases)),
     )
 
 

@@ -136,6 +136,8 @@ class Event:
     # Its messages always carry their type: its topics then say nothing of a message that lacks one. Of several types on
     # one topic all but one must be marked so; the one that is not is the topic's default.
     always_typed: bool = False
+    # Other texts that the services write as its type; they count on its topics only.
+    aliases: tuple[str, ...] = ()
 
     @property
     def reads_content(self) -> bool:

@@ -129,6 +129,7 @@ def _event_problems(definition: Definition, event: Event) -> Iterator[str]:
     if not _is_name(event.type):
         yield f"the type must be {_NAME_RULE}"
     yield from _topics_problems(event)
+    yield from _alias_problems(event)
     if event.entity is Entity.EACH and not event.listed_in:
         yield "moves a step for each listed entity but names no list field"
     if event.entity is Entity.EACH and not definition.entity_field:
@@ -148,6 +149,14 @@ def _topics_problems(event: Event) -> Iterator[str]:
         yield from topic_problems(topic)
     if len(set(event.topics)) != len(event.topics):
         yield "names a topic twice"
+
+
+def _alias_problems(event: Event) -> Iterator[str]:
+    for alias in event.aliases:
+        if not _is_name(alias):
+            yield f"an alias must be {_NAME_RULE}"
+    if len(set(event.aliases)) != len(event.aliases):
+        yield "names an alias twice"
 
 
 def _instead_problems(event: Event) -> Iterator[str]:

@@ -300,22 +300,29 @@ def large() -> Iterator[Bad]:
 
 
 def wrong_topics() -> Iterator[Bad]:
-    """Every event on another event's topic, with its type and without it."""
+    """Every event on another event's topic, with its type and without it, and types that are none."""
     for number, kind in enumerate(KINDS):
         other = wire.TOPICS[KINDS[(number + 5) % len(KINDS)]]
         base = original(kind)
-        yield base.spoilt("wrong topics", f"on {other}", base.fields, topic=other)
+        yield base.spoilt("wrong topics", f"on {other}", base.fields, Fate.QUARANTINE, topic=other)
         base = original(kind)
         typeless = {name: value for name, value in base.fields.items() if name != "type"}
         yield base.spoilt("wrong topics", f"on {other}, without a type", typeless, topic=other)
     for name in ("SagaEnded", "retrievalstarted", "", " RetrievalStarted", "CommandExhausted", "Terminated", HARM, SQL):
         base = original("RetrievalStarted")
         yield base.spoilt("wrong topics", f"a type of {name[:20]!r}", {**base.fields, "type": name}, Fate.QUARANTINE)
+    for number, kind in enumerate(KINDS):
+        other = wire.TOPICS[KINDS[(number + 5) % len(KINDS)]]
+        base = original(kind)
+        named = {**base.fields, "type": other}
+        yield base.spoilt("wrong topics", "another topic's name as its type", named, Fate.QUARANTINE)
+        base = original(kind)
+        yield base.spoilt("wrong topics", "its topic's name as its type", {**base.fields, "type": base.topic}, Fate.LOG)
     for kind in wire.PROCESSING:
         for region in ("usa", "latam", "processing"):
             topic = f"{region}-processing-{wire.PROCESSING[kind]}" if region != "processing" else wire.TOPICS[kind]
             base = original("RetrievalFailed")
-            yield base.spoilt("wrong topics", f"on {topic}", base.fields, topic=topic)
+            yield base.spoilt("wrong topics", f"on {topic}", base.fields, Fate.QUARANTINE, topic=topic)
 
 
 def clocks() -> Iterator[Bad]:

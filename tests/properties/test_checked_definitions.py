@@ -135,10 +135,10 @@ def use_the_bridge(definitions: list[Definition]) -> None:
         for event in definition.events:
             for topic in event.topics:
                 names = topics.names(topics.full(topic.replace(REGION, "usa")))
-                for type_ in (event.type, None):
+                for type_ in (event.type, *event.aliases, names.short, None):
                     raw = orjson.dumps({**body(definition, event), "type": type_})
                     found = codec.decode(Message(names.shown, names.short, "1:1:1:1", 0, raw, {}), NOW)
-                    if type_ is not None or not event.always_typed:
+                    if type_ in (event.type, *event.aliases) or not event.always_typed:
                         assert isinstance(found, Envelope), found
                         assert (found.type, found.stream, found.key) == (event.type, definition.name, KEY)
 

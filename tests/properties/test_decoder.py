@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from bridge.catalog import get_catalog
+from bridge.catalog import get_catalog
 from bridge.codec import EARLIEST, MAX_AHEAD, Codec, get_codec
 from bridge.envelope import Envelope, Message, Rejected
 from bridge.models import QuarantineCode
@@ -65,6 +66,7 @@ def decode(body: bytes, topic: str = "retrieval-failed", published: int = 1_772_
         assert "\0" not in text
         text.encode()
     assert all(len(text) <= 300 for text in (found.event_id, found.key, found.entity, found.correlation_id))
+    assert found.type in {declared.name for declared in get_catalog().on_topic(topic).types}
     assert found.event_id
     assert found.key or found.entity
     assert EARLIEST <= found.occurred_at <= NOW + MAX_AHEAD
@@ -94,7 +96,7 @@ def spoilt(draw: st.DrawFn) -> tuple[bytes, str]:
     base = original(draw(st.sampled_from(KINDS)))
     body: dict[str, Any] = {**base.fields}
     for name in draw(st.lists(st.sampled_from(sorted(body)), max_size=3, unique=True)):
-        kinds = {"timestamp": TIMES, "type": TEXTS | st.sampled_from(KINDS)}
+        kinds = {"timestamp": TIMES, "type": TEXTS | TOPICS | st.sampled_from(KINDS)}
         likely = IDS if name.endswith("id") else st.lists(IDS, max_size=4) if name == "image_ids" else TEXTS
         body[name] = draw(st.one_of(kinds.get(name, likely), TREES))
     for name in draw(st.lists(TEXTS, max_size=2)):

@@ -45,11 +45,37 @@ def test_types_share_a_topic_if_only_one_of_them_may_lack_its_type() -> None:
     placed, closed, moved = kind("Placed", "a"), typed("Closed", "a", "b"), typed("Moved", "b")
     catalog = Catalog((placed, closed, moved))
     assert catalog.topics == ("a", "b")
-    assert catalog.on_topic("a") == ((placed, closed), placed)
-    assert catalog.on_topic("b") == ((closed, moved), None)
+    assert catalog.on_topic("a") == ((placed, closed), placed, {"a": placed, "Placed": placed, "Closed": closed})
+    assert catalog.on_topic("b") == ((closed, moved), None, {"Closed": closed, "Moved": moved})
     assert catalog.on_topic("a").default is placed
     assert catalog.on_topic("b").default is None
-    assert catalog.on_topic("elsewhere") == ((), None)
+    assert catalog.on_topic("elsewhere") == ((), None, {})
+
+
+def test_an_alias_holds_on_the_topics_of_its_type() -> None:
+    placed = replace(kind("Placed", "a", "orders.{region}.placed"), aliases=("done", "b"))
+    closed = replace(typed("Closed", "b"), aliases=("done",))
+    catalog = Catalog((placed, closed))
+    assert catalog.on_topic("a").said_as["done"] is catalog.on_topic("orders.usa.placed").said_as["done"] is placed
+    assert catalog.on_topic("b").said_as == {"done": closed, "Closed": closed}
+    assert catalog.meant_somewhere("b") is placed
+    assert catalog.meant_somewhere("Closed") is closed
+    assert catalog.meant_somewhere("a") is None
+
+
+def test_an_alias_is_not_the_name_of_a_type() -> None:
+    with pytest.raises(CatalogError, match="Placed: its alias Closed is the name of an event type"):
+        Catalog((replace(kind("Placed", "a"), aliases=("Closed",)), kind("Closed", "b")))
+    with pytest.raises(CatalogError, match="Placed: its alias Placed is the name of an event type"):
+        Catalog((replace(kind("Placed", "a"), aliases=("Placed",)),))
+
+
+@pytest.mark.parametrize("topic", ["b", "orders.usa.placed", "orders.{region}.placed"])
+def test_an_alias_means_one_type_on_each_topic(topic: str) -> None:
+    placed = replace(kind("Placed", "b", "orders.{region}.placed"), aliases=("done", "over"))
+    closed = replace(typed("Closed", "c", topic), aliases=("over", "past"))
+    with pytest.raises(CatalogError, match="the alias over means both Placed and Closed, which share a topic"):
+        Catalog((placed, closed))
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,9 @@ MISTAKES = [
     (with_event(topics=("extra-partition-1",)), "not end like a partition's name"),
     (with_event(topics=("{region}.{region}",)), "has more than one {region}"),
     (with_event(type=""), "the type must be 1 to 200 printable characters"),
+    (with_event(aliases="extra"), "aliases must be a tuple, but is a value of type str"),
+    (with_event(aliases=("more", "more")), "names an alias twice"),
+    (with_event(aliases=(" more",)), "an alias must be 1 to 200 printable characters"),
     (with_event(fields={"count": "number"}), "the field count is 'number', which is no kind of field"),
     (with_event(fields={"order_id": "text"}), "names the saga or its entity, so its kind must be 'id'"),
     (with_event(fields={"a..b": "text"}), "the field 'a..b' has an empty part"),
@@ -199,14 +202,18 @@ ITEMS = replace(
 
 
 def test_versions_merge_into_what_any_of_them_declares() -> None:
-    second = newer(topics=("payments", "orders-paid"), fields={"order_id": "id", "amount": "integer"})
+    second = newer(
+        topics=("payments", "orders-paid"), fields={"order_id": "id", "amount": "integer"}, aliases=("paid", "payed")
+    )
     third = replace(newer(3), events=ORDERS.events[:1], compensations=())
-    with registry.also(ORDERS, third, second):
+    first = replace(ORDERS, events=(ORDERS.events[0], replace(ORDERS.events[1], aliases=("payed",)), *ORDERS.events[2:]))
+    with registry.also(first, third, second):
         assert registry.problems() == []
         paid = next(item for item in wire_events(registry.all_definitions()) if item.type == "OrderPaid")
         assert (paid.versions, paid.declared_in) == ((2, 1), "order_of_the_tests version 1 and 2")
         assert paid.topics == ("payments", "orders-paid")
         assert paid.fields == {"order_id": "id", "amount": "integer"}
+        assert paid.aliases == ("paid", "payed")
         known = registry.event(ORDERS.name, "OrderPaid")
         assert known is not None
         assert known.topics == second.events[1].topics, "the newest that declares it"
@@ -259,6 +266,20 @@ def test_check_names_types_that_a_shared_topic_cannot_tell_apart() -> None:
         )
     with registry.also(with_event(topics=("processing.{region}.completed",))):
         assert "ProcessingCompleted (image_processing version 1) and of Extra" in messages()[0]
+
+
+def test_check_names_aliases_that_could_mean_two_types() -> None:
+    with registry.also(with_event(aliases=("RetrievalStarted",))):
+        assert messages() == [
+            "Extra (order_of_the_tests version 1): its alias RetrievalStarted is the name of an event type"
+        ]
+    paid = replace(ORDERS.events[1], aliases=("done",), always_typed=True)
+    sharing = with_event(topics=("orders-paid",), aliases=("done",))
+    with registry.also(replace(sharing, events=(sharing.events[0], paid, *sharing.events[2:]))):
+        [problem] = messages()
+        assert problem.startswith("the alias done means both OrderPaid (order_of_the_tests version 1) and Extra")
+    with registry.also(with_event(aliases=("done", "finished"))):
+        assert messages() == []
 
 
 def test_check_names_a_command_that_would_come_back_to_us() -> None:
