@@ -10,6 +10,8 @@ import orjson
 
 from bridge.models import QuarantineCode
 
+MAX_PRODUCER_NAME = 200
+
 
 class Message(NamedTuple):
     """A message as it came.
@@ -19,6 +21,7 @@ class Message(NamedTuple):
     message_id: ledger:entry:partition:batch index.
     published_ms: the publish time, milliseconds since 1970; 0 if Pulsar gave none.
     encrypted: how many encrypted messages the body holds: a batch of them arrives as one. 0 if it is not encrypted.
+    producer: the name that the producer gave itself, see `producer_name`; it proves nothing.
     """
 
     topic: str
@@ -28,6 +31,7 @@ class Message(NamedTuple):
     body: bytes
     properties: Mapping[str, str]
     encrypted: int = 0
+    producer: str = ""
 
     @property
     def published_at(self) -> datetime | None:
@@ -61,6 +65,12 @@ class Rejected(NamedTuple):
     received_at: datetime
     code: QuarantineCode
     reason: str
+
+
+def producer_name(claimed: str) -> str:
+    """A producer's name as it is stored and shown: at most 200 characters, each printable. Takes any text."""
+    name = claimed[:MAX_PRODUCER_NAME]
+    return name if name.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in name)
 
 
 def content_hash(event_type: str, payload: Mapping[str, Any]) -> bytes:

@@ -32,6 +32,7 @@ _EVENT_FIELDS = (
     "received_at",
     "topic",
     "message_id",
+    "producer",
     "note",
     "payload",
     "body_hash",
@@ -263,6 +264,7 @@ def _row_of_fact(fact: NewFact, now: datetime) -> dict[str, Any]:
         "received_at": now,
         "topic": "",
         "message_id": "",
+        "producer": "",
         "note": "",
         "body_hash": content_hash(fact.type, fact.payload),
     }
@@ -282,6 +284,7 @@ def _row_of_envelope(envelope: Envelope) -> dict[str, Any]:
         "received_at": envelope.received_at,
         "topic": message.topic,
         "message_id": message.message_id,
+        "producer": message.producer,
         "note": envelope.note,
         # As it came, digits and all: the codec has seen that it is JSON that jsonb can hold.
         "payload": message.body,

@@ -8,6 +8,10 @@ from django.utils.translation import gettext_lazy as _
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
 
 
+# Who may write to a topic is decided by the broker; every producer calls itself what it likes.
+PRODUCER_HELP = _("the name that the producer gave itself: for tracing only, it proves nothing")
+
+
 class Source(models.TextChoices):
     """Who said it. An event is unique within its source, so no wire message can pass for a fact of our own."""
 
@@ -34,6 +38,8 @@ class Event(AppendOnly):
     received_at = models.DateTimeField(_("received at"))
     topic = models.TextField(_("topic"), blank=True)
     message_id = models.TextField(_("Pulsar message id"), blank=True)
+    # A release without this column may still be at work while it is added.
+    producer = models.TextField(_("producer"), blank=True, db_default="", help_text=PRODUCER_HELP)
     note = models.TextField(_("note"), blank=True, help_text=_("what the bridge had to fill in or to choose"))
     payload = models.JSONField(_("payload"))
     body_hash = models.BinaryField(_("hash of the content"))
@@ -156,6 +162,7 @@ class Quarantined(AppendOnly):
     size = models.IntegerField(_("size in bytes"), null=True)
     sha256 = models.BinaryField(_("SHA-256 of the body"), null=True)
     properties = models.JSONField(_("properties"), default=dict)
+    producer = models.TextField(_("producer"), blank=True, db_default="", help_text=PRODUCER_HELP)
     code = models.TextField(_("code"), choices=QuarantineCode)
     reason = models.TextField(_("reason"))
     status = models.TextField(_("status"), choices=QuarantineStatus, default=QuarantineStatus.OPEN)

@@ -139,6 +139,7 @@ def message_of(row: Quarantined) -> Message:
         body=bytes(row.body),
         properties=row.properties,
         encrypted=int(row.code == QuarantineCode.ENCRYPTED),
+        producer=row.producer,
     )
 
 
@@ -154,6 +155,7 @@ def _row_of(one: Rejected) -> Quarantined:
         size=len(message.body),
         sha256=sha256(message.body).digest(),
         properties=_properties(message.properties),
+        producer=message.producer,
         code=one.code,
         reason=one.reason,
     )

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pulsar
 from django.utils import timezone
 
-from bridge.envelope import Message
+from bridge.envelope import Message, producer_name
 from bridge.errors import BrokerUnavailable
 from bridge.heartbeats import UnreadTopic
 from bridge.pulsar.client import connect, in_words, quietly, translated
@@ -19,6 +19,8 @@ from bridge.pulsar.patience import Patience
 from bridge.topics import Names, Subscriptions, Topics
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # A batch is one parameter of one statement: bounded in bytes as well as in messages.
 _MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -34,6 +36,7 @@ _PROBE_TIMEOUT_SECONDS = 2
 _OF_CONNECTION = frozenset({"Interrupted", "ConnectError", "AuthenticationError", "AlreadyClosed"})
 # With more topics than this that give no answer it is the broker that gives none.
 _SILENT_TOPICS = 3
+_NO_TEXT = "\ufffd"  # instead of a name that is no text in UTF-8
 
 
 @dataclass(slots=True)
@@ -192,8 +195,9 @@ class Inlet:
             message_id=f"{place.ledger_id()}:{place.entry_id()}:{place.partition()}:{place.batch_index()}",
             published_ms=native.publish_timestamp(),
             body=native.data(),
-            properties=native.properties(),
+            properties=_text_or(native.properties, {}),
             encrypted=0 if sealed is None else max(1, sealed.batch_size()),
+            producer=producer_name(_text_or(native.producer_name, _NO_TEXT)),
         )
 
     @contextmanager
@@ -425,6 +429,14 @@ class _Line:
             # Otherwise an encrypted message is neither given out nor acknowledged, and a window of them ends its topic.
             crypto_failure_action=pulsar.ConsumerCryptoFailureAction.CONSUME,
         )
+
+
+def _text_or(read: Callable[[], T], otherwise: T) -> T:
+    """What the client reads from a message's metadata. A producer may put bytes there that are no text."""
+    try:
+        return read()
+    except UnicodeDecodeError:
+        return otherwise
 
 
 def _answer(error: pulsar.PulsarException) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers as s
 
-from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
+from bridge.models import PRODUCER_HELP, QuarantineCode, Quarantined, QuarantineStatus
 from compensation.deadlines import HoldReason
 from compensation.models import Attempt, Confirmation, ExhaustedBy
 from compensation.models import Outcome as AttemptOutcome
@@ -182,6 +182,7 @@ class SagaEvent(s.Serializer[Any]):
     applied_at = s.DateTimeField(source="log.applied_at")
     topic = NullableText(source="event.topic")
     message_id = NullableText(source="event.message_id")
+    producer = NullableText(source="event.producer", help_text=PRODUCER_HELP)
     remark = NullableText(source="event.note")
     changes = Object(source="log.note")
     duplicates = s.IntegerField()
@@ -228,6 +229,7 @@ class QuarantinedMessage(s.Serializer[Quarantined]):
     id = s.IntegerField()
     topic = s.CharField()
     message_id = s.CharField()
+    producer = NullableText(help_text=PRODUCER_HELP)
     published_at = s.DateTimeField(allow_null=True)
     received_at = s.DateTimeField()
     code = s.ChoiceField(QuarantineCode.choices)

@@ -157,6 +157,7 @@ def _event(row: SagaEvent, event: Event, again: int, said: Mapping[str, Any]) ->
         "received_at": event.received_at,
         "topic": event.topic,
         "message_id": event.message_id,
+        "producer": event.producer,
         "note": row.note,
         "duplicates": again,
     }

@@ -47,6 +47,17 @@ def test_a_batch_becomes_events_that_wait() -> None:
     assert dict(Pending.objects.values_list("pk", "key")) == {first.pk: "orders:o-1", second.pk: "orders:o-1"}
 
 
+def test_the_producers_name_is_kept_with_the_event_and_the_quarantined_message() -> None:
+    one, bad = envelope("e-1"), rejected()
+    one = one._replace(message=one.message._replace(producer="pacs-7"))
+    event_log.store_batch([one], [bad._replace(message=bad.message._replace(producer="x" * 200))])
+    event_log.append([fact("d-1")])
+    assert dict(Event.objects.values_list("event_id", "producer")) == {"e-1": "pacs-7", "d-1": ""}
+    kept = Quarantined.objects.get()
+    assert kept.producer == "x" * 200
+    assert quarantine.message_of(kept).producer == kept.producer, "an event that is requeued has it too"
+
+
 def test_an_event_without_a_key_waits_under_its_entity() -> None:
     event_log.store_batch([envelope("e-1", order=None, item="i-1")])
     assert Pending.objects.get().key == "orders:@i-1" == event_log.routing_key("orders", "", "i-1")
@@ -254,6 +265,19 @@ def test_what_still_cannot_be_read_stays_in_quarantine() -> None:
         event_log.requeue(row.pk)
     row.refresh_from_db()
     assert row.status == "open"
+
+
+@pytest.mark.usefixtures("own_codec")
+def test_a_type_on_the_wrong_topic_is_not_requeued_either() -> None:
+    bad = rejected()
+    moved = bad.message._replace(topic="payments", short_name="payments", body=body("e-1", type="OrderPlaced"))
+    event_log.store_batch([], [bad._replace(message=moved)])
+    row = Quarantined.objects.get()
+    with pytest.raises(StillUnreadable, match="OrderPlaced is not accepted from this topic"):
+        event_log.requeue(row.pk)
+    assert event_log.unreadable(row)
+    assert event_log.routing_of(row.pk) == []
+    assert not Event.objects.exists()
 
 
 @pytest.mark.usefixtures("own_codec")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pulsar
 import pytest
 from django.conf import settings
 
@@ -81,6 +82,17 @@ def test_what_goes_out_comes_in(edge: Edge) -> None:
         assert message.message_id == places[int(message.body)]
         assert before - 1000 < message.published_ms < time.time() * 1000 + 1000
         assert message.properties == {}
+        assert message.producer, "the broker named the publisher's producer"
+
+
+def test_a_message_comes_with_the_name_that_its_producer_gave_itself(edge: Edge) -> None:
+    edge.inlet.open()
+    client = pulsar.Client(edge.options["service_url"])
+    name = "señor «pacs»\n" + "x" * 250
+    client.create_producer(edge.topics.full(edge.shorts[0]), producer_name=name).send(b"1")
+    client.close()
+    (message,) = edge.take(1)
+    assert message.producer == "señor «pacs»\ufffd" + "x" * 187
 
 
 def test_a_backlog_on_many_topics_comes_in_whole(pulsar_url: str) -> None:

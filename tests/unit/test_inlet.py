@@ -1,12 +1,15 @@
 """When a connection is looked at again, and what becomes of topics that cannot be had. Without a broker."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import pulsar
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bridge.envelope import producer_name
 from bridge.errors import BrokerUnavailable
 from bridge.pulsar import inlet as inlets
 from bridge.pulsar.inlet import Flow, Inlet, _Line
@@ -109,10 +112,12 @@ class Broker:
 class TopicsConsumer(Consumer):
     def __init__(self, target: Any) -> None:
         super().__init__()
+        self.natives: list[Any] = []
         self.target = target if isinstance(target, re.Pattern) else [topic.rpartition("/")[2] for topic in target]
 
     def batch_receive(self) -> list[Any]:
-        return []
+        natives, self.natives = self.natives, []
+        return natives
 
 
 class BrokersClient:
@@ -134,6 +139,42 @@ class BrokersClient:
     def close(self) -> None:
         for consumer in self._own:
             consumer.close()
+
+
+class Place:
+    """A message's id, and whatever else of it no test looks at."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda: 1
+
+
+class Native:
+    """A message as the client gives it; `producer` and `properties` are bytes that their producer chose."""
+
+    def __init__(self, producer: bytes, properties: Mapping[bytes, bytes]) -> None:
+        self._producer = producer
+        self._properties = properties
+
+    def topic_name(self) -> str:
+        return "persistent://acme/imaging/t0"
+
+    def message_id(self) -> Place:
+        return Place()
+
+    def encryption_context(self) -> None:
+        return None
+
+    def publish_timestamp(self) -> int:
+        return 0
+
+    def data(self) -> bytes:
+        return b"{}"
+
+    def producer_name(self) -> str:
+        return self._producer.decode()
+
+    def properties(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self._properties.items()}
 
 
 class Rig:
@@ -291,3 +332,31 @@ def test_a_pattern_that_cannot_be_had_does_not_stop_the_topics_known_by_name(bro
     rig.after(31)
     assert rig.unread == []
     assert re.compile(pattern) in broker.subscribed
+
+
+# --- what a producer says of itself ---
+
+
+def test_metadata_that_is_no_text_stops_nothing(broker: Broker) -> None:
+    """A client of one's own may write any bytes there; the Pulsar client decodes them when they are read."""
+    rig = Rig(broker)
+    rig.inlet.open()
+    broker.consumers[-1].natives = [
+        Native(b"pacs-7", {b"a": b"b"}),
+        Native(b"\xff\xfe", {b"a": b"\xff"}),
+        Native(b"a\0b\n" + b"x" * 300, {b"\xff": b"b"}),
+        Native(b"", {}),
+    ]
+    found = rig.inlet.receive().messages
+    assert [message.producer for message in found] == ["pacs-7", "\ufffd", "a\ufffdb\ufffd" + "x" * 196, ""]
+    assert [message.properties for message in found] == [{"a": "b"}, {}, {}, {}]
+
+
+@given(st.text(st.characters(), max_size=300) | st.text(st.sampled_from("\0\ud800\u202e\x7f\x85a")))
+def test_any_name_of_a_producer_can_be_stored_and_shown(claimed: str) -> None:
+    name = producer_name(claimed)
+    assert len(name) <= 200
+    assert name.replace("\ufffd", "").isprintable()
+    assert "\0" not in name
+    name.encode()
+    assert producer_name(name) == name
