@@ -7,7 +7,6 @@ from django.utils.translation import gettext_lazy as _
 
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
 
-
 # Who may write to a topic is decided by the broker; every producer calls itself what it likes.
 PRODUCER_HELP = _("the name that the producer gave itself: for tracing only, it proves nothing")
 

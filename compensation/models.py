@@ -104,6 +104,9 @@ class Command(models.Model):
     settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
     by_hand = models.BooleanField(_("by hand"), default=False)
     settled_event = models.TextField(_("settled by event"), blank=True, default="", db_collation="C")
+    # When an event confirmed it although no attempt at it had begun, by our own clock. Such a confirmation answers
+    # nothing that we sent: somebody else undid it, or only says so.
+    confirmed_unsent_at = models.DateTimeField(_("confirmed though never sent"), null=True, blank=True)
     exhausted_by = models.TextField(_("exhausted because"), choices=ExhaustedBy, blank=True, default="")
     last_error = models.TextField(_("last error"), blank=True, default="")
 
@@ -146,6 +149,12 @@ class Command(models.Model):
             models.Index(fields=["settled_at", "id"], condition=Q(status=Status.EXHAUSTED), name="command_exhausted"),
             # the list of what is settled, by status. A command comes in once, when it is.
             models.Index(fields=["status", "id"], condition=Q(status__in=SETTLED), name="command_settled"),
+            # the attention queue and the list: confirmed though never sent, newest first.
+            models.Index(
+                fields=["confirmed_unsent_at", "saga_id"],
+                condition=Q(confirmed_unsent_at__isnull=False),
+                name="command_confirmed_unsent",
+            ),
             # what each service has before it, and withdrawing what was planned before a cut-over.
             models.Index(fields=["service", "planned_at"], condition=Q(status__in=OPEN), name="command_open"),
         ]

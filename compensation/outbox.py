@@ -21,7 +21,7 @@ from django.utils import timezone
 from bridge import wakeup
 from compensation import facts, rows
 from compensation.errors import bounded
-from compensation.models import DUE_SOMETIME, Outcome, Status
+from compensation.models import DUE_SOMETIME, GIVEN_UP, Outcome, Status
 from compensation.retry import RetryPolicy
 from compensation.rows import AttemptEnd
 from compensation.standing import Standing, Word, ended_as
@@ -32,7 +32,8 @@ class NewCommand:
     """A command that is owed. `body` is the whole message and is never changed again; `topic` is a short name.
 
     `invalid`: what the service would refuse for its shape, in words. `confirmed`: when and by which event it had been
-    confirmed before it was owed; such a command is never sent. `confirmation_timeout` is seconds.
+    confirmed before it was owed; such a command is never sent. `confirmed_by_service`: that event was a service's.
+    `confirmation_timeout` is seconds.
     """
 
     id: UUID
@@ -52,6 +53,7 @@ class NewCommand:
     planned_at: datetime
     invalid: str = ""
     confirmed: tuple[datetime, str] | None = None
+    confirmed_by_service: bool = False
     withdrawn: bool = False
 
 
@@ -110,20 +112,27 @@ def release(ids: Sequence[UUID], now: datetime) -> None:
 
 
 def settle(settlements: Sequence[Settlement]) -> None:
-    """Say that commands are confirmed, given up, or tried again in a new round with a full policy, due at once."""
+    """Say that commands are confirmed, given up, or tried again in a new round with a full policy, due at once.
+
+    What a service confirms although no attempt was ever begun is marked (`Command.confirmed_unsent_at`).
+    """
     if not settlements:
         return
     now = timezone.now()
     words = _by_command(settlements)
     changed: list[tuple[Standing, datetime]] = []
     ends: list[AttemptEnd] = []
-    for before in rows.lock(words):
+    found = rows.lock(words)
+    unsent = _never_sent(found)
+    for before in found:
         after = before
         for word in words[before.id]:
             at = min(word.at, now) if word.status == "retried" else word.at
             after = after.settle(word.status, at, word.by_hand, word.event_id, word.round)
         if after is before:
             continue
+        if before.id in unsent and after.status == Status.CONFIRMED and not after.by_hand:
+            after = after.confirmed_unsent(now)
         at = _believable(words[before.id][0].at, before, now)
         changed.append((after, at))
         if outcome := ended_as(before, after):
@@ -165,6 +174,14 @@ def claimed_ids(saga_id: UUID) -> list[UUID]:
     """
     in_flight = (Status.PUBLISHING, Status.PUBLISHED, Status.WAITING)
     return [UUID(id_) for id_, status in rows.lock_saga(str(saga_id)) if status in in_flight]
+
+
+def _never_sent(standings: Sequence[Standing]) -> set[str]:
+    """Those of the locked commands at which no attempt was ever begun: the service cannot know of them from us."""
+    planned = {standing.id for standing in standings if standing.status == Status.PLANNED}
+    # What came to rest may or may not have been tried before.
+    rested = {standing.id for standing in standings if standing.status in (Status.EXHAUSTED, *GIVEN_UP)}
+    return planned | (rested - rows.tried(rested) if rested else rested)
 
 
 def _by_command(settlements: Sequence[Settlement]) -> dict[str, list[Settlement]]:
@@ -211,7 +228,8 @@ def _planned(command: NewCommand) -> Standing:
     )
     if command.confirmed is not None:
         at, event_id = command.confirmed
-        return standing.settle("confirmed", at, event_id=event_id)
+        confirmed = standing.settle("confirmed", at, event_id=event_id)
+        return confirmed.confirmed_unsent(command.planned_at) if command.confirmed_by_service else confirmed
     if command.withdrawn:
         return standing.settle("withdrawn", command.planned_at)
     if command.invalid:

@@ -32,6 +32,7 @@ _MOVING = (
     "settled_at",
     "by_hand",
     "settled_event",
+    "confirmed_unsent_at",
     "exhausted_by",
     "last_error",
 )
@@ -96,6 +97,13 @@ def insert(rows: Sequence[dict[str, Any]]) -> set[str]:
 def lock(ids: Iterable[str]) -> list[Standing]:
     """Lock commands in the order of their ids, waiting for who holds them, and read how they stand now."""
     return _read("WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE", [list(ids)])
+
+
+def tried(ids: Iterable[str]) -> set[str]:
+    """Those of the commands at which an attempt was ever begun."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TRIED, [list(ids)])
+        return {id_ for (id_,) in cursor.fetchall()}
 
 
 def lock_free(ids: Iterable[str]) -> list[Standing]:
@@ -173,6 +181,8 @@ _LOCK_SAGA = """
     WHERE saga_id = %s AND status NOT IN ('confirmed', 'skipped', 'withdrawn')
     ORDER BY id FOR NO KEY UPDATE
 """
+
+_TRIED = "SELECT DISTINCT command_id::text FROM compensation_attempt WHERE command_id = ANY(%s::uuid[])"
 
 _RELEASE = """
     WITH held AS MATERIALIZED (

@@ -46,6 +46,7 @@ class Standing:
     settled_at: datetime | None = None
     by_hand: bool = False
     settled_event: str = ""
+    confirmed_unsent_at: datetime | None = None
     exhausted_by: str = ""
     last_error: str = ""
 
@@ -123,6 +124,10 @@ class Standing:
         return replace(
             rest, status=Status(word), settled_at=at, by_hand=by_hand, settled_event=event_id, exhausted_by=""
         )
+
+    def confirmed_unsent(self, at: datetime) -> "Standing":
+        """A service's event confirmed it, and nothing was ever sent that the event could answer. `at`: our clock."""
+        return replace(self, confirmed_unsent_at=at)
 
     def _retried(self, round: int, at: datetime) -> "Standing":
         if self.settled or round <= self.round:

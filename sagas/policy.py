@@ -43,6 +43,7 @@ def new_command(
         planned_at=now,
         invalid=unfit(item, lane.entity, frame.key),
         confirmed=(mark.occurred_at, mark.event_id) if held is Holds.CONFIRMED and mark else None,
+        confirmed_by_service=mark is not None and mark == facts.confirmed,
         withdrawn=held in (Holds.WITHDRAWN, Holds.SKIPPED),
     )
 

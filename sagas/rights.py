@@ -19,6 +19,7 @@ VIEW_PAYLOAD = "sagas.view_payload"
 _ATTENTION = {
     "exhausted": VIEW_SAGAS,
     "overdue": VIEW_SAGAS,
+    "confirmed_unsent": VIEW_SAGAS,
     "parked": VIEW_PARKED,
     "quarantined": VIEW_QUARANTINE,
     "set_aside": VIEW_SAGAS,

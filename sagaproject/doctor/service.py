@@ -4,11 +4,11 @@ import socket
 from datetime import UTC, timedelta
 
 from django.db import connection
+from django.db.models import Count
 from django.utils import timezone
 
 from bridge import heartbeats
-from bridge.catalog import Catalog, get_catalog, region_pattern
-from bridge.topics import get_topics
+from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from compensation import health, switches
 from compensation.health import Name, State
 from sagaproject.doctor.finding import Finding, age, error, listed, ok, warning
@@ -18,8 +18,9 @@ from sagas.models import Status
 # Clocks that differ by more make times on pages wrong enough to mislead, and tasks expire too early.
 CLOCK_SECONDS = 5.0
 _CLOCK_FRESH = timedelta(minutes=10)
-# So many of the newest events, and of each status so many of the newest and the oldest sagas, are looked at.
-EVENTS = 5000
+# So many quarantined messages (the newest) and confirmed commands are looked at, and of each status so many of the
+# newest and the oldest sagas.
+SAMPLE = 5000
 SAGAS = 2000
 COMMANDS = 1000
 
@@ -105,20 +106,17 @@ def check_answers() -> Finding:
 
 
 def check_event_topics() -> Finding:
-    """Whether recent events came on topics that their types declare."""
-    wrong = {
-        f"{kind} on {topic}": count
-        for kind, topic, count in _recent_events()
-        if not _declares(get_catalog(), kind, topic)
-    }
+    """Whether messages wait in quarantine because their topic is not one that their type declares."""
+    wrong = _on_wrong_topics()
     if wrong:
         return warning(
             "event topics",
-            f"Of the last {EVENTS} events {sum(wrong.values())} came on a topic that their type does not declare: "
-            f"{listed(wrong)}.",
-            "Ask the service that sends them, and see who may produce to these topics.",
+            f"Of the last {SAMPLE} messages that wait in quarantine {sum(wrong.values())} came on a topic that does "
+            f"not accept their type: {listed(wrong)}.",
+            "Ask the service that sends them, and see who may produce to these topics; a producer's name proves "
+            "nothing. Then dismiss them.",
         )
-    return ok("event topics", "Recent events came on the topics that their types declare.")
+    return ok("event topics", "No message waits in quarantine because of its topic.")
 
 
 def check_definitions() -> Finding:
@@ -160,7 +158,7 @@ def _never_answered(service: str, command: str) -> int:
     By the index of what is open; of what was confirmed some thousand, in the random order of their ids, are looked at.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_NEVER_ANSWERED, {"service": service, "name": command, "most": COMMANDS, "sample": EVENTS})
+        cursor.execute(_NEVER_ANSWERED, {"service": service, "name": command, "most": COMMANDS, "sample": SAMPLE})
         sent, is_overdue, is_refused, is_confirmed = cursor.fetchone()
     return int(sent) if is_overdue and not is_refused and not is_confirmed else 0
 
@@ -172,7 +170,8 @@ _NEVER_ANSWERED = """
             AND confirmation = 'event' AND attempt > 0
         ORDER BY planned_at LIMIT %(most)s
     ), confirmed AS MATERIALIZED (
-        SELECT name, by_hand FROM compensation_command WHERE status = 'confirmed' ORDER BY id LIMIT %(sample)s
+        SELECT name, by_hand OR confirmed_unsent_at IS NOT NULL AS no_answer
+        FROM compensation_command WHERE status = 'confirmed' ORDER BY id LIMIT %(sample)s
     ), tries AS MATERIALIZED (
         SELECT a.outcome FROM sent JOIN compensation_attempt a ON a.command_id = sent.id
     )
@@ -180,25 +179,20 @@ _NEVER_ANSWERED = """
         (SELECT count(*) FROM sent),
         EXISTS (SELECT FROM tries WHERE outcome = 'deadline'),
         EXISTS (SELECT FROM tries WHERE outcome = 'refused'),
-        EXISTS (SELECT FROM confirmed WHERE name = %(name)s AND NOT by_hand)
+        EXISTS (SELECT FROM confirmed WHERE name = %(name)s AND NOT no_answer)
 """
 
 
-def _recent_events() -> list[tuple[str, str, int]]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT type, topic, count(*) FROM"
-            " (SELECT source, type, topic FROM bridge_event ORDER BY id DESC LIMIT %s) AS newest"
-            " WHERE source = 'pulsar' AND topic <> '' GROUP BY type, topic",
-            [EVENTS],
-        )
-        return [(kind, topic, int(count)) for kind, topic, count in cursor.fetchall()]
-
-
-def _declares(catalog: Catalog, kind: str, topic: str) -> bool:
-    event_type = catalog.by_name(kind)
-    short = get_topics().of_shown(topic).short
-    return event_type is not None and any(region_pattern(declared).fullmatch(short) for declared in event_type.topics)
+def _on_wrong_topics() -> dict[str, int]:
+    """Who wrote to which topic, in words, and how many such messages wait."""
+    newest = Quarantined.objects.filter(status=QuarantineStatus.OPEN).order_by("-received_at").values("id")[:SAMPLE]
+    found = (
+        Quarantined.objects.filter(id__in=newest, code=QuarantineCode.WRONG_TOPIC)
+        .order_by()
+        .values_list("topic", "producer")
+        .annotate(count=Count("id"))
+    )
+    return {f"{topic}, from {producer or 'a producer without a name'}": count for topic, producer, count in found}
 
 
 def _open_definitions() -> set[tuple[str, int]]:

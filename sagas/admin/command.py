@@ -11,11 +11,18 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from bridge.models import Event, Source
 from compensation import switches
 from compensation.models import DUE_SOMETIME, Attempt, Command, ExhaustedBy, Status
 from sagas.admin import buttons, search, words
 from sagas.admin.deciding import ask
-from sagas.admin.filters import CommandStatusFilter, ExhaustedByFilter, SagaOfFilter, ServiceFilter
+from sagas.admin.filters import (
+    CommandStatusFilter,
+    ConfirmedUnsentFilter,
+    ExhaustedByFilter,
+    SagaOfFilter,
+    ServiceFilter,
+)
 from sagas.admin.forms import MOST_COMMANDS
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate
@@ -32,7 +39,7 @@ UNDER_WAY = frozenset({Status.PLANNED, Status.WAITING, Status.PUBLISHING, Status
 @admin.register(Command)
 class CommandAdmin(ReadOnlyAdmin):
     list_display = ("what", "state", "entity", "service", "tries", "planned", "trouble", "saga_link")
-    list_filter = (CommandStatusFilter, ServiceFilter, ExhaustedByFilter, SagaOfFilter)
+    list_filter = (CommandStatusFilter, ServiceFilter, ExhaustedByFilter, ConfirmedUnsentFilter, SagaOfFilter)
     search_fields = ("id",)
     search_help_text = _("A command's id, or an id of its saga, in full")
     page_template = "sagas/admin/command.html"
@@ -140,6 +147,7 @@ class CommandAdmin(ReadOnlyAdmin):
             "state": states(row, hold),
             "on_hold": hold,
             "pause": switches.peek().pause_of(row.service) if row.status in DUE_SOMETIME else None,
+            "confirmed_by": _confirming(row) if row.confirmed_unsent_at else None,
             "attempts": list(Attempt.objects.filter(command=row).order_by("-id")[:ATTEMPTS]),
             "actions": buttons.of_command(row, saga) if may_operate(request) else [],
         }
@@ -152,7 +160,15 @@ def states(command: Command, hold: OnHold | None = None) -> SafeString:
         found.append(words.badge("on_hold", gettext("on hold"), "warn"))
     if command.by_hand:
         found.append(words.badge("by_hand", gettext("by hand"), "hand"))
+    if command.confirmed_unsent_at:
+        found.append(words.badge("unsent", gettext("never sent"), "warn"))
     return SafeString(" ".join(found))
+
+
+def _confirming(command: Command) -> Event | None:
+    """The service's event that confirmed a command."""
+    found = Event.objects.filter(source=Source.PULSAR, event_id=command.settled_event)
+    return found.only("type", "topic", "producer").first()
 
 
 def _possible_in_list(request: HttpRequest) -> frozenset[Action]:

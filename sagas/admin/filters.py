@@ -129,6 +129,20 @@ class ByHandFilter(_Choice):
         return queryset.filter(id__in=decided.values("saga"))
 
 
+class ConfirmedUnsentFilter(_Choice):
+    title = _("confirmed, never sent")
+    parameter_name = "confirmed_unsent"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
+        return (("yes", _("by an event, though it was never sent")),)
+
+    def has_output(self) -> bool:
+        return True
+
+    def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return queryset.filter(confirmed_unsent_at__isnull=False)
+
+
 class ServiceFilter(_Choice):
     title = _("service")
     parameter_name = "service"

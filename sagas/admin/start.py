@@ -23,6 +23,7 @@ COUNTS_SECONDS = 5
 KINDS: dict[str, Any] = {
     "exhausted": gettext_lazy("decide"),
     "overdue": gettext_lazy("overdue"),
+    "confirmed_unsent": gettext_lazy("confirmed, never sent"),
     "parked": gettext_lazy("parked"),
     "quarantined": gettext_lazy("unreadable"),
     "set_aside": gettext_lazy("set aside"),
@@ -90,6 +91,8 @@ def _url(item: AttentionItem, may_see_commands: bool) -> str:
     said = item.link
     if item.kind in ("exhausted", "overdue") and may_see_commands:
         return words.list_url("compensation_command", saga=said["saga"], status=said["status"])
+    if item.kind == "confirmed_unsent" and may_see_commands:
+        return words.list_url("compensation_command", saga=said["saga"], confirmed_unsent="yes")
     if item.kind == "parked":
         return words.parked_url(said["stream"], said["key"], said["entity"])
     if item.kind == "quarantined":

@@ -127,6 +127,16 @@ class Flag(Choice):
         return super().filter(rows, value == "true") if value else rows
 
 
+class Filled(Flag):
+    """Whether a column that may be null has a value."""
+
+    def __init__(self, column: str, **kwargs: Any) -> None:
+        super().__init__(f"{column}__isnull", **kwargs)
+
+    def filter(self, rows: QuerySet[Any], value: Any) -> QuerySet[Any]:
+        return super().filter(rows, "false" if value == "true" else "true") if value else rows
+
+
 class Parameters(django_filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
     """What an address takes; this one takes nothing. `values` are the checked ones, by name."""
 
@@ -216,6 +226,7 @@ class Commands(Paged):
     entity = Text("entity", label=_("entity"))
     name = Text("name", label=_("command"))
     by_hand = Flag("by_hand", label=_("by hand"))
+    confirmed_unsent = Filled("confirmed_unsent_at", label=_("confirmed, never sent"))
 
 
 class Events(Paged):

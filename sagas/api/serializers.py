@@ -160,6 +160,11 @@ class Command(s.Serializer[Any]):
     settled_at = s.DateTimeField(source="command.settled_at", allow_null=True)
     by_hand = s.BooleanField(source="command.by_hand")
     settled_event = NullableText(source="command.settled_event")
+    confirmed_unsent_at = s.DateTimeField(
+        source="command.confirmed_unsent_at",
+        allow_null=True,
+        help_text="When an event confirmed it though it was never sent.",
+    )
     exhausted_by = s.ChoiceField([*ExhaustedBy.values, ""], source="command.exhausted_by")
     last_error = NullableText(source="command.last_error")
     body = Object(source="command.body")
@@ -244,7 +249,7 @@ class AttentionItem(s.Serializer[Any]):
     kind = s.ChoiceField(
         [
             *("exhausted", "overdue", "parked", "quarantined", "counted", "set_aside", "stalled", "paused"),
-            *("blocked", "unread"),
+            *("blocked", "unread", "confirmed_unsent"),
         ]
     )
     since = s.DateTimeField()

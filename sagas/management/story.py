@@ -86,7 +86,8 @@ def _commands(commands: Sequence[Command]) -> list[dict[str, Any]]:
 def _command(command: Command) -> dict[str, Any]:
     fields = (
         "id", "name", "entity", "service", "topic", "status", "round", "attempt", "maximum_attempts", "planned_at",
-        "released_at", "next_at", "published_at", "deadline_at", "settled_at", "by_hand", "last_error",
+        "released_at", "next_at", "published_at", "deadline_at", "settled_at", "by_hand",
+        "confirmed_unsent_at", "last_error",
     )  # fmt: skip
     return {name: getattr(command, name) for name in fields}
 
@@ -106,11 +107,14 @@ def _lane_lines(lanes: Sequence[Lane]) -> Iterator[str]:
 
 def _command_lines(commands: Sequence[Command]) -> Iterator[str]:
     holds = holding.read_for(commands)
-    rows = [
-        (c.id, c.name, c.entity, c.status + (" by hand" if c.by_hand else ""), _due(c, holds), _tries(c), c.last_error)
-        for c in commands
-    ]
+    rows = [(c.id, c.name, c.entity, _status(c), _due(c, holds), _tries(c), c.last_error) for c in commands]
     return table(("id", "command", "image", "status", "answer due", "attempt", "last error"), rows)
+
+
+def _status(command: Command) -> str:
+    return (
+        command.status + (" by hand" if command.by_hand else "") + (", never sent" * bool(command.confirmed_unsent_at))
+    )
 
 
 def _due(command: Command, holds: Holds | None) -> str:

@@ -35,15 +35,20 @@ PARKED_AFTER = timedelta(minutes=5)
 STALLED_AFTER = timedelta(minutes=30)
 OVERDUE_AFTER = timedelta(minutes=1)
 BLOCKED_AFTER = timedelta(minutes=5)
+# Nobody has to decide on these, so they leave by themselves; the mark stays on the command.
+UNSENT_SHOWN = timedelta(days=7)
+# So many of those who write to wrong topics are named, the busiest first.
+WRITERS = 3
+SHOWN_LETTERS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One thing that needs attention. `sentence` says what it is, `advice` what to do; `count`, how many it stands for.
 
-    kind: set_aside, exhausted, unread, overdue, blocked, paused, stalled, quarantined, counted, parked, from the most
-    severe on. `since` is when the first of what it stands for began, `latest` when the last did. `link` is what leads
-    a page there.
+    kind: set_aside, exhausted, unread, overdue, confirmed_unsent, blocked, paused, stalled, quarantined, counted,
+    parked, from the most severe on. `since` is when the first of what it stands for began, `latest` when the last did.
+    `link` is what leads a page there.
     """
 
     kind: str
@@ -184,6 +189,45 @@ def _overdue_advice(row: _Row, holds: Holds) -> str:
     return held.sentence if held else _("Check that a Celery worker and beat run: they act on passed deadlines.")
 
 
+def _unsent(now: datetime) -> QuerySet[Command]:
+    return Command.objects.filter(confirmed_unsent_at__gte=now - UNSENT_SHOWN)
+
+
+def _confirmed_unsent(now: datetime) -> QuerySet[Any, Any]:
+    return _unsent(now).order_by().values("saga_id").distinct()
+
+
+def _find_confirmed_unsent(now: datetime, part: slice) -> list[_Row]:
+    return _by_saga(_unsent(now), "confirmed_unsent_at", part)
+
+
+def _tell_confirmed_unsent(rows: Sequence[_Row]) -> list[Item]:
+    keys = _keys(rows)
+    return [
+        Item(
+            kind="confirmed_unsent",
+            since=row["since"],
+            latest=row["latest"],
+            count=row["count"],
+            sentence=ngettext(
+                "%(count)d command of saga %(key)s is confirmed by an event, though it was never sent: %(names)s.",
+                "%(count)d commands of saga %(key)s are confirmed by events, though they were never sent: %(names)s.",
+                row["count"],
+            )
+            % {"count": row["count"], "key": keys.get(row["saga_id"], ""), "names": _names(row)},
+            advice=ngettext(
+                "Make sure in the service that it is undone, and see who wrote the event. Shown for %(days)d day.",
+                "Make sure in the service that it is undone, and see who wrote the event. Shown for %(days)d days.",
+                UNSENT_SHOWN.days,
+            )
+            % {"days": UNSENT_SHOWN.days},
+            saga_id=row["saga_id"],
+            link={"saga": str(row["saga_id"]), "status": CommandStatus.CONFIRMED.value},
+        )
+        for row in rows
+    ]
+
+
 def _by_saga(commands: QuerySet[Command], since: str, part: slice) -> list[_Row]:
     """The sagas of commands, the newest trouble first; what is told of each is read for this part alone."""
     newest = commands.order_by().values("saga_id").annotate(latest=Max(since))
@@ -259,22 +303,56 @@ def _find_quarantined(_now: datetime, part: slice) -> Sequence[_Row]:
 
 def _tell_quarantined(rows: Sequence[_Row]) -> list[Item]:
     return [
-        Item(
-            kind="quarantined",
-            since=row["since"],
-            latest=row["latest"],
-            count=row["count"],
-            sentence=ngettext(
-                "%(count)d message could not be read: %(why)s.",
-                "%(count)d messages could not be read: %(why)s.",
-                row["count"],
-            )
-            % {"count": row["count"], "why": _why(row["code"])},
-            advice=_("Look at the bytes and the reason; requeue what can be read by now, dismiss the rest."),
-            link={"code": row["code"], "status": QuarantineStatus.OPEN.value},
-        )
-        for row in rows
+        _wrong_topic_item(row) if row["code"] == QuarantineCode.WRONG_TOPIC else _unreadable_item(row) for row in rows
     ]
+
+
+def _unreadable_item(row: _Row) -> Item:
+    words = ngettext(
+        "%(count)d message could not be read: %(why)s.", "%(count)d messages could not be read: %(why)s.", row["count"]
+    )
+    return _quarantined_item(
+        row,
+        words % {"count": row["count"], "why": _why(row["code"])},
+        _("Look at the bytes and the reason; requeue what can be read by now, dismiss the rest."),
+    )
+
+
+def _wrong_topic_item(row: _Row) -> Item:
+    """Who wrote to which topic: a service that is set up wrongly, or somebody who would speak for another."""
+    open_ones = Quarantined.objects.filter(status=QuarantineStatus.OPEN, code=row["code"]).order_by()
+    places = open_ones.values_list("topic", "producer").annotate(number=Count("id"))
+    busiest = list(places.order_by("-number", "topic", "producer")[: WRITERS + 1])
+    told = [
+        _("%(producer)s to %(topic)s (%(count)d)")
+        % {"producer": producer[:SHOWN_LETTERS] or "–", "topic": topic, "count": number}
+        for topic, producer, number in busiest[:WRITERS]
+    ]
+    words = ngettext(
+        "%(count)d message has a type that its topic does not accept, by producer: %(places)s.",
+        "%(count)d messages have types that their topics do not accept, by producer: %(places)s.",
+        row["count"],
+    )
+    return _quarantined_item(
+        row,
+        words % {"count": row["count"], "places": ", ".join(told) + ("…" if len(busiest) > WRITERS else "")},
+        _(
+            "See who may write to these topics: the broker's grants decide, a producer's name proves nothing. "
+            "Then dismiss them."
+        ),
+    )
+
+
+def _quarantined_item(row: _Row, sentence: str, advice: str) -> Item:
+    return Item(
+        kind="quarantined",
+        since=row["since"],
+        latest=row["latest"],
+        count=row["count"],
+        sentence=sentence,
+        advice=advice,
+        link={"code": row["code"], "status": QuarantineStatus.OPEN.value},
+    )
 
 
 def _why(code: str) -> str:
@@ -490,6 +568,7 @@ _KINDS = (
     _Kind("exhausted", _exhausted, _find_exhausted, _tell_exhausted),
     _Kind("unread", None, _find_unread, _tell_unread),
     _Kind("overdue", _overdue, _find_overdue, _tell_overdue),
+    _Kind("confirmed_unsent", _confirmed_unsent, _find_confirmed_unsent, _tell_confirmed_unsent),
     _Kind("blocked", None, _find_blocked, _tell_blocked),
     _Kind("paused", None, _find_paused, _tell_paused),
     _Kind("stalled", _stalled, _find_stalled, _tell_stalled),

@@ -89,6 +89,7 @@ def _refs(saga_id: UUID) -> QuerySet[Any, Any]:
         _part(Decision.objects.filter(~Exists(told), saga=saga_id), "decided_at", 0, "decision"),
         _part(commands, "planned_at", 2, "planned"),
         _part(commands.filter(released_at__gt=F("planned_at")), "released_at", 3, "released"),
+        _part(commands.filter(confirmed_unsent_at__isnull=False), "confirmed_unsent_at", 4, "unsent"),
         _part(attempts, "started_at", 4, "attempt", "id", "id"),
         _part(attempts.filter(outcome=AttemptOutcome.DEADLINE), "ended_at", 5, "overdue", "id", "id"),
         _part(commands.filter(status=CommandStatus.PUBLISHED, deadline_at__isnull=False), "deadline_at", 6, "deadline"),
@@ -121,7 +122,7 @@ def _entries(refs: Sequence[_Ref], holds: Holds | None) -> list[Entry]:
     lines |= _events([int(pk) for pk in pks["event"]])
     lines |= _decisions(pks["decision"])
     lines |= _attempts([int(pk) for pk in (*pks["attempt"], *pks["overdue"])])
-    command_ids = {pk for kind in ("planned", "released", "deadline", "next") for pk in pks[kind]}
+    command_ids = {pk for kind in ("planned", "released", "unsent", "deadline", "next") for pk in pks[kind]}
     lines |= _commands(command_ids, holds)
     # A row may have moved on between the two looks: its line is then left out of this page.
     return [lines[ref.kind, ref.ref] for ref in refs if (ref.kind, ref.ref) in lines]
@@ -309,6 +310,12 @@ def _commands(pks: Iterable[str], holds: Holds | None) -> dict[tuple[str, str], 
         for kind, at, entry_kind, words in (
             ("planned", row.planned_at, "command", _("%(command)s is owed and planned, topic %(topic)s")),
             ("released", row.released_at, "command", _("%(command)s may leave: what it waited for is answered")),
+            (
+                "unsent",
+                row.confirmed_unsent_at,
+                "command",
+                _("%(command)s counts as confirmed, though it was never sent: an event says that it was undone"),
+            ),
             ("deadline", row.deadline_at, "deadline", _("%(service)s must have answered %(command)s")),
             ("next", row.next_at, "deadline", _("Next attempt at %(command)s is due")),
         ):

@@ -100,6 +100,13 @@ def test_what_is_already_confirmed_is_never_sent(nudges: Any) -> None:
     assert facts() == []
 
 
+@pytest.mark.parametrize("by_service", [True, False])
+def test_what_a_service_had_confirmed_before_it_was_owed_is_marked(by_service: bool) -> None:
+    command = new_command(confirmed=(later(-60), "event-7"), confirmed_by_service=by_service)
+    outbox.plan([command])
+    assert row(command).confirmed_unsent_at == (NOW if by_service else None), "by our clock"
+
+
 def test_what_is_withdrawn_at_birth_is_never_sent() -> None:
     command = new_command(withdrawn=True)
     outbox.plan([command])
@@ -325,3 +332,117 @@ def test_the_columns_written_are_those_of_the_model() -> None:
     """A column that is added to the model must be added to the SQL as well, or have a reason not to be."""
     written = {*rows._NEW, *rows._SET_ONCE}
     assert written == {field.attname for field in Command._meta.concrete_fields}
+
+
+# --- confirmed though never sent
+
+
+def never_planned() -> NewCommand:
+    command = new_command(released=False)
+    outbox.plan([command])
+    return command
+
+
+def never_claimed() -> NewCommand:
+    command = new_command()
+    outbox.plan([command])
+    return command
+
+
+def never_fit() -> NewCommand:
+    command = new_command(invalid="image_id is no UUID")
+    outbox.plan([command])
+    return command
+
+
+def fit_in_no_round() -> NewCommand:
+    command = never_fit()
+    settle(command, "retried", round=2)
+    return command
+
+
+def retried_before_it_left() -> NewCommand:
+    command = never_planned()
+    settle(command, "retried", round=2)
+    return command
+
+
+def given_up_before_it_left() -> NewCommand:
+    command = never_claimed()
+    settle(command, "withdrawn", by_hand=True)
+    return command
+
+
+def sent() -> NewCommand:
+    command = never_claimed()
+    assert claim()
+    return command
+
+
+def refused() -> NewCommand:
+    command = sent()
+    refuse(command)
+    return command
+
+
+def used_up() -> NewCommand:
+    command = sent()
+    refuse(command, "no such image")
+    assert row(command).status == Status.EXHAUSTED
+    return command
+
+
+def sent_in_the_first_round() -> NewCommand:
+    command = used_up()
+    settle(command, "retried", round=2)
+    return command
+
+
+def given_up_after_it_left() -> NewCommand:
+    command = used_up()
+    settle(command, "skipped", by_hand=True)
+    return command
+
+
+UNSENT = (never_planned, never_claimed, never_fit, fit_in_no_round, retried_before_it_left, given_up_before_it_left)
+SENT = (sent, refused, used_up, sent_in_the_first_round, given_up_after_it_left)
+
+
+@pytest.mark.parametrize("before", [*UNSENT, *SENT])
+def test_what_an_event_confirms_though_it_was_never_sent_is_marked(before: Callable[[], NewCommand]) -> None:
+    command = before()
+    began = timezone.now()
+    settle(command, "confirmed", event_id="event-7")
+    settle(command, "confirmed", event_id="event-8")
+    found = row(command)
+    assert (found.status, found.settled_event) == (Status.CONFIRMED, "event-7")
+    if before in UNSENT:
+        assert found.confirmed_unsent_at is not None
+        assert began <= found.confirmed_unsent_at <= timezone.now(), "by our clock, not by the event's"
+    else:
+        assert found.confirmed_unsent_at is None
+
+
+@pytest.mark.parametrize("before", [*UNSENT, *SENT])
+def test_what_a_person_confirms_is_not_marked(before: Callable[[], NewCommand]) -> None:
+    command = before()
+    settle(command, "confirmed", by_hand=True)
+    settle(command, "confirmed", seconds=2, event_id="event-7")
+    assert (row(command).by_hand, row(command).confirmed_unsent_at) == (True, None)
+
+
+def test_looking_for_what_was_never_sent_asks_once_and_only_for_what_rests() -> None:
+    def asked(commands: list[NewCommand]) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            outbox.settle(
+                [Settlement(command_id=each.id, status="confirmed", at=later(1), event_id="e") for each in commands]
+            )
+        return sum("compensation_attempt WHERE" in query["sql"] for query in queries)
+
+    under_way, resting = (
+        [new_command(f"{name}-{number}", **more) for number in range(5)]
+        for name, more in (("under way", {}), ("resting", {"invalid": "no UUID"}))
+    )
+    outbox.plan([*under_way, *resting])
+    assert (asked(under_way), asked(resting)) == (0, 1)
+    assert Command.objects.filter(confirmed_unsent_at__isnull=False).count() == 10

@@ -22,9 +22,11 @@ from django.db import connection
 from django.utils import timezone
 from kombu import pools
 
-from bridge import heartbeats
+from bridge import event_log, heartbeats, quarantine
 from bridge.catalog import get_catalog
-from bridge.models import Event, Heartbeat
+from bridge.codec import get_codec
+from bridge.envelope import Envelope, Message
+from bridge.models import Event, Heartbeat, Quarantined
 from bridge.topics import get_topics
 from compensation import delivery, outbox, rows, switches
 from compensation.models import Command, Outcome
@@ -97,7 +99,7 @@ def test_commands_that_are_sent_and_never_answered() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("answer", ["confirmed", "refused", "young", "manual", "by hand"])
+@pytest.mark.parametrize("answer", ["confirmed", "refused", "young", "manual", "by hand", "never sent"])
 def test_what_was_answered_once_or_is_young_is_no_trouble(answer: str) -> None:
     if answer not in ("young", "manual"):
         miss(sent())
@@ -109,30 +111,52 @@ def test_what_was_answered_once_or_is_young_is_no_trouble(answer: str) -> None:
         Command.objects.filter(id=other.id).update(status="waiting", next_at=NOW, deadline_at=None)
     elif answer == "by hand":
         Command.objects.filter(id=other.id).update(status="confirmed", by_hand=True, settled_at=NOW, deadline_at=None)
-    assert service.check_answers().well == (answer != "by hand")
+    elif answer == "never sent":
+        unsent = {"confirmed_unsent_at": NOW, "settled_at": NOW, "deadline_at": None}
+        Command.objects.filter(id=other.id).update(status="confirmed", **unsent)
+    assert service.check_answers().well == (answer not in ("by hand", "never sent"))
 
 
 # --- events
 
 
-def stored(kind: str, topic: str) -> None:
-    now = timezone.now()
-    Event.objects.create(
-        source="pulsar", event_id=str(uuid4()), stream="image_processing", type=kind, key="task", entity="",
-        correlation_id="", occurred_at=now, received_at=now, topic=topic, payload={}, body_hash=b"",
-    )  # fmt: skip
+def received(kind: str, topic: str, producer: str = "") -> None:
+    """A message of this type comes on this topic."""
+    names = get_topics().names(get_topics().full(topic))
+    said = {
+        "id": str(uuid4()),
+        "type": kind,
+        "task_id": "task",
+        "image_id": "image",
+        "timestamp": "2026-03-01T12:00:00",
+    }
+    message = Message(
+        names.shown, names.short, str(uuid4()), 1_772_366_400_000, json.dumps(said).encode(), {}, producer=producer
+    )
+    found = get_codec().decode(message, timezone.now())
+    event_log.store_batch(*(([found], []) if isinstance(found, Envelope) else ([], [found])))
 
 
 @pytest.mark.django_db
-def test_events_on_a_topic_that_their_type_does_not_declare() -> None:
+def test_messages_on_a_topic_that_their_type_does_not_declare() -> None:
     catalog = get_catalog()
     for event_type in catalog.event_types:
         for topic in event_type.topics:
-            stored(event_type.name, topic.replace("{region}", "latam"))
+            received(event_type.name, topic.replace("{region}", "latam"))
+    received("NoSuchType", "image-processed")
     assert service.check_event_topics().level == Level.OK
-    stored("ProcessingCompleted", "somebody-elses-topic")
-    stored("ProcessingCompleted", "somebody-elses-topic")
-    assert_told(service.check_event_topics(), Level.WARNING, "2 came on", "ProcessingCompleted on somebody-elses-topic")
+    received("ImageDeletionCompleted", "image-processed", "gateway")
+    received("ProcessingFailed", "image-processed", "gateway")
+    received("ImageDeletionCompleted", "processing.latam.failed")
+    assert_told(
+        service.check_event_topics(),
+        Level.WARNING,
+        "3 came on a topic that does not accept their type",
+        "image-processed, from gateway, processing.latam.failed, from a producer without a name",
+    )
+    for row in Quarantined.objects.filter(code="wrong-topic"):
+        quarantine.dismiss(row.pk, actor="ana", why="a wrong client")
+    assert service.check_event_topics().level == Level.OK
 
 
 @pytest.mark.django_db
@@ -141,7 +165,8 @@ def test_a_topic_that_is_called_otherwise_here_is_the_declared_one(settings: Any
     settings.PULSAR = {**settings.PULSAR, "topics": {event_type.topics[0]: "our-own-name"}}
     get_topics.cache_clear()
     try:
-        stored(event_type.name, "our-own-name")
+        received(event_type.name, event_type.topics[0])
+        assert Event.objects.get().topic == "our-own-name"
         assert service.check_event_topics().level == Level.OK
     finally:
         get_topics.cache_clear()

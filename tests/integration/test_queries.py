@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from bridge import event_log
 from bridge.models import Event, Quarantined
-from compensation import switches
+from compensation import delivery, switches
 from compensation.models import Attempt, Command
 from sagas import queries
 from sagas.apply import drain
@@ -22,7 +22,7 @@ from sagas.definitions import registry
 from sagas.models import Parked, SagaKey, SagaLog
 from sagas.queries import SagaFilters, parts
 from tests import order_saga
-from tests.integration.commands import remove
+from tests.integration.commands import FakePublisher, remove
 from tests.integration.story import START, event, image_through, new_ids, retrieval
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -236,6 +236,44 @@ def test_the_timeline_costs_the_same_for_many_images() -> None:
             queries.duplicates(row)
         counts.append(len(asked))
     assert counts[0] == counts[1]
+
+
+def test_what_was_undone_without_us_is_marked_in_the_story_and_shown_for_a_week() -> None:
+    """A deletion that somebody else ordered, before it was owed; and one of a command that waits for another."""
+    task, early, late = new_ids(3)
+    tell(*retrieval(task, [early, late]), event("AnonymizationCompleted", task, late, seconds=5))
+    tell(event("ImageDeletionCompleted", task, early, seconds=6))
+    tell(event("RetrievalFailed", task, seconds=7, error_message="no"))
+    assert [item.kind for item in queries.attention().items] == ["confirmed_unsent"]
+    tell(event("ImageDeletionCompleted", task, late, seconds=-86_400 * 300))  # a clock that is wrong, or a lie
+
+    row = saga(task)
+    marked = Command.objects.filter(confirmed_unsent_at__isnull=False)
+    assert set(marked.values_list("entity", "name", "status")) == {
+        (image, "DeleteRetrievedImage", "confirmed") for image in (early, late)
+    }
+    [item] = queries.attention().items
+    assert (item.kind, item.count, item.saga_id) == ("confirmed_unsent", 2, row.id)
+    assert f"2 commands of saga {task} are confirmed by events, though they were never sent" in item.sentence
+    assert "for 7 days" in item.advice
+    told = [entry for entry in queries.timeline(row.id).items if "though it was never sent" in entry.title]
+    assert [entry.entity for entry in told] == [early, late]
+    assert {entry.kind for entry in told} == {"command"}
+
+    marked.update(confirmed_unsent_at=timezone.now() - timedelta(days=7, minutes=1))
+    assert not queries.attention().by_kind["confirmed_unsent"]
+    assert len([entry for entry in queries.timeline(row.id).items if "never sent" in entry.title]) == 2, "for ever"
+
+
+def test_what_was_sent_and_confirmed_needs_nobody() -> None:
+    row, [image] = failed_saga()
+    delivery.publish_due(FakePublisher(), "host:1")
+    tell(event("AnonymizationRolledBack", row.key, image, seconds=70))
+    delivery.publish_due(FakePublisher(), "host:1")
+    tell(event("ImageDeletionCompleted", row.key, image, seconds=80))
+    assert saga(row.key).status == "COMPENSATION_SUCCEEDED"
+    assert not queries.attention().by_kind["confirmed_unsent"]
+    assert not [entry for entry in queries.timeline(row.id).items if "never sent" in entry.title]
 
 
 # --- what needs a person --------------------------------------------------------------------------------------------

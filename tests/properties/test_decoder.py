@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from bridge.catalog import get_catalog
-from bridge.catalog import get_catalog
 from bridge.codec import EARLIEST, MAX_AHEAD, Codec, get_codec
 from bridge.envelope import Envelope, Message, Rejected
 from bridge.models import QuarantineCode

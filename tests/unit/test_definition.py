@@ -206,7 +206,9 @@ def test_versions_merge_into_what_any_of_them_declares() -> None:
         topics=("payments", "orders-paid"), fields={"order_id": "id", "amount": "integer"}, aliases=("paid", "payed")
     )
     third = replace(newer(3), events=ORDERS.events[:1], compensations=())
-    first = replace(ORDERS, events=(ORDERS.events[0], replace(ORDERS.events[1], aliases=("payed",)), *ORDERS.events[2:]))
+    first = replace(
+        ORDERS, events=(ORDERS.events[0], replace(ORDERS.events[1], aliases=("payed",)), *ORDERS.events[2:])
+    )
     with registry.also(first, third, second):
         assert registry.problems() == []
         paid = next(item for item in wire_events(registry.all_definitions()) if item.type == "OrderPaid")
