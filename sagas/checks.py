@@ -1,5 +1,6 @@
 """Django system checks: a definition with a mistake must not start."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -29,11 +30,24 @@ def _bridge_problems() -> list[str]:
         Codec(catalog, settings.BRIDGE_MAX_BODY)
         get_topics().subscriptions(catalog.topics)
         get_topics().full(catalog.probe_topic)
-        return list(_returning(catalog))
+        return [*_returning(catalog), *_merged_topics(catalog)]
     except CatalogError as error:
         return list(error.problems)
     except Exception as error:  # a check that raises says nothing of the other checks
         return [f"the bridge cannot be made from the definitions: {type(error).__name__}: {error}"]
+
+
+def _merged_topics(catalog: Catalog) -> Iterator[str]:
+    """Topics that PULSAR_TOPICS makes one: a message on it would be taken for one of either, whoever sent it."""
+    shorts: dict[str, list[str]] = defaultdict(list)
+    for short in catalog.topics:
+        shorts[get_topics().full(short)].append(short)
+    for full, same in shorts.items():
+        if len(same) > 1:
+            yield (
+                f"PULSAR_TOPICS makes {' and '.join(same)} one topic, {full}, but each carries types of its own: "
+                "name a topic for each, or declare one topic for all of these types"
+            )
 
 
 def _returning(catalog: Catalog) -> Iterator[str]:

@@ -151,8 +151,8 @@ def load(stack: Running, seconds: float = SECONDS) -> Iterator[Party]:
 
 def test_migrations_run_while_bridge_and_worker_run(stack_folder: Path) -> None:
     with running(stack_folder) as stack:
+        # Not where a column is missing: new code needs it, and migrations go before the code.
         stack.migrates("sagas", "0005")
-        stack.migrates("compensation", "0002")
         pids = {name: stack.pids[name] for name in SERVICES}
         with load(stack) as teller:
             stack.goes_on()  # on the tables of an earlier release

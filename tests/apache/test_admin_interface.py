@@ -1,5 +1,6 @@
 """What the doctor reads from the admin interface of a real Apache Pulsar, as the stand-in of the other tests has it."""
 
+import uuid
 from typing import Any
 
 import pulsar
@@ -10,7 +11,7 @@ from sagaproject.doctor import statistics
 from sagaproject.doctor.finding import Level
 from sagaproject.pulsar_admin import AdminUnavailable, PulsarAdmin
 from tests.apache.conftest import Guarded
-from tests.apache.rig import Broker, Space, eventually, starts
+from tests.apache.rig import Broker, Space, eventually, fact, starts
 
 pytestmark = [pytest.mark.apache, pytest.mark.timeout(300)]
 
@@ -57,9 +58,10 @@ def test_a_backlog_that_stands_and_one_that_moves(there: Space) -> None:
 
 
 def test_a_region_that_nobody_reads(there: Space) -> None:
-    there.publish("processing.usa.started", starts(1))
+    started = [fact("ProcessingStarted", task=str(uuid.uuid4()))]
+    there.publish("processing.usa.started", started)
     assert statistics.check_regions().level == Level.OK
-    there.publish("processing.brasil.started", starts(1))
+    there.publish("processing.brasil.started", started)
     assert "processing.brasil.started" in statistics.check_regions().says
 
 

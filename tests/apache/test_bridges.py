@@ -92,6 +92,17 @@ def test_a_bridge_that_dies_within_an_entry_of_many_messages_loses_none(space: S
     [(1_000_000, True), (1_100_000, False), (5_000_000, False)],
     ids=["below ours", "above ours", "near the broker's"],
 )
+def test_who_wrote_a_message_is_kept_also_of_one_on_a_wrong_topic(space: Space, tmp_path: Path) -> None:
+    with space.client() as client:
+        producer = client.create_producer(space.full("image-processed"), producer_name="gateway-3")
+        for kind in ("ProcessingCompleted", "ImageDeletionCompleted"):
+            producer.send(fact(kind, task=str(uuid.uuid4())))
+    with bridges(space.environment, tmp_path):
+        assert eventually(lambda: Event.objects.count() + Quarantined.objects.count() == 2)
+    assert list(Event.objects.values_list("type", "producer")) == [("ProcessingCompleted", "gateway-3")]
+    assert list(Quarantined.objects.values_list("code", "producer")) == [("wrong-topic", "gateway-3")]
+
+
 def test_large_bodies_are_events_or_in_quarantine_and_disturb_nobody(
     size: int, is_stored: bool, space: Space, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from bridge.publisher import OutgoingMessage, Publisher, PublishResult
 from bridge.pulsar.outlet import Outlet
 from bridge.topics import Topics
 from tests.apache.conftest import Guarded
-from tests.apache.rig import Space, bridges, doctor, eventually, starts
+from tests.apache.rig import Space, bridges, doctor, eventually, fact, starts
 
 pytestmark = [pytest.mark.apache, pytest.mark.timeout(240)]
 
@@ -56,7 +57,8 @@ def test_topics_that_cannot_be_had_are_named_and_the_others_are_read(space: Spac
 
             holder.close()
             assert eventually(lambda: set(unread()) == {elsewhere})
-            space.publish("anonymization-completed", starts(2))
+            bodies = [fact("AnonymizationCompleted", task=str(uuid.uuid4())) for _ in range(2)]
+            space.publish("anonymization-completed", bodies)
             space.publish("retrieval-started", starts(2))
             assert eventually(lambda: Event.objects.count() == 7)
             assert "anonymization-completed can be read again" in bridge.words

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bridge.topics import get_topics
 from sagas.checks import check_definitions
 from sagas.definitions import image_processing, registry
 from sagas.definitions.merged import wire_events
@@ -292,6 +293,23 @@ def test_check_names_a_command_that_would_come_back_to_us() -> None:
         )
     with registry.also(with_undo(topic="processing.usa.started")):
         assert "its topic processing.usa.started is one that events come on" in messages()[0]
+
+
+def test_check_names_topics_that_a_setting_makes_one(settings: Any) -> None:
+    merged = {"image-processed": "processing", "processing-failed": "processing", "images-retrieved": "images"}
+    settings.PULSAR = {**settings.PULSAR, "topics": merged}
+    get_topics.cache_clear()
+    try:
+        [problem] = messages()
+        assert problem.startswith("PULSAR_TOPICS makes image-processed and processing-failed one topic, persistent://")
+        settings.PULSAR = {**settings.PULSAR, "topics": {"image-processed": "processing-failed"}}
+        get_topics.cache_clear()
+        assert "makes image-processed and processing-failed one topic" in messages()[0]
+        settings.PULSAR = {**settings.PULSAR, "topics": {"image-processed": "processed"}}
+        get_topics.cache_clear()
+        assert messages() == []
+    finally:
+        get_topics.cache_clear()
 
 
 def test_check_reports_what_it_did_not_foresee(settings: Any) -> None:
