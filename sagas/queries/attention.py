@@ -92,7 +92,7 @@ def attention(offset: int = 0, limit: int = 100, *, kind: str = "", kinds: Conta
     """Return a page of what needs attention, the most severe kind first, the newest first within it.
 
     `kind` narrows it down to one. `kinds` are those that the reader may see; without it all, and the others are not
-    counted either. Some twenty-five queries at most, whatever there is.
+    counted either. Some thirty queries at most, whatever there is.
     """
     now = timezone.now()
     seen = [each for each in _KINDS if kinds is None or each.name in kinds]
