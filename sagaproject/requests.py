@@ -1,5 +1,6 @@
-"""How a request is read from what the web server hands over, before any of our code sees it."""
+"""How a request is read from what the web server hands over, before any of our code sees it, and how it is answered."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
@@ -26,9 +27,16 @@ class Request(WSGIRequest):
 
 
 class Handler(WSGIHandler):
-    """Django's own, with requests of ours."""
+    """Django's own, with requests of ours. HEAD is answered without a body, which the web server would send."""
 
     request_class = Request
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        answer: Any = super().__call__(environ, start_response)
+        if environ["REQUEST_METHOD"] != "HEAD":
+            return answer  # type: ignore[no-any-return]
+        answer.close()
+        return [b""]
 
 
 def _is_readable(header: str) -> bool:

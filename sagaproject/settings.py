@@ -311,6 +311,8 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": ENV.log_level},
     "loggers": {
         "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        # It tells of each request that waits for a thread, hundreds a second under load.
+        "waitress.queue": {"level": "ERROR"},
         # Celery's own lines show task arguments; ours are empty or ids, but nothing below INFO is needed.
         "celery": {"level": "INFO"},
         "celery.worker.strategy": {"level": "WARNING"},

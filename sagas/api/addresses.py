@@ -1,8 +1,8 @@
 """Parts of an address that may hold anything, also slashes: read from the address as it was sent, where the server
 tells it.
 
-WSGI gives the path decoded, in which an encoded slash cannot be told from a real one. gunicorn has the address as it
-was sent in RAW_URI, others in REQUEST_URI.
+WSGI gives the path decoded, in which an encoded slash cannot be told from a real one. waitress has the address as it
+was sent in REQUEST_URI, others in RAW_URI.
 """
 
 from __future__ import annotations

@@ -273,6 +273,7 @@ BARE = {name: value for name, value in os.environ.items() if name in ("PATH", "H
 ENTRIES = [
     ["manage.py", "list_sagas"],
     ["manage.py", "migrate"],
+    ["manage.py", "serve"],
     ["-m", "celery", "-A", "sagaproject", "worker"],
     ["-m", "celery", "-A", "sagaproject", "beat"],
 ]
@@ -299,14 +300,6 @@ def test_without_a_stack_every_process_begins_with_how_to_start_one(words: list[
     assert "Traceback" not in done.stderr
     assert "SECRET_KEY" not in done.stderr
     assert "ENVIRONMENT=prod" in done.stderr
-
-
-def test_without_a_stack_gunicorn_says_so_and_does_not_try_for_ever(tmp_path: Path) -> None:
-    words = ["-m", "gunicorn", "--bind", "127.0.0.1:0", "sagaproject.wsgi"]
-    done = started(words, STACK_DIR=str(tmp_path))
-
-    assert done.returncode == 3
-    assert f"No stack runs in {tmp_path}: `make up` starts one." in done.stderr.splitlines()
 
 
 @pytest.mark.parametrize("words", [["list_sagas"], ["migrate"], ["doctor"]], ids=" ".join)

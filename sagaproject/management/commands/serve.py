@@ -1,44 +1,46 @@
 """manage.py serve: the web server, as API_HOST, API_PORT and API_RELOAD say."""
 
-import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
-from gunicorn.app.base import BaseApplication
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
+from django.utils import autoreload
 
+from sagaproject import web_processes, web_server
 from sagaproject.wsgi import application
 
 
 class Command(BaseCommand):
-    help = "Serve API and admin by gunicorn on API_HOST:API_PORT, until SIGTERM."
+    help = "Serve API and admin on API_HOST:API_PORT, until SIGTERM."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
         parser.add_argument("--threads", type=int, default=8, help="threads of each (default %(default)s)")
 
     def handle(self, *args: Any, workers: int, threads: int, **options: Any) -> None:
-        sys.argv = sys.argv[:1]  # gunicorn would read our words as its own
-        _Server(
-            bind=f"{settings.API_HOST}:{settings.API_PORT}",
-            workers=workers,
-            threads=threads,
-            reload=settings.API_RELOAD,
-            graceful_timeout=3,
-            control_socket_disable=True,
-            # A worker that answers no heartbeat for so long hangs, and is started again.
-            timeout=60,
-        ).run()
+        if workers < 1 or threads < 1:
+            raise CommandError("--workers and --threads must be at least 1.")
+        connections.close_all()  # of the checks before; processes must not share one
+        if settings.API_RELOAD:
+            autoreload.run_with_reloader(_serve_alone, threads)
+        elif workers == 1:
+            _serve_alone(threads, by_signals=True)
+        else:
+            listener = _listen()
+            web_processes.run(workers, lambda: web_server.run(web_server.ChildServer(application, listener, threads)))
 
 
-class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    def __init__(self, **options: Any) -> None:
-        self._options = options
-        super().__init__()
+def _serve_alone(threads: int, by_signals: bool = False) -> None:
+    server = web_server.Server(application, _listen(), threads)
+    if by_signals:
+        web_server.run(server)
+    else:
+        server.run()
 
-    def load_config(self) -> None:
-        for name, value in self._options.items():
-            self.cfg.set(name, value)
 
-    def load(self) -> Any:
-        return application
+def _listen() -> Any:
+    try:
+        return web_server.listen(settings.API_HOST, settings.API_PORT)
+    except OSError as error:
+        raise CommandError(f"Cannot listen on {settings.API_HOST}:{settings.API_PORT}: {error.strerror}.") from None
