@@ -93,6 +93,7 @@ class Api:
     reload: bool
     https: bool
     behind_proxy: bool
+    proxy_count: int
     throttle_user: str
     throttle_anon: str
 
@@ -424,6 +425,7 @@ def _api(reader: Reader, dev: bool) -> Api:
         reload=reader.flag("API_RELOAD", False),
         https=reader.flag("API_HTTPS", not dev),
         behind_proxy=reader.flag("API_BEHIND_PROXY", False),
+        proxy_count=reader.integer("API_PROXY_COUNT", 1, 1, 10),
         throttle_user=_rate(reader, "API_THROTTLE_USER", "1200/min"),
         throttle_anon=_rate(reader, "API_THROTTLE_ANON", "60/min"),
     )

@@ -1,6 +1,6 @@
 """How a request is read from what the web server hands over, before any of our code sees it, and how it is answered."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
@@ -31,10 +31,10 @@ class Handler(WSGIHandler):
 
     request_class = Request
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        answer: Any = super().__call__(environ, start_response)
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        answer = super().__call__(environ, start_response)
         if environ["REQUEST_METHOD"] != "HEAD":
-            return answer  # type: ignore[no-any-return]
+            return answer
         answer.close()
         return [b""]
 

@@ -1,8 +1,8 @@
 """The web server: waitress, which gives a request to a thread only when all of it is there.
 
-A client that sends or reads slowly, or never ends its request, holds a socket and a small buffer, no thread. Beyond that
-of waitress itself: a request has a time limit as a whole, a new connection takes the place of the slowest one where
-there are too many, errors are JSON, and on a stop the requests that came are answered.
+A client that sends or reads slowly, or never ends its request, holds a socket and a small buffer, no thread. What is
+added here: a request has a time limit as a whole, a new connection takes the place of the slowest one where there are
+too many, errors are JSON, and on a stop the requests that came are answered.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
                 channel.will_close = True
 
     def stop(self) -> None:
-        """Take no more connections, answer what is there, and return from run(). May be called by a signal's handler."""
+        """Let run() answer what is there, take nothing more, and return. A signal's handler may call it."""
         self._stops_at = self._stops_at or time.monotonic() + STOP_SECONDS
         self.pull_trigger()
 

@@ -6,6 +6,7 @@ stand alone: they need neither database nor login.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -43,6 +44,21 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
     said = exception.args[0] if exception is not None and exception.args else ""
     text = said if isinstance(said, str) and said else _("There is no such page, or it no longer exists.")
     return _page(request, 404, _("Page not found"), str(text))
+
+
+def too_many_requests(request: HttpRequest) -> HttpResponse:
+    """429: an address with too many failed logins. Stands alone: an attacker's request is to cost nothing."""
+    text = _("Too many logins failed from your address. Wait a minute and try again.")
+    return _alone(request, 429, _("Too many failed logins"), text)
+
+
+def locked_out(request: HttpRequest, lasts: timedelta) -> HttpResponse:
+    """429: a name that is locked out at this address for a while."""
+    text = _(
+        "Too many logins with this name failed from your address. Try again in %(minutes)d minutes, or ask whoever "
+        "administers the logins to unlock it."
+    )
+    return _alone(request, 429, _("Too many failed logins"), text % {"minutes": lasts.total_seconds() // 60})
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -119,7 +119,6 @@ class Unknown(Address):
         self.format_kwarg = None
         request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request, force=True)
         self.perform_authentication(request)
-        self.check_throttles(request)
         if not may_read(request, self.right):
             self.permission_denied(request)
         raise NotFound("Not found")

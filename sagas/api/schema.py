@@ -10,6 +10,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.response import Response
 
 from sagas.api import errors
+from sagas.api.base import CountedFirst
 
 _STATE = {"type": "string", "enum": ["ready", "disabled", "error"]}
 _HEALTH = {
@@ -54,14 +55,14 @@ def add_health(result: dict[str, Any], **_options: Any) -> dict[str, Any]:
 _READ = ["get", "head"]
 
 
-class _JsonErrors:
+class _JsonErrors(CountedFirst):
     """Errors as JSON, at addresses whose answers are YAML or a page."""
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return errors.handle
 
     def handle_exception(self, exc: Exception) -> Any:
-        answer: Response = super().handle_exception(exc)  # type: ignore[misc]
+        answer: Response = super().handle_exception(exc)
         headers = {name: value for name, value in answer.items() if name != "Content-Type"}
         return JsonResponse(answer.data, status=answer.status_code, headers=headers)
 

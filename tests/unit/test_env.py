@@ -124,6 +124,7 @@ def test_good_values(name: str, value: str, read: str, expected: Any) -> None:
         ("API_PORT", "70000", "must be from 1 to 65535"),
         ("API_PORT", "tcp://10.0.0.1:80", "whole number"),
         ("API_THROTTLE_USER", "fast", "API_THROTTLE_USER"),
+        ("API_PROXY_COUNT", "0", "must be from 1 to 10"),
     ],
 )
 def test_bad_values(name: str, value: str, words: str) -> None:

@@ -50,15 +50,27 @@ def test_reading_the_api_takes_a_login_and_is_throttled() -> None:
     framework = setting("REST_FRAMEWORK")
 
     assert framework["DEFAULT_PERMISSION_CLASSES"] == ["rest_framework.permissions.IsAuthenticated"]
-    assert framework["DEFAULT_THROTTLE_RATES"] == {"anon": "60/min", "user": "1200/min"}
-    assert len(framework["DEFAULT_THROTTLE_CLASSES"]) == 2
+    assert setting("REQUEST_RATES") == {"address": "60/min", "login": "1200/min"}
 
 
 def test_dev_may_be_read_without_login() -> None:
     framework = setting("REST_FRAMEWORK", ENVIRONMENT="dev")
 
     assert framework["DEFAULT_PERMISSION_CLASSES"] == ["rest_framework.permissions.IsAuthenticatedOrReadOnly"]
-    assert not framework["DEFAULT_THROTTLE_CLASSES"]
+    assert setting("REQUEST_RATES", ENVIRONMENT="dev") == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "count"),
+    [
+        ({}, 0),
+        ({"API_PROXY_COUNT": "2"}, 0),
+        ({"API_BEHIND_PROXY": "true"}, 1),
+        ({"API_BEHIND_PROXY": "true", "API_PROXY_COUNT": "2"}, 2),
+    ],
+)
+def test_forwarded_addresses_are_believed_behind_a_proxy_alone(more: dict[str, str], count: int) -> None:
+    assert setting("TRUSTED_PROXIES", **more) == count
 
 
 @pytest.mark.parametrize(
