@@ -243,7 +243,7 @@ def test_a_limiter_remembers_only_so_many(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_whose_address_it_is(proxies: int, connected: str, forwarded: str, expected: str, settings: Any) -> None:
     settings.TRUSTED_PROXIES = proxies
-    more = {"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {}
+    more: dict[str, Any] = {"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {}
     assert clients.address(RequestFactory(REMOTE_ADDR=connected, **more).get("/")) == expected
 
 
