@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,9 +12,8 @@ from typing import Protocol
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
-from django.utils import timezone
 
-from bridge import event_log, heartbeats
+from bridge import clock, event_log, heartbeats
 from bridge.catalog import get_catalog
 from bridge.codec import Codec, get_codec
 from bridge.envelope import Envelope, Message, Rejected
@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 
 _BEAT_SECONDS = 1.0
 _BACKOFF_SECONDS, _BACKOFF_SECONDS_AT_MOST = 0.1, 5.0
-# Older than this, a message has been waiting for us, and so may others be.
+# So long may one full batch follow another before that is a backlog. By nobody's publish time: producers' clocks differ.
 _BEHIND_SECONDS = 5.0
+_TOPICS_NAMED = 5
 
 
 class Source(Protocol):
@@ -55,19 +56,25 @@ class Vitals:
     duplicates: int = 0
     quarantined: int = 0
     last_message: float | None = None  # by the monotonic clock
-    lag_seconds: float = 0.0
+    full_since: float | None = None  # by the monotonic clock: since when every batch has been full
     is_caught_up: bool = False
+    behind_topics: tuple[str, ...] = ()  # where the last full batch came from
     error: str = ""
     received_by_last_beat: int = 0
     last_beat: float = field(default=float("-inf"))
 
-    def took(self, batch: Batch, now: datetime, moment: float) -> None:
+    def took(self, batch: Batch, moment: float) -> None:
         self.received += len(batch.messages)
-        oldest = min((message.published_ms for message in batch.messages if message.published_ms), default=None)
-        self.lag_seconds = max(0.0, now.timestamp() - oldest / 1000) if oldest else 0.0
-        self.is_caught_up = not batch.full and self.lag_seconds < _BEHIND_SECONDS
         if batch.messages:
             self.last_message = moment
+        if not batch.full:
+            self.full_since, self.is_caught_up, self.behind_topics = None, True, ()
+            return
+        self.full_since = moment if self.full_since is None else self.full_since
+        # A burst is no backlog: only what goes on for a while makes one who had caught up fall behind.
+        self.is_caught_up = self.is_caught_up and moment - self.full_since < _BEHIND_SECONDS
+        topics = Counter(message.topic for message in batch.messages)
+        self.behind_topics = tuple(topic for topic, _ in topics.most_common(_TOPICS_NAMED))
 
     def last_message_age(self, moment: float) -> timedelta | None:
         return None if self.last_message is None else timedelta(seconds=moment - self.last_message)
@@ -139,19 +146,21 @@ class Consumer:
             self._trouble(str(error))
             self._pause(_BACKOFF_SECONDS_AT_MOST if not self._is_open else _BACKOFF_SECONDS)
             return Batch()
-        self.vitals.took(batch, timezone.now(), self._clock())
+        self.vitals.took(batch, self._clock())
         if not batch.messages and self._source.is_connected:
             self.vitals.error = ""
+        elif not batch.messages:
+            # What gathers meanwhile is seen when it comes.
+            self.vitals.is_caught_up = False
         return batch
 
     # --- storing ---
 
     def _take(self, batch: Batch) -> bool:
         """Store and acknowledge; False if we are told to stop before the database took it."""
-        envelopes, rejected = self._decode(batch.messages)
         backoff = _BACKOFF_SECONDS
         while not self._is_stopping:
-            if self._store(envelopes, rejected):
+            if self._store(batch.messages):
                 self._source.acknowledge(batch)
                 return True
             self._pause(backoff)
@@ -159,8 +168,7 @@ class Consumer:
             self._beat_if_due()
         return False
 
-    def _decode(self, messages: Sequence[Message]) -> tuple[list[Envelope], list[Rejected]]:
-        now = timezone.now()
+    def _decode(self, messages: Sequence[Message], now: datetime) -> tuple[list[Envelope], list[Rejected]]:
         envelopes: list[Envelope] = []
         rejected: list[Rejected] = []
         for message in messages:
@@ -171,9 +179,9 @@ class Consumer:
                 rejected.append(decoded)
         return envelopes, rejected
 
-    def _store(self, envelopes: Sequence[Envelope], rejected: Sequence[Rejected]) -> bool:
+    def _store(self, messages: Sequence[Message]) -> bool:
         try:
-            result = event_log.store_batch(envelopes, rejected)
+            result = event_log.store_batch(*self._decode(messages, clock.now()))
         except (DatabaseError, InterfaceError) as error:
             # Its text may quote values: only its kind is told.
             self._trouble(f"the database does not take events: {_kind_of(error)}")
@@ -210,8 +218,8 @@ class Consumer:
                 last_message_age=vitals.last_message_age(self._clock()),
                 detail={
                     "per_second": round(rate, 1),
-                    "lag_seconds": round(vitals.lag_seconds, 1),
                     "caught_up": vitals.is_caught_up,
+                    "behind_topics": [] if vitals.is_caught_up else vitals.behind_topics,
                     "received": vitals.received,
                     "stored": vitals.stored,
                     "duplicates": vitals.duplicates,

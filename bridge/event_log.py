@@ -10,9 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from django.db import DataError, Error, OperationalError, connection, transaction
-from django.utils import timezone
 
-from bridge import quarantine, retention, sql, wakeup
+from bridge import clock, quarantine, retention, sql, wakeup
 from bridge.codec import get_codec
 from bridge.envelope import Envelope, Rejected, content_hash
 from bridge.errors import AlreadyDecided, StillUnreadable
@@ -91,7 +90,7 @@ def append(facts: Sequence[NewFact]) -> list[int]:
 
     May be repeated: a fact whose (source, event_id) is known is left as it is. Returns the pks of the new ones.
     """
-    now = timezone.now()
+    now = clock.now()
     return list(_insert(_row_of_fact(fact, now) for fact in facts).values())
 
 
@@ -121,7 +120,7 @@ def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
     In one transaction, the caller's if there is one. Raises NotInQuarantine, AlreadyDecided (it has been requeued), or
     StillUnreadable, which leave everything as it was. The event may be known by now: that is success too.
     """
-    now = timezone.now()
+    now = clock.now()
     with transaction.atomic():
         row = quarantine.lock(quarantined_id)
         if row.status == QuarantineStatus.REQUEUED:
@@ -135,7 +134,7 @@ def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
 def unreadable(row: Quarantined) -> str:
     """Return why a quarantined message cannot be read by today's catalog and limits either; empty where it can."""
     try:
-        _read_again(row, timezone.now())
+        _read_again(row, clock.now())
     except StillUnreadable as error:
         return error.reason
     return ""
@@ -148,7 +147,7 @@ def routing_of(quarantined_id: int) -> list[str]:
     """
     row = Quarantined.objects.filter(pk=quarantined_id).first()
     try:
-        found = _read_again(row, timezone.now()) if row else None
+        found = _read_again(row, clock.now()) if row else None
     except StillUnreadable:
         return []
     return [routing_key(found.stream, found.key, found.entity)] if found else []
@@ -214,9 +213,8 @@ def _insert_unpruned(envelopes: Sequence[Envelope]) -> dict[str, int]:
     Asked afterwards and in a statement of its own: the insert's snapshot may be older than the pruning that made its
     place free. Not asked of what is too young to have been pruned: nearly all that ever comes.
     """
-    now = timezone.now()
     inserted = _insert(map(_row_of_envelope, envelopes))
-    old = [item for item in envelopes if item.event_id in inserted and retention.is_old(item.occurred_at, now)]
+    old = [e for e in envelopes if e.event_id in inserted and retention.is_old(e.occurred_at, e.received_at)]
     pruned = retention.remembered([item.event_id for item in old])
     if pruned:
         raise _WerePruned(pruned)

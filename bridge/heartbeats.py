@@ -72,7 +72,7 @@ class BridgeState:
     connected: whether one at least is connected to Pulsar.
     well_for: how long every connected bridge has been connected and caught up without a break; None if not so now.
         One that holds unread messages may hold the answer that somebody waits for, so one is enough to say no.
-    lag_seconds: how long the oldest message of the last batch had waited, at worst.
+    behind_topics: where the messages come from that keep the bridges from catching up.
     errors: what the bridges say is wrong, in words; one for each topic that is not read.
     """
 
@@ -81,7 +81,7 @@ class BridgeState:
     well_for: timedelta | None
     last_message_age: timedelta | None
     per_second: float
-    lag_seconds: float
+    behind_topics: tuple[str, ...]
     errors: tuple[str, ...]
 
 
@@ -161,7 +161,7 @@ def state_of(bridges: list[Beat]) -> BridgeState:
         well_for=min(well) if well and len(well) == len(connected) else None,
         last_message_age=min((row.last_message_age for row in alive if row.last_message_age is not None), default=None),
         per_second=sum(row.detail.get("per_second", 0.0) for row in alive),
-        lag_seconds=max((row.detail.get("lag_seconds", 0.0) for row in alive), default=0.0),
+        behind_topics=tuple(sorted({topic for row in connected for topic in row.detail.get("behind_topics", ())})),
         errors=(*(row.error for row in alive if row.error), *map(str, _unread_topics(alive))),
     )
 
@@ -181,14 +181,6 @@ def _unread_topics(rows: Iterable[Beat]) -> list[UnreadTopic]:
             one = UnreadTopic(said["topic"], datetime.fromisoformat(said["since"]), said["reason"])
             found[one.topic] = min(one, found.get(one.topic, one), key=lambda topic: topic.since)
     return [found[topic] for topic in sorted(found)]
-
-
-def database_now() -> datetime:
-    """Give the database's clock. One query."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-    return now
 
 
 def _since(column: str) -> ExpressionWrapper[Any]:

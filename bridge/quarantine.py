@@ -15,9 +15,8 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
-from bridge import sql
+from bridge import clock, sql
 from bridge.envelope import Message, Rejected
 from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
 from bridge.models import QuarantineCode, QuarantineCount, Quarantined, QuarantineStatus
@@ -108,7 +107,7 @@ def dismiss(quarantined_id: int, *, actor: str, why: str) -> None:
         row = lock(quarantined_id)
         if row.status != QuarantineStatus.OPEN:
             raise AlreadyDecided("this message has been decided on before")
-        decide(row, QuarantineStatus.DISMISSED, timezone.now(), actor, why)
+        decide(row, QuarantineStatus.DISMISSED, clock.now(), actor, why)
 
 
 def lock(quarantined_id: int) -> Quarantined:

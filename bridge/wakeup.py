@@ -14,8 +14,10 @@ logger = logging.getLogger(__name__)
 
 Wakeup = Literal["apply", "publish"]
 
-# Long enough for a busy worker to get to it, short enough that hours without a worker pile up nothing.
-_EXPIRES_SECONDS = 15
+# How long RabbitMQ keeps a nudge that nobody takes, by its own clock, so that hours without a worker pile up nothing.
+# Not Celery's `expires`, which a worker compares with its clock: one that is ahead would throw every nudge away. On
+# Valkey the length of a queue is bounded instead (sagaproject.valkey_transport).
+_KEPT_SECONDS = 15
 _EVERY_SECONDS = 0.05
 _AFTER_A_FAILURE_SECONDS = 2.0
 _LAST_NUDGE_SECONDS = 0.5
@@ -24,7 +26,7 @@ _LAST_NUDGE_SECONDS = 0.5
 def nudge(name: Wakeup) -> bool:
     """Say that there is work. Never raises, may be repeated at will; False if the Celery broker did not take it."""
     try:
-        current_app.send_task(settings.WAKEUPS[name], expires=_EXPIRES_SECONDS, ignore_result=True, retry=False)
+        current_app.send_task(settings.WAKEUPS[name], expiration=_KEPT_SECONDS, ignore_result=True, retry=False)
     except Exception as error:  # whatever the transport raises: the work is in the database, and so is the sweeper's
         logger.warning("no nudge to %s: %s", name, type(error).__name__)
         return False

@@ -12,9 +12,8 @@ from typing import Protocol
 
 from django.db import transaction
 from django.db.models import Subquery
-from django.utils import timezone
 
-from bridge import heartbeats
+from bridge import clock, heartbeats
 from bridge.models import Event, Pending
 from compensation import facts, rows, switches
 from compensation.models import Outcome, Status, Switch
@@ -91,14 +90,14 @@ class Holds:
 
 
 def holds(now: datetime | None = None) -> Holds:
-    """Read what keeps deadlines on hold. Three queries; `now` by the clock of the caller (default: of now)."""
+    """Read what keeps deadlines on hold. Three queries; `now` by the database's clock (default: read)."""
     state = heartbeats.bridge_state()
     general = None
     if not state.connected:
         general = Hold(reason=HoldReason.BRIDGE_AWAY)
     elif state.well_for is None:
         general = Hold(reason=HoldReason.BRIDGE_BEHIND)
-    elif (since := _behind_since(now or timezone.now())) is not None:
+    elif (since := _behind_since(now or clock.now())) is not None:
         general = Hold(reason=HoldReason.BACKLOG, since=since)
     return Holds(switches=switches.peek(), general=general, well_for=state.well_for)
 

@@ -9,9 +9,8 @@ from typing import Any, Protocol
 
 import orjson
 from django.db import transaction
-from django.utils import timezone
 
-from bridge import blocked, heartbeats
+from bridge import blocked, clock, heartbeats
 from bridge.errors import BrokerUnavailable
 from bridge.models import HeartbeatKind
 from bridge.publisher import OutgoingMessage, PublishResult
@@ -46,25 +45,27 @@ class Publisher(Protocol):
 
 
 def publish_due(
-    publisher: Publisher, worker: str, *, clock: Callable[[], datetime] = timezone.now, page: int = PAGE
+    publisher: Publisher, worker: str, *, clock: Callable[[], datetime] = clock.now, page: int = PAGE
 ) -> bool:
     """Publish page after page until nothing is due (False) or the time is up (True: there is more).
 
-    May run in any number of processes at once. Opens its own transactions and must not be called inside one.
+    clock: the database's, unless a test has another. May run in any number of processes at once. Opens its own
+    transactions and must not be called inside one.
     Raises BrokerUnavailable when the broker is away; no attempt is then counted and nothing is lost.
     """
-    end = clock() + timedelta(seconds=RUN_SECONDS)
-    if not queries.is_anything_due(clock(), switches.read()):
+    began = clock()
+    if not queries.is_anything_due(began, switches.read()):
         return False
     # Before the first claim, so that an outage makes no rows.
     reach(publisher)
-    while clock() < end:
-        claims = claim(clock(), worker, page)
+    while (now := clock()) < began + timedelta(seconds=RUN_SECONDS):
+        claims = claim(now, worker, page)
         if not claims:
             return False
         results, away = _publish(publisher, claims)
-        record(claims, results, clock())
-        _note_blocked(claims, results, clock())
+        sent = clock()
+        record(claims, results, sent)
+        _note_blocked(claims, results, sent)
         _tell(claims, results)
         if away:
             raise away

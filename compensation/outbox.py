@@ -16,9 +16,7 @@ from random import random
 from typing import Any, Literal
 from uuid import UUID
 
-from django.utils import timezone
-
-from bridge import wakeup
+from bridge import clock, wakeup
 from compensation import facts, rows
 from compensation.errors import bounded
 from compensation.models import DUE_SOMETIME, GIVEN_UP, Outcome, Status
@@ -118,7 +116,7 @@ def settle(settlements: Sequence[Settlement]) -> None:
     """
     if not settlements:
         return
-    now = timezone.now()
+    now = clock.now()
     words = _by_command(settlements)
     changed: list[tuple[Standing, datetime]] = []
     ends: list[AttemptEnd] = []
@@ -150,7 +148,7 @@ def refuse(refusals: Sequence[Refusal]) -> None:
     """
     if not refusals:
         return
-    now = timezone.now()
+    now = clock.now()
     # The first one speaks: the service nacks and refuses the same message again and again.
     first = {str(refusal.command_id): refusal for refusal in sorted(refusals, key=lambda r: r.at, reverse=True)}
     changed: list[tuple[Standing, datetime]] = []

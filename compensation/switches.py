@@ -7,8 +7,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
+from bridge import clock
 from compensation.models import Switch
 
 EVERYTHING = "*"
@@ -84,7 +84,7 @@ def set_switch(service: str, paused: bool, actor: str, reason: str) -> bool:
             return False
         Switch.objects.update_or_create(
             service=service,
-            defaults={"paused": paused, "changed_at": timezone.now(), "changed_by": actor, "reason": reason},
+            defaults={"paused": paused, "changed_at": clock.now(), "changed_by": actor, "reason": reason},
         )
     return True
 
@@ -96,4 +96,4 @@ def _rows() -> dict[str, Switch]:
 def _initial() -> dict[str, Any]:
     # Anything but a clear "on" holds the commands back: nobody can recall what has left.
     paused = settings.SAGA_PUBLISHING != "on"
-    return {"paused": paused, "changed_at": timezone.now(), "reason": f"SAGA_PUBLISHING={settings.SAGA_PUBLISHING}"}
+    return {"paused": paused, "changed_at": clock.now(), "reason": f"SAGA_PUBLISHING={settings.SAGA_PUBLISHING}"}

@@ -2,9 +2,12 @@
 
 import os
 import sys
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery, Task
+from celery.schedules import schedule
 from django.db import connection
 from kombu import Queue
 
@@ -64,9 +67,17 @@ app.conf.task_routes = {
     "compensation.sweep": {"queue": "housekeeping"},
     "sagas.prune": {"queue": "housekeeping"},
 }
-# A sweep that waited longer than its interval is worth nothing: the next one looks at everything again.
+
+
+def _steady() -> datetime:
+    """A time that only ever goes forward at the same pace, from an arbitrary beginning."""
+    return datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=time.monotonic())
+
+
+# By the monotonic clock: when the wall clock is set back an hour, Celery's own schedule sends nothing for an hour.
+# `expiration` is counted by RabbitMQ, and not, as `expires` would be, by the clock of whichever worker takes the task.
 app.conf.beat_schedule = {
-    name: {"task": name, "schedule": seconds, "options": {"expires": 10}}
+    name: {"task": name, "schedule": schedule(seconds, nowfun=_steady), "options": {"expiration": 10}}
     for name, seconds in {"sagas.sweep": 2.0, "compensation.sweep": 2.0, "sagas.prune": 10.0}.items()
 }
 app.autodiscover_tasks(["sagas", "compensation"])

@@ -278,6 +278,8 @@ elif CELERY_BROKER_URL.startswith("rediss://") and ENV.celery_broker_tls_ca_file
     CELERY_BROKER_URL += f"&ssl_ca_certs={quote(ENV.celery_broker_tls_ca_file)}"
 CELERY_RESULT_BACKEND = None
 CELERY_TASK_IGNORE_RESULT = True
+# Otherwise beat also has Celery's daily cleaning of results, which goes by the wall clock.
+CELERY_RESULT_EXPIRES = None
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = "UTC"
@@ -334,7 +336,6 @@ LOGGING = {
         # Celery's own lines show task arguments; ours are empty or ids, but nothing below INFO is needed.
         "celery": {"level": "INFO"},
         "celery.worker.strategy": {"level": "WARNING"},
-        # A nudge that found nobody free in time is dropped, dozens a second under load: that is its way, and no news.
         "celery.worker.request": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},

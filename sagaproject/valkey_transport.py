@@ -9,6 +9,9 @@ before it is closed, and a read of nothing gives up soon.
 And where an acknowledgement does not reach Valkey, kombu keeps the task's place among those that may be under way at
 once: after as many such failures as there are places the worker takes nothing more, though all works again. Here the
 place is given back; the message comes again after its visibility time-out, as one nudge more.
+
+And a queue of tasks that nobody takes would grow until Valkey is full. Our tasks carry nothing: of a long queue the
+newest few are worth as much as all of it. So a queue keeps QUEUE_LENGTH of them, whatever the clocks of the hosts say.
 """
 
 import os
@@ -18,6 +21,9 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.objects import cached_property
 
 READ_SECONDS = 1.0
+# Enough for every kind of task to be among them (beat sends one of the rarest for ten others), few enough that a worker
+# that comes back after hours has taken all of them within seconds.
+QUEUE_LENGTH = 100
 
 
 class BoundedPubSub(redis.PrefixedRedisPubSub):
@@ -57,6 +63,15 @@ class Channel(redis.Channel):
         """The connection of the remote control."""
         client = self._create_client(asynchronous=True)
         return BoundedPubSub(client.connection_pool, global_keyprefix=self.global_keyprefix)
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        super()._put(queue, message, **kwargs)
+        if "task" in message.get("headers", ()):
+            key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
+            with self.conn_or_acquire() as client:
+                # Tasks come in at the left end: what is cut off has waited longest. kombu's client prefixes the keys
+                # of the commands that kombu uses, and this is none of them.
+                client.ltrim(f"{self.global_keyprefix}{key}", 0, QUEUE_LENGTH - 1)
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]

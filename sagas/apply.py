@@ -27,8 +27,8 @@ from typing import Any
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import DataError, IntegrityError, OperationalError, transaction
-from django.utils import timezone
 
+from bridge import clock
 from bridge.wakeup import nudge
 from sagas import rows, write
 from sagas.definitions import registry
@@ -243,7 +243,7 @@ def _apply(
     An event may wait under another key by now than when it was claimed: somebody sent it to its saga, whose lock is not
     ours. It is left to the pass that claims it anew.
     """
-    now = now or timezone.now()
+    now = now or clock.now()
     applied = Applied()
     events = [event for event in rows.read_events(ids, rows.content_types()) if event.routing_key in held]
     work = _route(events, applied, now)

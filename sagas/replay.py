@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.utils import timezone
-
+from bridge import clock
 from compensation import outbox
 from compensation.models import Command
 from sagas import rows, write
@@ -49,7 +48,7 @@ def mend(saga_id: UUID, now: datetime | None = None) -> Applied:
     """
     row = SagaLog.objects.get(id=saga_id)
     frame = _frame(row)
-    when = now or timezone.now()
+    when = now or clock.now()
     log = rows.read_log(frame.saga_id, rows.content_types())
     fold = replay(frame, (event.fact() for event in log))
     stored = rows.load_all_lanes({frame.saga_id: frame})[frame.saga_id]

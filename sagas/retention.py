@@ -21,8 +21,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.utils import timezone
 
+from bridge import clock
 from bridge import retention as log
 from compensation import retention as commands
 from sagas import rows
@@ -151,7 +151,7 @@ _place = Place()
 
 def days_ago(days: int) -> datetime:
     """The time so many days ago."""
-    return timezone.now() - timedelta(days=days)
+    return clock.now() - timedelta(days=days)
 
 
 def _until_nothing(work: Callable[[], Pruned]) -> Iterator[Pruned]:
@@ -295,7 +295,7 @@ def _delete(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: d
 
     What was parked under their keys and dismissed only lately leaves later, by itself.
     """
-    now = timezone.now()
+    now = clock.now()
     ids = [item.id for item in sagas]
     named = [(key, item) for item in sagas for key in sorted(keys[item.id])]
     with log.deleting(), connection.cursor() as cursor:
@@ -352,7 +352,7 @@ def _prune_dismissed(before: datetime) -> int:
             [before, before, PAGE],
         )
         events = [row[0] for row in cursor.fetchall()]
-        log.forget(events, timezone.now())
+        log.forget(events, clock.now())
     return len(events)
 
 

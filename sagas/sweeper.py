@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from bridge.models import Event, Pending
 from bridge.wakeup import nudge
@@ -30,7 +30,7 @@ def pending_too_long() -> bool:
     first = Pending.objects.order_by("id").values_list("id", flat=True).first()
     if first is None:
         return False
-    return Event.objects.filter(id=first, received_at__lt=timezone.now() - NUDGE_AGE).exists()
+    return Event.objects.filter(id=first, received_at__lt=Now() - NUDGE_AGE).exists()
 
 
 def match_parked() -> int:

@@ -11,9 +11,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from bridge import clock
 from compensation.models import DUE_SOMETIME, SETTLED, Command, Status
 from compensation.queries import planned_before
 from sagas.decisions.on_saga import append, check_not_set_aside, current, refusal
@@ -131,7 +131,7 @@ def _each_saga(action: Action, ids: Sequence[UUID], request: Request) -> Outcome
         action=action.value,
         target="",
         actor=request.actor,
-        accepted_at=timezone.now(),
+        accepted_at=clock.now(),
         commands=commands,
         effects=effects,
         dry_run=request.dry_run,

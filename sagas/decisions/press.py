@@ -13,9 +13,9 @@ from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, OperationalError, connection, transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from bridge import clock
 from compensation import switches
 from compensation.models import DUE_SOMETIME, Command, Status
 from sagas import rows
@@ -239,7 +239,7 @@ def carry_out(
     asked under the locks. Opens its own transaction, so it must not be called in one. Raises what `work` raises.
     """
     _check(request)
-    press = Press(action, target, request, timezone.now(), uuid.uuid4(), saga_id)
+    press = Press(action, target, request, clock.now(), uuid.uuid4(), saga_id)
     with _transaction():
         press.hold(*(locks or [f"decision:{target}"]), *_request_lock(request))
         press.once = once()

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import Count, F, Max, Min, QuerySet
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from bridge import heartbeats, quarantine
+from bridge import clock, heartbeats, quarantine
 from bridge.blocked import blocked_topics
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from compensation import deadlines
@@ -94,7 +93,7 @@ def attention(offset: int = 0, limit: int = 100, *, kind: str = "", kinds: Conta
     `kind` narrows it down to one. `kinds` are those that the reader may see; without it all, and the others are not
     counted either. Some thirty queries at most, whatever there is.
     """
-    now = timezone.now()
+    now = clock.now()
     seen = [each for each in _KINDS if kinds is None or each.name in kinds]
     few = {each.name: each.find(now, slice(None)) for each in seen if each.rows is None}
     counts = {each.name: each.rows(now).count() if each.rows else len(few[each.name]) for each in seen}

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.utils import timezone
-
+from bridge import clock
 from compensation import deadlines, switches
 from compensation.queries import load_by_service
 from compensation.switches import Switches
@@ -43,7 +42,7 @@ def publishing() -> list[Publishing]:
     holds = deadlines.holds()
     standing = holds.switches
     rows = standing.rows
-    loads = {load.service: load for load in load_by_service(timezone.now(), standing)}
+    loads = {load.service: load for load in load_by_service(clock.now(), standing)}
     known = {item.service for definition in registry.all_definitions() for item in definition.compensations}
     names = [switches.EVERYTHING, *sorted((known | set(rows) | set(loads)) - {switches.EVERYTHING})]
     services = [name for name in names if name != switches.EVERYTHING]

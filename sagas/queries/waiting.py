@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import Case, IntegerField, Min, Value, When
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from bridge import clock
 from bridge.models import Pending
 from compensation import switches
 from compensation.deadlines import Holds
@@ -176,7 +176,7 @@ def _command_words(saga: SagaLog, command: Command, hold: OnHold | None) -> tupl
         words = _("%(command)s for %(entity)s waits to be sent to topic %(topic)s. Resume publishing, or withdraw it.")
         # What a person wrote as the reason may hold a percent sign, and the sentence is a template.
         return "paused", pause_words(pause).replace("%", "%%") + " " + words, pause.changed_at
-    if command.next_at is not None and command.next_at > timezone.now():
+    if command.next_at is not None and command.next_at > clock.now():
         words = _(
             "Waiting for the next attempt at %(command)s for %(entity)s on topic %(topic)s at %(next)s; attempt "
             "%(attempt)d of %(of)d came to this: %(error)s"

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from bridge import event_log, heartbeats
+from bridge import clock, event_log
 from bridge.event_log import NewFact
 from bridge.models import Event, Heartbeat, Pending
 from bridge.publisher import OutgoingMessage
@@ -24,7 +24,7 @@ def _switch_set_long_ago() -> None:
 
 def bridge_is_well(since: datetime | None, at: datetime, *, silent: float = 0) -> None:
     """Write the bridge's heartbeat as it is at the time `at`; the database's own clock stands for that time."""
-    now = heartbeats.database_now()
+    now = clock.now()
     fields = {
         "kind": "bridge",
         "started_at": now,

@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from bridge import heartbeats
+from bridge import clock
 from bridge.models import Heartbeat
 from compensation import health, switches
 from compensation.health import Level, Name, State
@@ -49,7 +49,7 @@ def write(beats: Beats, **of_bridge: Any) -> None:
     names = {"bridge": f"bridge:{here}:1", "sweeper": f"sweeper:{here}", "publisher": "publisher"}
     for kind, age in beats._asdict().items():
         if age is not None:
-            at = heartbeats.database_now() - timedelta(seconds=age)
+            at = clock.now() - timedelta(seconds=age)
             more = {"connected": True, "well_since": at, **(of_bridge if kind == "bridge" else {})}
             Heartbeat.objects.create(name=names[kind], kind=kind, started_at=at, beat_at=at, detail={}, **more)
 
@@ -163,7 +163,7 @@ def test_to_ask_for_health_writes_nothing(client: Client, settings: Any, first: 
 
 
 def bridge_row(name: str, age: float, up_for: float) -> None:
-    now = heartbeats.database_now()
+    now = clock.now()
     at = now - timedelta(seconds=age)
     started = now - timedelta(seconds=up_for)
     Heartbeat.objects.create(
