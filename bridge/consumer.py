@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 _BEAT_SECONDS = 1.0
 _BACKOFF_SECONDS, _BACKOFF_SECONDS_AT_MOST = 0.1, 5.0
-# So long may one full batch follow another before that is a backlog. By nobody's publish time: producers' clocks differ.
+# So long may one full batch follow another before that is a backlog. Publish times are by the producers' clocks.
 _BEHIND_SECONDS = 5.0
 _TOPICS_NAMED = 5
 

@@ -243,6 +243,25 @@ class BlockedTopic(models.Model):
         return self.topic
 
 
+class TopicBacklog(models.Model):
+    """A topic on which messages wait that no bridge has taken, or did wait. See `bridge.backlog`."""
+
+    topic = models.TextField(_("topic"), primary_key=True, db_collation="C")
+    undelivered = models.IntegerField(_("undelivered messages"))
+    stalled = models.BooleanField(_("stands still"))
+    since = models.DateTimeField(_("since"))
+    seen_at = models.DateTimeField(_("last seen at"))
+    ended_at = models.DateTimeField(_("ended at"), null=True)
+
+    class Meta:
+        db_table = "bridge_topic_backlog"
+        verbose_name = _("backlog of a topic")
+        verbose_name_plural = _("backlogs of topics")
+
+    def __str__(self) -> str:
+        return self.topic
+
+
 class HeartbeatKind(models.TextChoices):
     BRIDGE = "bridge", _("bridge")
     PUBLISHER = "publisher", _("publisher")

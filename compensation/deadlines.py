@@ -15,11 +15,12 @@ from django.db.models import Subquery
 
 from bridge import clock, heartbeats
 from bridge.models import Event, Pending
-from compensation import facts, rows, switches
+from compensation import facts, rows, switches, undelivered
 from compensation.models import Outcome, Status, Switch
 from compensation.rows import AttemptEnd
 from compensation.standing import Standing
 from compensation.switches import Switches
+from compensation.undelivered import Answers, Undelivered
 
 PAGE = 500
 # As long as Celery lets a task live at all.
@@ -35,6 +36,7 @@ class HoldReason(StrEnum):
     BRIDGE_AWAY = "bridge_away"
     BRIDGE_BEHIND = "bridge_behind"
     BACKLOG = "backlog"
+    UNDELIVERED = "undelivered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +44,15 @@ class Hold:
     """One reason why deadlines are on hold.
 
     since: when it began, if that is known. pause: of a pause, the switch that says whose commands, by whom and why.
+    topics: of a bridge that is behind and of undelivered messages, where they wait. undelivered: what waits there and
+    until when it holds deadlines at the latest.
     """
 
     reason: HoldReason
     since: datetime | None = None
     pause: Switch | None = None
+    topics: tuple[str, ...] = ()
+    undelivered: Undelivered | None = None
 
 
 class Deadlined(Protocol):
@@ -64,12 +70,14 @@ class Deadlined(Protocol):
 class Holds:
     """What keeps deadlines on hold at one moment. well_for: how long the bridges have been well, None if they are not.
 
-    general: the reason that concerns every service and is no pause.
+    general: the reason that concerns every service and is no pause. answers: which services' answers may wait, or did
+    wait, undelivered.
     """
 
     switches: Switches
     general: Hold | None
     well_for: timedelta | None
+    answers: Answers
 
     @property
     def everything(self) -> Hold | None:
@@ -79,27 +87,34 @@ class Holds:
     def of_service(self, service: str) -> Hold | None:
         """Why the deadlines of this service are on hold; None if they run. A pause is named before other reasons."""
         pause = self.switches.pause_of(service)
-        if pause is None:
-            return self.general
-        return Hold(reason=HoldReason.PAUSED, since=pause.changed_at, pause=pause)
+        if pause is not None:
+            return Hold(reason=HoldReason.PAUSED, since=pause.changed_at, pause=pause)
+        return self.general or self._undelivered(service)
 
     def of(self, command: Deadlined) -> Hold | None:
         """Why this command's deadline is on hold; None if it runs, or if there is none."""
         has_deadline = command.status == Status.PUBLISHED and command.deadline_at is not None
         return self.of_service(command.service) if has_deadline else None
 
+    def _undelivered(self, service: str) -> Hold | None:
+        found = self.answers.waiting.get(service)
+        if found is None:
+            return None
+        return Hold(reason=HoldReason.UNDELIVERED, since=found.since, topics=found.topics, undelivered=found)
+
 
 def holds(now: datetime | None = None) -> Holds:
-    """Read what keeps deadlines on hold. Three queries; `now` by the database's clock (default: read)."""
+    """Read what keeps deadlines on hold. Five queries; `now` by the database's clock (default: read)."""
+    now = now or clock.now()
     state = heartbeats.bridge_state()
     general = None
     if not state.connected:
         general = Hold(reason=HoldReason.BRIDGE_AWAY)
     elif state.well_for is None:
-        general = Hold(reason=HoldReason.BRIDGE_BEHIND)
-    elif (since := _behind_since(now or clock.now())) is not None:
+        general = Hold(reason=HoldReason.BRIDGE_BEHIND, topics=state.behind_topics)
+    elif (since := _behind_since(now)) is not None:
         general = Hold(reason=HoldReason.BACKLOG, since=since)
-    return Holds(switches=switches.peek(), general=general, well_for=state.well_for)
+    return Holds(switches=switches.peek(), general=general, well_for=state.well_for, answers=undelivered.read(now))
 
 
 def pass_deadlines(now: datetime) -> int:
@@ -111,10 +126,9 @@ def pass_deadlines(now: datetime) -> int:
     held = holds(now)
     if held.well_for is None or held.everything:
         return 0
-    # A duration by the database's clock, taken off ours: the hosts' clocks need not agree.
     well_since = now - held.well_for
     passed = 0
-    while page := _pass_page(now, well_since):
+    while page := _pass_page(now, well_since, held.answers):
         passed += page.count(True)
     return passed
 
@@ -130,18 +144,18 @@ def recover_lost(now: datetime) -> int:
     return recovered
 
 
-def _pass_page(now: datetime, well_since: datetime) -> list[bool]:
+def _pass_page(now: datetime, well_since: datetime, answers: Answers) -> list[bool]:
     """One page: passes what is overdue, and moves deadlines on where time did not count; says of each which it was."""
     with transaction.atomic(durable=True):
         # Read again in this transaction: a pause that came meanwhile must hold this page.
         standing = switches.read()
         if standing.everything_paused:
             return []
-        overdue = rows.lock_overdue(now, standing.paused, PAGE)
+        overdue = rows.lock_overdue(now, [*standing.paused, *answers.waiting], PAGE)
         late: list[Standing] = []
         moved: list[Standing] = []
         for command in overdue:
-            due_at = _due_at(command, well_since, standing)
+            due_at = _due_at(command, well_since, standing, answers)
             if due_at <= now:
                 late.append(command)
             else:
@@ -151,8 +165,9 @@ def _pass_page(now: datetime, well_since: datetime) -> list[bool]:
     return [True] * len(late) + [False] * len(moved)
 
 
-def _due_at(command: Standing, well_since: datetime, standing: Switches) -> datetime:
-    starts = (command.published_at, well_since, standing.changed_at(command.service))
+def _due_at(command: Standing, well_since: datetime, standing: Switches, answers: Answers) -> datetime:
+    service = command.service
+    starts = (command.published_at, well_since, standing.changed_at(service), answers.ended.get(service))
     return max(start for start in starts if start) + timedelta(seconds=command.confirmation_timeout)
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from bridge import backlog as backlogs
 from bridge import heartbeats
+from bridge.backlog import Waiting
 from bridge.heartbeats import Beat
 from bridge.models import HeartbeatKind, Pending
 from compensation import switches
@@ -45,6 +47,7 @@ class State(StrEnum):
     DISCONNECTED = "disconnected"
     PARTLY_AWAY = "partly_away"  # some of several processes are silent or not connected
     BEHIND = "behind"
+    STALLED = "stalled"  # messages wait on a topic, and none is taken from it
     PAUSED = "paused"
     PARTLY_PAUSED = "partly_paused"
     LONG = "long"
@@ -57,6 +60,7 @@ LEVELS = {
     State.DISCONNECTED: Level.ERROR,
     State.PARTLY_AWAY: Level.WARNING,
     State.BEHIND: Level.WARNING,
+    State.STALLED: Level.ERROR,
     State.PAUSED: Level.WARNING,
     State.PARTLY_PAUSED: Level.WARNING,
     State.LONG: Level.WARNING,
@@ -69,6 +73,7 @@ class Part:
 
     age: since its last sign of life. connected: how many processes are. away: the names of those that are not well.
     paused: the services whose commands are paused. count: of events that wait to be applied.
+    topics: of a bridge that is behind or stalled, those on which messages wait.
     """
 
     name: Name
@@ -80,6 +85,7 @@ class Part:
     last_message_age: timedelta | None = None
     paused: tuple[str, ...] = ()
     count: int = 0
+    topics: tuple[str, ...] = ()
 
     @property
     def level(self) -> Level:
@@ -107,20 +113,22 @@ class Health:
 
 
 def measure() -> Health:
-    """Judge every part. Three queries; raises DatabaseError if the database does not answer."""
+    """Judge every part. Four queries; raises DatabaseError if the database does not answer."""
     beats = heartbeats.read()
-    parts = (bridge(beats), worker(beats), publisher(beats, switches.peek()), backlog())
+    parts = (bridge(beats, backlogs.waiting()), worker(beats), publisher(beats, switches.peek()), backlog())
     return Health(parts, tuple(beats))
 
 
-def bridge(beats: Sequence[Beat]) -> Part:
-    """Judge the bridges, from their heartbeats."""
+def bridge(beats: Sequence[Beat], waiting: Sequence[Waiting] = ()) -> Part:
+    """Judge the bridges, from their heartbeats and from what the broker says of their topics."""
     rows = [row for row in _of(beats, HeartbeatKind.BRIDGE) if not _is_replaced(row, beats)]
     state = heartbeats.state_of(rows)
     away = tuple(row.name for row in rows if row.age < heartbeats.KEPT and not (row.is_alive and row.connected))
+    stalled = tuple(row.topic for row in waiting if row.stalled)
     return Part(
         name=Name.BRIDGE,
-        state=_bridge_state(rows, state, away),
+        state=_bridge_state(rows, state, away, stalled),
+        topics=stalled or state.behind_topics,
         age=rows[0].age if rows else None,
         connected=sum(row.is_alive and row.connected for row in rows),
         away=away,
@@ -170,11 +178,15 @@ def _is_replaced(row: Beat, beats: Sequence[Beat]) -> bool:
     return not row.is_alive and any(other.is_alive and other.up_for < row.age for other in later)
 
 
-def _bridge_state(rows: Sequence[Beat], state: heartbeats.BridgeState, away: Sequence[str]) -> State:
+def _bridge_state(
+    rows: Sequence[Beat], state: heartbeats.BridgeState, away: Sequence[str], stalled: Sequence[str]
+) -> State:
     if not state.alive:
         return _living_state(rows)
     if not state.connected:
         return State.DISCONNECTED
+    if stalled:
+        return State.STALLED
     if away:
         return State.PARTLY_AWAY
     return State.BEHIND if state.well_for is None else State.WELL

@@ -1,11 +1,13 @@
 """What one package is told about another, so that neither has to know it."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from bridge.catalog import Catalog, EventType, FieldKind
 from sagas.definitions import registry
 from sagas.definitions.merged import wire_events
+from sagas.engine.definition import Definition
 
 
 def bridge_catalog() -> Catalog:
@@ -29,3 +31,20 @@ def bridge_catalog() -> Catalog:
             for event in wire_events(registry.all_definitions())
         )
     )
+
+
+def answering_topics() -> Mapping[str, tuple[str, ...]]:
+    """Tell the compensations on which topics (short names) each service confirms and refuses commands."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for definition in registry.all_definitions():
+        for command, topic in _answers(definition):
+            found[definition.compensation_of[command].service].add(topic)
+    return {service: tuple(sorted(topics)) for service, topics in found.items()}
+
+
+def _answers(definition: Definition) -> Iterator[tuple[str, str]]:
+    """(command, topic) for each event that is a word on a command."""
+    for event in definition.events:
+        for means in (event.means, *(other.means for other in event.instead)):
+            for command in {means.confirms, means.refuses} - {""}:
+                yield from ((command, topic) for topic in event.topics)

@@ -64,6 +64,7 @@ class Sagas:
     publishing: str
     failure_scope: str
     confirmation_timeout: float
+    deadline_hold: float
     initial_interval: float
     backoff_coefficient: float
     maximum_interval: float
@@ -385,6 +386,7 @@ def _sagas(reader: Reader, dev: bool) -> Sagas:
         publishing=reader.choice("SAGA_PUBLISHING", ("on", "paused"), "on"),
         failure_scope=reader.choice("SAGA_FAILURE_SCOPE", ("lane", "saga"), "lane"),
         confirmation_timeout=reader.number("SAGA_CONFIRMATION_TIMEOUT", 300.0, 0.1, 7 * DAY),
+        deadline_hold=reader.number("SAGA_DEADLINE_HOLD", 1800.0, 0.0, DAY),
         initial_interval=reader.number("SAGA_RETRY_INITIAL_INTERVAL", 1.0, 0.01, DAY),
         backoff_coefficient=reader.number("SAGA_RETRY_BACKOFF_COEFFICIENT", 2.0, 1.0, 100.0),
         maximum_interval=reader.number("SAGA_RETRY_MAXIMUM_INTERVAL", 100.0, 0.01, 7 * DAY),

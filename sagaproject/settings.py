@@ -225,6 +225,7 @@ SPECTACULAR_SETTINGS = {
 
 # What each package is told --------------------------------------------------------------------------------------------
 BRIDGE_CATALOG = "sagaproject.composition.bridge_catalog"
+ANSWERING_TOPICS = "sagaproject.composition.answering_topics"
 WAKEUPS = {"apply": "sagas.apply", "publish": "compensation.publish"}
 PULSAR: dict[str, Any] = {
     "service_url": ENV.pulsar.service_url,
@@ -250,6 +251,7 @@ BRIDGE_SILENCE_SECONDS = ENV.bridge.silence_seconds
 SAGA_PUBLISHING = ENV.sagas.publishing
 SAGA_FAILURE_SCOPE = ENV.sagas.failure_scope
 SAGA_CONFIRMATION_TIMEOUT = ENV.sagas.confirmation_timeout
+SAGA_DEADLINE_HOLD = ENV.sagas.deadline_hold
 SAGA_RETRY = {
     "initial_interval": ENV.sagas.initial_interval,
     "backoff_coefficient": ENV.sagas.backoff_coefficient,

@@ -28,6 +28,7 @@ _ATTENTION = {
     "counted": VIEW_QUARANTINE,
     "blocked": VIEW_PUBLISHING,
     "unread": VIEW_SAGAS,
+    "undelivered": VIEW_SAGAS,
 }
 
 

@@ -3,6 +3,7 @@
 import socket
 from datetime import UTC, timedelta
 
+from django.conf import settings
 from django.db import connection
 from django.db.models import Count
 from django.utils import timezone
@@ -15,7 +16,7 @@ from sagaproject.doctor.finding import Finding, age, error, listed, ok, warning
 from sagas.definitions import registry
 from sagas.models import Status
 
-# Clocks that differ by more make times on pages wrong enough to mislead, and tasks expire too early.
+# Clocks that differ by more make times on pages wrong enough to mislead.
 CLOCK_SECONDS = 5.0
 _CLOCK_FRESH = timedelta(minutes=10)
 # So many quarantined messages (the newest) and confirmed commands are looked at, and of each status so many of the
@@ -47,9 +48,17 @@ def check_bridge() -> Finding:
             f"{says} Silent or not connected: {listed(part.away)}.",
             "Start it again, or see its log. If it was removed on purpose, its row is forgotten after a day.",
         )
+    if part.state == State.STALLED:
+        return error(
+            "bridge",
+            f"{says} Messages wait on {listed(part.topics)}, and none is taken. Deadlines of the services that answer "
+            f"there are on hold for {settings.SAGA_DEADLINE_HOLD:g} s at most.",
+            "See database above. If it is well, restart the bridge: it subscribes anew.",
+        )
     if part.state == State.BEHIND:
+        where = f" on {listed(part.topics)}" if part.topics else ""
         return warning(
-            "bridge", f"{says} It has not caught up: deadlines are on hold.", "Wait, or start another bridge."
+            "bridge", f"{says} It has not caught up{where}: deadlines are on hold.", "Wait, or start another bridge."
         )
     return ok("bridge", says)
 
@@ -146,8 +155,8 @@ def check_clocks() -> Finding:
         return warning(
             "clocks",
             f"Clocks differ from the database's: {listed(wrong)}.",
-            "Let NTP set the clocks of all hosts. Until then times on pages are wrong, and deadlines pass too early or "
-            "too late.",
+            "Let NTP set the clocks of all hosts. Until then ages on pages are wrong; deadlines and claims go by the "
+            "database's clock and are not.",
         )
     return ok("clocks", f"{len(ahead)} clocks agree with the database's.")
 

@@ -2,26 +2,22 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.conf import settings
 
 from bridge import heartbeats
 from bridge.catalog import REGION, get_catalog, region_pattern
 from bridge.models import HeartbeatKind
-from bridge.topics import Topics, get_topics
-from sagaproject.doctor.finding import Finding, listed, ok, skipped, warning
+from bridge.pulsar import backlog
+from bridge.pulsar.admin import AdminUnavailable, PulsarAdmin
+from bridge.topics import get_topics
+from sagaproject.doctor.finding import Finding, error, listed, ok, skipped, warning
 from sagaproject.doctor.pulsar import command_topics
-from sagaproject.pulsar_admin import AdminUnavailable, PulsarAdmin
 
 # Long enough for a consumer at work to acknowledge something, short enough for a person to wait.
 LOOK_AGAIN_SECONDS = 3.0
 _SET_IT = "Set PULSAR_ADMIN_URL to the address of Pulsar's admin interface."
-
-
-class _Backlog(NamedTuple):
-    messages: int
-    acked: int
 
 
 def check_subscribers() -> Finding:
@@ -34,7 +30,7 @@ def check_subscribers() -> Finding:
         found = {topic: admin.stats(topics.full(topic)) for topic in command_topics()}
     except AdminUnavailable as failure:
         return _unavailable(name, failure)
-    alone = [topic for topic, stats in found.items() if not _subscriptions(stats)]
+    alone = [topic for topic, stats in found.items() if not backlog.subscriptions(stats)]
     if alone:
         return warning(
             name,
@@ -58,20 +54,21 @@ def check_backlogs(sleep: Callable[[float], None] = time.sleep) -> Finding:
     name = "backlogs"
     admin = PulsarAdmin(settings.PULSAR)
     try:
-        first = _backlogs(admin, _subscribed_topics(admin))
-        waiting = [topic for topic, backlog in first.items() if backlog.messages]
+        first = backlog.look(admin, backlog.subscribed_topics(admin))
+        waiting = [topic for topic, look in first.items() if look.messages]
         if waiting:
             sleep(LOOK_AGAIN_SECONDS)
-        second = _backlogs(admin, waiting)
+        second = backlog.look(admin, waiting)
     except AdminUnavailable as failure:
         return _unavailable(name, failure)
-    stuck = [topic for topic in waiting if _is_stuck(first[topic], second.get(topic))]
+    stuck = [topic for topic in waiting if topic in second and second[topic].stood_since(first[topic])]
     if stuck:
         count = sum(second[topic].messages for topic in stuck)
-        return warning(
+        return error(
             name,
             f"{count} messages wait and none was taken for {LOOK_AGAIN_SECONDS:.0f} s: {_shown(stuck)}.",
-            "See bridge and database above. If both are well, restart the bridge: it subscribes anew.",
+            "See bridge and database above. If both are well, restart the bridge: it subscribes anew. Deadlines of the "
+            "services that answer there are on hold for a while only.",
         )
     return ok(name, "No topic that we read has a backlog that stands.")
 
@@ -89,7 +86,7 @@ def check_regions() -> Finding:
     ours = set(topics.subscriptions(catalog.topics).topics)
     patterns = [region_pattern(topic) for topic in catalog.topics if REGION in topic]
     try:
-        found = _without_partitions(PulsarAdmin(settings.PULSAR).topics(_namespace()))
+        found = backlog.without_partitions(PulsarAdmin(settings.PULSAR).topics(backlog.namespace()))
     except AdminUnavailable as failure:
         return _unavailable(name, failure)
     unread = [
@@ -132,47 +129,8 @@ def _behind() -> dict[str, int]:
     return {row.name: int(row.detail.get("received", 0)) for row in behind}
 
 
-def _subscribed_topics(admin: PulsarAdmin) -> list[str]:
-    subscriptions = get_topics().subscriptions(get_catalog().topics)
-    found = list(subscriptions.topics)
-    if subscriptions.patterns:
-        patterns = [region_pattern(topic) for topic in get_catalog().topics if REGION in topic]
-        names = _without_partitions(admin.topics(_namespace()))
-        found += [
-            name for name in names if any(pattern.fullmatch(get_topics().names(name).short) for pattern in patterns)
-        ]
-    return found
-
-
-def _backlogs(admin: PulsarAdmin, topics: Iterable[str]) -> dict[str, _Backlog]:
-    found = {}
-    for topic in topics:
-        ours = _subscriptions(admin.stats(topic)).get(settings.PULSAR["subscription"])
-        if ours is not None:
-            acked = [ours.get("lastAckedTimestamp", 0), *(c.get("lastAckedTimestamp", 0) for c in ours["consumers"])]
-            found[topic] = _Backlog(int(ours.get("msgBacklog", 0)), int(max(acked)))
-    return found
-
-
-def _is_stuck(first: _Backlog, second: _Backlog | None) -> bool:
-    return second is not None and second.messages >= first.messages and second.acked == first.acked
-
-
-def _subscriptions(stats: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (stats or {}).get("subscriptions", {})
-    return found
-
-
 def _has_consumer(stats: Mapping[str, Any] | None) -> bool:
-    return any(subscription.get("consumers") for subscription in _subscriptions(stats).values())
-
-
-def _namespace() -> str:
-    return f"{settings.PULSAR['tenant']}/{settings.PULSAR['namespace']}"
-
-
-def _without_partitions(topics: Iterable[str]) -> list[str]:
-    return sorted({Topics.whole(topic) for topic in topics})
+    return any(subscription.get("consumers") for subscription in backlog.subscriptions(stats).values())
 
 
 def _shown(topics: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ class Part:
 
 
 def parts() -> list[Part]:
-    """All parts. Three queries."""
+    """All parts. Four queries."""
     return [_WORDS[part.name](part) for part in health.measure().parts]
 
 
@@ -46,6 +46,10 @@ def _bridge(part: health.Part) -> Part:
             _("Start it again. If it was removed on purpose, its row is forgotten after a day."),
         ),
         State.BEHIND: (why or _("connected, catching up"), _("Deadlines are on hold meanwhile.")),
+        State.STALLED: (
+            _("messages wait on %(topics)s, and none is taken") % {"topics": ", ".join(part.topics)},
+            _("manage.py doctor says what to do. Deadlines are on hold for a while only."),
+        ),
     }
     return _tile(_("Bridge"), part, *told[part.state])
 

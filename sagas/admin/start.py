@@ -32,8 +32,9 @@ KINDS: dict[str, Any] = {
     "counted": gettext_lazy("unreadable, only counted"),
     "blocked": gettext_lazy("topic takes no commands"),
     "unread": gettext_lazy("topic not read"),
+    "undelivered": gettext_lazy("messages not delivered"),
 }
-RED = ("exhausted", "set_aside", "unread", "overdue")
+RED = ("exhausted", "set_aside", "unread", "undelivered", "overdue")
 
 
 def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:

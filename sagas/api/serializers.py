@@ -249,7 +249,7 @@ class AttentionItem(s.Serializer[Any]):
     kind = s.ChoiceField(
         [
             *("exhausted", "overdue", "parked", "quarantined", "counted", "set_aside", "stalled", "paused"),
-            *("blocked", "unread", "confirmed_unsent"),
+            *("blocked", "unread", "undelivered", "confirmed_unsent"),
         ]
     )
     since = s.DateTimeField()

@@ -16,13 +16,16 @@ from django.db.models import Count, F, Max, Min, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from bridge import clock, heartbeats, quarantine
+from bridge import backlog, clock, heartbeats, quarantine
+from bridge.backlog import Waiting
 from bridge.blocked import blocked_topics
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from compensation import deadlines
+from compensation.answers import services_on
 from compensation.deadlines import Holds
 from compensation.models import DUE_SOMETIME, Command, Switch
 from compensation.models import Status as CommandStatus
+from compensation.undelivered import hold_ends
 from sagas.models import SagaLog, Status
 from sagas.queries import holding
 from sagas.queries.holding import when
@@ -45,9 +48,9 @@ SHOWN_LETTERS = 60
 class Item:
     """One thing that needs attention. `sentence` says what it is, `advice` what to do; `count`, how many it stands for.
 
-    kind: set_aside, exhausted, unread, overdue, confirmed_unsent, blocked, paused, stalled, quarantined, counted,
-    parked, from the most severe on. `since` is when the first of what it stands for began, `latest` when the last did.
-    `link` is what leads a page there.
+    kind: set_aside, exhausted, unread, undelivered, overdue, confirmed_unsent, blocked, paused, stalled, quarantined,
+    counted, parked, from the most severe on. `since` is when the first of what it stands for began, `latest` when the
+    last did. `link` is what leads a page there.
     """
 
     kind: str
@@ -543,6 +546,40 @@ def _find_unread(_now: datetime, part: slice) -> Sequence[_Row]:
     return [topic._asdict() for topic in topics][part]
 
 
+def _find_undelivered(_now: datetime, part: slice) -> Sequence[_Row]:
+    topics = sorted(backlog.waiting(), key=lambda row: row.since, reverse=True)
+    return [{"topic": row} for row in topics][part]
+
+
+def _tell_undelivered(rows: Sequence[_Row]) -> list[Item]:
+    now = clock.now()
+    return [_undelivered_item(row["topic"], now) for row in rows]
+
+
+def _undelivered_item(topic: Waiting, now: datetime) -> Item:
+    sentence = ngettext(
+        "%(count)d message waits undelivered on topic %(topic)s since %(since)s.",
+        "%(count)d messages wait undelivered on topic %(topic)s since %(since)s.",
+        topic.undelivered,
+    ) % {"count": topic.undelivered, "topic": topic.topic, "since": when(topic.since)}
+    services, until = ", ".join(services_on(topic.topic)), hold_ends(topic)
+    if services and now < until:
+        more = _("Deadlines of %(services)s are on hold until %(until)s at the latest.")
+        sentence += " " + more % {"services": services, "until": when(until)}
+    elif services:
+        more = _("Deadlines of %(services)s run again since %(until)s: what waits may hold answers.")
+        sentence += " " + more % {"services": services, "until": when(until)}
+    return Item(
+        kind="undelivered",
+        since=topic.since,
+        latest=topic.since,
+        count=topic.undelivered,
+        sentence=sentence,
+        advice=_("See whether the number falls. If it does not, restart the bridges: they subscribe anew."),
+        link={"topic": topic.topic},
+    )
+
+
 def _tell_unread(rows: Sequence[_Row]) -> list[Item]:
     return [
         Item(
@@ -566,6 +603,7 @@ _KINDS = (
     _Kind("set_aside", _set_aside, _find_set_aside, _tell_set_aside),
     _Kind("exhausted", _exhausted, _find_exhausted, _tell_exhausted),
     _Kind("unread", None, _find_unread, _tell_unread),
+    _Kind("undelivered", None, _find_undelivered, _tell_undelivered),
     _Kind("overdue", _overdue, _find_overdue, _tell_overdue),
     _Kind("confirmed_unsent", _confirmed_unsent, _find_confirmed_unsent, _tell_confirmed_unsent),
     _Kind("blocked", None, _find_blocked, _tell_blocked),

@@ -8,18 +8,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from compensation import deadlines, switches
 from compensation.deadlines import Hold, HoldReason, Holds
 from compensation.models import Command, Switch
 from compensation.models import Status as CommandStatus
+from compensation.undelivered import Undelivered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnHold:
     """Why a deadline does not run.
 
-    reason: paused, bridge_away, bridge_behind or backlog. Of a pause `service` is whose commands are paused, "*" for
+    reason: paused, bridge_away, bridge_behind, backlog or undelivered. Of a pause `service` is whose commands are paused, "*" for
     all, `since` and `by` when and by whom. `sentence` says the same to a person, in their language.
     """
 
@@ -98,11 +100,30 @@ def _in_words(hold: Hold) -> OnHold:
     )
 
 
+def _undelivered_words(found: Undelivered) -> str:
+    return ngettext(
+        "%(count)d message waits undelivered on %(topics)s since %(since)s; the deadline runs again at %(until)s at the "
+        "latest.",
+        "%(count)d messages wait undelivered on %(topics)s since %(since)s; the deadline runs again at %(until)s at the "
+        "latest.",
+        found.messages,
+    ) % {
+        "count": found.messages,
+        "topics": ", ".join(found.topics),
+        "since": when(found.since),
+        "until": when(found.until),
+    }
+
+
 def _cause(hold: Hold) -> str:
     if hold.pause is not None:
         return pause_words(hold.pause)
     if hold.reason == HoldReason.BRIDGE_AWAY:
         return _("The bridge is not connected to Pulsar.")
     if hold.reason == HoldReason.BRIDGE_BEHIND:
-        return _("The bridge has not caught up with Pulsar yet.")
+        if not hold.topics:
+            return _("The bridge has not caught up with Pulsar yet.")
+        return _("The bridge has not caught up with Pulsar yet on %(topics)s.") % {"topics": ", ".join(hold.topics)}
+    if hold.undelivered is not None:
+        return _undelivered_words(hold.undelivered)
     return _("Events received since %(since)s wait to be applied.") % {"since": when(hold.since)}

@@ -6,10 +6,10 @@ from typing import Any
 import pulsar
 import pytest
 
+from bridge.pulsar.admin import AdminUnavailable, PulsarAdmin
 from bridge.topics import get_topics
 from sagaproject.doctor import statistics
 from sagaproject.doctor.finding import Level
-from sagaproject.pulsar_admin import AdminUnavailable, PulsarAdmin
 from tests.apache.conftest import Guarded
 from tests.apache.rig import Broker, Space, eventually, fact, starts
 

@@ -6,9 +6,12 @@ import signal
 import threading
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from bridge.consumer import Consumer, make_consumer
+from bridge.pulsar.admin import PulsarAdmin
+from bridge.pulsar.backlog import Watch
 from bridge.wakeup import Nudger
 
 logger = logging.getLogger(__name__)
@@ -23,12 +26,16 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         nudger = Nudger("apply")
         consumer = make_consumer(nudger.ask)
+        watch = Watch(PulsarAdmin(settings.PULSAR))
         ended = threading.Event()
         _end_on_signals(consumer, ended)
         nudger.start()
+        if settings.PULSAR["admin_url"]:
+            watch.start()
         try:
             consumer.run()
             nudger.stop()
+            watch.stop()
         finally:
             ended.set()
 

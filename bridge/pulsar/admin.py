@@ -1,4 +1,4 @@
-"""Apache Pulsar's admin REST interface, as far as the doctor reads it. Optional: see PULSAR_ADMIN_URL."""
+"""Apache Pulsar's admin REST interface, as far as bridge and doctor read it. Optional: PULSAR_ADMIN_URL."""
 
 import http.client
 import json

@@ -1,0 +1,92 @@
+"""Topics on which the broker holds messages that no bridge has taken: what it said of them, kept as rows.
+
+A row outlives the bridge that wrote it, so that a restart does not begin the time anew. Without the broker's admin
+interface there are no rows, and nobody knows.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.db import connection
+from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models.functions import Now
+
+from bridge import sql
+from bridge.models import TopicBacklog
+
+# Bridges ask every ten seconds: what is older is no longer known.
+FRESH = timedelta(minutes=1)
+# After such a silence of all bridges it is not known that the messages are the same.
+_SAME = timedelta(minutes=10)
+
+
+class Reading(NamedTuple):
+    """What the broker said of one topic (its shown name): messages that nobody takes, and whether it stands still."""
+
+    topic: str
+    undelivered: int
+    stalled: bool
+
+
+class Waiting(NamedTuple):
+    """A topic whose messages wait or waited undelivered.
+
+    since: when that began. until: when it ended or was last seen; None while it goes on.
+    """
+
+    topic: str
+    undelivered: int
+    stalled: bool
+    since: datetime
+    until: datetime | None
+
+
+def note(readings: Sequence[Reading]) -> None:
+    """Write down what the broker said. Two statements at most, each in its own transaction unless the caller has one.
+
+    May be repeated, and by several bridges at once.
+    """
+    empty = sorted(reading.topic for reading in readings if not reading.undelivered)
+    TopicBacklog.objects.filter(topic__in=empty, ended_at=None).update(
+        undelivered=0, stalled=False, seen_at=Now(), ended_at=Now()
+    )
+    waiting = sorted(reading for reading in readings if reading.undelivered)
+    if waiting:
+        with connection.cursor() as cursor:
+            rows = (reading._asdict() for reading in waiting)
+            cursor.execute(_NOTE, [*sql.dump(_COLUMNS, rows), _SAME])
+
+
+def read() -> list[Waiting]:
+    """The topics whose messages wait undelivered, and those whose messages did. One query."""
+    fresh = ExpressionWrapper(Q(seen_at__gt=Now() - FRESH), output_field=BooleanField())
+    rows = TopicBacklog.objects.annotate(fresh=fresh).order_by("topic")
+    return [_waiting(row, fresh=row.fresh) for row in rows]
+
+
+def waiting() -> list[Waiting]:
+    """The topics whose messages wait undelivered now. One query."""
+    return [row for row in read() if row.until is None]
+
+
+def _waiting(row: TopicBacklog, *, fresh: bool) -> Waiting:
+    until = row.ended_at or (None if fresh else row.seen_at)
+    return Waiting(row.topic, row.undelivered, row.stalled, row.since, until)
+
+
+_COLUMNS = {"topic": "text", "undelivered": "integer", "stalled": "boolean"}
+_NOTE = f"""
+    INSERT INTO bridge_topic_backlog AS old (topic, undelivered, stalled, since, seen_at)
+    SELECT r.topic, r.undelivered, r.stalled, statement_timestamp(), statement_timestamp()
+    FROM {sql.recordset(_COLUMNS)} ORDER BY r.topic
+    ON CONFLICT (topic) DO UPDATE SET
+        undelivered = excluded.undelivered,
+        stalled = excluded.stalled,
+        since = CASE
+            WHEN old.ended_at IS NULL AND old.seen_at > excluded.seen_at - %s::interval THEN old.since
+            ELSE excluded.since
+        END,
+        seen_at = excluded.seen_at,
+        ended_at = NULL
+"""  # noqa: S608 (constants of this module)
