@@ -55,7 +55,7 @@ def note(readings: Sequence[Reading]) -> None:
     if waiting:
         with connection.cursor() as cursor:
             rows = (reading._asdict() for reading in waiting)
-            cursor.execute(_NOTE, [*sql.dump(_COLUMNS, rows), _SAME])
+            cursor.execute(_NOTE, [*sql.dump(_COLUMNS, rows), str(_SAME)])
 
 
 def read() -> list[Waiting]:

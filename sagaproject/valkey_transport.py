@@ -57,6 +57,7 @@ class QoS(redis.QoS):
 class Channel(redis.Channel):
     QoS = QoS
     _create_client: Any
+    _q_for_pri: Any
 
     @cached_property
     def subclient(self) -> BoundedPubSub:

@@ -111,7 +111,7 @@ def _check_progress_of_bridges(sleep: Callable[[float], None]) -> Finding:
     second = _behind() if first else {}
     stuck = [name for name, received in first.items() if second.get(name) == received]
     if stuck:
-        return warning(
+        return error(
             "backlogs",
             f"Behind, and took no message for {LOOK_AGAIN_SECONDS:.0f} s: {listed(stuck)}.",
             "See database above. If it is well, restart the bridge: it subscribes anew.",

@@ -21,8 +21,8 @@ from compensation.undelivered import Undelivered
 class OnHold:
     """Why a deadline does not run.
 
-    reason: paused, bridge_away, bridge_behind, backlog or undelivered. Of a pause `service` is whose commands are paused, "*" for
-    all, `since` and `by` when and by whom. `sentence` says the same to a person, in their language.
+    reason: paused, bridge_away, bridge_behind, backlog or undelivered. Of a pause `service` is whose commands are
+    paused, "*" for all, `since` and `by` when and by whom. `sentence` says the same to a person, in their language.
     """
 
     reason: str
@@ -102,10 +102,10 @@ def _in_words(hold: Hold) -> OnHold:
 
 def _undelivered_words(found: Undelivered) -> str:
     return ngettext(
-        "%(count)d message waits undelivered on %(topics)s since %(since)s; the deadline runs again at %(until)s at the "
-        "latest.",
-        "%(count)d messages wait undelivered on %(topics)s since %(since)s; the deadline runs again at %(until)s at the "
-        "latest.",
+        "%(count)d message waits undelivered on %(topics)s since %(since)s; the deadline runs again by %(until)s "
+        "at the latest.",
+        "%(count)d messages wait undelivered on %(topics)s since %(since)s; the deadline runs again by %(until)s "
+        "at the latest.",
         found.messages,
     ) % {
         "count": found.messages,

@@ -46,7 +46,7 @@ def test_a_backlog_that_stands_and_one_that_moves(there: Space) -> None:
         there.publish("retrieval-started", starts(50))
         assert eventually(lambda: there.backlog("retrieval-started") == 50)
         found = statistics.check_backlogs()
-        assert found.level == Level.WARNING
+        assert found.level == Level.ERROR
         assert "50 messages wait" in found.says
 
         def take(_seconds: float) -> None:

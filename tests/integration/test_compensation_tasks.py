@@ -46,14 +46,33 @@ def test_publish_wakes_itself_when_its_time_is_up(
     assert woken == ["compensation.publish"]
 
 
-def test_while_the_broker_is_away_publish_comes_back_a_few_times_and_then_leaves_it_to_the_sweeper(
-    publisher: FakePublisher,
-) -> None:
+def test_while_the_broker_is_away_publish_leaves_it_to_the_sweeper(publisher: FakePublisher, woken: list[str]) -> None:
     outbox.plan([new_command()])
     publisher.away = True
     tasks.publish.apply().get()
-    assert publisher.probes == tasks.PUBLISH_RETRIES + 1
+    assert publisher.probes == 1
     assert Command.objects.get().status == Status.PLANNED
+    publisher.away = False
+    Heartbeat.objects.update(beat_at=timezone.now() - tasks.PROBE_AGAIN_AFTER)
+    tasks.sweep()
+    assert woken == ["compensation.publish"]
+
+
+def test_sweeps_that_come_while_one_asks_the_broker_do_not_ask_too(
+    publisher: FakePublisher, woken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher.away = True
+    tasks.sweep()
+    Heartbeat.objects.update(beat_at=timezone.now() - tasks.PROBE_AGAIN_AFTER)
+    real = publisher.probe
+
+    def slowly() -> None:
+        assert not tasks._broker_is_there()  # another sweep, meanwhile
+        real()
+
+    monkeypatch.setattr(publisher, "probe", slowly)
+    tasks.sweep()
+    assert publisher.probes == 2
 
 
 def test_the_sweep_shows_that_it_lives_and_how_the_broker_is(publisher: FakePublisher, woken: list[str]) -> None:
@@ -79,11 +98,13 @@ def test_the_sweep_brings_back_lost_claims_and_wakes_the_publisher_for_them(
     assert Command.objects.get().status == Status.WAITING
 
 
-def test_the_sweep_asks_the_broker_at_most_every_fifteen_seconds(publisher: FakePublisher, woken: list[str]) -> None:
+def test_a_broker_that_is_there_is_asked_at_most_every_fifteen_seconds(
+    publisher: FakePublisher, woken: list[str]
+) -> None:
     tasks.sweep()
     tasks.sweep()
     assert publisher.probes == 1
-    long_ago = timezone.now() - timedelta(seconds=tasks.PROBE_SECONDS + 1)
+    long_ago = timezone.now() - tasks.PROBE_AFTER
     Heartbeat.objects.filter(name="publisher").update(beat_at=long_ago)
     tasks.sweep()
     assert publisher.probes == 2

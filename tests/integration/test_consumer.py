@@ -17,7 +17,7 @@ from bridge.event_log import StoreResult
 from bridge.heartbeats import UnreadTopic
 from bridge.models import Event, Heartbeat, Quarantined
 from bridge.pulsar.inlet import Batch
-from tests.integration.bridge_messages import CODEC, PUBLISHED, body, message
+from tests.integration.bridge_messages import CODEC, body, message
 
 pytestmark = pytest.mark.django_db
 
@@ -207,24 +207,57 @@ def test_stopping_wakes_a_call_that_waits_for_pulsar(bridge: Bridge) -> None:
     assert fresh.source.is_closed
 
 
-@pytest.mark.parametrize(
-    ("published", "full", "caught_up"), [("now", False, True), ("now", True, False), ("long ago", False, False)]
-)
-def test_caught_up_is_a_batch_that_is_neither_full_nor_old(
-    bridge: Bridge, published: str, full: bool, caught_up: bool
-) -> None:
-    when = timezone.now() if published == "now" else PUBLISHED
-    bridge.source.give(message(body("e-1"), when), full=full)
+def test_the_first_batch_that_is_not_full_has_caught_up(bridge: Bridge) -> None:
+    bridge.source.give(message(body("e-1")), full=True)
     bridge.consumer.step()
     bridge.consumer._beat()
     row = Heartbeat.objects.get()
-    assert (row.well_since is not None) == caught_up
+    assert row.well_since is None
     assert row.last_message_at is not None
     assert row.detail["stored"] == 1
+    assert row.detail["behind_topics"] == [message(b"").topic]
+    assert heartbeats.bridge_state().behind_topics == (message(b"").topic,)
     bridge.after(0.1)
     bridge.consumer._beat()
     row.refresh_from_db()
     assert row.well_since is not None
+    assert row.detail["behind_topics"] == []
+
+
+@pytest.mark.parametrize("days", [-400, -1, 1, 400])
+def test_a_wrong_clock_of_a_producer_puts_no_bridge_behind(bridge: Bridge, days: int) -> None:
+    bridge.consumer.step()
+    for number in range(20):
+        bridge.source.give(message(body(f"e-{number}"), timezone.now() + timedelta(days=days)))
+        bridge.after(1)
+        assert heartbeats.bridge_state().well_for is not None
+
+
+def test_full_batches_put_a_bridge_behind_when_they_go_on(bridge: Bridge) -> None:
+    bridge.consumer.step()
+    seen = []
+    for number in range(8):
+        bridge.source.give(message(body(f"e-{number}")), full=True)
+        bridge.after(1)
+        bridge.consumer._beat()
+        seen.append(heartbeats.bridge_state().well_for is not None)
+    assert seen == [True] * 5 + [False] * 3
+    bridge.after(1)
+    bridge.after(1)
+    assert heartbeats.bridge_state().well_for is not None
+
+
+def test_who_was_not_connected_has_not_caught_up_before_the_first_batch(bridge: Bridge) -> None:
+    bridge.consumer.step()
+    bridge.source.is_connected = False
+    bridge.after(1)
+    bridge.source.is_connected = True
+    bridge.source.give(message(body("e-1")), full=True)
+    bridge.after(1)
+    assert heartbeats.bridge_state().well_for is None
+    bridge.after(1)
+    bridge.after(1)
+    assert heartbeats.bridge_state().well_for is not None
 
 
 def test_logs_tell_ids_and_types_never_payload(bridge: Bridge, caplog: pytest.LogCaptureFixture) -> None:

@@ -405,7 +405,7 @@ def test_a_backlog_that_does_not_move(
     found = statistics.check_backlogs(pass_time)
     get_topics.cache_clear()
     if stuck:
-        assert_told(found, Level.WARNING, f"{second['msgBacklog']} messages wait", "processing.latam.started")
+        assert_told(found, Level.ERROR, f"{second['msgBacklog']} messages wait", "processing.latam.started")
     else:
         assert found.level == Level.OK
 
@@ -443,7 +443,7 @@ def test_without_the_admin_interface_a_bridge_that_stands_is_seen_by_its_heartbe
     say(5)
     found = statistics.check_backlogs(lambda _seconds: say(received))
     if stuck:
-        assert_told(found, Level.WARNING, "took no message", "bridge:a:1")
+        assert_told(found, Level.ERROR, "took no message", "bridge:a:1")
     else:
         assert found.level == Level.SKIPPED
 

@@ -78,7 +78,7 @@ def test_one_connected_bridge_that_is_behind_is_enough_to_say_no() -> None:
 
 def test_the_rest_is_told_as_it_is() -> None:
     ago = timedelta(seconds=1)
-    beat(last_message_age=ago, detail={"per_second": 2.5, "lag_seconds": 1.0, "error": ""})
+    beat(last_message_age=ago, detail={"per_second": 2.5, "behind_topics": ["orders"], "error": ""})
     for _ in range(2):
         beat("bridge:b:2", connected=False, detail={"per_second": 1.0, "error": "Pulsar is away"})
     heartbeats.beat("publisher", "publisher", connected=True)
@@ -86,7 +86,7 @@ def test_the_rest_is_told_as_it_is() -> None:
     assert (state.alive, state.connected) == (2, True)
     assert state.last_message_age is not None
     assert ago <= state.last_message_age < timedelta(seconds=60)
-    assert (state.per_second, state.lag_seconds, state.errors) == (3.5, 1.0, ("Pulsar is away",))
+    assert (state.per_second, state.behind_topics, state.errors) == (3.5, ("orders",), ("Pulsar is away",))
 
 
 def test_the_last_message_is_not_forgotten() -> None:
