@@ -18,7 +18,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from bridge import event_log, heartbeats
+from bridge import backlog, event_log, heartbeats
+from bridge.backlog import Reading
 from bridge.models import Heartbeat
 from compensation import deadlines, switches
 from compensation.models import Attempt, Command, Switch
@@ -81,7 +82,7 @@ def bridge_behind() -> None:
     heartbeats.beat("bridge:here:1", "bridge", connected=True, well=False)
 
 
-def backlog() -> None:
+def unapplied() -> None:
     event_log.append([event("ProcessingCompleted", new_ids(1)[0], seconds=1)])
     minute_ago = timezone.now() - MINUTES
     with connection.cursor() as cursor:  # the model refuses it, and the table's trigger too
@@ -90,6 +91,14 @@ def backlog() -> None:
             "UPDATE bridge_event SET received_at = %s WHERE id IN (SELECT id FROM bridge_pending)", [minute_ago]
         )
         cursor.execute("ALTER TABLE bridge_event ENABLE TRIGGER USER")
+
+
+def answers_undelivered() -> None:
+    backlog.note([Reading("anonymization-anonymizationrolledback", 202, stalled=True)])
+
+
+def others_undelivered() -> None:
+    backlog.note([Reading("retrieval-started", 202, stalled=True)])
 
 
 def nothing() -> None:
@@ -103,7 +112,13 @@ SITUATIONS: list[tuple[Callable[[], None], str | None, str]] = [
     (pause_service, "paused", "Publishing to ANONYMIZATION has been paused since"),
     (bridge_away, "bridge_away", "The bridge is not connected to Pulsar."),
     (bridge_behind, "bridge_behind", "The bridge has not caught up"),
-    (backlog, "backlog", "wait to be applied"),
+    (unapplied, "backlog", "wait to be applied"),
+    (others_undelivered, None, ""),
+    (
+        answers_undelivered,
+        "undelivered",
+        "202 messages wait undelivered on anonymization-anonymization",
+    ),
 ]
 HELD = [item for item in SITUATIONS if item[1]]
 
@@ -197,7 +212,7 @@ def test_a_list_of_commands_reads_what_holds_them_once(django_assert_max_num_que
     now = timezone.now()
     Command.objects.update(status="published", published_at=now, deadline_at=now, claimed_at=now, next_at=None)
     pause_all()
-    with django_assert_max_num_queries(3 + 3):
+    with django_assert_max_num_queries(3 + 5):
         page = parts.command_page(parts.commands(saga.id), 0, 50)
     assert len(page.items) > 12
     assert all(story.on_hold for story in page.items)

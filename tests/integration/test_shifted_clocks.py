@@ -292,10 +292,10 @@ import json, sys
 from types import SimpleNamespace
 from celery.worker.request import Request
 from sagaproject.celery import app
+app.loader.import_default_modules()
 for headers in json.loads(sys.stdin.read()):
     message = SimpleNamespace(
-        headers=headers, properties={}, delivery_info={}, body=b"[[], {}, {}]", content_type="application/json",
-        content_encoding="utf-8", payload=[[], {}, {}], decode=lambda: [[], {}, {}],
+        headers=headers, properties={}, delivery_info={}, body=[[], {}, {}], content_type="", content_encoding="",
     )
     print(bool(Request(message, app=app, headers=headers, decoded=True).maybe_expire()), flush=True)
 """
