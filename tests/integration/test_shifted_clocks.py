@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import patch
 
 import pytest
@@ -173,12 +173,12 @@ def messages() -> list[dict[str, Any]]:
         patch("kombu.transport.memory.Channel.basic_publish", lambda self, message, *a, **k: sent.append(message)),
         patch.object(app, "send_task", lambda name, **options: send(name, producer=producer, **options)),
     ):
-        for name in settings.WAKEUPS:
+        for name in get_args(wakeup.Wakeup):
             assert wakeup.nudge(name)
         scheduler = Scheduler(app, lazy=True, schedule={})
         scheduler.setup_schedule()
         for entry in scheduler.schedule.values():
-            app.send_task(entry.task, **entry.options)
+            app.send_task(str(entry.task), **(entry.options or {}))
     return sent
 
 
@@ -233,6 +233,7 @@ def test_beat_has_nothing_else_to_do() -> None:
     scheduler.setup_schedule()
     assert set(scheduler.schedule) == set(app.conf.beat_schedule)
     for entry in scheduler.schedule.values():
+        assert entry.schedule is not None
         assert entry.schedule.nowfun is not None, "a wall clock and a steady one in one schedule cannot be compared"
 
 
