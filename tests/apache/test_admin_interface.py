@@ -6,7 +6,9 @@ from typing import Any
 import pulsar
 import pytest
 
+from bridge.backlog import Reading
 from bridge.pulsar.admin import AdminUnavailable, PulsarAdmin
+from bridge.pulsar.backlog import compare, look
 from bridge.topics import get_topics
 from sagaproject.doctor import statistics
 from sagaproject.doctor.finding import Level
@@ -55,6 +57,30 @@ def test_a_backlog_that_stands_and_one_that_moves(there: Space) -> None:
             assert eventually(lambda: there.backlog("retrieval-started") == 30)
 
         assert statistics.check_backlogs(take).level == Level.OK
+
+
+def test_what_waits_undelivered_is_told_by_two_looks(there: Space, settings: Any) -> None:
+    topic = there.full("retrieval-started")
+    admin = PulsarAdmin(settings.PULSAR)
+    with there.client() as client:
+        shared = pulsar.ConsumerType.Shared
+        consumer = client.subscribe(topic, "saga", consumer_type=shared, receiver_queue_size=10)
+        there.publish("retrieval-started", starts(50))
+        assert eventually(lambda: there.backlog("retrieval-started") == 50)
+        # The broker sends ten and waits: that they reached the client says nothing of who takes them out of it.
+        assert eventually(lambda: look(admin, [topic])[topic].unsent == 40)
+        first = look(admin, [topic])
+        assert compare({}, first) == []
+        assert compare(first, look(admin, [topic])) == [Reading("retrieval-started", 50, stalled=True)]
+        for _ in range(20):
+            consumer.acknowledge(consumer.receive(timeout_millis=10_000))
+        assert eventually(lambda: there.backlog("retrieval-started") == 30)
+        [moves] = compare(first, look(admin, [topic]))
+        assert not moves.stalled
+        assert 20 <= moves.undelivered < 30
+        for _ in range(30):
+            consumer.acknowledge(consumer.receive(timeout_millis=10_000))
+        assert eventually(lambda: compare(first, look(admin, [topic])) == [Reading("retrieval-started", 0, False)])
 
 
 def test_a_region_that_nobody_reads(there: Space) -> None:

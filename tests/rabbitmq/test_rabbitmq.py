@@ -108,6 +108,18 @@ def test_a_nudge_comes_once_and_to_its_own_queue(node: Node, celery: Any) -> Non
     assert eventually(lambda: waiting(node) == {"applying": 3, "commands": 1, "housekeeping": 0}, 10)
 
 
+def test_what_nobody_takes_goes_by_the_broker_s_clock(node: Node, celery: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakeup, "_KEPT_SECONDS", 3)
+    with Connection(node.url) as connection:
+        for queue in celery.amqp.queues.values():
+            queue(connection.default_channel).declare()
+            connection.default_channel.queue_purge(queue.name)
+    for _ in range(5):
+        assert wakeup.nudge("publish")
+    assert waiting(node)["commands"] == 5
+    assert eventually(lambda: waiting(node)["commands"] == 0, 20)
+
+
 def test_a_nudge_to_a_broker_that_is_away_fails_soon_and_works_again_after(node: Node, celery: Any) -> None:
     assert wakeup.nudge("apply")
     node.kill()
