@@ -38,7 +38,7 @@ RED = ("exhausted", "set_aside", "unread", "undelivered", "overdue")
 
 
 def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
-    """What the start page shows, as far as the person may see it. Some twenty queries, none of which counts far."""
+    """What the start page shows, as far as the person may see it. Some forty queries, none of which counts far."""
     if not rights.may(request, rights.VIEW_SAGAS):
         return {**around, "title": _("Start"), "no_rights": True}
     kind = request.GET.get("kind", "")
