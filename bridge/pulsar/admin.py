@@ -5,9 +5,10 @@ import json
 import ssl
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 SECONDS = 3.0
+_REDIRECTS = 4
 
 
 class AdminUnavailable(Exception):
@@ -41,27 +42,39 @@ class PulsarAdmin:
         return found if isinstance(found, Mapping) else None
 
     def _get(self, path: str) -> Any:
-        connection = self._connection()
+        url = self._url._replace(path=self._url.path.rstrip("/") + path.partition("?")[0], query=path.partition("?")[2])
+        for _ in range(_REDIRECTS):
+            status, body, elsewhere = self._ask(url)
+            if status == 404:
+                return None
+            if status == 200:
+                return _parsed(body)
+            there = urlsplit(urljoin(url.geturl(), elsewhere))
+            # The token goes along: never from https to http.
+            if status not in (302, 307) or not elsewhere or there.scheme != url.scheme:
+                break
+            # A broker of several names the one that has the topic.
+            url = there
+        raise AdminUnavailable(f"it answers with status {status}")
+
+    def _ask(self, url: SplitResult) -> tuple[int, bytes, str]:
+        """Status, body and where to ask instead, if it says so."""
+        connection = self._connection(url)
         headers = {"Accept": "application/json"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
-            connection.request("GET", self._url.path.rstrip("/") + path, headers=headers)
+            connection.request("GET", url._replace(scheme="", netloc="", fragment="").geturl(), headers=headers)
             answer = connection.getresponse()
-            body = answer.read()
-            if answer.status == 404:
-                return None
-            if answer.status != 200:
-                raise AdminUnavailable(f"it answers with status {answer.status}")
-            return json.loads(body)
-        except (OSError, http.client.HTTPException, ValueError) as failure:
-            raise AdminUnavailable(f"no answer that can be used ({type(failure).__name__})") from failure
+            return answer.status, answer.read(), answer.headers.get("Location", "")
+        except (OSError, http.client.HTTPException) as failure:
+            raise _no_answer(failure) from failure
         finally:
             connection.close()
 
-    def _connection(self) -> http.client.HTTPConnection:
-        place = self._url.hostname or "", self._url.port
-        if self._url.scheme != "https":
+    def _connection(self, url: SplitResult) -> http.client.HTTPConnection:
+        place = url.hostname or "", url.port
+        if url.scheme != "https":
             return http.client.HTTPConnection(place[0], place[1] or 8080, timeout=SECONDS)
         context = ssl.create_default_context(cafile=self._options["tls_trust_certs_file"] or None)
         if self._options["tls_allow_insecure"]:
@@ -69,3 +82,14 @@ class PulsarAdmin:
         elif not self._options["tls_validate_hostname"]:
             context.check_hostname = False
         return http.client.HTTPSConnection(place[0], place[1] or 8443, timeout=SECONDS, context=context)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError as failure:
+        raise _no_answer(failure) from failure
+
+
+def _no_answer(failure: Exception) -> AdminUnavailable:
+    return AdminUnavailable(f"no answer that can be used ({type(failure).__name__})")

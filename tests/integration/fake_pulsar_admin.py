@@ -17,6 +17,7 @@ class FakeAdmin:
         self.topics: dict[str, dict[str, Any]] = {}
         self.partitioned: dict[str, dict[str, Any]] = {}
         self.status = 200
+        self.elsewhere = ""  # where a broker that does not have the topic sends whoever asks
         self.tokens: list[str | None] = []
         self.url = ""
 
@@ -52,6 +53,8 @@ def running() -> Iterator[FakeAdmin]:
             content = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
+            if fake.elsewhere:
+                self.send_header("Location", fake.elsewhere + self.path)
             self.end_headers()
             self.wfile.write(content)
 

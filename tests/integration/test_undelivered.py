@@ -14,7 +14,7 @@ from bridge import backlog, clock, heartbeats
 from bridge.backlog import FRESH, Reading, Waiting
 from bridge.models import Heartbeat, TopicBacklog
 from bridge.pulsar.admin import AdminUnavailable, PulsarAdmin
-from bridge.pulsar.backlog import Look, Watch, compare
+from bridge.pulsar.backlog import Look, Watch, compare, look
 from compensation import answers, deadlines, delivery, health, outbox
 from compensation.deadlines import HoldReason
 from compensation.health import Name, State
@@ -233,6 +233,19 @@ def test_without_an_answer_of_the_interface_nothing_is_held_and_nobody_falls(
     assert "the backlog of the topics is not known: TypeError" in caplog.text
     with pytest.raises(AdminUnavailable):
         PulsarAdmin({**settings.PULSAR, "admin_url": "http://127.0.0.1:1"}).topics("public/default")
+
+
+def test_a_broker_without_the_topic_names_the_one_that_has_it(admin: FakeAdmin, topic: str, settings: Any) -> None:
+    say(admin, topic, 202)
+    with fake_pulsar_admin.running() as other:
+        other.status, other.elsewhere = 307, admin.url
+        asked = PulsarAdmin({**settings.PULSAR, "admin_url": other.url, "token": "the-token"})
+        assert look(asked, [full(topic)])[full(topic)].messages == 202
+        assert admin.tokens == ["Bearer the-token"]
+        for elsewhere in ("", other.url, "https://127.0.0.1:1"):
+            other.elsewhere = elsewhere
+            with pytest.raises(AdminUnavailable, match="status 307"):
+                asked.stats(full(topic))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -111,9 +111,10 @@ def test_a_nudge_comes_once_and_to_its_own_queue(node: Node, celery: Any) -> Non
 def test_what_nobody_takes_goes_by_the_broker_s_clock(node: Node, celery: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wakeup, "_KEPT_SECONDS", 3)
     with Connection(node.url) as connection:
+        channel: Any = connection.default_channel
         for queue in celery.amqp.queues.values():
-            queue(connection.default_channel).declare()
-            connection.default_channel.queue_purge(queue.name)
+            queue(channel).declare()
+            channel.queue_purge(queue.name)
     for _ in range(5):
         assert wakeup.nudge("publish")
     assert waiting(node)["commands"] == 5
