@@ -17,6 +17,9 @@ UNREACHABLE_MAXIMUM_SECONDS = 60.0
 
 NO_ANSWER = "This service does not answer: mark it done by hand when it is."
 
+# Stands before the words of a service in `last_error`; all other words there are this service's own.
+REFUSED = "The service refused it"
+
 Word = Literal["confirmed", "skipped", "withdrawn", "retried"]
 
 
@@ -150,7 +153,7 @@ class Standing:
 
     def _words(self, outcome: Outcome, error: str) -> str:
         words = {
-            Outcome.REFUSED: "The service refused it",
+            Outcome.REFUSED: REFUSED,
             Outcome.DEADLINE: f"No answer within {self.confirmation_timeout:g} seconds",
             Outcome.FAILED: "It could not be sent",
             Outcome.UNREACHABLE: "The message broker could not be reached",
@@ -165,3 +168,9 @@ def ended_as(before: Standing, after: Standing) -> Outcome | None:
     if not before.in_flight or after is before:
         return None
     return Outcome.CONFIRMED if after.status == Status.CONFIRMED else Outcome.SUPERSEDED
+
+
+def split_error(last_error: str) -> tuple[str, str]:
+    """Split a command's `last_error` into this service's own words and those of the service that refused it."""
+    own, mark, said = last_error.partition(f"{REFUSED}: ")
+    return own + mark, said

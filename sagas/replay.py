@@ -19,7 +19,7 @@ from sagas.work import Applied, Work
 
 
 class Difference(NamedTuple):
-    """One thing that is stored otherwise than the log folds to. No payload: only what rows show."""
+    """One thing that is stored otherwise than the log folds to. May hold error texts: see sagas.error_text."""
 
     what: str
     stored: Any

@@ -25,8 +25,9 @@ from sagas.admin.filters import (
 )
 from sagas.admin.forms import MOST_COMMANDS
 from sagas.admin.readonly import ReadOnlyAdmin
-from sagas.admin.rights import may_operate
+from sagas.admin.rights import may_operate, may_view_payload
 from sagas.decisions import possible_in_state
+from sagas.error_text import shown_error
 from sagas.models import Action, SagaLog
 from sagas.queries import holding
 from sagas.queries.holding import OnHold
@@ -54,12 +55,14 @@ class CommandAdmin(ReadOnlyAdmin):
         return Command.objects.filter(id=found).first() if found else None
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """The list, each command of the page with the reason why its deadline is on hold."""
+        """The list, each command of the page with what holds its deadline and its error as this person may see it."""
         found = super().get_changelist_instance(request)
         found.result_list = list(found.result_list)
         holds = holding.read_for(found.result_list)
+        payload = may_view_payload(request)
         for command in found.result_list:
             command.on_hold = holding.on_hold(command, holds)
+            command.shown_error = shown_error(command.last_error, payload=payload)
         return found
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
@@ -107,7 +110,8 @@ class CommandAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("last error"))
     def trouble(self, command: Command) -> str:
-        return command.last_error if len(command.last_error) <= 80 else command.last_error[:79] + "…"
+        text: str = command.shown_error  # type: ignore[attr-defined]
+        return text if len(text) <= 80 else text[:79] + "…"
 
     @admin.display(description=_("saga"))
     def saga_link(self, command: Command) -> SafeString:

@@ -21,8 +21,9 @@ from sagas.admin.deeds import DEEDS, Deed
 from sagas.admin.forms import DecisionForm
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.refusals import Refusal, explain
-from sagas.admin.rights import may_operate
+from sagas.admin.rights import may_operate, may_view_payload
 from sagas.decisions import Outcome, Request, sentences
+from sagas.error_text import shown_differences
 from sagas.errors import Busy, DecisionError, Invalid, NotFound
 from sagas.models import Action, Decision, LaneOutcome, ParkedReason, Status
 
@@ -216,8 +217,13 @@ def preview(deed: Deed, said: Mapping[str, Any], request: HttpRequest) -> Previe
         more=max(len(outcome.commands), sent) - len(commands),
         sent=sent,
         not_eligible=refused[:SHOWN],
-        differences=(outcome.effects.get("differences") or [])[:SHOWN],
+        differences=_differences(outcome, request)[:SHOWN],
     )
+
+
+def _differences(outcome: Outcome, request: HttpRequest) -> list[dict[str, Any]]:
+    """What a replay found, error texts only for who may see them."""
+    return shown_differences(outcome.effects.get("differences") or [], payload=may_view_payload(request))
 
 
 def _refused(deed: Deed, said: Mapping[str, Any], error: DecisionError) -> Preview:

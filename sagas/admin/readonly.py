@@ -15,6 +15,7 @@ from unfold.admin import ModelAdmin
 
 from sagas.admin.paginator import CappedPaginator
 from sagas.admin.parameters import DeclaredParameters
+from sagas.admin.rights import may_view_payload
 
 
 class ReadOnlyAdmin(DeclaredParameters, ModelAdmin):  # type: ignore[misc]
@@ -87,7 +88,8 @@ class ReadOnlyAdmin(DeclaredParameters, ModelAdmin):  # type: ignore[misc]
         request.current_app = self.admin_site.name
         top = reverse(f"admin:{self._name('changelist')}")
         way = [] if request.path == top else [(top, self.opts.verbose_name_plural), *context.get("crumbs", [])]
-        whole = {**self.admin_site.each_context(request), **context, "crumbs": way}
+        may = {"may_view_payload": may_view_payload(request)}
+        whole = {**self.admin_site.each_context(request), **may, **context, "crumbs": way}
         return TemplateResponse(request, template, whole, status=status)
 
     def need_view(self, request: HttpRequest) -> None:

@@ -23,8 +23,9 @@ from sagas import queries
 from sagas.admin import buttons, search, words
 from sagas.admin.filters import BY_HAND, AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter
 from sagas.admin.readonly import ReadOnlyAdmin
-from sagas.admin.rights import VIEW_COMMANDS, may, may_operate
+from sagas.admin.rights import VIEW_COMMANDS, may, may_operate, may_view_payload
 from sagas.admin.slices import Slice, from_page, number_of
+from sagas.error_text import shown_text
 from sagas.models import Decision, Lane, SagaKey, SagaLog
 from sagas.queries import parts
 from sagas.queries.pages import page_of
@@ -61,6 +62,15 @@ class SagaAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[SagaLog]:
         decided = Decision.objects.filter(saga=OuterRef("id"), action__in=BY_HAND)
         return SagaLog.objects.annotate(by_hand=Exists(decided))
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list, each saga of the page with its error as this person may see it."""
+        found = super().get_changelist_instance(request)
+        found.result_list = list(found.result_list)
+        payload = may_view_payload(request)
+        for saga in found.result_list:
+            saga.shown_error = shown_text(saga.error_message, payload=payload)
+        return found
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -105,14 +115,15 @@ class SagaAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("error"))
     def failure(self, saga: SagaLog) -> str:
-        text = saga.set_aside_error or saga.error_message or ""
+        text = saga.set_aside_error or saga.shown_error  # type: ignore[attr-defined]
         return text if len(text) <= 60 else text[:59] + "…"
 
     # --- the page -----------------------------------------------------------------------------------------------------
 
     def page(self, request: HttpRequest, row: SagaLog) -> dict[str, Any]:
         holds = deadlines.holds()  # once, so that the whole page shows one moment
-        waiting = queries.waiting(row, holds)
+        payload = may_view_payload(request)
+        waiting = queries.waiting(row, holds, payload=payload)
         return {
             "title": row.key,
             "waiting": waiting,
@@ -121,7 +132,7 @@ class SagaAdmin(ReadOnlyAdmin):
             "keys": list(SagaKey.objects.filter(saga=row).values_list("key", flat=True)[:20]),
             "lanes": lane_slice(request, row),
             "commands": command_slice(request, row.id, holds=holds) if may(request, VIEW_COMMANDS) else None,
-            "timeline": timeline_slice(request, row.id, holds),
+            "timeline": timeline_slice(request, row.id, holds, payload=payload),
             "may_operate": may_operate(request),
             "actions": buttons.of_saga(row, waiting) if may_operate(request) else [],
             "bulk": buttons.of_commands(row) if may_operate(request) else [],
@@ -177,7 +188,8 @@ def command_slice(request: HttpRequest, saga_id: UUID, entity: str | None = None
     return from_page(request, "commands", parts.command_page(rows, (number - 1) * COMMANDS, COMMANDS, holds))
 
 
-def timeline_slice(request: HttpRequest, saga_id: UUID, holds: Holds) -> Slice:
-    """A page of the saga's story."""
+def timeline_slice(request: HttpRequest, saga_id: UUID, holds: Holds, *, payload: bool) -> Slice:
+    """A page of the saga's story; the error texts of services in it only for who may see `payload`."""
     number = number_of(request, "timeline")
-    return from_page(request, "timeline", queries.timeline(saga_id, (number - 1) * TIMELINE, TIMELINE, holds))
+    page = queries.timeline(saga_id, (number - 1) * TIMELINE, TIMELINE, holds, payload=payload)
+    return from_page(request, "timeline", page)

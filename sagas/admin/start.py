@@ -44,7 +44,11 @@ def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
     kind = request.GET.get("kind", "")
     kind = kind if kind in KINDS else ""
     page = queries.attention(
-        (number_of(request, "page") - 1) * ITEMS, ITEMS, kind=kind, kinds=rights.attention_of(request)
+        (number_of(request, "page") - 1) * ITEMS,
+        ITEMS,
+        kind=kind,
+        kinds=rights.attention_of(request),
+        payload=rights.may_view_payload(request),
     )
     may_see_commands = rights.may(request, rights.VIEW_COMMANDS)
     lines = [_line(item, may_see_commands) for item in page.items]

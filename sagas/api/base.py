@@ -22,7 +22,7 @@ from sagas import decisions, queries
 from sagas.api import errors
 from sagas.api.parameters import Nothing, Parameters, described
 from sagas.api.parsers import FormParser, JSONParser
-from sagas.api.permissions import MayReadOrOperate
+from sagas.api.permissions import MayReadOrOperate, may_see_payload
 from sagas.api.renderers import PageRenderer
 from sagas.api.serializers import BadRequestError, Decided, Error
 from sagas.models import Door, SagaLog
@@ -64,8 +64,14 @@ class Address(CountedFirst, GenericAPIView[Any]):
         """The checked parameters. Raises BadRequest."""
         return self.parameters.read(request, rows)
 
+    @property
+    def payload(self) -> bool:
+        """Whether this login may see what messages carry, error texts of services among it."""
+        return may_see_payload(self.request)
+
     def answer_page(self, page: queries.Page[Any], form: Any, **options: Any) -> Response:
         """A page in the envelope that all lists have."""
+        options["context"] = {"payload": self.payload, **options.get("context", {})}
         items = form(page.items, many=True, **options).data
         return Response({"total": page.total, "offset": page.offset, "limit": page.limit, "items": items})
 
@@ -93,7 +99,7 @@ class DecisionAddress(Address):
         )
 
     def decided(self, outcome: decisions.Outcome) -> Response:
-        return Response(outcome.as_json(), status=200 if outcome.dry_run else 202)
+        return Response(outcome.as_json(payload=self.payload), status=200 if outcome.dry_run else 202)
 
 
 def parse_saga_id(text: str) -> UUID:

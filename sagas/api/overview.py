@@ -82,7 +82,8 @@ class Attention(Address):
 
     def get(self, request: Request) -> Response:
         given = self.given(request)
-        page = queries.attention(given.page["offset"], given.page["limit"], kinds=readable_attention(request))
+        kinds = readable_attention(request)
+        page = queries.attention(given.page["offset"], given.page["limit"], kinds=kinds, payload=self.payload)
         return self.answer_page(page, s.AttentionItem, context={"now": timezone.now()})
 
 

@@ -15,7 +15,6 @@ from sagas.api import parameters as p
 from sagas.api import serializers as s
 from sagas.api.addresses import tail
 from sagas.api.base import Address, find_saga, page_of, reads
-from sagas.api.permissions import may_see_payload
 from sagas.models import SagaLog
 from sagas.queries import SagaFilters, parts
 from sagas.queries.pages import page_of as read_page
@@ -37,7 +36,7 @@ class Sagas(Address):
 
 class _Detail(Address):
     def answer_saga(self, request: Request, saga: SagaLog) -> Response:
-        waiting = queries.waiting(saga)
+        waiting = queries.waiting(saga, payload=self.payload)
         values = {
             **{name: getattr(saga, name) for name in _OWN},
             "steps": parts.first_steps(saga.id),
@@ -45,7 +44,7 @@ class _Detail(Address):
             "metadata": queries.metadata(saga),
             "waiting": waiting.as_data() if waiting else None,
         }
-        return Response(s.SagaDetail(values).data)
+        return Response(s.SagaDetail(values, context={"payload": self.payload}).data)
 
 
 _OWN = ("id", "correlation_id", "saga_type", "status", "steps_count", "start_time", "end_time", "error_message")
@@ -86,7 +85,8 @@ class SagasByTask(Address):
             found = queries.by_task(one, limit)
             if found:
                 break
-        return Response(s.SagaSummary(found, many=True).data)  # type: ignore[arg-type]
+        listed = s.SagaSummary(found, many=True, context={"payload": self.payload})  # type: ignore[arg-type]
+        return Response(listed.data)
 
 
 @extend_schema_view(get=reads(page_of(s.Step), p.Steps, missing=True))
@@ -136,7 +136,7 @@ class Events(Address):
         given = self.given(request)
         values = given.values
         payload = values.get("payload") == "true"
-        if payload and not may_see_payload(request):
+        if payload and not self.payload:
             self.permission_denied(request, message="To see what messages carry takes the permission view_payload")
         rows = parts.log(find_saga(saga_id).id, type=values.get("type", ""), entity=values.get("entity", ""))
         page = parts.event_page(rows, payload=payload, **given.page)
@@ -151,5 +151,7 @@ class Timeline(Address):
 
     def get(self, request: Request, saga_id: str) -> Response:
         given = self.given(request)
-        page: queries.Page[Any] = queries.timeline(find_saga(saga_id).id, holds=None, **given.page)
+        page: queries.Page[Any] = queries.timeline(
+            find_saga(saga_id).id, given.page["offset"], given.page["limit"], payload=self.payload
+        )
         return self.answer_page(page, s.TimelineEntry)

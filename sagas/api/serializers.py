@@ -13,7 +13,10 @@ from compensation.models import Attempt, Confirmation, ExhaustedBy
 from compensation.models import Outcome as AttemptOutcome
 from compensation.models import Status as CommandStatus
 from sagas.engine.definition import StepStatus
+from sagas.error_text import shown_attempt, shown_error, shown_text
 from sagas.models import LaneOutcome, SagaLog, SagaStep, Status
+
+HIDDEN = "Without the permission view_payload what the service said reads [text, 42 characters]."
 
 ANY_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 
@@ -38,6 +41,36 @@ class NullableText(s.CharField):
         return super().get_attribute(instance) or None
 
 
+class ErrorText(s.CharField):
+    """What a service said of a failure: payload. `context["payload"]` says whether the login may see it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_null=True, help_text=HIDDEN, **kwargs)
+
+    def to_representation(self, value: Any) -> str:
+        return shown_text(value, payload=self.context.get("payload", False), as_data=True)
+
+
+class LastError(NullableText):
+    """A command's last error, in which the service's own words are payload."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(help_text=HIDDEN, **kwargs)
+
+    def to_representation(self, value: Any) -> str:
+        return shown_error(value, payload=self.context.get("payload", False), as_data=True)
+
+
+class AttemptError(s.CharField):
+    """The error of an attempt, which is payload where the service refused the command."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_null=True, help_text=HIDDEN, **kwargs)
+
+    def get_attribute(self, instance: Attempt) -> Any:
+        return shown_attempt(instance, payload=self.context.get("payload", False), as_data=True) or None
+
+
 class Error(s.Serializer[Any]):
     detail = s.CharField()
 
@@ -58,7 +91,7 @@ class SagaSummary(s.Serializer[SagaLog]):
     failed_steps_count = s.IntegerField()
     start_time = s.DateTimeField()
     end_time = s.DateTimeField(allow_null=True)
-    error_message = s.CharField(allow_null=True)
+    error_message = ErrorText()
 
 
 class Step(s.Serializer[SagaStep]):
@@ -71,7 +104,7 @@ class Step(s.Serializer[SagaStep]):
     event_type = NullableText()
     entity_id = NullableText(source="entity")
     metadata = NullableObject()
-    error_message = s.CharField(allow_null=True)
+    error_message = ErrorText()
     timestamp = s.DateTimeField(source="occurred_at")
     compensation_timestamp = s.DateTimeField(allow_null=True)
 
@@ -115,7 +148,7 @@ class SagaDetail(s.Serializer[Any]):
     steps_url = s.CharField()
     start_time = s.DateTimeField()
     end_time = s.DateTimeField(allow_null=True)
-    error_message = s.CharField(allow_null=True)
+    error_message = ErrorText()
     metadata = NullableObject()
     waiting = Waiting(allow_null=True)
 
@@ -136,7 +169,7 @@ class AttemptData(s.Serializer[Attempt]):
     counted = s.BooleanField()
     worker = s.CharField()
     message_id = NullableText()
-    error = NullableText()
+    error = AttemptError()
 
 
 class Command(s.Serializer[Any]):
@@ -166,7 +199,7 @@ class Command(s.Serializer[Any]):
         help_text="When an event confirmed it though it was never sent.",
     )
     exhausted_by = s.ChoiceField([*ExhaustedBy.values, ""], source="command.exhausted_by")
-    last_error = NullableText(source="command.last_error")
+    last_error = LastError(source="command.last_error")
     body = Object(source="command.body")
     attempts = AttemptData(many=True)
 

@@ -21,6 +21,7 @@ from compensation.models import DUE_SOMETIME, Command, Status
 from sagas import rows
 from sagas.apply import after_commit, apply_key, where
 from sagas.decisions.reason import is_blank
+from sagas.error_text import shown_effects
 from sagas.errors import Busy, DecisionError, Invalid, NotFound, Refused
 from sagas.models import Action, Decision, Door, SagaLog
 from sagas.work import Applied
@@ -96,8 +97,8 @@ class Outcome:
     repeated: bool = False
     dry_run: bool = False
 
-    def as_json(self) -> dict[str, Any]:
-        """The answer of API and commands alike."""
+    def as_json(self, *, payload: bool = False) -> dict[str, Any]:
+        """The answer of API and commands alike; error texts in it only for who may see `payload`."""
         return {
             "decision_id": str(self.decision_id) if self.decision_id else None,
             "action": self.action,
@@ -105,7 +106,7 @@ class Outcome:
             "actor": self.actor,
             "accepted_at": self.accepted_at.isoformat().replace("+00:00", "Z"),
             "commands": [command.as_json() for command in self.commands],
-            "effects": dict(self.effects),
+            "effects": shown_effects(self.effects, payload=payload),
             "repeated": self.repeated,
             "dry_run": self.dry_run,
         }
@@ -410,7 +411,7 @@ def _answer(known: Decision) -> Outcome:
 
 
 def _audit(press: Press, outcome: Outcome) -> None:
-    answer = outcome.as_json()
+    answer = outcome.as_json()  # without payload: the audit outlives what retention deletes
     kept = [{**command, "body": None} for command in answer["commands"][:KEPT_COMMANDS]]
     # Beside the commands: the release before this one builds a command from exactly the fields that it knows.
     released = [command["id"] for command in kept if command.pop("released")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,9 +38,9 @@ class Answer:
     outcome: Outcome | None = None
     error: str | None = None
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self, *, payload: bool) -> dict[str, Any]:
         """One line of JSON_SHAPE."""
-        told = self.outcome.as_json() if self.outcome is not None else {}
+        told = self.outcome.as_json(payload=payload) if self.outcome is not None else {}
         return {"id": self.id, "exit_code": self.code, "error": self.error, **told}
 
 
@@ -132,7 +132,7 @@ class DecisionDoor(Door):
         for answer in answers:
             worst = max(worst, answer.code)
             try:
-                self._tell_answer(answer, as_data=options["json"])
+                self._tell_answer(answer, options)
             except LostAnswer as lost:
                 self.lose_answer(lost)
                 if not decides:
@@ -141,11 +141,12 @@ class DecisionDoor(Door):
                 self.complain(f"{answer.id}: {answer.error}")
         return worst
 
-    def _tell_answer(self, answer: Answer, *, as_data: bool) -> None:
-        if as_data:
-            self.tell_data(answer.as_data())
+    def _tell_answer(self, answer: Answer, options: Options) -> None:
+        payload = _shows_payload(options)
+        if options["json"]:
+            self.tell_data(answer.as_data(payload=payload))
         elif answer.outcome is not None and answer.error is None:
-            for line in outcome_lines(answer.id, answer.outcome):
+            for line in outcome_lines(answer.id, answer.outcome, payload=payload):
                 self.tell(line)
         self.flush()
 
@@ -157,8 +158,7 @@ class DecisionDoor(Door):
             for answer in self._carry_out(jobs, options, dry_run=True):
                 # A code without an error, such as a difference that replay found, is what the decision is about.
                 worst = max(worst, answer.code if answer.error else DONE)
-                lines = outcome_lines(answer.id, answer.outcome) if answer.outcome else [f"{answer.id}: {answer.error}"]
-                for line in lines:
+                for line in _preview_lines(answer, options):
                     self.say(line)
             if worst != DONE and len(ids) == 1:
                 return worst
@@ -196,6 +196,17 @@ class SagasDoor(DecisionDoor):
 
     def _job(self, name: str, options: Options) -> Job:
         return Job([name], lambda request: self.decide(str(find_saga(name).id), options, request))
+
+
+def _shows_payload(options: Options) -> bool:
+    """Whether error texts of services are to be shown; most decisions have none to show, and no such option."""
+    return bool(options.get("payload"))
+
+
+def _preview_lines(answer: Answer, options: Options) -> Iterable[str]:
+    if answer.outcome is None:
+        return [f"{answer.id}: {answer.error}"]
+    return outcome_lines(answer.id, answer.outcome, payload=_shows_payload(options))
 
 
 def unknown(name: str, what: str) -> Job:

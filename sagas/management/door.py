@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.core.management.base import CommandParser
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from sagas.definitions.registry import UnknownDefinition
@@ -20,6 +21,11 @@ from sagas.queries.ids import is_storable
 DONE, FAILED, USAGE, NOT_FOUND, REFUSED = range(5)
 
 Options = dict[str, Any]
+
+
+def add_payload_argument(parser: CommandParser) -> None:
+    """Add the option that shows what services said of failures, which may name patients: output is pasted on."""
+    parser.add_argument("--payload", action="store_true", help="show the error texts of services, else their length")
 
 
 class UsageError(Exception):

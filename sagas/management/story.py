@@ -8,6 +8,7 @@ from typing import Any
 
 from compensation.deadlines import Holds
 from compensation.models import Command
+from sagas.error_text import shown_error, shown_text
 from sagas.management.wording import table, when
 from sagas.models import Lane, SagaLog
 from sagas.queries import holding, parts
@@ -17,8 +18,8 @@ from sagas.queries.timeline import Entry, timeline
 from sagas.queries.waiting import waiting
 
 
-def summary(saga: SagaLog) -> dict[str, Any]:
-    """A saga in a list, as the API names it."""
+def summary(saga: SagaLog, *, payload: bool) -> dict[str, Any]:
+    """A saga in a list, as the API names it; its error text only where `payload` is to be shown."""
     return {
         "id": saga.id,
         "correlation_id": saga.correlation_id,
@@ -28,45 +29,45 @@ def summary(saga: SagaLog) -> dict[str, Any]:
         "failed_steps_count": saga.failed_steps_count,
         "start_time": saga.start_time,
         "end_time": saga.end_time,
-        "error_message": saga.error_message,
+        "error_message": shown_text(saga.error_message, payload=payload) or None,
         "task_id": saga.key,
     }
 
 
-def story(saga: SagaLog, limit: int) -> dict[str, Any]:
+def story(saga: SagaLog, limit: int, *, payload: bool) -> dict[str, Any]:
     """All of a saga as data; of lanes, commands and timeline at most `limit` each, with how many there are."""
-    told = waiting(saga)
-    lanes, commands, entries = _parts(saga, limit)
+    told = waiting(saga, payload=payload)
+    lanes, commands, entries = _parts(saga, limit, payload=payload)
     return {
-        **summary(saga),
+        **summary(saga, payload=payload),
         "metadata": metadata(saga) | {"duplicates": duplicates(saga)},
         "waiting": told.as_data() if told else None,
         "lanes": _paged(lanes, [_lane(lane) for lane in lanes.items]),
-        "commands": _paged(commands, _commands(commands.items)),
+        "commands": _paged(commands, _commands(commands.items, payload=payload)),
         "timeline": _paged(entries, [asdict(entry) for entry in entries.items]),
     }
 
 
-def story_lines(saga: SagaLog, limit: int) -> Iterator[str]:
+def story_lines(saga: SagaLog, limit: int, *, payload: bool) -> Iterator[str]:
     """The same as text."""
-    told = waiting(saga)
-    lanes, commands, entries = _parts(saga, limit)
+    told = waiting(saga, payload=payload)
+    lanes, commands, entries = _parts(saga, limit, payload=payload)
     yield f"{saga.saga_type} version {saga.version}, task {saga.key}"
     yield f"saga {saga.id}, correlation id {saga.correlation_id}"
     ended = f", ended {when(saga.end_time)}" if saga.end_time else ""
     yield f"{saga.status}, started {when(saga.start_time)}{ended}"
     if saga.error_message:
-        yield f"error: {saga.error_message}"
+        yield f"error: {shown_text(saga.error_message, payload=payload)}"
     yield told.sentence if told else "It waits for nothing."
     yield from _section("lanes", lanes, _lane_lines(lanes.items))
-    yield from _section("commands", commands, _command_lines(commands.items))
+    yield from _section("commands", commands, _command_lines(commands.items, payload=payload))
     yield from _section("timeline", entries, _entry_lines(entries.items))
 
 
-def _parts(saga: SagaLog, limit: int) -> tuple[Page[Lane], Page[Command], Page[Entry]]:
+def _parts(saga: SagaLog, limit: int, *, payload: bool) -> tuple[Page[Lane], Page[Command], Page[Entry]]:
     lanes = page_of(parts.lanes(saga.id), 0, limit)
     commands = page_of(parts.commands(saga.id).defer("body"), 0, limit)
-    return lanes, commands, timeline(saga.id, 0, limit)
+    return lanes, commands, timeline(saga.id, 0, limit, payload=payload)
 
 
 def _paged(page: Page[Any], items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -77,19 +78,21 @@ def _lane(lane: Lane) -> dict[str, Any]:
     return {"entity": lane.entity, "outcome": lane.outcome, "failed": lane.failed, "opened_at": lane.opened_at}
 
 
-def _commands(commands: Sequence[Command]) -> list[dict[str, Any]]:
+def _commands(commands: Sequence[Command], *, payload: bool) -> list[dict[str, Any]]:
     holds = holding.read_for(commands)
     held = ((command, holding.on_hold(command, holds)) for command in commands)
-    return [{**_command(command), "on_hold": hold.as_data() if hold else None} for command, hold in held]
+    return [
+        {**_command(command, payload=payload), "on_hold": hold.as_data() if hold else None} for command, hold in held
+    ]
 
 
-def _command(command: Command) -> dict[str, Any]:
+def _command(command: Command, *, payload: bool) -> dict[str, Any]:
     fields = (
         "id", "name", "entity", "service", "topic", "status", "round", "attempt", "maximum_attempts", "planned_at",
-        "released_at", "next_at", "published_at", "deadline_at", "settled_at", "by_hand",
-        "confirmed_unsent_at", "last_error",
+        "released_at", "next_at", "published_at", "deadline_at", "settled_at", "by_hand", "confirmed_unsent_at",
     )  # fmt: skip
-    return {name: getattr(command, name) for name in fields}
+    error = shown_error(command.last_error, payload=payload)
+    return {**{name: getattr(command, name) for name in fields}, "last_error": error}
 
 
 def _section(name: str, page: Page[Any], lines: Iterator[str]) -> Iterator[str]:
@@ -105,9 +108,15 @@ def _lane_lines(lanes: Sequence[Lane]) -> Iterator[str]:
     return table(("image", "", "opened", "outcome"), rows)
 
 
-def _command_lines(commands: Sequence[Command]) -> Iterator[str]:
+def _command_lines(commands: Sequence[Command], *, payload: bool) -> Iterator[str]:
     holds = holding.read_for(commands)
-    rows = [(c.id, c.name, c.entity, _status(c), _due(c, holds), _tries(c), c.last_error) for c in commands]
+    rows = [
+        (
+            *(c.id, c.name, c.entity, _status(c), _due(c, holds), _tries(c)),
+            shown_error(c.last_error, payload=payload),
+        )
+        for c in commands
+    ]
     return table(("id", "command", "image", "status", "answer due", "attempt", "last error"), rows)
 
 

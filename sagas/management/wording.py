@@ -7,20 +7,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sagas.decisions import CommandPreview, Outcome, sentences
+from sagas.error_text import shown_effects
 from sagas.management.output import as_json, one_line, width
 
 # Effects that are told as sentences.
 _IN_SENTENCES = ("released", "released_at_least", "publishing_paused")
 
 
-def outcome_lines(name: str, outcome: Outcome) -> Iterator[str]:
-    """What a decision did or would do, with the bodies of what would be sent."""
+def outcome_lines(name: str, outcome: Outcome, *, payload: bool) -> Iterator[str]:
+    """What a decision did or would do, with the bodies of what would be sent; error texts only with `payload`."""
     yield f"{_verb(outcome)} {outcome.action} {outcome.target}" + ("" if name in outcome.target else f" ({name})")
     if outcome.repeated:
         yield f"  {outcome.actor} did so at {when(outcome.accepted_at)}; nothing new was done"
     elif outcome.decision_id is not None:
         yield f"  decision {outcome.decision_id} by {outcome.actor}"
-    for line in (*_effects(outcome), *sentences(outcome)):
+    for line in (*_effects(outcome, payload=payload), *sentences(outcome)):
         yield f"  {line}"
     for command in outcome.commands:
         yield from _command(command, bodies=outcome.dry_run)
@@ -46,8 +47,8 @@ def _verb(outcome: Outcome) -> str:
     return "would" if outcome.dry_run else "done"
 
 
-def _effects(outcome: Outcome) -> Iterator[str]:
-    effects = dict(outcome.effects)
+def _effects(outcome: Outcome, *, payload: bool) -> Iterator[str]:
+    effects = shown_effects(outcome.effects, payload=payload)
     differences = effects.pop("differences", None)
     if differences == []:
         yield "no difference: what is stored is what the log folds to"

@@ -26,6 +26,7 @@ from compensation.deadlines import Holds
 from compensation.models import DUE_SOMETIME, Command, Switch
 from compensation.models import Status as CommandStatus
 from compensation.undelivered import hold_ends
+from sagas.error_text import shown_error
 from sagas.models import SagaLog, Status
 from sagas.queries import holding
 from sagas.queries.holding import when
@@ -90,11 +91,19 @@ class Attention(Page[Item]):
     by_kind: Mapping[str, int]
 
 
-def attention(offset: int = 0, limit: int = 100, *, kind: str = "", kinds: Container[str] | None = None) -> Attention:
+def attention(
+    offset: int = 0,
+    limit: int = 100,
+    *,
+    kind: str = "",
+    kinds: Container[str] | None = None,
+    payload: bool = False,
+) -> Attention:
     """Return a page of what needs attention, the most severe kind first, the newest first within it.
 
     `kind` narrows it down to one. `kinds` are those that the reader may see; without it all, and the others are not
-    counted either. Some thirty queries at most, whatever there is.
+    counted either. `payload`: whether the reader may see the error texts of services. Some thirty queries at most,
+    whatever there is.
     """
     now = clock.now()
     seen = [each for each in _KINDS if kinds is None or each.name in kinds]
@@ -109,8 +118,14 @@ def attention(offset: int = 0, limit: int = 100, *, kind: str = "", kinds: Conta
         part = slice(min(max(first - total, 0), count), min(max(last - total, 0), count))
         total += count
         if part.start < part.stop:
-            items += each.tell(few[each.name][part] if each.name in few else each.find(now, part))
+            found = few[each.name][part] if each.name in few else each.find(now, part)
+            items += each.tell([_shown(row, payload=payload) for row in found])
     return Attention(total, offset, limit, items, {each.name: counts[each.name] for each in seen})
+
+
+def _shown(row: _Row, *, payload: bool) -> _Row:
+    """A row with its error as the reader may see it."""
+    return {**row, "error": shown_error(row["error"], payload=payload)} if "error" in row else row
 
 
 def _exhausted(_now: datetime) -> QuerySet[Any, Any]:

@@ -24,6 +24,7 @@ from compensation.deadlines import Holds
 from compensation.models import DUE_SOMETIME, Attempt, Command
 from compensation.models import Outcome as AttemptOutcome
 from compensation.models import Status as CommandStatus
+from sagas.error_text import shown_attempt
 from sagas.models import Action, Decision, SagaEvent, Status
 from sagas.queries import holding
 from sagas.queries.pages import Page
@@ -34,7 +35,8 @@ class Entry:
     """One line of the story. `at` orders it; `title` and `changes` are sentences for people, `detail` is data.
 
     kind: event (from a service), decision (of a person), news (of our own commands), command (planned, released),
-    attempt, deadline (passed, or still to come: then `future` is true). No payload in any of it.
+    attempt, deadline (passed, or still to come: then `future` is true). No payload in any of it, but for the error of
+    an attempt that the service refused, where `timeline` was told that it may be shown.
     """
 
     at: datetime
@@ -54,10 +56,15 @@ class _Ref(NamedTuple):
     ref: str
 
 
-def timeline(saga_id: UUID, offset: int = 0, limit: int = 100, holds: Holds | None = None) -> Page[Entry]:
-    """A page of a saga's story, the oldest first, then what is still due. Ten queries at most, whatever its size."""
+def timeline(
+    saga_id: UUID, offset: int = 0, limit: int = 100, holds: Holds | None = None, *, payload: bool = False
+) -> Page[Entry]:
+    """A page of a saga's story, the oldest first, then what is still due. Ten queries at most, whatever its size.
+
+    payload: whether the reader may see the error texts of services.
+    """
     total, refs = _page_of(_refs(saga_id), offset, limit)
-    return Page(total, offset, limit, _entries(refs, holds))
+    return Page(total, offset, limit, _entries(refs, holds, payload=payload))
 
 
 def _page_of(rows: QuerySet[Any, Any], offset: int, limit: int) -> tuple[int, list[_Ref]]:
@@ -114,14 +121,14 @@ def _part(rows: QuerySet[Any], at: str, rank: int, kind: str, ref: str = "id", n
 # --- from places to lines ---------------------------------------------------------------------------------------------
 
 
-def _entries(refs: Sequence[_Ref], holds: Holds | None) -> list[Entry]:
+def _entries(refs: Sequence[_Ref], holds: Holds | None, *, payload: bool) -> list[Entry]:
     pks: dict[str, list[str]] = defaultdict(list)
     for ref in refs:
         pks[ref.kind].append(ref.ref)
     lines: dict[tuple[str, str], Entry] = {}
     lines |= _events([int(pk) for pk in pks["event"]])
     lines |= _decisions(pks["decision"])
-    lines |= _attempts([int(pk) for pk in (*pks["attempt"], *pks["overdue"])])
+    lines |= _attempts([int(pk) for pk in (*pks["attempt"], *pks["overdue"])], payload=payload)
     command_ids = {pk for kind in ("planned", "released", "unsent", "deadline", "next") for pk in pks[kind]}
     lines |= _commands(command_ids, holds)
     # A row may have moved on between the two looks: its line is then left out of this page.
@@ -249,18 +256,18 @@ def _decisions(pks: Sequence[str]) -> dict[tuple[str, str], Entry]:
     }
 
 
-def _attempts(pks: Sequence[int]) -> dict[tuple[str, str], Entry]:
+def _attempts(pks: Sequence[int], *, payload: bool) -> dict[tuple[str, str], Entry]:
     if not pks:
         return {}
     lines = {}
     for row in Attempt.objects.filter(id__in=pks).select_related("command").defer("command__body"):
-        lines["attempt", str(row.id)] = _attempt(row)
+        lines["attempt", str(row.id)] = _attempt(row, payload=payload)
         if row.ended_at is not None:
             lines["overdue", str(row.id)] = _overdue(row, row.ended_at)
     return lines
 
 
-def _attempt(row: Attempt) -> Entry:
+def _attempt(row: Attempt, *, payload: bool) -> Entry:
     words = _("Attempt %(number)d at %(command)s, topic %(topic)s: %(outcome)s")
     said = {
         "number": row.number,
@@ -268,12 +275,13 @@ def _attempt(row: Attempt) -> Entry:
         "topic": row.command.topic,
         "outcome": row.get_outcome_display(),
     }
+    error = shown_attempt(row, payload=payload)
     return Entry(
         at=row.started_at,
         kind="attempt",
         title=words % said,
         entity=row.command.entity,
-        changes=[row.error] if row.error else [],
+        changes=[error] if error else [],
         detail={
             **_about(row.command),
             "round": row.round,
@@ -283,7 +291,7 @@ def _attempt(row: Attempt) -> Entry:
             "ended_at": row.ended_at,
             "message_id": row.message_id,
             "worker": row.worker,
-            "error": row.error,
+            "error": shown_attempt(row, payload=payload, as_data=True),
         },
     )
 

@@ -22,6 +22,7 @@ from sagas.definitions import registry
 from sagas.engine.definition import Definition, Event
 from sagas.engine.expected import ShownStep, expected
 from sagas.engine.state import Saga, Tally, saga_from
+from sagas.error_text import shown_error
 from sagas.models import Parked, SagaLog, Status
 from sagas.queries.holding import OnHold, on_hold, pause_words, when
 
@@ -60,13 +61,16 @@ class Waiting:
         return asdict(self)
 
 
-def waiting(saga: SagaLog, holds: Holds | None = None) -> Waiting | None:
-    """What this saga waits for, or None where nothing is open. `holds`: what the caller has read of it already."""
+def waiting(saga: SagaLog, holds: Holds | None = None, *, payload: bool = False) -> Waiting | None:
+    """What this saga waits for, or None where nothing is open. `holds`: what the caller has read of it already.
+
+    payload: whether the reader may see the error texts of services.
+    """
     if saga.set_aside_at is not None:
         return _set_aside(saga)
     found: Waiting | None = None
     if saga.status in (Status.COMPENSATION_FAILED, Status.COMPENSATING):
-        found = _for_a_command(saga, holds) or _pending(saga) or _last_words(saga)
+        found = _for_a_command(saga, holds, payload=payload) or _pending(saga) or _last_words(saga)
     elif saga.status == Status.STARTED:
         found = _for_events(saga)
     return found or _pending(saga) or _parked(saga)
@@ -90,12 +94,12 @@ def _set_aside(saga: SagaLog) -> Waiting:
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
-def _for_a_command(saga: SagaLog, holds: Holds | None) -> Waiting | None:
+def _for_a_command(saga: SagaLog, holds: Holds | None, *, payload: bool) -> Waiting | None:
     command = _first_command(saga)
     if command is None:
         return None
     alike = Command.objects.filter(saga_id=saga.id, name=command.name, status=command.status).count()
-    return _waiting_for(saga, command, alike, on_hold(command, holds))
+    return _waiting_for(saga, command, alike, on_hold(command, holds), payload=payload)
 
 
 def _last_words(saga: SagaLog) -> Waiting:
@@ -116,7 +120,7 @@ def _first_command(saga: SagaLog) -> Command | None:
     return unsettled.order_by("nearest", "deadline_at", "next_at", "planned_at", "id").first()
 
 
-def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | None) -> Waiting:
+def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | None, *, payload: bool) -> Waiting:
     kind, words, since = _command_words(saga, command, hold)
     said = {
         "command": command.name,
@@ -128,7 +132,7 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
         "since": when(since),
         "next": when(command.next_at),
         "deadline": when(command.deadline_at),
-        "error": command.last_error,
+        "error": shown_error(command.last_error, payload=payload),
         "after": _predecessors(saga, command.name),
     }
     more = ngettext(" (and %(more)d command like it)", " (and %(more)d commands like it)", alike - 1)
@@ -146,7 +150,7 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
         maximum_attempts=command.maximum_attempts,
         next_retry=command.next_at,
         deadline=command.deadline_at,
-        error=command.last_error or None,
+        error=shown_error(command.last_error, payload=payload, as_data=True) or None,
         on_hold=hold,
     )
 

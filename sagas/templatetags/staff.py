@@ -10,9 +10,10 @@ from django import template
 from django.utils import timezone
 
 from compensation import switches
-from compensation.models import Switch
+from compensation.models import Attempt, Switch
 from sagas.admin import rights, words
 from sagas.admin.buttons import Button
+from sagas.error_text import shown_attempt, shown_error, shown_text
 from sagas.queries.holding import pause_words
 
 register = template.Library()
@@ -50,6 +51,24 @@ def publishing_banner(context: Mapping[str, Any]) -> dict[str, Any]:
 def ago(moment: datetime) -> str:
     """How long a moment is past."""
     return words.ago(moment, timezone.now())
+
+
+@register.filter(name="shown_text")
+def text_of_a_service(text: str | None, may_view_payload: object) -> str:
+    """An error text of a service as the reader may see it."""
+    return shown_text(text, payload=may_view_payload is True)
+
+
+@register.filter(name="shown_error")
+def error_of_a_command(last_error: str, may_view_payload: object) -> str:
+    """A command's last error as the reader may see it."""
+    return shown_error(last_error, payload=may_view_payload is True)
+
+
+@register.filter
+def attempt_error(attempt: Attempt, may_view_payload: object) -> str:
+    """The error of an attempt as the reader may see it."""
+    return shown_attempt(attempt, payload=may_view_payload is True)
 
 
 @register.filter

@@ -2,7 +2,8 @@
 
 from django.core.management.base import CommandParser
 
-from sagas.management.door import DONE, Door, Options, UsageError
+from sagas.error_text import shown_text
+from sagas.management.door import DONE, Door, Options, UsageError, add_payload_argument
 from sagas.management.story import summary
 from sagas.management.targets import moment
 from sagas.management.wording import table, when
@@ -24,6 +25,7 @@ class Command(Door):
         parser.add_argument("--set-aside", action="store_true", help="set aside by an error")
         parser.add_argument("--limit", type=int, default=20)
         parser.add_argument("--offset", type=int, default=0)
+        add_payload_argument(parser)
         form = parser.add_mutually_exclusive_group()
         form.add_argument("--ids", action="store_true", help="only the ids, one a line")
         form.add_argument(
@@ -38,13 +40,16 @@ class Command(Door):
             raise UsageError("--limit is at least 1 and --offset at least 0")
         page = sagas.list_sagas(_filters(options), options["offset"], options["limit"])
         if options["json"]:
-            items = [summary(saga) for saga in page.items]
+            items = [summary(saga, payload=options["payload"]) for saga in page.items]
             self.tell_data({"total": page.total, "offset": page.offset, "limit": page.limit, "items": items})
         elif options["ids"]:
             for saga in page.items:
                 self.tell(str(saga.id))
         else:
-            rows = [(s.id, s.status, when(s.start_time), s.key, s.error_message) for s in page.items]
+            rows = [
+                (s.id, s.status, when(s.start_time), s.key, shown_text(s.error_message, payload=options["payload"]))
+                for s in page.items
+            ]
             for line in table(("saga", "status", "started", "task", "error"), rows):
                 self.tell(line)
             self.tell(f"{len(page.items)} of {page.total}")

@@ -5,7 +5,7 @@ from django.core.management.base import CommandParser
 from sagas import decisions
 from sagas.decisions import Outcome, Request
 from sagas.management.decision import SagasDoor
-from sagas.management.door import DONE, FAILED, Options
+from sagas.management.door import DONE, FAILED, Options, add_payload_argument
 
 
 class Command(SagasDoor):
@@ -18,6 +18,7 @@ class Command(SagasDoor):
     def add_targets(self, parser: CommandParser) -> None:
         super().add_targets(parser)
         parser.add_argument("--apply", action="store_true", help="write what the log folds to")
+        add_payload_argument(parser)
 
     def is_decision(self, options: Options) -> bool:
         return bool(options["apply"])

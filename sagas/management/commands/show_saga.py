@@ -2,7 +2,7 @@
 
 from django.core.management.base import CommandParser
 
-from sagas.management.door import DONE, Door, Options, UsageError
+from sagas.management.door import DONE, Door, Options, UsageError, add_payload_argument
 from sagas.management.story import story, story_lines
 from sagas.management.targets import find_saga
 
@@ -13,6 +13,7 @@ class Command(Door):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("saga", help="saga id or task id")
         parser.add_argument("--limit", type=int, default=200, help="lines of lanes, of commands and of the timeline")
+        add_payload_argument(parser)
         parser.add_argument(
             "--json",
             action="store_true",
@@ -25,8 +26,8 @@ class Command(Door):
             raise UsageError("--limit is at least 1")
         saga = find_saga(options["saga"])
         if options["json"]:
-            self.tell_data(story(saga, options["limit"]))
+            self.tell_data(story(saga, options["limit"], payload=options["payload"]))
         else:
-            for line in story_lines(saga, options["limit"]):
+            for line in story_lines(saga, options["limit"], payload=options["payload"]):
                 self.tell(line)
         return DONE

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandParser
 
 from sagas import verify
-from sagas.management.door import DONE, FAILED, Door, Options, UsageError
+from sagas.error_text import shown_differences
+from sagas.management.door import DONE, FAILED, Door, Options, UsageError, add_payload_argument
 from sagas.management.output import LostAnswer, as_json
 from sagas.management.targets import find_saga, ids_from
 
@@ -26,6 +26,7 @@ class Command(Door):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("saga", nargs="*", help="saga ids or task ids; - reads them from stdin; none: all sagas")
         parser.add_argument("--sample", type=int, metavar="N", help="so many, chosen by chance")
+        add_payload_argument(parser)
         parser.add_argument(
             "--json",
             action="store_true",
@@ -41,7 +42,7 @@ class Command(Door):
             if not verdict.well:
                 different += 1
                 try:
-                    self._tell_verdict(verdict, as_data=options["json"])
+                    self._tell_verdict(verdict, payload=options["payload"], as_data=options["json"])
                     self.flush()
                 except LostAnswer as lost:
                     self.lose_answer(lost)
@@ -69,8 +70,8 @@ class Command(Door):
             raise UsageError("--sample is at least 1")
         return verify.some_ids(options["sample"])
 
-    def _tell_verdict(self, verdict: verify.Verdict, *, as_data: bool) -> None:
-        differences: list[dict[str, Any]] = [item._asdict() for item in verdict.differences]
+    def _tell_verdict(self, verdict: verify.Verdict, *, payload: bool, as_data: bool) -> None:
+        differences = shown_differences([item._asdict() for item in verdict.differences], payload=payload)
         if as_data:
             self.tell_data({"id": verdict.saga_id, "differences": differences, "error": verdict.error})
             return

@@ -1,0 +1,88 @@
+"""Error texts are payload: a service may name files and patients in them.
+
+Who may not see payload (`sagas.rights.VIEW_PAYLOAD`) reads how long a text is. What this service says itself, such as
+"No answer within 300 seconds.", is shown to everybody who sees the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.utils import translation
+from django.utils.translation import ngettext
+
+from compensation.models import Attempt, Outcome
+from compensation.standing import split_error
+
+# The marks of a folded state that end with an error text, as sagas.engine.state writes them.
+_FAILURES = frozenset({"failure", "lane_failure", "upload_failure"})
+
+
+def shown_text(text: str | None, *, payload: bool, as_data: bool = False) -> str:
+    """Return an error text of a service, or how long it is for who may not see `payload`; "" where there is none.
+
+    as_data: the form of the API's contract, which is the same in every language.
+    """
+    if payload or not text:
+        return text or ""
+    if not as_data:
+        return _length(text)
+    with translation.override("en"):
+        return _length(text)
+
+
+def shown_error(last_error: str, *, payload: bool, as_data: bool = False) -> str:
+    """Return a command's last error, with what the service said in it as `shown_text` gives it."""
+    own, said = split_error(last_error)
+    return own + shown_text(said, payload=payload, as_data=as_data)
+
+
+def shown_attempt(attempt: Attempt, *, payload: bool, as_data: bool = False) -> str:
+    """Return the error of an attempt, which is the service's where it refused the command, else our own."""
+    if attempt.outcome != Outcome.REFUSED:
+        return attempt.error
+    return shown_text(attempt.error, payload=payload, as_data=as_data)
+
+
+def shown_effects(effects: Mapping[str, Any], *, payload: bool) -> dict[str, Any]:
+    """Return the effects of a decision, with the error texts in the differences of a replay as `shown_text` does."""
+    if "differences" not in effects:
+        return dict(effects)
+    return {**effects, "differences": shown_differences(effects["differences"], payload=payload)}
+
+
+def shown_differences(differences: Sequence[Mapping[str, Any]], *, payload: bool) -> list[dict[str, Any]]:
+    """Return [{what, stored, folded}] of a replay, with each error text in it as `shown_text` gives it."""
+    return [dict(item) if payload else _without_texts(item) for item in differences]
+
+
+def _without_texts(item: Mapping[str, Any]) -> dict[str, Any]:
+    is_text = item["what"] == "saga error_message"
+    hide = _hidden if is_text else _hidden_within
+    return {**item, "stored": hide(item["stored"]), "folded": hide(item["folded"])}
+
+
+def _hidden(value: Any) -> Any:
+    return shown_text(value, payload=False, as_data=True) if isinstance(value, str) else value
+
+
+def _hidden_within(value: Any) -> Any:
+    """A folded state without the texts of its failures. What is stored may have any shape: that is why it differs."""
+    if isinstance(value, Mapping):
+        return {
+            name: _hidden_mark(found) if name in _FAILURES else _hidden_within(found) for name, found in value.items()
+        }
+    return [_hidden_within(found) for found in value] if isinstance(value, list | tuple) else value
+
+
+def _hidden_mark(mark: Any) -> Any:
+    """[when, event id, text] without the text; all of anything else."""
+    if isinstance(mark, list | tuple) and len(mark) == 3:
+        return [*mark[:2], _hidden(mark[2])]
+    return None if mark is None else _hidden(str(mark))
+
+
+def _length(text: str) -> str:
+    words = ngettext("[text, %(count)d character]", "[text, %(count)d characters]", len(text))
+    return words % {"count": len(text)}
