@@ -6,7 +6,7 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponseBase
 
 from sagas.admin import errors as pages
-from sagas.api.errors import outside_views
+from sagas.api.errors import READ_ONLY, database_complaint, outside_views
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
@@ -26,7 +26,12 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBa
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """500, or 503 where it is the database that cannot answer."""
-    return outside_views(request, 500, sys.exc_info()[1]) or pages.server_error(request)
+    error = sys.exc_info()[1]
+    of_api = outside_views(request, 500, error)
+    if of_api is not None:
+        return of_api
+    unable = database_complaint(error)
+    return pages.unavailable(request, read_only=unable == READ_ONLY) if unable else pages.server_error(request)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "", **options: Any) -> HttpResponseBase:

@@ -1,7 +1,15 @@
-"""One line a record: time, level, logger, message, then the ids and counts given as `extra`."""
+"""One line a record: time, level, logger, message, then the ids and counts given as `extra`.
 
+No payload: of an exception it shows the type and where it was raised, never the message, which may quote a value that
+was read (`KeyError: 'name of a patient'`) or a whole row ("Failing row contains ...").
+"""
+
+import copy
 import logging
 import time
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 # What every record has anyway; the rest came in as `extra`.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data", "request"}
@@ -20,9 +28,44 @@ class LineFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
+    def format(self, record: logging.LogRecord) -> str:
+        own = copy.copy(record)
+        own.exc_text = None  # what another formatter made of the exception
+        if own.name.startswith("celery"):
+            own.args = _without_messages(own.args)
+        return super().format(own)
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         extras = [f"{key}={_shown(value)}" for key, value in vars(record).items() if key not in STANDARD]
         return " ".join([super().formatMessage(record), *extras])
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 (logging's name)
+        return "".join(_places(error) for error in _chain(ei[1])).rstrip("\n")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it came of, the first one first."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    yield from reversed(found)
+
+
+def _places(error: BaseException) -> str:
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return f"{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}{f' {state}' if state else ''}\n"
+
+
+def _without_messages(args: Any) -> Any:
+    """What Celery puts into its lines, with the types of exceptions in place of the exceptions."""
+    if isinstance(args, Mapping):
+        # Of a task that failed: `exc` is the exception's repr, `traceback` ends with it.
+        texts = {"exc": str(args.get("exc")).partition("(")[0], "traceback": ""}
+        return {**args, **{name: text for name, text in texts.items() if name in args}}
+    if isinstance(args, tuple):
+        return tuple(type(value).__name__ if isinstance(value, BaseException) else value for value in args)
+    return args
 
 
 def _shown(value: object) -> str:

@@ -1,6 +1,6 @@
 """The pages for what went wrong: in the admin's frame and the reader's language, with Django's status codes.
 
-Addresses of the API answer in JSON instead (`sagaproject.error_pages`). The pages for 400 and 500
+Addresses of the API answer in JSON instead (`sagaproject.error_pages`). The pages for 400, 500 and 503
 stand alone: they need neither database nor login.
 """
 
@@ -65,6 +65,15 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """500: a fault of this service. Stands alone: the fault may be that the database is away."""
     text = _("The service failed to answer. Try again in a moment. If it stays so, tell whoever operates the service.")
     return _alone(request, 500, _("Server error"), text)
+
+
+def unavailable(request: HttpRequest, *, read_only: bool) -> HttpResponse:
+    """503: the database is away or, `read_only`, takes no changes. Stands alone: nothing of it can be read or kept."""
+    if read_only:
+        text = _("The database takes no changes at present, so nothing was done. What is stored can still be read.")
+    else:
+        text = _("The database is away, so nothing can be shown or done. Try again in a moment.")
+    return _alone(request, 503, _("Not available at present"), text)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

@@ -103,7 +103,7 @@ def test_show_saga_tells_the_whole_story() -> None:
     saga, images = decided.failed()
     decide("cancel_saga", saga.id)  # refused: nothing of it is in the story
     decided.published()
-    ran = run("show_saga", saga.key.upper())
+    ran = run("show_saga", saga.key.upper(), "--payload")
     assert ran.code == 0
     for words in (
         f"saga {saga.id}",
@@ -118,7 +118,8 @@ def test_show_saga_tells_the_whole_story() -> None:
         *images,
     ):
         assert words in ran.out
-    assert run("show_saga", saga.id, "--json").data["waiting"]["sentence"] in ran.out
+    assert run("show_saga", saga.id, "--json", "--payload").data["waiting"]["sentence"] in ran.out
+    assert "error: [text, 9 characters]" in run("show_saga", saga.id).out
     assert run("show_saga", saga.id, "--limit", 1).out.count("the first 1 shown") == 3
 
 

@@ -173,7 +173,12 @@ def test_a_compensating_saga_names_command_topic_attempt_and_times() -> None:
     rollback.update(status="waiting", next_at=soon, deadline_at=None, last_error="The service refused it: busy")
     found = waiting(row.key)
     assert (found.kind, found.next_retry) == ("retry", soon)
-    assert "The service refused it: busy" in found.sentence
+    assert "The service refused it: [text, 4 characters]" in found.sentence
+    assert found.error == "The service refused it: [text, 4 characters]"
+    shown = queries.waiting(saga(row.key), payload=True)
+    assert shown is not None
+    assert shown.error == "The service refused it: busy"
+    assert shown.error in shown.sentence
     switches.set_switch("ANONYMIZATION", True, "ana", "broken")
     assert waiting(row.key).sentence.startswith("Publishing to ANONYMIZATION has been paused since")
     remove(rollback)
