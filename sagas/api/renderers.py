@@ -24,6 +24,9 @@ class PageRenderer(BrowsableAPIRenderer):
         context |= _neighbours(request, data)
         return context
 
+    def get_filter_form(self, data: Any, view: Any, request: Any) -> None:
+        """None: `parameters_form` is this API's own. DRF would ask the view for rows to draw one for a bare list."""
+
     def show_form_for_method(self, view: Any, method: str, request: Any, obj: Any) -> bool:
         # Its own question whether the login may; an address that is only read has no such form.
         return method == "POST" and bool(super().show_form_for_method(view, method, request, obj))

@@ -15,7 +15,7 @@ from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session
 from django.core import signing
 from django.core.exceptions import SuspiciousOperation
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
@@ -376,3 +376,69 @@ def test_who_dismissed_a_message_or_attached_a_key_is_named(saga: SagaLog, ana: 
     gone = ana.get(reverse("admin:sagas_parked_group"), {"stream": parked.stream, "key": parked.key})
     assert gone.status_code == 404
     assert "Already attached by luis" in gone.content.decode()
+
+
+# --- a database that cannot answer ------------------------------------------------------------------------------------
+
+
+def admin_addresses(saga: SagaLog) -> list[str]:
+    """The start page, the login, a list and a page of each kind, the page of a decision, and an address of nothing."""
+    return [
+        *(reverse("admin:index"), reverse("admin:login"), "/admin/nothing/"),
+        *(f"/admin/{model}/" for model in ("sagas/sagalog", "compensation/command", "sagas/parked", "bridge/event")),
+        reverse("admin:sagas_sagalog_change", args=[saga.id]),
+        f"{address('cancel')}?saga={saga.id}",
+    ]
+
+
+def is_in_words(answer: Any, *, title: str = "Not available at present") -> bool:
+    """Whether an answer is the page for a database that cannot answer, and says nothing of the database itself."""
+    page = answer.content.decode()
+    assert "db.internal" not in page
+    assert "Traceback" not in page
+    return bool(answer.status_code == 503 and title in page)
+
+
+def test_a_database_that_is_away_is_a_503_in_words_on_every_page(
+    saga: SagaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(User.objects.create_superuser("ana", "a@example.org", "secret"), raise_request_exception=False)
+    # As a browser sends the first form of the day.
+    stranger = Client(raise_request_exception=False)
+    stranger.cookies["sessionid"] = "a" * 32
+    monkeypatch.setattr(connection, "ensure_connection", mock.Mock(side_effect=OperationalError("host db.internal")))
+    connection.close()
+    for path in admin_addresses(saga):
+        assert is_in_words(client.get(path)), path
+    assert is_in_words(stranger.get(reverse("admin:login")))
+    said = {"username": "ana", "password": "secret"}
+    assert is_in_words(stranger.post(reverse("admin:login"), said))
+    spanish = client.get(reverse("admin:index"), headers={"accept-language": "es"})
+    assert is_in_words(spanish, title="No disponible por ahora")
+    for path in ("/api/v1/saga/sagas", "/api/v1/saga/nothing"):
+        assert set(client.get(path, headers={"accept": "application/json"}).json()) == {"detail"}
+
+
+def test_a_database_that_takes_no_changes_is_read_and_else_a_503_in_words(saga: SagaLog) -> None:
+    client = client_of(User.objects.create_superuser("ana", "a@example.org", "secret"), raise_request_exception=False)
+    stranger = Client(raise_request_exception=False)
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+    try:
+        for path in admin_addresses(saga):
+            # A preview is the decision itself, rolled back: it writes.
+            expected = {503} if "decide" in path else {200, 302, 404}
+            answer = client.get(path)
+            assert answer.status_code in expected, (path, answer.status_code)
+            assert answer.status_code != 503 or "takes no changes" in answer.content.decode()
+        said = {"saga": str(saga.id), "reason": "x", "confirm": "1"}
+        refused = client.post(address("cancel"), said)
+        entered = stranger.post(reverse("admin:login"), {"username": "ana", "password": "secret"})
+        left = client.post(reverse("admin:logout"))
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = off")
+    for answer in (refused, entered, left):
+        assert is_in_words(answer), answer.content[:300]
+        assert "takes no changes" in answer.content.decode()
+    assert not Decision.objects.exists()

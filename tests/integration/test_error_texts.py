@@ -10,7 +10,7 @@ import html
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -67,11 +67,11 @@ def told(settings: Any, log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> To
     """Sagas in whose every text a service wrote the mark: failures, refusals, confirmations, uploads, parked ones."""
     settings.API_OPEN_READS = False
     once = {**settings.SAGA_RETRY, "maximum_attempts": 1}
-    often = {**settings.SAGA_RETRY, "maximum_attempts": 5, "non_retryable_errors": []}
+    often = {**settings.SAGA_RETRY, "maximum_attempts": 5}
     sagas = [
         refused(once, settings),  # given up
         refused(often, settings),  # to be tried again
-        refused({**often, "non_retryable_errors": ["FATAL"]}, settings, text=f"FATAL {MARK}"),
+        refused(often, settings, text=f"FATAL {MARK}", not_retried=["FATAL"]),
         lanes_of_all_kinds(),
         undone(settings),
         set_aside(monkeypatch),
@@ -94,12 +94,13 @@ def told(settings: Any, log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> To
     return Told(world, [SagaLog.objects.get(id=saga.id) for saga in sagas], log)
 
 
-def refused(retry: dict[str, Any], settings: Any, text: str = MARK) -> SagaLog:
+def refused(retry: dict[str, Any], settings: Any, text: str = MARK, not_retried: Sequence[str] = ()) -> SagaLog:
     """A saga whose one deletion was refused once."""
     task, image = new_ids(2)
     settings.SAGA_RETRY = retry
     event_log.append([*retrieval(task, [image]), event("RetrievalFailed", task, seconds=20, error_message=text)])
     drain()
+    Command.objects.filter(key=task).update(non_retryable=list(not_retried))
     published()
     event_log.append([event("ImageDeletionFailed", task, image, seconds=30, error_message=text)])
     drain()
@@ -130,7 +131,7 @@ def lanes_of_all_kinds() -> SagaLog:
 
 def undone(settings: Any) -> SagaLog:
     """A saga that was undone at the second try; the confirmation says more than it must."""
-    saga = refused({**settings.SAGA_RETRY, "non_retryable_errors": []}, settings)
+    saga = refused(settings.SAGA_RETRY, settings)
     entity = Command.objects.get(saga_id=saga.id).entity
     event_log.append([event("ImageDeletionCompleted", saga.key, entity, seconds=60, error_message=MARK)])
     drain()
@@ -163,7 +164,9 @@ def damage(saga: SagaLog) -> None:
     state["failure"] = ["2026-03-01T12:00:55+00:00", "x", f"{MARK} stored"]
     SagaLog.objects.filter(id=saga.id).update(state=state, error_message=f"{MARK} changed")
     for lane in Lane.objects.filter(saga=saga, state__has_key="failure"):
-        Lane.objects.filter(pk=lane.pk).update(state={**lane.state, "failure": [state["failure"][0], "x", f"{MARK} in a lane"]})
+        Lane.objects.filter(pk=lane.pk).update(
+            state={**lane.state, "failure": [lane.state["failure"][0], "x", f"{MARK} in a lane"]}
+        )
 
 
 def client_of(name: str, *, may_see_payload: bool) -> Client:
@@ -180,7 +183,7 @@ def text_of(answer: HttpResponseBase) -> str:
     """An answer as people and programs read it, with its headers."""
     raw = b"".join(answer.streaming_content) if answer.streaming else answer.content  # type: ignore[attr-defined]
     text = raw.decode()
-    return f"{answer.headers}{html.unescape(text)}{text}{text.encode().decode('unicode_escape', 'replace')}"
+    return f"{answer.headers}{html.unescape(text)}{text}"
 
 
 def shows(text: str) -> bool:
@@ -192,7 +195,8 @@ def addresses(told: Told) -> Iterator[str]:
     yield from (page.address for page in (*api_pages(told.world), *admin_pages(told.world)))
     for saga in told.sagas:
         one = f"{BASE}sagas/{saga.id}"
-        yield from (f"{one}{part}" for part in ("", "/steps", "/lanes", "/commands", "/events", "/timeline"))
+        parts = ("steps", "lanes", "commands", "events", "timeline")
+        yield from (one, *(f"{one}/{part}?limit=100" for part in parts))
         yield reverse("admin:sagas_sagalog_change", args=[saga.id])
         for lane in saga.lanes.all():
             yield f"{reverse('admin:sagas_sagalog_lane', args=[saga.id])}?lane={lane.entity}"
@@ -244,12 +248,10 @@ def test_the_mark_is_in_every_row_that_keeps_a_text(told: Told) -> None:
 def test_no_page_or_address_shows_a_text_without_the_right(told: Told) -> None:
     client = client_of("vera", may_see_payload=False)
     for accept in ("application/json, text/html", "text/html"):
-        for address in (*addresses(told), *lookups(told)):
+        for address in addresses(told):
             answer = client.get(address, headers={"accept": accept})
-            # What was asked for is in the page that refuses it.
-            found = text_of(answer).replace(address, "") if answer.status_code == 200 else ""
-            assert not shows(found), (address, answer.status_code)
-            assert answer.status_code in (200, 302, 400, 404, 503), (address, answer.status_code)
+            assert not shows(text_of(answer)), (address, answer.status_code)
+            assert answer.status_code in (200, 302, 404, 503), (address, answer.status_code)
     for address in lookups(told):
         assert client.get(address).status_code == 400, address
     for action, about in previews(told):
@@ -265,7 +267,7 @@ def test_who_may_see_payload_reads_the_texts(told: Told) -> None:
     for address in (
         *(f"{BASE}sagas", one, f"{one}/commands", f"{one}/timeline", f"{BASE}attention"),
         *(f"{BASE}sagas/by-task/{world.saga.key}", f"{BASE}sagas/by-correlation/{world.saga.correlation_id}"),
-        f"{BASE}sagas/{told.sagas[3].id}/steps",
+        f"{BASE}sagas/{told.sagas[3].id}/steps?limit=100",
         *(reverse("admin:index"), reverse(f"{page}_changelist"), reverse(f"{page}_change", args=[world.saga.id])),
         *(f"{reverse(f'{page}_lane', args=[saga.id])}?lane={saga.lanes.all()[0].entity}" for saga in told.sagas[:1]),
         reverse("admin:compensation_command_changelist"),
@@ -336,7 +338,7 @@ def test_no_command_prints_a_text_unless_it_is_told_to(told: Told) -> None:
     for words in commands:
         for form in ((), ("--json",)):
             ran = run(*(word.replace(TASK, key) for word in words), *form)
-            assert not shows(ran.out + ran.err.encode().decode("unicode_escape", "replace")), words
+            assert not shows(ran.out + ran.err), words
     for words in (("list_sagas",), ("show_saga", key), ("replay_saga", broken), ("verify_sagas", broken)):
         for form in ((), ("--json",)):
             assert shows(run(*words, *payload(words), *form).out), words
