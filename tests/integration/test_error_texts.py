@@ -191,7 +191,7 @@ def shows(text: str) -> bool:
 
 
 def addresses(told: Told) -> Iterator[str]:
-    """Every address that reads, of every saga, command and event."""
+    """Every address that reads, of every saga and command, and of an event of each type."""
     yield from (page.address for page in (*api_pages(told.world), *admin_pages(told.world)))
     for saga in told.sagas:
         one = f"{BASE}sagas/{saga.id}"
@@ -202,7 +202,7 @@ def addresses(told: Told) -> Iterator[str]:
             yield f"{reverse('admin:sagas_sagalog_lane', args=[saga.id])}?lane={lane.entity}"
     for model, rows in (
         ("compensation_command", Command.objects.all()),
-        ("bridge_event", Event.objects.all()),
+        ("bridge_event", Event.objects.order_by("type", "id").distinct("type")),
         ("sagas_decision", Decision.objects.all()),
     ):
         name = f"admin:{model}_change"
@@ -245,13 +245,16 @@ def test_the_mark_is_in_every_row_that_keeps_a_text(told: Told) -> None:
     assert told.sagas[-1].set_aside_at is not None
 
 
+@pytest.mark.timeout(600)
 def test_no_page_or_address_shows_a_text_without_the_right(told: Told) -> None:
     client = client_of("vera", may_see_payload=False)
-    for accept in ("application/json, text/html", "text/html"):
-        for address in addresses(told):
-            answer = client.get(address, headers={"accept": accept})
-            assert not shows(text_of(answer)), (address, answer.status_code)
-            assert answer.status_code in (200, 302, 404, 503), (address, answer.status_code)
+    found = list(dict.fromkeys(addresses(told)))
+    asked = [(address, "application/json, text/html") for address in found]
+    asked += [(address, "text/html") for address in found if address.startswith(BASE)]
+    for address, accept in asked:
+        answer = client.get(address, headers={"accept": accept})
+        assert not shows(text_of(answer)), (address, answer.status_code)
+        assert answer.status_code in (200, 302, 404, 503), (address, answer.status_code)
     for address in lookups(told):
         assert client.get(address).status_code == 400, address
     for action, about in previews(told):
