@@ -14,8 +14,9 @@ from bridge import blocked, clock, heartbeats
 from bridge.errors import BrokerUnavailable
 from bridge.models import HeartbeatKind
 from bridge.publisher import OutgoingMessage, PublishResult
-from compensation import facts, queries, rows, switches
+from compensation import facts, held, queries, rows, switches
 from compensation.errors import bounded
+from compensation.held import Unclaimed
 from compensation.models import Outcome, Status
 from compensation.rows import AttemptRecord, Claim
 from compensation.standing import Standing
@@ -84,10 +85,20 @@ def reach(publisher: Publisher) -> None:
 
 
 def claim(now: datetime, worker: str, page: int = PAGE) -> list[Claim]:
-    """Take a page of what is due and count an attempt of each, in a committed transaction of its own."""
-    with transaction.atomic(durable=True):
-        standing = switches.read()
-        return [] if standing.everything_paused else rows.claim(now, standing.paused, worker, page)
+    """Take a page of what is due and count an attempt of each, in a committed transaction of its own.
+
+    What another saga knows too is held instead, in a transaction of its own, and the page is claimed again without it.
+    """
+    while True:
+        try:
+            with transaction.atomic(durable=True):
+                standing = switches.read()
+                claims = [] if standing.everything_paused else rows.claim(now, standing.paused, worker, page)
+                # After the claim: a statement of its own sees every lane that was committed before it.
+                held.check([Unclaimed(c.id, c.saga_id, c.stream, c.entity) for c in claims if c.first])
+                return claims
+        except held.KnownToOthers as found:
+            held.hold(found.others, now)
 
 
 def record(claims: Sequence[Claim], results: Mapping[str, PublishResult], at: datetime) -> None:

@@ -96,6 +96,11 @@ class Command(models.Model):
     attempt = models.IntegerField(_("attempt"), default=0)
     planned_at = models.DateTimeField(_("planned at"))
     released_at = models.DateTimeField(_("released at"), null=True, blank=True)
+    # Held: another saga of the type knows the entity too. `held_by` is that saga; see compensation.held.
+    held_since = models.DateTimeField(_("held since"), null=True, blank=True)
+    held_by = models.UUIDField(_("held because of saga"), null=True, blank=True)
+    # When a person released it from the hold: it is never held again.
+    hold_released_at = models.DateTimeField(_("hold released at"), null=True, blank=True)
     next_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
     claimed_at = models.DateTimeField(_("claimed at"), null=True, blank=True)
     published_at = models.DateTimeField(_("sent at"), null=True, blank=True)
@@ -133,14 +138,24 @@ class Command(models.Model):
             models.CheckConstraint(
                 condition=Q(attempt__gte=0, attempt__lte=F("maximum_attempts")), name="command_attempts_in_policy"
             ),
+            # What was claimed or settled is not held any more.
+            models.CheckConstraint(
+                condition=Q(held_since__isnull=True, held_by__isnull=True)
+                | Q(held_since__isnull=False, held_by__isnull=False, status=Status.PLANNED),
+                name="command_held_is_planned",
+            ),
         ]
         indexes = [
             # delivery: the next page that is due.
             models.Index(
                 fields=["next_at"],
-                condition=Q(status__in=DUE_SOMETIME, released_at__isnull=False),
-                name="command_due",
+                condition=Q(status__in=DUE_SOMETIME, released_at__isnull=False, held_since__isnull=True),
+                name="command_ready",
             ),
+            # held: the commands of entities whose lane opened or was undone.
+            models.Index(fields=["entity", "stream"], condition=Q(status=Status.PLANNED), name="command_unclaimed"),
+            # the attention queue, and the sweep over what is held.
+            models.Index(fields=["held_since", "id"], condition=Q(held_since__isnull=False), name="command_held"),
             # deadlines: confirmations that are overdue.
             models.Index(fields=["deadline_at"], condition=Q(status=Status.PUBLISHED), name="command_deadline"),
             # deadlines: claims whose process did not come back.

@@ -31,7 +31,8 @@ class NewCommand:
 
     `invalid`: what the service would refuse for its shape, in words. `confirmed`: when and by which event it had been
     confirmed before it was owed; such a command is never sent. `confirmed_by_service`: that event was a service's.
-    `confirmation_timeout` is seconds.
+    `confirmation_timeout` is seconds. `held_by`: another saga that knows the entity, which holds the command if it
+    could be sent at all.
     """
 
     id: UUID
@@ -53,6 +54,7 @@ class NewCommand:
     confirmed: tuple[datetime, str] | None = None
     confirmed_by_service: bool = False
     withdrawn: bool = False
+    held_by: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,8 @@ def plan(commands: Sequence[NewCommand]) -> None:
     new = rows.insert([_row(standing, command) for standing, command in planned])
     fresh = [(standing, command) for standing, command in planned if standing.id in new]
     facts.append_news([(standing, command.planned_at) for standing, command in fresh])
-    if any(standing.next_at for standing, _ in fresh):
+    held = {str(command.id) for command in commands if command.held_by}
+    if any(standing.next_at and standing.id not in held for standing, _ in fresh):
         wakeup.nudge_on_commit("publish")
 
 
@@ -236,6 +239,7 @@ def _planned(command: NewCommand) -> Standing:
 
 
 def _row(standing: Standing, command: NewCommand) -> dict[str, Any]:
+    holds = command.held_by is not None and standing.status == Status.PLANNED
     return {
         **rows.row(standing),
         "saga_id": command.saga_id,
@@ -243,4 +247,6 @@ def _row(standing: Standing, command: NewCommand) -> dict[str, Any]:
         "body": command.body,
         "planned_at": command.planned_at,
         "released_at": command.planned_at if command.released else None,
+        "held_since": command.planned_at if holds else None,
+        "held_by": str(command.held_by) if holds else None,
     }

@@ -14,7 +14,7 @@ from compensation.switches import Switches
 @dataclass(frozen=True, slots=True)
 class ServiceLoad:
     """What one service has before it. `due`: to be sent now; `later`: released, its next attempt is not due yet;
-    `held`: planned, not released; `sent`: being sent or waiting for its answer; `exhausted`: waits for a person.
+    `held`: planned, and not released or held for a person; `sent`: being sent or waiting for its answer; `exhausted`: waits for a person.
     """
 
     service: str
@@ -29,7 +29,17 @@ class ServiceLoad:
 
 def due(now: datetime) -> QuerySet[Command]:
     """Commands that are to be published now, if nothing is paused."""
-    return Command.objects.filter(status__in=DUE_SOMETIME, released_at__isnull=False, next_at__lte=now)
+    return released().filter(next_at__lte=now)
+
+
+def released() -> QuerySet[Command]:
+    """Commands that may be published now or later: nothing before them in their lane is open, and nothing holds them."""
+    return Command.objects.filter(status__in=DUE_SOMETIME, released_at__isnull=False, held_since__isnull=True)
+
+
+def held() -> QuerySet[Command]:
+    """Commands that are held for a person, because another saga knows their entity too."""
+    return Command.objects.filter(held_since__isnull=False)
 
 
 def is_anything_due(now: datetime, switches: Switches) -> bool:
@@ -49,15 +59,16 @@ def oldest_due_at(now: datetime, switches: Switches) -> datetime | None:
 
 def load_by_service(now: datetime, switches: Switches) -> list[ServiceLoad]:
     """What is not settled, by service, in one query; settled commands cost nothing."""
-    is_due = Q(status__in=DUE_SOMETIME, released_at__isnull=False, next_at__lte=now)
-    is_later = Q(status__in=DUE_SOMETIME, released_at__isnull=False, next_at__gt=now)
+    is_released = Q(status__in=DUE_SOMETIME, released_at__isnull=False, held_since__isnull=True)
+    is_due = is_released & Q(next_at__lte=now)
+    is_later = is_released & Q(next_at__gt=now)
     counted = (
         Command.objects.filter(status__in=OPEN)
         .values("service")
         .annotate(
             due=Count("id", filter=is_due),
             later=Count("id", filter=is_later),
-            held=Count("id", filter=Q(status__in=DUE_SOMETIME, released_at__isnull=True)),
+            held=Count("id", filter=Q(status__in=DUE_SOMETIME) & ~is_released),
             sent=Count("id", filter=Q(status__in=(Status.PUBLISHING, Status.PUBLISHED))),
             exhausted=Count("id", filter=Q(status=Status.EXHAUSTED)),
             oldest_due_at=Min("next_at", filter=is_due),

@@ -37,20 +37,27 @@ _MOVING = (
     "last_error",
 )
 _NEW = ("id", "saga_id", *_FIXED, "topic", "body", *_POLICY, "non_retryable", "confirmation_timeout", *_MOVING)
-_SET_ONCE = ("planned_at", "released_at")
+_SET_ONCE = ("planned_at", "released_at", "held_since", "held_by")
 
 # Reading uuid columns as text is four times faster than as UUID objects.
 _STANDING = ", ".join(("id::text", *_FIXED, *_POLICY, "non_retryable::text", "confirmation_timeout", *_MOVING))
 
 
 class Claim(NamedTuple):
-    """One command that this process is to publish, and the attempt that was counted for it."""
+    """One command that this process is to publish, and the attempt that was counted for it.
+
+    first: it was never claimed before, and no person released it from a hold.
+    """
 
     id: str
     attempt_id: int
     round: int
     attempt: int
     topic: str
+    saga_id: str
+    stream: str
+    entity: str
+    first: bool
     body: dict[str, Any]
 
 
@@ -197,22 +204,24 @@ _RELEASE = """
 # The page is materialized: a planner that repeats the inner query would lock, and lose, more than a page.
 _CLAIM = """
     WITH due AS MATERIALIZED (
-        SELECT id FROM compensation_command
-        WHERE status IN ('planned', 'waiting') AND released_at IS NOT NULL AND next_at <= %(now)s
-          AND service <> ALL(%(paused)s::text[])
+        SELECT id, status = 'planned' AND hold_released_at IS NULL AS first FROM compensation_command
+        WHERE status IN ('planned', 'waiting') AND released_at IS NOT NULL AND held_since IS NULL
+          AND next_at <= %(now)s AND service <> ALL(%(paused)s::text[])
         ORDER BY next_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE compensation_command c
         SET status = 'publishing', attempt = c.attempt + 1, claimed_at = %(now)s, next_at = NULL
         FROM due WHERE c.id = due.id
-        RETURNING c.id, c.round, c.attempt, c.topic, c.body::text AS body
+        RETURNING c.id, c.round, c.attempt, c.topic, c.saga_id::text, c.stream, c.entity, due.first,
+            c.body::text AS body
     ), tried AS (
         INSERT INTO compensation_attempt
             (command_id, round, number, started_at, worker, message_id, outcome, counted, error)
         SELECT id, round, attempt, %(now)s, %(worker)s, '', 'open', TRUE, '' FROM claimed
         RETURNING id, command_id
     )
-    SELECT claimed.id::text, tried.id, claimed.round, claimed.attempt, claimed.topic, claimed.body
+    SELECT claimed.id::text, tried.id, claimed.round, claimed.attempt, claimed.topic, claimed.saga_id, claimed.stream,
+        claimed.entity, claimed.first, claimed.body
     FROM claimed JOIN tried ON tried.command_id = claimed.id
 """
 
@@ -251,7 +260,9 @@ def _written() -> dict[str, str]:
 def _write_sql() -> str:
     columns = sql.columns_of(Command, *_MOVING)
     return f"""
-        UPDATE compensation_command c SET ({sql.names(columns)}) = ROW({sql.names(columns, "r")})
+        UPDATE compensation_command c SET ({sql.names(columns)}) = ROW({sql.names(columns, "r")}),
+            held_since = CASE WHEN r.status = 'planned' THEN c.held_since END,
+            held_by = CASE WHEN r.status = 'planned' THEN c.held_by END
         FROM {sql.recordset(_written())} WHERE c.id = r.id
     """  # noqa: S608 (the names are the model's columns)
 

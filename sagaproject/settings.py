@@ -226,6 +226,7 @@ SPECTACULAR_SETTINGS = {
 # What each package is told --------------------------------------------------------------------------------------------
 BRIDGE_CATALOG = "sagaproject.composition.bridge_catalog"
 ANSWERING_TOPICS = "sagaproject.composition.answering_topics"
+COMMAND_OTHERS = "sagas.shared_entities.others"
 WAKEUPS = {"apply": "sagas.apply", "publish": "compensation.publish"}
 PULSAR: dict[str, Any] = {
     "service_url": ENV.pulsar.service_url,

@@ -30,7 +30,7 @@ from django.db import DataError, IntegrityError, OperationalError, transaction
 
 from bridge import clock
 from bridge.wakeup import nudge
-from sagas import rows, write
+from sagas import rows, shared_entities, write
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.decide import Frame
@@ -165,9 +165,14 @@ def apply_page(page: Sequence[rows.PendingRow], turns: int | None = None) -> int
 
 
 def after_commit(applied: Applied) -> None:
-    """What follows once an apply transaction is committed: parked events find the lanes that opened, commands leave."""
+    """What follows once an apply transaction is committed: parked events find the lanes that opened, commands leave.
+
+    Commands of an entity that two sagas know by now are held; those of one that was undone may be held no more.
+    """
     if applied.opened:
         rows.unpark_entities(applied.opened)
+    if applied.opened or applied.undone:
+        shared_entities.look_again(applied.opened + applied.undone)
     if applied.to_publish:
         nudge("publish")
 

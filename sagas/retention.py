@@ -1,8 +1,9 @@
 """Retention: sagas that ended long ago leave with all their rows; what may still need a person stays.
 
 A saga leaves when its status is final, it ended and was last written before the given time, it is not set aside, no
-command of it is open, and nothing waits or is parked under any of its keys. It leaves in one transaction, under the
-same locks as applying: whole or not at all. A saga that somebody holds is left for the next time.
+command of it is open, no command of another saga is held because of it, and nothing waits or is parked under any of its
+keys. It leaves in one transaction, under the same locks as applying: whole or not at all. A saga that somebody holds is
+left for the next time.
 
 What stays: the audit (`Decision`), for ever; the keys of the events and of the saga, for a second period: a message
 that is delivered again is a duplicate, and an event that comes late can be explained. This module decides what leaves;
@@ -25,7 +26,7 @@ from django.db import connection, transaction
 from bridge import clock
 from bridge import retention as log
 from compensation import retention as commands
-from sagas import rows
+from sagas import rows, shared_entities
 from sagas.models import ENDED
 
 logger = logging.getLogger(__name__)
@@ -265,7 +266,7 @@ def _ripe(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: dat
             [ids, before, before],
         )
         ripe = {row[0] for row in cursor.fetchall()}
-    ripe -= commands.with_open_commands(ids)
+    ripe -= commands.with_open_commands(ids) | shared_entities.knowing_held(ids)
     wanted = _wanted({key for item in sagas for key in keys[item.id]})
     return [item for item in sagas if item.id in ripe and not wanted & keys[item.id]]
 

@@ -8,18 +8,19 @@ from django.db.models.functions import Now
 
 from bridge.models import Event, Pending
 from bridge.wakeup import nudge
-from sagas import rows
+from sagas import rows, shared_entities
 
 # A nudge that is on its way needs no second one.
 NUDGE_AGE = timedelta(seconds=2)
 
 
 def sweep() -> None:
-    """Nudges for events that wait too long, matches parked events again, and keeps the queue's file small.
+    """Nudges for events that wait too long, matches parked events and holds again, and keeps the queue's file small.
 
     Own transactions; may run twice.
     """
     rows.vacuum_queue()
+    shared_entities.sweep()
     moved = match_parked()
     if moved or pending_too_long():
         nudge("apply")

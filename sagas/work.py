@@ -22,6 +22,7 @@ class Applied:
     rerouted_to: set[str] = field(default_factory=set)  # routing keys of their sagas
     set_aside: list[str] = field(default_factory=list)  # saga ids
     opened: list[tuple[str, str]] = field(default_factory=list)  # (saga type, entity) of lanes that opened
+    undone: list[tuple[str, str]] = field(default_factory=list)  # the same of lanes that were undone
     to_publish: bool = False
 
     @property

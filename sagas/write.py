@@ -10,7 +10,7 @@ from uuid import UUID
 
 from compensation import outbox
 from compensation.outbox import NewCommand, Refusal, Settlement
-from sagas import rows
+from sagas import rows, shared_entities
 from sagas.engine.decide import (
     NOTHING_SAID,
     command_id,
@@ -24,7 +24,7 @@ from sagas.engine.decide import (
 )
 from sagas.engine.definition import Compensation
 from sagas.engine.fold import STARTED_RANK, Fold
-from sagas.engine.state import CommandFacts, Holds, Lane, Mark, StepKey, lane_data, saga_data
+from sagas.engine.state import CommandFacts, Holds, Lane, Mark, Outcome, StepKey, lane_data, saga_data
 from sagas.engine.status import end_time, error_message
 from sagas.engine.view import step_view
 from sagas.models import ParkedReason
@@ -90,14 +90,23 @@ def store_lanes(work: Iterable[Work], applied: Applied) -> None:
                 new_lanes.append(row)
                 if lane.known:
                     applied.opened.append((item.row.saga_type, entity))
-            elif row is not None and stored is not None and stored.values != _lane_values(row):
+            elif row is not None and stored is not None and stored.values != (now := _lane_values(row)):
                 changed_lanes.append({**row, "id": stored.pk})
+                _note_change(applied, (item.row.saga_type, entity), stored.values, now)
             for step in _step_rows(item, fold, entity):
                 (changed_steps if "id" in step else new_steps).append(step)
     rows.insert_lanes(new_lanes)
     rows.update_lanes(changed_lanes)
     rows.insert_steps(new_steps)
     rows.update_steps(changed_steps)
+
+
+def _note_change(applied: Applied, entity: tuple[str, str], before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
+    """Notes a lane that opened though its row was there, or that was undone. `before`, `after`: as LANE_CHANGES."""
+    if after[0] and not before[0]:
+        applied.opened.append(entity)
+    if after[2] == Outcome.UNDONE.value != before[2]:
+        applied.undone.append(entity)
 
 
 def parked_row(event: EventRow, reason: ParkedReason, suggestion: str | None, now: datetime) -> dict[str, Any]:
@@ -304,12 +313,13 @@ def _store_commands(work: Iterable[Work], now: datetime) -> bool:
             settled += commands.settled()
             free += commands.released()
         refused += _refusals(item)
+    planned = shared_entities.known_to_others(planned)
     outbox.plan(planned)
     outbox.settle(settled)
     outbox.refuse(refused)
     outbox.release(free, now)
     retried = any(word.status == "retried" for word in settled)
-    return bool(free) or retried or any(command.released for command in planned)
+    return bool(free) or retried or any(command.released and not command.held_by for command in planned)
 
 
 class LaneCommands:
