@@ -10,7 +10,7 @@ held again. Who else knows an entity is the business of the package above, named
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -63,7 +63,7 @@ def of_entities(entities: Sequence[tuple[str, str]]) -> list[Unclaimed]:
 
 
 def page(after: tuple[datetime, str] | None, limit: int) -> tuple[list[Unclaimed], tuple[datetime, str] | None]:
-    """A page of held commands, the longest held first, after a place; with the place to go on after, None at the end."""
+    """A page of held commands, the longest held first, after a place; and the place to go on after, None at the end."""
     with connection.cursor() as cursor:
         cursor.execute(_PAGE, [*(after or (None, None)), limit])
         rows = cursor.fetchall()
@@ -156,13 +156,13 @@ _RELEASE = f"""
 """  # noqa: S608 (constants of this module)
 
 
-def _read(statement: str, parameters: Sequence[object]) -> list[Unclaimed]:
+def _read(statement: str, parameters: list[Any]) -> list[Unclaimed]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return [Unclaimed._make(row) for row in cursor.fetchall()]
 
 
-def _execute(statement: str, parameters: Sequence[object]) -> int:
+def _execute(statement: str, parameters: list[Any]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         changed: int = cursor.rowcount

@@ -14,7 +14,8 @@ from compensation.switches import Switches
 @dataclass(frozen=True, slots=True)
 class ServiceLoad:
     """What one service has before it. `due`: to be sent now; `later`: released, its next attempt is not due yet;
-    `held`: planned, and not released or held for a person; `sent`: being sent or waiting for its answer; `exhausted`: waits for a person.
+    `held`: planned, and not released or held for a person; `sent`: being sent or waiting for its answer; `exhausted`:
+    waits for a person.
     """
 
     service: str
@@ -33,7 +34,7 @@ def due(now: datetime) -> QuerySet[Command]:
 
 
 def released() -> QuerySet[Command]:
-    """Commands that may be published now or later: nothing before them in their lane is open, and nothing holds them."""
+    """Commands that may be published, now or later: nothing before them in their lane is open, nothing holds them."""
     return Command.objects.filter(status__in=DUE_SOMETIME, released_at__isnull=False, held_since__isnull=True)
 
 

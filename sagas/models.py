@@ -305,6 +305,7 @@ class Action(models.TextChoices):
     SKIP = "skip", _("skip")
     MARK_DONE = "mark_done", _("mark done by hand")
     WITHDRAW = "withdraw", _("withdraw")
+    RELEASE = "release", _("release")
     ATTACH = "attach", _("attach")
     ADOPT = "adopt", _("adopt")
     DISMISS = "dismiss", _("dismiss")

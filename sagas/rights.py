@@ -18,6 +18,7 @@ VIEW_PAYLOAD = "sagas.view_payload"
 # What the attention queue shows: what a saga waits for is told on its page too.
 _ATTENTION = {
     "exhausted": VIEW_SAGAS,
+    "held": VIEW_SAGAS,
     "overdue": VIEW_SAGAS,
     "confirmed_unsent": VIEW_SAGAS,
     "parked": VIEW_PARKED,

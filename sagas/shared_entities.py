@@ -32,16 +32,18 @@ def others(commands: Sequence[Unclaimed]) -> Mapping[str, str]:
     Two index probes a command where nobody else knows the entity, which is nearly always so.
     """
     with connection.cursor() as cursor:
-        cursor.execute(
-            _OTHERS,
-            [
-                [command.id for command in commands],
-                [command.saga_id for command in commands],
-                [command.stream for command in commands],
-                [command.entity for command in commands],
-            ],
-        )
+        cursor.execute(_OTHERS, _columns(commands))
         return dict(cursor.fetchall())
+
+
+def others_by_saga(commands: Sequence[Unclaimed]) -> dict[UUID, set[str]]:
+    """Return all other sagas that know entities of these commands, each with the entities. One query."""
+    found: dict[UUID, set[str]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_ALL_OTHERS, _columns(commands))
+        for saga_id, entity in cursor.fetchall():
+            found.setdefault(saga_id, set()).add(entity)
+    return found
 
 
 def known_to_others(commands: Sequence[NewCommand]) -> list[NewCommand]:
@@ -73,7 +75,7 @@ def sweep() -> int:
 
 
 def knowing_held(saga_ids: Sequence[UUID]) -> set[UUID]:
-    """Which of these sagas know an entity of which another saga holds a command: they are the reason that it is held."""
+    """Which of these sagas know an entity of which another saga holds a command: they are the reason for the hold."""
     with connection.cursor() as cursor:
         cursor.execute(_KNOWING_HELD, [list(saga_ids)])
         return {row[0] for row in cursor.fetchall()}
@@ -102,6 +104,11 @@ def _without_reason(commands: Sequence[Unclaimed], found: Mapping[str, str]) -> 
     return [command for command in free if command.held_by in known]
 
 
+def _columns(commands: Sequence[Unclaimed]) -> list[list[str | None]]:
+    """The commands as the parameters of `_WANTED`."""
+    return [list(column) for column in zip(*(command[:4] for command in commands), strict=True)] or [[], [], [], []]
+
+
 class _Place:
     """How far this process has swept; a new one begins at the start, which only means to look twice."""
 
@@ -121,18 +128,20 @@ _NOT_UNDONE_BY_US = """EXISTS (
 )"""
 
 # LATERAL … OFFSET 0: lanes by their entity, then each lane's saga by its id, whatever the planner makes of the numbers.
+_WANTED = "unnest(%s::text[], %s::uuid[], %s::text[], %s::text[]) AS w(id, saga_id, stream, entity)"
+_OF_ONE = f"""
+    SELECT l.saga_id FROM (
+        SELECT saga_id, entity, outcome FROM sagas_lane
+        WHERE entity = w.entity AND known AND saga_id <> w.saga_id OFFSET 0
+    ) AS l
+    CROSS JOIN LATERAL (SELECT saga_type FROM sagas_saga WHERE id = l.saga_id OFFSET 0) AS s
+    WHERE s.saga_type = w.stream AND (l.outcome <> 'undone' OR {_NOT_UNDONE_BY_US})
+"""  # noqa: S608 (constants of this module)
 _OTHERS = f"""
-    SELECT w.id, o.saga_id::text
-    FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::text[]) AS w(id, saga_id, stream, entity)
-    CROSS JOIN LATERAL (
-        SELECT l.saga_id FROM (
-            SELECT saga_id, entity, outcome FROM sagas_lane
-            WHERE entity = w.entity AND known AND saga_id <> w.saga_id OFFSET 0
-        ) AS l
-        CROSS JOIN LATERAL (SELECT saga_type FROM sagas_saga WHERE id = l.saga_id OFFSET 0) AS s
-        WHERE s.saga_type = w.stream AND (l.outcome <> 'undone' OR {_NOT_UNDONE_BY_US})
-        ORDER BY l.saga_id LIMIT 1
-    ) AS o
+    SELECT w.id, o.saga_id::text FROM {_WANTED} CROSS JOIN LATERAL ({_OF_ONE} ORDER BY l.saga_id LIMIT 1) AS o
+"""  # noqa: S608 (constants of this module)
+_ALL_OTHERS = f"""
+    SELECT DISTINCT o.saga_id, w.entity FROM {_WANTED} CROSS JOIN LATERAL ({_OF_ONE}) AS o
 """  # noqa: S608 (constants of this module)
 
 _KNOWING_HELD = """

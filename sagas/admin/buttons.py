@@ -24,7 +24,7 @@ from sagas.queries import Waiting
 DESTRUCTIVE = frozenset({Action.FORCE_COMPENSATION, Action.CANCEL, Action.TERMINATE, Action.SKIP, Action.WITHDRAW})
 # The order in which the decisions are offered.
 ORDER = (
-    *(Action.RESUME, Action.RETRY, Action.MARK_DONE, Action.ATTACH, Action.ADOPT, Action.REQUEUE),
+    *(Action.RESUME, Action.RETRY, Action.RELEASE, Action.MARK_DONE, Action.ATTACH, Action.ADOPT, Action.REQUEUE),
     *(Action.DISMISS, Action.DISMISS_MESSAGE, Action.RESUME_PUBLISHING, Action.PAUSE_PUBLISHING),
     *(Action.CANCEL, Action.FORCE_COMPENSATION, Action.SKIP, Action.WITHDRAW, Action.TERMINATE, Action.REPLAY),
 )
@@ -32,11 +32,13 @@ ORDER = (
 ASKED_FOR: Mapping[str, Sequence[Action]] = {
     "set_aside": (Action.RESUME,),
     "decision": (Action.RETRY, Action.MARK_DONE),
+    "held": (Action.RELEASE,),
     "paused": (Action.RESUME_PUBLISHING,),
     "parked": (Action.ATTACH, Action.DISMISS),
 }
 OF_ALL_COMMANDS: Mapping[Action, Any] = {
     Action.RETRY: _("Retry all exhausted commands"),
+    Action.RELEASE: _("Release all held commands"),
     Action.MARK_DONE: _("Mark all open commands done by hand"),
 }
 OF_A_KEY: Mapping[Action, Any] = {
@@ -84,6 +86,8 @@ def of_command(command: Command, saga: SagaLog | None) -> list[Button]:
         CommandStatus.SKIPPED,
         CommandStatus.WITHDRAWN,
     )
+    if command.held_since is not None:
+        return _buttons(decisions.possible_on_command(command, saga), main=(Action.RELEASE,), ids=command.id)
     order = (Action.MARK_DONE,) if command.exhausted_by == ExhaustedBy.MANUAL else (Action.RETRY, Action.MARK_DONE)
     return _buttons(decisions.possible_on_command(command, saga), main=order if needs_a_person else (), ids=command.id)
 

@@ -20,6 +20,7 @@ from sagas.admin.filters import (
     CommandStatusFilter,
     ConfirmedUnsentFilter,
     ExhaustedByFilter,
+    HeldFilter,
     SagaOfFilter,
     ServiceFilter,
 )
@@ -40,12 +41,19 @@ UNDER_WAY = frozenset({Status.PLANNED, Status.WAITING, Status.PUBLISHING, Status
 @admin.register(Command)
 class CommandAdmin(ReadOnlyAdmin):
     list_display = ("what", "state", "entity", "service", "tries", "planned", "trouble", "saga_link")
-    list_filter = (CommandStatusFilter, ServiceFilter, ExhaustedByFilter, ConfirmedUnsentFilter, SagaOfFilter)
+    list_filter = (
+        CommandStatusFilter,
+        HeldFilter,
+        ServiceFilter,
+        ExhaustedByFilter,
+        ConfirmedUnsentFilter,
+        SagaOfFilter,
+    )
     search_fields = ("id",)
     search_help_text = _("A command's id, or an id of its saga, in full")
     page_template = "sagas/admin/command.html"
     list_disable_select_all = False
-    actions = ("retry_chosen", "mark_done_chosen", "skip_chosen", "withdraw_chosen")
+    actions = ("retry_chosen", "release_chosen", "mark_done_chosen", "skip_chosen", "withdraw_chosen")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Command]:
         return Command.objects.defer("body", "non_retryable")
@@ -70,6 +78,8 @@ class CommandAdmin(ReadOnlyAdmin):
 
         Each goes by an index, what is under way by one that holds nothing else: by id they are far apart.
         """
+        if request.GET.get("held"):
+            return ("held_since", "id")
         if request.GET.get("saga") or request.GET.get("status") in UNDER_WAY:
             return ("planned_at", "id")
         return ("settled_at", "id") if request.GET.get("status") == "exhausted" else ("id",)
@@ -121,6 +131,10 @@ class CommandAdmin(ReadOnlyAdmin):
     def retry_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
         return self._ask(request, Action.RETRY, chosen)
 
+    @admin.action(description=_("Release"))
+    def release_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
+        return self._ask(request, Action.RELEASE, chosen)
+
     @admin.action(description=_("Mark done by hand"))
     def mark_done_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
         return self._ask(request, Action.MARK_DONE, chosen)
@@ -150,6 +164,7 @@ class CommandAdmin(ReadOnlyAdmin):
             "saga": saga,
             "state": states(row, hold),
             "on_hold": hold,
+            "other": SagaLog.objects.filter(id=row.held_by).only("key", "status").first() if row.held_by else None,
             "pause": switches.peek().pause_of(row.service) if row.status in DUE_SOMETIME else None,
             "confirmed_by": _confirming(row) if row.confirmed_unsent_at else None,
             "attempts": list(Attempt.objects.filter(command=row).order_by("-id")[:ATTEMPTS]),
@@ -160,6 +175,8 @@ class CommandAdmin(ReadOnlyAdmin):
 def states(command: Command, hold: OnHold | None = None) -> SafeString:
     """The badges of a command; `hold` says why its deadline does not run, if so."""
     found = [words.badge(command.status, command.get_status_display())]
+    if command.held_since:
+        found.append(words.badge("held", gettext("held"), "bad"))
     if hold:
         found.append(words.badge("on_hold", gettext("on hold"), "warn"))
     if command.by_hand:
@@ -178,12 +195,16 @@ def _confirming(command: Command) -> Event | None:
 def _possible_in_list(request: HttpRequest) -> frozenset[Action]:
     """The decisions that commands as the list's filters leave them may allow."""
     status, why, of = (request.GET.get(name, "") for name in ("status", "exhausted_by", "saga"))
+    held = bool(request.GET.get("held"))
     if (status and status not in Status.values) or (why and status not in ("", Status.EXHAUSTED)):
+        return frozenset()
+    if held and (why or status not in ("", Status.PLANNED)):
         return frozenset()
     found = saga_id(of) if of else None
     if found is not None and SagaLog.objects.filter(id=found, set_aside_at__isnull=False).exists():
         return frozenset()
-    return possible_in_state(Status.EXHAUSTED if why else status, invalid=why == ExhaustedBy.INVALID)
+    status = Status.PLANNED if held else Status.EXHAUSTED if why else status
+    return possible_in_state(status, invalid=why == ExhaustedBy.INVALID)
 
 
 def _is_entity(commands: QuerySet[Command], entity: str | None) -> bool:

@@ -206,7 +206,7 @@ def preview(deed: Deed, said: Mapping[str, Any], request: HttpRequest) -> Previe
     except DecisionError as error:
         return _refused(deed, said, error)
     commands = [_line(command.as_json()) for command in islice(outcome.commands, SHOWN)]
-    sent = sum(command.status_after in ("planned", "waiting") for command in outcome.commands)
+    sent = sum(command.status_after in ("planned", "waiting") and not command.held_by for command in outcome.commands)
     # What is released is counted in full, also where the list of it is shortened.
     sent = max(sent, sum((outcome.effects.get("released") or {}).values()))
     refused = outcome.effects.get("not_eligible") or []
@@ -232,10 +232,11 @@ def _refused(deed: Deed, said: Mapping[str, Any], error: DecisionError) -> Previ
 
 def _line(command: Mapping[str, Any]) -> Mapping[str, Any]:
     before, after = command["status_before"], command["status_after"]
+    then = _("sent at once") if command["released"] else LABELS.get(after, after)
     return {
         **command,
         "before": LABELS.get(before, before) if before else "",
-        "after": _("sent at once") if command["released"] else LABELS.get(after, after),
+        "after": _("held") if command["held_by"] else then,
     }
 
 
@@ -305,7 +306,7 @@ def _tell(request: HttpRequest, deed: Deed, outcome: Outcome) -> None:
     parts = [_("Accepted: %(action)s.") % {"action": deed.title}]
     if count:
         parts.append(ngettext("%(n)d command was changed.", "%(n)d commands were changed.", count) % {"n": count})
-    if any(command.status_after in ("planned", "waiting") for command in outcome.commands):
+    if any(command.status_after in ("planned", "waiting") and not command.held_by for command in outcome.commands):
         parts.append(_("It counts as undone only when the service confirms: until then it is sent, and waits."))
     messages.success(request, " ".join([*parts, *effects(outcome), *sentences(outcome)]))
     refused = outcome.effects.get("not_eligible") or []

@@ -216,6 +216,20 @@ DEEDS: dict[str, Deed] = {
             back=_back_to_commands,
         ),
         Deed(
+            action=Action.RELEASE,
+            title=_("Release"),
+            button=_("Send it all the same"),
+            consequence=_(
+                "The commands are held because another task has the same images. They are sent all the same, and not "
+                "held again: what they undo is then missing in the other task too. This cannot be taken back."
+            ),
+            also=(_("If the other task still needs the images, withdraw the commands instead."),),
+            form=forms.CommandsForm,
+            carry_out=_on_commands(Action.RELEASE),
+            back=_back_to_commands,
+            grave=True,
+        ),
+        Deed(
             action=Action.SKIP,
             title=_("Skip"),
             button=_("Give it up"),

@@ -28,6 +28,7 @@ BY_HAND = (
     Action.SKIP,
     Action.MARK_DONE,
     Action.WITHDRAW,
+    Action.RELEASE,
     Action.ATTACH,
     Action.ADOPT,
 )
@@ -141,6 +142,20 @@ class ConfirmedUnsentFilter(_Choice):
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(confirmed_unsent_at__isnull=False)
+
+
+class HeldFilter(_Choice):
+    title = _("held")
+    parameter_name = "held"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
+        return (("yes", _("held for a decision")),)
+
+    def has_output(self) -> bool:
+        return True
+
+    def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return queryset.filter(held_since__isnull=False)
 
 
 class ServiceFilter(_Choice):

@@ -22,6 +22,7 @@ COUNTS_SECONDS = 5
 
 KINDS: dict[str, Any] = {
     "exhausted": gettext_lazy("decide"),
+    "held": gettext_lazy("held"),
     "overdue": gettext_lazy("overdue"),
     "confirmed_unsent": gettext_lazy("confirmed, never sent"),
     "parked": gettext_lazy("parked"),
@@ -34,7 +35,7 @@ KINDS: dict[str, Any] = {
     "unread": gettext_lazy("topic not read"),
     "undelivered": gettext_lazy("messages not delivered"),
 }
-RED = ("exhausted", "set_aside", "unread", "undelivered", "overdue")
+RED = ("exhausted", "held", "set_aside", "unread", "undelivered", "overdue")
 
 
 def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
@@ -98,6 +99,8 @@ def _url(item: AttentionItem, may_see_commands: bool) -> str:
         return words.list_url("compensation_command", saga=said["saga"], status=said["status"])
     if item.kind == "confirmed_unsent" and may_see_commands:
         return words.list_url("compensation_command", saga=said["saga"], confirmed_unsent="yes")
+    if item.kind == "held" and may_see_commands:
+        return words.list_url("compensation_command", saga=said["saga"], held=said["held"])
     if item.kind == "parked":
         return words.parked_url(said["stream"], said["key"], said["entity"])
     if item.kind == "quarantined":

@@ -227,6 +227,7 @@ class Commands(Paged):
     name = Text("name", label=_("command"))
     by_hand = Flag("by_hand", label=_("by hand"))
     confirmed_unsent = Filled("confirmed_unsent_at", label=_("confirmed, never sent"))
+    held = Filled("held_since", label=_("held"))
 
 
 class Events(Paged):

@@ -69,7 +69,7 @@ class OnCommand(Reasoned):
 
 
 class OnCommands(Reasoned):
-    action = s.ChoiceField(["retry", "skip", "mark_done", "mark-done", "withdraw"])
+    action = s.ChoiceField(["retry", "skip", "mark_done", "mark-done", "withdraw", "release"])
     ids = s.ListField(child=s.UUIDField(), required=False, allow_empty=False, max_length=10_000)
     saga = s.UUIDField(required=False, help_text=_("all of a saga that the action can be meant for"))
     planned_before = s.DateTimeField(required=False, help_text=_("withdraw all that wait since before this time"))

@@ -135,6 +135,7 @@ class Waiting(s.Serializer[Any]):
     deadline = s.DateTimeField(allow_null=True)
     event = s.CharField(allow_null=True)
     error = s.CharField(allow_null=True)
+    held_by = s.CharField(allow_null=True)
     on_hold = OnHold(allow_null=True)
 
 
@@ -186,6 +187,8 @@ class Command(s.Serializer[Any]):
     maximum_attempts = s.IntegerField(source="command.maximum_attempts")
     planned_at = s.DateTimeField(source="command.planned_at")
     released_at = s.DateTimeField(source="command.released_at", allow_null=True)
+    held_since = s.DateTimeField(source="command.held_since", allow_null=True)
+    held_by = s.UUIDField(source="command.held_by", allow_null=True)
     next_retry = s.DateTimeField(source="command.next_at", allow_null=True)
     published_at = s.DateTimeField(source="command.published_at", allow_null=True)
     deadline = s.DateTimeField(source="command.deadline_at", allow_null=True)
@@ -281,7 +284,7 @@ class QuarantinedMessage(s.Serializer[Quarantined]):
 class AttentionItem(s.Serializer[Any]):
     kind = s.ChoiceField(
         [
-            *("exhausted", "overdue", "parked", "quarantined", "counted", "set_aside", "stalled", "paused"),
+            *("exhausted", "held", "overdue", "parked", "quarantined", "counted", "set_aside", "stalled", "paused"),
             *("blocked", "unread", "undelivered", "confirmed_unsent"),
         ]
     )
@@ -333,6 +336,7 @@ class CommandPreview(s.Serializer[Any]):
     body = NullableObject()
     leaves = s.BooleanField()
     released = s.BooleanField()
+    held_by = s.UUIDField(allow_null=True)
 
 
 class Decided(s.Serializer[Any]):

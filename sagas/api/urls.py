@@ -39,6 +39,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *_both(rf"{COMMAND}/skip", deciding.DecideCommand, action="skip"),
     *_both(rf"{COMMAND}/mark-done", deciding.DecideCommand, action="mark_done"),
     *_both(rf"{COMMAND}/withdraw", deciding.DecideCommand, action="withdraw"),
+    *_both(rf"{COMMAND}/release", deciding.DecideCommand, action="release"),
     *_both(r"^publishing", deciding.Publishing, "publishing"),
     *_both(r"^parked", overview.Parked, "parked"),
     *_both(r"^parked/attach", deciding.Attach, "parked-attach"),

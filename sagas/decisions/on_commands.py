@@ -1,4 +1,4 @@
-"""Decisions on commands, one or many: retry, skip, mark done by hand, withdraw."""
+"""Decisions on commands, one or many: retry, skip, mark done by hand, withdraw, release what is held."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from bridge import clock
+from compensation import held
+from compensation.held import Unclaimed
 from compensation.models import DUE_SOMETIME, SETTLED, Command, Status
 from compensation.queries import planned_before
 from sagas.decisions.on_saga import append, check_not_set_aside, current, refusal
@@ -23,6 +25,7 @@ from sagas.decisions.press import (
     Press,
     Request,
     as_uuid,
+    by_saga,
     carry_out,
     check_reason,
     previewed,
@@ -32,6 +35,7 @@ from sagas.decisions.press import (
 from sagas.engine import facts as kinds
 from sagas.errors import DecisionError, Invalid, NotFound, Refused
 from sagas.models import Action, Decision, SagaLog
+from sagas.shared_entities import others_by_saga
 
 KINDS = {
     Action.RETRY: kinds.COMMANDS_RETRIED,
@@ -39,6 +43,8 @@ KINDS = {
     Action.MARK_DONE: kinds.COMMANDS_MARKED_DONE,
     Action.WITHDRAW: kinds.COMMANDS_WITHDRAWN,
 }
+# A release says nothing of the saga, only when its commands may leave: it is no fact of the log.
+ACTIONS = (*KINDS, Action.RELEASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +116,7 @@ def _each_saga(action: Action, ids: Sequence[UUID], request: Request) -> Outcome
     ]
     commands: list[CommandPreview] = []
     statuses: Counter[str] = Counter()
+    known_to: dict[str, dict[str, Any]] = {}
     for saga_id, group in sorted(by_saga.items()):
         try:
             outcome = _decide(
@@ -121,11 +128,14 @@ def _each_saga(action: Action, ids: Sequence[UUID], request: Request) -> Outcome
         commands += outcome.commands
         refused += outcome.effects.get("not_eligible", [])
         statuses[outcome.effects["status_after"]] += 1
+        for other, told in outcome.effects.get("also_known_to", {}).items():
+            known_to[other] = {**told, "count": told["count"] + known_to.get(other, {}).get("count", 0)}
     effects = {
         "eligible": len(ids) - len(refused),
         "not_eligible": refused,
         "sagas": len(by_saga),
         "status_counts": dict(sorted(statuses.items())),
+        **({"also_known_to": known_to} if known_to else {}),
     }
     return Outcome(
         action=action.value,
@@ -171,16 +181,26 @@ def _decide(
         if refused and not lenient:
             raise Refused(refused[0]["reason"])
         targets = [command.id for command in chosen]
-        # An answer lets others of its lane leave: only a retry concerns nobody else.
-        only = targets if action is Action.RETRY else None
+        # An answer lets others of its lane leave: only a retry and a release concern nobody else.
+        only = targets if action in (Action.RETRY, Action.RELEASE) else None
+        if action is Action.RELEASE and chosen:
+            press.effects["also_known_to"] = _known_to(chosen)
         with previewed(press, routing_key(saga), targets=targets, only=only):
-            if chosen:
+            if action is Action.RELEASE:
+                held.release(targets, press.now)
+            elif chosen:
                 append(press, now, KINDS[action], {"commands": [_named(action, command) for command in chosen]})
         press.effects |= {"not_eligible": refused} if lenient else {}
         press.effects |= {"status_before": now.status, "status_after": saga_row(saga.id).status}
 
     once = (lambda: None) if lenient else (lambda: _once(action, ids[0]))
     return carry_out(action, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=once)
+
+
+def _known_to(commands: Sequence[Command]) -> dict[str, dict[str, Any]]:
+    """The other sagas that know the commands' entities, each with how many of these entities it knows."""
+    unclaimed = [Unclaimed(str(c.id), str(c.saga_id), c.stream, c.entity) for c in commands]
+    return by_saga({saga: len(known) for saga, known in others_by_saga(unclaimed).items()})
 
 
 def _once(action: Action, command_id: UUID) -> str:
@@ -196,26 +216,28 @@ def possible_on_command(command: Command, saga: SagaLog | None) -> frozenset[Act
     """Return the decisions on one command that its state and its saga's allow now. No queries."""
     if saga is None or refusal(check_not_set_aside, saga):
         return frozenset()
-    return frozenset(action for action in KINDS if not _forbids(action, command))
+    return frozenset(action for action in ACTIONS if not _forbids(action, command))
 
 
 def possible_on_commands_of(saga: SagaLog) -> frozenset[Action]:
     """Return the decisions on all commands of a saga that at least one command is eligible for. One query."""
     if refusal(check_not_set_aside, saga):
         return frozenset()
-    found = _meant_of(saga.id, Action.WITHDRAW).annotate(unfit=Q(invalid__gt="")).order_by()
-    states = [
-        Command(status=status, invalid="unfit" if unfit else "")
-        for status, unfit in found.values_list("status", "unfit").distinct()
-    ]
-    return frozenset(action for action in KINDS if any(not _forbids(action, command) for command in states))
+    found = _meant_of(saga.id, Action.WITHDRAW).annotate(unfit=Q(invalid__gt=""), held=Q(held_since__isnull=False))
+    states = [_like(*state) for state in found.order_by().values_list("status", "unfit", "held").distinct()]
+    return frozenset(action for action in ACTIONS if any(not _forbids(action, command) for command in states))
 
 
 def possible_in_state(status: str = "", *, invalid: bool = False) -> frozenset[Action]:
     """Return the decisions that commands of a status may allow; of any status where none is given. No queries."""
     states = [status] if status else list(Status.values)
-    commands = [Command(status=state, invalid="unfit" if invalid else "") for state in states]
-    return frozenset(action for action in KINDS if any(not _forbids(action, command) for command in commands))
+    commands = [_like(state, invalid, held) for state in states for held in {False, state == Status.PLANNED}]
+    return frozenset(action for action in ACTIONS if any(not _forbids(action, command) for command in commands))
+
+
+def _like(status: str, unfit: bool, held: bool) -> Command:
+    """A command as far as `_forbids` reads it."""
+    return Command(status=status, invalid="unfit" if unfit else "", held_since=datetime.min if held else None)
 
 
 def is_anything_unsent() -> bool:
@@ -226,7 +248,11 @@ def is_anything_unsent() -> bool:
 def _meant_of(saga_id: UUID, action: Action) -> QuerySet[Command]:
     """The commands of a saga that an action on all of them is meant for."""
     found = Command.objects.filter(saga_id=saga_id)
-    return found.filter(status=Status.EXHAUSTED) if action is Action.RETRY else found.exclude(status__in=SETTLED)
+    if action is Action.RETRY:
+        return found.filter(status=Status.EXHAUSTED)
+    if action is Action.RELEASE:
+        return found.filter(held_since__isnull=False)
+    return found.exclude(status__in=SETTLED)
 
 
 def _sort_out(action: Action, ids: Sequence[UUID]) -> tuple[list[Command], list[dict[str, Any]]]:
@@ -250,6 +276,8 @@ def _forbids(action: Action, command: Command) -> str:
         return _("it is confirmed: there is nothing left to decide")
     if action is Action.MARK_DONE:
         return ""
+    if action is Action.RELEASE:
+        return "" if command.held_since else _("it is not held: no decision keeps it from being sent")
     if command.status in (Status.SKIPPED, Status.WITHDRAWN):
         return _("it was given up (%(status)s): only marking it done is left") % {
             "status": command.get_status_display()
@@ -274,7 +302,7 @@ def _action(action: Action | str) -> Action:
         chosen = Action(action)
     except ValueError:
         raise Invalid(_("unknown action %(action)s") % {"action": action}) from None
-    if chosen not in KINDS:
+    if chosen not in ACTIONS:
         raise Invalid(_("%(action)s is no decision on a command") % {"action": action})
     return chosen
 

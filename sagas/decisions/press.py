@@ -50,6 +50,7 @@ class CommandPreview:
 
     `leaves`: it may be sent from now on (unless publishing is paused); else it waits for another of its lane.
     `released`: the decision was not about this command; it had to wait and may be sent because of the decision.
+    `held_by`: the other saga that knows its entity, while it is held for a person because of that.
     Where a dry run starts a saga, its id and those of its commands are of that run only.
     """
 
@@ -63,6 +64,7 @@ class CommandPreview:
     body: Mapping[str, Any] | None = None
     leaves: bool = False
     released: bool = False
+    held_by: UUID | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -76,6 +78,7 @@ class CommandPreview:
             "body": self.body,
             "leaves": self.leaves,
             "released": self.released,
+            "held_by": str(self.held_by) if self.held_by else None,
         }
 
 
@@ -84,7 +87,8 @@ class Outcome:
     """What a decision did, or (`dry_run`) would do, or (`repeated`) did when it was pressed first.
 
     `effects["released"]` counts the released commands by name, also where the list of commands is shortened;
-    `effects["publishing_paused"]` names the services to which commands could be sent if publishing were not paused.
+    `effects["publishing_paused"]` names the services to which commands could be sent if publishing were not paused;
+    `effects["held"]` counts the commands that are held, by the other saga that knows their entities.
     """
 
     action: str
@@ -211,6 +215,9 @@ class Press:
             switch = switches.read()
             paused = sorted(service for service in services if switch.is_paused(service))
             self.effects |= {"publishing_paused": paused} if paused else {}
+        held = Counter(command.held_by for command in self.commands if command.held_by)
+        if held:
+            self.effects["held"] = by_saga(held)
         return Outcome(
             decision_id=None if self.request.dry_run else self.id,
             action=self.action.value,
@@ -271,6 +278,17 @@ def saga_row(saga_id: UUID | str) -> SagaLog:
         raise NotFound(_("Saga with ID %(id)s not found") % {"id": saga_id}) from None
 
 
+def by_saga(counts: Mapping[UUID, int]) -> dict[str, dict[str, Any]]:
+    """Counts by saga, each with the saga's task and status; both are empty for a saga that is not there."""
+    found = SagaLog.objects.filter(id__in=counts).values_list("id", "key", "status")
+    known = {saga_id: (key, status) for saga_id, key, status in found}
+    told: dict[str, dict[str, Any]] = {}
+    for saga_id, count in sorted(counts.items()):
+        key, status = known.get(saga_id, ("", ""))
+        told[str(saga_id)] = {"task_id": key, "status": status, "count": count}
+    return told
+
+
 def routing_key(saga: SagaLog) -> str:
     """What the saga's events wait under, and the name of its lock."""
     return f"{saga.saga_type}:{saga.key}"
@@ -316,7 +334,7 @@ def _moved(
         was = before.get(identity)
         if was is None:
             yield now
-        elif (was.status_after, was.leaves) != (now.status_after, now.leaves):
+        elif (was.status_after, was.leaves, was.held_by) != (now.status_after, now.leaves, now.held_by):
             released = now.leaves and not was.leaves and identity not in targets
             yield replace(now, status_before=was.status_after, released=released)
 
@@ -325,7 +343,7 @@ def _commands(saga_id: UUID, ids: Sequence[UUID] | None) -> dict[UUID, CommandPr
     found = Command.objects.filter(saga_id=saga_id)
     if ids is not None:
         found = found.filter(id__in=ids)
-    names = ("id", "name", "entity", "service", "topic", "status", "body", "released_at")
+    names = ("id", "name", "entity", "service", "topic", "status", "body", "released_at", "held_by")
     return {
         row[0]: CommandPreview(
             id=row[0],
@@ -336,7 +354,8 @@ def _commands(saga_id: UUID, ids: Sequence[UUID] | None) -> dict[UUID, CommandPr
             status_before=None,
             status_after=row[5],
             body=row[6] if row[5] in MAY_BE_SENT else None,
-            leaves=row[5] in DUE_SOMETIME and row[7] is not None,
+            leaves=row[5] in DUE_SOMETIME and row[7] is not None and row[8] is None,
+            held_by=row[8],
         )
         for row in found.order_by("entity", "-name").values_list(*names)
     }
@@ -394,7 +413,7 @@ def _earlier(press: Press) -> Outcome | None:
 
 def _answer(known: Decision) -> Outcome:
     answer = known.answer
-    released = set(answer.get("released", ()))
+    released, held = set(answer.get("released", ())), answer.get("held", {})
     return Outcome(
         decision_id=known.id,
         action=known.action,
@@ -402,7 +421,14 @@ def _answer(known: Decision) -> Outcome:
         actor=known.actor,
         accepted_at=known.decided_at,
         commands=[
-            CommandPreview(**{**item, "id": UUID(item["id"]), "released": item["id"] in released})
+            CommandPreview(
+                **{
+                    **item,
+                    "id": UUID(item["id"]),
+                    "released": item["id"] in released,
+                    "held_by": UUID(held[item["id"]]) if item["id"] in held else None,
+                }
+            )
             for item in answer.get("commands", [])
         ],
         effects=answer.get("effects", {}),
@@ -415,6 +441,7 @@ def _audit(press: Press, outcome: Outcome) -> None:
     kept = [{**command, "body": None} for command in answer["commands"][:KEPT_COMMANDS]]
     # Beside the commands: the release before this one builds a command from exactly the fields that it knows.
     released = [command["id"] for command in kept if command.pop("released")]
+    held = {command["id"]: other for command in kept if (other := command.pop("held_by"))}
     Decision.objects.create(
         id=press.id,
         action=press.action.value,
@@ -430,6 +457,7 @@ def _audit(press: Press, outcome: Outcome) -> None:
             "commands": kept,
             "commands_total": len(answer["commands"]),
             "released": released,
+            "held": held,
             "effects": answer["effects"],
         },
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, ngettext_lazy
 
 from sagas.decisions.press import Outcome
+from sagas.models import Status
 
 # Commands that have a plain name. Any other is called by the name that its definition gives it.
 _NOUNS = {
@@ -24,7 +26,8 @@ def sentences(outcome: Outcome) -> Iterator[str]:
     """
     will_be_sent = [command for command in outcome.commands if command.status_after in ("planned", "waiting")]
     sent = Counter(command.name for command in will_be_sent if command.leaves and not command.released)
-    later = Counter(command.name for command in will_be_sent if not command.leaves)
+    later = Counter(command.name for command in will_be_sent if not command.leaves and not command.held_by)
+    held = Counter(command.name for command in will_be_sent if command.held_by)
     released = outcome.effects.get("released") or {}
     if sent:
         yield ngettext("%(what)s is sent.", "%(what)s are sent.", sent.total()) % {"what": counted(sent)}
@@ -44,6 +47,16 @@ def sentences(outcome: Outcome) -> Iterator[str]:
             later.total(),
         )
         yield words % {"what": counted(later)}
+    if held:
+        words = ngettext(
+            "%(what)s is held for a decision, because another task has the image too: %(sagas)s.",
+            "%(what)s are held for a decision, because another task has the images too: %(sagas)s.",
+            held.total(),
+        )
+        yield words % {"what": counted(held), "sagas": _sagas(outcome.effects.get("held") or {})}
+    if also := outcome.effects.get("also_known_to"):
+        words = _("Other tasks lose these images when they are undone here: %(sagas)s.")
+        yield words % {"sagas": _sagas(also)}
     if paused := outcome.effects.get("publishing_paused"):
         words = _("Publishing to %(services)s is paused: what goes there is sent only after it is resumed.")
         yield words % {"services": ", ".join(paused)}
@@ -52,6 +65,14 @@ def sentences(outcome: Outcome) -> Iterator[str]:
 def counted(names: Mapping[str, int]) -> str:
     """How many commands of each name, in plain words: "36 image deletions, 1 anonymization rollback"."""
     return ", ".join(_noun(name, names[name]) for name in sorted(names))
+
+
+def _sagas(told: Mapping[str, Mapping[str, Any]]) -> str:
+    """Sagas by their task, each with its status."""
+    return ", ".join(
+        f"{saga['task_id']} ({Status(saga['status']).label})" if saga["task_id"] else identity
+        for identity, saga in told.items()
+    )
 
 
 def _noun(name: str, count: int) -> str:

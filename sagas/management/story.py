@@ -89,7 +89,8 @@ def _commands(commands: Sequence[Command], *, payload: bool) -> list[dict[str, A
 def _command(command: Command, *, payload: bool) -> dict[str, Any]:
     fields = (
         "id", "name", "entity", "service", "topic", "status", "round", "attempt", "maximum_attempts", "planned_at",
-        "released_at", "next_at", "published_at", "deadline_at", "settled_at", "by_hand", "confirmed_unsent_at",
+        "released_at", "held_since", "held_by", "next_at", "published_at", "deadline_at", "settled_at", "by_hand",
+        "confirmed_unsent_at",
     )  # fmt: skip
     error = shown_error(command.last_error, payload=payload)
     return {**{name: getattr(command, name) for name in fields}, "last_error": error}
@@ -121,9 +122,10 @@ def _command_lines(commands: Sequence[Command], *, payload: bool) -> Iterator[st
 
 
 def _status(command: Command) -> str:
-    return (
-        command.status + (" by hand" if command.by_hand else "") + (", never sent" * bool(command.confirmed_unsent_at))
-    )
+    if command.held_since:
+        return f"{command.status}, held because of saga {command.held_by}"
+    by_hand = " by hand" if command.by_hand else ""
+    return command.status + by_hand + (", never sent" if command.confirmed_unsent_at else "")
 
 
 def _due(command: Command, holds: Holds | None) -> str:

@@ -11,7 +11,7 @@ from sagas.error_text import shown_effects
 from sagas.management.output import as_json, one_line, width
 
 # Effects that are told as sentences.
-_IN_SENTENCES = ("released", "released_at_least", "publishing_paused")
+_IN_SENTENCES = ("released", "released_at_least", "publishing_paused", "held", "also_known_to")
 
 
 def outcome_lines(name: str, outcome: Outcome, *, payload: bool) -> Iterator[str]:
@@ -68,6 +68,7 @@ def _command(command: CommandPreview, *, bodies: bool) -> Iterator[str]:
     moves = f"{command.status_before} → {command.status_after}" if command.status_before else command.status_after
     leaves = f", leaves for {command.topic}" if command.leaves else ""
     leaves += " because it was waiting for this" if command.released else ""
+    leaves += f", held because of saga {command.held_by}" if command.held_by else ""
     yield f"  {command.name} {command.id} for {command.entity}: {moves}{leaves}"
     if bodies and command.body is not None:
         yield f"    {as_json(command.body)}"

@@ -23,8 +23,9 @@ from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from compensation import deadlines
 from compensation.answers import services_on
 from compensation.deadlines import Holds
-from compensation.models import DUE_SOMETIME, Command, Switch
+from compensation.models import Command, Switch
 from compensation.models import Status as CommandStatus
+from compensation.queries import held, released
 from compensation.undelivered import hold_ends
 from sagas.error_text import shown_error
 from sagas.models import SagaLog, Status
@@ -49,9 +50,9 @@ SHOWN_LETTERS = 60
 class Item:
     """One thing that needs attention. `sentence` says what it is, `advice` what to do; `count`, how many it stands for.
 
-    kind: set_aside, exhausted, unread, undelivered, overdue, confirmed_unsent, blocked, paused, stalled, quarantined,
-    counted, parked, from the most severe on. `since` is when the first of what it stands for began, `latest` when the
-    last did. `link` is what leads a page there.
+    kind: set_aside, exhausted, held, unread, undelivered, overdue, confirmed_unsent, blocked, paused, stalled,
+    quarantined, counted, parked, from the most severe on. `since` is when the first of what it stands for began,
+    `latest` when the last did. `link` is what leads a page there.
     """
 
     kind: str
@@ -153,6 +154,43 @@ def _tell_exhausted(rows: Sequence[_Row]) -> list[Item]:
             advice=_("Look at what each attempt came to; then retry, skip, or mark done what was undone by hand."),
             saga_id=row["saga_id"],
             link={"saga": str(row["saga_id"]), "status": CommandStatus.EXHAUSTED.value},
+        )
+        for row in rows
+    ]
+
+
+def _held(_now: datetime) -> QuerySet[Any, Any]:
+    return held().order_by().values("saga_id").distinct()
+
+
+def _find_held(_now: datetime, part: slice) -> list[_Row]:
+    return _by_saga(held(), "held_since", part)
+
+
+def _tell_held(rows: Sequence[_Row]) -> list[Item]:
+    keys = _keys(rows)
+    return [
+        Item(
+            kind="held",
+            since=row["since"],
+            latest=row["latest"],
+            count=row["count"],
+            sentence=ngettext(
+                "%(count)d command of saga %(key)s is held since %(since)s, because another saga has the image too:"
+                " %(names)s.",
+                "%(count)d commands of saga %(key)s are held, the first since %(since)s, because another saga has the"
+                " images too: %(names)s.",
+                row["count"],
+            )
+            % {
+                "count": row["count"],
+                "key": keys.get(row["saga_id"], ""),
+                "since": when(row["since"]),
+                "names": _names(row),
+            },
+            advice=_("Look at the other saga; then release what may be undone for both, and withdraw the rest."),
+            saga_id=row["saga_id"],
+            link={"saga": str(row["saga_id"]), "held": "yes"},
         )
         for row in rows
     ]
@@ -446,12 +484,7 @@ def _find_paused(_now: datetime, part: slice) -> Sequence[_Row]:
     switches = list(Switch.objects.filter(paused=True).order_by("-changed_at", "service"))
     if not switches:
         return []
-    waiting = dict(
-        Command.objects.filter(status__in=DUE_SOMETIME, released_at__isnull=False)
-        .order_by()
-        .values_list("service")
-        .annotate(count=Count("id"))
-    )
+    waiting = dict(released().order_by().values_list("service").annotate(count=Count("id")))
     held = ((switch, _held_by(switch, waiting)) for switch in switches)
     return [{"switch": switch, "count": count} for switch, count in held if count][part]
 
@@ -521,9 +554,8 @@ def _find_blocked(now: datetime, part: slice) -> Sequence[_Row]:
     if not topics:
         return []
     waiting = dict(
-        Command.objects.filter(
-            status__in=DUE_SOMETIME, released_at__isnull=False, topic__in=[topic.topic for topic in topics]
-        )
+        released()
+        .filter(topic__in=[topic.topic for topic in topics])
         .order_by()
         .values_list("topic")
         .annotate(count=Count("id"))
@@ -617,6 +649,7 @@ def _tell_unread(rows: Sequence[_Row]) -> list[Item]:
 _KINDS = (
     _Kind("set_aside", _set_aside, _find_set_aside, _tell_set_aside),
     _Kind("exhausted", _exhausted, _find_exhausted, _tell_exhausted),
+    _Kind("held", _held, _find_held, _tell_held),
     _Kind("unread", None, _find_unread, _tell_unread),
     _Kind("undelivered", None, _find_undelivered, _tell_undelivered),
     _Kind("overdue", _overdue, _find_overdue, _tell_overdue),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db import connection
 from django.db.models import Case, IntegerField, Min, Value, When
@@ -34,9 +35,10 @@ _NEAREST = (CommandStatus.PUBLISHED, CommandStatus.PUBLISHING, CommandStatus.WAI
 class Waiting:
     """`sentence` is for a person and in their language; `kind` and the rest say the same to a program.
 
-    kind: set_aside, decision, confirmation, sending, due, retry, predecessor, paused, events, lanes, applying, parked.
+    kind: set_aside, decision, held, confirmation, sending, due, retry, predecessor, paused, events, lanes, applying,
+    parked.
     `count` is of the things that wait alike (commands, images or events); the others tell of the first of them.
-    `on_hold` says why its deadline does not run, if so.
+    `on_hold` says why its deadline does not run, if so; `held_by` is the other saga because of which it is held.
     """
 
     kind: str
@@ -54,6 +56,7 @@ class Waiting:
     deadline: datetime | None = None
     event: str | None = None
     error: str | None = None
+    held_by: str | None = None
     on_hold: OnHold | None = None
 
     def as_data(self) -> dict[str, Any]:
@@ -98,8 +101,10 @@ def _for_a_command(saga: SagaLog, holds: Holds | None, *, payload: bool) -> Wait
     command = _first_command(saga)
     if command is None:
         return None
-    alike = Command.objects.filter(saga_id=saga.id, name=command.name, status=command.status).count()
-    return _waiting_for(saga, command, alike, on_hold(command, holds), payload=payload)
+    alike = Command.objects.filter(
+        saga_id=saga.id, name=command.name, status=command.status, held_since__isnull=command.held_since is None
+    )
+    return _waiting_for(saga, command, alike.count(), on_hold(command, holds), payload=payload)
 
 
 def _last_words(saga: SagaLog) -> Waiting:
@@ -111,7 +116,9 @@ def _first_command(saga: SagaLog) -> Command | None:
     rows = Command.objects.filter(saga_id=saga.id).defer("body")
     if saga.status == Status.COMPENSATION_FAILED:
         return rows.filter(status=CommandStatus.EXHAUSTED).order_by("settled_at", "id").first()
+    # What is held comes first: nothing but a decision moves it on.
     nearest = Case(
+        When(held_since__isnull=False, then=Value(-1)),
         *(When(status=status, then=Value(place)) for place, status in enumerate(_NEAREST)),
         default=Value(len(_NEAREST)),
         output_field=IntegerField(),
@@ -134,6 +141,7 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
         "deadline": when(command.deadline_at),
         "error": shown_error(command.last_error, payload=payload),
         "after": _predecessors(saga, command.name),
+        "other": _task_of(command.held_by) if command.held_by else "",
     }
     more = ngettext(" (and %(more)d command like it)", " (and %(more)d commands like it)", alike - 1)
     return Waiting(
@@ -151,6 +159,7 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
         next_retry=command.next_at,
         deadline=command.deadline_at,
         error=shown_error(command.last_error, payload=payload, as_data=True) or None,
+        held_by=str(command.held_by) if command.held_by else None,
         on_hold=hold,
     )
 
@@ -167,6 +176,12 @@ def _command_words(saga: SagaLog, command: Command, hold: OnHold | None) -> tupl
             "%(attempt)d of %(of)d: %(error)s Retry it, skip it, or mark it done."
         )
         return "decision", words, command.settled_at
+    if command.held_since is not None:
+        words = _(
+            "A person must decide on %(command)s for %(entity)s (topic %(topic)s), held since %(since)s because task "
+            "%(other)s has it too: release it, or withdraw it."
+        )
+        return "held", words, command.held_since
     if command.status == CommandStatus.PUBLISHED:
         return _sent_words(command, hold)
     if command.status == CommandStatus.PUBLISHING:
@@ -206,6 +221,11 @@ def _sent_words(command: Command, hold: OnHold | None) -> tuple[str, str, dateti
             "%(attempt)d of %(of)d, until %(deadline)s."
         )
     return "confirmation", words, since
+
+
+def _task_of(saga_id: UUID) -> str:
+    """The task of a saga, or its id where it is not there any more."""
+    return SagaLog.objects.filter(id=saga_id).values_list("key", flat=True).first() or str(saga_id)
 
 
 def _predecessors(saga: SagaLog, command: str) -> str:

@@ -61,6 +61,17 @@ def unfit() -> tuple[SagaLog, Command]:
     return SagaLog.objects.get(key=task), Command.objects.get(saga_id=SagaLog.objects.get(key=task).id)
 
 
+def shared(images: int = 1) -> tuple[SagaLog, SagaLog, list[str]]:
+    """A failed saga whose commands are held, because a completed one has its images too; then the completed one."""
+    victim, failing, *names = new_ids(images + 2)
+    event_log.append([*retrieval(victim, names), *(fact for name in names for fact in image_through(victim, name))])
+    drain()
+    started = event("RetrievalStarted", failing, seconds=50)
+    event_log.append([started, *(event("ProcessingFailed", failing, name, seconds=51) for name in names)])
+    drain()
+    return SagaLog.objects.get(key=failing), SagaLog.objects.get(key=victim), names
+
+
 def published() -> None:
     """Everything that is due leaves."""
     delivery.publish_due(FakePublisher(), "host:1")
