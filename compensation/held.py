@@ -72,19 +72,19 @@ def page(after: tuple[datetime, str] | None, limit: int) -> tuple[list[Unclaimed
 
 
 def hold(others: Mapping[str, str], now: datetime) -> int:
-    """Hold commands (id → the other saga) that were never claimed; returns how many. May run twice.
+    """Hold commands (id → the other saga) that were never claimed; returns how many. May run twice, never waits.
 
-    One that is held already learns the other saga; one that a person released, or that was claimed, stays as it is.
-    Locks in the order of the ids.
+    One that is held already learns the other saga; one that a person released, or that was claimed, stays as it is. One
+    that somebody has locked is left: who claims it checks it.
     """
     return _execute(_HOLD, [list(others), list(others.values()), now]) if others else 0
 
 
 def end(commands: Sequence[Unclaimed], now: datetime) -> int:
-    """End holds that have no reason any more; returns how many. May run twice.
+    """End holds that have no reason any more; returns how many. May run twice, never waits.
 
-    A command that is meanwhile held because of another saga than the one given stays held. Locks in the order of the
-    ids; what may leave leaves after the commit.
+    A command that is meanwhile held because of another saga than the one given stays held; one that somebody has locked
+    is left to the sweep. What may leave leaves after the commit.
     """
     pairs = [(command.id, command.held_by) for command in commands if command.held_by]
     ended = _execute(_END, [[id_ for id_, _ in pairs], [saga for _, saga in pairs], now]) if pairs else 0
@@ -126,7 +126,7 @@ _HOLD = """
     WITH locked AS MATERIALIZED (
         SELECT c.id, w.other FROM compensation_command c JOIN unnest(%s::uuid[], %s::uuid[]) AS w(id, other) USING (id)
         WHERE c.status = 'planned' AND c.hold_released_at IS NULL AND c.held_by IS DISTINCT FROM w.other
-        ORDER BY c.id FOR NO KEY UPDATE OF c
+        ORDER BY c.id FOR NO KEY UPDATE OF c SKIP LOCKED
     )
     UPDATE compensation_command c SET held_by = locked.other, held_since = COALESCE(c.held_since, %s)
     FROM locked WHERE c.id = locked.id AND c.status = 'planned' AND c.hold_released_at IS NULL
@@ -141,7 +141,7 @@ _END = f"""
     WITH locked AS MATERIALIZED (
         SELECT c.id FROM compensation_command c JOIN unnest(%s::uuid[], %s::uuid[]) AS w(id, other)
         ON c.id = w.id AND c.held_by = w.other
-        ORDER BY c.id FOR NO KEY UPDATE OF c
+        ORDER BY c.id FOR NO KEY UPDATE OF c SKIP LOCKED
     )
     UPDATE compensation_command c SET {_LET_GO} FROM locked WHERE c.id = locked.id AND c.held_since IS NOT NULL
 """  # noqa: S608 (constants of this module)

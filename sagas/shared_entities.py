@@ -62,10 +62,17 @@ def known_to_others(commands: Sequence[NewCommand]) -> list[NewCommand]:
 def look_again(entities: Sequence[tuple[str, str]]) -> int:
     """Hold, or let go, the unclaimed commands of these (saga type, entity); returns how many were changed.
 
-    For entities whose lane opened or was undone in a transaction that is committed. Call it outside a transaction. May
-    run twice. One query where no command of these entities waits to be sent.
+    For entities whose lane opened or was undone: after the commit, or in the transaction of a decision, whose preview
+    shows it. Never waits for a lock. May run twice. One query where no command of these entities waits to be sent.
     """
     return _compare(held.of_entities(entities))
+
+
+def routing_keys(entities: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the routing keys of the sagas whose commands `look_again` may change."""
+    ids = {command.saga_id for command in held.of_entities(entities)}
+    found = SagaLog.objects.filter(id__in=ids).order_by("key").values_list("saga_type", "key") if ids else ()
+    return [f"{saga_type}:{key}" for saga_type, key in found]
 
 
 def sweep() -> int:

@@ -114,14 +114,14 @@ def _each_saga(action: Action, ids: Sequence[UUID], request: Request) -> Outcome
         for identity in ids
         if identity not in found
     ]
+    named = frozenset(ids)
     commands: list[CommandPreview] = []
     statuses: Counter[str] = Counter()
     known_to: dict[str, dict[str, Any]] = {}
     for saga_id, group in sorted(by_saga.items()):
         try:
-            outcome = _decide(
-                action, saga_id=saga_id, ids=group, request=request, target=f"saga {saga_id}", lenient=True
-            )
+            target = f"saga {saga_id}"
+            outcome = _decide(action, saga_id=saga_id, ids=group, request=request, target=target, bulk=named)
         except DecisionError as error:
             refused += [_not_eligible(identity, str(error)) for identity in group]
             continue
@@ -171,29 +171,36 @@ def _never(press: Press) -> None:
 
 
 def _decide(
-    action: Action, *, saga_id: UUID, ids: Sequence[UUID], request: Request, target: str, lenient: bool = False
+    action: Action,
+    *,
+    saga_id: UUID,
+    ids: Sequence[UUID],
+    request: Request,
+    target: str,
+    bulk: frozenset[UUID] = frozenset(),
 ) -> Outcome:
+    """One saga's part of a decision. bulk: all commands that the decision is about, where they may be of many sagas."""
     saga = saga_row(saga_id)
 
     def work(press: Press) -> None:
         now = current(press, saga)
         chosen, refused = _sort_out(action, ids)
-        if refused and not lenient:
+        if refused and not bulk:
             raise Refused(refused[0]["reason"])
         targets = [command.id for command in chosen]
         # An answer lets others of its lane leave: only a retry and a release concern nobody else.
         only = targets if action in (Action.RETRY, Action.RELEASE) else None
         if action is Action.RELEASE and chosen:
             press.effects["also_known_to"] = _known_to(chosen)
-        with previewed(press, routing_key(saga), targets=targets, only=only):
+        with previewed(press, routing_key(saga), targets=bulk or targets, only=only):
             if action is Action.RELEASE:
                 held.release(targets, press.now)
             elif chosen:
                 append(press, now, KINDS[action], {"commands": [_named(action, command) for command in chosen]})
-        press.effects |= {"not_eligible": refused} if lenient else {}
+        press.effects |= {"not_eligible": refused} if bulk else {}
         press.effects |= {"status_before": now.status, "status_after": saga_row(saga.id).status}
 
-    once = (lambda: None) if lenient else (lambda: _once(action, ids[0]))
+    once = (lambda: None) if bulk else (lambda: _once(action, ids[0]))
     return carry_out(action, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=once)
 
 

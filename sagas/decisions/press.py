@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from bridge import clock
 from compensation import switches
 from compensation.models import DUE_SOMETIME, Command, Status
-from sagas import rows
+from sagas import rows, shared_entities
 from sagas.apply import after_commit, apply_key, where
 from sagas.decisions.reason import is_blank
 from sagas.error_text import shown_effects
@@ -178,8 +178,8 @@ class Press:
     def apply(self, *keys: str) -> None:
         """Apply what waits under these routing keys and everything that follows from it, locking what that needs.
 
-        What follows: events that are sent on to another key, parked events of lanes that open, and what the outbox
-        reports of commands that it plans. All of it would be applied right after the commit, so all of it belongs to
+        What follows: events that are sent on to another key, parked events of lanes that open, holds of commands whose
+        entity two sagas know or know no more, and what the outbox reports of commands that it plans. All of it would be applied right after the commit, so all of it belongs to
         the decision and to its preview. Raises Busy, EventsFail.
         """
         for key in keys:
@@ -189,6 +189,7 @@ class Press:
     def follow(self, key: str, applied: Applied) -> None:
         """Apply what follows from something that was applied under a routing key."""
         self.applied.append(applied)
+        self._look_again(applied.opened + applied.undone)
         again = {key} if applied.moved or applied.to_publish else set()
         opened = rows.unparked_entities(applied.opened) if applied.opened else []
         waiting = sorted({*again, *applied.rerouted_to, *opened})
@@ -197,6 +198,15 @@ class Press:
             more = self._apply(next_key)
             if more.moved:
                 self.follow(next_key, more)
+
+    def _look_again(self, entities: Sequence[tuple[str, str]]) -> None:
+        """Set and end the holds of commands of entities whose lanes opened or were undone, in any saga."""
+        if not entities:
+            return
+        if self.before is not None:
+            for key in shared_entities.routing_keys(entities):
+                self.before[key] = self.before.get(key) or seen(key, self.only)
+        shared_entities.look_again(entities)
 
     def _apply(self, key: str) -> Applied:
         try:

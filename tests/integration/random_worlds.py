@@ -170,8 +170,10 @@ def _refuse(_draw: Any, world: World) -> None:
     event_log.append([event("ImageDeletionFailed", task, image, seconds=30, error_message="no") for image in images])
 
 
-def _other(_draw: Any, world: World) -> None:
+def _other(draw: st.DataObject, world: World) -> None:
     event_log.append(retrieval(world.other.task, world.other.images))
+    if draw.draw(st.sampled_from([True, False]), "the other failed"):
+        event_log.append([event("RetrievalFailed", world.other.task, seconds=20, error_message="disk full")])
 
 
 def _parked(draw: st.DataObject, world: World) -> None:
@@ -352,6 +354,7 @@ _ACTIONS: dict[Action, Callable[[st.DataObject, World, Action], Choice]] = {
     Action.SKIP: _on_commands,
     Action.MARK_DONE: _on_commands,
     Action.WITHDRAW: _on_commands,
+    Action.RELEASE: _on_commands,
     Action.ATTACH: _attach,
     Action.ADOPT: _adopt,
     Action.DISMISS: _dismiss,

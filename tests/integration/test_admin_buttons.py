@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
@@ -41,6 +42,7 @@ Offer = tuple[Action, tuple[tuple[str, str], ...]]
 # A story's facts make no command exhausted or sent: each command of it is put into one of these states.
 STATES: tuple[dict[str, Any], ...] = (
     {"status": CommandStatus.PLANNED},
+    {"status": CommandStatus.PLANNED, "held_since": timezone.now(), "held_by": UUID(int=1)},
     {"status": CommandStatus.WAITING, "attempt": 1},
     {"status": CommandStatus.PUBLISHING, "claimed_at": timezone.now()},
     {"status": CommandStatus.PUBLISHED, "published_at": timezone.now(), "deadline_at": timezone.now()},
@@ -116,7 +118,7 @@ def _not_while_set_aside() -> decisions.Outcome:
     raise DecisionError
 
 
-COMMAND_ACTIONS = (Action.RETRY, Action.SKIP, Action.MARK_DONE, Action.WITHDRAW)
+COMMAND_ACTIONS = (Action.RETRY, Action.SKIP, Action.MARK_DONE, Action.WITHDRAW, Action.RELEASE)
 
 
 def on_commands_of(saga: SagaLog) -> set[Offer]:

@@ -44,11 +44,14 @@ class State(NamedTuple):
 
 
 def state() -> State:
-    names = ("id", "name", "status", "released_at", "body")
+    names = ("id", "name", "status", "released_at", "body", "held_by")
     rows = Command.objects.values_list(*names)
     return State(
         {str(saga): status for saga, status in SagaLog.objects.values_list("id", "status")},
-        {row[0]: (row[1], row[2], row[2] in WAITING and row[3] is not None, timeless(row[4])) for row in rows},
+        {
+            row[0]: (row[1], row[2], row[2] in WAITING and row[3] is not None and row[5] is None, timeless(row[4]))
+            for row in rows
+        },
     )
 
 
