@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +45,7 @@ KINDS = {
 }
 # A release says nothing of the saga, only when its commands may leave: it is no fact of the log.
 ACTIONS = (*KINDS, Action.RELEASE)
+_ANY_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +245,7 @@ def possible_in_state(status: str = "", *, invalid: bool = False) -> frozenset[A
 
 def _like(status: str, unfit: bool, held: bool) -> Command:
     """A command as far as `_forbids` reads it."""
-    return Command(status=status, invalid="unfit" if unfit else "", held_since=datetime.min if held else None)
+    return Command(status=status, invalid="unfit" if unfit else "", held_since=_ANY_TIME if held else None)
 
 
 def is_anything_unsent() -> bool:

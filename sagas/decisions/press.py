@@ -179,8 +179,9 @@ class Press:
         """Apply what waits under these routing keys and everything that follows from it, locking what that needs.
 
         What follows: events that are sent on to another key, parked events of lanes that open, holds of commands whose
-        entity two sagas know or know no more, and what the outbox reports of commands that it plans. All of it would be applied right after the commit, so all of it belongs to
-        the decision and to its preview. Raises Busy, EventsFail.
+        entity two sagas know or know no more, and what the outbox reports of commands that it plans. All of it would
+        be applied right after the commit, so all of it belongs to the decision and to its preview. Raises Busy,
+        EventsFail.
         """
         for key in keys:
             self.hold(key)

@@ -147,8 +147,7 @@ def test_a_release_lets_one_command_go_for_ever() -> None:
 
 
 def test_only_what_is_held_can_be_released() -> None:
-    _, commands_ = decided.failed()
-    saga = SagaLog.objects.get()
+    saga, _ = decided.failed()
     with pytest.raises(Refused, match="not held"):
         decisions.decide_command("release", commands(saga)[0].id, request=request())
 
@@ -172,7 +171,7 @@ def test_one_decision_ends_many_holds_of_many_sagas(action: str, status: str) ->
 
 
 def test_the_api_releases_one_and_many() -> None:
-    saga, other, _ = decided.shared(2)
+    saga, _, _ = decided.shared(2)
     api = Api(operator())
     first = commands(saga)[0]
     shown = api.post(f"commands/{first.id}/release", {"dry_run": True})
