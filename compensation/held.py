@@ -117,7 +117,7 @@ _OF_ENTITIES = """
 
 _PAGE = """
     SELECT id::text, saga_id::text, stream, entity, held_by::text, held_since FROM compensation_command
-    WHERE held_since IS NOT NULL AND (held_since, id) > (COALESCE(%s::timestamptz, '-infinity'),
+    WHERE status = 'planned' AND held_since IS NOT NULL AND (held_since, id) > (COALESCE(%s::timestamptz, '-infinity'),
         COALESCE(%s::uuid, '00000000-0000-0000-0000-000000000000'))
     ORDER BY held_since, id LIMIT %s
 """

@@ -40,7 +40,8 @@ def released() -> QuerySet[Command]:
 
 def held() -> QuerySet[Command]:
     """Commands that are held for a person, because another saga knows their entity too."""
-    return Command.objects.filter(held_since__isnull=False)
+    # Its status too: of a column that is nearly always empty the planner knows nothing before the first statistics.
+    return Command.objects.filter(status=Status.PLANNED, held_since__isnull=False)
 
 
 def is_anything_due(now: datetime, switches: Switches) -> bool:

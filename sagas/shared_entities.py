@@ -152,8 +152,10 @@ _ALL_OTHERS = f"""
 """  # noqa: S608 (constants of this module)
 
 _KNOWING_HELD = """
-    SELECT DISTINCT l.saga_id
-    FROM (SELECT DISTINCT entity, stream, saga_id FROM compensation_command WHERE held_since IS NOT NULL) AS c
-    CROSS JOIN LATERAL (SELECT saga_id FROM sagas_lane WHERE entity = c.entity AND known OFFSET 0) AS l
-    WHERE l.saga_id = ANY(%s) AND l.saga_id <> c.saga_id
+    SELECT DISTINCT w.saga_id FROM unnest(%s::uuid[]) AS w(saga_id)
+    CROSS JOIN LATERAL (SELECT entity FROM sagas_lane WHERE saga_id = w.saga_id AND known OFFSET 0) AS l
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM compensation_command
+        WHERE entity = l.entity AND status = 'planned' AND held_since IS NOT NULL AND saga_id <> w.saga_id LIMIT 1
+    ) AS c
 """

@@ -155,7 +155,7 @@ class HeldFilter(_Choice):
         return True
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return queryset.filter(held_since__isnull=False)
+        return queryset.filter(status=CommandStatus.PLANNED, held_since__isnull=False)
 
 
 class ServiceFilter(_Choice):

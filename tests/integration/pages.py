@@ -125,6 +125,7 @@ def _saga_parts(world: World) -> Iterator[Page]:
             "entity": world.lane,
             "name": world.command.name,
             "by_hand": "false",
+            "held": "true",
         },
         "events": {"type": world.event.type, "entity": world.lane},
         "timeline": {},
@@ -161,6 +162,7 @@ def admin_pages(world: World) -> Iterator[Page]:
         },
         "compensation_command": {
             **{f"status {status}": {"status": status} for status in CommandStatus.values},
+            "held": {"held": "yes"},
             "service": {"service": world.command.service},
             "service status": {"service": world.command.service, "status": CommandStatus.CONFIRMED},
             **{f"exhausted by {why}": {"exhausted_by": why} for why in ExhaustedBy.values},
