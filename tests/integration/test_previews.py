@@ -37,10 +37,10 @@ WAITING = ("planned", "waiting")
 
 
 class State(NamedTuple):
-    """What the database says of sagas and commands. A command: (name, status, whether it may leave, message)."""
+    """What the database says of sagas and commands. A command: (name, status, may leave, held by, message)."""
 
     sagas: dict[str, str]
-    commands: dict[uuid.UUID, tuple[str, str, bool, Mapping[str, Any]]]
+    commands: dict[uuid.UUID, tuple[str, str, bool, uuid.UUID | None, Mapping[str, Any]]]
 
 
 def state() -> State:
@@ -49,7 +49,7 @@ def state() -> State:
     return State(
         {str(saga): status for saga, status in SagaLog.objects.values_list("id", "status")},
         {
-            row[0]: (row[1], row[2], row[2] in WAITING and row[3] is not None and row[5] is None, timeless(row[4]))
+            row[0]: (row[1], row[2], row[2] in WAITING and row[3] is not None and not row[5], row[5], timeless(row[4]))
             for row in rows
         },
     )
@@ -136,13 +136,19 @@ def same_answers(shown: Outcome, done: Outcome) -> None:
 def what_happened_was_shown(choice: Choice, shown: Outcome, before: State, after: State) -> None:
     """The preview names each command that moved, came to be or was released, and no other."""
     happened, released = {}, Counter[str]()
-    for identity, (name, status, leaves, body) in after.commands.items():
-        _, was, left, _ = before.commands.get(identity, (name, None, False, body))
-        if (was, left) != (status, leaves):
-            happened[identity] = (was, status, leaves, body if status in MAY_BE_SENT else {})
+    for identity, (name, status, leaves, held, body) in after.commands.items():
+        _, was, left, held_before, _ = before.commands.get(identity, (name, None, False, None, body))
+        if (was, left, held_before) != (status, leaves, held):
+            happened[identity] = (was, status, leaves, held, body if status in MAY_BE_SENT else {})
             released[name] += was is not None and leaves and identity not in choice.commands
     assert happened == {
-        command.id: (command.status_before, command.status_after, command.leaves, timeless(command.body))
+        command.id: (
+            command.status_before,
+            command.status_after,
+            command.leaves,
+            command.held_by,
+            timeless(command.body),
+        )
         for command in shown.commands
     }
     assert +released == Counter(shown.effects.get("released", {}))

@@ -67,7 +67,7 @@ NOBODY = "00000000-0000-0000-0000-000000000007"
 
 API = [
     *(f"sagas/{NOBODY}/{name}" for name in ("force-compensation", "cancel", "terminate", "resume")),
-    *(f"commands/{NOBODY}/{name}" for name in ("retry", "skip", "mark-done", "withdraw")),
+    *(f"commands/{NOBODY}/{name}" for name in ("retry", "skip", "mark-done", "withdraw", "release")),
 ]
 
 
@@ -102,7 +102,7 @@ def test_every_decision_refuses_it() -> None:
         "pause": lambda ask: decisions.set_publishing(True, request=ask),
         "resume publishing": lambda ask: decisions.set_publishing(False, request=ask),
     }
-    for action in ("retry", "skip", "mark_done", "withdraw"):
+    for action in ("retry", "skip", "mark_done", "withdraw", "release"):
         calls |= on_commands(action, command)
     for name, call in calls.items():
         for blank in INVISIBLE.values():
@@ -168,6 +168,7 @@ COMMANDS = {
     "skip_command": [NOBODY],
     "mark_done": [NOBODY],
     "withdraw_commands": [NOBODY],
+    "release_commands": [NOBODY],
     "attach": ["--saga", NOBODY, "--key", "k"],
     "adopt": ["k"],
     "dismiss": ["--key", "k"],

@@ -118,7 +118,7 @@ def decision_pairs(saga: SagaLog) -> list[Pair]:
         f"{one}/replay": "replay",
         **{
             f"{BASE}commands/{command.id}/{name}": name.replace("-", "_")
-            for name in ("retry", "skip", "mark-done", "withdraw")
+            for name in ("retry", "skip", "mark-done", "withdraw", "release")
         },
         f"{BASE}commands/decide": "retry",
         f"{BASE}publishing": "pause_publishing",
