@@ -29,7 +29,10 @@ ANSWER = {
     *("id", "exit_code", "error", "decision_id", "action", "target", "actor", "accepted_at", "commands", "effects"),
     *("repeated", "dry_run"),
 }
-COMMAND = {"id", "name", "entity", "service", "topic", "status_before", "status_after", "body", "leaves", "released"}
+COMMAND = {
+    *("id", "name", "entity", "service", "topic", "status_before", "status_after", "body", "leaves", "released"),
+    "held_by",
+}
 
 
 @pytest.fixture(autouse=True)

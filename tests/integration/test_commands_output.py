@@ -106,6 +106,7 @@ DECISIONS: list[tuple[str, ...]] = [
     ("skip_command", "--saga", TASK),
     ("mark_done", "--saga", TASK),
     ("withdraw_commands", "--saga", TASK),
+    ("release_commands", "--saga", TASK),
     ("attach", "--key", f"{TASK}-2", "--saga", TASK),
     ("adopt", f"{TASK}-2"),
     ("dismiss", "--key", f"{TASK}-2"),
