@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('bridge', '0006_append_only'),
+        ('bridge', '0007_producer'),
     ]
 
     operations = [

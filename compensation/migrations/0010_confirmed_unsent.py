@@ -11,7 +11,7 @@ TABLE, INDEX = "compensation_command", "command_confirmed_unsent"
 
 class Migration(migrations.Migration):
     atomic = False  # CONCURRENTLY wants no transaction
-    dependencies = [("compensation", "0007_append_only")]
+    dependencies = [("compensation", "0008_held")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

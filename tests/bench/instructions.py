@@ -1,8 +1,8 @@
 """Counts the instructions that the service's own code takes for an event, where valgrind is installed.
 
 Times tell how fast the machine was, too; on a busy one they differ by half from run to run. Instructions of one process
-do not: two counts of the same commit differ by less than a thousandth. What waits for others and PostgreSQL's own part is not in
-them.
+do not: two counts of the same commit differ by less than a thousandth. What waits for others and PostgreSQL's own
+part is not in them.
 """
 
 import os

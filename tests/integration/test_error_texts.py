@@ -374,7 +374,7 @@ def test_a_difference_of_any_shape_is_shown_without_texts() -> None:
     mark = ["2026-03-01T12:00:00+00:00", "e1", MARK]
     kept = {"opened_at": "2026-03-01", "commands": {"Delete": {"round": 2}}}
     for stored in (mark, [MARK], MARK, {"text": MARK}):
-        differences = [
+        differences: list[dict[str, Any]] = [
             {"what": "lane x", "stored": {**kept, "failure": stored}, "folded": None},
             {"what": "saga state", "stored": {"lane_failure": stored, "upload_failure": stored}, "folded": [kept]},
             {"what": "saga error_message", "stored": MARK, "folded": None},
