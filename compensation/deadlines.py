@@ -16,10 +16,10 @@ from django.db.models import Subquery
 from bridge import clock, heartbeats
 from bridge.models import Event, Pending
 from compensation import facts, rows, switches, undelivered
-from compensation.models import Outcome, Status, Switch
+from compensation.models import Outcome, Status
 from compensation.rows import AttemptEnd
 from compensation.standing import Standing
-from compensation.switches import Switches
+from compensation.switches import Pause, Switches
 from compensation.undelivered import Answers, Undelivered
 
 PAGE = 500
@@ -43,14 +43,14 @@ class HoldReason(StrEnum):
 class Hold:
     """One reason why deadlines are on hold.
 
-    since: when it began, if that is known. pause: of a pause, the switch that says whose commands, by whom and why.
-    topics: of a bridge that is behind and of undelivered messages, where they wait. undelivered: what waits there and
-    until when it holds deadlines at the latest.
+    since: when it began, if that is known. pause: of a pause, the switch or circuit breaker that says whose commands,
+    by whom and why. topics: of a bridge that is behind and of undelivered messages, where they wait. undelivered: what
+    waits there and until when it holds deadlines at the latest.
     """
 
     reason: HoldReason
     since: datetime | None = None
-    pause: Switch | None = None
+    pause: Pause | None = None
     topics: tuple[str, ...] = ()
     undelivered: Undelivered | None = None
 

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
@@ -229,3 +230,64 @@ class Switch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.service}: {'paused' if self.paused else 'on'}"
+
+
+class BreakerState(models.TextChoices):
+    """Closed: commands leave. Open: none does. Canary: only the first few do, until the service has confirmed them."""
+
+    CLOSED = "closed", _("closed")
+    OPEN = "open", _("open")
+    CANARY = "canary", _("sending the first commands")
+
+
+class TripCause(models.TextChoices):
+    """Why a circuit breaker opened."""
+
+    PLANNED = "planned", _("too many commands were planned")
+    REFUSED = "refused", _("the service refused one of the first commands")
+    DEADLINE = "deadline", _("one of the first commands was not answered in time")
+    EXHAUSTED = "exhausted", _("one of the first commands was given up")
+
+
+class Breaker(models.Model):
+    """The circuit breaker of one service, beside the switch that people set; no row: it never opened.
+
+    Moves are in `compensation.breaker`, under a lock of the service. What it counted stays after it has closed.
+    """
+
+    service = models.TextField(_("service"), primary_key=True, db_collation="C")
+    state = models.TextField(_("state"), choices=BreakerState)
+    changed_at = models.DateTimeField(_("changed at"))
+    changed_by = models.TextField(_("changed by"))
+    reason = models.TextField(_("reason"), blank=True, default="")
+    cause = models.TextField(_("cause"), choices=TripCause)
+    # What ten minutes came to when it opened, and how much was allowed then.
+    planned = models.BigIntegerField(_("commands planned"))
+    allowed = models.BigIntegerField(_("limit"))
+    # The commands that may leave while it is `canary`, and the last attempt that was made at any of them before.
+    canary = ArrayField(models.UUIDField(), default=list, blank=True)
+    canary_after = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("circuit breaker")
+        verbose_name_plural = _("circuit breakers")
+        constraints = [models.CheckConstraint(condition=Q(state__in=BreakerState.values), name="breaker_state")]
+
+    def __str__(self) -> str:
+        return f"{self.service}: {self.state}"
+
+
+class PlannedMinute(models.Model):
+    """How many commands of one service were planned in one minute of the database's clock. Kept for ten minutes."""
+
+    pk = models.CompositePrimaryKey("service", "minute")
+    service = models.TextField(_("service"), db_collation="C")
+    minute = models.DateTimeField(_("minute"))
+    commands = models.BigIntegerField(_("commands planned"))
+
+    class Meta:
+        verbose_name = _("commands planned in a minute")
+        verbose_name_plural = _("commands planned by minute")
+
+    def __str__(self) -> str:
+        return f"{self.service} {self.minute:%H:%M}: {self.commands}"

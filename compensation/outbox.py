@@ -8,6 +8,7 @@ Words of different rank may come in any order; what holds in the end is the high
 withdrawn: the first of them stays), then exhausted in the current round, then on its way.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -90,13 +91,14 @@ class Refusal:
 _RANK: dict[Word, int] = {"confirmed": 0, "skipped": 1, "withdrawn": 1, "retried": 2}
 
 
-def plan(commands: Sequence[NewCommand]) -> None:
+def plan(commands: Sequence[NewCommand]) -> dict[str, int]:
     """Write down commands that are owed; one whose id is known stays as it is.
 
+    Returns how many of each service are new and may be sent one day, which is what `breaker.count` counts.
     Raises IntegrityError if a saga's entity is owed the same command under two ids.
     """
     if not commands:
-        return
+        return {}
     planned = [(_planned(command), command) for command in commands]
     new = rows.insert([_row(standing, command) for standing, command in planned])
     fresh = [(standing, command) for standing, command in planned if standing.id in new]
@@ -104,6 +106,7 @@ def plan(commands: Sequence[NewCommand]) -> None:
     held = {str(command.id) for command in commands if command.held_by}
     if any(standing.next_at and standing.id not in held for standing, _ in fresh):
         wakeup.nudge_on_commit("publish")
+    return Counter(standing.service for standing, _ in fresh if standing.status == Status.PLANNED)
 
 
 def release(ids: Sequence[UUID], now: datetime) -> None:

@@ -44,19 +44,24 @@ def held() -> QuerySet[Command]:
     return Command.objects.filter(status=Status.PLANNED, held_since__isnull=False)
 
 
+def leaving(now: datetime, switches: Switches) -> QuerySet[Command]:
+    """Commands that are to be published now and that no switch and no circuit breaker holds back."""
+    if switches.everything_paused:
+        return Command.objects.none()
+    found = due(now).exclude(service__in=switches.paused)
+    for breaker in switches.canaries:
+        found = found.filter(~Q(service=breaker.service) | Q(id__in=breaker.canary))
+    return found
+
+
 def is_anything_due(now: datetime, switches: Switches) -> bool:
     """Whether a publisher would find work."""
-    if switches.everything_paused:
-        return False
-    return due(now).exclude(service__in=switches.paused).exists()
+    return leaving(now, switches).exists()
 
 
 def oldest_due_at(now: datetime, switches: Switches) -> datetime | None:
     """Since when the longest-waiting command is due that nothing holds back: how far behind the publishers are."""
-    if switches.everything_paused:
-        return None
-    commands = due(now).exclude(service__in=switches.paused).order_by("next_at")
-    return commands.values_list("next_at", flat=True).first()
+    return leaving(now, switches).order_by("next_at").values_list("next_at", flat=True).first()
 
 
 def load_by_service(now: datetime, switches: Switches) -> list[ServiceLoad]:

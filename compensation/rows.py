@@ -161,7 +161,11 @@ def release(ids: Iterable[str], now: datetime) -> int:
 
 
 def claim(now: datetime, paused: Sequence[str], worker: str, limit: int) -> list[Claim]:
-    """Take a page of due commands and count the attempts. Never waits; call it in a transaction of its own."""
+    """Take a page of due commands and count the attempts. Never waits; call it in a transaction of its own.
+
+    What a circuit breaker holds back is asked in the same statement: with one snapshot, the commands of the page that
+    opened it are seen together with it, or not at all.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, {"now": now, "paused": list(paused), "worker": worker, "limit": limit})
         return [Claim._make((*row[:-1], orjson.loads(row[-1]))) for row in cursor.fetchall()]
@@ -207,6 +211,13 @@ _CLAIM = """
         SELECT id, status = 'planned' AND hold_released_at IS NULL AS first FROM compensation_command
         WHERE status IN ('planned', 'waiting') AND released_at IS NOT NULL AND held_since IS NULL
           AND next_at <= %(now)s AND service <> ALL(%(paused)s::text[])
+          AND (service <> ALL(ARRAY(SELECT service FROM compensation_breaker WHERE state <> 'closed'))
+               OR id = ANY(ARRAY(
+                   SELECT unnest(b.canary) FROM compensation_breaker b
+                   WHERE b.state = 'canary' AND NOT EXISTS (
+                       SELECT FROM compensation_attempt a
+                       WHERE a.command_id = ANY(b.canary) AND a.id > b.canary_after
+                         AND a.outcome IN ('refused', 'deadline')))))
         ORDER BY next_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE compensation_command c

@@ -1,24 +1,32 @@
 """Whether commands may leave. A row in the database, so that a person's word reaches every worker at its next page."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
+from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
 from bridge import clock
-from compensation.models import Switch
+from compensation.models import Breaker, BreakerState, Switch
 
 EVERYTHING = "*"
+
+Pause = Switch | Breaker
 
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """All switches as they stood at one moment, by service, with "*" for all."""
+    """All switches and circuit breakers as they stood at one moment, by service; a switch may be "*", for all.
+
+    A person sets a switch, `compensation.breaker` a breaker: neither moves the other, and commands leave where neither
+    holds them back. A breaker that sends a canary pauses nothing; it lets few commands of its service leave.
+    """
 
     rows: Mapping[str, Switch]
+    breakers: Mapping[str, Breaker] = field(default_factory=dict)
 
     @property
     def everything_paused(self) -> bool:
@@ -26,49 +34,89 @@ class Switches:
 
     @property
     def paused(self) -> list[str]:
-        """The services that are paused by their own switch, in order; "*" stands for all."""
-        return sorted(service for service, switch in self.rows.items() if switch.paused)
+        """The services that are paused by their own switch or breaker, in order; "*" stands for all."""
+        return sorted({pause.service for pause in self._all_pauses()})
 
     @property
-    def pauses(self) -> list[Switch]:
-        """The switches that pause something, that of all services first."""
-        return [self.rows[service] for service in self.paused]
+    def pauses(self) -> list[Pause]:
+        """The switches and breakers that pause something, that of all services first."""
+        return sorted(self._all_pauses(), key=lambda pause: pause.service)
+
+    @property
+    def canaries(self) -> list[Breaker]:
+        """The breakers that let only a canary leave, by service."""
+        return [row for _, row in sorted(self.breakers.items()) if row.state == BreakerState.CANARY]
 
     def is_paused(self, service: str) -> bool:
         return self.pause_of(service) is not None
 
-    def pause_of(self, service: str) -> Switch | None:
-        """The switch that pauses this service: that of all services, else its own; None if its commands may leave."""
-        switches = (self.rows.get(name) for name in (EVERYTHING, service))
-        return next((switch for switch in switches if switch is not None and switch.paused), None)
+    def is_switched_off(self, service: str) -> bool:
+        """Whether a person's switch pauses this service, its own or that of all."""
+        return self._switch_that_pauses(service) is not None
+
+    def pause_of(self, service: str) -> Pause | None:
+        """What pauses this service: the switch of all, else its own, else its breaker; None if nothing does."""
+        return self._switch_that_pauses(service) or self.open_breaker(service)
+
+    def open_breaker(self, service: str) -> Breaker | None:
+        """The breaker of this service, if it is open."""
+        breaker = self.breakers.get(service)
+        return breaker if breaker is not None and breaker.state == BreakerState.OPEN else None
+
+    def canary_before(self, service: str, command_id: UUID) -> Breaker | None:
+        """The breaker that keeps this command until the canary of its service is confirmed, if one does."""
+        breaker = self.breakers.get(service)
+        if breaker is None or breaker.state != BreakerState.CANARY or command_id in breaker.canary:
+            return None
+        return breaker
 
     def changed_at(self, service: str) -> datetime:
         """When the service's commands were last paused or resumed."""
-        return max(self.rows[name].changed_at for name in (EVERYTHING, service) if name in self.rows)
+        changed = [self.rows[name].changed_at for name in (EVERYTHING, service) if name in self.rows]
+        breaker = self.breakers.get(service)
+        return max([*changed, breaker.changed_at] if breaker else changed)
+
+    def _switch_that_pauses(self, service: str) -> Switch | None:
+        switches = (self.rows.get(name) for name in (EVERYTHING, service))
+        return next((switch for switch in switches if switch is not None and switch.paused), None)
+
+    def _all_pauses(self) -> list[Pause]:
+        opened = [breaker for breaker in self.breakers.values() if breaker.state == BreakerState.OPEN]
+        return [*(switch for switch in self.rows.values() if switch.paused), *opened]
 
 
 def read() -> Switches:
     """Read all switches in one query; the first call ever stores the initial value that the settings give."""
-    rows = _rows()
-    if EVERYTHING not in rows:
-        rows[EVERYTHING] = Switch.objects.get_or_create(service=EVERYTHING, defaults=_initial())[0]
-    return Switches(rows)
+    found = _read()
+    if EVERYTHING in found.rows:
+        return found
+    first = Switch.objects.get_or_create(service=EVERYTHING, defaults=_initial())[0]
+    return Switches({**found.rows, EVERYTHING: first}, found.breakers)
 
 
 def peek() -> Switches:
     """The same, and nothing is stored: for whoever only looks, such as GET health on a database without writes."""
-    rows = _rows()
-    return Switches(rows if EVERYTHING in rows else {**rows, EVERYTHING: Switch(service=EVERYTHING, **_initial())})
+    found = _read()
+    if EVERYTHING in found.rows:
+        return found
+    return Switches({**found.rows, EVERYTHING: Switch(service=EVERYTHING, **_initial())}, found.breakers)
 
 
 def is_paused(service: str) -> bool:
-    """Whether this service's commands stay here, by its own switch or by the one for all ("*")."""
+    """Whether this service's commands stay here, by its own switch, the one for all ("*"), or its breaker."""
     return read().is_paused(service)
 
 
 def paused_services() -> list[str]:
     """The services that are paused, in order; "*" stands for all."""
     return read().paused
+
+
+def kind_of(pause: Pause) -> Literal["all", "service", "breaker"]:
+    """What a pause is: the switch of all, the switch of one service, or a circuit breaker."""
+    if isinstance(pause, Breaker):
+        return "breaker"
+    return "all" if pause.service == EVERYTHING else "service"
 
 
 def set_switch(service: str, paused: bool, actor: str, reason: str) -> bool:
@@ -89,8 +137,31 @@ def set_switch(service: str, paused: bool, actor: str, reason: str) -> bool:
     return True
 
 
-def _rows() -> dict[str, Switch]:
-    return {switch.service: switch for switch in Switch.objects.all()}
+def _read() -> Switches:
+    rows: dict[str, Switch] = {}
+    breakers: dict[str, Breaker] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_EVERY_ROW)
+        for service, changed_at, changed_by, reason, paused, state, cause, planned, allowed, canary in cursor:
+            common = {"service": service, "changed_at": changed_at, "changed_by": changed_by, "reason": reason}
+            if state is None:
+                rows[service] = Switch(**common, paused=paused)
+            else:
+                members = [UUID(member) for member in canary]
+                numbers = {"cause": cause, "planned": planned, "allowed": allowed, "canary": members}
+                breakers[service] = Breaker(**common, state=state, **numbers)
+    return Switches(rows, breakers)
+
+
+# One query for both: every claim and every page of the admin asks.
+_EVERY_ROW = """
+    SELECT service, changed_at, changed_by, reason, paused,
+           NULL AS state, NULL AS cause, NULL::bigint AS planned, NULL::bigint AS allowed, NULL::text[] AS canary
+    FROM compensation_switch
+    UNION ALL
+    SELECT service, changed_at, changed_by, reason, NULL, state, cause, planned, allowed, canary::text[]
+    FROM compensation_breaker
+"""
 
 
 def _initial() -> dict[str, Any]:

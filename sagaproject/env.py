@@ -73,6 +73,7 @@ class Sagas:
     apply_page: int
     apply_seconds: float
     apply_turns: int
+    breaker_commands: int
     retention_days: int
     pruned_keys_days: int
 
@@ -395,6 +396,7 @@ def _sagas(reader: Reader, dev: bool) -> Sagas:
         apply_page=reader.integer("SAGA_APPLY_PAGE", 2000, 1, 9000),
         apply_seconds=reader.number("SAGA_APPLY_SECONDS", 10.0, 0.1, 40.0),
         apply_turns=reader.integer("SAGA_APPLY_TURNS", os.cpu_count() or 1, 1, 64),
+        breaker_commands=reader.integer("SAGA_BREAKER_COMMANDS", 5000, 0, 1_000_000_000),
         retention_days=reader.integer("SAGA_RETENTION_DAYS", 0, 0, 36_500),
         pruned_keys_days=reader.integer("SAGA_PRUNED_KEYS_DAYS", 90, 1, 36_500),
     )

@@ -263,6 +263,7 @@ SAGA_RETRY = {
 APPLY_PAGE = ENV.sagas.apply_page
 APPLY_SECONDS = ENV.sagas.apply_seconds
 APPLY_TURNS = ENV.sagas.apply_turns
+SAGA_BREAKER_COMMANDS = ENV.sagas.breaker_commands
 SAGA_RETENTION_DAYS = ENV.sagas.retention_days
 SAGA_PRUNED_KEYS_DAYS = ENV.sagas.pruned_keys_days
 API_HOST = ENV.api.host

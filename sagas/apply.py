@@ -183,7 +183,7 @@ def apply_key(key: str) -> Applied:
     For decisions, which need a saga as it is now. Raises what the engine raises: a decision on a broken saga must fail.
     """
     ids = rows.pending_of([key])
-    return _apply(ids, {key}, raise_errors=True) if ids else Applied()
+    return _apply(ids, {key}, raise_errors=True, ordered_by_person=True) if ids else Applied()
 
 
 def apply_inside(page: Sequence[rows.PendingRow], now: datetime) -> Applied:
@@ -191,13 +191,15 @@ def apply_inside(page: Sequence[rows.PendingRow], now: datetime) -> Applied:
 
     For stories that are played on a clock of their own and never committed: nothing of `after_commit` is done.
     """
-    return _apply_unlocked(page, now)
+    return _apply_unlocked(page, now, ordered_by_person=True)
 
 
-def _apply_unlocked(page: Sequence[rows.PendingRow], now: datetime | None = None) -> Applied:
+def _apply_unlocked(
+    page: Sequence[rows.PendingRow], now: datetime | None = None, *, ordered_by_person: bool = False
+) -> Applied:
     held = rows.try_lock(row.key for row in page)
     ids = [row.id for row in page if row.key in held]
-    return _apply(ids, held, now=now) if ids else Applied()
+    return _apply(ids, held, now=now, ordered_by_person=ordered_by_person) if ids else Applied()
 
 
 def _apply_one_by_one(page: Sequence[rows.PendingRow]) -> int:
@@ -242,6 +244,7 @@ def _apply(
     raise_errors: bool = False,
     set_aside: str = "",
     now: datetime | None = None,
+    ordered_by_person: bool = False,
 ) -> Applied:
     """Routes, folds and writes those of the events `ids` whose routing keys are `held`, which is locked.
 
@@ -253,7 +256,7 @@ def _apply(
     events = [event for event in rows.read_events(ids, rows.content_types()) if event.routing_key in held]
     work = _route(events, applied, now)
     _fold(work, raise_errors=raise_errors, set_aside=set_aside)
-    write.store(work, applied, now)
+    write.store(work, applied, now, ordered_by_person=ordered_by_person)
     return applied
 
 

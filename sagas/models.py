@@ -316,11 +316,12 @@ class Action(models.TextChoices):
 
 
 class Door(models.TextChoices):
-    """By which way a decision came in."""
+    """By which way a decision came in. `system`: nobody decided; the service itself did."""
 
     API = "api", _("API")
     ADMIN = "admin", _("admin")
     COMMAND = "command", _("command line")
+    SYSTEM = "system", _("the service itself")
 
 
 class Decision(AppendOnly):

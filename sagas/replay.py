@@ -56,7 +56,7 @@ def mend(saga_id: UUID, now: datetime | None = None) -> Applied:
     item = Work(_saga_row(row)._replace(events_count=len(log)), frame, [], stored=stored, fold=fold)
     applied = Applied()
     _remove_strays(stored, fold)
-    write.store([item], applied, when)
+    write.store([item], applied, when, ordered_by_person=True)
     commands = [write.LaneCommands(fold, entity) for entity in fold.lanes]
     outbox.settle([word for of_lane in commands for word in of_lane.answers()])
     outbox.release([identity for of_lane in commands for identity in of_lane.may_leave()], when)

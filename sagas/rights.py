@@ -30,6 +30,7 @@ _ATTENTION = {
     "blocked": VIEW_PUBLISHING,
     "unread": VIEW_SAGAS,
     "undelivered": VIEW_SAGAS,
+    "breaker": VIEW_PUBLISHING,
 }
 
 

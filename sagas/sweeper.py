@@ -8,14 +8,15 @@ from django.db.models.functions import Now
 
 from bridge.models import Event, Pending
 from bridge.wakeup import nudge
-from sagas import rows, shared_entities
+from sagas import breakers, rows, shared_entities
 
 # A nudge that is on its way needs no second one.
 NUDGE_AGE = timedelta(seconds=2)
 
 
 def sweep() -> None:
-    """Nudges for events that wait too long, matches parked events and holds again, and keeps the queue's file small.
+    """Nudges for events that wait too long, matches parked events and holds again, keeps the queue's file small, and
+    moves circuit breakers on whose first commands were answered.
 
     Own transactions; may run twice.
     """
@@ -24,6 +25,7 @@ def sweep() -> None:
     moved = match_parked()
     if moved or pending_too_long():
         nudge("apply")
+    breakers.judge_canaries()
 
 
 def pending_too_long() -> bool:

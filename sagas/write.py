@@ -10,7 +10,7 @@ from uuid import UUID
 
 from compensation import outbox
 from compensation.outbox import NewCommand, Refusal, Settlement
-from sagas import rows, shared_entities
+from sagas import breakers, rows, shared_entities
 from sagas.engine.decide import (
     NOTHING_SAID,
     command_id,
@@ -35,8 +35,12 @@ from sagas.work import Applied, Work
 ERROR_WORDS = 500
 
 
-def store(work: Sequence[Work], applied: Applied, now: datetime) -> None:
-    """Writes all that a page's folds came to. In the caller's transaction, whose locks keep the sagas still."""
+def store(work: Sequence[Work], applied: Applied, now: datetime, *, ordered_by_person: bool = False) -> None:
+    """Writes all that a page's folds came to. In the caller's transaction, whose locks keep the sagas still.
+
+    ordered_by_person: what it plans is part of a decision or a bulk job, and does not count for the circuit breaker.
+    Else this comes last in its transaction: others who plan for the same services wait for its end.
+    """
     folded = [item for item in work if not item.error]
     broken = [item for item in work if item.error]
     _store_sagas(folded, broken, now)
@@ -44,7 +48,9 @@ def store(work: Sequence[Work], applied: Applied, now: datetime) -> None:
     rows.log_applied([row for item in folded for row in _log_rows(item, now)])
     rows.insert_keys(_foreign_keys(folded))
     rows.park([parked_row(event, ParkedReason.SET_ASIDE, item.row.id, now) for item in broken for event in item.events])
-    applied.to_publish |= _store_commands(folded, now)
+    planned = _store_commands(folded, applied, now)
+    if not ordered_by_person:
+        breakers.count(planned)
     applied.events += sum(len(item.events) for item in folded)
     applied.parked += sum(len(item.events) for item in broken)
     applied.set_aside += [item.row.id for item in broken]
@@ -297,8 +303,8 @@ def _foreign_keys(work: Iterable[Work]) -> list[dict[str, Any]]:
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
-def _store_commands(work: Iterable[Work], now: datetime) -> bool:
-    """Plans what is owed and says what facts said of it; returns whether something may leave now."""
+def _store_commands(work: Iterable[Work], applied: Applied, now: datetime) -> dict[str, int]:
+    """Plans what is owed and says what facts said of it; returns how many new commands each service has."""
     planned: list[NewCommand] = []
     settled: list[Settlement] = []
     refused: list[Refusal] = []
@@ -314,12 +320,14 @@ def _store_commands(work: Iterable[Work], now: datetime) -> bool:
             free += commands.released()
         refused += _refusals(item)
     planned = shared_entities.known_to_others(planned)
-    outbox.plan(planned)
+    new = outbox.plan(planned)
     outbox.settle(settled)
     outbox.refuse(refused)
     outbox.release(free, now)
     retried = any(word.status == "retried" for word in settled)
-    return bool(free) or retried or any(command.released and not command.held_by for command in planned)
+    may_leave = any(command.released and not command.held_by for command in planned)
+    applied.to_publish |= bool(free) or retried or may_leave
+    return new
 
 
 class LaneCommands:

@@ -11,7 +11,7 @@ TABLE, INDEX = "compensation_command", "command_confirmed_unsent"
 
 class Migration(migrations.Migration):
     atomic = False  # CONCURRENTLY wants no transaction
-    dependencies = [("compensation", "0008_held")]
+    dependencies = [("compensation", "0009_circuit_breaker")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

@@ -12,6 +12,8 @@ from bridge import clock, heartbeats
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from compensation import health, switches
 from compensation.health import Name, State
+from compensation.models import Breaker, TripCause
+from compensation.switches import Pause
 from sagaproject.doctor.finding import Finding, age, error, listed, ok, warning
 from sagas.definitions import registry
 from sagas.models import Status
@@ -66,12 +68,8 @@ def check_bridge() -> Finding:
 def check_publisher() -> Finding:
     """Whether commands can leave, and whether they may: what is paused, since when and by whom."""
     part = health.measure().part(Name.PUBLISHER)
-    pauses = " ".join(
-        f"Paused since {switch.changed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC by "
-        f"{switch.changed_by or 'the setting SAGA_PUBLISHING'}: "
-        f"{'all services' if switch.service == switches.EVERYTHING else switch.service}."
-        for switch in switches.peek().pauses
-    )
+    standing = switches.peek()
+    pauses = " ".join(map(_pause, standing.pauses))
     if part.is_error:
         told = {
             State.NEVER_RAN: "Nobody ever tried to publish.",
@@ -85,7 +83,26 @@ def check_publisher() -> Finding:
             f"{pauses} No command is sent there, and deadlines are on hold.",
             "manage.py resume_publishing, when what must not be sent is withdrawn.",
         )
+    if standing.canaries:
+        return warning(
+            "publishing",
+            f"After the circuit breaker paused them, only the first commands are sent to "
+            f"{', '.join(breaker.service for breaker in standing.canaries)}.",
+            "Wait for the service's answers to these.",
+        )
     return ok("publishing", "Commands can be sent to all services.")
+
+
+def _pause(pause: Pause) -> str:
+    since = f"{pause.changed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(pause, Breaker):
+        again = "" if pause.cause == TripCause.PLANNED else f"; again, because {TripCause(pause.cause).label}"
+        return (
+            f"The circuit breaker paused {pause.service} at {since}: {pause.planned} commands planned in ten minutes, "
+            f"the limit is {pause.allowed}{again}."
+        )
+    service = "all services" if pause.service == switches.EVERYTHING else pause.service
+    return f"Paused since {since} by {pause.changed_by or 'the setting SAGA_PUBLISHING'}: {service}."
 
 
 def check_backlog() -> Finding:

@@ -131,7 +131,14 @@ def of_message(possible: Collection[Action], pk: int) -> list[Button]:
 def of_switch(service: str | None, standing: switches.Switches) -> list[Button]:
     """What can be decided on the publishing switch of a service, or of all (None)."""
     possible = decisions.possible_on_publishing(service, standing)
-    return _buttons(possible, main=(Action.RESUME_PUBLISHING,), **({"service": service} if service else {}))
+    target = {"service": service, "only": "switch"} if service else {}
+    return _buttons(possible, main=(Action.RESUME_PUBLISHING,), **target)
+
+
+def of_breaker(service: str, standing: switches.Switches) -> list[Button]:
+    """What can be decided on the circuit breaker of a service."""
+    possible = decisions.possible_on_breaker(service, standing)
+    return _buttons(possible, main=(Action.RESUME_PUBLISHING,), service=service, only="breaker")
 
 
 def _asked_for(saga: SagaLog, waiting: Waiting | None) -> Button | None:
@@ -151,10 +158,11 @@ def _asked_for(saga: SagaLog, waiting: Waiting | None) -> Button | None:
 
 
 def _resume_publishing(service: str) -> Button | None:
-    """Of the switch that holds the service's commands: that of all first, for the other one alone would not do."""
+    """Of what holds the service's commands: the switch of all first, for another one alone would not do."""
     standing = switches.read()
     name = None if standing.everything_paused else service
-    return next(iter(of_switch(name, standing)), None)
+    found = of_switch(name, standing) if standing.is_switched_off(service) else of_breaker(service, standing)
+    return next(iter(found), None)
 
 
 def _attach_to(saga: SagaLog) -> Button | None:

@@ -114,7 +114,8 @@ def _dismiss(said: Said, request: Request) -> Outcome:
 
 def _publishing(paused: bool) -> Callable[[Said, Request], Outcome]:
     def carry_out(said: Said, request: Request) -> Outcome:
-        return decisions.set_publishing(paused, said.get("service") or None, request=request)
+        only = said.get("only") or None
+        return decisions.set_publishing(paused, said.get("service") or None, request=request, only=only)
 
     return carry_out
 
@@ -354,7 +355,8 @@ DEEDS: dict[str, Deed] = {
             button=_("Let the commands go"),
             consequence=_(
                 "Commands are sent again, those that are due at once: the preview names them. Withdraw what must not "
-                "be sent before you resume."
+                "be sent before you resume. A service that its circuit breaker paused gets ten commands first, and the "
+                "others when it has confirmed these."
             ),
             form=forms.PublishingForm,
             carry_out=_publishing(False),

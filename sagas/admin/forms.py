@@ -159,9 +159,12 @@ class MessageForm(DecisionForm):
 
 
 class PublishingForm(DecisionForm):
-    """One service, or all."""
+    """One service, or all. `only`: its switch or its circuit breaker, where one of the two is meant."""
 
     service = forms.ChoiceField(label=_("Service"), required=False)
+    only = forms.ChoiceField(
+        required=False, widget=forms.HiddenInput, choices=[("", ""), ("switch", "switch"), ("breaker", "breaker")]
+    )
     field_order = ("service", "reason")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext
 
 from compensation import deadlines, switches
-from compensation.models import DUE_SOMETIME, Command, Switch
+from compensation.models import DUE_SOMETIME, BreakerState, Command, Switch
 from compensation.models import Status as CommandStatus
 from sagas import decisions
 from sagas.admin import buttons, words
@@ -29,7 +30,7 @@ class SwitchAdmin(ReadOnlyAdmin):
         holds = deadlines.holds()
         standing = holds.switches
         rows = standing.rows
-        names = sorted({*decisions.services(), *(name for name in rows if name != switches.EVERYTHING)})
+        names = sorted({*decisions.services(), *rows, *standing.breakers} - {switches.EVERYTHING})
         context = {
             "title": gettext("Publishing"),
             "everything": _line(switches.EVERYTHING, rows, standing, request),
@@ -38,6 +39,7 @@ class SwitchAdmin(ReadOnlyAdmin):
             if may_operate(request) and decisions.is_anything_unsent()
             else "",
             "cap": CAP,
+            "limit": settings.SAGA_BREAKER_COMMANDS,
             "pauses": standing.pauses,
             "on_hold": holding.of_service(switches.EVERYTHING, holds),
         }
@@ -60,10 +62,25 @@ def _line(name: str, rows: Mapping[str, Switch], standing: switches.Switches, re
         "switch": switch,
         "paused": paused,
         "paused_by_all": bool(service) and standing.everything_paused,
+        "breaker": _breaker(service, standing, request),
         "waiting": _count(service, *DUE_SOMETIME),
         "sent": _count(service, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED),
         "exhausted": _count(service, CommandStatus.EXHAUSTED),
         "button": next(iter(buttons.of_switch(service or None, standing)), None) if may_operate(request) else None,
+    }
+
+
+def _breaker(service: str, standing: switches.Switches, request: HttpRequest) -> dict[str, Any] | None:
+    """A row of its own for the circuit breaker of a service, unless that is closed."""
+    row = standing.breakers.get(service)
+    if row is None or row.state == BreakerState.CLOSED:
+        return None
+    is_open = row.state == BreakerState.OPEN
+    return {
+        "row": row,
+        "is_open": is_open,
+        "words": holding.breaker_words(row) if is_open else holding.canary_words(row),
+        "button": next(iter(buttons.of_breaker(service, standing)), None) if may_operate(request) else None,
     }
 
 

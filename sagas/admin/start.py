@@ -34,8 +34,9 @@ KINDS: dict[str, Any] = {
     "blocked": gettext_lazy("topic takes no commands"),
     "unread": gettext_lazy("topic not read"),
     "undelivered": gettext_lazy("messages not delivered"),
+    "breaker": gettext_lazy("circuit breaker"),
 }
-RED = ("exhausted", "held", "set_aside", "unread", "undelivered", "overdue")
+RED = ("exhausted", "held", "set_aside", "unread", "undelivered", "overdue", "breaker")
 
 
 def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def _url(item: AttentionItem, may_see_commands: bool) -> str:
         return words.list_url("bridge_quarantined", code=said["code"], status=said["status"])
     if item.kind == "counted":
         return words.list_url("bridge_quarantined", status=said["status"])
-    if item.kind in ("paused", "blocked"):
+    if item.kind in ("paused", "blocked", "breaker"):
         return words.list_url("compensation_switch")
     return words.saga_url(item.saga_id) if item.saga_id else ""
 

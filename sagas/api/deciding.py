@@ -117,7 +117,9 @@ class Publishing(DecisionAddress):
 
     def post(self, request: Request) -> Response:
         body, asked = self.asked(request)
-        return self.decided(decisions.set_publishing(body["paused"], body.get("service"), request=asked))
+        return self.decided(
+            decisions.set_publishing(body["paused"], body.get("service"), request=asked, only=body.get("only"))
+        )
 
 
 @extend_schema_view(post=decides(r.Attach))

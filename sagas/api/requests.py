@@ -86,6 +86,12 @@ class OnCommands(Reasoned):
 class SetPublishing(Reasoned):
     service = s.CharField(required=False, allow_null=True, help_text=_("one service; without it all"))
     paused = s.BooleanField()
+    only = s.ChoiceField(
+        ["switch", "breaker"],
+        required=False,
+        allow_null=True,
+        help_text=_("resume only the service's switch, or only its circuit breaker; without it whatever pauses it"),
+    )
 
 
 class _KeyOrEvent(Reasoned):

@@ -9,7 +9,7 @@ from rest_framework import serializers as s
 
 from bridge.models import PRODUCER_HELP, QuarantineCode, Quarantined, QuarantineStatus
 from compensation.deadlines import HoldReason
-from compensation.models import Attempt, Confirmation, ExhaustedBy
+from compensation.models import Attempt, BreakerState, Confirmation, ExhaustedBy, TripCause
 from compensation.models import Outcome as AttemptOutcome
 from compensation.models import Status as CommandStatus
 from sagas.engine.definition import StepStatus
@@ -285,7 +285,7 @@ class AttentionItem(s.Serializer[Any]):
     kind = s.ChoiceField(
         [
             *("exhausted", "held", "overdue", "parked", "quarantined", "counted", "set_aside", "stalled", "paused"),
-            *("blocked", "unread", "undelivered", "confirmed_unsent"),
+            *("blocked", "unread", "undelivered", "confirmed_unsent", "breaker"),
         ]
     )
     since = s.DateTimeField()
@@ -301,6 +301,19 @@ class AttentionItem(s.Serializer[Any]):
         return max(0, int(item.age(self.context["now"]).total_seconds()))
 
 
+class CircuitBreaker(s.Serializer[Any]):
+    """The circuit breaker of a service that it paused at least once. `canary`: the commands that are sent first."""
+
+    state = s.ChoiceField(BreakerState.choices)
+    since = s.DateTimeField(source="changed_at")
+    by = s.CharField(source="changed_by")
+    reason = NullableText()
+    cause = s.ChoiceField(TripCause.choices)
+    planned = s.IntegerField()
+    limit = s.IntegerField(source="allowed")
+    canary = s.ListField(child=s.UUIDField())
+
+
 class Publishing(s.Serializer[Any]):
     service = s.CharField()
     paused = s.BooleanField()
@@ -309,9 +322,10 @@ class Publishing(s.Serializer[Any]):
     reason = NullableText()
     waiting = s.IntegerField()
     sent = s.IntegerField()
-    paused_by = s.ChoiceField(["all", "service"], allow_null=True)
+    paused_by = s.ChoiceField(["all", "service", "breaker"], allow_null=True)
     paused_services = s.ListField(child=s.CharField())
     deadlines_on_hold = OnHold(allow_null=True)
+    breaker = CircuitBreaker(allow_null=True)
 
 
 class Definition(s.Serializer[Any]):

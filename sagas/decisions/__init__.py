@@ -24,7 +24,7 @@ from sagas.decisions.on_parked import (
     possible_with_key,
     uses_of_keys,
 )
-from sagas.decisions.on_publishing import possible_on_publishing, services, set_publishing
+from sagas.decisions.on_publishing import possible_on_breaker, possible_on_publishing, services, set_publishing
 from sagas.decisions.on_replay import replay
 from sagas.decisions.on_saga import (
     cancel,
@@ -57,6 +57,7 @@ __all__ = [
     "is_blank",
     "needs_lane",
     "possible_in_state",
+    "possible_on_breaker",
     "possible_on_command",
     "possible_on_commands_of",
     "possible_on_lane",

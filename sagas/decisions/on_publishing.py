@@ -1,24 +1,28 @@
-"""The emergency stop: pause and resume publishing, all of it or one service's commands."""
+"""The emergency stop, and the circuit breaker: pause and resume publishing, all of it or one service's commands."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from django.db.models import Count, QuerySet
 from django.utils.translation import gettext as _
 
 from bridge.wakeup import nudge_on_commit
-from compensation import queries, switches
-from compensation.models import Command
+from compensation import breaker, queries, switches
+from compensation.models import DUE_SOMETIME, Breaker, BreakerState, Command
 from compensation.switches import Switches
 from sagas.decisions.press import KEPT_COMMANDS, CommandPreview, Outcome, Press, Request, carry_out
 from sagas.definitions import registry
-from sagas.errors import NotFound
+from sagas.errors import Invalid, NotFound
 from sagas.models import Action
 
 EVERYTHING = "*"
 # Counting goes no further: nobody counts beyond it, and after a long pause there may be millions.
 COUNTED = 10_000
+
+# What holds a service's commands back: the switch that people set, or its circuit breaker.
+Holder = Literal["switch", "breaker"]
 
 
 def services() -> list[str]:
@@ -36,13 +40,28 @@ def possible_on_publishing(service: str | None, standing: switches.Switches) -> 
     return frozenset({Action.RESUME_PUBLISHING if paused else Action.PAUSE_PUBLISHING})
 
 
-def set_publishing(paused: bool, service: str | None = None, *, request: Request) -> Outcome:
+def possible_on_breaker(service: str, standing: switches.Switches) -> frozenset[Action]:
+    """Return the decision on the circuit breaker of a service: to resume, while it is open."""
+    is_open = service in services() and standing.open_breaker(service) is not None
+    return frozenset({Action.RESUME_PUBLISHING} if is_open else ())
+
+
+def set_publishing(
+    paused: bool, service: str | None = None, *, request: Request, only: Holder | None = None
+) -> Outcome:
     """Pauses or resumes publishing. While paused commands are planned and visible, none leaves, deadlines rest.
 
     Repeating it changes nothing and says so (`effects.changed`). A resumption lists the commands that may be sent at
     once, the first KEPT_COMMANDS of them; `effects.released` counts them by name, up to COUNTED in all
-    (`effects.released_at_least`: there are more). Raises NotFound (no such service), Invalid.
+    (`effects.released_at_least`: there are more).
+
+    A service may be paused by its switch and by its circuit breaker. Pausing is of the switch alone; resuming one
+    service is of both, or of the one that `only` names, and `effects.resumed` says which it was. Resuming all moves the
+    switch of all alone. A breaker that is resumed sends a canary first: `effects.breaker` says how many commands wait
+    and how many of them go first. Raises NotFound (no such service), Invalid.
     """
+    if only == "breaker" and (paused or service is None):
+        raise Invalid(_("A circuit breaker can only be resumed, and only that of one service."))
     # An empty name is nobody's service, and must not stop or start all of them.
     name = EVERYTHING if service is None else service
     if name != EVERYTHING and name not in services():
@@ -52,9 +71,14 @@ def set_publishing(paused: bool, service: str | None = None, *, request: Request
 
     def work(press: Press) -> None:
         before = switches.read()
-        press.effects["changed"] = switches.set_switch(name, paused, request.actor, request.reason)
+        switched = only != "breaker" and switches.set_switch(name, paused, request.actor, request.reason)
+        resumed = None
+        if not paused and only != "switch":
+            resumed = breaker.resume(name, request.actor, request.reason)
+        press.effects["changed"] = switched or resumed is not None
         press.effects["paused"] = switches.paused_services()
         if not paused:
+            _note_resumed(press, name, switched, resumed)
             _note_released(press, _released(before, switches.read(), press.now))
             nudge_on_commit("publish")
 
@@ -64,12 +88,23 @@ def set_publishing(paused: bool, service: str | None = None, *, request: Request
 
 def _released(before: Switches, after: Switches, now: datetime) -> QuerySet[Command]:
     """The commands that are due, and were held back by a pause that is over."""
-    due = queries.due(now)
-    if after.everything_paused:
-        return due.none()
+    leaving = queries.leaving(now, after)
     if before.everything_paused:
-        return due.exclude(service__in=after.paused)
-    return due.filter(service__in=set(before.paused) - set(after.paused))
+        return leaving
+    return leaving.filter(service__in=set(before.paused) - set(after.paused))
+
+
+def _note_resumed(press: Press, service: str, switched: bool, resumed: Breaker | None) -> None:
+    """Say which of the two was resumed, what the breaker lets go first, and what still pauses the service."""
+    press.effects["resumed"] = [name for name, changed in (("switch", switched), ("breaker", resumed)) if changed]
+    if resumed is not None:
+        waiting = Command.objects.filter(service=service, status__in=DUE_SOMETIME).count()
+        first = len(resumed.canary)
+        state = "chosen_later" if resumed.state == BreakerState.CANARY and not first else resumed.state
+        press.effects["breaker"] = {"service": service, "state": state, "waiting": waiting, "first": first}
+    pause = switches.read().pause_of(service)
+    if pause is not None:
+        press.effects["stays_paused_by"] = switches.kind_of(pause)
 
 
 def _note_released(press: Press, found: QuerySet[Command]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, ngettext_lazy
 
+from compensation.breaker import CANARY
 from sagas.decisions.press import Outcome
 from sagas.models import Status
 
@@ -57,9 +58,38 @@ def sentences(outcome: Outcome) -> Iterator[str]:
     if also := outcome.effects.get("also_known_to"):
         words = _("Other tasks lose these images when they are undone here: %(sagas)s.")
         yield words % {"sagas": _sagas(also)}
+    yield from _of_publishing(outcome.effects)
     if paused := outcome.effects.get("publishing_paused"):
         words = _("Publishing to %(services)s is paused: what goes there is sent only after it is resumed.")
         yield words % {"services": ", ".join(paused)}
+
+
+def _of_publishing(effects: Mapping[str, Any]) -> Iterator[str]:
+    """What a resumption moved, and what still pauses the service."""
+    if breaker := effects.get("breaker"):
+        words = {
+            "canary": _(
+                "The circuit breaker of %(service)s is resumed: of %(waiting)d waiting commands the first %(first)d "
+                "are sent now, the others when the service has confirmed these. One refusal or missed deadline pauses "
+                "it again."
+            ),
+            "chosen_later": _(
+                "The circuit breaker of %(service)s is resumed: of %(waiting)d waiting commands the first %(most)d are "
+                "sent as soon as they are due and nothing else pauses them, the others when the service has confirmed "
+                "these."
+            ),
+            "closed": _(
+                "The circuit breaker of %(service)s is closed: none of the %(waiting)d waiting commands is released "
+                "and answered by an event, so none is tried first."
+            ),
+        }[breaker["state"]]
+        yield words % {**breaker, "most": CANARY}
+    if by := effects.get("stays_paused_by"):
+        yield {
+            "all": _("Publishing stays paused: it is paused for all services."),
+            "service": _("Publishing stays paused by the service's switch."),
+            "breaker": _("Publishing stays paused by the circuit breaker."),
+        }[by]
 
 
 def counted(names: Mapping[str, int]) -> str:

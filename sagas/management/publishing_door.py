@@ -17,9 +17,16 @@ class PublishingDoor(DecisionDoor):
     def add_targets(self, parser: CommandParser) -> None:
         """Adds the service."""
         parser.add_argument("--service", help="only this service's commands, such as DATA_RETRIEVAL")
+        if not self.paused:
+            parser.add_argument(
+                "--only",
+                choices=("switch", "breaker"),
+                help="resume only the service's switch, or only its circuit breaker (default: whatever pauses it)",
+            )
 
     def jobs(self, options: Options) -> list[Job]:
         """One call."""
         name = options["service"]
         switch = "*" if name is None else name
-        return [Job([switch], lambda request: decisions.set_publishing(self.paused, name, request=request))]
+        only = options.get("only")
+        return [Job([switch], lambda request: decisions.set_publishing(self.paused, name, request=request, only=only))]

@@ -11,7 +11,10 @@ from sagas.error_text import shown_effects
 from sagas.management.output import as_json, one_line, width
 
 # Effects that are told as sentences.
-_IN_SENTENCES = ("released", "released_at_least", "publishing_paused", "held", "also_known_to")
+_IN_SENTENCES = (
+    *("released", "released_at_least", "publishing_paused", "held", "also_known_to"),
+    *("breaker", "stays_paused_by"),
+)
 
 
 def outcome_lines(name: str, outcome: Outcome, *, payload: bool) -> Iterator[str]:

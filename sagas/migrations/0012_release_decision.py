@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('sagas', '0010_append_only'),
+        ('sagas', '0011_system_door'),
     ]
 
     operations = [

@@ -23,7 +23,7 @@ from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from compensation import deadlines
 from compensation.answers import services_on
 from compensation.deadlines import Holds
-from compensation.models import Command, Switch
+from compensation.models import DUE_SOMETIME, Breaker, BreakerState, Command, Switch
 from compensation.models import Status as CommandStatus
 from compensation.queries import held, released
 from compensation.undelivered import hold_ends
@@ -50,7 +50,7 @@ SHOWN_LETTERS = 60
 class Item:
     """One thing that needs attention. `sentence` says what it is, `advice` what to do; `count`, how many it stands for.
 
-    kind: set_aside, exhausted, held, unread, undelivered, overdue, confirmed_unsent, blocked, paused, stalled,
+    kind: set_aside, exhausted, held, unread, undelivered, overdue, confirmed_unsent, breaker, blocked, paused, stalled,
     quarantined, counted, parked, from the most severe on. `since` is when the first of what it stands for began,
     `latest` when the last did. `link` is what leads a page there.
     """
@@ -484,7 +484,7 @@ def _find_paused(_now: datetime, part: slice) -> Sequence[_Row]:
     switches = list(Switch.objects.filter(paused=True).order_by("-changed_at", "service"))
     if not switches:
         return []
-    waiting = dict(released().order_by().values_list("service").annotate(count=Count("id")))
+    waiting = _by_service(released())
     held = ((switch, _held_by(switch, waiting)) for switch in switches)
     return [{"switch": switch, "count": count} for switch, count in held if count][part]
 
@@ -512,6 +512,46 @@ def _paused_item(switch: Switch, count: int) -> Item:
         sentence=words % {"service": service, "who": switch.changed_by or switch.reason, "count": count},
         advice=_("Withdraw what must not be sent, then resume publishing."),
         link={"service": switch.service},
+    )
+
+
+def _by_service(commands: QuerySet[Command]) -> dict[str, int]:
+    return dict(commands.order_by().values_list("service").annotate(count=Count("id")))
+
+
+def _find_breakers(_now: datetime, part: slice) -> Sequence[_Row]:
+    """Circuit breakers that hold commands back, the open ones first, with all that is before their services."""
+    found = list(Breaker.objects.exclude(state=BreakerState.CLOSED).order_by("-changed_at", "service"))
+    if not found:
+        return []
+    found.sort(key=lambda breaker: breaker.state != BreakerState.OPEN)
+    services = [breaker.service for breaker in found]
+    waiting = _by_service(Command.objects.filter(status__in=DUE_SOMETIME, service__in=services))
+    return [{"breaker": breaker, "count": waiting.get(breaker.service, 0)} for breaker in found][part]
+
+
+def _tell_breakers(rows: Sequence[_Row]) -> list[Item]:
+    return [_breaker_item(row["breaker"], row["count"]) for row in rows]
+
+
+def _breaker_item(breaker: Breaker, count: int) -> Item:
+    if breaker.state == BreakerState.OPEN:
+        sentence = holding.breaker_words(breaker)
+        advice = _(
+            "Withdraw what must not be sent, then resume: ten commands are sent first, the others if these succeed."
+        )
+    else:
+        sentence = holding.canary_words(breaker)
+        advice = _("Wait for the service's answers: one refusal or missed deadline pauses it again.")
+    waiting = ngettext("%(count)d command waits.", "%(count)d commands wait.", count) % {"count": count}
+    return Item(
+        kind="breaker",
+        since=breaker.changed_at,
+        latest=breaker.changed_at,
+        count=count,
+        sentence=f"{sentence} {waiting}",
+        advice=advice,
+        link={"service": breaker.service},
     )
 
 
@@ -654,6 +694,7 @@ _KINDS = (
     _Kind("undelivered", None, _find_undelivered, _tell_undelivered),
     _Kind("overdue", _overdue, _find_overdue, _tell_overdue),
     _Kind("confirmed_unsent", _confirmed_unsent, _find_confirmed_unsent, _tell_confirmed_unsent),
+    _Kind("breaker", None, _find_breakers, _tell_breakers),
     _Kind("blocked", None, _find_blocked, _tell_blocked),
     _Kind("paused", None, _find_paused, _tell_paused),
     _Kind("stalled", _stalled, _find_stalled, _tell_stalled),

@@ -12,8 +12,9 @@ from django.utils.translation import ngettext
 
 from compensation import deadlines, switches
 from compensation.deadlines import Hold, HoldReason, Holds
-from compensation.models import Command, Switch
+from compensation.models import Breaker, Command, TripCause
 from compensation.models import Status as CommandStatus
+from compensation.switches import Pause
 from compensation.undelivered import Undelivered
 
 
@@ -61,19 +62,73 @@ def of_service(service: str, holds: Holds) -> OnHold | None:
     return _in_words(hold) if hold else None
 
 
-def pause_words(switch: Switch, *, reason: bool = True) -> str:
+def pause_words(pause: Pause, *, reason: bool = True) -> str:
     """What is paused, since when, by whom and, if wanted, why: for banners, pages and sentences."""
+    if isinstance(pause, Breaker):
+        return breaker_words(pause)
     said = {
-        "service": service_words(switch.service),
-        "since": when(switch.changed_at),
-        "by": switch.changed_by or _("the setting SAGA_PUBLISHING"),
-        "reason": switch.reason,
+        "service": service_words(pause.service),
+        "since": when(pause.changed_at),
+        "by": pause.changed_by or _("the setting SAGA_PUBLISHING"),
+        "reason": pause.reason,
     }
-    if reason and switch.reason and switch.changed_by:
+    if reason and pause.reason and pause.changed_by:
         words = _("Publishing to %(service)s has been paused since %(since)s by %(by)s (%(reason)s).")
     else:
         words = _("Publishing to %(service)s has been paused since %(since)s by %(by)s.")
     return words % said
+
+
+def breaker_words(breaker: Breaker) -> str:
+    """Why an open circuit breaker paused its service, since when, and what to do."""
+    words = {
+        TripCause.PLANNED: _(
+            "The circuit breaker paused %(service)s at %(since)s: %(planned)d commands planned in ten minutes, the "
+            "limit is %(allowed)d. Look at them, then resume."
+        ),
+        TripCause.REFUSED: _(
+            "The circuit breaker paused %(service)s again at %(since)s: the service refused one of the first commands. "
+            "Before, %(planned)d commands were planned in ten minutes, the limit was %(allowed)d."
+        ),
+        TripCause.DEADLINE: _(
+            "The circuit breaker paused %(service)s again at %(since)s: one of the first commands was not answered in "
+            "time. Before, %(planned)d commands were planned in ten minutes, the limit was %(allowed)d."
+        ),
+        TripCause.EXHAUSTED: _(
+            "The circuit breaker paused %(service)s again at %(since)s: one of the first commands was given up. "
+            "Before, %(planned)d commands were planned in ten minutes, the limit was %(allowed)d."
+        ),
+    }[TripCause(breaker.cause)]
+    return words % _said_of(breaker)
+
+
+def canary_words(breaker: Breaker) -> str:
+    """What a circuit breaker that was resumed waits for."""
+    if breaker.canary:
+        words = ngettext(
+            "%(service)s was resumed at %(since)s by %(by)s after its circuit breaker had paused it: the first "
+            "%(first)d command is sent, the others when the service has confirmed it.",
+            "%(service)s was resumed at %(since)s by %(by)s after its circuit breaker had paused it: the first "
+            "%(first)d commands are sent, the others when the service has confirmed these.",
+            len(breaker.canary),
+        )
+    else:
+        words = _(
+            "%(service)s was resumed at %(since)s by %(by)s after its circuit breaker had paused it: the first "
+            "commands are sent as soon as they are due and nothing else pauses them."
+        )
+    return words % _said_of(breaker)
+
+
+def _said_of(breaker: Breaker) -> dict[str, Any]:
+    return {
+        "service": breaker.service,
+        "since": when(breaker.changed_at),
+        "by": breaker.changed_by,
+        "planned": breaker.planned,
+        "allowed": breaker.allowed,
+        "first": len(breaker.canary),
+    }
 
 
 def service_words(service: str) -> str:

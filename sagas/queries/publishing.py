@@ -8,6 +8,7 @@ from datetime import datetime
 
 from bridge import clock
 from compensation import deadlines, switches
+from compensation.models import Breaker
 from compensation.queries import load_by_service
 from compensation.switches import Switches
 from sagas.definitions import registry
@@ -20,9 +21,9 @@ class Publishing:
     """One switch: of all («*»), or of one service. A service is paused by its own switch or by the one of all.
 
     `since`, `by` and `reason` are of its own switch. `waiting`: commands released and not sent; `sent`: under way.
-    `paused_by` is the switch that pauses it: "all", "service" (its own) or None. `paused_services`: those that this
-    line pauses, for the switch of all ("*") every service that is paused. `deadlines_on_hold`: why its deadlines do not
-    run, if so.
+    `paused_by` is what pauses it: the switch of "all", that of the "service", its circuit "breaker", or None.
+    `paused_services`: those that this line pauses, for the switch of all ("*") every service that is paused.
+    `deadlines_on_hold`: why its deadlines do not run, if so. `breaker`: its circuit breaker, unless that never opened.
     """
 
     service: str
@@ -35,6 +36,7 @@ class Publishing:
     paused_by: str | None = None
     paused_services: Sequence[str] = ()
     deadlines_on_hold: OnHold | None = None
+    breaker: Breaker | None = None
 
 
 def publishing() -> list[Publishing]:
@@ -44,8 +46,8 @@ def publishing() -> list[Publishing]:
     rows = standing.rows
     loads = {load.service: load for load in load_by_service(clock.now(), standing)}
     known = {item.service for definition in registry.all_definitions() for item in definition.compensations}
-    names = [switches.EVERYTHING, *sorted((known | set(rows) | set(loads)) - {switches.EVERYTHING})]
-    services = [name for name in names if name != switches.EVERYTHING]
+    services = sorted(known.union(rows, standing.breakers, loads) - {switches.EVERYTHING})
+    names = [switches.EVERYTHING, *services]
     found = []
     for name in names:
         row = rows.get(name)
@@ -66,6 +68,7 @@ def publishing() -> list[Publishing]:
                     if standing.is_paused(service)
                 ],
                 deadlines_on_hold=holding.of_service(name, holds),
+                breaker=standing.breakers.get(name),
             )
         )
     return found
@@ -73,6 +76,4 @@ def publishing() -> list[Publishing]:
 
 def _paused_by(service: str, standing: Switches) -> str | None:
     pause = standing.pause_of(service)
-    if pause is None:
-        return None
-    return "all" if pause.service == switches.EVERYTHING else "service"
+    return switches.kind_of(pause) if pause is not None else None

@@ -25,7 +25,7 @@ from sagas.engine.expected import ShownStep, expected
 from sagas.engine.state import Saga, Tally, saga_from
 from sagas.error_text import shown_error
 from sagas.models import Parked, SagaLog, Status
-from sagas.queries.holding import OnHold, on_hold, pause_words, when
+from sagas.queries.holding import OnHold, canary_words, on_hold, pause_words, when
 
 # Which of several commands speaks for a saga: the one nearest to the service first.
 _NEAREST = (CommandStatus.PUBLISHED, CommandStatus.PUBLISHING, CommandStatus.WAITING, CommandStatus.PLANNED)
@@ -35,8 +35,8 @@ _NEAREST = (CommandStatus.PUBLISHED, CommandStatus.PUBLISHING, CommandStatus.WAI
 class Waiting:
     """`sentence` is for a person and in their language; `kind` and the rest say the same to a program.
 
-    kind: set_aside, decision, held, confirmation, sending, due, retry, predecessor, paused, events, lanes, applying,
-    parked.
+    kind: set_aside, decision, held, confirmation, sending, due, retry, predecessor, paused, canary, events, lanes,
+    applying, parked.
     `count` is of the things that wait alike (commands, images or events); the others tell of the first of them.
     `on_hold` says why its deadline does not run, if so; `held_by` is the other saga because of which it is held.
     """
@@ -190,11 +190,16 @@ def _command_words(saga: SagaLog, command: Command, hold: OnHold | None) -> tupl
     if command.released_at is None:
         words = _("%(command)s for %(entity)s (topic %(topic)s) waits until %(after)s of the same lane is answered.")
         return "predecessor", words, command.planned_at
-    pause = switches.peek().pause_of(command.service)
+    standing = switches.peek()
+    pause = standing.pause_of(command.service)
     if pause is not None:
         words = _("%(command)s for %(entity)s waits to be sent to topic %(topic)s. Resume publishing, or withdraw it.")
         # What a person wrote as the reason may hold a percent sign, and the sentence is a template.
         return "paused", pause_words(pause).replace("%", "%%") + " " + words, pause.changed_at
+    canary = standing.canary_before(command.service, command.id)
+    if canary is not None:
+        words = _("%(command)s for %(entity)s waits to be sent to topic %(topic)s.")
+        return "canary", canary_words(canary).replace("%", "%%") + " " + words, canary.changed_at
     if command.next_at is not None and command.next_at > clock.now():
         words = _(
             "Waiting for the next attempt at %(command)s for %(entity)s on topic %(topic)s at %(next)s; attempt "

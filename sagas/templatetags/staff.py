@@ -10,7 +10,8 @@ from django import template
 from django.utils import timezone
 
 from compensation import switches
-from compensation.models import Attempt, Switch
+from compensation.models import Attempt
+from compensation.switches import Pause
 from sagas.admin import rights, words
 from sagas.admin.buttons import Button
 from sagas.error_text import shown_attempt, shown_error, shown_text
@@ -29,9 +30,9 @@ register.simple_tag(words.decide_url)
 
 
 @register.simple_tag(name="pause_words")
-def paused(switch: Switch, with_reason: bool = True) -> str:
-    """What a switch pauses, since when, by whom and why."""
-    return pause_words(switch, reason=with_reason)
+def paused(pause: Pause, with_reason: bool = True) -> str:
+    """What a switch or circuit breaker pauses, since when, by whom and why."""
+    return pause_words(pause, reason=with_reason)
 
 
 @register.inclusion_tag("sagas/admin/banner.html", takes_context=True)

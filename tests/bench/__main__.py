@@ -111,6 +111,7 @@ def _machine(running: Rig) -> dict[str, Any]:
         "python": platform.python_version(),
         "postgresql": running.one("SHOW server_version"),
         "postgresql_settings": {name: running.one(f"SHOW {name}") for name in names},
+        "breaker_commands": running.breaker_commands,
         "pulsar": _pulsar(),
         "commit": _commit(),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),

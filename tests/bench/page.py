@@ -74,7 +74,7 @@ def _machine(bench: Content) -> str:
     return (
         f"Measured {machine['measured_at'][:10]}: {machine['cpus']} cores, {machine['memory_gigabytes']} GB, "
         f"Python {machine['python']}, PostgreSQL {machine['postgresql'].split()[0]} ({settings}), "
-        f"{machine['pulsar']}."
+        f"{machine['pulsar']}. {report.breaker(machine)}"
     )
 
 

@@ -18,13 +18,21 @@ def table(content: Mapping[str, Any]) -> str:
         runs = content["results"].get(scenario.name)
         if runs:
             rows.append(row(scenario, runs, content["size"]))
-    return "\n".join([*aligned(rows), "", *_costs(content), ""])
+    return "\n".join([*aligned(rows), "", breaker(content["machine"]), *_costs(content), ""])
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Rows of cells as lines, each column as wide as its widest cell."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def breaker(machine: Mapping[str, Any]) -> str:
+    """The circuit breaker's limit of a run; runs of before there was one do not have it."""
+    limit = machine.get("breaker_commands")
+    if limit is None:
+        return "Measured before there was a circuit breaker."
+    return f"SAGA_BREAKER_COMMANDS is {limit:,}: commands are counted, and the limit is not reached."
 
 
 def spread(runs: list[dict[str, Any]], name: str) -> str:

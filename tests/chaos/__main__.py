@@ -42,9 +42,11 @@ from tests.chaos.witness import Witness
 TICK = 0.1
 # How many processes wanted a processor, at each tick: what a time to recover is worth.
 LOADS: list[float] = []
-# Services that keep silent or refuse are known as such within a minute; and every message is looked for by its bytes.
+# Services that keep silent or refuse are known as such within a minute; every message is looked for by its bytes; and
+# all undos are to arrive, however many a round orders: the circuit breaker's limit is never reached.
 SHORT_WAITS = {
     "BRIDGE_QUARANTINE_PER_HOUR": "1000000",
+    "SAGA_BREAKER_COMMANDS": "1000000000",
     "SAGA_CONFIRMATION_TIMEOUT": "5",
     "SAGA_RETRY_INITIAL_INTERVAL": "0.3",
     "SAGA_RETRY_BACKOFF_COEFFICIENT": "1.5",
@@ -126,7 +128,8 @@ def _run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             saboteur.close()
         _say("reading what the broker was given, and every table …")
         found = _beside(stack, lambda: verdict.judge(stack, witness.testify(), canaries))
-    return _content(options, saboteur, reports, found, time.monotonic() - began)
+    limit = int(stack.environment["SAGA_BREAKER_COMMANDS"])
+    return _content(options, saboteur, reports, found, time.monotonic() - began, limit)
 
 
 def _saboteur(stack: Stage, canaries: Canaries, options: argparse.Namespace) -> Saboteur:
@@ -213,7 +216,12 @@ def _beside(stack: Stage, work: Callable[[], Verdict]) -> Verdict:
 
 
 def _content(
-    options: argparse.Namespace, saboteur: Saboteur, reports: list[dict[str, Any]], found: Verdict, seconds: float
+    options: argparse.Namespace,
+    saboteur: Saboteur,
+    reports: list[dict[str, Any]],
+    found: Verdict,
+    seconds: float,
+    breaker_commands: int,
 ) -> dict[str, Any]:
     acts = [done.as_json() for done in saboteur.done]
     stuck = [
@@ -223,6 +231,7 @@ def _content(
         "broker": options.broker,
         "seed": options.seed,
         "rate": options.rate,
+        "breaker_commands": breaker_commands,
         "short": options.short,
         "seconds": round(seconds),
         "machine": report.machine(),

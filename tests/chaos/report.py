@@ -55,11 +55,17 @@ def _title(content: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"{result} {where['measured_at'][:10]}, commit {where['commit']}, seed {content['seed']}, "
         f"{where['cpus']} CPUs shared with the load, {content['rate']:.0f} messages a second, "
-        f"rounds: {len(content['rounds'])}, median load average of the machine: {content['load']}."
+        f"rounds: {len(content['rounds'])}, median load average of the machine: {content['load']}, "
+        f"SAGA_BREAKER_COMMANDS: {_limit(content)}."
     )
     if content.get("note"):  # a person's, put into the JSON by hand
         yield ""
         yield content["note"]
+
+
+def _limit(content: Mapping[str, Any]) -> str:
+    limit = content.get("breaker_commands")
+    return "there was no circuit breaker" if limit is None else f"{limit:,}"
 
 
 def _acts(acts: Sequence[Mapping[str, Any]]) -> Iterator[str]:

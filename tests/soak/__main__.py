@@ -88,6 +88,7 @@ def _soak(running: Rig, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "minutes": options.minutes,
         "rate": options.rate,
+        "breaker_commands": running.breaker_commands,
         "told": told._asdict(),
         "drained_after": drained_after,
         "left": left,

@@ -19,7 +19,8 @@ def table(content: Mapping[str, Any]) -> str:
     lines = [
         f"{told['messages']:,} messages, {told['events']:,} events, {told['sagas']:,} sagas",
         f"in {content['minutes']:g} minutes at {content['rate']:g}/s; behind by {told['behind']} s at most;",
-        f"all done {content['drained_after']} s after the last.",
+        f"all done {content['drained_after']} s after the last;",
+        f"SAGA_BREAKER_COMMANDS is {content['breaker_commands']:,}.",
         "",
         "| largest process, MB | " + " | ".join(minutes) + " | most in the middle third | in the last |",
         "|---" * (len(picked) + 3) + "|",

@@ -4,5 +4,8 @@ from sagas.management.publishing_door import PublishingDoor
 
 
 class Command(PublishingDoor):
-    help = "Resume publishing: commands that are due leave at once, deadlines start anew."
+    help = (
+        "Resume publishing: commands that are due leave at once, deadlines start anew. A service that its circuit "
+        "breaker paused gets ten commands first, and the others when it has confirmed these."
+    )
     paused = False

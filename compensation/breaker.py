@@ -1,0 +1,203 @@
+"""The circuit breaker: one message must not order thousands of undos that nobody looked at.
+
+Each planning transaction adds what it planned to a counter row for each service and minute. Where the sum of ten
+minutes passes SAGA_BREAKER_COMMANDS, the service is paused in that same transaction, so that none of its commands
+leaves. A person resumes it; then only a canary leaves, the first ten commands, and the others follow when the service
+has confirmed these.
+
+Guarantee: planners of one service take turns from `count` to their commit (an advisory lock for each service, taken in
+one order), so each sees everything that was counted before it. Of any number of transactions at once, the one whose
+commands make the sum pass the limit is the one that pauses. `count` comes last in its transaction: what the others wait
+for is a commit. Minutes are those of the database's clock; the window is the running minute and the nine before it.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Max, QuerySet
+from django.db.models.functions import Now
+
+from bridge import wakeup
+from compensation import queries, switches
+from compensation.models import (
+    Attempt,
+    Breaker,
+    BreakerState,
+    Command,
+    Confirmation,
+    Outcome,
+    PlannedMinute,
+    Status,
+    TripCause,
+)
+
+logger = logging.getLogger(__name__)
+
+SYSTEM = "system"
+CANARY = 10
+MINUTES = 10
+# The first of the two keys of our advisory locks; routing keys have locks of one key, which are another space.
+_LOCKS = 9_001
+_FAILURES = {Outcome.REFUSED: TripCause.REFUSED, Outcome.DEADLINE: TripCause.DEADLINE}
+
+
+def count(planned: Mapping[str, int]) -> list[Breaker]:
+    """Count commands that were planned now, by service; pause each service that passes the limit with them.
+
+    Call it last in the planning transaction, once. Returns the breakers that opened.
+    """
+    limit = settings.SAGA_BREAKER_COMMANDS
+    if not limit or not planned:
+        return []
+    _lock(planned)
+    passed = {service: total for service, total in _add(planned).items() if total > limit}
+    already = _in_state(BreakerState.OPEN).filter(service__in=passed).values_list("service", flat=True)
+    return [
+        _open(service, TripCause.PLANNED, planned=passed[service], allowed=limit)
+        for service in sorted(set(passed) - set(already))
+    ]
+
+
+def resume(service: str, actor: str, reason: str) -> Breaker | None:
+    """Begin a new window and send the canary; returns the breaker, or None if it was not open.
+
+    In the caller's transaction; may be repeated.
+    """
+    _lock([service])
+    if not _in_state(BreakerState.OPEN).filter(service=service).exists():
+        return None
+    PlannedMinute.objects.filter(service=service).delete()
+    breaker = _change(service, state=BreakerState.CANARY, changed_by=actor, reason=reason, canary=[])
+    return _choose_canary(breaker)
+
+
+def running_canaries() -> list[str]:
+    """The services of which a canary is to be judged."""
+    return list(_in_state(BreakerState.CANARY).order_by("service").values_list("service", flat=True))
+
+
+def judge(service: str) -> Breaker | None:
+    """Move a service on that sends a canary; returns its breaker if it opened again.
+
+    One refusal, missed deadline or exhausted command opens it. It closes when no command of the canary is under way any
+    more and the service confirmed at least one. What is withdrawn, skipped, marked done by hand or deleted leaves the
+    canary, and so does a command that may not be sent any more; if nothing else was in it, the next ten are chosen.
+    In the caller's transaction; may be repeated.
+    """
+    _lock([service])
+    breaker = _in_state(BreakerState.CANARY).filter(service=service).first()
+    if breaker is None:
+        return None
+    failure = _failure(breaker)
+    if failure is not None:
+        return _open(service, failure, planned=breaker.planned, allowed=breaker.allowed)
+    members = Command.objects.filter(id__in=breaker.canary)
+    under_way = members.filter(status__in=(Status.PUBLISHING, Status.PUBLISHED))
+    if under_way.exists() or queries.released().filter(id__in=breaker.canary).exists():
+        return None
+    if members.filter(status=Status.CONFIRMED, by_hand=False).exists():
+        _close(breaker)
+    else:
+        _choose_canary(breaker)
+    return None
+
+
+def _choose_canary(breaker: Breaker) -> Breaker:
+    """Let the first ten due commands go; close where none is released; wait while none is due or a switch pauses."""
+    standing = switches.read()
+    if standing.is_switched_off(breaker.service):
+        return breaker
+    waiting = queries.released().filter(service=breaker.service, confirmation=Confirmation.EVENT)
+    chosen = list(waiting.filter(next_at__lte=Now()).order_by("next_at", "id").values_list("id", flat=True)[:CANARY])
+    if chosen:
+        last = Attempt.objects.filter(command__in=chosen).aggregate(last=Max("id"))["last"]
+        wakeup.nudge_on_commit("publish")
+        return _change(breaker.service, canary=chosen, canary_after=last or 0)
+    return breaker if waiting.exists() else _close(breaker)
+
+
+def _failure(breaker: Breaker) -> TripCause | None:
+    tried = Attempt.objects.filter(command__in=breaker.canary, id__gt=breaker.canary_after, outcome__in=_FAILURES)
+    outcome = tried.order_by("id").values_list("outcome", flat=True).first()
+    if outcome is not None:
+        return _FAILURES[Outcome(outcome)]
+    given_up = Command.objects.filter(id__in=breaker.canary, status=Status.EXHAUSTED)
+    return TripCause.EXHAUSTED if given_up.exists() else None
+
+
+def _open(service: str, cause: TripCause, *, planned: int, allowed: int) -> Breaker:
+    logger.warning(
+        "the circuit breaker paused %s (%s): %d commands planned, the limit is %d", service, cause, planned, allowed
+    )
+    return _change(
+        service,
+        state=BreakerState.OPEN,
+        changed_by=SYSTEM,
+        reason="",
+        cause=cause,
+        planned=planned,
+        allowed=allowed,
+        canary=[],
+    )
+
+
+def _close(breaker: Breaker) -> Breaker:
+    logger.info("the circuit breaker of %s is closed", breaker.service)
+    wakeup.nudge_on_commit("publish")
+    return _change(breaker.service, state=BreakerState.CLOSED, canary=[])
+
+
+def _change(service: str, **fields: Any) -> Breaker:
+    """Write a breaker whose service is locked. Only a change of its state moves the time of the change."""
+    if "state" in fields:
+        fields["changed_at"] = Now()
+    Breaker.objects.update_or_create(service=service, defaults=fields)
+    return Breaker.objects.get(service=service)
+
+
+def _in_state(state: BreakerState) -> QuerySet[Breaker]:
+    return Breaker.objects.filter(state=state)
+
+
+def _lock(services: Iterable[str]) -> None:
+    """Take turns with all who count or move these services' breakers, until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK, [_LOCKS, sorted(services)])
+
+
+def _add(planned: Mapping[str, int]) -> dict[str, int]:
+    """Add to the running minute of locked services, forget what is too old; returns the sum of the window of each.
+
+    A statement of its own after the lock: its snapshot has what the last holder of the lock committed.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD, [list(planned), list(planned.values()), list(planned)])
+        return dict(cursor.fetchall())
+
+
+_LOCK = """
+    SELECT pg_advisory_xact_lock(%s, key)
+    FROM (SELECT DISTINCT hashtext(service) AS key FROM unnest(%s::text[]) AS service ORDER BY 1) AS keys
+"""
+
+_ADD = f"""
+    WITH moment AS MATERIALIZED (SELECT date_trunc('minute', clock_timestamp()) AS minute),
+    added AS (
+        INSERT INTO compensation_plannedminute AS p (service, minute, commands)
+        SELECT r.service, moment.minute, r.commands
+        FROM unnest(%s::text[], %s::bigint[]) AS r(service, commands), moment
+        ON CONFLICT (service, minute) DO UPDATE SET commands = p.commands + EXCLUDED.commands
+        RETURNING service, minute, commands
+    ), forgotten AS (
+        DELETE FROM compensation_plannedminute p USING moment
+        WHERE p.service = ANY(%s::text[]) AND p.minute <= moment.minute - interval '{MINUTES} minutes'
+    )
+    SELECT added.service, added.commands + COALESCE(sum(p.commands), 0)::bigint
+    FROM added LEFT JOIN compensation_plannedminute p
+      ON p.service = added.service AND p.minute <> added.minute
+     AND p.minute > added.minute - interval '{MINUTES} minutes'
+    GROUP BY added.service, added.commands
+"""  # noqa: S608 (constants of this module)

@@ -1,0 +1,58 @@
+"""The circuit breakers of `compensation`, each pause with its line in the audit."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+from django.db import transaction
+
+from compensation import breaker
+from compensation.models import Breaker, TripCause
+from sagas.models import Action, Decision, Door
+
+
+def count(planned: Mapping[str, int]) -> None:
+    """Count commands that the caller's transaction planned, by service, and pause where they are too many.
+
+    Must be the last that this transaction does: see `compensation.breaker.count`.
+    """
+    for opened in breaker.count(planned):
+        _audit(opened)
+
+
+def judge_canaries() -> None:
+    """Close the breakers whose canary was confirmed, open those whose canary failed.
+
+    Opens its own transactions; may run twice.
+    """
+    for service in breaker.running_canaries():
+        with transaction.atomic(durable=True):
+            opened = breaker.judge(service)
+            if opened is not None:
+                _audit(opened)
+
+
+def _audit(opened: Breaker) -> None:
+    """Write down who paused publishing, as for a decision of a person."""
+    numbers = {"planned": opened.planned, "allowed": opened.allowed}
+    Decision.objects.create(
+        id=uuid.uuid4(),
+        action=Action.PAUSE_PUBLISHING.value,
+        target=f"publishing to {opened.service}",
+        actor=opened.changed_by,
+        door=Door.SYSTEM.value,
+        reason=_reason(opened),
+        decided_at=opened.changed_at,
+        answer={"commands": [], "commands_total": 0, "effects": {"breaker": {"cause": opened.cause, **numbers}}},
+    )
+
+
+def _reason(opened: Breaker) -> str:
+    if opened.cause == TripCause.PLANNED:
+        return f"{opened.planned} commands planned in ten minutes, the limit is {opened.allowed}"
+    return {
+        TripCause.REFUSED: "the service refused one of the first commands after the resumption",
+        TripCause.DEADLINE: "one of the first commands after the resumption was not answered in time",
+        TripCause.EXHAUSTED: "one of the first commands after the resumption was given up",
+    }[TripCause(opened.cause)]
