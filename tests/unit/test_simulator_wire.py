@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from random import Random
 
 import pytest
@@ -79,7 +80,13 @@ def events_of(script: Script) -> Iterator[Event]:
 def decode(topic: str, body: bytes) -> Envelope | Rejected:
     now = started_at(RUN) + timedelta(minutes=5)
     message = Message(topic, topic, "1:2:-1:0", int(now.timestamp() * 1000), body, {})
-    return Codec(bridge_catalog(), 1_048_576).decode(message, now)
+    return codec().decode(message, now)
+
+
+@cache
+def codec() -> Codec:
+    """Made once: it compares every topic with every other."""
+    return Codec(bridge_catalog(), 1_048_576)
 
 
 def test_every_event_has_the_fields_of_the_contract(script: Script) -> None:
