@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from sagaproject import database_url
@@ -16,6 +17,10 @@ from tests.properties.tried import TRIED
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # Tests end stacks by SIGINT. Of a suite that runs as a background job they would inherit that it is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says only how busy the machine is.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
 
