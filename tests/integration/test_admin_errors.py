@@ -296,15 +296,15 @@ def test_a_fault_and_an_unreadable_request_have_their_pages(
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/nowhere/", "/nowhere"])
-def test_the_page_of_a_server_error_needs_no_database(path: str, ana: Client) -> None:
+def test_the_page_without_a_database_needs_no_database(path: str, ana: Client) -> None:
     ana.raise_request_exception = False
     away = mock.patch(
         "django.db.backends.utils.CursorWrapper.execute", side_effect=OperationalError("10.0.0.7 is away")
     )
     with away:
         answer = ana.get(path)
-    assert answer.status_code == 500
-    assert "Server error" in answer.content.decode()
+    assert answer.status_code == 503
+    assert "Not available at present" in answer.content.decode()
     assert "10.0.0.7" not in answer.content.decode()
 
 

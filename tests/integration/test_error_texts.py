@@ -29,7 +29,7 @@ from sagas.engine.fold import Fold
 from sagas.error_text import shown_differences, shown_error, shown_text
 from sagas.models import Action, Decision, Lane, Parked, SagaKey, SagaLog, SagaStep
 from tests.integration.api import BASE, hold
-from tests.integration.decided import published, quarantined, running
+from tests.integration.decided import published, quarantined
 from tests.integration.pages import World, admin_pages, api_pages
 from tests.integration.story import event, image_through, new_ids, retrieval
 from tests.integration.terminal import run
@@ -346,20 +346,6 @@ def test_no_command_prints_a_text_unless_it_is_told_to(told: Told) -> None:
         for form in ((), ("--json",)):
             assert shows(run(*words, *payload(words), *form).out), words
     assert not shows(told.log.getvalue())
-
-
-def test_a_fault_in_a_command_is_told_by_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: Any) -> None:
-        raise KeyError(MARK)
-
-    saga, _images = running()
-    monkeypatch.setattr("sagas.replay.compare", fail)
-    ran = run("replay_saga", saga.id)
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith("A fault of this service: KeyError in fail, line ")
-    assert not shows(ran.err)
-    with pytest.raises(KeyError):
-        run("replay_saga", saga.id, "--traceback")
 
 
 def test_what_this_service_says_itself_stays_readable() -> None:
