@@ -15,8 +15,8 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
-from django.utils import timezone
 
+from bridge import clock
 from compensation import held
 from compensation.held import Unclaimed
 from compensation.outbox import NewCommand
@@ -91,7 +91,7 @@ def knowing_held(saga_ids: Sequence[UUID]) -> set[UUID]:
 def _compare(commands: Sequence[Unclaimed]) -> int:
     if not commands:
         return 0
-    now = timezone.now()
+    now = clock.now()
     found = others(commands)
     new = {
         command.id: found[command.id]

@@ -15,6 +15,7 @@ from compensation.models import Status as CommandStatus
 from sagas.engine.definition import StepStatus
 from sagas.error_text import shown_attempt, shown_error, shown_text
 from sagas.models import LaneOutcome, SagaLog, SagaStep, Status
+from sagas.queries.attention import KINDS
 
 HIDDEN = "Without the permission view_payload what the service said reads [text, 42 characters]."
 
@@ -282,12 +283,7 @@ class QuarantinedMessage(s.Serializer[Quarantined]):
 
 
 class AttentionItem(s.Serializer[Any]):
-    kind = s.ChoiceField(
-        [
-            *("exhausted", "held", "overdue", "parked", "quarantined", "counted", "set_aside", "stalled", "paused"),
-            *("blocked", "unread", "undelivered", "confirmed_unsent", "breaker"),
-        ]
-    )
+    kind = s.ChoiceField(KINDS)
     since = s.DateTimeField()
     latest = s.DateTimeField()
     age_seconds = s.SerializerMethodField()

@@ -702,3 +702,5 @@ _KINDS = (
     _Kind("counted", None, _find_counted, _tell_counted),
     _Kind("parked", _parked, _find_parked, _tell_parked),
 )
+# The names of the kinds, the most severe first.
+KINDS = tuple(kind.name for kind in _KINDS)

@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from bridge import event_log, heartbeats
+from bridge import clock, event_log, heartbeats
 from bridge.models import Heartbeat, Pending
 from compensation import breaker, deadlines, delivery, outbox, queries, switches
 from compensation.models import Breaker, BreakerState, Command, PlannedMinute, Status, TripCause
@@ -150,7 +150,7 @@ def test_another_service_goes_on() -> None:
 @pytest.mark.parametrize(("minutes", "counts"), [(1, True), (8, True), (10, False), (11, False), (600, False)])
 def test_the_window_is_ten_minutes_of_the_databases_clock(minutes: int, counts: bool) -> None:
     """The running minute and the nine before; a minute may begin while this test runs, so nine is not asked for."""
-    minute = heartbeats.database_now().replace(second=0, microsecond=0) - timedelta(minutes=minutes)
+    minute = clock.now().replace(second=0, microsecond=0) - timedelta(minutes=minutes)
     PlannedMinute.objects.create(service=SERVICE, minute=minute, commands=LIMIT)
     put(new_command(planned_at=timezone.now()))
     assert Breaker.objects.exists() is counts
