@@ -67,10 +67,12 @@ def printed(encoding: str, name: str, *words: object) -> tuple[int, str, str]:
     """Run a command on streams of this encoding that refuse what it lacks, as a terminal's do."""
     streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict") for _ in range(2)]
     code = 0
-    try:
-        call_command(name, *map(str, words), stdout=streams[0], stderr=streams[1])
-    except SystemExit as ended:
-        code = int(ended.code or 0)
+    # A screen writes to the process's own streams.
+    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+        try:
+            call_command(name, *map(str, words), stdout=streams[0], stderr=streams[1])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
     texts = []
     for stream in streams:
         stream.flush()
@@ -177,9 +179,7 @@ def test_every_command_is_in_one_of_these_lists() -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.usefixtures("foreign_words")
-def test_what_every_command_prints_is_safe_on_every_terminal(
-    encoding: str, evil: SagaLog, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_every_command_prints_is_safe_on_every_terminal(encoding: str, evil: SagaLog) -> None:
     User.objects.create_user("ñandú")
     event_log.append([event("ProcessingStarted", f"{TASK}-2", NAME, seconds=40)])
     drain()
@@ -202,9 +202,8 @@ def test_what_every_command_prints_is_safe_on_every_terminal(
             if form:
                 assert out.isascii(), words
                 assert objects(out), words
-    own = capfd.readouterr()  # what the simulator's progress wrote
-    assert_safe(own.out + own.err, "simulator")
-    assert "\\x1b]0;owned\\x07" in own.err
+            if words == ("simulate_services",):
+                assert "\\x1b]0;owned\\x07" in err  # of the table that shows its progress
 
 
 def test_what_is_replaced_can_still_be_recognised(evil: SagaLog) -> None:
