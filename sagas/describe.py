@@ -60,6 +60,7 @@ def also(event: Event, means: Meaning) -> list[str]:
         (f"refuses {means.refuses}", bool(means.refuses)),
         ("echoes our own undo", means.echoes_undo),
         ("may name a key of its service's own", event.own_key and means is event.means),
+        (f"may be written {', '.join(event.aliases)}", bool(event.aliases) and means is event.means),
     ]
     return [words for words, holds in said if holds]
 
@@ -101,6 +102,7 @@ def _event_data(event: Event) -> dict[str, Any]:
     ]
     return {
         "type": event.type,
+        "aliases": list(event.aliases),
         "topics": list(event.topics),
         "of": event.entity.value,
         "starts": event.starts,

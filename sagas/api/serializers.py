@@ -324,13 +324,41 @@ class Publishing(s.Serializer[Any]):
     breaker = CircuitBreaker(allow_null=True)
 
 
+class EventMeaning(s.Serializer[Any]):
+    """What an event does: the step that it moves, if it moves one, and the rest in words."""
+
+    step = s.CharField(allow_null=True)
+    service = s.CharField(allow_null=True)
+    becomes = s.ChoiceField([status.value for status in StepStatus], allow_null=True)
+    also = s.ListField(child=s.CharField())
+
+
+class OtherMeaning(EventMeaning):
+    """What it does instead if the text of its `field` begins with `begins`."""
+
+    field = s.CharField()
+    begins = s.CharField()
+
+
+class DefinedEvent(EventMeaning):
+    """A type of event. `aliases`: other texts that a message's `type` may hold on these topics."""
+
+    type = s.CharField()
+    aliases = s.ListField(child=s.CharField())
+    topics = s.ListField(child=s.CharField())
+    of = s.CharField()
+    starts = s.BooleanField()
+    own_key = s.BooleanField()
+    instead = OtherMeaning(many=True)
+
+
 class Definition(s.Serializer[Any]):
     name = s.CharField()
     title = s.CharField()
     version = s.IntegerField()
     key_field = s.CharField()
     entity_field = s.CharField()
-    events = s.ListField(child=Object())
+    events = DefinedEvent(many=True)
     commands = s.ListField(child=Object())
     mermaid = s.CharField()
 

@@ -1,8 +1,10 @@
 """A definition drawn from itself, and the page that shows the drawing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from sagas import describe
+from sagas.api import serializers
 from sagas.definitions.image_processing import DEFINITION
 
 PAGE = Path(__file__).parents[2] / "docs" / "image_processing.md"
@@ -15,5 +17,15 @@ def test_the_page_shows_the_definition_as_it_is() -> None:
 def test_table_and_data_name_every_event_and_command() -> None:
     told, data = describe.table(DEFINITION), describe.data(DEFINITION)
     assert [event["type"] for event in data["events"]] == [event.type for event in DEFINITION.events]
+    assert all(event["aliases"] == [] for event in data["events"])
     for name in (*DEFINITION.event_of, *DEFINITION.compensation_of):
         assert name in told
+
+
+def test_table_and_data_name_the_aliases_of_a_type_and_the_api_its_every_field() -> None:
+    first, *others = DEFINITION.events
+    definition = replace(DEFINITION, events=(replace(first, aliases=("retrieval.begun", "begun")), *others))
+    data = describe.data(definition)
+    assert data["events"][0]["aliases"] == ["retrieval.begun", "begun"]
+    assert "may be written retrieval.begun, begun" in describe.table(definition)
+    assert serializers.Definition({**data, "mermaid": ""}).data == {**data, "mermaid": ""}
