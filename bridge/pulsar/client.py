@@ -26,6 +26,8 @@ _MEANINGS = {
     "ConnectError": "no connection to Pulsar comes about (nobody listens, or its certificate is not accepted)",
     "AuthenticationError": "Pulsar does not accept the token",
     "AuthorizationError": "Pulsar does not allow it: the token's role lacks a grant",
+    "LookupError": "Pulsar does not say where the topics are (a pattern of topics takes a grant of consume on the "
+    "whole namespace, which the token's role may lack)",
     "TopicNotFound": "Pulsar knows no such topic, and makes none by itself",
     "ProducerBlockedQuotaExceededError": "the topic is full: nobody takes its messages",
     "ProducerBlockedQuotaExceededException": "the topic is full: nobody takes its messages",
@@ -38,8 +40,9 @@ _MEANINGS = {
     "ProducerFenced": "another producer has taken the topic over exclusively",
 }
 
-# The broker is there, and it is about this one topic: trying again is in vain until somebody changes something.
-TOPIC_ANSWERS = frozenset(_MEANINGS) - {"Timeout", "ConnectError"}
+# The broker is there, and it is about this one topic: trying again is in vain until somebody changes something. A topic
+# is also not found while brokers hand it over to each other, which ends by itself.
+TOPIC_ANSWERS = frozenset(_MEANINGS) - {"Timeout", "ConnectError", "LookupError"}
 
 
 def connect(options: Mapping[str, Any], operation_timeout_seconds: int | None = None) -> pulsar.Client:

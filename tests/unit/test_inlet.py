@@ -13,6 +13,7 @@ from bridge.envelope import producer_name
 from bridge.errors import BrokerUnavailable
 from bridge.pulsar import inlet as inlets
 from bridge.pulsar.inlet import Flow, Inlet, _Line
+from bridge.pulsar.outlet import refusal
 from bridge.topics import Subscriptions, Topics
 
 FLOW = Flow(batch_size=500, wait_ms=20, window=200, silence_seconds=600)
@@ -332,6 +333,16 @@ def test_a_pattern_that_cannot_be_had_does_not_stop_the_topics_known_by_name(bro
     rig.after(31)
     assert rig.unread == []
     assert re.compile(pattern) in broker.subscribed
+
+
+def test_a_pattern_without_a_grant_on_the_namespace_is_told_in_words(broker: Broker) -> None:
+    broker.refuses = {"processing.usa.started": pulsar.LookupError}
+    rig = Rig(broker, (r"persistent://acme/imaging/(processing\.[a-z]+\.started)",))
+    rig.inlet.open()
+    [missing] = rig.inlet.unread
+    assert "consume on the whole namespace" in missing.reason
+    # For a command it may be a broker that hands the topic over: an outage, and not a topic that takes none.
+    assert not refusal(BrokerUnavailable(missing.reason, "LookupError")).blocked
 
 
 # --- what a producer says of itself ---
