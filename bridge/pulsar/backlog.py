@@ -41,14 +41,21 @@ class Look(NamedTuple):
 
 def subscribed_topics(admin: PulsarAdmin) -> list[str]:
     """The full names of the topics that we read, those of patterns as the broker has them. Raises AdminUnavailable."""
-    catalog, topics = get_catalog(), get_topics()
-    subscriptions = topics.subscriptions(catalog.topics)
-    found = list(subscriptions.topics)
-    if subscriptions.patterns:
-        patterns = [region_pattern(topic) for topic in catalog.topics if REGION in topic]
-        names = without_partitions(admin.topics(namespace()))
-        found += [name for name in names if any(pattern.fullmatch(topics.names(name).short) for pattern in patterns)]
-    return found
+    subscriptions = get_topics().subscriptions(get_catalog().topics)
+    return [*subscriptions.topics, *(regional_topics(admin) if subscriptions.patterns else ())]
+
+
+def regional_topics(admin: PulsarAdmin) -> list[str]:
+    """The full names of all topics of any region that the broker has, whether or not we read them.
+
+    Asks only for the namespaces in which they may be: the token may be allowed nothing elsewhere. Raises
+    AdminUnavailable.
+    """
+    topics, regional = get_topics(), [topic for topic in get_catalog().topics if REGION in topic]
+    places = sorted({_namespace(topics.full(topic)) for topic in regional})
+    patterns = [region_pattern(topic) for topic in regional]
+    names = without_partitions(name for place in places for name in admin.topics(place))
+    return [name for name in names if any(pattern.fullmatch(topics.names(name).short) for pattern in patterns)]
 
 
 def look(admin: PulsarAdmin, topics: Iterable[str]) -> dict[str, Look]:
@@ -69,11 +76,6 @@ def subscriptions(stats: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """The subscriptions of a topic by name, from its statistics."""
     found: Mapping[str, Any] = (stats or {}).get("subscriptions", {})
     return found
-
-
-def namespace() -> str:
-    """The tenant and namespace of our topics, as the interface writes them."""
-    return f"{settings.PULSAR['tenant']}/{settings.PULSAR['namespace']}"
 
 
 def without_partitions(topics: Iterable[str]) -> list[str]:
@@ -98,6 +100,11 @@ def compare(before: Mapping[str, Look], now: Mapping[str, Look]) -> list[Reading
             stalled = last.stood_since(first)
             found.append(Reading(name, last.messages if stalled else min(first.unsent, last.unsent), stalled))
     return found
+
+
+def _namespace(topic: str) -> str:
+    """The tenant and namespace of a topic (its full name), as the interface writes them."""
+    return topic.partition("://")[2].rpartition("/")[0]
 
 
 class Watch:

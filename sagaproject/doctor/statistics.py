@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from bridge import heartbeats
-from bridge.catalog import REGION, get_catalog, region_pattern
+from bridge.catalog import get_catalog
 from bridge.models import HeartbeatKind
 from bridge.pulsar import backlog
 from bridge.pulsar.admin import AdminUnavailable, PulsarAdmin
@@ -82,18 +82,12 @@ def check_regions() -> Finding:
         return skipped(
             name, "Not checked without PULSAR_ADMIN_URL: whether a region is sent that we do not read.", _SET_IT
         )
-    topics, catalog = get_topics(), get_catalog()
-    ours = set(topics.subscriptions(catalog.topics).topics)
-    patterns = [region_pattern(topic) for topic in catalog.topics if REGION in topic]
+    ours = set(get_topics().subscriptions(get_catalog().topics).topics)
     try:
-        found = backlog.without_partitions(PulsarAdmin(settings.PULSAR).topics(backlog.namespace()))
+        found = backlog.regional_topics(PulsarAdmin(settings.PULSAR))
     except AdminUnavailable as failure:
         return _unavailable(name, failure)
-    unread = [
-        topic
-        for topic in found
-        if topic not in ours and any(pattern.fullmatch(topics.names(topic).short) for pattern in patterns)
-    ]
+    unread = [topic for topic in found if topic not in ours]
     if unread:
         return warning(
             name,
