@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sagaproject import database_url, pulsar_address, stack_file
 from sagaproject.env_reader import Reader
@@ -316,6 +317,11 @@ def _pulsar(reader: Reader, dev: bool) -> Pulsar:
             "PULSAR_TOKEN would cross the network in clear text: use pulsar+ssl:// in PULSAR_SERVICE_URL, "
             "or a broker on this machine."
         )
+    admin_url = _admin_url(reader)
+    if (token or token_file) and _is_cleartext_http(admin_url):
+        reader.problem(
+            "PULSAR_TOKEN would cross the network in clear text: use https:// in PULSAR_ADMIN_URL, or leave it out."
+        )
     return Pulsar(
         service_url=url,
         token=token,
@@ -329,7 +335,7 @@ def _pulsar(reader: Reader, dev: bool) -> Pulsar:
         tls_validate_hostname=reader.flag("PULSAR_TLS_VALIDATE_HOSTNAME", True),
         tls_allow_insecure=insecure,
         operation_timeout_seconds=reader.integer("PULSAR_OPERATION_TIMEOUT", 10, 1, 300),
-        admin_url=_admin_url(reader),
+        admin_url=admin_url,
     )
 
 
@@ -345,6 +351,15 @@ def _is_cleartext(url: str) -> bool:
     except ValueError:  # told elsewhere: it is no URL
         return False
     return not url.startswith("pulsar+ssl://") and not all(_is_loopback(host) for host in hosts)
+
+
+def _is_cleartext_http(url: str) -> bool:
+    """Whether an HTTP URL names an address that is reached over a network without TLS."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "http" and not _is_loopback(parts.hostname or "")
+    except ValueError:  # told elsewhere: it is no URL
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,8 +4,11 @@ import http.client
 import json
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+from bridge.pulsar.client import read_token
 
 SECONDS = 3.0
 _REDIRECTS = 4
@@ -23,7 +26,6 @@ class PulsarAdmin:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._url = urlsplit(options["admin_url"])
-        self._token = options["token"]
         self._options = options
 
     def topics(self, namespace: str) -> list[str]:
@@ -61,8 +63,10 @@ class PulsarAdmin:
         """Status, body and where to ask instead, if it says so."""
         connection = self._connection(url)
         headers = {"Accept": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+        file = self._options["token_file"]
+        token = read_token(Path(file)) if file else self._options["token"]
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         try:
             connection.request("GET", url._replace(scheme="", netloc="", fragment="").geturl(), headers=headers)
             answer = connection.getresponse()

@@ -69,12 +69,15 @@ def _system_certificates() -> str | None:
 
 def _authentication(options: Mapping[str, Any]) -> pulsar.Authentication | None:
     if options["token_file"]:
-        return pulsar.AuthenticationToken(partial(_read_token, Path(options["token_file"])))
+        return pulsar.AuthenticationToken(partial(read_token, Path(options["token_file"])))
     return pulsar.AuthenticationToken(options["token"]) if options["token"] else None
 
 
-def _read_token(path: Path) -> str:
-    """Called at each connection, so that a rotated token is taken up. From the client's thread: it must not raise."""
+def read_token(path: Path) -> str:
+    """Read the token at each connection, so that a rotated one is taken up; empty if it cannot be read.
+
+    Called from the client's thread: it must not raise.
+    """
     try:
         return path.read_text().strip()
     except (OSError, ValueError) as error:

@@ -188,6 +188,18 @@ def test_a_token_over_tls_or_on_this_machine(url: str) -> None:
     assert env.read({**PROD, "PULSAR_SERVICE_URL": url, "PULSAR_TOKEN": "t0ken"}).pulsar.token == "t0ken"
 
 
+def test_a_token_does_not_cross_the_network_in_clear_text_to_the_admin_interface(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("t0ken", encoding="utf-8")
+    there = {**PROD, "PULSAR_ADMIN_URL": "http://broker:8080"}
+    for token in ({"PULSAR_TOKEN": "t0ken"}, {"PULSAR_TOKEN_FILE": str(file)}):
+        [found] = problems({**there, **token})
+        assert "clear text: use https:// in PULSAR_ADMIN_URL" in found
+        for url in ("https://broker:8443", "http://127.0.0.1:8080", "http://[::1]:8080"):
+            assert env.read({**PROD, "PULSAR_ADMIN_URL": url, **token}).pulsar.admin_url == url
+    assert env.read(there).pulsar.admin_url == "http://broker:8080"
+
+
 def test_all_problems_are_reported_at_once_and_none_shows_a_secret() -> None:
     with pytest.raises(env.ConfigurationError) as caught:
         env.read(
