@@ -477,6 +477,48 @@ def test_what_people_settle_leaves_the_canary(action: str) -> None:
     assert state() == BreakerState.CLOSED
 
 
+def test_a_confirmation_of_what_was_never_sent_says_nothing_of_the_service() -> None:
+    """Whoever ordered the undos may write it as well."""
+    tripped()
+    resume()
+    forged = [str(id_) for id_ in Breaker.objects.get().canary]
+    answer(forged)
+    assert Command.objects.filter(id__in=forged, status=Status.CONFIRMED).count() == 10
+    breakers.judge_canaries()
+    assert state() == BreakerState.CANARY
+    second = sent()
+    assert len(second) == 10
+    assert not set(second) & set(forged)
+    answer(second)
+    breakers.judge_canaries()
+    assert state() == BreakerState.CLOSED
+
+
+def test_where_another_task_has_the_images_of_the_canary_the_next_ten_go() -> None:
+    """They are held when they are claimed; a release lets them go with the others, and not before."""
+    saga = tripped()
+    resume()
+    chosen = list(Breaker.objects.get().canary)
+    [other] = new_ids(1)
+    images = list(Command.objects.filter(id__in=chosen).order_by("entity").values_list("entity", flat=True))
+    event_log.append(retrieval(other, images))
+    drain()
+    assert Command.objects.filter(id__in=chosen, held_since=None).count() == 0
+    assert sent() == []
+    assert not queries.is_anything_due(timezone.now(), switches.read())
+    breakers.judge_canaries()
+    second = sent()
+    assert len(second) == 10
+    assert not set(second) & set(map(str, chosen))
+    selection = decisions.CommandSelection(saga=saga.id)
+    decisions.decide_commands("release", selection, request=decided.request())
+    assert sent() == []
+    answer(second)
+    breakers.judge_canaries()
+    assert state() == BreakerState.CLOSED
+    assert set(sent()) >= set(map(str, chosen))
+
+
 def test_a_worker_that_dies_with_the_canary_blocks_nothing() -> None:
     tripped()
     resume()
