@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from sagaproject import request_counts
 
@@ -79,7 +79,7 @@ class Limiter:
         """How many requests this process gets, for how many seconds, and whether there are none after them."""
         try:
             count, seconds = request_counts.add(f"{self._scope}:{who}", self._block, self._seconds)
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             return self._count, self._seconds, True
         return max(0, min(self._block, self._count - (count - self._block))), seconds, count >= self._count
 

@@ -26,7 +26,7 @@ def add(key: str, amount: int, seconds: float) -> tuple[int, float]:
 
     A window of `seconds` begins with the first addition after the last one ended. One statement, so that no addition is
     lost; a new key also removes counters that ended long ago. Each call counts. Opens no transaction. Raises
-    DatabaseError where the database is away or takes no changes.
+    DatabaseError or InterfaceError where the database is away or takes no changes.
     """
     with connection.cursor() as cursor:
         cursor.execute(_ADD, {"key": key, "amount": amount, "seconds": seconds})

@@ -35,7 +35,7 @@ class KnownCredentials:
     """Tokens and sessions that were good a while ago, by their digest.
 
     They are still looked up when their address is refused otherwise: who only shares an address with an attacker, such
-    as that of a hospital, can go on working.
+    as that of a hospital, can go on working. They open no login: whoever is logged in could try names without end.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class AnonymousThrottle:
             return self.get_response(request)
         address, credential = clients.address(request), _credential(request)
         wait = counter.wait(address)
-        if wait and not known.has(credential):
+        if wait and (_is_login(request) or not known.has(credential)):
             return _refusal(request, wait)
         response = self.get_response(request)
         if response.status_code == 401:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from knox.models import AuthToken
@@ -195,9 +195,10 @@ def test_a_database_that_takes_no_changes_makes_no_fault(request: pytest.Fixture
     assert session.get(f"{BASE}sagas").status_code == 200
 
 
-def test_a_database_that_is_away_makes_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [DatabaseError, InterfaceError])
+def test_a_database_that_is_away_makes_no_fault(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any) -> None:
-        raise DatabaseError
+        raise kind
 
     monkeypatch.setattr(request_counts, "add", fail)
     assert [client().get(f"{BASE}sagas").status_code for _ in range(5)] == [401, 401, 401, 429, 429]
@@ -212,6 +213,18 @@ def test_failed_logins_count_too_whatever_the_name() -> None:
     assert 0 < int(answer["Retry-After"]) <= 60
     assert client().get(f"{BASE}sagas").status_code == 429
     assert client().get("/admin/login/").status_code == 200
+
+
+def test_who_is_logged_in_cannot_try_names_without_end() -> None:
+    session = client()
+    session.force_login(user("olga", "view_sagalog"))
+    assert session.get(f"{BASE}sagas").status_code == 200
+    codes = [
+        session.post("/admin/login/", {"username": f"n{number}", "password": "wrong"}).status_code
+        for number in range(5)
+    ]
+    assert codes == [200, 200, 200, 429, 429]
+    assert session.get(f"{BASE}sagas").status_code == 200
 
 
 def test_a_limiter_remembers_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
