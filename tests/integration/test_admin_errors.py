@@ -434,11 +434,13 @@ def test_a_database_that_takes_no_changes_is_read_and_else_a_503_in_words(saga: 
         said = {"saga": str(saga.id), "reason": "x", "confirm": "1"}
         refused = client.post(address("cancel"), said)
         entered = stranger.post(reverse("admin:login"), {"username": "ana", "password": "secret"})
+        failed = stranger.post(reverse("admin:login"), {"username": "ana", "password": "wrong"})
+        unknown = stranger.post(reverse("admin:login"), {"username": "nobody", "password": "wrong"})
         left = client.post(reverse("admin:logout"))
     finally:
         with connection.cursor() as cursor:
             cursor.execute("SET default_transaction_read_only = off")
-    for answer in (refused, entered, left):
+    for answer in (refused, entered, failed, unknown, left):
         assert is_in_words(answer), answer.content[:300]
         assert "takes no changes" in answer.content.decode()
     assert not Decision.objects.exists()
