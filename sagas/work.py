@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,9 @@ class Applied:
     opened: list[tuple[str, str]] = field(default_factory=list)  # (saga type, entity) of lanes that opened
     undone: list[tuple[str, str]] = field(default_factory=list)  # the same of lanes that were undone
     to_publish: bool = False
+    uncounted: Counter[str] = field(
+        default_factory=Counter
+    )  # commands planned that no circuit breaker counted, by service
 
     @property
     def moved(self) -> int:

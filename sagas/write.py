@@ -38,8 +38,9 @@ ERROR_WORDS = 500
 def store(work: Sequence[Work], applied: Applied, now: datetime, *, ordered_by_person: bool = False) -> None:
     """Writes all that a page's folds came to. In the caller's transaction, whose locks keep the sagas still.
 
-    ordered_by_person: what it plans is part of a decision or a bulk job, and does not count for the circuit breaker.
-    Else this comes last in its transaction: others who plan for the same services wait for its end.
+    ordered_by_person: what it plans is part of a decision or a bulk job, and does not count for the circuit breaker, or
+    is for the caller to count (`applied.uncounted`). Else this comes last in its transaction: others who plan for the
+    same services wait for its end.
     """
     folded = [item for item in work if not item.error]
     broken = [item for item in work if item.error]
@@ -49,7 +50,9 @@ def store(work: Sequence[Work], applied: Applied, now: datetime, *, ordered_by_p
     rows.insert_keys(_foreign_keys(folded))
     rows.park([parked_row(event, ParkedReason.SET_ASIDE, item.row.id, now) for item in broken for event in item.events])
     planned = _store_commands(folded, applied, now)
-    if not ordered_by_person:
+    if ordered_by_person:
+        applied.uncounted.update(planned)
+    else:
         breakers.count(planned)
     applied.events += sum(len(item.events) for item in folded)
     applied.parked += sum(len(item.events) for item in broken)

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from bridge import clock
 from compensation import switches
 from compensation.models import DUE_SOMETIME, Command, Status
-from sagas import rows, shared_entities
+from sagas import breakers, rows, shared_entities
 from sagas.apply import after_commit, apply_key, where
 from sagas.decisions.reason import is_blank
 from sagas.error_text import shown_effects
@@ -139,6 +139,8 @@ class Press:
     """A decision while it is carried out, in its transaction.
 
     `held` are the routing keys that it has locked. While `before` is a dict, it keeps what each of them showed first.
+    `not_ordered` counts the commands, by service, that events planned which had waited: no preview shows them as this
+    decision's doing.
     """
 
     action: Action
@@ -154,6 +156,7 @@ class Press:
     held: set[str] = field(default_factory=set)
     before: dict[str, Seen] | None = None
     only: Sequence[UUID] | None = None
+    not_ordered: Counter[str] = field(default_factory=Counter)
 
     def hold(self, *keys: str) -> None:
         """Lock routing keys until the transaction ends. Raises Busy if somebody else keeps one for too long.
@@ -190,6 +193,8 @@ class Press:
     def follow(self, key: str, applied: Applied) -> None:
         """Apply what follows from something that was applied under a routing key."""
         self.applied.append(applied)
+        if self.before is None:
+            self.not_ordered.update(applied.uncounted)
         self._look_again(applied.opened + applied.undone)
         again = {key} if applied.moved or applied.to_publish else set()
         opened = rows.unparked_entities(applied.opened) if applied.opened else []
@@ -271,6 +276,7 @@ def carry_out(
             transaction.set_rollback(True)
             return outcome
         _audit(press, outcome)
+        breakers.count(press.not_ordered)
     for applied in press.applied:
         after_commit(applied)
     return outcome

@@ -274,6 +274,25 @@ def test_what_a_person_orders_does_not_count() -> None:
     assert not PlannedMinute.objects.exists()
 
 
+def test_what_waited_already_when_a_person_decided_counts() -> None:
+    """It is no part of the decision: the preview, made before the message came, could not show it."""
+    task, *names = new_ids(LIMIT + 12)
+    failed, bad = names[0], names[1:]
+    event_log.append(retrieval(task, names))
+    drain()
+    event_log.append([event("AnonymizationFailed", task, failed, seconds=15, error_message="locked")])
+    drain()
+    [command] = Command.objects.all()
+    preview = decisions.decide_command("skip", command.id, request=decided.request(dry_run=True))
+    assert [shown.id for shown in preview.commands] == [command.id]
+    event_log.append([event("RetrievalFailed", task, seconds=20, error_message="disk full")])
+    decisions.decide_command("skip", command.id, request=decided.request())
+    assert Command.objects.filter(status=Status.PLANNED).count() == len(bad)
+    assert sent() == []
+    assert (state(), Breaker.objects.get().planned) == (BreakerState.OPEN, len(bad) + 1)
+    assert Decision.objects.filter(actor="system").count() == 1
+
+
 def test_while_it_is_open_the_services_deadlines_are_on_hold() -> None:
     undo(5)
     assert len(sent()) == 5
