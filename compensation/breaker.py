@@ -83,9 +83,9 @@ def judge(service: str) -> Breaker | None:
     """Move a service on that sends a canary; returns its breaker if it opened again.
 
     One refusal, missed deadline or exhausted command opens it. It closes when no command of the canary is under way any
-    more and the service confirmed at least one that was sent. What is withdrawn, skipped, marked done by hand or deleted
-    leaves the canary, and so does a command that may not be sent any more, or that was confirmed before it was sent,
-    which anybody could have written; if nothing else was in it, the next ten are chosen.
+    more and the service confirmed at least one that was sent. What is withdrawn, skipped, marked done by hand or
+    deleted leaves the canary, and so does a command that may not be sent any more, or that was confirmed before it was
+    sent, which anybody could have written; if nothing else was in it, the next ten are chosen.
     In the caller's transaction; may be repeated.
     """
     _lock([service])

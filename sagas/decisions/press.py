@@ -157,6 +157,7 @@ class Press:
     before: dict[str, Seen] | None = None
     only: Sequence[UUID] | None = None
     not_ordered: Counter[str] = field(default_factory=Counter)
+    changed: list[tuple[str, str]] = field(default_factory=list)  # (saga type, entity) whose holds are to be looked at
 
     def hold(self, *keys: str) -> None:
         """Lock routing keys until the transaction ends. Raises Busy if somebody else keeps one for too long.
@@ -188,14 +189,19 @@ class Press:
         """
         for key in keys:
             self.hold(key)
-            self.follow(key, self._apply(key))
+            self._follow(key, self._apply(key))
+        self._look_again()
 
     def follow(self, key: str, applied: Applied) -> None:
         """Apply what follows from something that was applied under a routing key."""
+        self._follow(key, applied)
+        self._look_again()
+
+    def _follow(self, key: str, applied: Applied) -> None:
         self.applied.append(applied)
+        self.changed += applied.opened + applied.undone
         if self.before is None:
             self.not_ordered.update(applied.uncounted)
-        self._look_again(applied.opened + applied.undone)
         again = {key} if applied.moved or applied.to_publish else set()
         opened = rows.unparked_entities(applied.opened) if applied.opened else []
         waiting = sorted({*again, *applied.rerouted_to, *opened})
@@ -203,10 +209,15 @@ class Press:
         for next_key in waiting:
             more = self._apply(next_key)
             if more.moved:
-                self.follow(next_key, more)
+                self._follow(next_key, more)
 
-    def _look_again(self, entities: Sequence[tuple[str, str]]) -> None:
-        """Set and end the holds of commands of entities whose lanes opened or were undone, in any saga."""
+    def _look_again(self) -> None:
+        """Set and end the holds of commands of entities whose lanes opened or were undone, in any saga.
+
+        It locks commands of sagas whose keys are not held, so it comes after all waits for keys: who has such a key may
+        wait for these commands.
+        """
+        entities, self.changed = self.changed, []
         if not entities:
             return
         if self.before is not None:

@@ -20,9 +20,11 @@ from sagas.models import Action, Decision, SagaLog
 from sagas.queries.waiting import waiting
 from tests.integration import decided
 from tests.integration.api import Api, operator
+from tests.integration.connections import InThread, second_connection
 from tests.integration.decided import request
 from tests.integration.story import event, new_ids, retrieval
 from tests.integration.terminal import decide, run
+from tests.integration.test_compensation_races import until_somebody_waits_for_a_lock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -248,3 +250,26 @@ def _no_celery(monkeypatch: pytest.MonkeyPatch) -> Any:
     from celery import current_app
 
     monkeypatch.setattr(current_app, "send_task", lambda name, **options: None)
+
+
+def test_a_decision_that_waits_for_a_key_keeps_no_commands_of_others() -> None:
+    """Whoever has the key may wait for these commands: both would wait for ever."""
+    [shared, alone, stranger] = new_ids(3)
+    other, task = new_ids(2)
+    event_log.append([*retrieval(other, [shared]), event("RetrievalFailed", other, seconds=9, error_message="full")])
+    drain()
+    [command] = Command.objects.all()
+    event_log.append([event("ProcessingCompleted", stranger, alone, seconds=20), retrieval(task, [])[0]])
+    drain()
+    saga = SagaLog.objects.get(key=task)
+    event_log.append(retrieval(task, [shared, alone], seconds=30)[1:])
+    with second_connection() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"image_processing:{stranger}"])
+        decision = InThread(lambda: decisions.cancel(saga.id, request=request()))
+        until_somebody_waits_for_a_lock()
+        cursor.execute("SELECT id FROM compensation_command WHERE id = %s FOR NO KEY UPDATE NOWAIT", [command.id])
+    decision.result()
+    assert set(Command.objects.filter(entity=shared).values_list("saga_id", "held_by")) == {
+        (command.saga_id, saga.id),
+        (saga.id, command.saga_id),
+    }
