@@ -1,13 +1,13 @@
 """Short names of topics, as the catalog writes them, and the full names that Pulsar knows them by."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
 from django.conf import settings
 
-from bridge.catalog import REGION, REGION_PATTERN
+from bridge.catalog import REGION, REGION_PATTERN, region_pattern
 
 _PARTITION = re.compile(r"-partition-\d+$")
 
@@ -78,9 +78,39 @@ class Topics:
                 topics.append(self.full(short))
             elif self._regions == "*":
                 regional.append(self.full(short))
+                topics.extend(map(self.full, self._renamed_regions(short)))
             else:
                 topics.extend(self._in_region(short, region) for region in self._regions)
-        return Subscriptions(tuple(dict.fromkeys(topics)), _patterns(regional))
+        patterns = _patterns(regional)
+        # One that the pattern has as well must not be subscribed to twice.
+        apart = (full for full in topics if not any(re.fullmatch(pattern, full) for pattern in patterns))
+        return Subscriptions(tuple(dict.fromkeys(apart)), patterns)
+
+    def all_names(self, shorts: Iterable[str]) -> list[tuple[str, str]]:
+        """These short names with their full ones, and those of their regions that are overridden by themselves."""
+        names = (name for short in shorts for name in (short, *self._renamed_regions(short)))
+        return [(name, self.full(name)) for name in dict.fromkeys(names)]
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the overrides by themselves, a sentence each: such a name could not be read back."""
+        for short, name in self._overrides.items():
+            if (REGION in short) != (REGION in name):
+                yield (
+                    f"PULSAR_TOPICS names {short} {name}: {REGION} must be in both or in none, or nobody could tell "
+                    "the region of a message"
+                )
+            elif self._regions == "*" and REGION in self.full(short).rpartition("/")[0]:
+                yield (
+                    f"PULSAR_TOPICS names {short} {name}: with PULSAR_REGIONS=* {REGION} can only be in the last part "
+                    "of a name, because a pattern is of one namespace"
+                )
+
+    def _renamed_regions(self, short: str) -> list[str]:
+        """The overridden names that are one region of this regional short name."""
+        if REGION not in short:
+            return []
+        pattern = region_pattern(short)
+        return [one for one in self._overrides if REGION not in one and pattern.fullmatch(one)]
 
     def _short(self, whole: str, shown: str) -> str:
         short = self._short_by_real.get(whole)

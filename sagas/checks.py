@@ -1,7 +1,7 @@
 """Django system checks: a definition with a mistake must not start."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 from django.apps import AppConfig
@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.utils.module_loading import import_string
 
-from bridge.catalog import Catalog, CatalogError
+from bridge.catalog import REGION, Catalog, CatalogError, overlap
 from bridge.codec import Codec
 from bridge.topics import get_topics
 from sagas.definitions import registry
@@ -30,7 +30,7 @@ def _bridge_problems() -> list[str]:
         Codec(catalog, settings.BRIDGE_MAX_BODY)
         get_topics().subscriptions(catalog.topics)
         get_topics().full(catalog.probe_topic)
-        return [*_returning(catalog), *_merged_topics(catalog)]
+        return [*get_topics().problems(), *_returning(catalog), *_merged_topics(catalog)]
     except CatalogError as error:
         return list(error.problems)
     except Exception as error:  # a check that raises says nothing of the other checks
@@ -39,22 +39,20 @@ def _bridge_problems() -> list[str]:
 
 def _merged_topics(catalog: Catalog) -> Iterator[str]:
     """Topics that PULSAR_TOPICS makes one: a message on it would be taken for one of either, whoever sent it."""
-    shorts: dict[str, list[str]] = defaultdict(list)
-    for short in catalog.topics:
-        shorts[get_topics().full(short)].append(short)
-    for full, same in shorts.items():
-        if len(same) > 1:
+    for (short, full), (other, twin) in combinations(get_topics().all_names(catalog.topics), 2):
+        if overlap(full, twin) and not overlap(short, other):
             yield (
-                f"PULSAR_TOPICS makes {' and '.join(same)} one topic, {full}, but each carries types of its own: "
-                "name a topic for each, or declare one topic for all of these types"
+                f"PULSAR_TOPICS makes {short} and {other} one topic, {full if REGION in twin else twin}, but each "
+                "carries types of its own: name a topic for each, or declare one topic for all of these types"
             )
 
 
 def _returning(catalog: Catalog) -> Iterator[str]:
     """Commands on topics that the bridge reads: each would come back to it, and go to quarantine."""
+    read = [full for _, full in get_topics().all_names(catalog.topics)]
     for definition in registry.all_definitions():
         for item in definition.compensations:
-            if catalog.on_topic(item.topic).types:
+            if any(overlap(get_topics().full(item.topic), full) for full in read):
                 yield (
                     f"{definition.name} version {definition.version}, {item.command}: its topic {item.topic} is one "
                     "that events come on, so the bridge would receive the command"

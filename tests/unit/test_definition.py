@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -297,18 +299,58 @@ def test_check_names_a_command_that_would_come_back_to_us() -> None:
 
 def test_check_names_topics_that_a_setting_makes_one(settings: Any) -> None:
     merged = {"image-processed": "processing", "processing-failed": "processing", "images-retrieved": "images"}
-    settings.PULSAR = {**settings.PULSAR, "topics": merged}
-    get_topics.cache_clear()
-    try:
+    with renamed(settings, merged):
         [problem] = messages()
         assert problem.startswith("PULSAR_TOPICS makes image-processed and processing-failed one topic, persistent://")
-        settings.PULSAR = {**settings.PULSAR, "topics": {"image-processed": "processing-failed"}}
-        get_topics.cache_clear()
+    with renamed(settings, {"image-processed": "processing-failed"}):
         assert "makes image-processed and processing-failed one topic" in messages()[0]
-        settings.PULSAR = {**settings.PULSAR, "topics": {"image-processed": "processed"}}
-        get_topics.cache_clear()
+    with renamed(settings, {"image-processed": "processed"}):
         assert messages() == []
+    # One region alone: the others stay apart.
+    with renamed(settings, {"processing.usa.started": "processing.usa.completed"}):
+        [problem] = messages()
+        assert "makes processing.usa.started and processing.{region}.completed one topic, persistent://" in problem
+        assert "processing.usa.completed, but each" in problem
+    with renamed(settings, {"processing.usa.started": "begun-in-usa", "processing.{region}.started": "begun-{region}"}):
+        assert messages() == []
+
+
+@pytest.mark.parametrize(
+    ("short", "name", "regions", "said"),
+    [
+        ("processing.{region}.started", "all-started", ("usa",), "must be in both or in none"),
+        ("image-processed", "processed-{region}", ("usa",), "must be in both or in none"),
+        ("processing.{region}.started", "a/{region}/started", "*", "in the last part"),
+        ("processing.{region}.started", "a/{region}/started", ("usa",), ""),
+        ("processing.{region}.started", "a/b/started-{region}", "*", ""),
+    ],
+)
+def test_check_names_a_topic_whose_name_could_not_be_read_back(
+    short: str, name: str, regions: Any, said: str, settings: Any
+) -> None:
+    with renamed(settings, {short: name}, regions):
+        found = messages()
+        assert [said in problem for problem in found] == ([True] if said else [])
+
+
+def test_check_names_a_command_that_a_setting_sends_back_to_us(settings: Any) -> None:
+    with registry.also(with_undo(topic="refunds")):
+        assert messages() == []
+        with renamed(settings, {"refunds": "orders-paid"}):
+            assert "RefundPayment: its topic refunds is one that events come on" in messages()[0]
+        with renamed(settings, {"refunds": "processing.usa.started"}):
+            assert "RefundPayment: its topic refunds is one that events come on" in messages()[0]
+
+
+@contextmanager
+def renamed(settings: Any, topics: dict[str, str], regions: Any = ("usa", "latam")) -> Iterator[None]:
+    before = settings.PULSAR
+    settings.PULSAR = {**before, "topics": topics, "regions": regions}
+    get_topics.cache_clear()
+    try:
+        yield
     finally:
+        settings.PULSAR = before
         get_topics.cache_clear()
 
 

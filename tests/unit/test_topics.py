@@ -65,3 +65,11 @@ def test_a_regional_topic_is_overridden_as_a_whole_or_for_one_region() -> None:
     )
     assert here.names("persistent://acme/imaging/ready-us").short == "processing.usa.done"
     assert here.names("persistent://acme/imaging/ready-peru").short == "processing.peru.done"
+
+
+def test_a_region_with_a_name_of_its_own_is_read_beside_the_pattern() -> None:
+    renamed = {"processing.usa.done": "ready-us", "processing.eu.done": "processing.europe.done"}
+    here = topics({**renamed, "processing.{region}.failed": "failed-{region}"}, "*")
+    found = here.subscriptions(("processing.{region}.done", "processing.{region}.failed"))
+    assert found.topics == ("persistent://acme/imaging/ready-us",)
+    assert len(found.patterns) == 1
