@@ -6,10 +6,10 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
-from bridge.catalog import REGION, Catalog, CatalogError, overlap
+from bridge.catalog import REGION, Catalog, CatalogError, overlap, region_pattern
 from bridge.codec import Codec
 from bridge.topics import get_topics
 from sagas.definitions import registry
@@ -17,9 +17,14 @@ from sagas.definitions import registry
 
 @register()
 def check_definitions(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Error sagas.E001 for each problem of a definition, by itself or beside the others. Never raises."""
+    """Error sagas.E001 for each problem of a definition, by itself or beside the others. Never raises.
+
+    Where there is none, warning sagas.W001 for each name in PULSAR_TOPICS that renames nothing.
+    """
     problems = registry.problems() or _bridge_problems()
-    return [Error(problem, hint="mend it in sagas/definitions", id="sagas.E001") for problem in problems]
+    if problems:
+        return [Error(problem, hint="mend it in sagas/definitions", id="sagas.E001") for problem in problems]
+    return [Warning(said, hint="correct the name in PULSAR_TOPICS", id="sagas.W001") for said in _renamed_in_vain()]
 
 
 def _bridge_problems() -> list[str]:
@@ -45,6 +50,16 @@ def _merged_topics(catalog: Catalog) -> Iterator[str]:
                 f"PULSAR_TOPICS makes {short} and {other} one topic, {full if REGION in twin else twin}, but each "
                 "carries types of its own: name a topic for each, or declare one topic for all of these types"
             )
+
+
+def _renamed_in_vain() -> Iterator[str]:
+    """Names in PULSAR_TOPICS that no definition knows, as after a slip of the keyboard: the topic meant is not read."""
+    definitions = registry.all_definitions()
+    known = {topic for definition in definitions for event in definition.events for topic in event.topics}
+    known |= {item.topic for definition in definitions for item in definition.compensations}
+    for short in settings.PULSAR["topics"]:
+        if not any(short == topic or region_pattern(topic).fullmatch(short) for topic in known):
+            yield f"PULSAR_TOPICS renames {short}, which is the topic of no event and no command: nothing is renamed"
 
 
 def _returning(catalog: Catalog) -> Iterator[str]:

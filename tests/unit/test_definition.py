@@ -333,6 +333,17 @@ def test_check_names_a_topic_whose_name_could_not_be_read_back(
         assert [said in problem for problem in found] == ([True] if said else [])
 
 
+def test_check_warns_of_a_renaming_that_renames_nothing(settings: Any) -> None:
+    with renamed(settings, {"retreival-started": "prod-started"}):
+        [found] = check_definitions(None)
+        assert (found.id, found.is_serious()) == ("sagas.W001", False)
+        assert "renames retreival-started, which is the topic of no event and no command" in str(found.msg)
+    commands = {item.topic for known in registry.all_definitions() for item in known.compensations}
+    names = {*commands, "retrieval-started", "processing.usa.started", "processing.{region}.completed"}
+    with renamed(settings, {name: f"prod-{name}" for name in names}):
+        assert check_definitions(None) == []
+
+
 def test_check_names_a_command_that_a_setting_sends_back_to_us(settings: Any) -> None:
     with registry.also(with_undo(topic="refunds")):
         assert messages() == []
