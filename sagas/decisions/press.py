@@ -87,7 +87,8 @@ class Outcome:
     """What a decision did, or (`dry_run`) would do, or (`repeated`) did when it was pressed first.
 
     `effects["released"]` counts the released commands by name, also where the list of commands is shortened;
-    `effects["publishing_paused"]` names the services to which commands could be sent if publishing were not paused;
+    `effects["publishing_paused"]` names the services to which commands could be sent if publishing were not paused,
+    `effects["after_canary"]` those to which they are sent when the first commands after a resumption are confirmed;
     `effects["held"]` counts the commands that are held, by the other saga that knows their entities.
     """
 
@@ -237,11 +238,9 @@ class Press:
         released = Counter(command.name for command in self.commands if command.released)
         if released:
             self.effects.setdefault("released", dict(sorted(released.items())))
-        services = {command.service for command in self.commands if command.leaves}
-        if services:
-            switch = switches.read()
-            paused = sorted(service for service in services if switch.is_paused(service))
-            self.effects |= {"publishing_paused": paused} if paused else {}
+        leaving = [command for command in self.commands if command.leaves]
+        if leaving:
+            self._note_what_waits(leaving, switches.read())
         held = Counter(command.held_by for command in self.commands if command.held_by)
         if held:
             self.effects["held"] = by_saga(held)
@@ -255,6 +254,13 @@ class Press:
             effects=self.effects,
             dry_run=self.request.dry_run,
         )
+
+    def _note_what_waits(self, leaving: Sequence[CommandPreview], standing: switches.Switches) -> None:
+        """Name the services whose commands may leave, but are kept by a pause or until a canary is confirmed."""
+        paused = {command.service for command in leaving if standing.is_paused(command.service)}
+        later = {command.service for command in leaving if standing.canary_before(command.service, command.id)}
+        for name, services in (("publishing_paused", paused), ("after_canary", later - paused)):
+            self.effects |= {name: sorted(services)} if services else {}
 
 
 def carry_out(

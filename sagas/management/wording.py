@@ -13,7 +13,7 @@ from sagas.management.output import as_json, one_line, width
 # Effects that are told as sentences.
 _IN_SENTENCES = (
     *("released", "released_at_least", "publishing_paused", "held", "also_known_to"),
-    *("breaker", "stays_paused_by"),
+    *("breaker", "stays_paused_by", "after_canary"),
 )
 
 

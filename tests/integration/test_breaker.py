@@ -538,6 +538,21 @@ def test_where_another_task_has_the_images_of_the_canary_the_next_ten_go() -> No
     assert set(sent()) >= set(map(str, chosen))
 
 
+def test_a_decision_says_that_its_commands_wait_for_the_canary() -> None:
+    task, image = new_ids(2)
+    event_log.append(retrieval(task, [image]))
+    drain()
+    saga = SagaLog.objects.get(key=task)
+    tripped()
+    resume()
+    outcome = decisions.force_compensation(saga.id, request=decided.request())
+    assert outcome.effects["after_canary"] == [SERVICE]
+    assert f"To {SERVICE} only the first commands are sent at present" in " ".join(decisions.sentences(outcome))
+    answer(sent())
+    breakers.judge_canaries()
+    assert str(outcome.commands[0].id) in sent()
+
+
 def test_a_worker_that_dies_with_the_canary_blocks_nothing() -> None:
     tripped()
     resume()
