@@ -352,10 +352,10 @@ def test_the_switches_offer_what_dry_runs_accept(everything: bool, one: bool, st
     for name, paused in (("*", everything), (service, one), ("a service of another time", True)):
         Switch.objects.update_or_create(service=name, defaults={"paused": paused, "changed_at": timezone.now()})
     expected = {
-        offer(action, **({"service": name} if name else {}))
+        offer(action, **({"service": name, "only": "switch"} if name else {}))
         for name in (None, *decisions.services(), "a service of another time")
         for action, paused in ((Action.PAUSE_PUBLISHING, True), (Action.RESUME_PUBLISHING, False))
-        if accepted(lambda: decisions.set_publishing(paused, name, request=DRY))  # noqa: B023
+        if accepted(lambda: decisions.set_publishing(paused, name, request=DRY, only="switch" if name else None))  # noqa: B023
     }
     address = reverse("admin:compensation_switch_changelist")
     assert offered(staff, address) == expected

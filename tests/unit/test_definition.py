@@ -116,6 +116,7 @@ MISTAKES = [
     (with_event(topics=("{region}.{region}",)), "has more than one {region}"),
     (with_event(type=""), "the type must be 1 to 200 printable characters"),
     (with_event(aliases="extra"), "aliases must be a tuple, but is a value of type str"),
+    (with_event(fields=["id"]), "fields must be a mapping, but is a value of type list"),
     (with_event(aliases=("more", "more")), "names an alias twice"),
     (with_event(aliases=(" more",)), "an alias must be 1 to 200 printable characters"),
     (with_event(fields={"count": "number"}), "the field count is 'number', which is no kind of field"),
