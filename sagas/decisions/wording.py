@@ -62,12 +62,12 @@ def sentences(outcome: Outcome) -> Iterator[str]:
     if paused := outcome.effects.get("publishing_paused"):
         words = _("Publishing to %(services)s is paused: what goes there is sent only after it is resumed.")
         yield words % {"services": ", ".join(paused)}
-    if later := outcome.effects.get("after_canary"):
+    if services := outcome.effects.get("after_canary"):
         words = _(
             "To %(services)s only the first commands are sent at present, after a circuit breaker: what goes there "
             "follows when these are confirmed."
         )
-        yield words % {"services": ", ".join(later)}
+        yield words % {"services": ", ".join(services)}
 
 
 def _of_publishing(effects: Mapping[str, Any]) -> Iterator[str]:
