@@ -40,7 +40,7 @@ class _Unreadable(Exception):
         self.reason = reason
 
 
-class _Check(NamedTuple):
+class _FieldCheck(NamedTuple):
     """What one known field must be: `path` leads to it through objects."""
 
     name: str
@@ -270,16 +270,16 @@ def _why_no_json(body: bytes, error: orjson.JSONDecodeError) -> _Unreadable:
 # --- known fields -----------------------------------------------------------------------------------------------------
 
 
-def _checks_of(event_type: EventType) -> tuple[_Check, ...]:
+def _checks_of(event_type: EventType) -> tuple[_FieldCheck, ...]:
     already = {event_type.key_field, event_type.entity_field}
     return tuple(
-        _Check(name, tuple(name.split(".")), *_KINDS[kind])
+        _FieldCheck(name, tuple(name.split(".")), *_KINDS[kind])
         for name, kind in event_type.fields.items()
         if name not in already
     )
 
 
-def _hold(check: _Check, body: Mapping[str, Any]) -> None:
+def _hold(check: _FieldCheck, body: Mapping[str, Any]) -> None:
     value: Any = body
     for step in check.path:
         value = value.get(step) if type(value) is dict else None

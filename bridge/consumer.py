@@ -32,7 +32,7 @@ _BEHIND_SECONDS = 5.0
 _TOPICS_NAMED = 5
 
 
-class Source(Protocol):
+class MessageSource(Protocol):
     """Where batches come from: `bridge.pulsar.inlet.Inlet`, or a test's."""
 
     @property
@@ -91,7 +91,7 @@ class Consumer:
 
     def __init__(
         self,
-        source: Source,
+        source: MessageSource,
         codec: Codec,
         *,
         wake: Callable[[], None],

@@ -24,13 +24,13 @@ from bridge import wakeup
 from compensation import queries, switches
 from compensation.models import (
     Attempt,
+    AttemptOutcome,
     Breaker,
     BreakerState,
     Command,
-    Confirmation,
-    Outcome,
+    CommandStatus,
+    ConfirmationKind,
     PlannedMinute,
-    Status,
     TripCause,
 )
 
@@ -41,7 +41,7 @@ CANARY = 10
 MINUTES = 10
 # The first of the two keys of our advisory locks; routing keys have locks of one key, which are another space.
 _LOCKS = 9_001
-_FAILURES = {Outcome.REFUSED: TripCause.REFUSED, Outcome.DEADLINE: TripCause.DEADLINE}
+_FAILURES = {AttemptOutcome.REFUSED: TripCause.REFUSED, AttemptOutcome.DEADLINE: TripCause.DEADLINE}
 
 
 def count(planned: Mapping[str, int]) -> list[Breaker]:
@@ -96,10 +96,10 @@ def judge(service: str) -> Breaker | None:
     if failure is not None:
         return _open(service, failure, planned=breaker.planned, allowed=breaker.allowed)
     members = Command.objects.filter(id__in=breaker.canary)
-    under_way = members.filter(status__in=(Status.PUBLISHING, Status.PUBLISHED))
+    under_way = members.filter(status__in=(CommandStatus.PUBLISHING, CommandStatus.PUBLISHED))
     if under_way.exists() or queries.released().filter(id__in=breaker.canary).exists():
         return None
-    if members.filter(status=Status.CONFIRMED, by_hand=False, confirmed_unsent_at=None).exists():
+    if members.filter(status=CommandStatus.CONFIRMED, by_hand=False, confirmed_unsent_at=None).exists():
         _close(breaker)
     else:
         _choose_canary(breaker)
@@ -111,7 +111,7 @@ def _choose_canary(breaker: Breaker) -> Breaker:
     standing = switches.read()
     if standing.is_switched_off(breaker.service):
         return breaker
-    waiting = queries.released().filter(service=breaker.service, confirmation=Confirmation.EVENT)
+    waiting = queries.released().filter(service=breaker.service, confirmation=ConfirmationKind.EVENT)
     chosen = list(waiting.filter(next_at__lte=Now()).order_by("next_at", "id").values_list("id", flat=True)[:CANARY])
     if chosen:
         last = Attempt.objects.filter(command__in=chosen).aggregate(last=Max("id"))["last"]
@@ -124,8 +124,8 @@ def _failure(breaker: Breaker) -> TripCause | None:
     tried = Attempt.objects.filter(command__in=breaker.canary, id__gt=breaker.canary_after, outcome__in=_FAILURES)
     outcome = tried.order_by("id").values_list("outcome", flat=True).first()
     if outcome is not None:
-        return _FAILURES[Outcome(outcome)]
-    given_up = Command.objects.filter(id__in=breaker.canary, status=Status.EXHAUSTED)
+        return _FAILURES[AttemptOutcome(outcome)]
+    given_up = Command.objects.filter(id__in=breaker.canary, status=CommandStatus.EXHAUSTED)
     return TripCause.EXHAUSTED if given_up.exists() else None
 
 

@@ -15,10 +15,10 @@ from django.db.models import Subquery
 
 from bridge import clock, heartbeats
 from bridge.models import Event, Pending
-from compensation import facts, rows, switches, undelivered
-from compensation.models import Outcome, Status
-from compensation.rows import AttemptEnd
-from compensation.standing import Standing
+from compensation import facts, statements, switches, undelivered
+from compensation.models import AttemptOutcome, CommandStatus
+from compensation.snapshot import CommandSnapshot
+from compensation.statements import AttemptEnd
 from compensation.switches import Pause, Switches
 from compensation.undelivered import Answers, Undelivered
 
@@ -67,7 +67,7 @@ class Deadlined(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holds:
+class DeadlineHolds:
     """What keeps deadlines on hold at one moment. well_for: how long the bridges have been well, None if they are not.
 
     general: the reason that concerns every service and is no pause. answers: which services' answers may wait, or did
@@ -93,7 +93,7 @@ class Holds:
 
     def of(self, command: Deadlined) -> Hold | None:
         """Why this command's deadline is on hold; None if it runs, or if there is none."""
-        has_deadline = command.status == Status.PUBLISHED and command.deadline_at is not None
+        has_deadline = command.status == CommandStatus.PUBLISHED and command.deadline_at is not None
         return self.of_service(command.service) if has_deadline else None
 
     def _undelivered(self, service: str) -> Hold | None:
@@ -103,7 +103,7 @@ class Holds:
         return Hold(reason=HoldReason.UNDELIVERED, since=found.since, topics=found.topics, undelivered=found)
 
 
-def holds(now: datetime | None = None) -> Holds:
+def deadline_holds(now: datetime | None = None) -> DeadlineHolds:
     """Read what keeps deadlines on hold. Five queries; `now` by the database's clock (default: read)."""
     now = now or clock.now()
     state = heartbeats.bridge_state()
@@ -114,7 +114,9 @@ def holds(now: datetime | None = None) -> Holds:
         general = Hold(reason=HoldReason.BRIDGE_BEHIND, topics=state.behind_topics)
     elif (since := _behind_since(now)) is not None:
         general = Hold(reason=HoldReason.BACKLOG, since=since)
-    return Holds(switches=switches.peek(), general=general, well_for=state.well_for, answers=undelivered.read(now))
+    return DeadlineHolds(
+        switches=switches.peek(), general=general, well_for=state.well_for, answers=undelivered.read(now)
+    )
 
 
 def pass_deadlines(now: datetime) -> int:
@@ -123,7 +125,7 @@ def pass_deadlines(now: datetime) -> int:
     Time in which no answer could come, or none was wanted, does not count: while `holds` names a reason, deadlines are
     on hold, and afterwards each clock starts again from the beginning.
     """
-    held = holds(now)
+    held = deadline_holds(now)
     if held.well_for is None or held.everything:
         return 0
     well_since = now - held.well_for
@@ -151,21 +153,21 @@ def _pass_page(now: datetime, well_since: datetime, answers: Answers) -> list[bo
         standing = switches.read()
         if standing.everything_paused:
             return []
-        overdue = rows.lock_overdue(now, [*standing.paused, *answers.waiting], PAGE)
-        late: list[Standing] = []
-        moved: list[Standing] = []
+        overdue = statements.lock_overdue(now, [*standing.paused, *answers.waiting], PAGE)
+        late: list[CommandSnapshot] = []
+        moved: list[CommandSnapshot] = []
         for command in overdue:
             due_at = _due_at(command, well_since, standing, answers)
             if due_at <= now:
                 late.append(command)
             else:
                 moved.append(command.deadline_moved(due_at))
-        rows.write(moved)
-        _end(late, Outcome.DEADLINE, now)
+        statements.write(moved)
+        _end(late, AttemptOutcome.DEADLINE, now)
     return [True] * len(late) + [False] * len(moved)
 
 
-def _due_at(command: Standing, well_since: datetime, standing: Switches, answers: Answers) -> datetime:
+def _due_at(command: CommandSnapshot, well_since: datetime, standing: Switches, answers: Answers) -> datetime:
     service = command.service
     starts = (command.published_at, well_since, standing.changed_at(service), answers.ended.get(service))
     return max(start for start in starts if start) + timedelta(seconds=command.confirmation_timeout)
@@ -173,19 +175,19 @@ def _due_at(command: Standing, well_since: datetime, standing: Switches, answers
 
 def _recover_page(now: datetime) -> int:
     with transaction.atomic(durable=True):
-        lost = rows.lock_lost(now - timedelta(seconds=LOST_AFTER_SECONDS), PAGE)
-        _end(lost, Outcome.SUPERSEDED, now)
+        lost = statements.lock_lost(now - timedelta(seconds=LOST_AFTER_SECONDS), PAGE)
+        _end(lost, AttemptOutcome.SUPERSEDED, now)
     return len(lost)
 
 
-def _end(commands: list[Standing], outcome: Outcome, now: datetime) -> None:
+def _end(commands: list[CommandSnapshot], outcome: AttemptOutcome, now: datetime) -> None:
     """End the attempts of locked commands: each waits for its next one, or is exhausted."""
     after = [command.failed(outcome, "", now, random()) for command in commands]  # noqa: S311 (jitter)
     ends: list[AttemptEnd] = [
         {"command_id": command.id, "outcome": outcome, "ended_at": now, "error": ""} for command in commands
     ]
-    rows.write(after)
-    rows.end_attempts(ends)
+    statements.write(after)
+    statements.end_attempts(ends)
     facts.append_news([(standing, now) for standing in after])
 
 

@@ -14,12 +14,12 @@ from bridge import blocked, clock, heartbeats
 from bridge.errors import BrokerUnavailable
 from bridge.models import HeartbeatKind
 from bridge.publisher import OutgoingMessage, PublishResult
-from compensation import facts, held, queries, rows, switches
+from compensation import facts, held, queries, statements, switches
 from compensation.errors import bounded
 from compensation.held import Unclaimed
-from compensation.models import Outcome, Status
-from compensation.rows import AttemptRecord, Claim
-from compensation.standing import Standing
+from compensation.models import AttemptOutcome, CommandStatus
+from compensation.snapshot import CommandSnapshot
+from compensation.statements import AttemptRecord, Claim
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +30,12 @@ RUN_SECONDS = 20.0
 HEARTBEAT = "publisher"
 
 # What is no fault of the command must not use up its attempts.
-_UNCOUNTED = frozenset({Outcome.UNREACHABLE, Outcome.BLOCKED})
+_UNCOUNTED = frozenset({AttemptOutcome.UNREACHABLE, AttemptOutcome.BLOCKED})
 
 _ENVELOPE = ("type", "id", "correlation_id", "timestamp", "data")
 
 
-class Publisher(Protocol):
+class CommandPublisher(Protocol):
     """What delivery needs of `bridge.publisher`."""
 
     def probe(self) -> None:
@@ -46,7 +46,7 @@ class Publisher(Protocol):
 
 
 def publish_due(
-    publisher: Publisher, worker: str, *, clock: Callable[[], datetime] = clock.now, page: int = PAGE
+    publisher: CommandPublisher, worker: str, *, clock: Callable[[], datetime] = clock.now, page: int = PAGE
 ) -> bool:
     """Publish page after page until nothing is due (False) or the time is up (True: there is more).
 
@@ -73,7 +73,7 @@ def publish_due(
     return True
 
 
-def reach(publisher: Publisher) -> None:
+def reach(publisher: CommandPublisher) -> None:
     """Ask the broker for a sign of life and let the heartbeat show the answer. Raises BrokerUnavailable."""
     try:
         publisher.probe()
@@ -93,7 +93,7 @@ def claim(now: datetime, worker: str, page: int = PAGE) -> list[Claim]:
         try:
             with transaction.atomic(durable=True):
                 standing = switches.read()
-                claims = [] if standing.everything_paused else rows.claim(now, standing.paused, worker, page)
+                claims = [] if standing.everything_paused else statements.claim(now, standing.paused, worker, page)
                 # After the claim: a statement of its own sees every lane that was committed before it.
                 held.check([Unclaimed(c.id, c.saga_id, c.stream, c.entity) for c in claims if c.first])
                 return claims
@@ -108,14 +108,14 @@ def record(claims: Sequence[Claim], results: Mapping[str, PublishResult], at: da
     message id.
     """
     waiting = {claim.id: claim for claim in claims if claim.id in results}
-    times = rows.unreachable_before(c for id_, c in waiting.items() if _failure(results[id_]) in _UNCOUNTED)
+    times = statements.unreachable_before(c for id_, c in waiting.items() if _failure(results[id_]) in _UNCOUNTED)
     while waiting:
-        for done in _record(rows.lock_free, waiting, results, times, at):
+        for done in _record(statements.lock_free, waiting, results, times, at):
             del waiting[done]
         if waiting:
             # Somebody has a word on these just now. Waiting for one alone, holding none, cannot be part of a deadlock.
             first = dict([next(iter(waiting.items()))])
-            _record(rows.lock, first, results, times, at)
+            _record(statements.lock, first, results, times, at)
             del waiting[next(iter(first))]
 
 
@@ -125,7 +125,7 @@ def wire_body(body: Mapping[str, Any]) -> bytes:
 
 
 def _publish(
-    publisher: Publisher, claims: Sequence[Claim]
+    publisher: CommandPublisher, claims: Sequence[Claim]
 ) -> tuple[dict[str, PublishResult], BrokerUnavailable | None]:
     """Send topic by topic: one that is out of reach costs its own commands a try, and not their neighbours'.
 
@@ -147,7 +147,7 @@ def _topic(claim: Claim) -> str:
     return claim.topic
 
 
-def _away(publisher: Publisher) -> BrokerUnavailable | None:
+def _away(publisher: CommandPublisher) -> BrokerUnavailable | None:
     try:
         reach(publisher)
     except BrokerUnavailable as error:
@@ -160,7 +160,7 @@ def _unreachable(page: Sequence[OutgoingMessage], error: str) -> list[PublishRes
 
 
 def _record(
-    lock: Callable[[Sequence[str]], list[Standing]],
+    lock: Callable[[Sequence[str]], list[CommandSnapshot]],
     claims: Mapping[str, Claim],
     results: Mapping[str, PublishResult],
     times: Mapping[str, int],
@@ -169,7 +169,7 @@ def _record(
     """Record those of the claims whose commands `lock` gives; returns their ids."""
     with transaction.atomic(durable=True):
         standings = lock(list(claims))
-        changed: list[tuple[Standing, datetime]] = []
+        changed: list[tuple[CommandSnapshot, datetime]] = []
         records: list[AttemptRecord] = []
         for before in standings:
             claim, result = claims[before.id], results[before.id]
@@ -177,40 +177,40 @@ def _record(
             if after is not before:
                 changed.append((after, at))
             records.append(_attempt(claim, result, after, at))
-        rows.write([standing for standing, _ in changed])
-        rows.record_attempts(records)
+        statements.write([standing for standing, _ in changed])
+        statements.record_attempts(records)
         facts.append_news(changed)
     return [standing.id for standing in standings]
 
 
-def _outcome(before: Standing, claim: Claim, result: PublishResult, times: int, at: datetime) -> Standing:
-    if before.status != Status.PUBLISHING or (before.round, before.attempt) != (claim.round, claim.attempt):
+def _outcome(before: CommandSnapshot, claim: Claim, result: PublishResult, times: int, at: datetime) -> CommandSnapshot:
+    if before.status != CommandStatus.PUBLISHING or (before.round, before.attempt) != (claim.round, claim.attempt):
         return before
     if result.error is None:
         return before.sent(at)
     failure = _failure(result)
     if failure in _UNCOUNTED:
-        return before.given_back(result.error, at, times, failure)
-    return before.failed(Outcome.FAILED, result.error, at, random(), permanent=result.permanent)  # noqa: S311 (jitter)
+        return before.publish_unreachable(result.error, at, times, failure)
+    return before.failed(AttemptOutcome.FAILED, result.error, at, random(), permanent=result.permanent)  # noqa: S311 (jitter)
 
 
-def _attempt(claim: Claim, result: PublishResult, after: Standing, at: datetime) -> AttemptRecord:
-    outcome = Outcome.PUBLISHED if result.error is None else _failure(result)
+def _attempt(claim: Claim, result: PublishResult, after: CommandSnapshot, at: datetime) -> AttemptRecord:
+    outcome = AttemptOutcome.PUBLISHED if result.error is None else _failure(result)
     return {
         "id": claim.attempt_id,
         "message_id": result.message_id or "",
         "outcome": outcome,
         "counted": outcome not in _UNCOUNTED,
-        "ended_at": None if after.status == Status.PUBLISHED else at,
+        "ended_at": None if after.status == CommandStatus.PUBLISHED else at,
         "error": bounded(result.error or ""),
     }
 
 
-def _failure(result: PublishResult) -> Outcome:
+def _failure(result: PublishResult) -> AttemptOutcome:
     """What an attempt came to whose message did not leave."""
     if result.blocked:
-        return Outcome.BLOCKED
-    return Outcome.FAILED if result.reachable else Outcome.UNREACHABLE
+        return AttemptOutcome.BLOCKED
+    return AttemptOutcome.FAILED if result.reachable else AttemptOutcome.UNREACHABLE
 
 
 def _note_blocked(claims: Sequence[Claim], results: Mapping[str, PublishResult], at: datetime) -> None:

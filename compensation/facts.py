@@ -9,14 +9,14 @@ from datetime import datetime
 from bridge import event_log, wakeup
 from bridge.event_log import NewFact
 from bridge.models import Source
-from compensation.models import Confirmation, Status
-from compensation.standing import Standing
+from compensation.models import CommandStatus, ConfirmationKind
+from compensation.snapshot import CommandSnapshot
 
 EXHAUSTED = "CommandExhausted"
 PUBLISHED = "CommandPublished"
 
 
-def append_news(changed: Sequence[tuple[Standing, datetime]]) -> None:
+def append_news(changed: Sequence[tuple[CommandSnapshot, datetime]]) -> None:
     """Tell the log of those of the changes that it should know, and have it applied. In the caller's transaction."""
     news = [_fact(kind, standing, at) for standing, at in changed if (kind := _kind(standing))]
     if news:
@@ -24,14 +24,14 @@ def append_news(changed: Sequence[tuple[Standing, datetime]]) -> None:
         wakeup.nudge_on_commit("apply")
 
 
-def _kind(standing: Standing) -> str | None:
-    if standing.status == Status.EXHAUSTED:
+def _kind(standing: CommandSnapshot) -> str | None:
+    if standing.status == CommandStatus.EXHAUSTED:
         return EXHAUSTED
-    sending_is_enough = standing.confirmation == Confirmation.PUBLISHED
-    return PUBLISHED if sending_is_enough and standing.status == Status.PUBLISHED else None
+    sending_is_enough = standing.confirmation == ConfirmationKind.PUBLISHED
+    return PUBLISHED if sending_is_enough and standing.status == CommandStatus.PUBLISHED else None
 
 
-def _fact(kind: str, standing: Standing, at: datetime) -> NewFact:
+def _fact(kind: str, standing: CommandSnapshot, at: datetime) -> NewFact:
     word = "exhausted" if kind == EXHAUSTED else "published"
     return NewFact(
         source=Source.COMPENSATION,

@@ -21,7 +21,7 @@ from compensation.switches import Switches
 BACKLOG_CAP = 10_000
 
 
-class Level(StrEnum):
+class HealthLevel(StrEnum):
     """How bad it is. An error means that something stands still: GET health answers "degraded"."""
 
     OK = "ok"
@@ -54,21 +54,21 @@ class State(StrEnum):
 
 
 LEVELS = {
-    State.WELL: Level.OK,
-    State.NEVER_RAN: Level.ERROR,
-    State.SILENT: Level.ERROR,
-    State.DISCONNECTED: Level.ERROR,
-    State.PARTLY_AWAY: Level.WARNING,
-    State.BEHIND: Level.WARNING,
-    State.STALLED: Level.ERROR,
-    State.PAUSED: Level.WARNING,
-    State.PARTLY_PAUSED: Level.WARNING,
-    State.LONG: Level.WARNING,
+    State.WELL: HealthLevel.OK,
+    State.NEVER_RAN: HealthLevel.ERROR,
+    State.SILENT: HealthLevel.ERROR,
+    State.DISCONNECTED: HealthLevel.ERROR,
+    State.PARTLY_AWAY: HealthLevel.WARNING,
+    State.BEHIND: HealthLevel.WARNING,
+    State.STALLED: HealthLevel.ERROR,
+    State.PAUSED: HealthLevel.WARNING,
+    State.PARTLY_PAUSED: HealthLevel.WARNING,
+    State.LONG: HealthLevel.WARNING,
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class HealthPart:
     """The verdict on one part.
 
     age: since its last sign of life. connected: how many processes are. away: the names of those that are not well.
@@ -88,19 +88,19 @@ class Part:
     topics: tuple[str, ...] = ()
 
     @property
-    def level(self) -> Level:
+    def level(self) -> HealthLevel:
         return LEVELS[self.state]
 
     @property
     def is_error(self) -> bool:
-        return self.level == Level.ERROR
+        return self.level == HealthLevel.ERROR
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """The verdict on every part at one moment, with the heartbeats that it was read from."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[HealthPart, ...]
     beats: tuple[Beat, ...]
 
     @property
@@ -108,7 +108,7 @@ class Health:
         """Whether something stands still."""
         return any(part.is_error for part in self.parts)
 
-    def part(self, name: Name) -> Part:
+    def part(self, name: Name) -> HealthPart:
         return next(part for part in self.parts if part.name == name)
 
 
@@ -119,13 +119,13 @@ def measure() -> Health:
     return Health(parts, tuple(beats))
 
 
-def bridge(beats: Sequence[Beat], waiting: Sequence[Waiting] = ()) -> Part:
+def bridge(beats: Sequence[Beat], waiting: Sequence[Waiting] = ()) -> HealthPart:
     """Judge the bridges, from their heartbeats and from what the broker says of their topics."""
     rows = [row for row in _of(beats, HeartbeatKind.BRIDGE) if not _is_replaced(row, beats)]
     state = heartbeats.state_of(rows)
     away = tuple(row.name for row in rows if row.age < heartbeats.KEPT and not (row.is_alive and row.connected))
     stalled = tuple(row.topic for row in waiting if row.stalled)
-    return Part(
+    return HealthPart(
         name=Name.BRIDGE,
         state=_bridge_state(rows, state, away, stalled),
         topics=stalled or state.behind_topics,
@@ -137,13 +137,13 @@ def bridge(beats: Sequence[Beat], waiting: Sequence[Waiting] = ()) -> Part:
     )
 
 
-def worker(beats: Sequence[Beat]) -> Part:
+def worker(beats: Sequence[Beat]) -> HealthPart:
     """Judge worker and beat together: beat sends the sweep, a worker runs it, and the sweep writes the heartbeat."""
     rows = _of(beats, HeartbeatKind.SWEEPER)
-    return Part(name=Name.WORKER, state=_living_state(rows), age=rows[0].age if rows else None)
+    return HealthPart(name=Name.WORKER, state=_living_state(rows), age=rows[0].age if rows else None)
 
 
-def publisher(beats: Sequence[Beat], standing: Switches) -> Part:
+def publisher(beats: Sequence[Beat], standing: Switches) -> HealthPart:
     """Judge whether commands can leave, and whether they may."""
     rows = _of(beats, HeartbeatKind.PUBLISHER)
     state = _living_state(rows)
@@ -153,7 +153,7 @@ def publisher(beats: Sequence[Beat], standing: Switches) -> Part:
         state = State.PAUSED
     elif state == State.WELL and standing.paused:
         state = State.PARTLY_PAUSED
-    return Part(
+    return HealthPart(
         name=Name.PUBLISHER,
         state=state,
         age=rows[0].age if rows else None,
@@ -162,10 +162,10 @@ def publisher(beats: Sequence[Beat], standing: Switches) -> Part:
     )
 
 
-def backlog() -> Part:
+def backlog() -> HealthPart:
     """Judge the queue of events that wait to be applied."""
     count = Pending.objects.order_by()[:BACKLOG_CAP].count()
-    return Part(name=Name.BACKLOG, state=State.LONG if count >= BACKLOG_CAP else State.WELL, count=count)
+    return HealthPart(name=Name.BACKLOG, state=State.LONG if count >= BACKLOG_CAP else State.WELL, count=count)
 
 
 def _of(beats: Sequence[Beat], kind: HeartbeatKind) -> list[Beat]:

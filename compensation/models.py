@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
 
 
-class Status(models.TextChoices):
+class CommandStatus(models.TextChoices):
     """Where a command stands. `publishing` and `published` have an attempt that has not ended, no other status has one.
 
     `planned` was never claimed for publishing, `waiting` was: the service may know of it.
@@ -26,13 +26,13 @@ class Status(models.TextChoices):
     WITHDRAWN = "withdrawn", _("withdrawn")
 
 
-GIVEN_UP = (Status.SKIPPED, Status.WITHDRAWN)
-SETTLED = (Status.CONFIRMED, *GIVEN_UP)
-DUE_SOMETIME = (Status.PLANNED, Status.WAITING)
-OPEN = (*DUE_SOMETIME, Status.PUBLISHING, Status.PUBLISHED, Status.EXHAUSTED)
+GIVEN_UP = (CommandStatus.SKIPPED, CommandStatus.WITHDRAWN)
+SETTLED = (CommandStatus.CONFIRMED, *GIVEN_UP)
+UNSENT = (CommandStatus.PLANNED, CommandStatus.WAITING)
+OPEN = (*UNSENT, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED, CommandStatus.EXHAUSTED)
 
 
-class Confirmation(models.TextChoices):
+class ConfirmationKind(models.TextChoices):
     """What counts as the service's word that the undo was done."""
 
     EVENT = "event", _("by an event of the service")
@@ -50,7 +50,7 @@ class ExhaustedBy(models.TextChoices):
     MANUAL = "manual", _("the service does not answer: a person confirms")
 
 
-class Outcome(models.TextChoices):
+class AttemptOutcome(models.TextChoices):
     """What became of one attempt. `open`, or `published` and waiting for its answer, is one that has not ended."""
 
     OPEN = "open", _("being sent")
@@ -79,7 +79,7 @@ class Command(models.Model):
     topic = models.TextField(_("topic"), db_collation="C")
     # The whole message, frozen when it was planned: the service must see the same command on every attempt.
     body = models.JSONField(_("message"))
-    confirmation = models.TextField(_("confirmed"), choices=Confirmation, default=Confirmation.EVENT)
+    confirmation = models.TextField(_("confirmed"), choices=ConfirmationKind, default=ConfirmationKind.EVENT)
     # What the service would refuse for its shape, in words. Such a command is never sent, in no round.
     invalid = models.TextField(_("what the service would refuse"), blank=True, default="")
 
@@ -91,7 +91,7 @@ class Command(models.Model):
     non_retryable = models.JSONField(_("errors not tried again"), default=list)
     confirmation_timeout = models.FloatField(_("time to confirm (s)"))
 
-    status = models.TextField(_("status"), choices=Status, default=Status.PLANNED)
+    status = models.TextField(_("status"), choices=CommandStatus, default=CommandStatus.PLANNED)
     round = models.IntegerField(_("round"), default=1)
     # Attempts counted in this round.
     attempt = models.IntegerField(_("attempt"), default=0)
@@ -122,18 +122,21 @@ class Command(models.Model):
         constraints = [
             # Serves all that asks for the commands of a saga, or of one lane of it.
             models.UniqueConstraint(fields=["saga_id", "entity", "name"], name="command_once"),
-            models.CheckConstraint(condition=Q(status__in=Status.values), name="command_status"),
-            models.CheckConstraint(condition=Q(confirmation__in=Confirmation.values), name="command_confirmation"),
+            models.CheckConstraint(condition=Q(status__in=CommandStatus.values), name="command_status"),
+            models.CheckConstraint(condition=Q(confirmation__in=ConfirmationKind.values), name="command_confirmation"),
             # The three ways to be forgotten: released and never due, claimed and never missed, sent and never overdue.
             models.CheckConstraint(
-                condition=~Q(status__in=DUE_SOMETIME, released_at__isnull=False, next_at__isnull=True),
+                condition=~Q(status__in=UNSENT, released_at__isnull=False, next_at__isnull=True),
                 name="command_released_is_due",
             ),
             models.CheckConstraint(
-                condition=~Q(status=Status.PUBLISHING, claimed_at__isnull=True), name="command_publishing_is_claimed"
+                condition=~Q(status=CommandStatus.PUBLISHING, claimed_at__isnull=True),
+                name="command_publishing_is_claimed",
             ),
             models.CheckConstraint(
-                condition=~Q(status=Status.PUBLISHED, confirmation=Confirmation.EVENT, deadline_at__isnull=True),
+                condition=~Q(
+                    status=CommandStatus.PUBLISHED, confirmation=ConfirmationKind.EVENT, deadline_at__isnull=True
+                ),
                 name="command_published_has_deadline",
             ),
             models.CheckConstraint(
@@ -142,7 +145,7 @@ class Command(models.Model):
             # What was claimed or settled is not held any more.
             models.CheckConstraint(
                 condition=Q(held_since__isnull=True, held_by__isnull=True)
-                | Q(held_since__isnull=False, held_by__isnull=False, status=Status.PLANNED),
+                | Q(held_since__isnull=False, held_by__isnull=False, status=CommandStatus.PLANNED),
                 name="command_held_is_planned",
             ),
         ]
@@ -150,19 +153,23 @@ class Command(models.Model):
             # delivery: the next page that is due.
             models.Index(
                 fields=["next_at"],
-                condition=Q(status__in=DUE_SOMETIME, released_at__isnull=False, held_since__isnull=True),
+                condition=Q(status__in=UNSENT, released_at__isnull=False, held_since__isnull=True),
                 name="command_ready",
             ),
             # held: the commands of entities whose lane opened or was undone.
-            models.Index(fields=["entity", "stream"], condition=Q(status=Status.PLANNED), name="command_unclaimed"),
+            models.Index(
+                fields=["entity", "stream"], condition=Q(status=CommandStatus.PLANNED), name="command_unclaimed"
+            ),
             # the attention queue, and the sweep over what is held.
             models.Index(fields=["held_since", "id"], condition=Q(held_since__isnull=False), name="command_held"),
             # deadlines: confirmations that are overdue.
-            models.Index(fields=["deadline_at"], condition=Q(status=Status.PUBLISHED), name="command_deadline"),
+            models.Index(fields=["deadline_at"], condition=Q(status=CommandStatus.PUBLISHED), name="command_deadline"),
             # deadlines: claims whose process did not come back.
-            models.Index(fields=["claimed_at"], condition=Q(status=Status.PUBLISHING), name="command_claimed"),
+            models.Index(fields=["claimed_at"], condition=Q(status=CommandStatus.PUBLISHING), name="command_claimed"),
             # the attention queue, oldest first.
-            models.Index(fields=["settled_at", "id"], condition=Q(status=Status.EXHAUSTED), name="command_exhausted"),
+            models.Index(
+                fields=["settled_at", "id"], condition=Q(status=CommandStatus.EXHAUSTED), name="command_exhausted"
+            ),
             # the list of what is settled, by status. A command comes in once, when it is.
             models.Index(fields=["status", "id"], condition=Q(status__in=SETTLED), name="command_settled"),
             # the attention queue and the list: confirmed though never sent, newest first.
@@ -182,7 +189,7 @@ class Command(models.Model):
 class Attempt(AppendOnly):
     """One try to have a command done. Counted before the publish, completed once by its outcome, never changed again.
 
-    `compensation.rows` completes it; the database refuses every other change. Deleted with its saga, by retention.
+    `compensation.statements` completes it; the database refuses every other change. Retention deletes it with its saga.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -194,7 +201,7 @@ class Attempt(AppendOnly):
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
     worker = models.TextField(_("worker"), blank=True, default="")
     message_id = models.TextField(_("Pulsar message id"), blank=True, default="")
-    outcome = models.TextField(_("outcome"), choices=Outcome, default=Outcome.OPEN)
+    outcome = models.TextField(_("outcome"), choices=AttemptOutcome, default=AttemptOutcome.OPEN)
     counted = models.BooleanField(_("counts"), default=True)
     error = models.TextField(_("error"), blank=True, default="")
 
@@ -208,7 +215,7 @@ class Attempt(AppendOnly):
             models.UniqueConstraint(
                 fields=["command"], condition=Q(ended_at__isnull=True), name="attempt_one_open_per_command"
             ),
-            models.CheckConstraint(condition=Q(outcome__in=Outcome.values), name="attempt_outcome"),
+            models.CheckConstraint(condition=Q(outcome__in=AttemptOutcome.values), name="attempt_outcome"),
         ]
 
     def __str__(self) -> str:

@@ -18,12 +18,12 @@ from typing import Any, Literal
 from uuid import UUID
 
 from bridge import clock, wakeup
-from compensation import facts, rows
+from compensation import facts, statements
 from compensation.errors import bounded
-from compensation.models import DUE_SOMETIME, GIVEN_UP, Outcome, Status
+from compensation.models import GIVEN_UP, UNSENT, AttemptOutcome, CommandStatus
 from compensation.retry import RetryPolicy
-from compensation.rows import AttemptEnd
-from compensation.standing import Standing, Word, ended_as
+from compensation.snapshot import CommandSnapshot, SettlementStatus, ended_as
+from compensation.statements import AttemptEnd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Settlement:
     """
 
     command_id: UUID
-    status: Word
+    status: SettlementStatus
     at: datetime
     by_hand: bool = False
     event_id: str = ""
@@ -76,7 +76,7 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class CommandRefusal:
     """The service's word that it could not do it this time. `at`: by the service's clock.
 
     The wait for the next attempt begins then, or, where that clock must be wrong, when the attempt began or now.
@@ -88,7 +88,7 @@ class Refusal:
     event_id: str = ""
 
 
-_RANK: dict[Word, int] = {"confirmed": 0, "skipped": 1, "withdrawn": 1, "retried": 2}
+_RANK: dict[SettlementStatus, int] = {"confirmed": 0, "skipped": 1, "withdrawn": 1, "retried": 2}
 
 
 def plan(commands: Sequence[NewCommand]) -> dict[str, int]:
@@ -100,18 +100,18 @@ def plan(commands: Sequence[NewCommand]) -> dict[str, int]:
     if not commands:
         return {}
     planned = [(_planned(command), command) for command in commands]
-    new = rows.insert([_row(standing, command) for standing, command in planned])
+    new = statements.insert([_row(standing, command) for standing, command in planned])
     fresh = [(standing, command) for standing, command in planned if standing.id in new]
     facts.append_news([(standing, command.planned_at) for standing, command in fresh])
     held = {str(command.id) for command in commands if command.held_by}
     if any(standing.next_at and standing.id not in held for standing, _ in fresh):
         wakeup.nudge_on_commit("publish")
-    return Counter(standing.service for standing, _ in fresh if standing.status == Status.PLANNED)
+    return Counter(standing.service for standing, _ in fresh if standing.status == CommandStatus.PLANNED)
 
 
 def release(ids: Sequence[UUID], now: datetime) -> None:
     """Let commands be published from `now` on, for the first time; those that were released stay as they are."""
-    if ids and rows.release(map(str, ids), now):
+    if ids and statements.release(map(str, ids), now):
         wakeup.nudge_on_commit("publish")
 
 
@@ -124,9 +124,9 @@ def settle(settlements: Sequence[Settlement]) -> None:
         return
     now = clock.now()
     words = _by_command(settlements)
-    changed: list[tuple[Standing, datetime]] = []
+    changed: list[tuple[CommandSnapshot, datetime]] = []
     ends: list[AttemptEnd] = []
-    found = rows.lock(words)
+    found = statements.lock(words)
     unsent = _never_sent(found)
     for before in found:
         after = before
@@ -135,18 +135,18 @@ def settle(settlements: Sequence[Settlement]) -> None:
             after = after.settle(word.status, at, word.by_hand, word.event_id, word.round)
         if after is before:
             continue
-        if before.id in unsent and after.status == Status.CONFIRMED and not after.by_hand:
+        if before.id in unsent and after.status == CommandStatus.CONFIRMED and not after.by_hand:
             after = after.confirmed_unsent(now)
         at = _believable(words[before.id][0].at, before, now)
         changed.append((after, at))
         if outcome := ended_as(before, after):
             ends.append({"command_id": before.id, "outcome": outcome, "ended_at": at, "error": ""})
     _store(changed, ends)
-    if any(after.status in DUE_SOMETIME for after, _ in changed):
+    if any(after.status in UNSENT for after, _ in changed):
         wakeup.nudge_on_commit("publish")
 
 
-def refuse(refusals: Sequence[Refusal]) -> None:
+def refuse(refusals: Sequence[CommandRefusal]) -> None:
     """End the open attempt of each command, if it has one: the next is due by its policy, or it is exhausted.
 
     Several refusals of one command in one call end one attempt. Not to be called twice for one event: the second call
@@ -157,17 +157,17 @@ def refuse(refusals: Sequence[Refusal]) -> None:
     now = clock.now()
     # The first one speaks: the service nacks and refuses the same message again and again.
     first = {str(refusal.command_id): refusal for refusal in sorted(refusals, key=lambda r: r.at, reverse=True)}
-    changed: list[tuple[Standing, datetime]] = []
+    changed: list[tuple[CommandSnapshot, datetime]] = []
     ends: list[AttemptEnd] = []
-    for before in rows.lock(first):
+    for before in statements.lock(first):
         refusal = first[before.id]
         at = _believable(refusal.at, before, now)
-        after = before.failed(Outcome.REFUSED, refusal.error, at, random())  # noqa: S311 (jitter)
+        after = before.failed(AttemptOutcome.REFUSED, refusal.error, at, random())  # noqa: S311 (jitter)
         if after is before:
             continue
         changed.append((after, at))
         error = bounded(refusal.error)
-        ends.append({"command_id": before.id, "outcome": Outcome.REFUSED, "ended_at": at, "error": error})
+        ends.append({"command_id": before.id, "outcome": AttemptOutcome.REFUSED, "ended_at": at, "error": error})
     _store(changed, ends)
 
 
@@ -176,16 +176,16 @@ def claimed_ids(saga_id: UUID) -> list[UUID]:
 
     Locks every unsettled command of the saga until the caller's transaction ends, so that none is claimed meanwhile.
     """
-    in_flight = (Status.PUBLISHING, Status.PUBLISHED, Status.WAITING)
-    return [UUID(id_) for id_, status in rows.lock_saga(str(saga_id)) if status in in_flight]
+    in_flight = (CommandStatus.PUBLISHING, CommandStatus.PUBLISHED, CommandStatus.WAITING)
+    return [UUID(id_) for id_, status in statements.lock_saga(str(saga_id)) if status in in_flight]
 
 
-def _never_sent(standings: Sequence[Standing]) -> set[str]:
+def _never_sent(standings: Sequence[CommandSnapshot]) -> set[str]:
     """Those of the locked commands at which no attempt was ever begun: the service cannot know of them from us."""
-    planned = {standing.id for standing in standings if standing.status == Status.PLANNED}
+    planned = {standing.id for standing in standings if standing.status == CommandStatus.PLANNED}
     # What came to rest may or may not have been tried before.
-    rested = {standing.id for standing in standings if standing.status in (Status.EXHAUSTED, *GIVEN_UP)}
-    return planned | (rested - rows.tried(rested) if rested else rested)
+    rested = {standing.id for standing in standings if standing.status in (CommandStatus.EXHAUSTED, *GIVEN_UP)}
+    return planned | (rested - statements.tried(rested) if rested else rested)
 
 
 def _by_command(settlements: Sequence[Settlement]) -> dict[str, list[Settlement]]:
@@ -200,7 +200,7 @@ def _precedence(settlement: Settlement) -> tuple[int, int, datetime, str]:
     return (_RANK[settlement.status], -round, settlement.at, settlement.event_id)
 
 
-def _believable(at: datetime, before: Standing, now: datetime) -> datetime:
+def _believable(at: datetime, before: CommandSnapshot, now: datetime) -> datetime:
     """`at`, but not before the attempt under way began and not after now: the clock of a service may be wrong.
 
     One that is slow would cut the waits between attempts to nothing, one that is fast would make them hours.
@@ -209,15 +209,15 @@ def _believable(at: datetime, before: Standing, now: datetime) -> datetime:
     return min(max(at, began) if began else at, now)
 
 
-def _store(changed: Sequence[tuple[Standing, datetime]], ends: Sequence[AttemptEnd]) -> None:
-    rows.write([standing for standing, _ in changed])
-    rows.end_attempts(ends)
+def _store(changed: Sequence[tuple[CommandSnapshot, datetime]], ends: Sequence[AttemptEnd]) -> None:
+    statements.write([standing for standing, _ in changed])
+    statements.end_attempts(ends)
     facts.append_news(changed)
 
 
-def _planned(command: NewCommand) -> Standing:
+def _planned(command: NewCommand) -> CommandSnapshot:
     """How a command stands at its birth."""
-    standing = Standing(
+    standing = CommandSnapshot(
         id=str(command.id),
         stream=command.stream,
         key=command.key,
@@ -241,10 +241,10 @@ def _planned(command: NewCommand) -> Standing:
     return standing.released(command.planned_at) if command.released else standing
 
 
-def _row(standing: Standing, command: NewCommand) -> dict[str, Any]:
-    holds = command.held_by is not None and standing.status == Status.PLANNED
+def _row(standing: CommandSnapshot, command: NewCommand) -> dict[str, Any]:
+    holds = command.held_by is not None and standing.status == CommandStatus.PLANNED
     return {
-        **rows.row(standing),
+        **statements.row(standing),
         "saga_id": command.saga_id,
         "topic": command.topic,
         "body": command.body,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import Count, Min, Q, QuerySet
 
-from compensation.models import DUE_SOMETIME, OPEN, Attempt, Command, Status
+from compensation.models import OPEN, UNSENT, Attempt, Command, CommandStatus
 from compensation.switches import Switches
 
 
@@ -35,13 +35,13 @@ def due(now: datetime) -> QuerySet[Command]:
 
 def released() -> QuerySet[Command]:
     """Commands that may be published, now or later: nothing before them in their lane is open, nothing holds them."""
-    return Command.objects.filter(status__in=DUE_SOMETIME, released_at__isnull=False, held_since__isnull=True)
+    return Command.objects.filter(status__in=UNSENT, released_at__isnull=False, held_since__isnull=True)
 
 
 def held() -> QuerySet[Command]:
     """Commands that are held for a person, because another saga knows their entity too."""
     # Its status too: of a column that is nearly always empty the planner knows nothing before the first statistics.
-    return Command.objects.filter(status=Status.PLANNED, held_since__isnull=False)
+    return Command.objects.filter(status=CommandStatus.PLANNED, held_since__isnull=False)
 
 
 def leaving(now: datetime, switches: Switches) -> QuerySet[Command]:
@@ -66,7 +66,7 @@ def oldest_due_at(now: datetime, switches: Switches) -> datetime | None:
 
 def load_by_service(now: datetime, switches: Switches) -> list[ServiceLoad]:
     """What is not settled, by service, in one query; settled commands cost nothing."""
-    is_released = Q(status__in=DUE_SOMETIME, released_at__isnull=False, held_since__isnull=True)
+    is_released = Q(status__in=UNSENT, released_at__isnull=False, held_since__isnull=True)
     is_due = is_released & Q(next_at__lte=now)
     is_later = is_released & Q(next_at__gt=now)
     counted = (
@@ -75,9 +75,9 @@ def load_by_service(now: datetime, switches: Switches) -> list[ServiceLoad]:
         .annotate(
             due=Count("id", filter=is_due),
             later=Count("id", filter=is_later),
-            held=Count("id", filter=Q(status__in=DUE_SOMETIME) & ~is_released),
-            sent=Count("id", filter=Q(status__in=(Status.PUBLISHING, Status.PUBLISHED))),
-            exhausted=Count("id", filter=Q(status=Status.EXHAUSTED)),
+            held=Count("id", filter=Q(status__in=UNSENT) & ~is_released),
+            sent=Count("id", filter=Q(status__in=(CommandStatus.PUBLISHING, CommandStatus.PUBLISHED))),
+            exhausted=Count("id", filter=Q(status=CommandStatus.EXHAUSTED)),
             oldest_due_at=Min("next_at", filter=is_due),
         )
         .order_by("service")
@@ -87,7 +87,7 @@ def load_by_service(now: datetime, switches: Switches) -> list[ServiceLoad]:
 
 def exhausted() -> QuerySet[Command]:
     """Commands that wait for a person, the longest-waiting first."""
-    return Command.objects.filter(status=Status.EXHAUSTED).order_by("settled_at", "id")
+    return Command.objects.filter(status=CommandStatus.EXHAUSTED).order_by("settled_at", "id")
 
 
 def commands_of_saga(saga_id: UUID) -> QuerySet[Command]:
@@ -110,5 +110,5 @@ def attempts_of_saga(saga_id: UUID) -> QuerySet[Attempt]:
 
 def planned_before(cut_over: datetime, services: Sequence[str] = ()) -> QuerySet[Command]:
     """Commands that were planned before a time and wait to be sent, the oldest first; of these services, or of all."""
-    commands = Command.objects.filter(status__in=DUE_SOMETIME, planned_at__lt=cut_over)
+    commands = Command.objects.filter(status__in=UNSENT, planned_at__lt=cut_over)
     return (commands.filter(service__in=services) if services else commands).order_by("planned_at", "id")

@@ -44,7 +44,7 @@ class ConfigurationError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Pulsar:
+class PulsarSettings:
     service_url: str
     token: str = field(repr=False)
     token_file: str
@@ -61,7 +61,7 @@ class Pulsar:
 
 
 @dataclass(frozen=True, slots=True)
-class Sagas:
+class SagaSettings:
     publishing: str
     failure_scope: str
     confirmation_timeout: float
@@ -80,7 +80,7 @@ class Sagas:
 
 
 @dataclass(frozen=True, slots=True)
-class Bridge:
+class BridgeSettings:
     batch_size: int
     batch_wait_ms: int
     max_body: int
@@ -90,7 +90,7 @@ class Bridge:
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class ApiSettings:
     host: str
     port: int
     reload: bool
@@ -102,7 +102,7 @@ class Api:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddedSettings:
     """Which servers the embedded stack starts: pulsar is lite or apache, celery is valkey or rabbitmq."""
 
     pulsar: str
@@ -127,11 +127,11 @@ class Environment:
     celery_broker_tls_ca_file: str
     celery_db_reuse_max: int
     celery_visibility_timeout: int
-    pulsar: Pulsar
-    sagas: Sagas
-    bridge: Bridge
-    api: Api
-    embedded: Embedded
+    pulsar: PulsarSettings
+    sagas: SagaSettings
+    bridge: BridgeSettings
+    api: ApiSettings
+    embedded: EmbeddedSettings
     no_stack: str = ""
 
     @property
@@ -302,7 +302,7 @@ def _checked(url: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
 
 
-def _pulsar(reader: Reader, dev: bool) -> Pulsar:
+def _pulsar(reader: Reader, dev: bool) -> PulsarSettings:
     url = reader.text("PULSAR_SERVICE_URL", "pulsar://127.0.0.1:6650" if dev else "")
     if url:
         reader.url("PULSAR_SERVICE_URL", url, ("pulsar", "pulsar+ssl"))
@@ -322,7 +322,7 @@ def _pulsar(reader: Reader, dev: bool) -> Pulsar:
         reader.problem(
             "PULSAR_TOKEN would cross the network in clear text: use https:// in PULSAR_ADMIN_URL, or leave it out."
         )
-    return Pulsar(
+    return PulsarSettings(
         service_url=url,
         token=token,
         token_file=token_file,
@@ -393,12 +393,12 @@ def _readable(reader: Reader, name: str) -> str:
     return path
 
 
-def _sagas(reader: Reader, dev: bool) -> Sagas:
+def _sagas(reader: Reader, dev: bool) -> SagaSettings:
     if not dev and not reader.text("SAGA_PUBLISHING"):
         reader.problem(
             "SAGA_PUBLISHING must be said in prod: on (commands are sent) or paused (planned and shown, none leaves)."
         )
-    settings = Sagas(
+    settings = SagaSettings(
         publishing=reader.choice("SAGA_PUBLISHING", ("on", "paused"), "on"),
         failure_scope=reader.choice("SAGA_FAILURE_SCOPE", ("lane", "saga"), "lane"),
         confirmation_timeout=reader.number("SAGA_CONFIRMATION_TIMEOUT", 300.0, 0.1, 7 * DAY),
@@ -420,8 +420,8 @@ def _sagas(reader: Reader, dev: bool) -> Sagas:
     return settings
 
 
-def _bridge(reader: Reader) -> Bridge:
-    return Bridge(
+def _bridge(reader: Reader) -> BridgeSettings:
+    return BridgeSettings(
         batch_size=reader.integer("BRIDGE_BATCH_SIZE", 500, 1, 5000),
         batch_wait_ms=reader.integer("BRIDGE_BATCH_WAIT_MS", 20, 1, 500),
         max_body=reader.integer("BRIDGE_MAX_BODY", 1_048_576, 1024, 5_242_880),
@@ -431,14 +431,14 @@ def _bridge(reader: Reader) -> Bridge:
     )
 
 
-def _api(reader: Reader, dev: bool) -> Api:
+def _api(reader: Reader, dev: bool) -> ApiSettings:
     host = reader.text("API_HOST", "127.0.0.1")
     if dev and not _is_loopback(host):
         reader.problem(
             "API_HOST must be an address of this machine alone (127.0.0.1) in dev, where the API is read without login "
             f"and the secret key is known, not {host!r}. To serve others set ENVIRONMENT=prod."
         )
-    return Api(
+    return ApiSettings(
         host=host,
         port=reader.integer("API_PORT", 8085, 1, 65_535),
         reload=reader.flag("API_RELOAD", False),
@@ -450,8 +450,8 @@ def _api(reader: Reader, dev: bool) -> Api:
     )
 
 
-def _embedded(reader: Reader) -> Embedded:
-    return Embedded(
+def _embedded(reader: Reader) -> EmbeddedSettings:
+    return EmbeddedSettings(
         pulsar=reader.choice("BROKER", ("lite", "apache"), "lite"),
         celery=reader.choice("CELERY_ON", ("valkey", "rabbitmq"), "valkey"),
     )

@@ -9,7 +9,7 @@ from django.utils.http import parse_header_parameters
 UNREADABLE = "invalid/invalid"  # no parser and no renderer takes it
 
 
-class Request(WSGIRequest):
+class SafeRequest(WSGIRequest):
     """A request in UTF-8, whatever charset its Content-Type names, and without headers that nothing can read.
 
     Django decodes the query string by that charset while it makes the request, and any codec of Python is one: with
@@ -29,7 +29,7 @@ class Request(WSGIRequest):
 class Handler(WSGIHandler):
     """Django's own, with requests of ours. HEAD is answered without a body, which the web server would send."""
 
-    request_class = Request
+    request_class = SafeRequest
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         answer = super().__call__(environ, start_response)

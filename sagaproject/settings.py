@@ -216,9 +216,9 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "sagas.api.schema.add_health"],
     "ENUM_NAME_OVERRIDES": {
-        "SagaStatus": "sagas.models.Status",
+        "SagaStatus": "sagas.models.SagaStatusChoice",
         "StepStatus": "sagas.engine.definition.StepStatus",
-        "CommandStatus": "compensation.models.Status",
+        "CommandStatus": "compensation.models.CommandStatus",
         "MessageStatus": "bridge.models.QuarantineStatus",
     },
 }

@@ -98,7 +98,7 @@ def _forget(channel: Any, sock: Any) -> None:
         poller.unregister(sock.fileno())
 
 
-class Transport(redis.Transport):
+class ValkeyTransport(redis.Transport):
     Channel = Channel
 
 

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from compensation import breaker
 from compensation.models import Breaker, TripCause
-from sagas.models import Action, Decision, Door
+from sagas.models import Action, Decision, EntryPoint
 
 
 def count(planned: Mapping[str, int]) -> None:
@@ -41,7 +41,7 @@ def _audit(opened: Breaker) -> None:
         action=Action.PAUSE_PUBLISHING.value,
         target=f"publishing to {opened.service}",
         actor=opened.changed_by,
-        door=Door.SYSTEM.value,
+        door=EntryPoint.SYSTEM.value,
         reason=_reason(opened),
         decided_at=opened.changed_at,
         answer={"commands": [], "commands_total": 0, "effects": {"breaker": {"cause": opened.cause, **numbers}}},

@@ -12,8 +12,8 @@ from typing import Any
 from django.utils import translation
 from django.utils.translation import ngettext
 
-from compensation.models import Attempt, Outcome
-from compensation.standing import split_error
+from compensation.models import Attempt, AttemptOutcome
+from compensation.snapshot import split_error
 
 # The marks of a folded state that end with an error text, as sagas.engine.state writes them.
 _FAILURES = frozenset({"failure", "lane_failure", "upload_failure"})
@@ -40,7 +40,7 @@ def shown_error(last_error: str, *, payload: bool, as_data: bool = False) -> str
 
 def shown_attempt(attempt: Attempt, *, payload: bool, as_data: bool = False) -> str:
     """Return the error of an attempt, which is the service's where it refused the command, else our own."""
-    if attempt.outcome != Outcome.REFUSED:
+    if attempt.outcome != AttemptOutcome.REFUSED:
         return attempt.error
     return shown_text(attempt.error, payload=payload, as_data=as_data)
 

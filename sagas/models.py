@@ -7,10 +7,10 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
-from sagas.engine.state import Outcome, SagaStatus
+from sagas.engine.state import LaneStatus, SagaStatus
 
 
-class Status(models.TextChoices):
+class SagaStatusChoice(models.TextChoices):
     """The six names of the HTTP contract, with the words that staff read."""
 
     STARTED = SagaStatus.STARTED.value, _("started")
@@ -22,17 +22,17 @@ class Status(models.TextChoices):
 
 
 # Where nothing is under way and nobody is asked to decide.
-ENDED = (Status.COMPLETED, Status.FAILED, Status.COMPENSATION_SUCCEEDED)
+ENDED = (SagaStatusChoice.COMPLETED, SagaStatusChoice.FAILED, SagaStatusChoice.COMPENSATION_SUCCEEDED)
 
 
 class LaneOutcome(models.TextChoices):
     """What became of a lane, with the words that staff read."""
 
-    OPEN = Outcome.OPEN.value, _("open")
-    PROCESSED = Outcome.PROCESSED.value, _("processed")
-    UNDOING = Outcome.UNDOING.value, _("being undone")
-    UNDONE = Outcome.UNDONE.value, _("undone")
-    SETTLED = Outcome.SETTLED.value, _("settled by decision")
+    OPEN = LaneStatus.OPEN.value, _("open")
+    PROCESSED = LaneStatus.PROCESSED.value, _("processed")
+    UNDOING = LaneStatus.UNDOING.value, _("being undone")
+    UNDONE = LaneStatus.UNDONE.value, _("undone")
+    SETTLED = LaneStatus.SETTLED.value, _("settled by decision")
 
 
 class SagaLog(models.Model):
@@ -47,7 +47,7 @@ class SagaLog(models.Model):
     failure_scope = models.TextField(_("failure scope"))
     key = models.TextField(_("task id"), db_collation="C")
     correlation_id = models.TextField(_("correlation id"), db_collation="C")
-    status = models.TextField(_("status"), choices=Status, db_collation="C")
+    status = models.TextField(_("status"), choices=SagaStatusChoice, db_collation="C")
     start_time = models.DateTimeField(_("started at"))
     end_time = models.DateTimeField(_("ended at"), null=True)
     last_event_at = models.DateTimeField(_("last event at"))
@@ -84,7 +84,7 @@ class SagaLog(models.Model):
         constraints = [
             # Finds the saga of an event; two workers can never give birth to it twice.
             models.UniqueConstraint(fields=["key", "saga_type"], name="saga_once"),
-            models.CheckConstraint(condition=models.Q(status__in=Status.values), name="saga_status"),
+            models.CheckConstraint(condition=models.Q(status__in=SagaStatusChoice.values), name="saga_status"),
         ]
         indexes = [
             models.Index(fields=["-start_time", "-id"], name="saga_newest"),  # the list
@@ -315,7 +315,7 @@ class Action(models.TextChoices):
     RESUME_PUBLISHING = "resume_publishing", _("resume publishing")
 
 
-class Door(models.TextChoices):
+class EntryPoint(models.TextChoices):
     """By which way a decision came in. `system`: nobody decided; the service itself did."""
 
     API = "api", _("API")
@@ -332,7 +332,7 @@ class Decision(AppendOnly):
     target = models.TextField(_("target"))
     saga = models.UUIDField(_("saga"), null=True)
     actor = models.TextField(_("who"))
-    door = models.TextField(_("by"), choices=Door)
+    door = models.TextField(_("by"), choices=EntryPoint)
     reason = models.TextField(_("why"))
     # What makes a second press of the same decision answer what the first did.
     once = models.TextField(null=True, unique=True)

@@ -9,13 +9,13 @@ from uuid import UUID
 from bridge import clock
 from compensation import outbox
 from compensation.models import Command
-from sagas import rows, write
+from sagas import statements, store
+from sagas.batch import ApplyResult, SagaBatch
 from sagas.definitions import registry
-from sagas.engine.decide import Frame
+from sagas.engine.decide import SagaIdentity
 from sagas.engine.fold import Fold, replay
-from sagas.engine.state import StepKey, Tally, lane_data, saga_from
+from sagas.engine.state import SagaCounts, StepKey, lane_data, saga_from
 from sagas.models import Lane, SagaLog, SagaStep
-from sagas.work import Applied, Work
 
 
 class Difference(NamedTuple):
@@ -29,10 +29,10 @@ class Difference(NamedTuple):
 def compare(saga_id: UUID) -> list[Difference]:
     """What differs between a saga's stored state and the fold of its log. Reads only; wants the saga's lock."""
     row = SagaLog.objects.get(id=saga_id)
-    frame = _frame(row)
-    log = rows.read_log(frame.saga_id, rows.content_types())
-    fold = replay(frame, (event.fact() for event in log))
-    stored = rows.load_all_lanes({frame.saga_id: frame})[frame.saga_id]
+    identity = _identity(row)
+    log = statements.read_log(identity.saga_id, statements.content_types())
+    fold = replay(identity, (event.fact() for event in log))
+    stored = statements.load_all_lanes({identity.saga_id: identity})[identity.saga_id]
     return [
         *_saga_differences(row, fold, len(log)),
         *_lane_differences(saga_id, stored, fold),
@@ -41,36 +41,36 @@ def compare(saga_id: UUID) -> list[Difference]:
     ]
 
 
-def mend(saga_id: UUID, now: datetime | None = None) -> Applied:
+def mend(saga_id: UUID, now: datetime | None = None) -> ApplyResult:
     """Writes what the log folds to over what is stored, and plans what is owed and was not planned.
 
     In the caller's transaction, which holds the saga's lock. May run twice.
     """
     row = SagaLog.objects.get(id=saga_id)
-    frame = _frame(row)
+    identity = _identity(row)
     when = now or clock.now()
-    log = rows.read_log(frame.saga_id, rows.content_types())
-    fold = replay(frame, (event.fact() for event in log))
-    stored = rows.load_all_lanes({frame.saga_id: frame})[frame.saga_id]
+    log = statements.read_log(identity.saga_id, statements.content_types())
+    fold = replay(identity, (event.fact() for event in log))
+    stored = statements.load_all_lanes({identity.saga_id: identity})[identity.saga_id]
     fold.changed.update(dict.fromkeys(fold.lanes))
-    item = Work(_saga_row(row)._replace(events_count=len(log)), frame, [], stored=stored, fold=fold)
-    applied = Applied()
+    item = SagaBatch(_saga_row(row)._replace(events_count=len(log)), identity, [], stored=stored, fold=fold)
+    applied = ApplyResult()
     _remove_strays(stored, fold)
-    write.store([item], applied, when, ordered_by_person=True)
-    commands = [write.LaneCommands(fold, entity) for entity in fold.lanes]
+    store.store([item], applied, when, ordered_by_person=True)
+    commands = [store.LaneCommandChanges(fold, entity) for entity in fold.lanes]
     outbox.settle([word for of_lane in commands for word in of_lane.answers()])
     outbox.release([identity for of_lane in commands for identity in of_lane.may_leave()], when)
     applied.to_publish = True
     return applied
 
 
-def _frame(row: SagaLog) -> Frame:
-    return Frame(registry.get(row.saga_type, row.version), row.failure_scope, str(row.id), row.key)
+def _identity(row: SagaLog) -> SagaIdentity:
+    return SagaIdentity(registry.get(row.saga_type, row.version), row.failure_scope, str(row.id), row.key)
 
 
-def _saga_row(row: SagaLog) -> rows.SagaRow:
-    counts = Tally(*(getattr(row, name) for name in rows.TALLY_COLUMNS))
-    return rows.SagaRow(
+def _saga_row(row: SagaLog) -> statements.SagaRow:
+    counts = SagaCounts(*(getattr(row, name) for name in statements.TALLY_COLUMNS))
+    return statements.SagaRow(
         str(row.id),
         row.saga_type,
         row.version,
@@ -83,7 +83,7 @@ def _saga_row(row: SagaLog) -> rows.SagaRow:
 
 
 def _saga_differences(row: SagaLog, fold: Fold, events: int) -> list[Difference]:
-    folded = write.saga_columns(fold) | {"events_count": events}
+    folded = store.saga_columns(fold) | {"events_count": events}
     if not events:
         # Set aside by its very first events: its times are theirs, which no log holds yet.
         folded = {name: value for name, value in folded.items() if value is not None}
@@ -94,7 +94,7 @@ def _saga_differences(row: SagaLog, fold: Fold, events: int) -> list[Difference]
     ]
 
 
-def _lane_differences(saga_id: UUID, stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
+def _lane_differences(saga_id: UUID, stored: statements.StoredLanes, fold: Fold) -> list[Difference]:
     return [*_lane_states(stored, fold), *_lane_columns(saga_id, fold)]
 
 
@@ -103,7 +103,7 @@ def _lane_columns(saga_id: UUID, fold: Fold) -> list[Difference]:
     found = []
     shown = Lane.objects.filter(saga=saga_id).order_by("entity").values_list("entity", "failed", "outcome", "opened_at")
     for entity, *was in shown:
-        row = write.lane_row(fold, entity) if entity in fold.lanes else None
+        row = store.lane_row(fold, entity) if entity in fold.lanes else None
         if row is None:
             continue  # told by its state
         for name, before in zip(("failed", "outcome", "opened_at"), was, strict=True):
@@ -112,7 +112,7 @@ def _lane_columns(saga_id: UUID, fold: Fold) -> list[Difference]:
     return found
 
 
-def _lane_states(stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
+def _lane_states(stored: statements.StoredLanes, fold: Fold) -> list[Difference]:
     found = []
     for entity in sorted({*stored.rows, *(e for e, lane in fold.lanes.items() if lane.known)}):
         was = stored.lanes.get(entity) if entity in stored.rows else None
@@ -123,7 +123,7 @@ def _lane_states(stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
     return found
 
 
-def _step_differences(stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
+def _step_differences(stored: statements.StoredLanes, fold: Fold) -> list[Difference]:
     folded, shown = _folded_steps(fold), _stored_steps(stored)
     found = []
     for entity, key in sorted({*shown, *folded}):
@@ -136,21 +136,21 @@ def _step_differences(stored: rows.StoredLanes, fold: Fold) -> list[Difference]:
 
 
 def _folded_steps(fold: Fold) -> dict[tuple[str, StepKey], tuple[Any, ...]]:
-    return {(entity, key): values for entity in fold.lanes for key, values in write.all_steps(fold, entity)}
+    return {(entity, key): values for entity in fold.lanes for key, values in store.all_steps(fold, entity)}
 
 
-def _stored_steps(stored: rows.StoredLanes) -> dict[tuple[str, StepKey], rows.StoredRow]:
+def _stored_steps(stored: statements.StoredLanes) -> dict[tuple[str, StepKey], statements.StoredRow]:
     return {(entity, key): step for entity, steps in stored.steps.items() for key, step in steps.items()}
 
 
 def _unplanned(fold: Fold) -> list[Difference]:
     """Commands that are owed and not in the outbox."""
-    planned = set(Command.objects.filter(saga_id=fold.frame.saga_id).values_list("entity", "name"))
-    owed = {(entity, item.command) for entity in fold.lanes for item in fold.owed(entity)}
-    return [Difference(f"command {name} of {entity}", None, "owed") for entity, name in sorted(owed - planned)]
+    planned = set(Command.objects.filter(saga_id=fold.identity.saga_id).values_list("entity", "name"))
+    required = {(entity, item.command) for entity in fold.lanes for item in fold.required(entity)}
+    return [Difference(f"command {name} of {entity}", None, "owed") for entity, name in sorted(required - planned)]
 
 
-def _remove_strays(stored: rows.StoredLanes, fold: Fold) -> None:
+def _remove_strays(stored: statements.StoredLanes, fold: Fold) -> None:
     """Rows of lanes and steps that the log does not fold to."""
     folded = _folded_steps(fold)
     Lane.objects.filter(id__in=[row.pk for entity, row in stored.rows.items() if entity not in fold.lanes]).delete()

@@ -26,7 +26,7 @@ from django.db import connection, transaction
 from bridge import clock
 from bridge import retention as log
 from compensation import retention as commands
-from sagas import rows, shared_entities
+from sagas import shared_entities, statements
 from sagas.models import ENDED
 
 logger = logging.getLogger(__name__)
@@ -217,11 +217,11 @@ def _groups(page: Sequence[Candidate]) -> Iterator[list[Candidate]]:
 def _prune_group(group: Sequence[Candidate], before: datetime) -> Pruned:
     """One transaction: locks what it can, looks again at what it locked, deletes."""
     with transaction.atomic(durable=True):
-        held = rows.try_lock(_routed((item.saga_type, item.key)) for item in group)
+        held = statements.try_lock(_routed((item.saga_type, item.key)) for item in group)
         mine = [item for item in group if _routed((item.saga_type, item.key)) in held]
         # Under the saga's lock nobody gives it another key. Holding its other keys too, nothing is on its way to it.
         keys = _keys_of(mine)
-        held |= rows.try_lock(
+        held |= statements.try_lock(
             _routed(key) for all_keys in keys.values() for key in all_keys if _routed(key) not in held
         )
         mine = [item for item in mine if all(_routed(key) in held for key in keys[item.id])]

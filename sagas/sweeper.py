@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from bridge.models import Event, Pending
 from bridge.wakeup import nudge
-from sagas import breakers, rows, shared_entities
+from sagas import breakers, shared_entities, statements
 
 # A nudge that is on its way needs no second one.
 NUDGE_AGE = timedelta(seconds=2)
@@ -20,7 +20,7 @@ def sweep() -> None:
 
     Own transactions; may run twice.
     """
-    rows.vacuum_queue()
+    statements.vacuum_queue()
     shared_entities.sweep()
     moved = match_parked()
     if moved or pending_too_long():
@@ -38,7 +38,7 @@ def pending_too_long() -> bool:
 
 def match_parked() -> int:
     """Looks at the next part of the car park for events whose saga, lane or owner has appeared; returns how many go."""
-    moved, _place.after = rows.unpark_matched(_place.after)
+    moved, _place.after = statements.unpark_matched(_place.after)
     return moved
 
 

@@ -10,7 +10,7 @@ from sagas import retention, sweeper
 @shared_task(name="sagas.apply")
 def apply() -> int:
     """Applies what waits. May run twice, and beside itself."""
-    return applying.drain(turns=settings.APPLY_TURNS)
+    return applying.run_apply(turns=settings.APPLY_TURNS)
 
 
 @shared_task(name="sagas.sweep")

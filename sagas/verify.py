@@ -10,8 +10,8 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import QuerySet
 
-from sagas import rows
-from sagas.apply import where
+from sagas import statements
+from sagas.apply import error_location
 from sagas.models import SagaLog
 from sagas.replay import Difference, compare
 
@@ -68,7 +68,7 @@ def _verdict(saga_id: UUID) -> Verdict | None:
         raise
     except Exception as error:  # a log that cannot be folded is what this looks for
         logger.debug("saga %s cannot be folded", saga_id, exc_info=True)
-        return Verdict(saga_id, error=f"its log cannot be folded ({where(error)})")
+        return Verdict(saga_id, error=f"its log cannot be folded ({error_location(error)})")
 
 
 def _differences(saga_id: UUID) -> Sequence[Difference]:
@@ -77,5 +77,5 @@ def _differences(saga_id: UUID) -> Sequence[Difference]:
         return ()
     saga = SagaLog.objects.get(id=saga_id)
     with transaction.atomic():
-        rows.lock(f"{saga.saga_type}:{saga.key}")
+        statements.lock(f"{saga.saga_type}:{saga.key}")
         return compare(saga_id)

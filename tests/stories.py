@@ -9,7 +9,7 @@ from typing import Any
 
 from sagas.definitions import image_processing
 from sagas.engine import decide, facts, status
-from sagas.engine.decide import LANE_SCOPE, Frame, command_id
+from sagas.engine.decide import LANE_SCOPE, SagaIdentity, command_id
 from sagas.engine.definition import Definition
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, replay
@@ -37,7 +37,7 @@ class Story:
     def __init__(
         self, scope: str = LANE_SCOPE, definition: Definition = image_processing.DEFINITION, key: str = TASK
     ) -> None:
-        self.frame = Frame(definition, scope, SAGA_ID, key)
+        self.identity = SagaIdentity(definition, scope, SAGA_ID, key)
         self.facts: list[Fact] = []
 
     def happens(
@@ -96,15 +96,15 @@ class Story:
 
     def folded(self) -> Fold:
         """The saga as these facts make it."""
-        return replay(self.frame, self.facts)
+        return replay(self.identity, self.facts)
 
     @property
     def status(self) -> str:
-        return status.status(self.frame, self.folded().saga).value
+        return status.status(self.identity, self.folded().saga).value
 
     @property
     def error(self) -> str | None:
-        return status.error_message(self.frame, self.folded().saga)
+        return status.error_message(self.identity, self.folded().saga)
 
     @property
     def lanes(self) -> dict[str, str]:
@@ -112,14 +112,14 @@ class Story:
         fold = self.folded()
         return {entity: outcome_of(fold, entity) for entity, lane in fold.lanes.items() if lane.known}
 
-    def owed(self, entity: str) -> dict[str, str]:
+    def required(self, entity: str) -> dict[str, str]:
         """Commands owed in a lane → what holds of each."""
         return owed_in(self.folded(), entity)
 
     def released(self, entity: str) -> set[str]:
         """Commands of a lane that may be published."""
         fold = self.folded()
-        return set(decide.released(self.frame, fold.saga, fold.lanes[entity], fold.owed(entity)))
+        return set(decide.released(self.identity, fold.saga, fold.lanes[entity], fold.required(entity)))
 
     def steps(self, entity: str = TASK) -> dict[tuple[str, str], str]:
         """(type, service) → status of a lane's steps, or of the saga's own."""
@@ -135,44 +135,47 @@ class Story:
 
 
 def outcome_of(fold: Fold, entity: str) -> str:
-    failed = decide.saga_failed(fold.frame, fold.saga)
-    return decide.outcome(fold.frame, fold.saga, fold.lanes[entity], fold.owed(entity), failed).value
+    failed = decide.saga_failed(fold.identity, fold.saga)
+    return decide.lane_status(fold.identity, fold.saga, fold.lanes[entity], fold.required(entity), failed).value
 
 
 def owed_in(fold: Fold, entity: str) -> dict[str, str]:
     lane = fold.lanes[entity]
-    return {item.command: decide.holds(fold.frame, fold.saga, lane, item).value for item in fold.owed(entity)}
+    return {
+        item.command: decide.command_state(fold.identity, fold.saga, lane, item).value for item in fold.required(entity)
+    }
 
 
 def steps_in(fold: Fold, entity: str) -> dict[tuple[str, str], str]:
-    lane, owed = fold.lanes[entity], fold.owed(entity)
+    lane, required = fold.lanes[entity], fold.required(entity)
     return {
-        key: decide.step_status(fold.frame, fold.saga, lane, key, owed).value
-        for key in decide.step_keys(fold.frame, lane, owed)
+        key: decide.step_status(fold.identity, fold.saga, lane, key, required).value
+        for key in decide.step_keys(fold.identity, lane, required)
     }
 
 
 def all_that_shows(fold: Fold) -> dict[str, Any]:
     """Everything that a fold says, as values to compare."""
-    frame, saga = fold.frame, fold.saga
+    identity, saga = fold.identity, fold.saga
     return {
         "saga": saga,
-        "status": status.status(frame, saga).value,
-        "error": status.error_message(frame, saga),
-        "end": status.end_time(status.status(frame, saga), saga),
+        "status": status.status(identity, saga).value,
+        "error": status.error_message(identity, saga),
+        "end": status.end_time(status.status(identity, saga), saga),
         "lanes": {entity: fold.lanes[entity] for entity in sorted(fold.lanes)},
         "outcomes": {entity: outcome_of(fold, entity) for entity in _known(fold)},
         "owed": {entity: owed_in(fold, entity) for entity in _known(fold)},
         "released": {
-            entity: set(decide.released(frame, saga, fold.lanes[entity], fold.owed(entity))) for entity in _known(fold)
+            entity: set(decide.released(identity, saga, fold.lanes[entity], fold.required(entity)))
+            for entity in _known(fold)
         },
         "steps": {entity: steps_in(fold, entity) for entity in sorted(fold.lanes)},
     }
 
 
-def folded(frame: Frame, said: Iterable[Fact]) -> dict[str, Any]:
+def folded(identity: SagaIdentity, said: Iterable[Fact]) -> dict[str, Any]:
     """Everything that these facts come to."""
-    return all_that_shows(replay(frame, said))
+    return all_that_shows(replay(identity, said))
 
 
 def _known(fold: Fold) -> Iterator[str]:

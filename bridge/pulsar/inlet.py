@@ -15,7 +15,7 @@ from bridge.envelope import Message, producer_name
 from bridge.errors import BrokerUnavailable
 from bridge.heartbeats import UnreadTopic
 from bridge.pulsar.client import connect, in_words, quietly, translated
-from bridge.pulsar.patience import Patience
+from bridge.pulsar.silence_timer import SilenceTimer
 from bridge.topics import Names, Subscriptions, Topics
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Inlet:
         self._flow = flow
         self._clock = clock
         self._next_look = 0.0
-        self._renewal = Patience(_RENEW_SECONDS_AT_MOST, clock(), first=_RENEW_SECONDS)
+        self._renewal = SilenceTimer(_RENEW_SECONDS_AT_MOST, clock(), first=_RENEW_SECONDS)
         targets: list[list[str] | re.Pattern[str]] = [list(subscriptions.topics)]
         targets += map(re.compile, subscriptions.patterns)
         wait_ms = max(1, flow.wait_ms // len(targets))
@@ -347,8 +347,8 @@ class _Line:
                 client.close()
 
     def _be_patient(self) -> None:
-        self._patience = Patience(self._flow.silence_seconds, self._clock())
-        self._settling = Patience(_SETTLE_SECONDS_AT_MOST, self._clock(), first=_SETTLE_SECONDS)
+        self._patience = SilenceTimer(self._flow.silence_seconds, self._clock())
+        self._settling = SilenceTimer(_SETTLE_SECONDS_AT_MOST, self._clock(), first=_SETTLE_SECONDS)
 
     def _ask_first(self, topic: str) -> None:
         """One question: where it is in vain, subscribing would tell so of each topic, in three lines."""

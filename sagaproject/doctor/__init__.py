@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sagaproject.doctor.celery import check_beat, check_celery_broker, check_worker
 from sagaproject.doctor.database import check_database, check_migrations, check_writes
-from sagaproject.doctor.finding import Finding, Level, bounded, unknown
+from sagaproject.doctor.finding import Finding, FindingLevel, bounded, unknown
 from sagaproject.doctor.pulsar import check_pulsar, check_token, check_topics, check_transport
 from sagaproject.doctor.service import (
     check_answers,
@@ -23,10 +23,10 @@ from sagaproject.doctor.service import (
 )
 from sagaproject.doctor.statistics import check_backlogs, check_regions, check_subscribers
 
-__all__ = ["Finding", "Level", "examine"]
+__all__ = ["Finding", "FindingLevel", "examine"]
 
 
-class _Check(NamedTuple):
+class _DoctorCheck(NamedTuple):
     """needs: the check whose error makes this one meaningless."""
 
     name: str
@@ -36,26 +36,26 @@ class _Check(NamedTuple):
 
 # In the order in which one would repair things.
 _CHECKS = (
-    _Check("database", check_database),
-    _Check("migrations", check_migrations, "database"),
-    _Check("database writes", check_writes, "database"),
-    _Check("celery broker", check_celery_broker),
-    _Check("worker", check_worker, "celery broker"),
-    _Check("beat", check_beat, "database"),
-    _Check("token", check_token),
-    _Check("tls", check_transport),
-    _Check("pulsar", check_pulsar),
-    _Check("topics", check_topics, "database"),
-    _Check("bridge", check_bridge, "database"),
-    _Check("publishing", check_publisher, "database"),
-    _Check("queue", check_backlog, "database"),
-    _Check("answers", check_answers, "database"),
-    _Check("event topics", check_event_topics, "database"),
-    _Check("definitions", check_definitions, "database"),
-    _Check("clocks", check_clocks, "database"),
-    _Check("command topics", check_subscribers),
-    _Check("backlogs", check_backlogs),
-    _Check("regions", check_regions),
+    _DoctorCheck("database", check_database),
+    _DoctorCheck("migrations", check_migrations, "database"),
+    _DoctorCheck("database writes", check_writes, "database"),
+    _DoctorCheck("celery broker", check_celery_broker),
+    _DoctorCheck("worker", check_worker, "celery broker"),
+    _DoctorCheck("beat", check_beat, "database"),
+    _DoctorCheck("token", check_token),
+    _DoctorCheck("tls", check_transport),
+    _DoctorCheck("pulsar", check_pulsar),
+    _DoctorCheck("topics", check_topics, "database"),
+    _DoctorCheck("bridge", check_bridge, "database"),
+    _DoctorCheck("publishing", check_publisher, "database"),
+    _DoctorCheck("queue", check_backlog, "database"),
+    _DoctorCheck("answers", check_answers, "database"),
+    _DoctorCheck("event topics", check_event_topics, "database"),
+    _DoctorCheck("definitions", check_definitions, "database"),
+    _DoctorCheck("clocks", check_clocks, "database"),
+    _DoctorCheck("command topics", check_subscribers),
+    _DoctorCheck("backlogs", check_backlogs),
+    _DoctorCheck("regions", check_regions),
 )
 
 
@@ -68,12 +68,12 @@ def examine() -> Iterator[Finding]:
             if check.needs in failed
             else bounded(check.name, _ready(check, failed))
         )
-        if finding.level == Level.ERROR:
+        if finding.level == FindingLevel.ERROR:
             failed.add(check.name)
         yield finding
 
 
-def _ready(check: _Check, failed: set[str]) -> Callable[[], Finding]:
+def _ready(check: _DoctorCheck, failed: set[str]) -> Callable[[], Finding]:
     return partial(check_topics, "pulsar" not in failed) if check.name == "topics" else check.run
 
 

@@ -13,7 +13,7 @@ from django.db import connection
 SECONDS = 20.0
 
 
-class Level(StrEnum):
+class FindingLevel(StrEnum):
     """How bad it is. `skipped`: a setting that this check needs is not there, so nothing is known."""
 
     OK = "ok"
@@ -27,32 +27,32 @@ class Finding:
     """What one check found. `do` is empty if there is nothing to do."""
 
     name: str
-    level: Level
+    level: FindingLevel
     says: str
     do: str = ""
 
     @property
     def well(self) -> bool:
-        return self.level in (Level.OK, Level.SKIPPED)
+        return self.level in (FindingLevel.OK, FindingLevel.SKIPPED)
 
     def as_json(self) -> dict[str, Any]:
         return {"name": self.name, "well": self.well, "level": self.level.value, "says": self.says, "do": self.do}
 
 
 def ok(name: str, says: str) -> Finding:
-    return Finding(name, Level.OK, says)
+    return Finding(name, FindingLevel.OK, says)
 
 
 def skipped(name: str, says: str, do: str = "") -> Finding:
-    return Finding(name, Level.SKIPPED, says, do)
+    return Finding(name, FindingLevel.SKIPPED, says, do)
 
 
 def warning(name: str, says: str, do: str) -> Finding:
-    return Finding(name, Level.WARNING, says, do)
+    return Finding(name, FindingLevel.WARNING, says, do)
 
 
 def error(name: str, says: str, do: str) -> Finding:
-    return Finding(name, Level.ERROR, says, do)
+    return Finding(name, FindingLevel.ERROR, says, do)
 
 
 def bounded(name: str, check: Callable[[], Finding], seconds: float = SECONDS) -> Finding:

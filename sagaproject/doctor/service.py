@@ -16,7 +16,7 @@ from compensation.models import Breaker, TripCause
 from compensation.switches import Pause
 from sagaproject.doctor.finding import Finding, age, error, listed, ok, warning
 from sagas.definitions import registry
-from sagas.models import Status
+from sagas.models import SagaStatusChoice
 
 # Clocks that differ by more make times on pages wrong enough to mislead.
 CLOCK_SECONDS = 5.0
@@ -224,7 +224,7 @@ def _on_wrong_topics() -> dict[str, int]:
 def _open_definitions() -> set[tuple[str, int]]:
     found: set[tuple[str, int]] = set()
     with connection.cursor() as cursor:
-        for status in (Status.STARTED, Status.COMPENSATING, Status.COMPENSATION_FAILED):
+        for status in (SagaStatusChoice.STARTED, SagaStatusChoice.COMPENSATING, SagaStatusChoice.COMPENSATION_FAILED):
             for way in ("ASC", "DESC"):
                 cursor.execute(
                     "SELECT DISTINCT saga_type, version FROM (SELECT saga_type, version FROM sagas_saga"  # noqa: S608

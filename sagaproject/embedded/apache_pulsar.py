@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sagaproject import env
 from sagaproject.embedded import ports
-from sagaproject.embedded.process import Part, Process, StackError, run_once
+from sagaproject.embedded.process import Process, ProcessSpec, StackError, run_once
 
 VERSION = "4.0.7"
 OLDEST_JAVA = 17
@@ -48,7 +48,7 @@ _LIST_BOOKIES = (
 )
 
 
-class Server:
+class ApachePulsarServer:
     """An Apache Pulsar whose data lives under `folder`; a folder keeps its ports from start to start.
 
     settings: what is added to standalone.conf. admin_token: what opens its REST interface, where that asks for one.
@@ -80,7 +80,7 @@ class Server:
     def admin_url(self) -> str:
         return f"http://{ports.LOOPBACK}:{self.admin_port}"
 
-    def prepare(self) -> Part:
+    def prepare(self) -> ProcessSpec:
         """Fetch the jars if need be, write the configuration and give the part to start.
 
         Raises StackError if java or mvn is missing, or mvn cannot fetch.
@@ -100,7 +100,9 @@ class Server:
         broker += ["--metadata-dir", "data/metadata", "--bookkeeper-dir", "data/bookkeeper"]
         argv = ["/bin/sh", "-c", f"{_forget_registrations(java)}; exec {shlex.join(broker)}"]
         environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "CLASSPATH": classpath}
-        return Part("pulsar", argv, self._log, environment, self.is_healthy, self._folder, ready_seconds=READY_SECONDS)
+        return ProcessSpec(
+            "pulsar", argv, self._log, environment, self.is_healthy, self._folder, ready_seconds=READY_SECONDS
+        )
 
     def is_healthy(self) -> bool:
         """Whether the broker has just written a message of its own and read it back."""
@@ -136,9 +138,9 @@ class Server:
 @contextlib.contextmanager
 def temporary(
     folder: Path, settings: Mapping[str, str] | None = None, admin_token: str = ""
-) -> Iterator[tuple[Server, Process]]:
+) -> Iterator[tuple[ApachePulsarServer, Process]]:
     """Run a throw-away broker for tests and give it, with its process."""
-    server = Server(folder / "pulsar", folder / "pulsar.log", settings, admin_token)
+    server = ApachePulsarServer(folder / "pulsar", folder / "pulsar.log", settings, admin_token)
     process = Process(server.prepare())
     try:
         process.wait_ready()
@@ -204,7 +206,7 @@ def _classpath(log: Path, say: Callable[[str], None]) -> str:
         fresh = file.with_suffix(f".{os.getpid()}")
         argv = [_find_mvn(), "--quiet", "--batch-mode", "-f", str(FILES / "pom.xml"), f"-Dpulsar.version={VERSION}"]
         argv += [_PLUGIN, "-DincludeScope=runtime", f"-Dmdep.outputFile={fresh}"]
-        run_once(Part("mvn", argv, log, env.snapshot()), FETCH_SECONDS)
+        run_once(ProcessSpec("mvn", argv, log, env.snapshot()), FETCH_SECONDS)
         fresh.replace(file)
     return file.read_text(encoding="utf-8").strip()
 

@@ -20,7 +20,7 @@ import psycopg2
 
 from sagaproject import env
 from sagaproject.embedded import outside, ports, programs
-from sagaproject.embedded.process import Account, Part, Process, StackError, run_once, wheel_folder
+from sagaproject.embedded.process import Account, Process, ProcessSpec, StackError, run_once, wheel_folder
 
 USER = DATABASE = "saga"
 # For tests: the data dies with the session, so nothing has to reach the disk.
@@ -34,7 +34,7 @@ MAX_WAL_SIZE = "8GB"
 LOGS_NO_PAYLOAD = ("log_min_error_statement=panic", "log_parameter_max_length_on_error=0", "log_error_verbosity=terse")
 
 
-class Server:
+class PostgresServer:
     """A PostgreSQL server whose data lives under `folder`; `prepare()` makes the data if there is none yet.
 
     home: where they really are, in `folder` or outside of it.
@@ -58,7 +58,7 @@ class Server:
     def url(self) -> str:
         return f"postgresql://{USER}:{self.password}@{ports.LOOPBACK}:{self.port}/{DATABASE}"
 
-    def prepare(self) -> Part:
+    def prepare(self) -> ProcessSpec:
         """Make the data folder where there is none, and give the part to start; raises StackError."""
         if self.home == self._folder:
             self.home.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,9 @@ class Server:
         argv = [str(self._binaries / "initdb"), "-D", str(fresh), "-U", USER, "--auth=scram-sha-256", "-E", "UTF8"]
         argv += ["--locale=C", "--no-instructions", f"--pwfile={word}"]
         try:
-            run_once(Part("initdb", argv, self._log, _plain_environment(), folder=self.home, account=self._account))
+            run_once(
+                ProcessSpec("initdb", argv, self._log, _plain_environment(), folder=self.home, account=self._account)
+            )
         finally:
             word.unlink()
         fresh.rename(self.data)
@@ -134,7 +136,7 @@ class Server:
                 f"Stop it: kill -INT {pid}"
             )
 
-    def _part(self) -> Part:
+    def _part(self) -> ProcessSpec:
         settings = [
             f"listen_addresses={ports.LOOPBACK}",
             f"port={self.port}",
@@ -147,7 +149,7 @@ class Server:
         ]
         argv = [str(self._binaries / "postgres"), "-D", str(self.data)]
         argv += [word for setting in settings for word in ("-c", setting)]
-        return Part(
+        return ProcessSpec(
             name="postgres",
             argv=argv,
             log=self._log,
@@ -169,7 +171,7 @@ class Server:
 @contextlib.contextmanager
 def temporary(folder: Path, settings: tuple[str, ...] = THROW_AWAY) -> Iterator[str]:
     """Run a throw-away server and give its URL. settings: by default those of tests; none to measure on."""
-    server = Server(folder / "postgres", folder / "postgres.log", settings)
+    server = PostgresServer(folder / "postgres", folder / "postgres.log", settings)
     process = Process(server.prepare())
     try:
         process.wait_ready()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sagaproject.embedded.watcher import Watcher
 
-LEASH = Path(__file__).with_name("leash.py")
+PARENT_WATCH = Path(__file__).with_name("parent_watch.py")
 WATCHER = Watcher()
 
 
@@ -34,7 +34,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ProcessSpec:
     """How a part of the stack is started, and how one sees that it is ready.
 
     upsets: the part that must begin anew when this one was killed.
@@ -53,14 +53,14 @@ class Part:
 
 
 class Process:
-    """A part that was started. Not thread-safe; the thread that starts it must live as long as it does (see leash)."""
+    """A part that was started. Not thread-safe; the thread that starts it must live as long as it does (see parent_watch)."""
 
-    def __init__(self, part: Part, stdin: str = "") -> None:
+    def __init__(self, part: ProcessSpec, stdin: str = "") -> None:
         self.part = part
         self.started = time.monotonic()
         with part.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                _leashed(part.argv, part.stop_signal, part.account),
+                _watched(part.argv, part.stop_signal, part.account),
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -132,7 +132,7 @@ def log_tail(log: Path, lines: int = 12) -> str:
         return "(no log)"
 
 
-def run_once(part: Part, seconds: float = 120.0, stdin: str = "") -> None:
+def run_once(part: ProcessSpec, seconds: float = 120.0, stdin: str = "") -> None:
     """Run a part that ends by itself, such as initdb or migrate; raises StackError unless it ends well."""
     process = Process(part, stdin)
     deadline = time.monotonic() + seconds
@@ -160,10 +160,10 @@ def executable(path: Path) -> str:
     return str(path)
 
 
-def _leashed(argv: Sequence[str], stop_signal: signal.Signals, account: Account) -> list[str]:
-    """Give the words that run `argv` so that it gets `stop_signal` when this process dies (see leash.py)."""
+def _watched(argv: Sequence[str], stop_signal: signal.Signals, account: Account) -> list[str]:
+    """Give the words that run `argv` so that it gets `stop_signal` when this process dies (see parent_watch.py)."""
     return [
-        *(sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(int(stop_signal))),
+        *(sys.executable, "-I", "-S", str(PARENT_WATCH), str(os.getpid()), str(int(stop_signal))),
         *(str(account.uid), str(account.gid)),
         *argv,
     ]

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sagaproject.embedded import ports
-from sagaproject.embedded.process import Part, Process, StackError, executable, wheel_folder
+from sagaproject.embedded.process import Process, ProcessSpec, StackError, executable, wheel_folder
 
 
-class Server:
+class PulsarLiteServer:
     """A pulsar-lite broker whose data lives under `folder`."""
 
     def __init__(self, folder: Path, log: Path) -> None:
@@ -23,7 +23,7 @@ class Server:
     def url(self) -> str:
         return f"pulsar://{ports.LOOPBACK}:{self.port}"
 
-    def prepare(self) -> Part:
+    def prepare(self) -> ProcessSpec:
         """Write the configuration and give the part to start; raises StackError if the wheel is missing."""
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "pulsar-lite.toml"
@@ -38,7 +38,7 @@ class Server:
         )
         argv = [_binary(), "--config", str(config)]
         environment = {"PATH": os.defpath, "RUST_LOG": "warn"}
-        return Part("pulsar", argv, self._log, environment, lambda: ports.answers(self.port), self._folder)
+        return ProcessSpec("pulsar", argv, self._log, environment, lambda: ports.answers(self.port), self._folder)
 
     def discard(self) -> None:
         """Remove the data; for servers that die with their test session."""
@@ -48,7 +48,7 @@ class Server:
 @contextlib.contextmanager
 def temporary(folder: Path) -> Iterator[str]:
     """Run a throw-away broker for tests and give its URL."""
-    server = Server(folder / "pulsar", folder / "pulsar.log")
+    server = PulsarLiteServer(folder / "pulsar", folder / "pulsar.log")
     process = Process(server.prepare())
     try:
         process.wait_ready()

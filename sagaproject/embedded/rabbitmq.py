@@ -11,7 +11,7 @@ from pathlib import Path
 import kombu
 
 from sagaproject.embedded import ports
-from sagaproject.embedded.process import Part, Process, StackError
+from sagaproject.embedded.process import Process, ProcessSpec, StackError
 
 USER = "saga"
 READY_SECONDS = 60.0
@@ -19,7 +19,7 @@ READY_SECONDS = 60.0
 SCRIPTS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
 
 
-class Server:
+class RabbitServer:
     """A RabbitMQ node, and the Erlang port mapper that it asks for, whose data live under `folder`."""
 
     def __init__(self, folder: Path, log: Path) -> None:
@@ -34,7 +34,7 @@ class Server:
     def url(self) -> str:
         return f"amqp://{USER}:{self._password}@{ports.LOOPBACK}:{self.port}//"
 
-    def prepare(self) -> list[Part]:
+    def prepare(self) -> list[ProcessSpec]:
         """Write the configuration and give the parts to start, in this order; raises StackError if it is missing."""
         script, mapper = _find()
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class Server:
         config = self._folder / "rabbitmq.conf"
         _write_private(config, f"default_user = {USER}\ndefault_pass = {self._password}\nlog.console.level = warning\n")
         return [
-            Part(
+            ProcessSpec(
                 "epmd",
                 [mapper, "-port", str(self._mapper_port), "-address", ports.LOOPBACK],
                 self._log,
@@ -50,7 +50,7 @@ class Server:
                 lambda: ports.answers(self._mapper_port),
                 self._folder,
             ),
-            Part(
+            ProcessSpec(
                 "rabbitmq",
                 [script],
                 self._log,
@@ -106,7 +106,7 @@ class Server:
 @contextlib.contextmanager
 def temporary(folder: Path) -> Iterator[str]:
     """Run a throw-away server for tests and give its URL."""
-    server = Server(folder / "rabbitmq", folder / "rabbitmq.log")
+    server = RabbitServer(folder / "rabbitmq", folder / "rabbitmq.log")
     processes: list[Process] = []
     try:
         for part in server.prepare():

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from sagaproject import env, stack_file
 from sagaproject.embedded import apache_pulsar, disk, leftovers, ports, postgres, pulsar, rabbitmq, valkey
-from sagaproject.embedded.process import DiskFull, Part, StackError, run_once
+from sagaproject.embedded.process import DiskFull, ProcessSpec, StackError, run_once
 from sagaproject.embedded.supervisor import Supervisor
 
 DEFAULTS = {"REMAP_SIGTERM": "SIGQUIT", "PYTHONUNBUFFERED": "1"}
@@ -189,7 +189,7 @@ class Stack:
         parts = []
         database = None
         if not self._is_said("DATABASE_URL"):
-            database = postgres.Server(self.folder / "postgres", self._log("postgres"), self._postgres_settings)
+            database = postgres.PostgresServer(self.folder / "postgres", self._log("postgres"), self._postgres_settings)
             self._folders.append(database.home)
             self._require_room(disk.TO_START)
             parts.append(database.prepare())
@@ -202,30 +202,30 @@ class Stack:
         if database:
             database.make_database()
 
-    def _celery_broker(self) -> list[Part]:
+    def _celery_broker(self) -> list[ProcessSpec]:
         if env.read(self.environment).embedded.celery == "rabbitmq":
-            rabbit = rabbitmq.Server(self.folder / "rabbitmq", self._log("rabbitmq"))
+            rabbit = rabbitmq.RabbitServer(self.folder / "rabbitmq", self._log("rabbitmq"))
             parts, url = rabbit.prepare(), rabbit.url
         else:
-            server = valkey.Server(self.folder / "valkey", self._log("valkey"))
+            server = valkey.ValkeyServer(self.folder / "valkey", self._log("valkey"))
             parts, url = [server.prepare()], server.url
         self.environment["CELERY_BROKER_URL"] = url
         return parts
 
-    def _pulsar(self) -> Part:
-        server: pulsar.Server | apache_pulsar.Server
+    def _pulsar(self) -> ProcessSpec:
+        server: pulsar.PulsarLiteServer | apache_pulsar.ApachePulsarServer
         if env.read(self.environment).embedded.pulsar == "apache":
-            server = apache_pulsar.Server(self.folder / "apache-pulsar", self._log("pulsar"), say=self._say)
+            server = apache_pulsar.ApachePulsarServer(self.folder / "apache-pulsar", self._log("pulsar"), say=self._say)
             self.environment.setdefault("PULSAR_ADMIN_URL", server.admin_url)
         else:
-            server = pulsar.Server(self.folder / "pulsar", self._log("pulsar"))
+            server = pulsar.PulsarLiteServer(self.folder / "pulsar", self._log("pulsar"))
             self.environment = {**LITE_DEFAULTS, **self.environment}
             self._bridge_upsets = "pulsar"
         part = server.prepare()
         self.environment["PULSAR_SERVICE_URL"] = server.url
         return part
 
-    def _services(self) -> list[Part]:
+    def _services(self) -> list[ProcessSpec]:
         celery = [sys.executable, "-m", "celery", "-A", "sagaproject"]
         worker = [*celery, "worker", "--concurrency", str(WORKER_CHILDREN), "--hostname", "saga@%h"]
         worker += ["--queues", "applying,commands,housekeeping", "--without-gossip", "--without-mingle"]
@@ -246,8 +246,8 @@ class Stack:
     def _bridge_is_ready(self) -> bool:
         return self.health().get("pulsar_consumer_status") == "ready"
 
-    def _part(self, name: str, argv: list[str], is_ready: Callable[[], bool] = lambda: True) -> Part:
-        return Part(name, argv, self._log(name), self.environment, is_ready, env.ROOT, ready_seconds=60.0)
+    def _part(self, name: str, argv: list[str], is_ready: Callable[[], bool] = lambda: True) -> ProcessSpec:
+        return ProcessSpec(name, argv, self._log(name), self.environment, is_ready, env.ROOT, ready_seconds=60.0)
 
     def _run_once(self, name: str, *words: str, stdin: str = "") -> None:
         self._say(f"{name} …")

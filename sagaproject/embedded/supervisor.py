@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from sagaproject.embedded.process import WATCHER, Part, Process, log_tail
+from sagaproject.embedded.process import WATCHER, Process, ProcessSpec, log_tail
 
 STOP_SECONDS = 8.0
 SERVERS = ("postgres", "valkey", "rabbitmq", "epmd", "pulsar")
@@ -16,7 +16,7 @@ class Supervisor:
     """Keeps parts running.
 
     `say` gets one line for each thing that people should see; `changed` is called after every start.
-    All calls come from one thread, which must live as long as the parts (see leash.py).
+    All calls come from one thread, which must live as long as the parts (see parent_watch.py).
     """
 
     def __init__(self, say: Callable[[str], None], changed: Callable[[], None]) -> None:
@@ -24,13 +24,13 @@ class Supervisor:
         self._changed = changed
         self._processes: dict[str, Process] = {}
         self._waits: dict[str, float] = {}
-        self._due: dict[str, tuple[float, Part]] = {}
+        self._due: dict[str, tuple[float, ProcessSpec]] = {}
 
     @property
     def pids(self) -> dict[str, int]:
         return {name: process.pid for name, process in self._processes.items()}
 
-    def start(self, part: Part) -> None:
+    def start(self, part: ProcessSpec) -> None:
         """Start a part and wait until it answers; raises StackError, with its log, if it does not."""
         began = time.monotonic()
         process = self._processes[part.name] = Process(part)
@@ -38,7 +38,7 @@ class Supervisor:
         process.wait_ready()
         self._say(f"{part.name:<9} runs as process {process.pid} ({time.monotonic() - began:.1f} s)")
 
-    def start_together(self, parts: Sequence[Part]) -> None:
+    def start_together(self, parts: Sequence[ProcessSpec]) -> None:
         """Start parts that do not need each other at the same time, and wait for all of them; raises StackError."""
         began = time.monotonic()
         for part in parts:

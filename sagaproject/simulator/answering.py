@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from sagaproject.simulator.naming import dice
 from sagaproject.simulator.services import Services
-from sagaproject.simulator.transport import Transport
-from sagaproject.simulator.wire import Event
+from sagaproject.simulator.transport import SimulatorTransport
+from sagaproject.simulator.wire import SimulatedEvent
 
 SILENCE = 5.0  # seconds without a command after which one looks whether the broker still delivers
 LONGEST_SILENCE = 60.0
@@ -22,12 +22,12 @@ class Answering:
     duplicate_rate: share of the answers that are sent twice.
     """
 
-    def __init__(self, transport: Transport, services: Services, duplicate_rate: float, seed: int) -> None:
+    def __init__(self, transport: SimulatorTransport, services: Services, duplicate_rate: float, seed: int) -> None:
         self._transport = transport
         self._services = services
         self._duplicate_rate = duplicate_rate
         self._rng = dice(f"{seed}/answering")
-        self._due: list[tuple[float, int, Event]] = []
+        self._due: list[tuple[float, int, SimulatedEvent]] = []
         self._order = itertools.count()
         self._heard_at = time.monotonic()
         self._silence = SILENCE

@@ -28,7 +28,7 @@ class Voice(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServiceAnswer:
     """times: refusals before it is done. after: seconds that the service takes."""
 
     manner: Manner = Manner.CONFIRM
@@ -42,14 +42,14 @@ class Answer:
         return self.manner in (Manner.CONFIRM, Manner.REFUSE, Manner.RELENT)
 
 
-def choose(command: str, options: Options, rng: Random) -> Answer:
+def choose(command: str, options: Options, rng: Random) -> ServiceAnswer:
     """Choose how a command is taken. Draws the same numbers whatever the options, so that a seed's story keeps."""
     chance, kind, times, haste, pace = (rng.random() for _ in range(5))
     after = 1 + 2 * pace if haste < options.delay_rate else 0.15 * pace
     voice = list(Voice)[int(kind * len(Voice))]
     if chance < options.silence_rate:
         nameless = command == ROLLBACK and kind < 0.3
-        return Answer(
+        return ServiceAnswer(
             Manner.NAMELESS if nameless else Manner.SILENT,
             after=after,
             voice=Voice.OWN_TASK if kind < 0.15 else Voice.ROLLED_BACK,
@@ -57,8 +57,8 @@ def choose(command: str, options: Options, rng: Random) -> Answer:
     if command == DELETE:
         chance -= options.silence_rate
         if chance < options.stubborn_rate:
-            return Answer(Manner.STUBBORN, after=after)
+            return ServiceAnswer(Manner.STUBBORN, after=after)
         if chance - options.stubborn_rate < options.refuse_rate:
             manner = Manner.RELENT if kind < 0.3 else Manner.REFUSE
-            return Answer(manner, times=1 if manner is Manner.RELENT else 1 + int(2 * times), after=after)
-    return Answer(after=after, voice=voice)
+            return ServiceAnswer(manner, times=1 if manner is Manner.RELENT else 1 + int(2 * times), after=after)
+    return ServiceAnswer(after=after, voice=voice)

@@ -30,7 +30,7 @@ class SagaSeen:
     status: str
 
 
-class Api:
+class ApiClient:
     """Reads; every method raises ApiError.
 
     url: …/api/v1/saga, without a slash at its end. token: for a service that wants a login to be read.

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sagaproject.simulator.api import Api, ApiError, SagaSeen
+from sagaproject.simulator.api import ApiClient, ApiError, SagaSeen
 from sagaproject.simulator.predictor import Expectation
 from sagaproject.simulator.report import Unexpected
 from sagaproject.simulator.scenario import Script, TaskScript
@@ -42,7 +42,7 @@ class Judge:
     """
 
     def __init__(
-        self, script: Script, services: Services, api: Api, *, details: int, garbage: int, unsteady: bool = False
+        self, script: Script, services: Services, api: ApiClient, *, details: int, garbage: int, unsteady: bool = False
     ) -> None:
         self._script = script
         self._services = services

@@ -14,7 +14,7 @@ from uuid import UUID
 from sagaproject.simulator.naming import dice
 from sagaproject.simulator.options import Options
 from sagaproject.simulator.scenario import Script, TaskScript
-from sagaproject.simulator.wire import TOPICS, Event, Fields, Quirk, encode, timestamp
+from sagaproject.simulator.wire import TOPICS, Fields, Quirk, SimulatedEvent, encode, timestamp
 
 TOO_LARGE = 1_100_000  # bytes; the bridge's limit is 1 MiB
 
@@ -34,8 +34,8 @@ class Sending:
     position: float
     late: bool
     kind: Kind
-    event: Event
-    spoil: Callable[[Event, Random], bytes] | None = None
+    event: SimulatedEvent
+    spoil: Callable[[SimulatedEvent, Random], bytes] | None = None
 
     def body(self) -> bytes:
         """Give the bytes; the same ones each time."""
@@ -83,66 +83,66 @@ def _garbage(sendings: list[Sending], script: Script, options: Options) -> list[
     return made
 
 
-def _plain(event: Event) -> Fields:
+def _plain(event: SimulatedEvent) -> Fields:
     """Give the message as an object with all that an envelope can have."""
     message: Fields = json.loads(replace(event, quirk=Quirk.NONE).body())
     return message | {"type": event.type}
 
 
-def not_json(event: Event, rng: Random) -> bytes:
+def not_json(event: SimulatedEvent, rng: Random) -> bytes:
     body = event.body()
     return body[: rng.randrange(1, len(body) - 1)]
 
 
-def not_text(event: Event, rng: Random) -> bytes:
+def not_text(event: SimulatedEvent, rng: Random) -> bytes:
     return b'{"id":"\xff\xfe' + event.body()
 
 
-def not_an_object(event: Event, rng: Random) -> bytes:
+def not_an_object(event: SimulatedEvent, rng: Random) -> bytes:
     return b"[" + event.body() + b"]"
 
 
-def empty(event: Event, rng: Random) -> bytes:
+def empty(event: SimulatedEvent, rng: Random) -> bytes:
     return b""
 
 
-def no_ids(event: Event, rng: Random) -> bytes:
+def no_ids(event: SimulatedEvent, rng: Random) -> bytes:
     message = _plain(event)
     return encode({key: value for key, value in message.items() if key not in ("task_id", "image_id")})
 
 
-def bad_id(event: Event, rng: Random) -> bytes:
+def bad_id(event: SimulatedEvent, rng: Random) -> bytes:
     return encode(_plain(event) | {"task_id": rng.choice(["", "x" * 201, 12, ["a"], "a\tb"])})
 
 
-def nul(event: Event, rng: Random) -> bytes:
+def nul(event: SimulatedEvent, rng: Random) -> bytes:
     return encode(_plain(event) | {"note": "a\0b"})
 
 
-def half_a_character(event: Event, rng: Random) -> bytes:
+def half_a_character(event: SimulatedEvent, rng: Random) -> bytes:
     return event.body()[:-1] + b',"note":"\\ud800"}'
 
 
-def not_a_number(event: Event, rng: Random) -> bytes:
+def not_a_number(event: SimulatedEvent, rng: Random) -> bytes:
     return event.body()[:-1] + b',"note":NaN}'
 
 
-def bad_time(event: Event, rng: Random) -> bytes:
+def bad_time(event: SimulatedEvent, rng: Random) -> bytes:
     ahead, behind = event.at + timedelta(days=3), event.at.replace(year=1999, month=1, day=1)
     return encode(_plain(event) | {"timestamp": rng.choice([timestamp(ahead), timestamp(behind), "yesterday", 17])})
 
 
-def unknown_type(event: Event, rng: Random) -> bytes:
+def unknown_type(event: SimulatedEvent, rng: Random) -> bytes:
     return encode(_plain(event) | {"type": rng.choice(["ImageRetrieved", "retrievalstarted", "SagaEnded"])})
 
 
-def wrong_topic(event: Event, rng: Random) -> bytes:
+def wrong_topic(event: SimulatedEvent, rng: Random) -> bytes:
     """An event that another service would send, on the topic of this one."""
     others = [name for name in TOPICS if name != event.type]
     return encode(_plain(event) | {"type": rng.choice(others)})
 
 
-def bad_field(event: Event, rng: Random) -> bytes:
+def bad_field(event: SimulatedEvent, rng: Random) -> bytes:
     wrong: Fields = rng.choice(
         [
             {"type": "ImagesRetrieved", "image_ids": "all of them"},
@@ -155,16 +155,16 @@ def bad_field(event: Event, rng: Random) -> bytes:
     return encode(_plain(event) | wrong)
 
 
-def deep(event: Event, rng: Random) -> bytes:
+def deep(event: SimulatedEvent, rng: Random) -> bytes:
     return event.body()[:-1] + b',"note":' + b"[" * 3000 + b"]" * 3000 + b"}"
 
 
-def twin(event: Event, rng: Random) -> bytes:
+def twin(event: SimulatedEvent, rng: Random) -> bytes:
     """The same id with other content, which means the same to the saga: whichever is kept, it ends alike."""
     return replace(event, fields={**event.fields, "note": "altered"}).body()
 
 
-def too_large(event: Event, rng: Random) -> bytes:
+def too_large(event: SimulatedEvent, rng: Random) -> bytes:
     return encode(_plain(event) | {"note": "x" * TOO_LARGE})
 
 

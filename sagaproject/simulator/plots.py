@@ -8,7 +8,7 @@ from random import Random
 from uuid import UUID
 
 from sagaproject.simulator import wire
-from sagaproject.simulator.wire import Event, Fields, Image, Quirk, Task
+from sagaproject.simulator.wire import Fields, Image, Quirk, SimulatedEvent, Task
 
 LATE = timedelta(seconds=4)
 
@@ -62,14 +62,16 @@ class Author:
     clock: datetime
     own_task_rate: float = 0.0
     quirk_rate: float = 0.0
-    events: list[Event] = field(default_factory=list)
+    events: list[SimulatedEvent] = field(default_factory=list)
 
     def say(self, kind: str, fields: Fields, *, topic: str = "", late: bool = False) -> None:
         """Write one event and move the clock."""
         self.clock += timedelta(milliseconds=self.rng.randrange(5, 400))
         at = self.clock + LATE if late else self.clock
         event_id = str(UUID(int=self.ids.getrandbits(128), version=4))
-        self.events.append(Event(kind, topic or wire.TOPICS[kind], event_id, at, fields, late, self._quirk(kind)))
+        self.events.append(
+            SimulatedEvent(kind, topic or wire.TOPICS[kind], event_id, at, fields, late, self._quirk(kind))
+        )
 
     def _quirk(self, kind: str) -> Quirk:
         chance, which = self.rng.random(), self.rng.choice(list(Quirk))
@@ -314,6 +316,6 @@ def choose(images: int, *, fails: bool, rng: Random) -> Plot:
     return rng.choices(fitting, [plot.weight for plot in fitting])[0]
 
 
-def without_start(events: list[Event]) -> list[Event]:
+def without_start(events: list[SimulatedEvent]) -> list[SimulatedEvent]:
     """Give a story whose beginning never came."""
     return [replace(event, late=False) for event in events if event.type != "RetrievalStarted"]

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sagaproject.simulator.answers import Answer
-from sagaproject.simulator.wire import DELETE, ECHO, REVERSED, ROLLBACK, Event
+from sagaproject.simulator.answers import ServiceAnswer
+from sagaproject.simulator.wire import DELETE, ECHO, REVERSED, ROLLBACK, SimulatedEvent
 
 CommandKey = tuple[str, str]  # the command's name, the image
 
@@ -22,7 +22,7 @@ BEHIND_AND_UNANSWERED = frozenset({"planned", "exhausted"})
 
 
 @dataclass(slots=True)
-class Lane:
+class LaneExpectation:
     """What is known of one image."""
 
     failed: bool = False
@@ -52,7 +52,9 @@ class Expectation:
     parked: Mapping[str, int]
 
 
-def predict(task_id: str, events: Iterable[Event], answers: Mapping[CommandKey, Answer], scope: str) -> Expectation:
+def predict(
+    task_id: str, events: Iterable[SimulatedEvent], answers: Mapping[CommandKey, ServiceAnswer], scope: str
+) -> Expectation:
     """Foresee the end of the saga of `task_id`, once every event has come and every command was answered or not."""
     mine, parked = route(task_id, events)
     lanes = known_lanes(mine)
@@ -69,7 +71,7 @@ def predict(task_id: str, events: Iterable[Event], answers: Mapping[CommandKey, 
     )
 
 
-def route(task_id: str, events: Iterable[Event]) -> tuple[list[Event], dict[str, int]]:
+def route(task_id: str, events: Iterable[SimulatedEvent]) -> tuple[list[SimulatedEvent], dict[str, int]]:
     """Part a story's events into the saga's and those that find no saga, counted by the key that they name."""
     told = list(events)
     named = [event for event in told if event.fields["task_id"] == task_id]
@@ -83,7 +85,7 @@ def route(task_id: str, events: Iterable[Event]) -> tuple[list[Event], dict[str,
     return mine, dict(parked)
 
 
-def images_of(event: Event) -> tuple[str, ...]:
+def images_of(event: SimulatedEvent) -> tuple[str, ...]:
     """Give the images that an event names."""
     if event.type == "ImagesRetrieved":
         return tuple(event.fields["image_ids"])
@@ -91,26 +93,26 @@ def images_of(event: Event) -> tuple[str, ...]:
     return (image,) if image else ()
 
 
-def _finds(event: Event, task_id: str, images: set[str]) -> bool:
+def _finds(event: SimulatedEvent, task_id: str, images: set[str]) -> bool:
     if event.fields["task_id"] == task_id:
         return bool(images_of(event)) or not event.type.startswith("Anonymization")
     return event.type.startswith(OWN_TASKS) and not images.isdisjoint(images_of(event))
 
 
-def known_lanes(events: Iterable[Event]) -> dict[str, Lane]:
+def known_lanes(events: Iterable[SimulatedEvent]) -> dict[str, LaneExpectation]:
     """Give the lanes that these events open, with what they say of each."""
-    lanes: dict[str, Lane] = {}
+    lanes: dict[str, LaneExpectation] = {}
     all_processed = False
     for event in events:
         for image in images_of(event):
-            _tell(lanes.setdefault(image, Lane()), event)
+            _tell(lanes.setdefault(image, LaneExpectation()), event)
         all_processed |= event.type == "ProcessingCompleted" and not images_of(event)
     for lane in lanes.values():
         lane.processed |= all_processed and lane.anonymized
     return lanes
 
 
-def _tell(lane: Lane, event: Event) -> None:
+def _tell(lane: LaneExpectation, event: SimulatedEvent) -> None:
     reversal = event.type == "AnonymizationFailed" and event.fields["error_message"].startswith(REVERSED)
     if event.type == "AnonymizationRolledBack" or reversal:
         lane.undone.add(ROLLBACK)
@@ -123,7 +125,7 @@ def _tell(lane: Lane, event: Event) -> None:
     lane.processed |= event.type == "ProcessingCompleted"
 
 
-def _saga_failed(events: list[Event], lanes: Mapping[str, Lane], scope: str) -> bool:
+def _saga_failed(events: list[SimulatedEvent], lanes: Mapping[str, LaneExpectation], scope: str) -> bool:
     for event in events:
         if event.type == "RetrievalFailed" and not event.fields["error_message"].startswith(ECHO):
             return True
@@ -134,13 +136,13 @@ def _saga_failed(events: list[Event], lanes: Mapping[str, Lane], scope: str) -> 
     return False
 
 
-def _upload_failed(events: list[Event]) -> bool:
+def _upload_failed(events: list[SimulatedEvent]) -> bool:
     if any(event.type == "ImageUploadFailed" for event in events):
         return True
     return any(event.fields["result"]["failed_images"] > 0 for event in events if event.type == "RetrievalCompleted")
 
 
-def _announced(events: list[Event]) -> int | None:
+def _announced(events: list[SimulatedEvent]) -> int | None:
     """Give how many images the last result names, or None before there is one."""
     results = [event for event in events if event.type == "RetrievalCompleted"]
     if not results:
@@ -150,11 +152,13 @@ def _announced(events: list[Event]) -> int | None:
     return count
 
 
-def _commands(lanes: Mapping[str, Lane], answers: Mapping[CommandKey, Answer]) -> dict[CommandKey, frozenset[str]]:
+def _commands(
+    lanes: Mapping[str, LaneExpectation], answers: Mapping[CommandKey, ServiceAnswer]
+) -> dict[CommandKey, frozenset[str]]:
     commands: dict[CommandKey, frozenset[str]] = {}
     for image, lane in lanes.items():
         for name in lane.owed():
-            undoes = name in lane.undone or answers.get((name, image), Answer()).undoes
+            undoes = name in lane.undone or answers.get((name, image), ServiceAnswer()).undoes
             blocked = commands.get((ROLLBACK, image)) == EXHAUSTED and name not in lane.undone
             if blocked:
                 commands[name, image] = BEHIND_AN_EXHAUSTED if undoes else BEHIND_AND_UNANSWERED
@@ -163,15 +167,15 @@ def _commands(lanes: Mapping[str, Lane], answers: Mapping[CommandKey, Answer]) -
     return commands
 
 
-def _outcome(image: str, lane: Lane, commands: Mapping[CommandKey, frozenset[str]]) -> str:
+def _outcome(image: str, lane: LaneExpectation, commands: Mapping[CommandKey, frozenset[str]]) -> str:
     if not lane.failed:
         return "processed" if lane.processed else "open"
     return "undone" if all(commands[name, image] == CONFIRMED for name in lane.owed()) else "undoing"
 
 
 def _status(
-    events: list[Event],
-    lanes: Mapping[str, Lane],
+    events: list[SimulatedEvent],
+    lanes: Mapping[str, LaneExpectation],
     commands: Mapping[CommandKey, frozenset[str]],
     *,
     saga_failed: bool,

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from sagaproject.simulator import mischief, scenario
 from sagaproject.simulator import options as simulator_options
 from sagaproject.simulator.answering import Answering
-from sagaproject.simulator.api import Api, ApiError
+from sagaproject.simulator.api import ApiClient, ApiError
 from sagaproject.simulator.judge import Found, Judge, unreachable
 from sagaproject.simulator.mischief import Kind
 from sagaproject.simulator.options import Options
 from sagaproject.simulator.report import Report, Unexpected
 from sagaproject.simulator.sender import Sender
 from sagaproject.simulator.services import Services
-from sagaproject.simulator.transport import Broker, Transport
+from sagaproject.simulator.transport import Broker, SimulatorTransport
 
 LOOK_EVERY = 0.5  # seconds between two looks at the API, at least
 ROWS = 14
@@ -69,13 +69,13 @@ def simulate(
     reached and ApiError if the API cannot when the run begins.
     """
     told = replace(options, run=options.run or simulator_options.fresh_run())
-    return Run(told, broker, Api(api_url, api_token)).play(on_progress, on_verdict, stop or threading.Event())
+    return Run(told, broker, ApiClient(api_url, api_token)).play(on_progress, on_verdict, stop or threading.Event())
 
 
 class Run:
     """The threads of a run: one sends the story, one answers commands, the caller's looks and judges."""
 
-    def __init__(self, options: Options, broker: Broker, api: Api) -> None:
+    def __init__(self, options: Options, broker: Broker, api: ApiClient) -> None:
         self._options = options
         self._script = scenario.write_script(options, options.run)
         sendings = mischief.order(self._script, options)
@@ -86,7 +86,7 @@ class Run:
             self._script, self._services, api, details=options.details, garbage=garbage, unsteady=options.unsteady
         )
         self._judge.begin()
-        self._transport = Transport(broker, f"simulator-{options.run}")
+        self._transport = SimulatorTransport(broker, f"simulator-{options.run}")
         self._sender = Sender(self._transport, sendings, options.rate)
         self._answering = Answering(self._transport, self._services, options.duplicate_rate, options.seed)
         self._moved: deque[Found] = deque(maxlen=ROWS)

@@ -13,11 +13,11 @@ from random import Random
 from uuid import UUID
 
 from sagaproject.simulator import answers, naming, options, plots, predictor
-from sagaproject.simulator.answers import Answer
+from sagaproject.simulator.answers import ServiceAnswer
 from sagaproject.simulator.naming import dice
 from sagaproject.simulator.options import Options
 from sagaproject.simulator.predictor import CommandKey, Expectation
-from sagaproject.simulator.wire import COMMAND_TOPICS, Event, Image, Task
+from sagaproject.simulator.wire import COMMAND_TOPICS, Image, SimulatedEvent, Task
 
 ORPHAN = "never_started"
 LONGEST_SPAN = 600.0  # seconds of story time over which the tasks' starts are spread
@@ -34,8 +34,8 @@ class TaskScript:
     task: Task
     images: tuple[Image, ...]
     begins: datetime
-    events: tuple[Event, ...]
-    answers: Mapping[CommandKey, Answer]
+    events: tuple[SimulatedEvent, ...]
+    answers: Mapping[CommandKey, ServiceAnswer]
     expected: Expectation | None
     parked: Mapping[str, int]
 
@@ -128,7 +128,7 @@ def _image(given: Options, number: int, ids: Random, rng: Random) -> Image:
     )
 
 
-def _answers(given: Options, images: tuple[Image, ...], rng: Random) -> dict[CommandKey, Answer]:
+def _answers(given: Options, images: tuple[Image, ...], rng: Random) -> dict[CommandKey, ServiceAnswer]:
     return {
         (command, image.image_id): answers.choose(command, given, rng) for image in images for command in COMMAND_TOPICS
     }

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sagaproject.simulator.mischief import Kind, Sending
-from sagaproject.simulator.transport import Transport
+from sagaproject.simulator.transport import SimulatorTransport
 
 LATE_PAUSE = 2.0  # seconds between the last event and those that come late
 SLACK = 0.005  # seconds that the sender may be ahead of its pace before it sleeps
@@ -15,7 +15,7 @@ SLACK = 0.005  # seconds that the sender may be ahead of its pace before it slee
 class Sender:
     """Sends every message once, in order. rate: messages a second, 0 for as fast as possible."""
 
-    def __init__(self, transport: Transport, sendings: Sequence[Sending], rate: float) -> None:
+    def __init__(self, transport: SimulatorTransport, sendings: Sequence[Sending], rate: float) -> None:
         self._transport = transport
         self._sendings = sendings
         self._rate = rate

@@ -10,9 +10,9 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from sagaproject.simulator import naming, wire
-from sagaproject.simulator.answers import Answer, Manner, Voice
+from sagaproject.simulator.answers import Manner, ServiceAnswer, Voice
 from sagaproject.simulator.scenario import Script, TaskScript
-from sagaproject.simulator.wire import COMMAND_TOPICS, DELETE, ROLLBACK, Event, Fields
+from sagaproject.simulator.wire import COMMAND_TOPICS, DELETE, ROLLBACK, Fields, SimulatedEvent
 
 DATA = {DELETE: {"image_id", "task_id", "reason"}, ROLLBACK: {"image_id", "task_id", "reason"}}
 SHAPE = {"type", "id", "correlation_id", "timestamp", "data"}
@@ -23,7 +23,7 @@ class Reply:
     """What a service says, `after` so many seconds."""
 
     after: float
-    event: Event
+    event: SimulatedEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Complaint:
 
 
 @dataclass(slots=True)
-class Tally:
+class ServiceCounts:
     """Counts of a run so far; `answers`: distinct events of each saga's history that are answers of ours."""
 
     received: int = 0
@@ -59,12 +59,12 @@ class Services:
     def __init__(self, script: Script, *, answer_all: bool = False) -> None:
         self.script = script
         self.answer_all = answer_all
-        self.tally = Tally()
+        self.tally = ServiceCounts()
         self.complaints: list[Complaint] = []
         self.healed = False
         self._bodies: dict[tuple[str, str, str], Fields] = {}  # by task, command and image: what came first
         self._tries: Counter[str] = Counter()
-        self._done: dict[str, Event] = {}  # by the command's id: how it was confirmed
+        self._done: dict[str, SimulatedEvent] = {}  # by the command's id: how it was confirmed
         self._deleted = {script.task.task_id: _deleted_by_story(script) for script in script.tasks}
 
     def heal(self) -> None:
@@ -96,9 +96,9 @@ class Services:
             self._complain(task, message, "the same id and body at each attempt", _difference(first, message))
         if task.expected is not None and (name, image_id) not in task.expected.commands and not self.healed:
             self._complain(task, message, "no such command: nothing of this is owed", f"{name} for image {image_id}")
-        return self._answer(message, task, task.answers.get((name, image_id), Answer()), now)
+        return self._answer(message, task, task.answers.get((name, image_id), ServiceAnswer()), now)
 
-    def _answer(self, message: Fields, task: TaskScript, answer: Answer, now: datetime) -> list[Reply]:
+    def _answer(self, message: Fields, task: TaskScript, answer: ServiceAnswer, now: datetime) -> list[Reply]:
         command = message["id"]
         self._tries[command] += 1
         if command in self._done:
@@ -119,7 +119,7 @@ class Services:
         return self._confirm(message, task, answer, now, after=answer.after)
 
     def _confirm(
-        self, message: Fields, task: TaskScript, answer: Answer, now: datetime, *, after: float
+        self, message: Fields, task: TaskScript, answer: ServiceAnswer, now: datetime, *, after: float
     ) -> list[Reply]:
         replies = []
         if message["type"] == DELETE:
@@ -134,18 +134,18 @@ class Services:
         # A little later than the echo, which goes first.
         return [*replies, Reply(after + 0.01 * bool(replies), confirmation)]
 
-    def _echo(self, task: TaskScript, now: datetime) -> Event:
+    def _echo(self, task: TaskScript, now: datetime) -> SimulatedEvent:
         self.tally.answers[task.task.task_id] += 1
         return _event("RetrievalFailed", wire.retrieval_failed(task.task, f"{wire.ECHO}: all images deleted"), now)
 
-    def _refusal(self, message: Fields, now: datetime) -> Event:
+    def _refusal(self, message: Fields, now: datetime) -> SimulatedEvent:
         data = message["data"]
         self.tally.refused += 1
         self.tally.answers[data["task_id"]] += 1
         fields = wire.image_deletion_failed(data["task_id"], data["image_id"], data["reason"])
         return _event("ImageDeletionFailed", fields, now)
 
-    def _nameless(self, task: TaskScript, message: Fields, answer: Answer, now: datetime) -> Event:
+    def _nameless(self, task: TaskScript, message: Fields, answer: ServiceAnswer, now: datetime) -> SimulatedEvent:
         image = next(image for image in task.images if image.image_id == message["data"]["image_id"])
         task_id = image.own_rollback if answer.voice is Voice.OWN_TASK else task.task.task_id
         self.tally.parked[task_id] += 1
@@ -192,11 +192,11 @@ def _read(body: bytes) -> Fields:
     return message if isinstance(message, dict) else {}
 
 
-def _event(kind: str, fields: Fields, now: datetime) -> Event:
-    return Event(kind, wire.TOPICS[kind], str(uuid4()), now, fields)
+def _event(kind: str, fields: Fields, now: datetime) -> SimulatedEvent:
+    return SimulatedEvent(kind, wire.TOPICS[kind], str(uuid4()), now, fields)
 
 
-def _confirmation(message: Fields, task: TaskScript, answer: Answer, now: datetime) -> Event:
+def _confirmation(message: Fields, task: TaskScript, answer: ServiceAnswer, now: datetime) -> SimulatedEvent:
     if message["type"] == DELETE or answer.voice is Voice.ROLLED_BACK:
         return _plain_confirmation(message, now)
     data = message["data"]
@@ -208,7 +208,7 @@ def _confirmation(message: Fields, task: TaskScript, answer: Answer, now: dateti
     return _event("AnonymizationRolledBack", fields, now)
 
 
-def _plain_confirmation(message: Fields, now: datetime) -> Event:
+def _plain_confirmation(message: Fields, now: datetime) -> SimulatedEvent:
     data = message["data"]
     task_id, image_id, reason = str(data["task_id"]), str(data["image_id"]), str(data.get("reason", ""))
     if message["type"] == DELETE:

@@ -85,7 +85,7 @@ class _Inbox:
     consumer: pulsar.Consumer | None
 
 
-class Transport:
+class SimulatorTransport:
     """Sends messages and receives commands. Sending and receiving may be done by different threads.
 
     subscription: must be no other process's. It is removed when the transport closes.

@@ -55,7 +55,7 @@ class Quirk(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SimulatedEvent:
     """One event as a service means it. `late`: it comes after everything else has been sent."""
 
     type: str

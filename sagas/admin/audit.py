@@ -11,11 +11,11 @@ from django.urls import URLPattern
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from sagas.admin import search, words
-from sagas.admin.deciding import LABELS, decide_view
+from sagas.admin import formatting, search
+from sagas.admin.action_views import LABELS, decide_view
 from sagas.admin.filters import ActionFilter
+from sagas.admin.form_drafts import over_a_login
 from sagas.admin.readonly import ReadOnlyAdmin
-from sagas.admin.typed import over_a_login
 from sagas.models import Decision
 from sagas.queries.ids import saga_id
 
@@ -53,7 +53,7 @@ class DecisionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("decision"))
     def what(self, decision: Decision) -> SafeString:
-        return words.badge(decision.action, decision.get_action_display(), "hand")
+        return formatting.badge(decision.action, decision.get_action_display(), "hand")
 
     @admin.display(description=_("by"))
     def door_label(self, decision: Decision) -> str:
@@ -61,7 +61,7 @@ class DecisionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("when"))
     def when(self, decision: Decision) -> Any:
-        return words.at(decision.decided_at)
+        return formatting.at(decision.decided_at)
 
     @admin.display(description=_("why"))
     def why(self, decision: Decision) -> str:

@@ -13,10 +13,9 @@ from django.utils.translation import gettext_lazy as _
 
 from bridge.models import Event
 from compensation import switches
-from compensation.models import Command, ExhaustedBy
-from compensation.models import Status as CommandStatus
+from compensation.models import Command, CommandStatus, ExhaustedBy
 from sagas import decisions
-from sagas.admin import words
+from sagas.admin import formatting
 from sagas.models import Action, Lane, Parked, SagaLog
 from sagas.queries import Waiting
 
@@ -190,5 +189,5 @@ def _buttons(possible: Collection[Action], *, main: Iterable[Action] = (), **tar
 
 def _button(action: Action, kind: str = "", label: Any = "", **target: Any) -> Button:
     return Button(
-        action=action, label=str(label or action.label), url=words.decide_url(action.value, **target), kind=kind
+        action=action, label=str(label or action.label), url=formatting.decide_url(action.value, **target), kind=kind
     )

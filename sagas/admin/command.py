@@ -13,9 +13,9 @@ from django.utils.translation import gettext_lazy as _
 
 from bridge.models import Event, Source
 from compensation import switches
-from compensation.models import DUE_SOMETIME, Attempt, Command, ExhaustedBy, Status
-from sagas.admin import buttons, search, words
-from sagas.admin.deciding import ask
+from compensation.models import UNSENT, Attempt, Command, CommandStatus, ExhaustedBy
+from sagas.admin import buttons, formatting, search
+from sagas.admin.action_views import ask
 from sagas.admin.filters import (
     CommandStatusFilter,
     ConfirmedUnsentFilter,
@@ -35,7 +35,7 @@ from sagas.queries.holding import OnHold
 from sagas.queries.ids import saga_id, spelled
 
 ATTEMPTS = 200
-UNDER_WAY = frozenset({Status.PLANNED, Status.WAITING, Status.PUBLISHING, Status.PUBLISHED})
+UNDER_WAY = frozenset({CommandStatus.PLANNED, CommandStatus.WAITING, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED})
 
 
 @admin.register(Command)
@@ -116,7 +116,7 @@ class CommandAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("planned"))
     def planned(self, command: Command) -> Any:
-        return words.at(command.planned_at)
+        return formatting.at(command.planned_at)
 
     @admin.display(description=_("last error"))
     def trouble(self, command: Command) -> str:
@@ -125,7 +125,7 @@ class CommandAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("saga"))
     def saga_link(self, command: Command) -> SafeString:
-        return words.link(words.saga_url(command.saga_id), f"{str(command.saga_id)[:8]}…")
+        return formatting.link(formatting.saga_url(command.saga_id), f"{str(command.saga_id)[:8]}…")
 
     @admin.action(description=_("Retry"))
     def retry_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
@@ -165,7 +165,7 @@ class CommandAdmin(ReadOnlyAdmin):
             "state": states(row, hold),
             "on_hold": hold,
             "other": SagaLog.objects.filter(id=row.held_by).only("key", "status").first() if row.held_by else None,
-            "pause": switches.peek().pause_of(row.service) if row.status in DUE_SOMETIME else None,
+            "pause": switches.peek().pause_of(row.service) if row.status in UNSENT else None,
             "confirmed_by": _confirming(row) if row.confirmed_unsent_at else None,
             "attempts": list(Attempt.objects.filter(command=row).order_by("-id")[:ATTEMPTS]),
             "actions": buttons.of_command(row, saga) if may_operate(request) else [],
@@ -174,15 +174,15 @@ class CommandAdmin(ReadOnlyAdmin):
 
 def states(command: Command, hold: OnHold | None = None) -> SafeString:
     """The badges of a command; `hold` says why its deadline does not run, if so."""
-    found = [words.badge(command.status, command.get_status_display())]
+    found = [formatting.badge(command.status, command.get_status_display())]
     if command.held_since:
-        found.append(words.badge("held", gettext("held"), "bad"))
+        found.append(formatting.badge("held", gettext("held"), "bad"))
     if hold:
-        found.append(words.badge("on_hold", gettext("on hold"), "warn"))
+        found.append(formatting.badge("on_hold", gettext("on hold"), "warn"))
     if command.by_hand:
-        found.append(words.badge("by_hand", gettext("by hand"), "hand"))
+        found.append(formatting.badge("by_hand", gettext("by hand"), "hand"))
     if command.confirmed_unsent_at:
-        found.append(words.badge("unsent", gettext("never sent"), "warn"))
+        found.append(formatting.badge("unsent", gettext("never sent"), "warn"))
     return SafeString(" ".join(found))
 
 
@@ -196,14 +196,14 @@ def _possible_in_list(request: HttpRequest) -> frozenset[Action]:
     """The decisions that commands as the list's filters leave them may allow."""
     status, why, of = (request.GET.get(name, "") for name in ("status", "exhausted_by", "saga"))
     held = bool(request.GET.get("held"))
-    if (status and status not in Status.values) or (why and status not in ("", Status.EXHAUSTED)):
+    if (status and status not in CommandStatus.values) or (why and status not in ("", CommandStatus.EXHAUSTED)):
         return frozenset()
-    if held and (why or status not in ("", Status.PLANNED)):
+    if held and (why or status not in ("", CommandStatus.PLANNED)):
         return frozenset()
     found = saga_id(of) if of else None
     if found is not None and SagaLog.objects.filter(id=found, set_aside_at__isnull=False).exists():
         return frozenset()
-    status = Status.PLANNED if held else Status.EXHAUSTED if why else status
+    status = CommandStatus.PLANNED if held else CommandStatus.EXHAUSTED if why else status
     return possible_in_state(status, invalid=why == ExhaustedBy.INVALID)
 
 

@@ -18,8 +18,8 @@ from django.urls import reverse
 from django.utils import translation
 from django.utils.translation import gettext as _
 
-from sagas.admin import typed
-from sagas.admin.deciding import draw_again
+from sagas.admin import form_drafts
+from sagas.admin.action_views import draw_again
 from sagas.admin.rights import may_operate
 
 DECIDE = "sagas_decision_decide"
@@ -83,7 +83,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         action = str(match.kwargs["action"])
         if _is_own_form(request, action):
             return draw_again(request, action, _again())
-        back = "" if request.user.is_authenticated else typed.keep(request, action)
+        back = "" if request.user.is_authenticated else form_drafts.keep(request, action)
         if back:
             text = _("You are no longer logged in. Nothing was done. What you typed is kept: log in to continue.")
             return _page(request, 403, _("Log in again"), text, back=back)
@@ -96,7 +96,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def _is_own_form(request: HttpRequest, action: str) -> bool:
     """Whether the form was drawn by us for whoever is logged in now: no other site can make one up."""
-    return site.has_permission(request) and may_operate(request) and typed.author(request, action) == _pk(request)
+    return site.has_permission(request) and may_operate(request) and form_drafts.author(request, action) == _pk(request)
 
 
 def _pk(request: HttpRequest) -> str:

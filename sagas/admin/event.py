@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from bridge.models import Duplicate, Event, Pending
-from sagas.admin import buttons, words
+from sagas.admin import buttons, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.definitions import registry
@@ -45,15 +45,17 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("source"))
     def origin(self, event: Event) -> SafeString:
-        return words.badge(event.source, event.get_source_display(), "plain" if event.source == "pulsar" else "info")
+        return formatting.badge(
+            event.source, event.get_source_display(), "plain" if event.source == "pulsar" else "info"
+        )
 
     @admin.display(description=_("occurred"))
     def occurred(self, event: Event) -> Any:
-        return words.at(event.occurred_at)
+        return formatting.at(event.occurred_at)
 
     @admin.display(description=_("received"))
     def received(self, event: Event) -> Any:
-        return words.at(event.received_at)
+        return formatting.at(event.received_at)
 
     def page(self, request: HttpRequest, row: Event) -> dict[str, Any]:
         logged = SagaEvent.objects.filter(event=row.pk).first()

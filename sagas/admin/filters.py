@@ -13,11 +13,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from compensation.models import ExhaustedBy
-from compensation.models import Status as CommandStatus
+from compensation.models import CommandStatus, ExhaustedBy
 from sagas import decisions
 from sagas.definitions import registry
-from sagas.models import Action, Decision, Status
+from sagas.models import Action, Decision, SagaStatusChoice
 from sagas.queries.ids import saga_id
 
 # Decisions after which a saga's outcome is not the services' alone.
@@ -49,7 +48,7 @@ class StatusFilter(_Choice):
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return Status.choices
+        return SagaStatusChoice.choices
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(status=value)

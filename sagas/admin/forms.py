@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from sagas import decisions
-from sagas.decisions.press import REASON_LIMIT
+from sagas.decisions.action import REASON_LIMIT
 from sagas.models import SagaLog
 from sagas.queries import by_task
 from sagas.queries.ids import saga_id

@@ -8,15 +8,15 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from compensation import health
-from compensation.health import BACKLOG_CAP, Level, Name, State
-from sagas.admin import words
+from compensation.health import BACKLOG_CAP, HealthLevel, Name, State
+from sagas.admin import formatting
 from sagas.queries.holding import service_words
 
-TONES = {Level.OK: "good", Level.WARNING: "warn", Level.ERROR: "bad"}
+TONES = {HealthLevel.OK: "good", HealthLevel.WARNING: "warn", HealthLevel.ERROR: "bad"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class HealthTile:
     """One part of the service: `tone` good, warn or bad; `words` say what is so, `advice` what to do if not."""
 
     name: Any
@@ -25,13 +25,13 @@ class Part:
     advice: str = ""
 
 
-def parts() -> list[Part]:
+def parts() -> list[HealthTile]:
     """All parts. Four queries."""
     return [_WORDS[part.name](part) for part in health.measure().parts]
 
 
-def _bridge(part: health.Part) -> Part:
-    silent = _("silent for %(age)s") % {"age": words.age(part.age)} if part.age else ""
+def _bridge(part: health.HealthPart) -> HealthTile:
+    silent = _("silent for %(age)s") % {"age": formatting.age(part.age)} if part.age else ""
     why, away = "; ".join(part.errors), ", ".join(part.away)
     told = {
         State.WELL: (_("connected and caught up"), ""),
@@ -54,23 +54,23 @@ def _bridge(part: health.Part) -> Part:
     return _tile(_("Bridge"), part, *told[part.state])
 
 
-def _worker(part: health.Part) -> Part:
+def _worker(part: health.HealthPart) -> HealthTile:
     advice = _("Commands and deadlines stand still. Start the Celery worker and beat.")
     told = {
         State.WELL: (_("working"), ""),
         State.NEVER_RAN: (_("no sign of life"), advice),
-        State.SILENT: (_("silent for %(age)s") % {"age": words.age(part.age)} if part.age else "", advice),
+        State.SILENT: (_("silent for %(age)s") % {"age": formatting.age(part.age)} if part.age else "", advice),
     }
     return _tile(_("Worker and beat"), part, *told[part.state])
 
 
-def _publisher(part: health.Part) -> Part:
+def _publisher(part: health.HealthPart) -> HealthTile:
     advice = _("Commands wait and no attempt is lost. manage.py doctor says what to do.")
     services = ", ".join(service_words(service) for service in part.paused)
     told = {
         State.WELL: (_("connected"), ""),
         State.NEVER_RAN: (_("no sign of life"), advice),
-        State.SILENT: (_("silent for %(age)s") % {"age": words.age(part.age)} if part.age else "", advice),
+        State.SILENT: (_("silent for %(age)s") % {"age": formatting.age(part.age)} if part.age else "", advice),
         State.DISCONNECTED: (_("Pulsar cannot be reached"), advice),
         State.PAUSED: (_("paused for all services"), _("No command is sent until publishing is resumed.")),
         State.PARTLY_PAUSED: (
@@ -81,7 +81,7 @@ def _publisher(part: health.Part) -> Part:
     return _tile(_("Publisher"), part, *told[part.state])
 
 
-def _backlog(part: health.Part) -> Part:
+def _backlog(part: health.HealthPart) -> HealthTile:
     if part.state == State.LONG:
         return _tile(
             _("Events to be applied"), part, _("%(n)d or more") % {"n": BACKLOG_CAP}, _("More workers would help.")
@@ -89,8 +89,8 @@ def _backlog(part: health.Part) -> Part:
     return _tile(_("Events to be applied"), part, str(part.count))
 
 
-def _tile(name: str, part: health.Part, told: str, advice: str = "") -> Part:
-    return Part(name=name, tone=TONES[part.level], words=told, advice=advice)
+def _tile(name: str, part: health.HealthPart, told: str, advice: str = "") -> HealthTile:
+    return HealthTile(name=name, tone=TONES[part.level], words=told, advice=advice)
 
 
 _WORDS = {Name.BRIDGE: _bridge, Name.WORKER: _worker, Name.PUBLISHER: _publisher, Name.BACKLOG: _backlog}

@@ -14,11 +14,11 @@ from django.utils.translation import gettext
 
 from bridge.models import Event
 from sagas import decisions, queries
-from sagas.admin import buttons, words
+from sagas.admin import buttons, formatting
+from sagas.admin.pagination import from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.refusals import what_became_of
 from sagas.admin.rights import may_operate
-from sagas.admin.slices import from_page, number_of
 from sagas.models import Parked, ParkedReason, SagaLog
 from sagas.queries.pages import page_of
 
@@ -59,7 +59,7 @@ class ParkedAdmin(ReadOnlyAdmin):
         row = Parked.objects.filter(event=number).first()
         if row is None:
             raise Http404(gettext("This event is not parked (any more)."))
-        return HttpResponseRedirect(words.parked_url(row.stream, row.key, row.entity))
+        return HttpResponseRedirect(formatting.parked_url(row.stream, row.key, row.entity))
 
     def group_view(self, request: HttpRequest) -> HttpResponse:
         """All parked events of a key; of those that name none, all of an image."""

@@ -11,10 +11,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext
 
 from compensation import deadlines, switches
-from compensation.models import DUE_SOMETIME, BreakerState, Command, Switch
-from compensation.models import Status as CommandStatus
+from compensation.models import UNSENT, BreakerState, Command, CommandStatus, Switch
 from sagas import decisions
-from sagas.admin import buttons, words
+from sagas.admin import buttons, formatting
 from sagas.admin.paginator import CAP
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate
@@ -27,7 +26,7 @@ class SwitchAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """All services and their switch."""
         self.need_view(request)
-        holds = deadlines.holds()
+        holds = deadlines.deadline_holds()
         standing = holds.switches
         rows = standing.rows
         names = sorted({*decisions.services(), *rows, *standing.breakers} - {switches.EVERYTHING})
@@ -35,7 +34,7 @@ class SwitchAdmin(ReadOnlyAdmin):
             "title": gettext("Publishing"),
             "everything": _line(switches.EVERYTHING, rows, standing, request),
             "services": [_line(name, rows, standing, request) for name in names],
-            "withdraw_url": words.decide_url(Action.WITHDRAW.value)
+            "withdraw_url": formatting.decide_url(Action.WITHDRAW.value)
             if may_operate(request) and decisions.is_anything_unsent()
             else "",
             "cap": CAP,
@@ -50,7 +49,7 @@ class SwitchAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """One switch is shown among the others."""
         self.need_view(request)
-        return HttpResponseRedirect(words.list_url("compensation_switch"))
+        return HttpResponseRedirect(formatting.list_url("compensation_switch"))
 
 
 def _line(name: str, rows: Mapping[str, Switch], standing: switches.Switches, request: HttpRequest) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def _line(name: str, rows: Mapping[str, Switch], standing: switches.Switches, re
         "paused": paused,
         "paused_by_all": bool(service) and standing.everything_paused,
         "breaker": _breaker(service, standing, request),
-        "waiting": _count(service, *DUE_SOMETIME),
+        "waiting": _count(service, *UNSENT),
         "sent": _count(service, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED),
         "exhausted": _count(service, CommandStatus.EXHAUSTED),
         "button": next(iter(buttons.of_switch(service or None, standing)), None) if may_operate(request) else None,

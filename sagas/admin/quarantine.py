@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from bridge import quarantine
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from sagas import decisions
-from sagas.admin import buttons, words
+from sagas.admin import buttons, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.models import Action
@@ -72,11 +72,11 @@ class QuarantinedAdmin(ReadOnlyAdmin):
     @admin.display(description=_("status"))
     def state(self, message: Quarantined) -> SafeString:
         tone = "warn" if message.status == QuarantineStatus.OPEN else None
-        return words.badge(message.status, message.get_status_display(), tone)
+        return formatting.badge(message.status, message.get_status_display(), tone)
 
     @admin.display(description=_("received"))
     def received(self, message: Quarantined) -> Any:
-        return words.at(message.received_at)
+        return formatting.at(message.received_at)
 
     @admin.display(description=_("decided by"))
     def decided(self, message: Quarantined) -> str:

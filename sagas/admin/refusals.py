@@ -12,12 +12,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from bridge.models import Quarantined, QuarantineStatus
-from compensation.models import Command
-from compensation.models import Status as CommandStatus
+from compensation.models import Command, CommandStatus
 from sagas import decisions
 from sagas.admin import buttons
+from sagas.admin.action_pages import ActionPage
 from sagas.admin.buttons import Button
-from sagas.admin.deeds import Deed
 from sagas.errors import Refused
 from sagas.models import Action, Attachment, Decision, Lane, SagaLog
 from sagas.queries.holding import when
@@ -44,7 +43,7 @@ ENDED_BY: Mapping[str, Sequence[str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class RefusalText:
     """What the page of a decision says when it is not possible. `still`: what is, on the same target."""
 
     sentence: str
@@ -56,26 +55,26 @@ class Refusal:
         return [button.action for button in self.still] == [Action.MARK_DONE]
 
 
-def explain(deed: Deed, said: Mapping[str, Any], error: Exception) -> Refusal:
+def explain(action_page: ActionPage, said: Mapping[str, Any], error: Exception) -> RefusalText:
     """Return why a decision was refused. What was decided before is looked up only for what the state forbids."""
     if not isinstance(error, Refused):
-        return Refusal(sentence=str(error))
-    earlier, still = _about(deed, said)
+        return RefusalText(sentence=str(error))
+    earlier, still = _about(action_page, said)
     why = _worded(earlier) if earlier is not None else str(error)
-    return Refusal(sentence=why, still=[button for button in still if button.action is not deed.action])
+    return RefusalText(sentence=why, still=[button for button in still if button.action is not action_page.action])
 
 
 _Earlier = tuple[str, str, datetime]
 
 
-def _about(deed: Deed, said: Mapping[str, Any]) -> tuple[_Earlier | None, Sequence[Button]]:
+def _about(action_page: ActionPage, said: Mapping[str, Any]) -> tuple[_Earlier | None, Sequence[Button]]:
     """Who decided before on the same target, and what can be decided on it now."""
     if said.get("message"):
         return _message(said["message"])
     ids = said.get("ids") or []
     if len(ids) == 1:
         return _command(ids[0])
-    if deed.action in (Action.ATTACH, Action.ADOPT):
+    if action_page.action in (Action.ATTACH, Action.ADOPT):
         return _key(said.get("stream") or "", said.get("key") or ""), ()
     if said.get("saga") and not ids:
         return _saga(said["saga"], said.get("lane") or "")

@@ -16,15 +16,14 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from compensation import deadlines
-from compensation.deadlines import Holds
-from compensation.models import SETTLED
-from compensation.models import Status as CommandStatus
+from compensation.deadlines import DeadlineHolds
+from compensation.models import SETTLED, CommandStatus
 from sagas import queries
-from sagas.admin import buttons, search, words
+from sagas.admin import buttons, formatting, search
 from sagas.admin.filters import BY_HAND, AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter
+from sagas.admin.pagination import PageSlice, from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import VIEW_COMMANDS, may, may_operate, may_view_payload
-from sagas.admin.slices import Slice, from_page, number_of
 from sagas.error_text import shown_text
 from sagas.models import Decision, Lane, SagaKey, SagaLog
 from sagas.queries import parts
@@ -90,11 +89,11 @@ class SagaAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("status"))
     def standing(self, saga: SagaLog) -> SafeString:
-        parts_ = [words.badge(saga.status, saga.get_status_display())]
+        parts_ = [formatting.badge(saga.status, saga.get_status_display())]
         if saga.set_aside_at is not None:
-            parts_.append(words.badge("set_aside", gettext("set aside"), "bad"))
+            parts_.append(formatting.badge("set_aside", gettext("set aside"), "bad"))
         if saga.by_hand:  # type: ignore[attr-defined]
-            parts_.append(words.badge("by_hand", gettext("by hand"), "hand"))
+            parts_.append(formatting.badge("by_hand", gettext("by hand"), "hand"))
         return SafeString(" ".join(parts_))
 
     @admin.display(description=_("lanes"))
@@ -107,11 +106,11 @@ class SagaAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("started at"))
     def started(self, saga: SagaLog) -> Any:
-        return words.at(saga.start_time)
+        return formatting.at(saga.start_time)
 
     @admin.display(description=_("last event"))
     def last_event(self, saga: SagaLog) -> str:
-        return words.ago(saga.last_event_at, timezone.now())
+        return formatting.ago(saga.last_event_at, timezone.now())
 
     @admin.display(description=_("error"))
     def failure(self, saga: SagaLog) -> str:
@@ -121,7 +120,7 @@ class SagaAdmin(ReadOnlyAdmin):
     # --- the page -----------------------------------------------------------------------------------------------------
 
     def page(self, request: HttpRequest, row: SagaLog) -> dict[str, Any]:
-        holds = deadlines.holds()  # once, so that the whole page shows one moment
+        holds = deadlines.deadline_holds()  # once, so that the whole page shows one moment
         payload = may_view_payload(request)
         waiting = queries.waiting(row, holds, payload=payload)
         return {
@@ -149,7 +148,7 @@ class SagaAdmin(ReadOnlyAdmin):
         page = page_of(parts.steps(saga_id).filter(entity=entity), (shown - 1) * STEPS, STEPS)
         context = {
             "title": entity,
-            "crumbs": [(words.saga_url(saga_id), lane.saga.key)],
+            "crumbs": [(formatting.saga_url(saga_id), lane.saga.key)],
             "lane": lane,
             "saga": lane.saga,
             "steps": from_page(request, "steps", page),
@@ -171,14 +170,16 @@ def in_numbers(saga: SagaLog, told: Mapping[str, Any]) -> str:
     return ", ".join(words_ % {"n": count} for count, words_ in counts if count) or "–"
 
 
-def lane_slice(request: HttpRequest, saga: SagaLog) -> Slice:
+def lane_slice(request: HttpRequest, saga: SagaLog) -> PageSlice:
     """The saga's lanes, a page of them. Their number is known without counting."""
     number = number_of(request, "lanes")
     page = page_of(parts.lanes(saga.id), (number - 1) * LANES, LANES, total=saga.lanes_known)
     return from_page(request, "lanes", page)
 
 
-def command_slice(request: HttpRequest, saga_id: UUID, entity: str | None = None, holds: Holds | None = None) -> Slice:
+def command_slice(
+    request: HttpRequest, saga_id: UUID, entity: str | None = None, holds: DeadlineHolds | None = None
+) -> PageSlice:
     """The commands of a saga or a lane with their attempts: what needs a person first."""
     first = Case(When(status=CommandStatus.EXHAUSTED, then=0), When(status__in=SETTLED, then=2), default=1)
     rows = parts.commands(saga_id).defer("body").order_by(first, "planned_at", "entity", "-name")
@@ -188,7 +189,7 @@ def command_slice(request: HttpRequest, saga_id: UUID, entity: str | None = None
     return from_page(request, "commands", parts.command_page(rows, (number - 1) * COMMANDS, COMMANDS, holds))
 
 
-def timeline_slice(request: HttpRequest, saga_id: UUID, holds: Holds, *, payload: bool) -> Slice:
+def timeline_slice(request: HttpRequest, saga_id: UUID, holds: DeadlineHolds, *, payload: bool) -> PageSlice:
     """A page of the saga's story; the error texts of services in it only for who may see `payload`."""
     number = number_of(request, "timeline")
     page = queries.timeline(saga_id, (number - 1) * TIMELINE, TIMELINE, holds, payload=payload)

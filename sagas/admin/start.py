@@ -12,9 +12,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from sagas import queries
-from sagas.admin import health, rights, words
-from sagas.admin.slices import from_page, number_of
-from sagas.models import Status
+from sagas.admin import formatting, health, rights
+from sagas.admin.pagination import from_page, number_of
+from sagas.models import SagaStatusChoice
 from sagas.queries import Attention, AttentionItem
 
 ITEMS = 50
@@ -88,7 +88,7 @@ def _line(item: AttentionItem, may_see_commands: bool) -> dict[str, Any]:
         "item": item,
         "kind": KINDS.get(item.kind, item.kind),
         "tone": _tone(item.kind),
-        "age": words.age(item.age(timezone.now())),
+        "age": formatting.age(item.age(timezone.now())),
         "url": _url(item, may_see_commands),
     }
 
@@ -97,20 +97,20 @@ def _url(item: AttentionItem, may_see_commands: bool) -> str:
     """Return where the item is shown, as far as the reader may go there; empty where no page shows more of it."""
     said = item.link
     if item.kind in ("exhausted", "overdue") and may_see_commands:
-        return words.list_url("compensation_command", saga=said["saga"], status=said["status"])
+        return formatting.list_url("compensation_command", saga=said["saga"], status=said["status"])
     if item.kind == "confirmed_unsent" and may_see_commands:
-        return words.list_url("compensation_command", saga=said["saga"], confirmed_unsent="yes")
+        return formatting.list_url("compensation_command", saga=said["saga"], confirmed_unsent="yes")
     if item.kind == "held" and may_see_commands:
-        return words.list_url("compensation_command", saga=said["saga"], held=said["held"])
+        return formatting.list_url("compensation_command", saga=said["saga"], held=said["held"])
     if item.kind == "parked":
-        return words.parked_url(said["stream"], said["key"], said["entity"])
+        return formatting.parked_url(said["stream"], said["key"], said["entity"])
     if item.kind == "quarantined":
-        return words.list_url("bridge_quarantined", code=said["code"], status=said["status"])
+        return formatting.list_url("bridge_quarantined", code=said["code"], status=said["status"])
     if item.kind == "counted":
-        return words.list_url("bridge_quarantined", status=said["status"])
+        return formatting.list_url("bridge_quarantined", status=said["status"])
     if item.kind in ("paused", "blocked", "breaker"):
-        return words.list_url("compensation_switch")
-    return words.saga_url(item.saga_id) if item.saga_id else ""
+        return formatting.list_url("compensation_switch")
+    return formatting.saga_url(item.saga_id) if item.saga_id else ""
 
 
 def _counts() -> list[dict[str, Any]]:
@@ -119,10 +119,10 @@ def _counts() -> list[dict[str, Any]]:
     return [
         {
             "status": status,
-            "label": Status(status).label,
+            "label": SagaStatusChoice(status).label,
             "count": number,
             "more": counts.is_more(status),
-            "url": words.list_url("sagas_sagalog", status=status),
+            "url": formatting.list_url("sagas_sagalog", status=status),
         }
         for status, number in counts.by_status.items()
     ]

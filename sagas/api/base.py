@@ -20,12 +20,12 @@ from rest_framework.views import APIView
 
 from sagas import decisions, queries
 from sagas.api import errors
-from sagas.api.parameters import Nothing, Parameters, described
+from sagas.api.parameters import NoParameters, Parameters, described
 from sagas.api.parsers import FormParser, JSONParser
 from sagas.api.permissions import MayReadOrOperate, may_see_payload
 from sagas.api.renderers import PageRenderer
-from sagas.api.serializers import BadRequestError, Decided, Error
-from sagas.models import Door, SagaLog
+from sagas.api.serializers import BadRequestErrorSerializer, DecidedSerializer, ErrorSerializer
+from sagas.models import EntryPoint, SagaLog
 from sagas.queries.ids import saga_id as as_uuid
 from sagas.rights import OPERATE, VIEW_SAGAS
 
@@ -41,7 +41,7 @@ class CountedFirst(APIView):
         """Do nothing: it was done."""
 
 
-class Address(CountedFirst, GenericAPIView[Any]):
+class ApiView(CountedFirst, GenericAPIView[Any]):
     """An address that is read, or where something is decided."""
 
     # What reading it takes.
@@ -52,7 +52,7 @@ class Address(CountedFirst, GenericAPIView[Any]):
     filter_backends: Sequence[Any] = ()
     pagination_class = None
     # What it takes; the browsable API draws a form of it.
-    parameters: type[Parameters] = Nothing
+    parameters: type[Parameters] = NoParameters
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return errors.handle
@@ -76,7 +76,7 @@ class Address(CountedFirst, GenericAPIView[Any]):
         return Response({"total": page.total, "offset": page.offset, "limit": page.limit, "items": items})
 
 
-class DecisionAddress(Address):
+class DecisionView(ApiView):
     """An address where something is decided: answers 202 with what was accepted, 200 with what would happen."""
 
     right = OPERATE
@@ -84,21 +84,21 @@ class DecisionAddress(Address):
     def get_serializer_class(self) -> Any:
         return self.serializer_class
 
-    def asked(self, request: Request) -> tuple[dict[str, Any], decisions.Request]:
+    def asked(self, request: Request) -> tuple[dict[str, Any], decisions.ActionRequest]:
         """The checked body, and who asks. Raises ValidationError, BadRequest."""
         self.parameters.read(request)
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         values: dict[str, Any] = body.validated_data
-        return values, decisions.Request(
+        return values, decisions.ActionRequest(
             actor=request.user.get_username(),
-            door=Door.API.value,
+            door=EntryPoint.API.value,
             reason=values.get("reason", ""),
             dry_run=values.get("dry_run", False),
             idempotency_key=request.headers.get("Idempotency-Key"),
         )
 
-    def decided(self, outcome: decisions.Outcome) -> Response:
+    def decided(self, outcome: decisions.ActionResult) -> Response:
         return Response(outcome.as_json(payload=self.payload), status=200 if outcome.dry_run else 202)
 
 
@@ -128,13 +128,21 @@ def find_saga(text: str) -> SagaLog:
 
 # --- how the schema tells it ------------------------------------------------------------------------------------------
 
-REFUSALS = {400: BadRequestError, 401: Error, 403: Error, 406: Error, 429: Error, 500: Error, 503: Error}
-OF_BODIES = {413: Error, 415: Error}
+REFUSALS = {
+    400: BadRequestErrorSerializer,
+    401: ErrorSerializer,
+    403: ErrorSerializer,
+    406: ErrorSerializer,
+    429: ErrorSerializer,
+    500: ErrorSerializer,
+    503: ErrorSerializer,
+}
+OF_BODIES = {413: ErrorSerializer, 415: ErrorSerializer}
 
 
-def reads(answer: Any, parameters: type[Parameters] = Nothing, *, missing: bool = False, name: str = "") -> Any:
+def reads(answer: Any, parameters: type[Parameters] = NoParameters, *, missing: bool = False, name: str = "") -> Any:
     """Describes a GET. `name` is for client generators, where the address alone gives none."""
-    responses = {200: answer, **REFUSALS, **({404: Error} if missing else {})}
+    responses = {200: answer, **REFUSALS, **({404: ErrorSerializer} if missing else {})}
     return extend_schema(parameters=described(parameters), responses=responses, operation_id=name or None)
 
 
@@ -159,10 +167,10 @@ def decides(request: Any) -> Any:
         OpenApiParameter.HEADER,
         description="a repeat with the same key answers what the first request did",
     )
-    accepted = OpenApiResponse(Decided, description="accepted")
-    would = OpenApiResponse(Decided, description="what would happen (dry_run)")
+    accepted = OpenApiResponse(DecidedSerializer, description="accepted")
+    would = OpenApiResponse(DecidedSerializer, description="what would happen (dry_run)")
     return extend_schema(
         parameters=[key],
         request=request,
-        responses={202: accepted, 200: would, 404: Error, 409: Error, **REFUSALS, **OF_BODIES},
+        responses={202: accepted, 200: would, 404: ErrorSerializer, 409: ErrorSerializer, **REFUSALS, **OF_BODIES},
     )

@@ -16,7 +16,7 @@ from bridge.models import Quarantined
 from sagas import describe, queries
 from sagas.api import parameters as p
 from sagas.api import serializers as s
-from sagas.api.base import Address, page_of, reads
+from sagas.api.base import ApiView, page_of, reads
 from sagas.api.permissions import may_read, readable_attention
 from sagas.definitions import registry
 from sagas.engine.definition import Definition
@@ -37,7 +37,7 @@ _READ = {
 
 
 @extend_schema(exclude=True)
-class Index(Address):
+class IndexView(ApiView):
     """The saga service: what there is to read for this login."""
 
     right = None
@@ -48,70 +48,70 @@ class Index(Address):
         return Response(found | {name: reverse(f"{name}", request=request) for name in ("schema", "docs")})
 
 
-@extend_schema_view(get=reads(page_of(s.ParkedGroup), p.ParkedGroups))
-class Parked(Address):
+@extend_schema_view(get=reads(page_of(s.ParkedGroupSerializer), p.ParkedGroupsParameters))
+class ParkedView(ApiView):
     """Events without a saga, grouped by key, the longest parked first."""
 
     right = VIEW_PARKED
-    parameters = p.ParkedGroups
+    parameters = p.ParkedGroupsParameters
 
     def get(self, request: Request) -> Response:
         given = self.given(request)
         dismissed = given.values.get("dismissed") == "true"
-        return self.answer_page(queries.parked_groups(dismissed=dismissed, **given.page), s.ParkedGroup)
+        return self.answer_page(queries.parked_groups(dismissed=dismissed, **given.page), s.ParkedGroupSerializer)
 
 
-@extend_schema_view(get=reads(page_of(s.QuarantinedMessage), p.Quarantine))
-class Quarantine(Address):
+@extend_schema_view(get=reads(page_of(s.QuarantinedMessageSerializer), p.QuarantineParameters))
+class QuarantineView(ApiView):
     """Messages that could not be read, the newest first. Their bytes are shown in the admin."""
 
     right = VIEW_QUARANTINE
-    parameters = p.Quarantine
+    parameters = p.QuarantineParameters
 
     def get(self, request: Request) -> Response:
         rows = Quarantined.objects.defer("body", "body_hash", "properties").order_by("-received_at", "-id")
         given = self.given(request, rows)
-        return self.answer_page(read_page(given.rows(), **given.page), s.QuarantinedMessage)
+        return self.answer_page(read_page(given.rows(), **given.page), s.QuarantinedMessageSerializer)
 
 
-@extend_schema_view(get=reads(page_of(s.AttentionItem), p.Paged))
-class Attention(Address):
+@extend_schema_view(get=reads(page_of(s.AttentionItemSerializer), p.PagedParameters))
+class AttentionView(ApiView):
     """Everything that needs attention, most severe first, then newest; of each kind what this login may read."""
 
-    parameters = p.Paged
+    parameters = p.PagedParameters
 
     def get(self, request: Request) -> Response:
         given = self.given(request)
         kinds = readable_attention(request)
         page = queries.attention(given.page["offset"], given.page["limit"], kinds=kinds, payload=self.payload)
-        return self.answer_page(page, s.AttentionItem, context={"now": timezone.now()})
+        return self.answer_page(page, s.AttentionItemSerializer, context={"now": timezone.now()})
 
 
-@extend_schema_view(get=reads(page_of(s.Definition), p.Paged, name="list_definitions"))
-class Definitions(Address):
+@extend_schema_view(get=reads(page_of(s.DefinitionSerializer), p.PagedParameters, name="list_definitions"))
+class DefinitionsView(ApiView):
     """The saga types, as data and as Mermaid."""
 
-    parameters = p.Paged
+    parameters = p.PagedParameters
 
     def get(self, request: Request) -> Response:
         given = self.given(request)
         found = [told(item) for _name, item in sorted(registry.current_definitions().items())]
-        return self.answer_page(sliced(found, **given.page), s.Definition)
+        return self.answer_page(sliced(found, **given.page), s.DefinitionSerializer)
 
 
-@extend_schema_view(get=reads(s.Definition, missing=True))
-class DefinitionOf(Address):
+@extend_schema_view(get=reads(s.DefinitionSerializer, missing=True))
+class DefinitionOfView(ApiView):
     """One saga type."""
 
     def get(self, request: Request, saga_type: str) -> Response:
         self.given(request)
         try:
-            return Response(s.Definition(told(registry.current(saga_type))).data)
+            return Response(s.DefinitionSerializer(told(registry.current(saga_type))).data)
         except registry.UnknownDefinition:
             raise NotFound(f"Saga type {saga_type} not found") from None
 
 
-class Unknown(Address):
+class Unknown(ApiView):
     """An address that there is not, by whatever method."""
 
     right = None

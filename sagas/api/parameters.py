@@ -21,10 +21,10 @@ from rest_framework.request import Request
 
 from bridge import instants
 from bridge.models import QuarantineCode, QuarantineStatus
-from compensation.models import Status as CommandStatus
+from compensation.models import CommandStatus
 from sagas.api.errors import BadRequest
 from sagas.engine.definition import StepStatus
-from sagas.models import LaneOutcome, Status
+from sagas.models import LaneOutcome, SagaStatusChoice
 from sagas.queries.ids import is_storable, spelled
 
 LIMIT_MAXIMUM = 100
@@ -187,40 +187,40 @@ def _no_rows() -> QuerySet[Any]:
     return SagaLog.objects.none()
 
 
-class Nothing(Parameters):
+class NoParameters(Parameters):
     """No parameters at all."""
 
 
-class Limited(Parameters):
+class LimitedParameters(Parameters):
     limit = Number(least=1, most=LIMIT_MAXIMUM, label=_("how many"))
 
 
-class Paged(Limited):
+class PagedParameters(LimitedParameters):
     offset = Number(least=0, label=_("from which on"))
 
 
-class Sagas(Paged):
-    status = Choice(choices=Status.choices, label=_("status"))
+class SagasParameters(PagedParameters):
+    status = Choice(choices=SagaStatusChoice.choices, label=_("status"))
     from_date = Moment(label=_("started at or after"))
     to_date = Moment(end_of_day=True, label=_("started at or before"))
     task_id = Text(label=_("task id"))
     image_id = Text(label=_("image id"))
 
 
-class Steps(Paged):
+class StepsParameters(PagedParameters):
     status = Choice("status", choices=[(status.value, status.value) for status in StepStatus], label=_("status"))
     service = Text("service", label=_("service"))
     entity = Text("entity", label=_("entity"))
     step_type = Text("step_type", label=_("step"))
 
 
-class Lanes(Paged):
+class LanesParameters(PagedParameters):
     outcome = Choice("outcome", choices=LaneOutcome.choices, label=_("outcome"))
     failed = Flag("failed", label=_("failed"))
     entity = Text("entity", label=_("entity"))
 
 
-class Commands(Paged):
+class CommandsParameters(PagedParameters):
     status = Choice("status", choices=CommandStatus.choices, label=_("status"))
     service = Text("service", label=_("service"))
     entity = Text("entity", label=_("entity"))
@@ -230,17 +230,17 @@ class Commands(Paged):
     held = Filled("held_since", label=_("held"))
 
 
-class Events(Paged):
+class EventsParameters(PagedParameters):
     type = Text(label=_("type"))
     entity = Text(label=_("entity"))
     payload = Flag(label=_("with what the messages carry"))
 
 
-class ParkedGroups(Paged):
+class ParkedGroupsParameters(PagedParameters):
     dismissed = Flag(label=_("the dismissed ones"))
 
 
-class Quarantine(Paged):
+class QuarantineParameters(PagedParameters):
     status = Choice("status", choices=QuarantineStatus.choices, label=_("status"))
     code = Choice("code", choices=QuarantineCode.choices, label=_("why"))
     topic = Text("topic", label=_("topic"))

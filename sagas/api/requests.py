@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers as s
 
 from sagas.decisions import is_blank
-from sagas.decisions.press import REASON_LIMIT
+from sagas.decisions.action import REASON_LIMIT
 from sagas.queries.ids import spelled
 
 WHY = _("Say why: a reason is required.")
@@ -26,7 +26,7 @@ class Id(s.CharField):
         return spelled(text) or text
 
 
-class Reasoned(s.Serializer[Any]):
+class ReasonedSerializer(s.Serializer[Any]):
     """Every decision has a reason; a dry run may go without."""
 
     reason = s.CharField(required=False, allow_blank=True, max_length=REASON_LIMIT, help_text=_("why"))
@@ -49,26 +49,26 @@ class Reasoned(s.Serializer[Any]):
         return not attrs["dry_run"]
 
 
-class OnSaga(Reasoned):
+class OnSagaSerializer(ReasonedSerializer):
     pass
 
 
-class OnSagaOrLane(Reasoned):
+class OnSagaOrLaneSerializer(ReasonedSerializer):
     lane = Id(required=False, allow_null=True, help_text=_("one image of it; without it the whole saga"))
 
 
-class ReplaySaga(Reasoned):
+class ReplaySagaSerializer(ReasonedSerializer):
     apply = s.BooleanField(required=False, default=False, help_text=_("write what the log folds to"))
 
     def wants_reason(self, attrs: Mapping[str, Any]) -> bool:
         return attrs["apply"] and not attrs["dry_run"]
 
 
-class OnCommand(Reasoned):
+class OnCommandSerializer(ReasonedSerializer):
     pass
 
 
-class OnCommands(Reasoned):
+class OnCommandsSerializer(ReasonedSerializer):
     action = s.ChoiceField(["retry", "skip", "mark_done", "mark-done", "withdraw", "release"])
     ids = s.ListField(child=s.UUIDField(), required=False, allow_empty=False, max_length=10_000)
     saga = s.UUIDField(required=False, help_text=_("all of a saga that the action can be meant for"))
@@ -83,7 +83,7 @@ class OnCommands(Reasoned):
         return super().validate(attrs)
 
 
-class SetPublishing(Reasoned):
+class SetPublishingSerializer(ReasonedSerializer):
     service = s.CharField(required=False, allow_null=True, help_text=_("one service; without it all"))
     paused = s.BooleanField()
     only = s.ChoiceField(
@@ -94,7 +94,7 @@ class SetPublishing(Reasoned):
     )
 
 
-class _KeyOrEvent(Reasoned):
+class _KeyOrEvent(ReasonedSerializer):
     key = Id(required=False, help_text=_("all events of this key, past and future"))
     event = Id(required=False, help_text=_("one event, by its id"))
 
@@ -104,19 +104,19 @@ class _KeyOrEvent(Reasoned):
         return super().validate(attrs)
 
 
-class Attach(_KeyOrEvent):
+class AttachSerializer(_KeyOrEvent):
     saga = s.UUIDField()
     lane = Id(required=False, allow_null=True, help_text=_("one image of the saga"))
 
 
-class Adopt(Reasoned):
+class AdoptSerializer(ReasonedSerializer):
     key = Id()
     saga_type = s.CharField(required=False, allow_null=True)
 
 
-class Dismiss(_KeyOrEvent):
+class DismissSerializer(_KeyOrEvent):
     pass
 
 
-class OnMessage(Reasoned):
+class OnMessageSerializer(ReasonedSerializer):
     pass

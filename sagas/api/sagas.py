@@ -14,27 +14,27 @@ from sagas import queries
 from sagas.api import parameters as p
 from sagas.api import serializers as s
 from sagas.api.addresses import tail
-from sagas.api.base import Address, find_saga, page_of, reads
+from sagas.api.base import ApiView, find_saga, page_of, reads
 from sagas.models import SagaLog
 from sagas.queries import SagaFilters, parts
 from sagas.queries.pages import page_of as read_page
 from sagas.rights import VIEW_COMMANDS
 
 
-@extend_schema_view(get=reads(page_of(s.SagaSummary), p.Sagas, name="list_sagas"))
-class Sagas(Address):
+@extend_schema_view(get=reads(page_of(s.SagaSummarySerializer), p.SagasParameters, name="list_sagas"))
+class SagasView(ApiView):
     """All sagas, the newest first."""
 
-    parameters = p.Sagas
+    parameters = p.SagasParameters
 
     def get(self, request: Request) -> Response:
         given = self.given(request)
         wanted = {name: value for name, value in given.values.items() if name not in given.page}
         page = queries.list_sagas(SagaFilters(**wanted), **given.page)
-        return self.answer_page(page, s.SagaSummary)
+        return self.answer_page(page, s.SagaSummarySerializer)
 
 
-class _Detail(Address):
+class _Detail(ApiView):
     def answer_saga(self, request: Request, saga: SagaLog) -> Response:
         waiting = queries.waiting(saga, payload=self.payload)
         values = {
@@ -44,14 +44,14 @@ class _Detail(Address):
             "metadata": queries.metadata(saga),
             "waiting": waiting.as_data() if waiting else None,
         }
-        return Response(s.SagaDetail(values, context={"payload": self.payload}).data)
+        return Response(s.SagaDetailSerializer(values, context={"payload": self.payload}).data)
 
 
 _OWN = ("id", "correlation_id", "saga_type", "status", "steps_count", "start_time", "end_time", "error_message")
 
 
-@extend_schema_view(get=reads(s.SagaDetail, missing=True, name="get_saga"))
-class Saga(_Detail):
+@extend_schema_view(get=reads(s.SagaDetailSerializer, missing=True, name="get_saga"))
+class SagaView(_Detail):
     """One saga: its steps, what it waits for, what is told of it in numbers."""
 
     def get(self, request: Request, saga_id: str) -> Response:
@@ -59,8 +59,8 @@ class Saga(_Detail):
         return self.answer_saga(request, find_saga(saga_id))
 
 
-@extend_schema_view(get=reads(s.SagaDetail, missing=True))
-class SagaByCorrelation(_Detail):
+@extend_schema_view(get=reads(s.SagaDetailSerializer, missing=True))
+class SagaByCorrelationView(_Detail):
     """The newest saga with a correlation id; any string is one."""
 
     def get(self, request: Request, correlation_id: str) -> Response:
@@ -73,11 +73,11 @@ class SagaByCorrelation(_Detail):
         raise NotFound(f"Saga with correlation ID {wanted[0]} not found")
 
 
-@extend_schema_view(get=reads(s.SagaSummary(many=True), p.Limited))
-class SagasByTask(Address):
+@extend_schema_view(get=reads(s.SagaSummarySerializer(many=True), p.LimitedParameters))
+class SagasByTaskView(ApiView):
     """The sagas of a task, as a bare list."""
 
-    parameters = p.Limited
+    parameters = p.LimitedParameters
 
     def get(self, request: Request, task_id: str) -> Response:
         limit = self.given(request).page["limit"]
@@ -85,52 +85,52 @@ class SagasByTask(Address):
             found = queries.by_task(one, limit)
             if found:
                 break
-        listed = s.SagaSummary(found, many=True, context={"payload": self.payload})  # type: ignore[arg-type]
+        listed = s.SagaSummarySerializer(found, many=True, context={"payload": self.payload})  # type: ignore[arg-type]
         return Response(listed.data)
 
 
-@extend_schema_view(get=reads(page_of(s.Step), p.Steps, missing=True))
-class Steps(Address):
+@extend_schema_view(get=reads(page_of(s.StepSerializer), p.StepsParameters, missing=True))
+class StepsView(ApiView):
     """All steps of a saga, in the order in which they happened."""
 
-    parameters = p.Steps
+    parameters = p.StepsParameters
 
     def get(self, request: Request, saga_id: str) -> Response:
         given = self.given(request, parts.steps(find_saga(saga_id).id))
-        return self.answer_page(read_page(given.rows(), **given.page), s.Step)
+        return self.answer_page(read_page(given.rows(), **given.page), s.StepSerializer)
 
 
-@extend_schema_view(get=reads(page_of(s.Lane), p.Lanes, missing=True))
-class Lanes(Address):
+@extend_schema_view(get=reads(page_of(s.LaneSerializer), p.LanesParameters, missing=True))
+class LanesView(ApiView):
     """The lanes of a saga, such as its images, and what became of each."""
 
-    parameters = p.Lanes
+    parameters = p.LanesParameters
 
     def get(self, request: Request, saga_id: str) -> Response:
         given = self.given(request, parts.lanes(find_saga(saga_id).id).defer("state"))
-        return self.answer_page(read_page(given.rows(), **given.page), s.Lane)
+        return self.answer_page(read_page(given.rows(), **given.page), s.LaneSerializer)
 
 
-@extend_schema_view(get=reads(page_of(s.Command), p.Commands, missing=True))
-class Commands(Address):
+@extend_schema_view(get=reads(page_of(s.CommandSerializer), p.CommandsParameters, missing=True))
+class CommandsView(ApiView):
     """The commands of a saga, each with every attempt at it."""
 
     right = VIEW_COMMANDS
-    parameters = p.Commands
+    parameters = p.CommandsParameters
 
     def get(self, request: Request, saga_id: str) -> Response:
         given = self.given(request, parts.commands(find_saga(saga_id).id))
-        return self.answer_page(parts.command_page(given.rows(), holds=None, **given.page), s.Command)
+        return self.answer_page(parts.command_page(given.rows(), holds=None, **given.page), s.CommandSerializer)
 
 
-@extend_schema_view(get=reads(page_of(s.SagaEvent), p.Events, missing=True))
-class Events(Address):
+@extend_schema_view(get=reads(page_of(s.SagaEventSerializer), p.EventsParameters, missing=True))
+class EventsView(ApiView):
     """A saga's log: its events in the order in which it took them, and what each changed.
 
     What the messages carry is shown with payload=true, to a login that may see it.
     """
 
-    parameters = p.Events
+    parameters = p.EventsParameters
 
     def get(self, request: Request, saga_id: str) -> Response:
         given = self.given(request)
@@ -140,18 +140,18 @@ class Events(Address):
             self.permission_denied(request, message="To see what messages carry takes the permission view_payload")
         rows = parts.log(find_saga(saga_id).id, type=values.get("type", ""), entity=values.get("entity", ""))
         page = parts.event_page(rows, payload=payload, **given.page)
-        return self.answer_page(page, s.SagaEvent, payload=payload)
+        return self.answer_page(page, s.SagaEventSerializer, payload=payload)
 
 
-@extend_schema_view(get=reads(page_of(s.TimelineEntry), p.Paged, missing=True))
-class Timeline(Address):
+@extend_schema_view(get=reads(page_of(s.TimelineEntrySerializer), p.PagedParameters, missing=True))
+class TimelineView(ApiView):
     """A saga's whole story in one list: events, commands, attempts, deadlines, decisions."""
 
-    parameters = p.Paged
+    parameters = p.PagedParameters
 
     def get(self, request: Request, saga_id: str) -> Response:
         given = self.given(request)
         page: queries.Page[Any] = queries.timeline(
             find_saga(saga_id).id, given.page["offset"], given.page["limit"], payload=self.payload
         )
-        return self.answer_page(page, s.TimelineEntry)
+        return self.answer_page(page, s.TimelineEntrySerializer)

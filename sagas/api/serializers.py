@@ -9,12 +9,18 @@ from rest_framework import serializers as s
 
 from bridge.models import PRODUCER_HELP, QuarantineCode, Quarantined, QuarantineStatus
 from compensation.deadlines import HoldReason
-from compensation.models import Attempt, BreakerState, Confirmation, ExhaustedBy, TripCause
-from compensation.models import Outcome as AttemptOutcome
-from compensation.models import Status as CommandStatus
+from compensation.models import (
+    Attempt,
+    AttemptOutcome,
+    BreakerState,
+    CommandStatus,
+    ConfirmationKind,
+    ExhaustedBy,
+    TripCause,
+)
 from sagas.engine.definition import StepStatus
 from sagas.error_text import shown_attempt, shown_error, shown_text
-from sagas.models import LaneOutcome, SagaLog, SagaStep, Status
+from sagas.models import LaneOutcome, SagaLog, SagaStatusChoice, SagaStep
 from sagas.queries.attention import KINDS
 
 HIDDEN = "Without the permission view_payload what the service said reads [text, 42 characters]."
@@ -23,7 +29,7 @@ ANY_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 
 
 @extend_schema_field(ANY_OBJECT)
-class Object(s.JSONField):
+class ObjectField(s.JSONField):
     """A JSON object of no fixed shape."""
 
 
@@ -72,22 +78,22 @@ class AttemptError(s.CharField):
         return shown_attempt(instance, payload=self.context.get("payload", False), as_data=True) or None
 
 
-class Error(s.Serializer[Any]):
+class ErrorSerializer(s.Serializer[Any]):
     detail = s.CharField()
 
 
-class BadRequestError(Error):
+class BadRequestErrorSerializer(ErrorSerializer):
     errors = s.DictField(child=s.ListField(child=s.CharField()), required=False)  # type: ignore[assignment]
 
 
 # --- sagas ----------------------------------------------------------------------------------------------------------
 
 
-class SagaSummary(s.Serializer[SagaLog]):
+class SagaSummarySerializer(s.Serializer[SagaLog]):
     id = s.UUIDField()
     correlation_id = s.CharField()
     saga_type = s.CharField()
-    status = s.ChoiceField(Status.choices)
+    status = s.ChoiceField(SagaStatusChoice.choices)
     steps_count = s.IntegerField()
     failed_steps_count = s.IntegerField()
     start_time = s.DateTimeField()
@@ -95,7 +101,7 @@ class SagaSummary(s.Serializer[SagaLog]):
     error_message = ErrorText()
 
 
-class Step(s.Serializer[SagaStep]):
+class StepSerializer(s.Serializer[SagaStep]):
     id = s.UUIDField(source="public_id")
     saga_id = s.UUIDField()
     step_type = s.CharField()
@@ -110,7 +116,7 @@ class Step(s.Serializer[SagaStep]):
     compensation_timestamp = s.DateTimeField(allow_null=True)
 
 
-class OnHold(s.Serializer[Any]):
+class OnHoldSerializer(s.Serializer[Any]):
     """Why a deadline does not run. `service` is whose commands are paused, "*" for all."""
 
     reason = s.ChoiceField([reason.value for reason in HoldReason])
@@ -120,7 +126,7 @@ class OnHold(s.Serializer[Any]):
     sentence = s.CharField()
 
 
-class Waiting(s.Serializer[Any]):
+class WaitingSerializer(s.Serializer[Any]):
     sentence = s.CharField()
     kind = s.CharField()
     since = s.DateTimeField(allow_null=True)
@@ -137,32 +143,32 @@ class Waiting(s.Serializer[Any]):
     event = s.CharField(allow_null=True)
     error = s.CharField(allow_null=True)
     held_by = s.CharField(allow_null=True)
-    on_hold = OnHold(allow_null=True)
+    on_hold = OnHoldSerializer(allow_null=True)
 
 
-class SagaDetail(s.Serializer[Any]):
+class SagaDetailSerializer(s.Serializer[Any]):
     id = s.UUIDField()
     correlation_id = s.CharField()
     saga_type = s.CharField()
-    status = s.ChoiceField(Status.choices)
-    steps = Step(many=True)
+    status = s.ChoiceField(SagaStatusChoice.choices)
+    steps = StepSerializer(many=True)
     steps_count = s.IntegerField()
     steps_url = s.CharField()
     start_time = s.DateTimeField()
     end_time = s.DateTimeField(allow_null=True)
     error_message = ErrorText()
     metadata = NullableObject()
-    waiting = Waiting(allow_null=True)
+    waiting = WaitingSerializer(allow_null=True)
 
 
-class Lane(s.Serializer[Any]):
+class LaneSerializer(s.Serializer[Any]):
     entity = s.CharField()
     outcome = s.ChoiceField(LaneOutcome.choices)
     failed = s.BooleanField()
     opened_at = s.DateTimeField(allow_null=True)
 
 
-class AttemptData(s.Serializer[Attempt]):
+class AttemptDataSerializer(s.Serializer[Attempt]):
     round = s.IntegerField()
     number = s.IntegerField()
     started_at = s.DateTimeField()
@@ -174,7 +180,7 @@ class AttemptData(s.Serializer[Attempt]):
     error = AttemptError()
 
 
-class Command(s.Serializer[Any]):
+class CommandSerializer(s.Serializer[Any]):
     id = s.UUIDField(source="command.id")
     saga_id = s.UUIDField(source="command.saga_id")
     name = s.CharField(source="command.name")
@@ -182,7 +188,7 @@ class Command(s.Serializer[Any]):
     service = s.CharField(source="command.service")
     topic = s.CharField(source="command.topic")
     status = s.ChoiceField(CommandStatus.choices, source="command.status")
-    confirmation = s.ChoiceField(Confirmation.choices, source="command.confirmation")
+    confirmation = s.ChoiceField(ConfirmationKind.choices, source="command.confirmation")
     round = s.IntegerField(source="command.round")
     attempt = s.IntegerField(source="command.attempt")
     maximum_attempts = s.IntegerField(source="command.maximum_attempts")
@@ -193,7 +199,7 @@ class Command(s.Serializer[Any]):
     next_retry = s.DateTimeField(source="command.next_at", allow_null=True)
     published_at = s.DateTimeField(source="command.published_at", allow_null=True)
     deadline = s.DateTimeField(source="command.deadline_at", allow_null=True)
-    on_hold = OnHold(allow_null=True)
+    on_hold = OnHoldSerializer(allow_null=True)
     settled_at = s.DateTimeField(source="command.settled_at", allow_null=True)
     by_hand = s.BooleanField(source="command.by_hand")
     settled_event = NullableText(source="command.settled_event")
@@ -204,11 +210,11 @@ class Command(s.Serializer[Any]):
     )
     exhausted_by = s.ChoiceField([*ExhaustedBy.values, ""], source="command.exhausted_by")
     last_error = LastError(source="command.last_error")
-    body = Object(source="command.body")
-    attempts = AttemptData(many=True)
+    body = ObjectField(source="command.body")
+    attempts = AttemptDataSerializer(many=True)
 
 
-class SagaEvent(s.Serializer[Any]):
+class SagaEventSerializer(s.Serializer[Any]):
     """One line of a saga's log. `payload` only for a login that may see it, and only when asked for."""
 
     number = s.IntegerField(source="log.seq")
@@ -226,9 +232,9 @@ class SagaEvent(s.Serializer[Any]):
     message_id = NullableText(source="event.message_id")
     producer = NullableText(source="event.producer", help_text=PRODUCER_HELP)
     remark = NullableText(source="event.note")
-    changes = Object(source="log.note")
+    changes = ObjectField(source="log.note")
     duplicates = s.IntegerField()
-    payload = Object(source="event.payload", required=False)
+    payload = ObjectField(source="event.payload", required=False)
 
     def __init__(self, *args: Any, payload: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -237,20 +243,20 @@ class SagaEvent(s.Serializer[Any]):
             del self.fields["payload"]
 
 
-class TimelineEntry(s.Serializer[Any]):
+class TimelineEntrySerializer(s.Serializer[Any]):
     at = s.DateTimeField()
     kind = s.ChoiceField(["event", "decision", "news", "command", "attempt", "deadline"])
     title = s.CharField()
     entity = NullableText()
     changes = s.ListField(child=s.CharField())
-    detail = Object()
+    detail = ObjectField()
     future = s.BooleanField()
 
 
 # --- what is of no one saga -------------------------------------------------------------------------------------------
 
 
-class ParkedGroup(s.Serializer[Any]):
+class ParkedGroupSerializer(s.Serializer[Any]):
     stream = s.CharField()
     key = s.CharField(allow_blank=True)
     entity = NullableText()
@@ -267,7 +273,7 @@ class ParkedGroup(s.Serializer[Any]):
     saga_pruned_at = s.DateTimeField(source="pruned_at", allow_null=True)
 
 
-class QuarantinedMessage(s.Serializer[Quarantined]):
+class QuarantinedMessageSerializer(s.Serializer[Quarantined]):
     id = s.IntegerField()
     topic = s.CharField()
     message_id = s.CharField()
@@ -282,7 +288,7 @@ class QuarantinedMessage(s.Serializer[Quarantined]):
     decided_why = NullableText()
 
 
-class AttentionItem(s.Serializer[Any]):
+class AttentionItemSerializer(s.Serializer[Any]):
     kind = s.ChoiceField(KINDS)
     since = s.DateTimeField()
     latest = s.DateTimeField()
@@ -291,7 +297,7 @@ class AttentionItem(s.Serializer[Any]):
     sentence = s.CharField()
     advice = s.CharField()
     saga_id = s.UUIDField(allow_null=True)
-    link = Object()
+    link = ObjectField()
 
     def get_age_seconds(self, item: Any) -> int:
         return max(0, int(item.age(self.context["now"]).total_seconds()))
@@ -310,7 +316,7 @@ class CircuitBreaker(s.Serializer[Any]):
     canary = s.ListField(child=s.UUIDField())
 
 
-class Publishing(s.Serializer[Any]):
+class PublishingSerializer(s.Serializer[Any]):
     service = s.CharField()
     paused = s.BooleanField()
     since = s.DateTimeField(allow_null=True)
@@ -320,7 +326,7 @@ class Publishing(s.Serializer[Any]):
     sent = s.IntegerField()
     paused_by = s.ChoiceField(["all", "service", "breaker"], allow_null=True)
     paused_services = s.ListField(child=s.CharField())
-    deadlines_on_hold = OnHold(allow_null=True)
+    deadlines_on_hold = OnHoldSerializer(allow_null=True)
     breaker = CircuitBreaker(allow_null=True)
 
 
@@ -352,18 +358,18 @@ class DefinedEvent(EventMeaning):
     instead = OtherMeaning(many=True)
 
 
-class Definition(s.Serializer[Any]):
+class DefinitionSerializer(s.Serializer[Any]):
     name = s.CharField()
     title = s.CharField()
     version = s.IntegerField()
     key_field = s.CharField()
     entity_field = s.CharField()
     events = DefinedEvent(many=True)
-    commands = s.ListField(child=Object())
+    commands = s.ListField(child=ObjectField())
     mermaid = s.CharField()
 
 
-class CommandPreview(s.Serializer[Any]):
+class CommandPreviewSerializer(s.Serializer[Any]):
     id = s.UUIDField()
     name = s.CharField()
     entity = s.CharField()
@@ -377,7 +383,7 @@ class CommandPreview(s.Serializer[Any]):
     held_by = s.UUIDField(allow_null=True)
 
 
-class Decided(s.Serializer[Any]):
+class DecidedSerializer(s.Serializer[Any]):
     """What was accepted, or (`dry_run`) what would happen, or (`repeated`) what the first press came to."""
 
     decision_id = s.UUIDField(allow_null=True)
@@ -385,7 +391,7 @@ class Decided(s.Serializer[Any]):
     target = s.CharField()
     actor = s.CharField()
     accepted_at = s.DateTimeField()
-    commands = CommandPreview(many=True)
-    effects = Object()
+    commands = CommandPreviewSerializer(many=True)
+    effects = ObjectField()
     repeated = s.BooleanField()
     dry_run = s.BooleanField()

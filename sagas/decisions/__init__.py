@@ -4,6 +4,7 @@ Each takes the saga's lock, applies what is pending, checks, appends the decisio
 audit row: in one transaction. With `request.dry_run` the same code runs and is rolled back.
 """
 
+from sagas.decisions.action import ActionRequest, ActionResult, CommandPreview
 from sagas.decisions.on_commands import (
     CommandSelection,
     decide_command,
@@ -34,16 +35,15 @@ from sagas.decisions.on_saga import (
     resume,
     terminate,
 )
-from sagas.decisions.press import CommandPreview, Outcome, Request
 from sagas.decisions.reason import is_blank
 from sagas.decisions.wording import sentences
 
 __all__ = [
+    "ActionRequest",
+    "ActionResult",
     "CommandPreview",
     "CommandSelection",
     "KeyUse",
-    "Outcome",
-    "Request",
     "adopt",
     "attach",
     "can_take_event",

@@ -16,14 +16,13 @@ from django.utils.translation import gettext as _
 from bridge import clock
 from compensation import held
 from compensation.held import Unclaimed
-from compensation.models import DUE_SOMETIME, SETTLED, Command, Status
+from compensation.models import SETTLED, UNSENT, Command, CommandStatus
 from compensation.queries import planned_before
-from sagas.decisions.on_saga import append, check_not_set_aside, current, refusal
-from sagas.decisions.press import (
+from sagas.decisions.action import (
+    ActionContext,
+    ActionRequest,
+    ActionResult,
     CommandPreview,
-    Outcome,
-    Press,
-    Request,
     as_uuid,
     by_saga,
     carry_out,
@@ -32,6 +31,7 @@ from sagas.decisions.press import (
     routing_key,
     saga_row,
 )
+from sagas.decisions.on_saga import append, check_not_set_aside, current, refusal
 from sagas.engine import facts as kinds
 from sagas.errors import DecisionError, Invalid, NotFound, Refused
 from sagas.models import Action, Decision, SagaLog
@@ -76,7 +76,7 @@ class CommandSelection:
         return _meant_of(saga_row(self.saga or "").id, action).order_by("entity", "-name")
 
 
-def decide_command(action: Action | str, command_id: UUID | str, *, request: Request) -> Outcome:
+def decide_command(action: Action | str, command_id: UUID | str, *, request: ActionRequest) -> ActionResult:
     """One decision on one command.
 
     Raises NotFound, Invalid, Refused (a retry of what is not exhausted, anything after a confirmation, …).
@@ -86,7 +86,7 @@ def decide_command(action: Action | str, command_id: UUID | str, *, request: Req
     return _decide(chosen, saga_id=command.saga_id, ids=[command.id], request=request, target=f"command {command.id}")
 
 
-def decide_commands(action: Action | str, selection: CommandSelection, *, request: Request) -> Outcome:
+def decide_commands(action: Action | str, selection: CommandSelection, *, request: ActionRequest) -> ActionResult:
     """One decision on many commands, a transaction a saga; what is not eligible is told with its reason and left alone.
 
     `effects` has {eligible, not_eligible: [{id, code, reason}], sagas, status_counts: of these sagas afterwards}.
@@ -104,7 +104,7 @@ def decide_commands(action: Action | str, selection: CommandSelection, *, reques
     return _remember(total, chosen, target, request)
 
 
-def _each_saga(action: Action, ids: Sequence[UUID], request: Request) -> Outcome:
+def _each_saga(action: Action, ids: Sequence[UUID], request: ActionRequest) -> ActionResult:
     by_saga: dict[UUID, list[UUID]] = defaultdict(list)
     found = set()
     for identity, saga_id in Command.objects.filter(id__in=ids).order_by("id").values_list("id", "saga_id"):
@@ -138,7 +138,7 @@ def _each_saga(action: Action, ids: Sequence[UUID], request: Request) -> Outcome
         "status_counts": dict(sorted(statuses.items())),
         **({"also_known_to": known_to} if known_to else {}),
     }
-    return Outcome(
+    return ActionResult(
         action=action.value,
         target="",
         actor=request.actor,
@@ -149,17 +149,17 @@ def _each_saga(action: Action, ids: Sequence[UUID], request: Request) -> Outcome
     )
 
 
-def _remember(total: Outcome, action: Action, target: str, request: Request) -> Outcome:
+def _remember(total: ActionResult, action: Action, target: str, request: ActionRequest) -> ActionResult:
     """The bulk decision's own audit row, beside those of its sagas."""
 
-    def work(press: Press) -> None:
-        press.commands += total.commands
-        press.effects |= total.effects
+    def work(context: ActionContext) -> None:
+        context.commands += total.commands
+        context.effects |= total.effects
 
     return carry_out(action, target, request, work)
 
 
-def _same_request(action: Action, target: str, request: Request) -> Outcome | None:
+def _same_request(action: Action, target: str, request: ActionRequest) -> ActionResult | None:
     """What the same bulk request answered, if it came to its end; asked before the work, which may be long."""
     if not request.idempotency_key or request.dry_run:
         return None
@@ -167,7 +167,7 @@ def _same_request(action: Action, target: str, request: Request) -> Outcome | No
     return carry_out(action, target, request, _never) if known else None
 
 
-def _never(press: Press) -> None:
+def _never(context: ActionContext) -> None:
     raise AssertionError("the earlier decision answers")
 
 
@@ -176,15 +176,15 @@ def _decide(
     *,
     saga_id: UUID,
     ids: Sequence[UUID],
-    request: Request,
+    request: ActionRequest,
     target: str,
     bulk: frozenset[UUID] = frozenset(),
-) -> Outcome:
+) -> ActionResult:
     """One saga's part of a decision. bulk: all commands that the decision is about, where they may be of many sagas."""
     saga = saga_row(saga_id)
 
-    def work(press: Press) -> None:
-        now = current(press, saga)
+    def work(context: ActionContext) -> None:
+        now = current(context, saga)
         chosen, refused = _sort_out(action, ids)
         if refused and not bulk:
             raise Refused(refused[0]["reason"])
@@ -192,14 +192,14 @@ def _decide(
         # An answer lets others of its lane leave: only a retry and a release concern nobody else.
         only = targets if action in (Action.RETRY, Action.RELEASE) else None
         if action is Action.RELEASE and chosen:
-            press.effects["also_known_to"] = _known_to(chosen)
-        with previewed(press, routing_key(saga), targets=bulk or targets, only=only):
+            context.effects["also_known_to"] = _known_to(chosen)
+        with previewed(context, routing_key(saga), targets=bulk or targets, only=only):
             if action is Action.RELEASE:
-                held.release(targets, press.now)
+                held.release(targets, context.now)
             elif chosen:
-                append(press, now, KINDS[action], {"commands": [_named(action, command) for command in chosen]})
-        press.effects |= {"not_eligible": refused} if bulk else {}
-        press.effects |= {"status_before": now.status, "status_after": saga_row(saga.id).status}
+                append(context, now, KINDS[action], {"commands": [_named(action, command) for command in chosen]})
+        context.effects |= {"not_eligible": refused} if bulk else {}
+        context.effects |= {"status_before": now.status, "status_after": saga_row(saga.id).status}
 
     once = (lambda: None) if bulk else (lambda: _once(action, ids[0]))
     return carry_out(action, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=once)
@@ -216,7 +216,7 @@ def _once(action: Action, command_id: UUID) -> str:
     if action is not Action.RETRY:
         return f"{action.value}:{command_id}"
     command = _command(command_id)
-    opens = command.round + 1 if command.status == Status.EXHAUSTED else command.round
+    opens = command.round + 1 if command.status == CommandStatus.EXHAUSTED else command.round
     return f"{action.value}:{command_id}:{opens}"
 
 
@@ -238,8 +238,8 @@ def possible_on_commands_of(saga: SagaLog) -> frozenset[Action]:
 
 def possible_in_state(status: str = "", *, invalid: bool = False) -> frozenset[Action]:
     """Return the decisions that commands of a status may allow; of any status where none is given. No queries."""
-    states = [status] if status else list(Status.values)
-    commands = [_like(state, invalid, held) for state in states for held in {False, state == Status.PLANNED}]
+    states = [status] if status else list(CommandStatus.values)
+    commands = [_like(state, invalid, held) for state in states for held in {False, state == CommandStatus.PLANNED}]
     return frozenset(action for action in ACTIONS if any(not _forbids(action, command) for command in commands))
 
 
@@ -250,14 +250,14 @@ def _like(status: str, unfit: bool, held: bool) -> Command:
 
 def is_anything_unsent() -> bool:
     """Return whether a cut-over would find a command to withdraw. One query."""
-    return Command.objects.filter(status__in=DUE_SOMETIME).exists()
+    return Command.objects.filter(status__in=UNSENT).exists()
 
 
 def _meant_of(saga_id: UUID, action: Action) -> QuerySet[Command]:
     """The commands of a saga that an action on all of them is meant for."""
     found = Command.objects.filter(saga_id=saga_id)
     if action is Action.RETRY:
-        return found.filter(status=Status.EXHAUSTED)
+        return found.filter(status=CommandStatus.EXHAUSTED)
     if action is Action.RELEASE:
         return found.filter(held_since__isnull=False)
     return found.exclude(status__in=SETTLED)
@@ -280,19 +280,19 @@ def _not_eligible(command_id: UUID, reason: str) -> dict[str, Any]:
 
 def _forbids(action: Action, command: Command) -> str:
     """Why the command's state forbids the action, in words; empty when it does not."""
-    if command.status == Status.CONFIRMED:
+    if command.status == CommandStatus.CONFIRMED:
         return _("it is confirmed: there is nothing left to decide")
     if action is Action.MARK_DONE:
         return ""
     if action is Action.RELEASE:
         return "" if command.held_since else _("it is not held: no decision keeps it from being sent")
-    if command.status in (Status.SKIPPED, Status.WITHDRAWN):
+    if command.status in (CommandStatus.SKIPPED, CommandStatus.WITHDRAWN):
         return _("it was given up (%(status)s): only marking it done is left") % {
             "status": command.get_status_display()
         }
     if action is not Action.RETRY:
         return ""
-    if command.status != Status.EXHAUSTED:
+    if command.status != CommandStatus.EXHAUSTED:
         return _("it is on its way (%(status)s): a retry is for one that is exhausted") % {
             "status": command.get_status_display()
         }

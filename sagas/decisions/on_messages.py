@@ -7,12 +7,12 @@ from django.utils.translation import gettext as _
 from bridge import event_log, quarantine
 from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
 from bridge.models import Event, Pending, Quarantined, QuarantineStatus
-from sagas.decisions.press import Outcome, Press, Request, carry_out, previewed
+from sagas.decisions.action import ActionContext, ActionRequest, ActionResult, carry_out, previewed
 from sagas.errors import NotFound, Refused
 from sagas.models import Action, Parked, SagaEvent, SagaLog
 
 
-def requeue_message(quarantine_id: int, *, request: Request) -> Outcome:
+def requeue_message(quarantine_id: int, *, request: ActionRequest) -> ActionResult:
     """Reads a quarantined message again, with today's rules, stores it as an event and applies it to its saga.
 
     `effects` has the event and its type, and then what became of it: the saga that took it with its status before and
@@ -22,16 +22,16 @@ def requeue_message(quarantine_id: int, *, request: Request) -> Outcome:
     target = f"message {quarantine_id}"
     routed = event_log.routing_of(quarantine_id)
 
-    def work(press: Press) -> None:
+    def work(context: ActionContext) -> None:
         # What waits already is not this decision's doing.
-        press.apply(*routed)
-        with previewed(press, *routed):
-            event = _store(press, quarantine_id)
+        context.apply(*routed)
+        with previewed(context, *routed):
+            event = _store(context, quarantine_id)
             fresh = Pending.objects.filter(id=event.id).exists()
-            press.apply(event_log.routing_key(event.stream, event.key, event.entity))
-            _note_saga(press, event)
-        press.effects |= {"event": event.event_id, "type": event.type}
-        press.effects |= {} if fresh else {"already_stored": True}
+            context.apply(event_log.routing_key(event.stream, event.key, event.entity))
+            _note_saga(context, event)
+        context.effects |= {"event": event.event_id, "type": event.type}
+        context.effects |= {} if fresh else {"already_stored": True}
 
     locks = [f"decision:{target}", *routed]
     return carry_out(Action.REQUEUE, target, request, work, locks=locks, once=lambda: f"requeue:{quarantine_id}")
@@ -50,10 +50,10 @@ def possible_on_message(row: Quarantined) -> frozenset[Action]:
     return frozenset(found)
 
 
-def dismiss_message(quarantine_id: int, *, request: Request) -> Outcome:
+def dismiss_message(quarantine_id: int, *, request: ActionRequest) -> ActionResult:
     """Hides a quarantined message from the attention queue; its bytes stay. Raises NotFound, Invalid, Refused."""
 
-    def work(press: Press) -> None:
+    def work(context: ActionContext) -> None:
         try:
             quarantine.dismiss(quarantine_id, actor=request.actor, why=request.reason)
         except NotInQuarantine:
@@ -65,9 +65,9 @@ def dismiss_message(quarantine_id: int, *, request: Request) -> Outcome:
     return carry_out(Action.DISMISS_MESSAGE, target, request, work, once=lambda: f"dismiss-message:{quarantine_id}")
 
 
-def _store(press: Press, quarantine_id: int) -> Event:
+def _store(context: ActionContext, quarantine_id: int) -> Event:
     try:
-        pk = event_log.requeue(quarantine_id, actor=press.request.actor, why=press.request.reason)
+        pk = event_log.requeue(quarantine_id, actor=context.request.actor, why=context.request.reason)
     except NotInQuarantine:
         raise NotFound(_("there is no quarantined message %(id)s") % {"id": quarantine_id}) from None
     except AlreadyDecided:
@@ -77,17 +77,17 @@ def _store(press: Press, quarantine_id: int) -> Event:
     return Event.objects.get(id=pk)
 
 
-def _note_saga(press: Press, event: Event) -> None:
+def _note_saga(context: ActionContext, event: Event) -> None:
     """Notes what has become of the event: the saga that has it now, or why none has."""
     taken = SagaEvent.objects.filter(event=event.id).values_list("saga_id", flat=True).first()
     parked = Parked.objects.filter(event=event.id).values_list("reason", flat=True).first()
     if taken is not None:
         saga = SagaLog.objects.get(id=taken)
-        press.saga_id = saga.id
-        press.effects |= {
+        context.saga_id = saga.id
+        context.effects |= {
             "saga": str(saga.id),
-            "status_before": press.status_before(f"{saga.saga_type}:{saga.key}"),
+            "status_before": context.status_before(f"{saga.saga_type}:{saga.key}"),
             "status_after": saga.status,
         }
     elif parked is not None:
-        press.effects["parked"] = parked
+        context.effects["parked"] = parked

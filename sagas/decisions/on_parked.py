@@ -13,9 +13,17 @@ from django.utils.translation import gettext as _
 from bridge import event_log
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
-from sagas import rows
+from sagas import statements
+from sagas.decisions.action import (
+    ActionContext,
+    ActionRequest,
+    ActionResult,
+    carry_out,
+    previewed,
+    routing_key,
+    saga_row,
+)
 from sagas.decisions.on_saga import check_not_set_aside, current, note_status, refusal
-from sagas.decisions.press import Outcome, Press, Request, carry_out, previewed, routing_key, saga_row
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.definition import Entity
@@ -40,8 +48,13 @@ class KeyUse:
 
 
 def attach(
-    *, saga_id: UUID | str, request: Request, key: str | None = None, event: str | None = None, lane: str | None = None
-) -> Outcome:
+    *,
+    saga_id: UUID | str,
+    request: ActionRequest,
+    key: str | None = None,
+    event: str | None = None,
+    lane: str | None = None,
+) -> ActionResult:
     """Says to which saga (or lane of it) all events of a key belong, past and future, or one parked event.
 
     `event` is the event's id. Raises NotFound, Invalid, Refused (some already went elsewhere).
@@ -55,7 +68,7 @@ def attach(
     return _attach_event(saga, event or "", lane, request)
 
 
-def adopt(key: str, saga_type: str | None = None, *, request: Request) -> Outcome:
+def adopt(key: str, saga_type: str | None = None, *, request: ActionRequest) -> ActionResult:
     """Starts a saga from the parked events of a key that no starting event ever came for.
 
     Raises NotFound (nothing is parked under it), Invalid (several saga types have it: say which), Refused.
@@ -63,21 +76,21 @@ def adopt(key: str, saga_type: str | None = None, *, request: Request) -> Outcom
     stream = _stream_of(key, saga_type)
     routed = event_log.routing_key(stream, key)
 
-    def work(press: Press) -> None:
-        press.apply(routed)
+    def work(context: ActionContext) -> None:
+        context.apply(routed)
         _check_may_be_adopted(uses_of_keys([(stream, key)])[stream, key])
         started_at = Event.objects.filter(id__in=_parked(stream, key).values("event")).aggregate(at=Min("occurred_at"))
-        with previewed(press, routed):
+        with previewed(context, routed):
             event_log.append(
                 [
                     NewFact(
                         source=kinds.OPERATOR,
-                        event_id=str(press.id),
+                        event_id=str(context.id),
                         stream=stream,
                         type=kinds.SAGA_ADOPTED,
                         key=key,
                         entity="",
-                        occurred_at=press.now,
+                        occurred_at=context.now,
                         payload={
                             "reason": request.reason,
                             "actor": request.actor,
@@ -87,10 +100,10 @@ def adopt(key: str, saga_type: str | None = None, *, request: Request) -> Outcom
                     )
                 ]
             )
-            press.apply(routed)
+            context.apply(routed)
             saga = SagaLog.objects.get(saga_type=stream, key=key)
-            press.saga_id = saga.id
-        press.effects |= {"saga": str(saga.id), "events": saga.events_count, "status_after": saga.status}
+            context.saga_id = saga.id
+        context.effects |= {"saga": str(saga.id), "events": saga.events_count, "status_after": saga.status}
 
     target = f"key {key}"
     return carry_out(Action.ADOPT, target, request, work, locks=[routed], once=lambda: _adoption(stream, key, target))
@@ -104,7 +117,7 @@ def _adoption(stream: str, key: str, target: str) -> str:
     return f"adopt:{stream}:{key}" + (f" after {last.saga}" if last else "")
 
 
-def dismiss(*, request: Request, key: str | None = None, event: str | None = None) -> Outcome:
+def dismiss(*, request: ActionRequest, key: str | None = None, event: str | None = None) -> ActionResult:
     """Hides parked events, of a key or one, from the attention queue. They stay, and go to their saga should it come.
 
     Raises NotFound, Invalid.
@@ -114,34 +127,34 @@ def dismiss(*, request: Request, key: str | None = None, event: str | None = Non
     _check_named(key, event)
     target = f"key {key}" if key is not None else f"event {event}"
 
-    def work(press: Press) -> None:
+    def work(context: ActionContext) -> None:
         found = _parked_of(key, event)
         if not found.exists():
             raise NotFound(_("nothing is parked under this"))
-        press.effects["events"] = found.filter(dismissed_at=None).update(dismissed_at=press.now)
+        context.effects["events"] = found.filter(dismissed_at=None).update(dismissed_at=context.now)
 
     return carry_out(Action.DISMISS, target, request, work)
 
 
-def _attach_key(saga: SagaLog, key: str, lane: str | None, request: Request) -> Outcome:
+def _attach_key(saga: SagaLog, key: str, lane: str | None, request: ActionRequest) -> ActionResult:
     stream = saga.saga_type
     foreign = event_log.routing_key(stream, key)
 
-    def work(press: Press) -> None:
-        now = current(press, saga)
+    def work(context: ActionContext) -> None:
+        now = current(context, saga)
         _check_lane(now, lane)
-        press.apply(foreign)
+        context.apply(foreign)
         _check_key(now, uses_of_keys([(stream, key)])[stream, key], lane)
         Attachment.objects.get_or_create(
             stream=stream,
             key=key,
-            defaults={"saga": now, "lane": lane, "created_at": press.now, "created_by": request.actor},
+            defaults={"saga": now, "lane": lane, "created_at": context.now, "created_by": request.actor},
         )
-        with previewed(press, routing_key(now), foreign):
-            press.effects["events"] = rows.unpark("stream = %s AND key = %s", [stream, key])
-            press.apply(foreign)
-        _tell_parked(press, _parked(stream, key))
-        note_status(press, now)
+        with previewed(context, routing_key(now), foreign):
+            context.effects["events"] = statements.unpark("stream = %s AND key = %s", [stream, key])
+            context.apply(foreign)
+        _tell_parked(context, _parked(stream, key))
+        note_status(context, now)
 
     target = f"key {key} to saga {saga.id}" + (f" lane {lane}" if lane else "")
     once = f"attach:{stream}:{key}:{saga.id}:{lane or ''}"
@@ -149,23 +162,23 @@ def _attach_key(saga: SagaLog, key: str, lane: str | None, request: Request) -> 
     return carry_out(Action.ATTACH, target, request, work, locks=locks, saga_id=saga.id, once=lambda: once)
 
 
-def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Request) -> Outcome:
-    def work(press: Press) -> None:
-        now = current(press, saga)
+def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: ActionRequest) -> ActionResult:
+    def work(context: ActionContext) -> None:
+        now = current(context, saga)
         _check_lane(now, lane)
         parked = _parked_of(None, event_id).filter(stream=now.saga_type).first()
         if parked is None:
             raise Refused(_("this event is not parked: it belongs to a saga already, or was never received"))
-        with previewed(press, routing_key(now)):
+        with previewed(context, routing_key(now)):
             # The row itself decides who has the event, should a birth take it at this moment.
             gone, _each = Parked.objects.filter(event=parked.event).delete()
             if gone:
                 Pending.objects.create(id=parked.event, key=routing_key(now), lane=lane)
-            press.apply(routing_key(now))
+            context.apply(routing_key(now))
         if not gone or Parked.objects.filter(event=parked.event).exists():
             raise Refused(_("the saga cannot take this event: it speaks of an image but names none. Name the lane"))
-        press.effects["events"] = 1
-        note_status(press, now)
+        context.effects["events"] = 1
+        note_status(context, now)
 
     target = f"event {event_id} to saga {saga.id}" + (f" lane {lane}" if lane else "")
     once = f"attach-event:{event_id}:{saga.id}:{lane or ''}"
@@ -309,8 +322,8 @@ def _parked_of(key: str | None, event_id: str | None) -> QuerySet[Parked]:
     return Parked.objects.filter(event__in=Event.objects.filter(event_id=event_id).values("id"))
 
 
-def _tell_parked(press: Press, parked: QuerySet[Parked]) -> None:
+def _tell_parked(context: ActionContext, parked: QuerySet[Parked]) -> None:
     """What stayed parked all the same, because it speaks of an image and names none."""
     left = parked.count()
     if left:
-        press.effects["still_parked"] = left
+        context.effects["still_parked"] = left

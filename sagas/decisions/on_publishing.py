@@ -10,9 +10,9 @@ from django.utils.translation import gettext as _
 
 from bridge.wakeup import nudge_on_commit
 from compensation import breaker, queries, switches
-from compensation.models import DUE_SOMETIME, Breaker, BreakerState, Command
+from compensation.models import UNSENT, Breaker, BreakerState, Command
 from compensation.switches import Switches
-from sagas.decisions.press import KEPT_COMMANDS, CommandPreview, Outcome, Press, Request, carry_out
+from sagas.decisions.action import KEPT_COMMANDS, ActionContext, ActionRequest, ActionResult, CommandPreview, carry_out
 from sagas.definitions import registry
 from sagas.errors import Invalid, NotFound
 from sagas.models import Action
@@ -47,8 +47,8 @@ def possible_on_breaker(service: str, standing: switches.Switches) -> frozenset[
 
 
 def set_publishing(
-    paused: bool, service: str | None = None, *, request: Request, only: Holder | None = None
-) -> Outcome:
+    paused: bool, service: str | None = None, *, request: ActionRequest, only: Holder | None = None
+) -> ActionResult:
     """Pauses or resumes publishing. While paused commands are planned and visible, none leaves, deadlines rest.
 
     Repeating it changes nothing and says so (`effects.changed`). A resumption lists the commands that may be sent at
@@ -69,17 +69,17 @@ def set_publishing(
             _("no service is called %(name)s: there are %(known)s") % {"name": name, "known": ", ".join(services())}
         )
 
-    def work(press: Press) -> None:
+    def work(context: ActionContext) -> None:
         before = switches.read()
         switched = only != "breaker" and switches.set_switch(name, paused, request.actor, request.reason)
         resumed = None
         if not paused and only != "switch":
             resumed = breaker.resume(name, request.actor, request.reason)
-        press.effects["changed"] = switched or resumed is not None
-        press.effects["paused"] = switches.paused_services()
+        context.effects["changed"] = switched or resumed is not None
+        context.effects["paused"] = switches.paused_services()
         if not paused:
-            _note_resumed(press, name, switched, resumed)
-            _note_released(press, _released(before, switches.read(), press.now))
+            _note_resumed(context, name, switched, resumed)
+            _note_released(context, _released(before, switches.read(), context.now))
             nudge_on_commit("publish")
 
     action = Action.PAUSE_PUBLISHING if paused else Action.RESUME_PUBLISHING
@@ -94,24 +94,24 @@ def _released(before: Switches, after: Switches, now: datetime) -> QuerySet[Comm
     return leaving.filter(service__in=set(before.paused) - set(after.paused))
 
 
-def _note_resumed(press: Press, service: str, switched: bool, resumed: Breaker | None) -> None:
+def _note_resumed(context: ActionContext, service: str, switched: bool, resumed: Breaker | None) -> None:
     """Say which of the two was resumed, what the breaker lets go first, and what still pauses the service."""
-    press.effects["resumed"] = [name for name, changed in (("switch", switched), ("breaker", resumed)) if changed]
+    context.effects["resumed"] = [name for name, changed in (("switch", switched), ("breaker", resumed)) if changed]
     if resumed is not None:
-        waiting = Command.objects.filter(service=service, status__in=DUE_SOMETIME).count()
+        waiting = Command.objects.filter(service=service, status__in=UNSENT).count()
         first = len(resumed.canary)
         state = "chosen_later" if resumed.state == BreakerState.CANARY and not first else resumed.state
-        press.effects["breaker"] = {"service": service, "state": state, "waiting": waiting, "first": first}
+        context.effects["breaker"] = {"service": service, "state": state, "waiting": waiting, "first": first}
     pause = switches.read().pause_of(service)
     if pause is not None:
-        press.effects["stays_paused_by"] = switches.kind_of(pause)
+        context.effects["stays_paused_by"] = switches.kind_of(pause)
 
 
-def _note_released(press: Press, found: QuerySet[Command]) -> None:
+def _note_released(context: ActionContext, found: QuerySet[Command]) -> None:
     names = ("id", "name", "entity", "service", "topic", "status", "body")
     for row in found.order_by("next_at", "id").values_list(*names)[:KEPT_COMMANDS]:
         identity, name, entity, service, topic, status, body = row
-        press.commands.append(
+        context.commands.append(
             CommandPreview(
                 id=identity,
                 name=name,
@@ -125,9 +125,9 @@ def _note_released(press: Press, found: QuerySet[Command]) -> None:
                 released=True,
             )
         )
-    if len(press.commands) < KEPT_COMMANDS:
+    if len(context.commands) < KEPT_COMMANDS:
         return
     counted = Command.objects.filter(id__in=found.order_by().values("id")[:COUNTED])
     counts = dict(counted.order_by("name").values_list("name").annotate(Count("id")))
-    press.effects["released"] = counts
-    press.effects |= {"released_at_least": True} if sum(counts.values()) == COUNTED else {}
+    context.effects["released"] = counts
+    context.effects |= {"released_at_least": True} if sum(counts.values()) == COUNTED else {}

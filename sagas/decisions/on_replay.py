@@ -7,13 +7,21 @@ from uuid import UUID
 from django.utils.translation import gettext as _
 
 from sagas import replay as replaying
+from sagas.decisions.action import (
+    ActionContext,
+    ActionRequest,
+    ActionResult,
+    carry_out,
+    previewed,
+    routing_key,
+    saga_row,
+)
 from sagas.decisions.on_saga import check_known_version, current
-from sagas.decisions.press import Outcome, Press, Request, carry_out, previewed, routing_key, saga_row
 from sagas.errors import Refused
 from sagas.models import Action
 
 
-def replay(saga_id: UUID | str, apply: bool = False, *, request: Request) -> Outcome:
+def replay(saga_id: UUID | str, apply: bool = False, *, request: ActionRequest) -> ActionResult:
     """Folds the saga's log again; `effects.differences` is [{what, stored, folded}]. Writes only with `apply`.
 
     Without `apply` nothing is written, no reason is needed and no decision is recorded. Raises NotFound, Invalid,
@@ -24,24 +32,24 @@ def replay(saga_id: UUID | str, apply: bool = False, *, request: Request) -> Out
     if not apply:
         return _only_look(saga.id, request)
 
-    def work(press: Press) -> None:
-        now = current(press, saga)
+    def work(context: ActionContext) -> None:
+        now = current(context, saga)
         found = replaying.compare(now.id)
         if not found:
             raise Refused(_("the stored state is what the log folds to: there is nothing to write"))
-        with previewed(press, routing_key(saga)):
-            press.follow(routing_key(saga), replaying.mend(now.id, press.now))
-        press.effects |= {"differences": [item._asdict() for item in found], "status_after": saga_row(now.id).status}
+        with previewed(context, routing_key(saga)):
+            context.follow(routing_key(saga), replaying.mend(now.id, context.now))
+        context.effects |= {"differences": [item._asdict() for item in found], "status_after": saga_row(now.id).status}
 
     locks = [routing_key(saga)]
     return carry_out(Action.REPLAY, f"saga {saga.id}", request, work, locks=locks, saga_id=saga.id)
 
 
-def _only_look(saga_id: UUID, request: Request) -> Outcome:
-    def work(press: Press) -> None:
-        press.effects["differences"] = [item._asdict() for item in replaying.compare(saga_id)]
+def _only_look(saga_id: UUID, request: ActionRequest) -> ActionResult:
+    def work(context: ActionContext) -> None:
+        context.effects["differences"] = [item._asdict() for item in replaying.compare(saga_id)]
 
-    dry = Request(actor=request.actor, door=request.door, reason=request.reason, dry_run=True)
+    dry = ActionRequest(actor=request.actor, door=request.door, reason=request.reason, dry_run=True)
     return carry_out(
         Action.REPLAY, f"saga {saga_id}", dry, work, locks=[routing_key(saga_row(saga_id))], saga_id=saga_id
     )

@@ -12,13 +12,13 @@ from django.utils.translation import gettext as _
 from bridge import event_log
 from bridge.event_log import NewFact
 from compensation import outbox
-from sagas import rows
-from sagas.apply import where
-from sagas.decisions.press import (
-    EventsFail,
-    Outcome,
-    Press,
-    Request,
+from sagas import statements
+from sagas.apply import error_location
+from sagas.decisions.action import (
+    ActionContext,
+    ActionRequest,
+    ActionResult,
+    EventsNotApplicable,
     carry_out,
     previewed,
     routing_key,
@@ -26,16 +26,16 @@ from sagas.decisions.press import (
 )
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
-from sagas.engine.decide import Frame, saga_failed
-from sagas.engine.state import Tally, saga_from
+from sagas.engine.decide import SagaIdentity, saga_failed
+from sagas.engine.state import SagaCounts, saga_from
 from sagas.errors import NotFound, Refused
-from sagas.models import Action, Lane, SagaLog, Status
+from sagas.models import Action, Lane, SagaLog, SagaStatusChoice
 
-UNFINISHED = (Status.STARTED, Status.COMPENSATING)
-OPEN = (*UNFINISHED, Status.COMPENSATION_FAILED)
+UNFINISHED = (SagaStatusChoice.STARTED, SagaStatusChoice.COMPENSATING)
+OPEN = (*UNFINISHED, SagaStatusChoice.COMPENSATION_FAILED)
 
 
-def force_compensation(saga_id: UUID | str, lane: str | None = None, *, request: Request) -> Outcome:
+def force_compensation(saga_id: UUID | str, lane: str | None = None, *, request: ActionRequest) -> ActionResult:
     """Fails a saga, or one lane of it, whatever it has come to: all that is owed then is undone.
 
     Raises NotFound, Invalid, Refused (it failed already).
@@ -43,82 +43,82 @@ def force_compensation(saga_id: UUID | str, lane: str | None = None, *, request:
     return _fail(Action.FORCE_COMPENSATION, kinds.COMPENSATION_FORCED, saga_id, lane, request)
 
 
-def cancel(saga_id: UUID | str, lane: str | None = None, *, request: Request) -> Outcome:
+def cancel(saga_id: UUID | str, lane: str | None = None, *, request: ActionRequest) -> ActionResult:
     """The same for a saga that still runs. Raises NotFound, Invalid, Refused (it does not run any more, or failed)."""
     return _fail(Action.CANCEL, kinds.SAGA_CANCELLED, saga_id, lane, request)
 
 
-def terminate(saga_id: UUID | str, *, request: Request) -> Outcome:
+def terminate(saga_id: UUID | str, *, request: ActionRequest) -> ActionResult:
     """Closes a saga without undoing: commands already sent go on by their policy, every other is withdrawn, for ever.
 
     Raises NotFound, Invalid, Refused (it has ended).
     """
     saga = saga_row(saga_id)
 
-    def work(press: Press) -> None:
-        now = current(press, saga)
+    def work(context: ActionContext) -> None:
+        now = current(context, saga)
         check(Action.TERMINATE, now)
         claimed = [str(identity) for identity in outbox.claimed_ids(now.id)]
-        with previewed(press, routing_key(saga)):
-            append(press, now, kinds.SAGA_TERMINATED, {"claimed": claimed})
-        note_status(press, now)
+        with previewed(context, routing_key(saga)):
+            append(context, now, kinds.SAGA_TERMINATED, {"claimed": claimed})
+        note_status(context, now)
 
     return _on_saga(Action.TERMINATE, saga, request, work, once=f"terminate:{saga.id}")
 
 
-def resume(saga_id: UUID | str, *, request: Request) -> Outcome:
+def resume(saga_id: UUID | str, *, request: ActionRequest) -> ActionResult:
     """Lets a saga go on that was set aside by an error, once the error is mended: its events are applied again.
 
     Raises NotFound, Invalid, Refused (it is not set aside, or its events still make the engine raise).
     """
     saga = saga_row(saga_id)
 
-    def work(press: Press) -> None:
+    def work(context: ActionContext) -> None:
         check(Action.RESUME, saga_row(saga.id))
-        with previewed(press, routing_key(saga)):
+        with previewed(context, routing_key(saga)):
             SagaLog.objects.filter(id=saga.id).update(set_aside_at=None, set_aside_error="")
             # Each waits under the key that it names itself, which need not be the saga's.
-            keys = rows.unparked("suggestion = %s AND reason = 'set_aside'", [saga.id])
-            press.effects["events"] = len(keys)
-            _apply_again(press, [routing_key(saga), *sorted(set(keys))])
-        note_status(press, saga)
+            keys = statements.unparked("suggestion = %s AND reason = 'set_aside'", [saga.id])
+            context.effects["events"] = len(keys)
+            _apply_again(context, [routing_key(saga), *sorted(set(keys))])
+        note_status(context, saga)
 
     return _on_saga(Action.RESUME, saga, request, work)
 
 
-def _apply_again(press: Press, keys: Sequence[str]) -> None:
+def _apply_again(context: ActionContext, keys: Sequence[str]) -> None:
     words = _("its events still cannot be applied: %(error)s. Mend that first")
     try:
-        press.apply(*keys)
-    except EventsFail as error:
+        context.apply(*keys)
+    except EventsNotApplicable as error:
         raise Refused(words % {"error": error.place}) from error
     except DatabaseError as error:
-        raise Refused(words % {"error": where(error)}) from error
+        raise Refused(words % {"error": error_location(error)}) from error
 
 
-def append(press: Press, saga: SagaLog, kind: str, content: dict[str, Any], lane: str = "") -> None:
+def append(context: ActionContext, saga: SagaLog, kind: str, content: dict[str, Any], lane: str = "") -> None:
     """Appends the decision to the log and applies it."""
     event_log.append(
         [
             NewFact(
                 source=kinds.OPERATOR,
-                event_id=str(press.id),
+                event_id=str(context.id),
                 stream=saga.saga_type,
                 type=kind,
                 key=saga.key,
                 entity=lane,
-                occurred_at=press.now,
-                payload={"reason": press.request.reason, "actor": press.request.actor, **content},
+                occurred_at=context.now,
+                payload={"reason": context.request.reason, "actor": context.request.actor, **content},
                 routing_key=routing_key(saga),
             )
         ]
     )
-    press.apply(routing_key(saga))
+    context.apply(routing_key(saga))
 
 
-def current(press: Press, saga: SagaLog) -> SagaLog:
+def current(context: ActionContext, saga: SagaLog) -> SagaLog:
     """The saga with all that waited for it applied. Raises Refused if it is set aside."""
-    press.apply(routing_key(saga))
+    context.apply(routing_key(saga))
     now = saga_row(saga.id)
     check_not_set_aside(now)
     return now
@@ -169,15 +169,15 @@ def refusal(check_: Callable[..., None], *arguments: Any) -> str:
     return ""
 
 
-def _fail(action: Action, kind: str, saga_id: UUID | str, lane: str | None, request: Request) -> Outcome:
+def _fail(action: Action, kind: str, saga_id: UUID | str, lane: str | None, request: ActionRequest) -> ActionResult:
     saga = saga_row(saga_id)
 
-    def work(press: Press) -> None:
-        now = current(press, saga)
+    def work(context: ActionContext) -> None:
+        now = current(context, saga)
         check(action, now, None if lane is None else _lane(now, lane))
-        with previewed(press, routing_key(saga)):
-            append(press, now, kind, {}, lane or "")
-        note_status(press, now)
+        with previewed(context, routing_key(saga)):
+            append(context, now, kind, {}, lane or "")
+        note_status(context, now)
 
     return _on_saga(action, saga, request, work, once=f"{action.value}:{saga.id}:{lane or ''}", lane=lane)
 
@@ -206,7 +206,7 @@ def _check_may_fail(action: Action, saga: SagaLog, lane: Lane | None) -> None:
 def _check_may_terminate(saga: SagaLog) -> None:
     if saga.status not in OPEN:
         raise Refused(_("the saga is %(status)s: there is nothing to terminate") % {"status": saga.status})
-    if saga_from(saga.state, Tally()).claimed is not None:
+    if saga_from(saga.state, SagaCounts()).claimed is not None:
         raise Refused(_("the saga was terminated already: the commands that were sent before may still finish"))
 
 
@@ -221,18 +221,24 @@ def check_known_version(saga: SagaLog) -> None:
 
 def saga_has_failed(saga: SagaLog) -> bool:
     """Whether the saga as a whole failed, by the failure scope that it was born with."""
-    frame = Frame(registry.get(saga.saga_type, saga.version), saga.failure_scope, str(saga.id), saga.key)
-    return saga_failed(frame, saga_from(saga.state, Tally()))
+    identity = SagaIdentity(registry.get(saga.saga_type, saga.version), saga.failure_scope, str(saga.id), saga.key)
+    return saga_failed(identity, saga_from(saga.state, SagaCounts()))
 
 
-def note_status(press: Press, saga: SagaLog) -> None:
+def note_status(context: ActionContext, saga: SagaLog) -> None:
     """Notes the saga's status before the decision, of the row as it was read then, and after it."""
-    press.effects["status_before"] = saga.status
-    press.effects["status_after"] = saga_row(saga.id).status
+    context.effects["status_before"] = saga.status
+    context.effects["status_after"] = saga_row(saga.id).status
 
 
 def _on_saga(
-    action: Action, saga: SagaLog, request: Request, work: Any, *, once: str | None = None, lane: str | None = None
-) -> Outcome:
+    action: Action,
+    saga: SagaLog,
+    request: ActionRequest,
+    work: Any,
+    *,
+    once: str | None = None,
+    lane: str | None = None,
+) -> ActionResult:
     target = f"saga {saga.id}" if lane is None else f"saga {saga.id} lane {lane}"
     return carry_out(action, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=lambda: once)

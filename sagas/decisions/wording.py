@@ -10,8 +10,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, ngettext_lazy
 
 from compensation.breaker import CANARY
-from sagas.decisions.press import Outcome
-from sagas.models import Status
+from sagas.decisions.action import ActionResult
+from sagas.models import SagaStatusChoice
 
 # Commands that have a plain name. Any other is called by the name that its definition gives it.
 _NOUNS = {
@@ -20,7 +20,7 @@ _NOUNS = {
 }
 
 
-def sentences(outcome: Outcome) -> Iterator[str]:
+def sentences(outcome: ActionResult) -> Iterator[str]:
     """Which commands are sent because of the decision, counted by name: those that it is about and those it releases.
 
     The sentences hold for a dry run as well as for a decision that was carried out.
@@ -106,7 +106,7 @@ def counted(names: Mapping[str, int]) -> str:
 def _sagas(told: Mapping[str, Mapping[str, Any]]) -> str:
     """Sagas by their task, each with its status."""
     return ", ".join(
-        f"{saga['task_id']} ({Status(saga['status']).label})" if saga["task_id"] else identity
+        f"{saga['task_id']} ({SagaStatusChoice(saga['status']).label})" if saga["task_id"] else identity
         for identity, saga in told.items()
     )
 

@@ -1,6 +1,6 @@
 """What one fact adds to what is known. Pure, total, and a join: every fact is legal in every state.
 
-A fact is understood once (`understand`): from its own content, never from what is in flight when it arrives. Then it
+A fact is understood once (`interpret`): from its own content, never from what is in flight when it arrives. Then it
 changes the saga (`evolve_saga`) and each holder that it touches (`evolve_lane`): lanes by entity, and the holder of
 the saga's own steps, which goes by the saga's key.
 """
@@ -13,12 +13,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sagas.engine import facts as kinds
-from sagas.engine.decide import SAGA_SCOPE, UUID_SHAPE, Frame, lane_mark
+from sagas.engine.decide import SAGA_SCOPE, UUID_SHAPE, SagaIdentity, lane_mark
 from sagas.engine.definition import Announcement, Definition, Entity, Event, Fails, Meaning, Step
 from sagas.engine.facts import Fact
-from sagas.engine.state import Announced, CommandFacts, Lane, Mark, Saga, StepFacts, StepKey, least
+from sagas.engine.state import Announced, CommandFacts, LaneState, Mark, SagaState, StepFacts, StepKey, least
 
-NOTHING = Meaning()
+NO_MEANING = Meaning()
 
 # Looking a member up on its class costs as much as a small function call, and these are asked for with each fact.
 TASK, LANE, LANE_ELSE_TASK, EACH = Entity.TASK, Entity.LANE, Entity.LANE_ELSE_TASK, Entity.EACH
@@ -27,40 +27,40 @@ TASK, LANE, LANE_ELSE_TASK, EACH = Entity.TASK, Entity.LANE, Entity.LANE_ELSE_TA
 ERROR_LIMIT = 1000
 
 
-class Understood(NamedTuple):
+class Interpretation(NamedTuple):
     """What a fact means for one saga. `event` is None for facts of our own, and for types that the definition lacks."""
 
     event: Event | None
     means: Meaning
     entity: str  # that it is about; the key in a saga without entities
     touched: tuple[str, ...]  # the holders that it changes, without repeats
-    bystander: str = ""  # the one among them that it proves to exist and says no more of
+    referenced_only: str = ""  # the one among them that it proves to exist and says no more of
 
 
-def understand(frame: Frame, fact: Fact) -> Understood:
+def interpret(identity: SagaIdentity, fact: Fact) -> Interpretation:
     """What this fact means for this saga."""
     if fact.source != kinds.WIRE:
-        return Understood(None, NOTHING, fact.entity, _touched_by_our_own(fact))
-    definition = frame.definition
+        return Interpretation(None, NO_MEANING, fact.entity, _touched_by_our_own(fact))
+    definition = identity.definition
     event = definition.event_of.get(fact.type)
     if event is None:
-        return Understood(None, NOTHING, "", ())
+        return Interpretation(None, NO_MEANING, "", ())
     means = reading(event, fact)
-    entity = fact.entity or fact.lane or ("" if definition.entity_field else frame.key)
+    entity = fact.entity or fact.lane or ("" if definition.entity_field else identity.key)
     if entity and (event.entity is LANE or event.entity is LANE_ELSE_TASK):
-        return Understood(event, means, entity, (entity,))
-    moved = _moved(frame, event, fact)
+        return Interpretation(event, means, entity, (entity,))
+    moved = _moved(identity, event, fact)
     if not entity or entity in moved:
-        return Understood(event, means, entity, moved)
-    return Understood(event, means, entity, (entity, *moved), bystander=entity)
+        return Interpretation(event, means, entity, moved)
+    return Interpretation(event, means, entity, (entity, *moved), referenced_only=entity)
 
 
-def _moved(frame: Frame, event: Event, fact: Fact) -> tuple[str, ...]:
+def _moved(identity: SagaIdentity, event: Event, fact: Fact) -> tuple[str, ...]:
     """The holders that an event moves which is not about the one entity that it names."""
     if event.entity is EACH:
         return tuple(dict.fromkeys(listed(event, fact)))
     if event.entity is TASK or event.entity is LANE_ELSE_TASK:
-        return (frame.key,)
+        return (identity.key,)
     return () if event.entity is LANE else (fact.id,)
 
 
@@ -76,7 +76,7 @@ def reading(event: Event, fact: Fact) -> Meaning:
 def meaning_of(definition: Definition, fact: Fact) -> Meaning:
     """What a fact from the wire means under a definition; nothing where the definition does not know its type."""
     event = definition.event_of.get(fact.type)
-    return reading(event, fact) if event is not None and fact.source == kinds.WIRE else NOTHING
+    return reading(event, fact) if event is not None and fact.source == kinds.WIRE else NO_MEANING
 
 
 def listed(event: Event, fact: Fact) -> list[str]:
@@ -91,40 +91,42 @@ def _canonical(entity: str) -> str:
     return low if UUID_SHAPE.fullmatch(low) else entity
 
 
-def speaks_for_all(frame: Frame, fact: Fact, said: Understood) -> bool:
+def needs_all_lanes(identity: SagaIdentity, fact: Fact, interpretation: Interpretation) -> bool:
     """Whether a fact may change what holds of lanes that it does not name, so that all of them are needed to fold it.
 
     Where a lane's failure is the saga's, each fact that can fail or undo a lane, or tell of a failed upload, is one.
     """
-    lanes_fail_saga = frame.scope == SAGA_SCOPE
+    lanes_fail_saga = identity.scope == SAGA_SCOPE
     if fact.source != kinds.WIRE:
         return fact.type in kinds.SAGA_DECISIONS and (not fact.entity or lanes_fail_saga)
-    if _fails_saga(said) or (said.means.processes and not said.entity):
+    if _fails_saga(interpretation) or (interpretation.means.processes and not interpretation.entity):
         return True
-    return lanes_fail_saga and bool(said.means.fails or said.means.confirms or said.means.announces)
+    return lanes_fail_saga and bool(
+        interpretation.means.fails or interpretation.means.confirms or interpretation.means.announces
+    )
 
 
-def evolve_saga(saga: Saga, said: Understood, fact: Fact) -> Saga:
+def evolve_saga(saga: SagaState, interpretation: Interpretation, fact: Fact) -> SagaState:
     """The saga, knowing this fact too (without what its lanes then add to the counters)."""
-    event = said.event
-    changed = _decision_to_saga(saga, fact) if event is None else _wire_to_saga(saga, event, said, fact)
+    event = interpretation.event
+    changed = _decision_to_saga(saga, fact) if event is None else _wire_to_saga(saga, event, interpretation, fact)
     if fact.correlation:
         changed["correlation"] = least(saga.correlation, Mark(fact.occurred_at, fact.id, fact.correlation))
     return (saga._replace(**changed) if changed else saga).seen_at(fact.occurred_at)
 
 
-def evolve_lane(lane: Lane, said: Understood, fact: Fact) -> Lane:
+def evolve_lane(lane: LaneState, interpretation: Interpretation, fact: Fact) -> LaneState:
     """A holder that the fact touches, knowing this fact too."""
-    event, means = said.event, said.means
+    event, means = interpretation.event, interpretation.means
     if event is None:
         return _own_to_lane(lane, fact)
     entity, known, opened_at, failure, forced, processed, milestones, steps, commands = lane
-    if entity == said.entity or event.entity is EACH:
+    if entity == interpretation.entity or event.entity is EACH:
         known = True
         opened_at = fact.occurred_at if opened_at is None or fact.occurred_at < opened_at else opened_at
-    if means.step is not None and entity != said.bystander:
+    if means.step is not None and entity != interpretation.referenced_only:
         steps = _joined_step(steps, means.step, event, means, fact)
-    if entity == said.entity and entity != said.bystander:
+    if entity == interpretation.entity and entity != interpretation.referenced_only:
         if means.proves and means.proves not in milestones:
             milestones = milestones | {means.proves}
         if means.fails is not None and means.fails is not Fails.SAGA:
@@ -132,10 +134,10 @@ def evolve_lane(lane: Lane, said: Understood, fact: Fact) -> Lane:
         if means.confirms:
             commands = _with(lane, means.confirms, _confirmed(fact))
         processed = processed or means.processes
-    return Lane(entity, known, opened_at, failure, forced, processed, milestones, steps, commands)
+    return LaneState(entity, known, opened_at, failure, forced, processed, milestones, steps, commands)
 
 
-def folded_lane_failure(saga: Saga, lane: Lane) -> Saga:
+def folded_lane_failure(saga: SagaState, lane: LaneState) -> SagaState:
     """The saga, knowing what its lane failed of: the first lane's error is kept as a least."""
     mark = lane_mark(lane)
     if mark is None or (saga.lane_failure is not None and saga.lane_failure <= mark):
@@ -146,13 +148,13 @@ def folded_lane_failure(saga: Saga, lane: Lane) -> Saga:
 # --- facts from the wire --------------------------------------------------------------------------------------------
 
 
-def _fails_saga(said: Understood) -> bool:
-    fails = said.means.fails
-    return fails is not None and (fails is Fails.SAGA or (fails is Fails.LANE_ELSE_SAGA and not said.entity))
+def _fails_saga(interpretation: Interpretation) -> bool:
+    fails = interpretation.means.fails
+    return fails is not None and (fails is Fails.SAGA or (fails is Fails.LANE_ELSE_SAGA and not interpretation.entity))
 
 
-def _wire_to_saga(saga: Saga, event: Event, said: Understood, fact: Fact) -> dict[str, Any]:
-    means = said.means
+def _wire_to_saga(saga: SagaState, event: Event, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
+    means = interpretation.means
     changed: dict[str, Any] = {}
     if event.starts:
         changed["started"] = least(saga.started, Mark(fact.occurred_at, fact.id))
@@ -160,28 +162,28 @@ def _wire_to_saga(saga: Saga, event: Event, said: Understood, fact: Fact) -> dic
         changed["intake_over"] = True
     if means.echoes_undo:
         changed["undo_echoed"] = True
-    if means.processes and not said.entity:
+    if means.processes and not interpretation.entity:
         changed["processed_all"] = True
     if means.fails is not None:
-        changed |= _failed(saga, event, said, fact)
+        changed |= _failed(saga, event, interpretation, fact)
     if means.announces is not None:
         changed |= _announced(saga, means.announces, fact)
     return changed
 
 
-def _failed(saga: Saga, event: Event, said: Understood, fact: Fact) -> dict[str, Any]:
+def _failed(saga: SagaState, event: Event, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
     error = _error(event, fact)
-    if said.means.fails is Fails.UPLOAD:
+    if interpretation.means.fails is Fails.UPLOAD:
         return {"upload_failure": least(saga.upload_failure, error)}
-    if not _fails_saga(said):
+    if not _fails_saga(interpretation):
         return {}
     failure = least(saga.failure, error)
-    if said.means.fails is Fails.SAGA:
+    if interpretation.means.fails is Fails.SAGA:
         return {"failure": failure}
     return {"failure": failure, "processing_failed": True}
 
 
-def _announced(saga: Saga, where: Announcement, fact: Fact) -> dict[str, Any]:
+def _announced(saga: SagaState, where: Announcement, fact: Fact) -> dict[str, Any]:
     container = fact.content.get(where.container)
     numbers: Mapping[str, Any] = container if isinstance(container, dict) else {}
     count, total, failed = (_number(numbers.get(name)) for name in (where.count, where.total, where.failed))
@@ -206,11 +208,11 @@ def _joined_step(
 ) -> Mapping[StepKey, StepFacts]:
     key = (step.type, step.service)
     error = _error(event, fact).text if means.fails else ""
-    said = StepFacts(means.rank, fact.occurred_at, fact.id, fact.type, error)
+    interpretation = StepFacts(means.rank, fact.occurred_at, fact.id, fact.type, error)
     known = steps.get(key)
-    if known is not None and known[:3] >= said[:3]:
+    if known is not None and known[:3] >= interpretation[:3]:
         return steps
-    return {**steps, key: said}
+    return {**steps, key: interpretation}
 
 
 def _confirmed(fact: Fact) -> Callable[[CommandFacts], CommandFacts]:
@@ -238,7 +240,7 @@ def _commands(fact: Fact) -> list[tuple[str, str, int]]:
     return [(entity, command, int(number)) for entity, command, number in fact.content.get("commands", [])]
 
 
-def _decision_to_saga(saga: Saga, fact: Fact) -> dict[str, Any]:
+def _decision_to_saga(saga: SagaState, fact: Fact) -> dict[str, Any]:
     if fact.entity or fact.source == kinds.WIRE:
         return {}
     words = _said(fact)
@@ -264,7 +266,7 @@ def _said(fact: Fact) -> str:
     return f"{verb}: {fact.content.get('reason', '')}"[:ERROR_LIMIT]
 
 
-def _own_to_lane(lane: Lane, fact: Fact) -> Lane:
+def _own_to_lane(lane: LaneState, fact: Fact) -> LaneState:
     if fact.type in (kinds.SAGA_CANCELLED, kinds.COMPENSATION_FORCED) and fact.entity == lane.entity:
         mark = Mark(fact.occurred_at, fact.id, _said(fact))
         return lane._replace(forced=least(lane.forced, mark))
@@ -304,5 +306,5 @@ def _news(fact: Fact) -> Callable[[CommandFacts], CommandFacts]:
     return join
 
 
-def _with(lane: Lane, command: str, join: Callable[[CommandFacts], CommandFacts]) -> Mapping[str, CommandFacts]:
+def _with(lane: LaneState, command: str, join: Callable[[CommandFacts], CommandFacts]) -> Mapping[str, CommandFacts]:
     return {**lane.commands, command: join(lane.commands.get(command, CommandFacts()))}

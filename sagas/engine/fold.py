@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sagas.engine.decide import Frame, decide, saga_failed, tally
+from sagas.engine.decide import SagaIdentity, count_lane, required_compensations, saga_failed
 from sagas.engine.definition import FACT_RANK, Compensation, StepStatus
-from sagas.engine.evolve import Understood, evolve_lane, evolve_saga, folded_lane_failure, understand
+from sagas.engine.evolve import Interpretation, evolve_lane, evolve_saga, folded_lane_failure, interpret
 from sagas.engine.facts import Fact
-from sagas.engine.state import Lane, Saga, Tally
+from sagas.engine.state import LaneState, SagaCounts, SagaState
 from sagas.engine.status import status
 
-EMPTY = Tally()
+EMPTY = SagaCounts()
 STARTED_RANK = FACT_RANK[StepStatus.STARTED]
 
-Moved = Sequence[tuple[Lane | None, Lane]]  # lanes before and after a fact
+LaneChanges = Sequence[tuple[LaneState | None, LaneState]]  # lanes before and after a fact
 
 
 class Fold:
@@ -32,80 +32,82 @@ class Fold:
     __slots__ = (
         "_counts",
         "_failed",
-        "_owed",
+        "_required",
         "_tallies",
         "before",
         "changed",
-        "frame",
+        "identity",
         "lanes",
         "saga",
         "status",
         "stored",
     )
 
-    def __init__(self, frame: Frame, saga: Saga, lanes: Mapping[str, Lane]) -> None:
-        self.frame = frame
+    def __init__(self, identity: SagaIdentity, saga: SagaState, lanes: Mapping[str, LaneState]) -> None:
+        self.identity = identity
         self.before = saga
         self.saga = saga
         self.stored = dict(lanes)
         self.lanes = dict(lanes)
-        self.status = status(frame, saga)
-        self._failed = saga_failed(frame, saga)
+        self.status = status(identity, saga)
+        self._failed = saga_failed(identity, saga)
         self._counts = saga.counts
         self.changed: dict[str, None] = {}
-        self._owed: dict[str, tuple[Compensation, ...]] = {}  # as asked for since the last fact
-        self._tallies: dict[str, Tally] = {
-            entity: tally(frame, saga, lane, self._failed) for entity, lane in lanes.items()
+        self._required: dict[str, tuple[Compensation, ...]] = {}  # as asked for since the last fact
+        self._tallies: dict[str, SagaCounts] = {
+            entity: count_lane(identity, saga, lane, self._failed) for entity, lane in lanes.items()
         }
 
-    def apply(self, fact: Fact, said: Understood | None = None) -> dict[str, Any]:
+    def apply(self, fact: Fact, interpretation: Interpretation | None = None) -> dict[str, Any]:
         """Folds one fact in; returns a compact note of what it changed, without payload, for the timeline.
 
         said: what it means, where the caller has asked already.
         """
-        before, said = self.saga, said or understand(self.frame, fact)
-        self._owed.clear()
+        before, interpretation = self.saga, interpretation or interpret(self.identity, fact)
+        self._required.clear()
         failed_before = self._failed
-        saga = evolve_saga(before, said, fact)
-        moved: list[tuple[Lane | None, Lane]] = []
-        for entity in said.touched:
+        saga = evolve_saga(before, interpretation, fact)
+        moved: list[tuple[LaneState | None, LaneState]] = []
+        for entity in interpretation.touched:
             old = self.lanes.get(entity)
-            new = evolve_lane(old or Lane(entity), said, fact)
+            new = evolve_lane(old or LaneState(entity), interpretation, fact)
             if new != old and _holds_something(new):
                 moved.append((old, new))
                 self.lanes[entity] = new
                 self.changed[entity] = None
                 saga = folded_lane_failure(saga, new)
-        self._failed = saga_failed(self.frame, saga)
+        self._failed = saga_failed(self.identity, saga)
         if self._failed is not failed_before or _speaks_for_all_now(before, saga):
             self._count_all(saga)
         else:
             self._count(saga, [lane for _, lane in moved])
         self.saga = saga.counting(self._counts)
-        return self._note(before, failed_before) | _steps_note(said, moved)
+        return self._note(before, failed_before) | _steps_note(interpretation, moved)
 
-    def owed(self, entity: str) -> tuple[Compensation, ...]:
+    def required(self, entity: str) -> tuple[Compensation, ...]:
         """The commands owed in a lane."""
-        owed = self._owed.get(entity)
-        if owed is None:
-            owed = self._owed[entity] = decide(self.frame, self.saga, self.lanes[entity], self._failed)
-        return owed
+        required = self._required.get(entity)
+        if required is None:
+            required = self._required[entity] = required_compensations(
+                self.identity, self.saga, self.lanes[entity], self._failed
+            )
+        return required
 
-    def owed_before(self, entity: str) -> tuple[Compensation, ...]:
+    def required_before(self, entity: str) -> tuple[Compensation, ...]:
         """The commands that were owed in a lane before this fold began."""
         lane = self.stored.get(entity)
-        return () if lane is None else decide(self.frame, self.before, lane)
+        return () if lane is None else required_compensations(self.identity, self.before, lane)
 
-    def _count(self, saga: Saga, lanes: Iterable[Lane]) -> None:
+    def _count(self, saga: SagaState, lanes: Iterable[LaneState]) -> None:
         """The counters, by difference."""
         for lane in lanes:
             was = self._tallies.get(lane.entity, EMPTY)
-            now = tally(self.frame, saga, lane, self._failed)
+            now = count_lane(self.identity, saga, lane, self._failed)
             if now != was:
                 self._tallies[lane.entity] = now
                 self._counts = self._counts.moved(was, now)
 
-    def _count_all(self, saga: Saga) -> None:
+    def _count_all(self, saga: SagaState) -> None:
         """The same, of all lanes: something changed that each of them depends on."""
         before = dict(self._tallies)
         self._count(saga, self.lanes.values())
@@ -113,10 +115,10 @@ class Fold:
             if self._tallies.get(entity) != before.get(entity) or _has_open_step(lane):
                 self.changed[entity] = None
 
-    def _note(self, before: Saga, failed_before: bool) -> dict[str, Any]:
+    def _note(self, before: SagaState, failed_before: bool) -> dict[str, Any]:
         """Counts, not lists, where a fact speaks for many lanes: a note must stay small."""
         note: dict[str, Any] = {}
-        status_before, self.status = self.status, status(self.frame, self.saga)
+        status_before, self.status = self.status, status(self.identity, self.saga)
         if status_before is not self.status:
             note["status"] = [status_before.value, self.status.value]
         was, now = before.counts, self.saga.counts
@@ -129,15 +131,15 @@ class Fold:
         return _undoing_note(was, now) | note
 
 
-def replay(frame: Frame, facts: Iterable[Fact]) -> Fold:
+def replay(identity: SagaIdentity, facts: Iterable[Fact]) -> Fold:
     """The saga folded from nothing: what its stored state must be equal to."""
-    fold = Fold(frame, Saga(), {})
+    fold = Fold(identity, SagaState(), {})
     for fact in facts:
         fold.apply(fact)
     return fold
 
 
-def _undoing_note(was: Tally, now: Tally) -> dict[str, Any]:
+def _undoing_note(was: SagaCounts, now: SagaCounts) -> dict[str, Any]:
     note: dict[str, Any] = {}
     if now.failed_lanes > was.failed_lanes:
         note["failed"] = "lane"
@@ -150,27 +152,27 @@ def _undoing_note(was: Tally, now: Tally) -> dict[str, Any]:
     return note
 
 
-def _steps_note(said: Understood, moved: Moved) -> dict[str, Any]:
-    step = said.means.step
+def _steps_note(interpretation: Interpretation, moved: LaneChanges) -> dict[str, Any]:
+    step = interpretation.means.step
     if step is None:
         return {}
     count = len([new for old, new in moved if old is None or old.steps is not new.steps])
     if count == 0:
         return {}
-    note: dict[str, Any] = {"steps": [[step.type, step.service, said.means.rank]] * min(count, 3)}
+    note: dict[str, Any] = {"steps": [[step.type, step.service, interpretation.means.rank]] * min(count, 3)}
     return note | {"steps_count": count} if count > 3 else note
 
 
-def _holds_something(lane: Lane) -> bool:
+def _holds_something(lane: LaneState) -> bool:
     return lane.known or bool(lane.steps) or bool(lane.commands) or lane.forced is not None
 
 
-def _has_open_step(lane: Lane) -> bool:
+def _has_open_step(lane: LaneState) -> bool:
     """Whether what a step shows may change though the lane counts as before."""
     return any(facts.rank == STARTED_RANK for facts in lane.steps.values())
 
 
-def _speaks_for_all_now(before: Saga, after: Saga) -> bool:
+def _speaks_for_all_now(before: SagaState, after: SagaState) -> bool:
     """Whether something else than the saga's failure changed that every lane depends on."""
     return (
         before.processed_all != after.processed_all

@@ -53,7 +53,7 @@ class Announced(NamedTuple):
     lanes: int
 
 
-class Lane(NamedTuple):
+class LaneState(NamedTuple):
     """One entity of a saga. `known` is false for the holders of steps that belong to the saga itself."""
 
     entity: str
@@ -67,7 +67,7 @@ class Lane(NamedTuple):
     commands: Mapping[str, CommandFacts] = {}
 
 
-class Tally(NamedTuple):
+class SagaCounts(NamedTuple):
     """What one lane adds to its saga's counters; the saga's are the sum."""
 
     known: int = 0
@@ -83,13 +83,13 @@ class Tally(NamedTuple):
     steps: int = 0
     failed_steps: int = 0
 
-    def plus(self, other: Tally) -> Tally:
+    def plus(self, other: SagaCounts) -> SagaCounts:
         """The sum."""
-        return Tally(*map(add, self, other))
+        return SagaCounts(*map(add, self, other))
 
-    def moved(self, was: Tally, now: Tally) -> Tally:
+    def moved(self, was: SagaCounts, now: SagaCounts) -> SagaCounts:
         """The sum after one of its parts became another."""
-        return Tally(*map(add, self, map(sub, now, was)))
+        return SagaCounts(*map(add, self, map(sub, now, was)))
 
     @property
     def failed_lanes(self) -> int:
@@ -107,7 +107,7 @@ class Tally(NamedTuple):
         return self.on_the_way + self.exhausted + self.confirmed + self.given_up
 
 
-class Saga(NamedTuple):
+class SagaState(NamedTuple):
     """What is known of the saga as a whole."""
 
     started: Mark | None = None
@@ -122,20 +122,20 @@ class Saga(NamedTuple):
     processing_failed: bool = False  # the same, of its failure
     claimed: frozenset[str] | None = None  # of a termination: the commands that go on; None where nobody terminated
     last_at: datetime | None = None
-    counts: Tally = Tally()
+    counts: SagaCounts = SagaCounts()
 
-    def seen_at(self, occurred_at: datetime) -> Saga:
+    def seen_at(self, occurred_at: datetime) -> SagaState:
         """The saga, knowing of a fact of this time. (`_replace` costs four times as much, for each fact.)"""
         if self.last_at is not None and self.last_at >= occurred_at:
             return self
-        return Saga(*self[:-2], occurred_at, self.counts)
+        return SagaState(*self[:-2], occurred_at, self.counts)
 
-    def counting(self, counts: Tally) -> Saga:
+    def counting(self, counts: SagaCounts) -> SagaState:
         """The saga with these counters."""
-        return self if counts is self.counts else Saga(*self[:-1], counts)
+        return self if counts is self.counts else SagaState(*self[:-1], counts)
 
 
-class Holds(StrEnum):
+class CommandState(StrEnum):
     """What holds of a command."""
 
     ON_THE_WAY = "on_the_way"
@@ -145,7 +145,7 @@ class Holds(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-class Outcome(StrEnum):
+class LaneStatus(StrEnum):
     """What became of a lane."""
 
     OPEN = "open"
@@ -176,20 +176,20 @@ def least(one: Mark | None, other: Mark | None) -> Mark | None:
 # --- as data, for the row that keeps it -----------------------------------------------------------------------------
 
 
-def saga_data(saga: Saga) -> dict[str, Any]:
+def saga_data(saga: SagaState) -> dict[str, Any]:
     """The saga without its counters as JSON data; `saga_from` reads it back to an equal value."""
     return {
         name: _plain(value)
-        for name, value in zip(Saga._fields, saga, strict=True)
+        for name, value in zip(SagaState._fields, saga, strict=True)
         if name != "counts" and value is not None and value is not False
     }
 
 
-def saga_from(data: Mapping[str, Any], counts: Tally, last_at: datetime | None = None) -> Saga:
+def saga_from(data: Mapping[str, Any], counts: SagaCounts, last_at: datetime | None = None) -> SagaState:
     """The value that `saga_data` wrote; `last_at` where the row keeps that beside it."""
     announced = data.get("announced")
     claimed = data.get("claimed")
-    return Saga(
+    return SagaState(
         started=_mark(data.get("started")),
         correlation=_mark(data.get("correlation")),
         intake_over=data.get("intake_over", False),
@@ -206,7 +206,7 @@ def saga_from(data: Mapping[str, Any], counts: Tally, last_at: datetime | None =
     )
 
 
-def lane_data(lane: Lane) -> dict[str, Any]:
+def lane_data(lane: LaneState) -> dict[str, Any]:
     """The lane without its entity and steps as JSON data; `lane_from` reads it back to an equal value."""
     data: dict[str, Any] = {"opened_at": _plain(lane.opened_at)} if lane.opened_at else {}
     if lane.failure:
@@ -222,12 +222,12 @@ def lane_data(lane: Lane) -> dict[str, Any]:
     return data
 
 
-def lane_from(entity: str, known: bool, data: Mapping[str, Any], steps: Mapping[StepKey, StepFacts]) -> Lane:
+def lane_from(entity: str, known: bool, data: Mapping[str, Any], steps: Mapping[StepKey, StepFacts]) -> LaneState:
     """The value that `lane_data` wrote, with the steps that its rows keep."""
     opened_at = data.get("opened_at")
     milestones = data.get("milestones")
     commands = data.get("commands")
-    return Lane(
+    return LaneState(
         entity,
         known,
         datetime.fromisoformat(opened_at) if opened_at else None,

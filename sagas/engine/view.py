@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sagas.engine.decide import NOTHING_SAID, Frame, holds, step_status
+from sagas.engine.decide import NO_FACTS, SagaIdentity, command_state, step_status
 from sagas.engine.definition import Compensation, StepStatus
-from sagas.engine.state import Holds, Lane, Saga, StepKey, least
+from sagas.engine.state import CommandState, LaneState, SagaState, StepKey, least
 
 
 class StepView(NamedTuple):
@@ -23,13 +23,15 @@ class StepView(NamedTuple):
     compensated_at: datetime | None
 
 
-def step_view(frame: Frame, saga: Saga, lane: Lane, key: StepKey, owed: tuple[Compensation, ...]) -> StepView:
+def step_view(
+    identity: SagaIdentity, saga: SagaState, lane: LaneState, key: StepKey, required: tuple[Compensation, ...]
+) -> StepView:
     """The step's row. Where no fact made the step, its time is when the lane opened."""
-    status = step_status(frame, saga, lane, key, owed)
+    status = step_status(identity, saga, lane, key, required)
     facts = lane.steps.get(key)
-    undo = frame.definition.undo_of.get(key)
-    answered = undo if undo is not None and undo in owed else None
-    metadata = _word(frame, saga, lane, answered) if answered else None
+    undo = identity.definition.undo_of.get(key)
+    answered = undo if undo is not None and undo in required else None
+    metadata = _word(identity, saga, lane, answered) if answered else None
     compensated_at = _compensated_at(lane, key, undo) if status is StepStatus.COMPENSATED else None
     if facts is None:
         assert lane.opened_at is not None  # a command is owed in known lanes alone, and those were opened by a fact
@@ -39,18 +41,18 @@ def step_view(frame: Frame, saga: Saga, lane: Lane, key: StepKey, owed: tuple[Co
     )
 
 
-def _word(frame: Frame, saga: Saga, lane: Lane, undo: Compensation) -> dict[str, Any] | None:
-    held = holds(frame, saga, lane, undo)
-    if held in (Holds.SKIPPED, Holds.WITHDRAWN):
+def _word(identity: SagaIdentity, saga: SagaState, lane: LaneState, undo: Compensation) -> dict[str, Any] | None:
+    held = command_state(identity, saga, lane, undo)
+    if held in (CommandState.SKIPPED, CommandState.WITHDRAWN):
         return {"compensation": held.value}
-    if held is not Holds.CONFIRMED:
+    if held is not CommandState.CONFIRMED:
         return None
     facts = lane.commands[undo.command]
     return {"compensation": "by_hand"} if facts.confirmed is None and facts.by_hand is not None else None
 
 
-def _compensated_at(lane: Lane, key: StepKey, undo: Compensation | None) -> datetime:
-    said = lane.commands.get(undo.command, NOTHING_SAID) if undo else NOTHING_SAID
+def _compensated_at(lane: LaneState, key: StepKey, undo: Compensation | None) -> datetime:
+    said = lane.commands.get(undo.command, NO_FACTS) if undo else NO_FACTS
     mark = said.confirmed or least(said.by_hand, said.published)
     if mark is not None:
         return mark.occurred_at

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time
 
 from bridge import instants
 from sagas.errors import Invalid, NotFound
-from sagas.management.door import UsageError
+from sagas.management.cli_base import UsageError
 from sagas.management.wording import when
 from sagas.models import PrunedKey, SagaLog
 from sagas.queries import sagas

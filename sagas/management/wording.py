@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sagas.decisions import CommandPreview, Outcome, sentences
+from sagas.decisions import ActionResult, CommandPreview, sentences
 from sagas.error_text import shown_effects
 from sagas.management.output import as_json, one_line, width
 
@@ -17,7 +17,7 @@ _IN_SENTENCES = (
 )
 
 
-def outcome_lines(name: str, outcome: Outcome, *, payload: bool) -> Iterator[str]:
+def outcome_lines(name: str, outcome: ActionResult, *, payload: bool) -> Iterator[str]:
     """What a decision did or would do, with the bodies of what would be sent; error texts only with `payload`."""
     yield f"{_verb(outcome)} {outcome.action} {outcome.target}" + ("" if name in outcome.target else f" ({name})")
     if outcome.repeated:
@@ -44,13 +44,13 @@ def when(moment: datetime | None) -> str:
     return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
 
 
-def _verb(outcome: Outcome) -> str:
+def _verb(outcome: ActionResult) -> str:
     if outcome.repeated:
         return "repeated"
     return "would" if outcome.dry_run else "done"
 
 
-def _effects(outcome: Outcome, *, payload: bool) -> Iterator[str]:
+def _effects(outcome: ActionResult, *, payload: bool) -> Iterator[str]:
     effects = shown_effects(outcome.effects, payload=payload)
     differences = effects.pop("differences", None)
     if differences == []:

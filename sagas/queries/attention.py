@@ -22,13 +22,12 @@ from bridge.blocked import blocked_topics
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from compensation import deadlines
 from compensation.answers import services_on
-from compensation.deadlines import Holds
-from compensation.models import DUE_SOMETIME, Breaker, BreakerState, Command, Switch
-from compensation.models import Status as CommandStatus
+from compensation.deadlines import DeadlineHolds
+from compensation.models import UNSENT, Breaker, BreakerState, Command, CommandStatus, Switch
 from compensation.queries import held, released
 from compensation.undelivered import hold_ends
 from sagas.error_text import shown_error
-from sagas.models import SagaLog, Status
+from sagas.models import SagaLog, SagaStatusChoice
 from sagas.queries import holding
 from sagas.queries.holding import when
 from sagas.queries.pages import Page
@@ -211,7 +210,7 @@ def _find_overdue(now: datetime, part: slice) -> list[_Row]:
 
 def _tell_overdue(rows: Sequence[_Row]) -> list[Item]:
     keys = _keys(rows)
-    holds = deadlines.holds()
+    holds = deadlines.deadline_holds()
     return [
         Item(
             kind="overdue",
@@ -237,7 +236,7 @@ def _tell_overdue(rows: Sequence[_Row]) -> list[Item]:
     ]
 
 
-def _overdue_advice(row: _Row, holds: Holds) -> str:
+def _overdue_advice(row: _Row, holds: DeadlineHolds) -> str:
     services = dict.fromkeys((row["first_service"], row["last_service"]))
     found = (holding.of_service(service, holds) for service in services)
     held = next((hold for hold in found if hold is not None), None)
@@ -444,7 +443,7 @@ def _standing_still(now: datetime) -> QuerySet[SagaLog]:
     """By both clocks: events of long ago that came in just now are no standstill."""
     before = now - STALLED_AFTER
     return SagaLog.objects.filter(
-        status__in=[Status.STARTED, Status.COMPENSATING],
+        status__in=[SagaStatusChoice.STARTED, SagaStatusChoice.COMPENSATING],
         # What had its last event before then started before then: there is an index on that.
         start_time__lt=before,
         last_event_at__lt=before,
@@ -470,7 +469,7 @@ def _tell_stalled(rows: Sequence[_Row]) -> list[Item]:
             latest=row["since"],
             count=1,
             sentence=_("Saga %(key)s is %(status)s and nothing has happened since %(since)s.")
-            % {"key": row["key"], "status": Status(row["status"]).label, "since": when(row["since"])},
+            % {"key": row["key"], "status": SagaStatusChoice(row["status"]).label, "since": when(row["since"])},
             advice=_("Its page says what it waits for: ask that service, or cancel it so that it is undone."),
             saga_id=row["id"],
             link={"saga": str(row["id"])},
@@ -526,7 +525,7 @@ def _find_breakers(_now: datetime, part: slice) -> Sequence[_Row]:
         return []
     found.sort(key=lambda breaker: breaker.state != BreakerState.OPEN)
     services = [breaker.service for breaker in found]
-    waiting = _by_service(Command.objects.filter(status__in=DUE_SOMETIME, service__in=services))
+    waiting = _by_service(Command.objects.filter(status__in=UNSENT, service__in=services))
     return [{"breaker": breaker, "count": waiting.get(breaker.service, 0)} for breaker in found][part]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from sagas.models import Status
+from sagas.models import SagaStatusChoice
 
 # Beyond this a start page says «more than».
 LIMIT = 10_000
@@ -30,8 +30,8 @@ def status_counts(limit: int = LIMIT) -> StatusCounts:
     one = "(SELECT count(*) FROM (SELECT 1 FROM sagas_saga WHERE status = %s LIMIT %s) AS counted)"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {', '.join([one] * len(Status.values))}",
-            [value for status in Status.values for value in (status, limit)],
+            f"SELECT {', '.join([one] * len(SagaStatusChoice.values))}",
+            [value for status in SagaStatusChoice.values for value in (status, limit)],
         )
         row = cursor.fetchone()
-    return StatusCounts(dict(zip(Status.values, row, strict=True)), limit)
+    return StatusCounts(dict(zip(SagaStatusChoice.values, row, strict=True)), limit)

@@ -11,9 +11,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from compensation import deadlines, switches
-from compensation.deadlines import Hold, HoldReason, Holds
-from compensation.models import Breaker, Command, TripCause
-from compensation.models import Status as CommandStatus
+from compensation.deadlines import DeadlineHolds, Hold, HoldReason
+from compensation.models import Breaker, Command, CommandStatus, TripCause
 from compensation.switches import Pause
 from compensation.undelivered import Undelivered
 
@@ -37,26 +36,26 @@ class OnHold:
         return asdict(self)
 
 
-def read_for(commands: Sequence[Command]) -> Holds | None:
+def read_for(commands: Sequence[Command]) -> DeadlineHolds | None:
     """Read what keeps deadlines on hold, for a list of commands; None for an empty one.
 
     Also where none of them has a deadline now, so that a page takes the same number of queries whatever is on it.
     """
-    return deadlines.holds() if commands else None
+    return deadlines.deadline_holds() if commands else None
 
 
-def on_hold(command: Command, holds: Holds | None = None) -> OnHold | None:
+def on_hold(command: Command, holds: DeadlineHolds | None = None) -> OnHold | None:
     """Why the deadline of this command is on hold; None if it runs, or if there is none.
 
     holds: what `read_for` gave for a list of commands; it is read if it is not given.
     """
     if not _has_deadline(command):
         return None
-    hold = (holds or deadlines.holds()).of(command)
+    hold = (holds or deadlines.deadline_holds()).of(command)
     return _in_words(hold) if hold else None
 
 
-def of_service(service: str, holds: Holds) -> OnHold | None:
+def of_service(service: str, holds: DeadlineHolds) -> OnHold | None:
     """Why the deadlines of this service ("*": of every service) are on hold; None if they run."""
     hold = holds.of_service(service)
     return _in_words(hold) if hold else None

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from bridge.models import Duplicate, Event
-from compensation.deadlines import Holds
+from compensation.deadlines import DeadlineHolds
 from compensation.models import Attempt, Command
 from compensation.queries import attempts_of
 from sagas.models import Lane, SagaEvent, SagaStep
@@ -60,7 +60,9 @@ def commands(saga_id: UUID) -> QuerySet[Command]:
     return Command.objects.filter(saga_id=saga_id).order_by("planned_at", "entity", "name")
 
 
-def command_page(rows: QuerySet[Command], offset: int, limit: int, holds: Holds | None = None) -> Page[CommandStory]:
+def command_page(
+    rows: QuerySet[Command], offset: int, limit: int, holds: DeadlineHolds | None = None
+) -> Page[CommandStory]:
     """A page of commands with their attempts. Six queries at most."""
     page = page_of(rows, offset, limit)
     attempts = attempts_of([command.id for command in page.items])

@@ -41,7 +41,7 @@ class Publishing:
 
 def publishing() -> list[Publishing]:
     """The switch of all, then each service's."""
-    holds = deadlines.holds()
+    holds = deadlines.deadline_holds()
     standing = holds.switches
     rows = standing.rows
     loads = {load.service: load for load in load_by_service(clock.now(), standing)}

@@ -10,8 +10,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from bridge.models import Duplicate, Event
-from compensation.models import Command
-from compensation.models import Status as CommandStatus
+from compensation.models import Command, CommandStatus
 from sagas.models import Lane, SagaEvent, SagaKey, SagaLog
 from sagas.queries.ids import is_storable, spelled
 from sagas.queries.pages import Page, page_of, remembered

@@ -20,12 +20,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, ngettext_lazy
 
 from bridge.models import Duplicate, Event
-from compensation.deadlines import Holds
-from compensation.models import DUE_SOMETIME, Attempt, Command
-from compensation.models import Outcome as AttemptOutcome
-from compensation.models import Status as CommandStatus
+from compensation.deadlines import DeadlineHolds
+from compensation.models import UNSENT, Attempt, AttemptOutcome, Command, CommandStatus
 from sagas.error_text import shown_attempt
-from sagas.models import Action, Decision, SagaEvent, Status
+from sagas.models import Action, Decision, SagaEvent, SagaStatusChoice
 from sagas.queries import holding
 from sagas.queries.pages import Page
 
@@ -57,7 +55,7 @@ class _Ref(NamedTuple):
 
 
 def timeline(
-    saga_id: UUID, offset: int = 0, limit: int = 100, holds: Holds | None = None, *, payload: bool = False
+    saga_id: UUID, offset: int = 0, limit: int = 100, holds: DeadlineHolds | None = None, *, payload: bool = False
 ) -> Page[Entry]:
     """A page of a saga's story, the oldest first, then what is still due. Ten queries at most, whatever its size.
 
@@ -100,7 +98,7 @@ def _refs(saga_id: UUID) -> QuerySet[Any, Any]:
         _part(attempts, "started_at", 4, "attempt", "id", "id"),
         _part(attempts.filter(outcome=AttemptOutcome.DEADLINE), "ended_at", 5, "overdue", "id", "id"),
         _part(commands.filter(status=CommandStatus.PUBLISHED, deadline_at__isnull=False), "deadline_at", 6, "deadline"),
-        _part(commands.filter(status__in=DUE_SOMETIME, attempt__gt=0, next_at__isnull=False), "next_at", 7, "next"),
+        _part(commands.filter(status__in=UNSENT, attempt__gt=0, next_at__isnull=False), "next_at", 7, "next"),
         all=True,
     )
     return rows
@@ -121,7 +119,7 @@ def _part(rows: QuerySet[Any], at: str, rank: int, kind: str, ref: str = "id", n
 # --- from places to lines ---------------------------------------------------------------------------------------------
 
 
-def _entries(refs: Sequence[_Ref], holds: Holds | None, *, payload: bool) -> list[Entry]:
+def _entries(refs: Sequence[_Ref], holds: DeadlineHolds | None, *, payload: bool) -> list[Entry]:
     pks: dict[str, list[str]] = defaultdict(list)
     for ref in refs:
         pks[ref.kind].append(ref.ref)
@@ -206,7 +204,9 @@ def changes(note: Mapping[str, Any]) -> list[str]:
     """What an event changed, in sentences, from the note in the saga's log."""
     told = []
     if "status" in note:
-        before, after = (Status(name).label if name in Status.values else name for name in note["status"])
+        before, after = (
+            SagaStatusChoice(name).label if name in SagaStatusChoice.values else name for name in note["status"]
+        )
         told.append(_("Saga: %(before)s → %(after)s") % {"before": before, "after": after})
     steps = [f"{step_type} ({service})" for step_type, service, *_rank in note.get("steps", [])]
     if steps:
@@ -307,7 +307,7 @@ def _overdue(row: Attempt, at: datetime) -> Entry:
     )
 
 
-def _commands(pks: Iterable[str], holds: Holds | None) -> dict[tuple[str, str], Entry]:
+def _commands(pks: Iterable[str], holds: DeadlineHolds | None) -> dict[tuple[str, str], Entry]:
     if not pks:
         return {}
     lines = {}

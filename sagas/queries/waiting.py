@@ -16,15 +16,14 @@ from django.utils.translation import ngettext
 from bridge import clock
 from bridge.models import Pending
 from compensation import switches
-from compensation.deadlines import Holds
-from compensation.models import SETTLED, Command
-from compensation.models import Status as CommandStatus
+from compensation.deadlines import DeadlineHolds
+from compensation.models import SETTLED, Command, CommandStatus
 from sagas.definitions import registry
 from sagas.engine.definition import Definition, Event
 from sagas.engine.expected import ShownStep, expected
-from sagas.engine.state import Saga, Tally, saga_from
+from sagas.engine.state import SagaCounts, SagaState, saga_from
 from sagas.error_text import shown_error
-from sagas.models import Parked, SagaLog, Status
+from sagas.models import Parked, SagaLog, SagaStatusChoice
 from sagas.queries.holding import OnHold, canary_words, on_hold, pause_words, when
 
 # Which of several commands speaks for a saga: the one nearest to the service first.
@@ -64,7 +63,7 @@ class Waiting:
         return asdict(self)
 
 
-def waiting(saga: SagaLog, holds: Holds | None = None, *, payload: bool = False) -> Waiting | None:
+def waiting(saga: SagaLog, holds: DeadlineHolds | None = None, *, payload: bool = False) -> Waiting | None:
     """What this saga waits for, or None where nothing is open. `holds`: what the caller has read of it already.
 
     payload: whether the reader may see the error texts of services.
@@ -72,9 +71,9 @@ def waiting(saga: SagaLog, holds: Holds | None = None, *, payload: bool = False)
     if saga.set_aside_at is not None:
         return _set_aside(saga)
     found: Waiting | None = None
-    if saga.status in (Status.COMPENSATION_FAILED, Status.COMPENSATING):
+    if saga.status in (SagaStatusChoice.COMPENSATION_FAILED, SagaStatusChoice.COMPENSATING):
         found = _for_a_command(saga, holds, payload=payload) or _pending(saga) or _last_words(saga)
-    elif saga.status == Status.STARTED:
+    elif saga.status == SagaStatusChoice.STARTED:
         found = _for_events(saga)
     return found or _pending(saga) or _parked(saga)
 
@@ -97,7 +96,7 @@ def _set_aside(saga: SagaLog) -> Waiting:
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
-def _for_a_command(saga: SagaLog, holds: Holds | None, *, payload: bool) -> Waiting | None:
+def _for_a_command(saga: SagaLog, holds: DeadlineHolds | None, *, payload: bool) -> Waiting | None:
     command = _first_command(saga)
     if command is None:
         return None
@@ -114,7 +113,7 @@ def _last_words(saga: SagaLog) -> Waiting:
 
 def _first_command(saga: SagaLog) -> Command | None:
     rows = Command.objects.filter(saga_id=saga.id).defer("body")
-    if saga.status == Status.COMPENSATION_FAILED:
+    if saga.status == SagaStatusChoice.COMPENSATION_FAILED:
         return rows.filter(status=CommandStatus.EXHAUSTED).order_by("settled_at", "id").first()
     # What is held comes first: nothing but a decision moves it on.
     nearest = Case(
@@ -248,7 +247,7 @@ def _for_events(saga: SagaLog) -> Waiting | None:
         words = _("This release does not know %(type)s version %(version)d: a newer one goes on with the saga.")
         said = {"type": saga.saga_type, "version": saga.version}
         return Waiting(kind="applying", sentence=words % said, since=saga.last_event_at)
-    state = saga_from(saga.state, Tally())
+    state = saga_from(saga.state, SagaCounts())
     parts = [
         part
         for part in (_intake(definition, state, saga), _unseen(definition, state, saga), _open_lanes(definition, saga))
@@ -263,7 +262,7 @@ def _for_events(saga: SagaLog) -> Waiting | None:
     )
 
 
-def _intake(definition: Definition, state: Saga, saga: SagaLog) -> Waiting | None:
+def _intake(definition: Definition, state: SagaState, saga: SagaLog) -> Waiting | None:
     if state.intake_over or not definition.counts_lanes:
         return None
     if state.announced is None:
@@ -275,7 +274,7 @@ def _intake(definition: Definition, state: Saga, saga: SagaLog) -> Waiting | Non
     return Waiting(kind="events", sentence=words % said, since=saga.last_event_at, event=event or None)
 
 
-def _unseen(definition: Definition, state: Saga, saga: SagaLog) -> Waiting | None:
+def _unseen(definition: Definition, state: SagaState, saga: SagaLog) -> Waiting | None:
     announced = state.announced.lanes if state.announced else 0
     missing = announced - saga.lanes_known
     if missing <= 0:

@@ -1,4 +1,4 @@
-"""The words of `sagas.admin.words`, for templates."""
+"""The words of `sagas.admin.formatting`, for templates."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from django.utils import timezone
 from compensation import switches
 from compensation.models import Attempt
 from compensation.switches import Pause
-from sagas.admin import rights, words
+from sagas.admin import formatting, rights
 from sagas.admin.buttons import Button
 from sagas.error_text import shown_attempt, shown_error, shown_text
 from sagas.queries.holding import pause_words
 
 register = template.Library()
 
-register.simple_tag(words.badge)
-register.filter("at", words.at)
-register.filter("saga_url", words.saga_url)
-register.filter("command_url", words.command_url)
-register.simple_tag(words.lane_url)
-register.simple_tag(words.list_url)
-register.simple_tag(words.parked_url)
-register.simple_tag(words.decide_url)
+register.simple_tag(formatting.badge)
+register.filter("at", formatting.at)
+register.filter("saga_url", formatting.saga_url)
+register.filter("command_url", formatting.command_url)
+register.simple_tag(formatting.lane_url)
+register.simple_tag(formatting.list_url)
+register.simple_tag(formatting.parked_url)
+register.simple_tag(formatting.decide_url)
 
 
 @register.simple_tag(name="pause_words")
@@ -51,7 +51,7 @@ def publishing_banner(context: Mapping[str, Any]) -> dict[str, Any]:
 @register.filter
 def ago(moment: datetime) -> str:
     """How long a moment is past."""
-    return words.ago(moment, timezone.now())
+    return formatting.ago(moment, timezone.now())
 
 
 @register.filter(name="shown_text")
@@ -81,7 +81,7 @@ def destructive(buttons: Sequence[Button]) -> list[Button]:
 @register.filter
 def tone(value: str) -> str:
     """The colour of a state."""
-    return words.TONES.get(value, "plain")
+    return formatting.TONES.get(value, "plain")
 
 
 @register.filter

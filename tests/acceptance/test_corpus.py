@@ -24,7 +24,7 @@ from bridge.quarantine import KEPT_BYTES
 from sagaproject.embedded import pulsar as embedded
 from sagaproject.simulator import wire
 from sagaproject.simulator.transport import Broker
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import Parked, SagaEvent, SagaLog
 from tests.acceptance.test_run_bridge import run_bridge
 from tests.corpus.bad import HARM, LIMIT, Bad, Fate, corpus, original
@@ -126,7 +126,7 @@ def test_nothing_of_the_corpus_is_lost_or_breaks_a_neighbour(broker: str, valkey
     sent = publish(broker, corpus())
     assert len(sent.bad) > 1_000
     through_the_bridge(broker, valkey_url, tmp_path / "bridge.log", sent)
-    drain(seconds=300)  # all of it, however slow the machine is
+    run_apply(seconds=300)  # all of it, however slow the machine is
 
     logged = {(topic, place): pk for pk, topic, place in Event.objects.values_list("pk", "topic", "message_id")}
     kept = {(row.topic, row.message_id): bytes(row.body) for row in Quarantined.objects.all()}

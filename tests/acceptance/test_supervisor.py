@@ -14,7 +14,7 @@ import pytest
 
 from sagaproject import env
 from sagaproject.embedded import leftovers, postgres, pulsar, valkey
-from sagaproject.embedded.process import Part, Process, StackError, run_once
+from sagaproject.embedded.process import Process, ProcessSpec, StackError, run_once
 from sagaproject.embedded.supervisor import Supervisor
 from sagaproject.embedded.watcher import GRACE_SECONDS, Watcher
 
@@ -30,10 +30,10 @@ def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
     return holds()
 
 
-def sleeper(folder: Path, name: str = "sleeper") -> Part:
+def sleeper(folder: Path, name: str = "sleeper") -> ProcessSpec:
     """A part with a child of its own, as Celery's worker has."""
     code = "import subprocess, sys; subprocess.run(['sleep', '300'])"
-    return Part(name, [sys.executable, "-c", code], folder / f"{name}.log", dict(os.environ))
+    return ProcessSpec(name, [sys.executable, "-c", code], folder / f"{name}.log", dict(os.environ))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_part_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
     )
     log = tmp_path / "deaf.log"
-    process = Process(Part("deaf", [sys.executable, "-c", deaf], log, dict(os.environ)))
+    process = Process(ProcessSpec("deaf", [sys.executable, "-c", deaf], log, dict(os.environ)))
     assert eventually(lambda: "deaf" in log.read_text(encoding="utf-8"))
 
     process.ask_to_stop()
@@ -96,7 +96,7 @@ def test_a_part_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_part_that_cannot_start_says_why(supervisor: Supervisor, tmp_path: Path) -> None:
-    broken = Part(
+    broken = ProcessSpec(
         "broken", [sys.executable, "-c", "raise SystemExit('no such file')"], tmp_path / "log", {}, lambda: False
     )
 
@@ -212,7 +212,7 @@ def test_a_group_that_ended_before_its_starter_is_not_touched_any_more() -> None
 
 def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    part = Part("slow", [sys.executable, "-c", WITH_CHILD.format(**DEAF)], log, dict(os.environ))
+    part = ProcessSpec("slow", [sys.executable, "-c", WITH_CHILD.format(**DEAF)], log, dict(os.environ))
 
     with pytest.raises(StackError, match="slow took more than 3 s"):
         run_once(part, seconds=3.0)
@@ -222,7 +222,7 @@ def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path
 
 def test_a_command_gets_its_input_and_its_failure_comes_with_the_log(tmp_path: Path) -> None:
     code = "import sys; sys.stderr.write(sys.stdin.read().upper()); sys.exit(3)"
-    part = Part("loud", [sys.executable, "-c", code], tmp_path / "log", dict(os.environ))
+    part = ProcessSpec("loud", [sys.executable, "-c", code], tmp_path / "log", dict(os.environ))
 
     with pytest.raises(StackError, match=r"loud failed \(exit code 3\)(.|\n)*WORDS"):
         run_once(part, stdin="words")

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 
 from sagaproject.embedded import postgres
-from sagaproject.embedded.process import Part
+from sagaproject.embedded.process import ProcessSpec
 from sagaproject.embedded.stack import Stack
 from sagaproject.simulator.transport import Broker
 from tests.bench.parties import Party
@@ -34,7 +34,7 @@ LOCK_TIMEOUT = "?options=-c%20lock_timeout%3D2s"
 class NextBridge(Stack):
     """A stack in the middle of a rolling deploy: the bridge is of the next release, the worker still of this one."""
 
-    def _services(self) -> list[Part]:
+    def _services(self) -> list[ProcessSpec]:
         return [
             replace(part, environment={**part.environment, **NEXT_RELEASE}) if part.name == "bridge" else part
             for part in super()._services()

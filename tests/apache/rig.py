@@ -18,7 +18,7 @@ import pulsar
 from django.db import connection
 
 from sagaproject import env
-from sagaproject.embedded.apache_pulsar import Server
+from sagaproject.embedded.apache_pulsar import ApachePulsarServer
 from sagaproject.embedded.process import Process
 
 MANAGE = [sys.executable, str(env.ROOT / "manage.py")]
@@ -41,7 +41,7 @@ class Broker:
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, admin_token: str = "") -> None:
         self.log = folder / "pulsar.log"
-        self.server = Server(folder / "pulsar", self.log, settings, admin_token)
+        self.server = ApachePulsarServer(folder / "pulsar", self.log, settings, admin_token)
         self._process: Process | None = None
 
     @property

@@ -11,7 +11,7 @@ from bridge.pulsar.admin import AdminUnavailable, PulsarAdmin
 from bridge.pulsar.backlog import compare, look
 from bridge.topics import get_topics
 from sagaproject.doctor import statistics
-from sagaproject.doctor.finding import Level
+from sagaproject.doctor.finding import FindingLevel
 from tests.apache.conftest import Guarded
 from tests.apache.rig import Broker, Space, eventually, fact, starts
 
@@ -33,12 +33,12 @@ def there(apache: Broker, space: Space, settings: Any) -> Any:
 
 
 def test_subscribers_of_the_command_topics(there: Space) -> None:
-    assert statistics.check_subscribers().level == Level.WARNING
+    assert statistics.check_subscribers().level == FindingLevel.WARNING
     with there.client() as client:
         for topic in ("anonymization-commands", "data-retrieval-commands"):
             assert "Nobody subscribes" in statistics.check_subscribers().says
             client.subscribe(there.full(topic), "service")
-        assert eventually(lambda: statistics.check_subscribers().level == Level.OK)
+        assert eventually(lambda: statistics.check_subscribers().level == FindingLevel.OK)
     assert eventually(lambda: "No consumer is connected" in statistics.check_subscribers().says)
 
 
@@ -48,7 +48,7 @@ def test_a_backlog_that_stands_and_one_that_moves(there: Space) -> None:
         there.publish("retrieval-started", starts(50))
         assert eventually(lambda: there.backlog("retrieval-started") == 50)
         found = statistics.check_backlogs()
-        assert found.level == Level.ERROR
+        assert found.level == FindingLevel.ERROR
         assert "50 messages wait" in found.says
 
         def take(_seconds: float) -> None:
@@ -56,7 +56,7 @@ def test_a_backlog_that_stands_and_one_that_moves(there: Space) -> None:
                 consumer.acknowledge(consumer.receive(timeout_millis=10_000))
             assert eventually(lambda: there.backlog("retrieval-started") == 30)
 
-        assert statistics.check_backlogs(take).level == Level.OK
+        assert statistics.check_backlogs(take).level == FindingLevel.OK
 
 
 def test_what_waits_undelivered_is_told_by_two_looks(there: Space, settings: Any) -> None:
@@ -86,7 +86,7 @@ def test_what_waits_undelivered_is_told_by_two_looks(there: Space, settings: Any
 def test_a_region_that_nobody_reads(there: Space) -> None:
     started = [fact("ProcessingStarted", task=str(uuid.uuid4()))]
     there.publish("processing.usa.started", started)
-    assert statistics.check_regions().level == Level.OK
+    assert statistics.check_regions().level == FindingLevel.OK
     there.publish("processing.brasil.started", started)
     assert "processing.brasil.started" in statistics.check_regions().says
 

@@ -51,7 +51,7 @@ def main(sagas: int) -> None:
 
     def apply_all() -> None:
         with mock.patch.object(apply, "WINDOW", 1):  # page by page as it came, as where the worker keeps up
-            apply.drain(3600)
+            apply.run_apply(3600)
 
     decode()  # caches are full wherever the service has run for a second
     steps: dict[str, Callable[[], None]] = {

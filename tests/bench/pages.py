@@ -125,21 +125,21 @@ def _fill(options: argparse.Namespace) -> dict[str, Any]:
     from django.utils import timezone
 
     from sagaproject.filling import fill
-    from sagaproject.filling.fill import Wish
+    from sagaproject.filling.fill import FillSpec
     from sagas.models import SagaLog
 
     now = timezone.now()
     since, began = now - timedelta(days=365), time.monotonic()
     told: dict[str, Any] = {}
     if not SagaLog.objects.exists():
-        wish = Wish(options.sagas, options.images, since, now)
+        wish = FillSpec(options.sagas, options.images, since, now)
         filled = fill.fill(wish, lambda done: _say(f"{done:,} sagas") if done % 50_000 < fill.CHUNK else None)
         told["fill"] = {**asdict(filled), "seconds": round(time.monotonic() - began, 1)}
     large = SagaLog.objects.filter(lanes_known__gte=LARGE, commands_confirmed__gt=0)
     seed, filled_now = 0, bool(told)
     while not large.exists():  # until a story of such a saga has something undone
         seed += 1
-        fill.fill(Wish(1, (LARGE, LARGE), since, now, in_flight=0, seed=seed))
+        fill.fill(FillSpec(1, (LARGE, LARGE), since, now, in_flight=0, seed=seed))
         filled_now = True
     if filled_now:
         fill.analyze()

@@ -16,7 +16,7 @@ import psycopg2
 import pulsar
 
 from sagaproject.simulator import wire
-from sagaproject.simulator.transport import Broker, Transport
+from sagaproject.simulator.transport import Broker, SimulatorTransport
 from tests.bench.load import NOW
 
 _SPAWN = multiprocessing.get_context("spawn")  # a forked copy of Pulsar's client hangs
@@ -132,7 +132,7 @@ def _stamped(body: bytes) -> bytes:
 
 
 def _answer(pipe: Connection, broker: Broker) -> None:
-    transport = Transport(broker, f"bench-services-{time.time_ns()}")
+    transport = SimulatorTransport(broker, f"bench-services-{time.time_ns()}")
     _wait_for_go(pipe)
     answered = 0
     while not pipe.poll():

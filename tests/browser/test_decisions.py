@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from bridge import event_log
 from compensation.models import Command
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import Decision, SagaLog
 from tests.browser.screenshots import BROWSER, FLAGS
 from tests.integration.story import event, image_through, new_ids, retrieval
@@ -48,7 +48,7 @@ def saga() -> SagaLog:
     task, name = new_ids(2)
     event_log.append(retrieval(task, [name]) + image_through(task, name)[:3])
     event_log.append([event("AnonymizationFailed", task, name, seconds=90, error_message="no")])
-    drain()
+    run_apply()
     return SagaLog.objects.get(key=task)
 
 

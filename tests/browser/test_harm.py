@@ -19,7 +19,7 @@ from bridge.codec import get_codec
 from bridge.envelope import Envelope, Message, Rejected
 from bridge.models import Event, Quarantined
 from sagaproject.simulator import wire
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import Parked, SagaLog
 from tests.browser.screenshots import BROWSER, FLAGS
 from tests.corpus import bad
@@ -80,7 +80,7 @@ def _take_in(messages: list[bad.Bad]) -> None:
             else:
                 rejected.append(found)
     event_log.store_batch(envelopes, rejected)
-    drain()
+    run_apply()
 
 
 def _addresses() -> list[str]:

@@ -17,7 +17,7 @@ import pulsar
 
 from sagaproject.simulator import wire
 from sagaproject.simulator.transport import Broker
-from sagaproject.simulator.wire import Event, Fields, Image, Task
+from sagaproject.simulator.wire import Fields, Image, SimulatedEvent, Task
 
 EVERY_SECONDS = 1.0
 AT_MOST = 40
@@ -78,7 +78,7 @@ class Canaries:
         time.sleep(_LOOK_SECONDS)
         return self._broker.connect()
 
-    def _send(self, client: pulsar.Client, story: list[Event]) -> bool:
+    def _send(self, client: pulsar.Client, story: list[SimulatedEvent]) -> bool:
         """Whether all of it was taken."""
         try:
             for event in story:
@@ -106,7 +106,7 @@ class Canary:
         self._image_id = str(uuid.uuid4())
         self._at = datetime.now(UTC)
 
-    def story(self) -> list[Event]:
+    def story(self) -> list[SimulatedEvent]:
         task = Task(self.task_id, self.task_id, "CANARY", "the mine")
         image = Image(self._image_id, 0, "CT", "usa", self.task_id, self.task_id)
         return [
@@ -115,12 +115,12 @@ class Canary:
             self._event("RetrievalFailed", wire.retrieval_failed(task, "the canary fell silent")),
         ]
 
-    def answer(self) -> list[Event]:
+    def answer(self) -> list[SimulatedEvent]:
         fields = wire.image_deletion_completed(self.task_id, self._image_id, "the canary is well")
         return [self._event("ImageDeletionCompleted", fields)]
 
-    def _event(self, kind: str, fields: Fields) -> Event:
-        return Event(kind, wire.TOPICS[kind], str(uuid.uuid5(uuid.UUID(self.task_id), kind)), self._at, fields)
+    def _event(self, kind: str, fields: Fields) -> SimulatedEvent:
+        return SimulatedEvent(kind, wire.TOPICS[kind], str(uuid.uuid5(uuid.UUID(self.task_id), kind)), self._at, fields)
 
 
 def _connect(url: str) -> Any:

@@ -26,8 +26,8 @@ from bridge.publisher import OutgoingMessage, PublishResult
 from bridge.pulsar.inlet import Batch
 from compensation import deadlines, delivery
 from sagas import sweeper
-from sagas.apply import drain
-from sagas.decisions import Outcome, Request
+from sagas.apply import run_apply
+from sagas.decisions import ActionRequest, ActionResult
 from sagas.decisions.on_saga import force_compensation
 
 COMMIT = "django.db.backends.base.base.BaseDatabaseWrapper._commit"
@@ -204,7 +204,7 @@ def bridge(folder: Path) -> None:
 def apply(folder: Path) -> None:
     """Apply all that waits."""
 
-    drain()
+    run_apply()
 
 
 def sweep(folder: Path) -> None:
@@ -228,8 +228,8 @@ def pass_time(folder: Path) -> None:
     deadlines.recover_lost(now)
 
 
-def decide(folder: Path) -> Outcome:
+def decide(folder: Path) -> ActionResult:
     """Force the compensation of the saga that the folder names, as a press with a request key does."""
 
-    request = Request(actor="ana", door="api", reason="the patient asked for it", idempotency_key="press-1")
+    request = ActionRequest(actor="ana", door="api", reason="the patient asked for it", idempotency_key="press-1")
     return force_compensation((folder / "saga").read_text(encoding="utf-8"), request=request)

@@ -15,10 +15,10 @@ from django.utils import timezone
 
 from bridge import event_log, heartbeats
 from bridge.models import Duplicate, Event, HeartbeatKind, Pending, Quarantined
-from compensation.models import Attempt, Command, Outcome, Status
+from compensation.models import Attempt, AttemptOutcome, Command, CommandStatus
 from sagaproject.simulator import wire
-from sagaproject.simulator.wire import Event as Said
 from sagaproject.simulator.wire import Image, Task
+from sagaproject.simulator.wire import SimulatedEvent as Said
 from sagas import verify
 from sagas.models import Decision, Lane, Parked, SagaEvent, SagaLog
 from tests.chaos import dying
@@ -89,18 +89,18 @@ def story_of_a_failure() -> list[Said]:
 # --- applying ---------------------------------------------------------------------------------------------------------
 
 APPLYING = [
-    ("after", "sagas.rows.claim"),  # claimed, nothing locked
-    ("after", "sagas.rows.try_lock"),  # locked, nothing read
-    ("after", "sagas.rows.read_events"),
+    ("after", "sagas.statements.claim"),  # claimed, nothing locked
+    ("after", "sagas.statements.try_lock"),  # locked, nothing read
+    ("after", "sagas.statements.read_events"),
     ("after", "sagas.apply._fold"),  # folded, nothing written
-    ("after", "sagas.rows.insert_sagas"),
-    ("after", "sagas.rows.log_applied"),
+    ("after", "sagas.statements.insert_sagas"),
+    ("after", "sagas.statements.log_applied"),
     ("after", "compensation.outbox.plan"),
-    ("after", "sagas.write.store"),  # all written, not committed
+    ("after", "sagas.store.store"),  # all written, not committed
     ("before", "COMMIT"),
     ("after", "COMMIT"),
     ("before", "sagas.apply.after_commit"),  # committed, nothing that was parked looked for
-    ("after", "sagas.rows.unpark_entities"),
+    ("after", "sagas.statements.unpark_entities"),
     ("before", "sagas.apply.nudge"),  # commands owed, nobody woken
     ("after", "sagas.apply.nudge"),
 ]
@@ -141,7 +141,7 @@ def test_a_killed_worker_applies_every_event_once(when: str, name: str, tmp_path
 # Each with how many of the three commands the service has received by then.
 PUBLISHING = [
     ("before", "compensation.delivery.claim", 1, 0),
-    ("after", "compensation.rows.claim", 1, 0),  # attempts counted, not committed
+    ("after", "compensation.statements.claim", 1, 0),  # attempts counted, not committed
     ("before", "COMMIT", 2, 0),  # the first reads the switches
     ("after", "COMMIT", 2, 0),  # attempts counted, nothing sent
     ("after", "compensation.delivery.claim", 1, 0),
@@ -150,9 +150,9 @@ PUBLISHING = [
     ("after", "tests.chaos.dying.Broker.send", 2, 2),
     ("after", "tests.chaos.dying.Broker.publish", 1, 3),  # all sent, nothing recorded
     ("before", "compensation.delivery.record", 1, 3),
-    ("after", "compensation.rows.lock_free", 1, 3),
-    ("after", "compensation.rows.write", 1, 3),
-    ("after", "compensation.rows.record_attempts", 1, 3),
+    ("after", "compensation.statements.lock_free", 1, 3),
+    ("after", "compensation.statements.write", 1, 3),
+    ("after", "compensation.statements.record_attempts", 1, 3),
     ("before", "COMMIT", 3, 3),  # recorded, not committed
     ("after", "COMMIT", 3, 3),
     ("after", "compensation.delivery.record", 1, 3),
@@ -177,7 +177,7 @@ def test_a_killed_publisher_loses_no_command_and_sends_it_again_under_its_one_id
 
     commands = {str(command.pk): command for command in Command.objects.all()}
     assert len(commands) == IMAGES
-    assert {command.status for command in commands.values()} == {Status.PUBLISHED}
+    assert {command.status for command in commands.values()} == {CommandStatus.PUBLISHED}
     assert set(dict(broker.sent)) == commands.keys()
     # Sent again only what may not have been sent, and always the same bytes.
     assert len(set(broker.sent)) == IMAGES
@@ -186,7 +186,7 @@ def test_a_killed_publisher_loses_no_command_and_sends_it_again_under_its_one_id
         tries = Attempt.objects.filter(command_id=UUID(id_)).order_by("number")
         assert count <= len(tries)
         assert [attempt.number for attempt in tries] == list(range(1, len(tries) + 1))
-        assert tries.last().outcome == Outcome.PUBLISHED  # type: ignore[union-attr]
+        assert tries.last().outcome == AttemptOutcome.PUBLISHED  # type: ignore[union-attr]
     confirm_all(saga)
     dying.apply(tmp_path)
     saga.refresh_from_db()
@@ -209,19 +209,19 @@ def confirm_all(saga: SagaLog) -> None:
 
 
 def let_claims_be_lost() -> None:
-    Command.objects.filter(status=Status.PUBLISHING).update(claimed_at=timezone.now() - timedelta(hours=1))
+    Command.objects.filter(status=CommandStatus.PUBLISHING).update(claimed_at=timezone.now() - timedelta(hours=1))
 
 
 def let_waits_be_over() -> None:
-    Command.objects.filter(status=Status.WAITING).update(next_at=timezone.now())
+    Command.objects.filter(status=CommandStatus.WAITING).update(next_at=timezone.now())
 
 
 # --- time -------------------------------------------------------------------------------------------------------------
 
 EXHAUSTING = [
-    ("after", "compensation.rows.lock_overdue", 1),
-    ("after", "compensation.rows.write", 2),  # the first one writes what only moves
-    ("after", "compensation.rows.end_attempts", 1),
+    ("after", "compensation.statements.lock_overdue", 1),
+    ("after", "compensation.statements.write", 2),  # the first one writes what only moves
+    ("after", "compensation.statements.end_attempts", 1),
     ("before", "compensation.facts.append_news", 1),
     ("after", "bridge.event_log.append", 1),  # the log has been told, not committed
     ("before", "COMMIT", 1),
@@ -249,17 +249,17 @@ def test_a_killed_sweeper_exhausts_a_command_once_and_a_person_sees_it(
 
     saga.refresh_from_db()
     assert saga.status == "COMPENSATION_FAILED"
-    assert set(Command.objects.values_list("status", flat=True)) == {Status.EXHAUSTED}
+    assert set(Command.objects.values_list("status", flat=True)) == {CommandStatus.EXHAUSTED}
     assert Event.objects.filter(type="CommandExhausted").count() == IMAGES
-    assert set(Attempt.objects.values_list("outcome", flat=True)) == {Outcome.DEADLINE}
+    assert set(Attempt.objects.values_list("outcome", flat=True)) == {AttemptOutcome.DEADLINE}
     assert Attempt.objects.count() == IMAGES
     assert everything_is_as_its_log_says()
 
 
 RECOVERING = [
-    ("after", "compensation.rows.lock_lost", 1),
-    ("after", "compensation.rows.write", 1),
-    ("after", "compensation.rows.end_attempts", 1),
+    ("after", "compensation.statements.lock_lost", 1),
+    ("after", "compensation.statements.write", 1),
+    ("after", "compensation.statements.end_attempts", 1),
     ("before", "COMMIT", 1),
     ("after", "COMMIT", 1),
 ]
@@ -276,15 +276,15 @@ def test_a_killed_sweeper_recovers_a_lost_claim_once(when: str, name: str, nth: 
     let_waits_be_over()
     dying.publish(tmp_path)
 
-    assert set(Command.objects.values_list("status", "attempt")) == {(Status.PUBLISHED, 2)}
+    assert set(Command.objects.values_list("status", "attempt")) == {(CommandStatus.PUBLISHED, 2)}
     found = Attempt.objects.values_list("number", "outcome").annotate(times=Count("id")).order_by("number")
-    assert list(found) == [(1, Outcome.SUPERSEDED, IMAGES), (2, Outcome.PUBLISHED, IMAGES)]
+    assert list(found) == [(1, AttemptOutcome.SUPERSEDED, IMAGES), (2, AttemptOutcome.PUBLISHED, IMAGES)]
 
 
 # --- sweeping ---------------------------------------------------------------------------------------------------------
 
 SWEEPING = [
-    ("after", "sagas.rows.unpark_matched", 1),
+    ("after", "sagas.statements.unpark_matched", 1),
     ("before", "sagas.sweeper.nudge", 1),
     ("after", "sagas.sweeper.nudge", 1),
     ("before", "COMMIT", 1),
@@ -313,14 +313,14 @@ def test_a_killed_sweep_leaves_nothing_parked_beside_its_saga(when: str, name: s
 # --- deciding ---------------------------------------------------------------------------------------------------------
 
 DECIDING = [
-    ("after", "sagas.rows.lock"),
+    ("after", "sagas.statements.lock"),
     ("after", "bridge.event_log.append"),  # the decision is in the log, not applied
-    ("after", "sagas.decisions.press.apply_key"),
-    ("after", "sagas.decisions.press._audit"),
+    ("after", "sagas.decisions.action.apply_key"),
+    ("after", "sagas.decisions.action._audit"),
     ("before", "COMMIT"),
     ("after", "COMMIT"),  # decided, and nobody told who pressed
-    ("before", "sagas.decisions.press.after_commit"),
-    ("after", "sagas.decisions.press.after_commit"),
+    ("before", "sagas.decisions.action.after_commit"),
+    ("after", "sagas.decisions.action.after_commit"),
 ]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from sagas.definitions import registry
 from sagas.engine import facts
-from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, Frame
+from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, SagaIdentity
 from sagas.engine.definition import Definition
 from sagas.engine.facts import Fact
 from sagas.engine.fold import replay
@@ -130,18 +130,18 @@ def _said(value: Any) -> Any:
     return value
 
 
-def frame_of(history: Mapping[str, Any]) -> Frame:
+def frame_of(history: Mapping[str, Any]) -> SagaIdentity:
     definition = registry.get(history["definition"], history["version"])
-    return Frame(definition, history["scope"], history["saga_id"], history["key"])
+    return SagaIdentity(definition, history["scope"], history["saga_id"], history["key"])
 
 
 def fact_from(row: Mapping[str, Any]) -> Fact:
     return Fact(**{**row, "occurred_at": datetime.fromisoformat(row["occurred_at"])})
 
 
-def folded(frame: Frame, log: list[Fact]) -> dict[str, Any]:
+def folded(identity: SagaIdentity, log: list[Fact]) -> dict[str, Any]:
     """What a log folds to, as JSON data."""
-    fold = replay(frame, log)
+    fold = replay(identity, log)
     shown = all_that_shows(fold)
     lanes = {
         entity: {
@@ -166,17 +166,17 @@ def folded(frame: Frame, log: list[Fact]) -> dict[str, Any]:
 
 def recorded(story: Story, title: str) -> dict[str, Any]:
     """A story as it arrived (out of order), and what it folds to."""
-    frame, log = story.frame, list(story.facts)
+    identity, log = story.identity, list(story.facts)
     random.Random(title).shuffle(log)
     return {
         "title": title,
-        "definition": frame.definition.name,
-        "version": frame.definition.version,
-        "scope": frame.scope,
-        "saga_id": frame.saga_id,
-        "key": frame.key,
+        "definition": identity.definition.name,
+        "version": identity.definition.version,
+        "scope": identity.scope,
+        "saga_id": identity.saga_id,
+        "key": identity.key,
         "log": [_row(fact) for fact in log],
-        "folded": folded(frame, log),
+        "folded": folded(identity, log),
     }
 
 

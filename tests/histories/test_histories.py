@@ -15,7 +15,7 @@ import pytest
 from sagas.definitions import image_processing, registry
 from sagas.engine.definition import Definition, StepStatus
 from sagas.engine.fold import replay
-from sagas.engine.state import Tally, lane_from, saga_from
+from sagas.engine.state import SagaCounts, lane_from, saga_from
 from tests import order_saga
 from tests.histories.record import FINGERPRINTS, FOLDER, STORIES, fact_from, fingerprint, folded, frame_of
 from tests.properties.store import Store, assert_stored
@@ -28,23 +28,23 @@ RECORDED = json.loads(FINGERPRINTS.read_text())
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 def test_a_recorded_history_folds_to_the_same_for_ever(path: Path) -> None:
     history = json.loads(path.read_text())
-    frame, log = frame_of(history), [fact_from(row) for row in history["log"]]
-    assert json.loads(json.dumps(folded(frame, log))) == history["folded"]
+    identity, log = frame_of(history), [fact_from(row) for row in history["log"]]
+    assert json.loads(json.dumps(folded(identity, log))) == history["folded"]
     random.Random(1).shuffle(log)
-    assert json.loads(json.dumps(folded(frame, log))) == history["folded"]
+    assert json.loads(json.dumps(folded(identity, log))) == history["folded"]
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 def test_its_recorded_state_is_read_back_and_folded_on(path: Path) -> None:
     """A saga that an earlier release stored goes on where it stood, in batches, and plans no undo a second time."""
     history = json.loads(path.read_text())
-    frame, log = frame_of(history), [fact_from(row) for row in history["log"]]
-    whole = replay(frame, log)
+    identity, log = frame_of(history), [fact_from(row) for row in history["log"]]
+    whole = replay(identity, log)
     stored = history["folded"]
-    assert saga_from(stored["state"], Tally(**stored["counts"])) == whole.saga
+    assert saga_from(stored["state"], SagaCounts(**stored["counts"])) == whole.saga
     for entity, was in stored["lanes"].items():
         assert lane_from(entity, was["known"], was["state"], whole.lanes[entity].steps) == whole.lanes[entity]
-    store = Store(frame)
+    store = Store(identity)
     for number in range(0, len(log), 3):
         store.fold(log[number : number + 3])
     assert_stored(store, whole)
@@ -110,5 +110,5 @@ def test_a_running_saga_stays_on_the_version_that_it_started_with() -> None:
         old, new = (Story(definition=registry.get(definition.name, version)) for version in (1, deletion_alone.version))
     for story in (old, new):
         story.retrieved(A).anonymized(A).failed(A)
-    assert set(old.owed(A)) == {ROLLBACK, DELETE}
-    assert set(new.owed(A)) == {DELETE}
+    assert set(old.required(A)) == {ROLLBACK, DELETE}
+    assert set(new.required(A)) == {DELETE}

@@ -14,8 +14,8 @@ from bridge.envelope import Message, Rejected
 from bridge.models import QuarantineCode, Quarantined
 from compensation import delivery
 from compensation.models import Command
-from sagas.apply import drain
-from sagas.decisions import Request
+from sagas.apply import run_apply
+from sagas.decisions import ActionRequest
 from sagas.engine.fold import Fold
 from sagas.models import SagaLog
 from tests.integration.commands import FakePublisher
@@ -24,22 +24,22 @@ from tests.integration.story import event, image_through, new_ids, retrieval
 NO_UUID = "a-scan-without-a-uuid"
 
 
-def request(reason: str = "because", **more: Any) -> Request:
-    return Request(actor=more.pop("actor", "ana"), door=more.pop("door", "api"), reason=reason, **more)
+def request(reason: str = "because", **more: Any) -> ActionRequest:
+    return ActionRequest(actor=more.pop("actor", "ana"), door=more.pop("door", "api"), reason=reason, **more)
 
 
 def running(images: int = 2) -> tuple[SagaLog, list[str]]:
     """A saga that still runs: its images are retrieved, the first is anonymized."""
     task, *names = new_ids(images + 1)
     event_log.append([*retrieval(task, names), event("AnonymizationCompleted", task, names[0], seconds=9)])
-    drain()
+    run_apply()
     return SagaLog.objects.get(key=task), names
 
 
 def completed() -> tuple[SagaLog, str]:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]) + image_through(task, image))
-    drain()
+    run_apply()
     return SagaLog.objects.get(key=task), image
 
 
@@ -47,7 +47,7 @@ def failed(images: int = 2) -> tuple[SagaLog, list[str]]:
     """A saga that failed and is being undone: two commands for the first image, one for each other."""
     saga, names = running(images)
     event_log.append([event("RetrievalFailed", saga.key, seconds=20, error_message="disk full")])
-    drain()
+    run_apply()
     saga.refresh_from_db()
     return saga, names
 
@@ -56,8 +56,8 @@ def unfit() -> tuple[SagaLog, Command]:
     """A saga with one command, exhausted for ever: the image's id has no shape that the service takes."""
     [task] = new_ids(1)
     event_log.append([*retrieval(task, [NO_UUID]), event("RetrievalFailed", task, seconds=20, error_message="no")])
-    drain()
-    drain()
+    run_apply()
+    run_apply()
     return SagaLog.objects.get(key=task), Command.objects.get(saga_id=SagaLog.objects.get(key=task).id)
 
 
@@ -65,10 +65,10 @@ def shared(images: int = 1) -> tuple[SagaLog, SagaLog, list[str]]:
     """A failed saga whose commands are held, because a completed one has its images too; then the completed one."""
     victim, failing, *names = new_ids(images + 2)
     event_log.append([*retrieval(victim, names), *(fact for name in names for fact in image_through(victim, name))])
-    drain()
+    run_apply()
     started = event("RetrievalStarted", failing, seconds=50)
     event_log.append([started, *(event("ProcessingFailed", failing, name, seconds=51) for name in names)])
-    drain()
+    run_apply()
     return SagaLog.objects.get(key=failing), SagaLog.objects.get(key=victim), names
 
 
@@ -82,7 +82,7 @@ def exhausted(settings: Any, images: int = 1) -> tuple[SagaLog, list[Command]]:
     settings.SAGA_RETRY = {**settings.SAGA_RETRY, "maximum_attempts": 1}
     task, *names = new_ids(images + 1)
     event_log.append([*retrieval(task, names), event("RetrievalFailed", task, seconds=20, error_message="disk full")])
-    drain()
+    run_apply()
     refuse_all(task, names)
     saga = SagaLog.objects.get(key=task)
     return saga, list(Command.objects.filter(saga_id=saga.id).order_by("id"))
@@ -93,8 +93,8 @@ def refuse_all(task: str, images: Sequence[str]) -> None:
     event_log.append(
         [event("ImageDeletionFailed", task, image, seconds=30, error_message="locked") for image in images]
     )
-    drain()
-    drain()
+    run_apply()
+    run_apply()
 
 
 def parked(
@@ -104,7 +104,7 @@ def parked(
     [key] = new_ids(1)
     facts = [event(kind, key, image, seconds=40 + number) for number, kind in enumerate(kinds)]
     event_log.append(facts)
-    drain()
+    run_apply()
     return key, [fact.event_id for fact in facts]
 
 
@@ -112,17 +112,17 @@ def set_aside(patch: pytest.MonkeyPatch) -> SagaLog:
     """A saga that an engine's fault has set aside. The fault stays until the patch is undone."""
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
-    drain()
+    run_apply()
     real = Fold.apply
 
     def apply(self: Fold, fact: Any) -> Any:
-        if self.frame.key == task and fact.type == "AnonymizationFailed":
+        if self.identity.key == task and fact.type == "AnonymizationFailed":
             raise KeyError("a fault")
         return real(self, fact)
 
     patch.setattr(Fold, "apply", apply)
     event_log.append([event("AnonymizationFailed", task, image, seconds=8, error_message="noise")])
-    drain()
+    run_apply()
     return SagaLog.objects.get(key=task)
 
 

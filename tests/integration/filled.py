@@ -9,18 +9,18 @@ from datetime import UTC, datetime
 from django.db import connection
 
 from sagaproject.filling import fill
-from sagaproject.filling.fill import Filled, Wish
+from sagaproject.filling.fill import Filled, FillSpec
 from sagaproject.filling.template import TABLES
 
 SINCE, UNTIL = datetime(2025, 3, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def wish(sagas: int, images: tuple[int, int] = (1, 2), *, in_flight: float = 0.05) -> Wish:
-    return Wish(sagas, images, SINCE, UNTIL, in_flight=in_flight)
+def wish(sagas: int, images: tuple[int, int] = (1, 2), *, in_flight: float = 0.05) -> FillSpec:
+    return FillSpec(sagas, images, SINCE, UNTIL, in_flight=in_flight)
 
 
 @contextmanager
-def filled(wanted: Wish, *, analyzed: bool = True) -> Iterator[Filled]:
+def filled(wanted: FillSpec, *, analyzed: bool = True) -> Iterator[Filled]:
     """Fills the database, committed; leaves it empty. analyzed: else the planner knows what it knew before, for all
     of the block."""
     try:

@@ -12,10 +12,9 @@ from django.db.models import F
 from django.urls import reverse
 
 from bridge.models import Event, QuarantineCode, Quarantined, QuarantineStatus
-from compensation.models import Attempt, Command, ExhaustedBy
-from compensation.models import Status as CommandStatus
+from compensation.models import Attempt, Command, CommandStatus, ExhaustedBy
 from sagas.admin.filters import AgeFilter
-from sagas.models import Action, Lane, LaneOutcome, Parked, SagaEvent, SagaKey, SagaLog, SagaStep, Status
+from sagas.models import Action, Lane, LaneOutcome, Parked, SagaEvent, SagaKey, SagaLog, SagaStatusChoice, SagaStep
 
 API = "/api/v1/saga"
 
@@ -43,7 +42,7 @@ class World:
     @classmethod
     def look(cls, most_steps: int = 1000) -> World:
         """Looks for them; the saga is the largest of its kind with no more steps than that."""
-        undone = SagaLog.objects.filter(status=Status.COMPENSATION_SUCCEEDED, commands_confirmed__gt=0)
+        undone = SagaLog.objects.filter(status=SagaStatusChoice.COMPENSATION_SUCCEEDED, commands_confirmed__gt=0)
         commands = undone.filter(steps_count__lte=most_steps)
         saga = commands.order_by("-steps_count", "id").first()
         assert saga is not None
@@ -98,12 +97,12 @@ def _saga_lists(world: World) -> Iterator[Page]:
         "task image status": {"task_id": world.saga.key, "image_id": world.lane, "status": world.saga.status},
         "nothing": {"task_id": "nobody"},
     }
-    for status in Status.values:
+    for status in SagaStatusChoice.values:
         queries[status] = {"status": status}
         queries[f"{status} from to"] = {"status": status, "from_date": since, "to_date": until}
     for name, query in queries.items():
         yield Page(f"sagas {name}".strip(), f"{API}/sagas?{urlencode({**query, 'limit': 100})}")
-    for name in ("", Status.COMPLETED.value):
+    for name in ("", SagaStatusChoice.COMPLETED.value):
         query = {"offset": "10000", "limit": "100", **queries[name]}
         yield Page(f"sagas {name} deep".replace("  ", " "), f"{API}/sagas?{urlencode(query)}")
 
@@ -151,12 +150,12 @@ def admin_pages(world: World) -> Iterator[Page]:
     }
     queries: dict[str, dict[str, dict[str, str]]] = {
         "sagas_sagalog": {
-            **{f"status {status}": {"status": status} for status in Status.values},
+            **{f"status {status}": {"status": status} for status in SagaStatusChoice.values},
             **{f"age {age}": {"age": age} for age in (*AgeFilter.SPANS, "older")},
             "type": {"type": world.saga.saga_type},
             "set aside": {"set_aside": "yes"},
             "by hand": {"by_hand": "yes"},
-            "status age type": {"status": Status.COMPLETED, "age": "older", "type": world.saga.saga_type},
+            "status age type": {"status": SagaStatusChoice.COMPLETED, "age": "older", "type": world.saga.saga_type},
             "last page": {"p": "100"},
             **{f"search {name}": {"q": term} for name, term in terms.items()},
         },

@@ -24,8 +24,8 @@ from bridge.models import Event, QuarantineCode, Quarantined
 from compensation import delivery, switches
 from compensation.models import Command
 from sagas import apply, decisions, sweeper
-from sagas.apply import drain
-from sagas.decisions import CommandSelection, Outcome, Request
+from sagas.apply import run_apply
+from sagas.decisions import ActionRequest, ActionResult, CommandSelection
 from sagas.definitions import image_processing
 from sagas.definitions.registry import current
 from sagas.engine.definition import Event as Spec
@@ -45,7 +45,7 @@ TYPES = image_processing.EVENTS
 OWN_KEY = [spec.type for spec in TYPES if spec.own_key]
 TAMPERED = ("status", "command", "lane", "outbox")
 
-Decide = Callable[[Request], Outcome]
+Decide = Callable[[ActionRequest], ActionResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +128,11 @@ def settle() -> None:
     before = None
     while before != (before := _parked_rows()):
         sweeper.match_parked()
-        drain()
+        run_apply()
 
 
 def _parked_rows() -> set[tuple[int, str]]:
-    drain()
+    run_apply()
     return set(Parked.objects.values_list("event", "reason"))
 
 
@@ -148,7 +148,7 @@ def _play(draw: st.DataObject, world: World) -> None:
     plot = Plot(len(cast.images), draw.draw(st.lists(what, max_size=12), "plot"))
     with mock.patch.object(apply, "new_saga_id", return_value=uuid.UUID(cast.saga_id)):
         store(tell(plot, cast), cast)
-        drain()
+        run_apply()
     if draw.draw(st.sampled_from([True, True, False]), "retrieved"):
         event_log.append(retrieval(cast.task, cast.images))
     if draw.draw(st.sampled_from([True, True, False]), "anonymized"):
@@ -200,7 +200,7 @@ def _fault(draw: st.DataObject, world: World) -> None:
 
     with mock.patch.object(Fold, "apply", apply_or_fail):
         event_log.append([event("AnonymizationFailed", key, world.cast.images[0], error_message="a fault")])
-        drain()
+        run_apply()
 
 
 def _quarantined(draw: st.DataObject, world: World, number: int) -> None:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation.models import Attempt, Command, Switch
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import Decision, Lane, Parked, SagaEvent, SagaLog, SagaStep
 from tests.integration.story import event, image_through, new_ids, retrieval
 
@@ -35,7 +35,7 @@ def tell(images: int) -> SagaLog:
     for name in names:
         event_log.append(image_through(task, name))
         event_log.append([event("ProcessingFailed", task, name, seconds=90, error_message="no")])
-    drain()
+    run_apply()
     return SagaLog.objects.get(key=task)
 
 
@@ -43,7 +43,7 @@ def tell(images: int) -> SagaLog:
 def story() -> SagaLog:
     saga = tell(2)
     event_log.append([event("ProcessingCompleted", *new_ids(1))])
-    drain()
+    run_apply()
     Quarantined.objects.create(
         topic="t", message_id="1:1", received_at=timezone.now(), body=b"x", body_hash=b"1", code="not-json", reason="no"
     )

@@ -20,14 +20,13 @@ from django.utils import timezone
 from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation import switches
-from compensation.models import Command, Switch
-from compensation.models import Status as CommandStatus
+from compensation.models import Command, CommandStatus, Switch
 from sagas import decisions
-from sagas.admin import words
-from sagas.apply import drain
-from sagas.decisions import CommandSelection, Request
+from sagas.admin import formatting
+from sagas.apply import run_apply
+from sagas.decisions import ActionRequest, CommandSelection
 from sagas.errors import DecisionError
-from sagas.models import Action, Lane, Parked, ParkedReason, SagaLog, Status
+from sagas.models import Action, Lane, Parked, ParkedReason, SagaLog, SagaStatusChoice
 from tests.integration.decided import completed, quarantined
 from tests.integration.story import event, image_through, new_ids, retrieval
 from tests.integration.test_apply_is_the_fold import Cast, Plot, store, tell
@@ -37,7 +36,7 @@ from tests.stories import image
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 SEEDS = range(30)
-DRY = Request(actor="ana", door="admin", dry_run=True)
+DRY = ActionRequest(actor="ana", door="admin", dry_run=True)
 Offer = tuple[Action, tuple[tuple[str, str], ...]]
 # A story's facts make no command exhausted or sent: each command of it is put into one of these states.
 STATES: tuple[dict[str, Any], ...] = (
@@ -84,7 +83,7 @@ def offer(action: Action, **target: Any) -> Offer:
     return action, tuple(sorted((name, str(value)) for name, value in target.items()))
 
 
-def accepted(decide: Callable[[], decisions.Outcome]) -> bool:
+def accepted(decide: Callable[[], decisions.ActionResult]) -> bool:
     """Whether a dry run is accepted, and would do something."""
     try:
         outcome = decide()
@@ -97,7 +96,7 @@ def accepted(decide: Callable[[], decisions.Outcome]) -> bool:
 
 def on_saga(saga: SagaLog, lane: str | None = None) -> set[Offer]:
     """What dry runs accept on a saga, or on one lane of it."""
-    tries: dict[Action, Callable[[], decisions.Outcome]] = {
+    tries: dict[Action, Callable[[], decisions.ActionResult]] = {
         Action.FORCE_COMPENSATION: lambda: decisions.force_compensation(saga.id, lane, request=DRY),
         Action.CANCEL: lambda: decisions.cancel(saga.id, lane, request=DRY),
     }
@@ -114,7 +113,7 @@ def on_saga(saga: SagaLog, lane: str | None = None) -> set[Offer]:
     return {offer(action, **target) for action, decide in tries.items() if accepted(decide)}
 
 
-def _not_while_set_aside() -> decisions.Outcome:
+def _not_while_set_aside() -> decisions.ActionResult:
     raise DecisionError
 
 
@@ -150,7 +149,7 @@ def a_saga(chance: random.Random) -> SagaLog:
     with override_settings(SAGA_FAILURE_SCOPE=chance.choice(SCOPES)):
         for fact in tell(plot, cast):
             store([fact], cast)
-            drain()
+            run_apply()
     for command in Command.objects.filter(key=cast.task):
         if command.status == CommandStatus.PLANNED and chance.random() < 0.8:
             due = {"next_at": timezone.now(), "released_at": timezone.now()}
@@ -167,16 +166,16 @@ def test_saga_lane_and_command_pages_offer_what_dry_runs_accept(seed: int, staff
     own = {found for found in offered(staff, page) if found[0] not in (Action.ATTACH, Action.DISMISS)}
     assert own == on_saga(saga) | on_commands_of(saga), saga.status
     for lane in Lane.objects.filter(saga=saga, known=True):
-        assert offered(staff, words.lane_url(saga.id, lane.entity)) == on_saga(saga, lane.entity), lane.outcome
+        assert offered(staff, formatting.lane_url(saga.id, lane.entity)) == on_saga(saga, lane.entity), lane.outcome
     resume = {offer(Action.RESUME, saga=saga.id)} if saga.set_aside_at else set()
     for command in Command.objects.filter(saga_id=saga.id):
-        assert offered(staff, words.command_url(command.id)) == on_command(command) | resume, command.status
+        assert offered(staff, formatting.command_url(command.id)) == on_command(command) | resume, command.status
 
 
 def test_the_random_sagas_are_of_every_kind() -> None:
     """Else the test above would try less than it says."""
     sagas = [a_saga(random.Random(seed)) for seed in SEEDS]
-    assert {saga.status for saga in sagas} >= set(Status.values) - {"COMPENSATION_FAILED"}
+    assert {saga.status for saga in sagas} >= set(SagaStatusChoice.values) - {"COMPENSATION_FAILED"}
     assert any(saga.set_aside_at for saga in sagas)
     assert any(saga.state.get("claimed") is not None for saga in sagas)
     assert {saga.failure_scope for saga in sagas} == set(SCOPES)
@@ -207,13 +206,13 @@ def test_the_decision_that_the_sentence_names_is_the_main_button(staff: Client) 
     Command.objects.filter(saga_id=saga.id).update(
         status=CommandStatus.EXHAUSTED, settled_at=timezone.now(), next_at=None, exhausted_by="attempts"
     )
-    SagaLog.objects.update(status=Status.COMPENSATION_FAILED)
+    SagaLog.objects.update(status=SagaStatusChoice.COMPENSATION_FAILED)
     assert mains(staff, page) == [Action.RETRY]
     assert "Retry it, skip it" in staff.get(page).content.decode()
     Command.objects.update(invalid="bad id")
     assert mains(staff, page) == [Action.MARK_DONE]
     command = Command.objects.filter(saga_id=saga.id)[0]
-    assert mains(staff, words.command_url(command.id)) == [Action.MARK_DONE]
+    assert mains(staff, formatting.command_url(command.id)) == [Action.MARK_DONE]
     SagaLog.objects.update(set_aside_at=timezone.now(), set_aside_error="KeyError")
     assert mains(staff, page) == [Action.RESUME]
     SagaLog.objects.update(set_aside_at=None)
@@ -234,7 +233,7 @@ def a_failed_saga() -> SagaLog:
     task, name = new_ids(2)
     event_log.append(retrieval(task, [name]) + image_through(task, name))
     event_log.append([event("ProcessingFailed", task, name, seconds=90, error_message="no")])
-    drain()
+    run_apply()
     return SagaLog.objects.get(key=task)
 
 
@@ -248,10 +247,10 @@ def parked_worlds() -> Iterator[tuple[str, SagaLog]]:
     for key in (free, taken, gone):
         event_log.append([event("AnonymizationCompleted", key, new_ids(1)[0]), event("AnonymizationCompleted", key)])
     event_log.append([event("AnonymizationCompleted", task)])
-    drain()
+    run_apply()
     saga = SagaLog.objects.get(key=task)
     for key in (taken, gone):
-        say = Request(actor="ana", door="admin", reason="because")
+        say = ActionRequest(actor="ana", door="admin", reason="because")
         decisions.attach(saga_id=saga.id, key=key, request=say)
     for key in (free, taken, gone, task):
         yield key, saga
@@ -263,7 +262,7 @@ def test_a_parked_group_offers_what_dry_runs_accept(likely: str, dismissed: bool
     tried = 0
     [unrelated] = new_ids(1)
     event_log.append(retrieval(unrelated, new_ids(1)))
-    drain()
+    run_apply()
     other = SagaLog.objects.get(key=unrelated)
     for key, saga in parked_worlds():
         if likely == "set aside":
@@ -275,7 +274,7 @@ def test_a_parked_group_offers_what_dry_runs_accept(likely: str, dismissed: bool
         if not rows:
             continue
         tried += 1
-        page = words.parked_url(rows[0].stream, key, "")
+        page = formatting.parked_url(rows[0].stream, key, "")
         shown = offered(staff, page)
         target = {"stream": rows[0].stream, "key": key}
         own = {found for found in shown if "key" in dict(found[1])}
@@ -322,7 +321,7 @@ def test_an_event_that_names_no_image_asks_for_one_before_its_preview(staff: Cli
     for _key, saga in parked_worlds():
         row = Parked.objects.filter(reason=ParkedReason.NO_ENTITY).first()
         assert row is not None
-        address = words.decide_url("attach", stream=row.stream, event=Event.objects.get(pk=row.event).event_id)
+        address = formatting.decide_url("attach", stream=row.stream, event=Event.objects.get(pk=row.event).event_id)
         page = staff.get(f"{address}&saga={saga.id}").content.decode()
         assert "sg-banner" not in page
         break

@@ -16,8 +16,8 @@ from django.utils import timezone
 from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation.models import Command
-from sagas.admin.deeds import DEEDS
-from sagas.apply import drain
+from sagas.admin.action_pages import ACTION_PAGES
+from sagas.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
 from tests.integration.story import event, image_through, new_ids, retrieval
 
@@ -46,10 +46,10 @@ class Story:
 def story() -> Story:
     task, image, other, second, stranger, unknown = new_ids(6)
     event_log.append(retrieval(task, [image]) + image_through(task, image) + retrieval(other, [second]))
-    drain()
+    run_apply()
     event_log.append([event("AnonymizationFailed", task, image, seconds=90, error_message=SCRIPT)])
     event_log.append([event("AnonymizationCompleted", stranger, unknown)])
-    drain()
+    run_apply()
     unreadable = Quarantined.objects.create(
         topic="retrieval-started",
         message_id="1:1:0:-1",
@@ -105,7 +105,7 @@ def address(action: str) -> str:
     return f"{reverse('admin:index')}sagas/decision/decide/{action}/"
 
 
-@pytest.mark.parametrize("action", sorted(DEEDS))
+@pytest.mark.parametrize("action", sorted(ACTION_PAGES))
 def test_the_form_shows_what_would_happen_and_does_nothing(action: str, story: Story, ana: Client) -> None:
     page = ana.get(address(action), target(action, story))
     assert page.status_code == 200
@@ -123,7 +123,7 @@ def test_the_page_names_what_is_released_and_does_not_contradict_itself(action: 
     assert "Nothing is sent." not in page
 
 
-@pytest.mark.parametrize("action", sorted(set(DEEDS) - ELSEWHERE - REFUSED - {"retry"}))
+@pytest.mark.parametrize("action", sorted(set(ACTION_PAGES) - ELSEWHERE - REFUSED - {"retry"}))
 def test_a_reason_is_asked_for_and_a_second_press_acts_once(action: str, story: Story, ana: Client) -> None:
     if action == "resume_publishing":
         _confirm(ana, "pause_publishing", story, reason="stop")
@@ -161,7 +161,7 @@ def test_many_commands_are_chosen_in_their_list(story: Story, ana: Client) -> No
     assert all(identity in page.content.decode() for identity in ids)
 
 
-@pytest.mark.parametrize("action", sorted(DEEDS))
+@pytest.mark.parametrize("action", sorted(ACTION_PAGES))
 def test_who_may_only_look_decides_nothing(action: str, story: Story, vera: Client) -> None:
     told = target(action, story)
     assert vera.get(address(action), told).status_code == 403
@@ -214,7 +214,7 @@ def test_lists_and_pages_ask_no_more_for_more(story: Story, ana: Client) -> None
     for _ in range(12):
         task, image = new_ids(2)
         event_log.append(retrieval(task, [image]) + image_through(task, image))
-    drain()
+    run_apply()
     assert [_queries(ana, page) for page in pages] == few
 
 

@@ -23,11 +23,11 @@ from django.utils import timezone
 from bridge import event_log
 from compensation.models import Command
 from sagas import decisions
-from sagas.admin import typed
-from sagas.admin.deeds import DEEDS
+from sagas.admin import form_drafts
+from sagas.admin.action_pages import ACTION_PAGES
 from sagas.admin.forms import MOST_COMMANDS
-from sagas.apply import drain
-from sagas.decisions import Request
+from sagas.apply import run_apply
+from sagas.decisions import ActionRequest
 from sagas.models import Decision, Parked, SagaLog
 from tests.integration.decided import quarantined
 from tests.integration.story import event, image_through, new_ids, retrieval
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 TYPED = "Luis looked in the archive: <b>gone</b> since Monday"
 SHOWN = html.escape(TYPED)
-ACTIONS = sorted(set(DEEDS) - {"resume", "replay", "retry", "resume_publishing"})
+ACTIONS = sorted(set(ACTION_PAGES) - {"resume", "replay", "retry", "resume_publishing"})
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def saga() -> SagaLog:
     event_log.append(retrieval(task, [name]) + image_through(task, name)[:3])
     event_log.append([event("AnonymizationFailed", task, name, seconds=90, error_message="no")])
     event_log.append([event("AnonymizationCompleted", stranger, new_ids(1)[0])])
-    drain()
+    run_apply()
     return SagaLog.objects.get(key=task)
 
 
@@ -144,7 +144,7 @@ def test_after_a_login_the_decision_waits_with_what_was_typed(
     done = ana.post(address(action), {**fields_of(page), "confirm": "1"})
     assert done.status_code == 302
     assert Decision.objects.get(action=action).reason == TYPED
-    assert "gone" not in json.dumps(ana.session.get(typed.IN_SESSION, {})), "what was carried out is not kept"
+    assert "gone" not in json.dumps(ana.session.get(form_drafts.IN_SESSION, {})), "what was carried out is not kept"
 
 
 def log_in(client: Client, location: str, name: str, password: str = "secret") -> str:
@@ -186,8 +186,8 @@ def test_nothing_is_kept_for_a_form_that_is_not_ours(note: str, saga: SagaLog) -
     """Else anybody could fill the table of sessions, or somebody's form."""
     user = User.objects.create_superuser("ana", "ana@example.org", "secret")
     with mock.patch("time.time", return_value=0 if note == "too old" else 1e12):
-        real = signing.dumps([str(user.pk), "skip"], salt=typed.SALT)
-    other = signing.dumps([str(user.pk), "withdraw"], salt=typed.SALT)
+        real = signing.dumps([str(user.pk), "skip"], salt=form_drafts.SALT)
+    other = signing.dumps([str(user.pk), "withdraw"], salt=form_drafts.SALT)
     said = {"": "", "forged": f"{real}x", "of another decision": other, "too old": real}[note]
     client = Client()
     answer = client.post(address("skip"), {**target("skip", saga), "reason": TYPED, "typed_by": said, "confirm": "1"})
@@ -200,7 +200,7 @@ def test_what_is_kept_is_forgotten_after_an_hour(saga: SagaLog, ana: Client) -> 
     filled = fields_of(ana.get(address("skip"), target("skip", saga)).content.decode())
     ana.post(reverse("admin:logout"))
     location = ana.post(address("skip"), {**filled, "reason": TYPED, "confirm": "1"})["location"]
-    with mock.patch.object(typed, "KEPT_FOR", timedelta(0)):
+    with mock.patch.object(form_drafts, "KEPT_FOR", timedelta(0)):
         assert "gone" not in log_in(ana, location, "ana")
 
 
@@ -327,7 +327,7 @@ def test_a_server_error_of_the_api_is_json(ana: Client) -> None:
 
 
 def say(action: str, command: Command, who: str) -> None:
-    request = Request(actor=who, door="api", reason="because")
+    request = ActionRequest(actor=who, door="api", reason="because")
     decisions.decide_command(action, command.id, request=request)
 
 
@@ -337,7 +337,7 @@ def test_a_refused_decision_says_who_decided_and_what_is_left(bulk: bool, saga: 
     filled = fields_of(ana.get(address("withdraw"), {"ids": str(command.id)}).content.decode())
     if bulk:
         chosen = decisions.CommandSelection(saga=saga.id)
-        decisions.decide_commands("skip", chosen, request=Request(actor="luis", door="api", reason="because"))
+        decisions.decide_commands("skip", chosen, request=ActionRequest(actor="luis", door="api", reason="because"))
     else:
         say("skip", command, "luis")
     answer = ana.post(address("withdraw"), {**filled, "reason": TYPED, "confirm": "1"})
@@ -353,18 +353,18 @@ def test_a_refused_decision_says_who_decided_and_what_is_left(bulk: bool, saga: 
 
 def test_who_forced_or_terminated_a_saga_is_named(saga: SagaLog, ana: Client) -> None:
     filled = fields_of(ana.get(address("cancel"), {"saga": str(saga.id)}).content.decode())
-    decisions.force_compensation(saga.id, request=Request(actor="luis", door="api", reason="because"))
+    decisions.force_compensation(saga.id, request=ActionRequest(actor="luis", door="api", reason="because"))
     answer = ana.post(address("cancel"), {**filled, "reason": TYPED, "confirm": "1"})
     assert answer.status_code == 409
     assert "compensation was already forced by luis" in answer.content.decode()
     assert f"{address('terminate')}?saga={saga.id}" in answer.content.decode()
-    decisions.terminate(saga.id, request=Request(actor="eva", door="api", reason="because"))
+    decisions.terminate(saga.id, request=ActionRequest(actor="eva", door="api", reason="because"))
     page = ana.get(address("force_compensation"), {"saga": str(saga.id)}).content.decode()
     assert "already terminated by eva" in page
 
 
 def test_who_dismissed_a_message_or_attached_a_key_is_named(saga: SagaLog, ana: Client) -> None:
-    luis = Request(actor="luis", door="api", reason="because")
+    luis = ActionRequest(actor="luis", door="api", reason="because")
     message = quarantined(b"{")
     decisions.dismiss_message(message.pk, request=luis)
     page = ana.get(address("dismiss_message"), {"message": str(message.pk)}).content.decode()

@@ -15,8 +15,8 @@ from django.utils import timezone
 from bridge import heartbeats
 from bridge.heartbeats import UnreadTopic
 from bridge.models import BlockedTopic
-from compensation.models import Command, Status, Switch
-from sagas.admin import words
+from compensation.models import Command, CommandStatus, Switch
+from sagas.admin import formatting
 from sagas.models import SagaLog
 from tests.integration.test_admin_access import tell
 
@@ -46,7 +46,7 @@ def saga() -> SagaLog:
     now = timezone.now()
     first, *others = Command.objects.filter(saga_id=saga.id, name="RollbackAnonymization").order_by("id")
     Command.objects.filter(id=first.id).update(
-        status=Status.EXHAUSTED, settled_at=now, next_at=None, last_error="no", exhausted_by="attempts"
+        status=CommandStatus.EXHAUSTED, settled_at=now, next_at=None, last_error="no", exhausted_by="attempts"
     )
     Switch.objects.update_or_create(service=first.service, defaults={"paused": True, "changed_at": now})
     BlockedTopic.objects.create(topic=others[0].topic, since=now - timedelta(hours=1), last_at=now, reason="no grant")
@@ -60,9 +60,9 @@ def saga() -> SagaLog:
 )
 def test_links_lead_where_the_reader_may_go(rights: tuple[str, ...], saga: SagaLog) -> None:
     client = reader(*rights)
-    pages = [reverse("admin:index"), words.saga_url(saga.id)] if "view_sagalog" in rights else []
+    pages = [reverse("admin:index"), formatting.saga_url(saga.id)] if "view_sagalog" in rights else []
     if "view_command" in rights:
-        pages += [words.command_url(command.id) for command in Command.objects.filter(saga_id=saga.id)]
+        pages += [formatting.command_url(command.id) for command in Command.objects.filter(saga_id=saga.id)]
     refused = {(page, link) for page in pages for link in links(client, page) if client.get(link).status_code == 403}
     assert not refused
 
@@ -73,6 +73,6 @@ def test_an_item_of_attention_never_links_to_the_start_page(saga: SagaLog) -> No
     page = client.get(reverse("admin:index"))
     urls = {line["item"].kind: line["url"] for line in page.context["lines"]}
     assert {"exhausted", "unread", "blocked"} <= set(urls)
-    assert urls["blocked"] == words.list_url("compensation_switch")
+    assert urls["blocked"] == formatting.list_url("compensation_switch")
     assert urls["unread"] == ""
     assert 'href=""' not in page.content.decode()

@@ -9,7 +9,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from bridge import event_log
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import SagaLog
 from tests.integration.story import event, image_through, new_ids, retrieval
 
@@ -30,7 +30,7 @@ def tell_stories() -> SagaLog:
     event_log.append(retrieval(task, [image]) + image_through(task, image))
     event_log.append([event("ProcessingFailed", task, image, seconds=90, error_message="<b>no</b>")])
     event_log.append([event("ProcessingCompleted", stranger)])
-    drain()
+    run_apply()
     return SagaLog.objects.get(key=task)
 
 

@@ -14,7 +14,7 @@ from bridge import event_log
 from bridge.models import Quarantined
 from compensation import switches
 from compensation.models import Command
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
 from tests.integration.api import BASE, Api, operator, user, viewer
 from tests.integration.story import event, image_through, new_ids, retrieval
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def tell(*facts: Any) -> None:
     event_log.append(list(facts))
-    drain()
+    run_apply()
 
 
 def failed(images: int = 1) -> SagaLog:

@@ -214,12 +214,12 @@ def test_a_host_that_is_not_ours(client: Client) -> None:
 def test_too_many_requests(client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from rest_framework.throttling import AnonRateThrottle
 
-    from sagas.api.base import Address
+    from sagas.api.base import ApiView
 
     class Once(AnonRateThrottle):
         rate = "1/day"
 
-    monkeypatch.setattr(Address, "throttle_classes", [Once])
+    monkeypatch.setattr(ApiView, "throttle_classes", [Once])
     assert client.get(f"{BASE}sagas", REMOTE_ADDR="203.0.113.9").status_code == 200
     held(client.get(f"{BASE}sagas", REMOTE_ADDR="203.0.113.9"), 429)
 

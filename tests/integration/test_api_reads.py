@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from bridge import event_log
 from compensation.models import Attempt, Command
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import SagaLog
 from tests.integration.api import BASE, Api
 from tests.integration.story import event, image_through, new_ids, retrieval
@@ -26,7 +26,7 @@ SUMMARY = {
 
 def tell(*facts: Any) -> None:
     event_log.append(list(facts))
-    drain()
+    run_apply()
 
 
 def failed(images: int = 1) -> SagaLog:

@@ -29,7 +29,7 @@ from bridge import event_log
 from bridge.models import Quarantined
 from compensation.models import Command
 from sagaproject.wsgi import application
-from sagas.apply import drain
+from sagas.apply import run_apply
 from tests.integration import decided
 from tests.integration.api import operator, schema, viewer
 from tests.integration.story import event, new_ids
@@ -66,7 +66,7 @@ def known() -> Known:
     done, _ = decided.completed()
     task, image = new_ids(2)
     event_log.append([event("ProcessingCompleted", task, image), event("ProcessingStarted", new_ids(1)[0])])
-    drain()
+    run_apply()
     decided.quarantined()
     sagas = [str(saga.id) for saga in (failed, running, done)]
     commands = [str(pk) for pk in Command.objects.values_list("pk", flat=True)]

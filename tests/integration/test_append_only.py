@@ -19,7 +19,7 @@ from bridge.models import Duplicate, Event, Quarantined
 from compensation import outbox
 from compensation.models import Attempt, Command
 from sagas import decisions
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import Decision, SagaEvent, SagaLog
 from tests.integration import decided
 from tests.integration.decided import request
@@ -256,10 +256,10 @@ def test_the_service_itself_is_not_in_its_own_way() -> None:
     decisions.set_publishing(False, request=request())
     decided.published()
     event_log.append([event("AnonymizationRolledBack", saga.key, image, seconds=50)])
-    drain()
+    run_apply()
     decided.published()
     event_log.append([event("ImageDeletionFailed", saga.key, image, seconds=60, error_message="locked")])
-    drain()
+    run_apply()
     assert sorted(Attempt.objects.filter(command__saga_id=saga.id).values_list("outcome", flat=True)) == [
         "confirmed",
         "refused",

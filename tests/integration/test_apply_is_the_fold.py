@@ -27,14 +27,14 @@ from compensation.models import Command
 from sagas import apply
 from sagas.definitions import registry
 from sagas.engine import decide, facts
-from sagas.engine.decide import Frame
+from sagas.engine.decide import SagaIdentity
 from sagas.engine.definition import Definition, Entity
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, replay
-from sagas.engine.state import Tally, saga_from
+from sagas.engine.state import SagaCounts, saga_from
 from sagas.models import Parked, SagaEvent, SagaLog
 from sagas.replay import compare
-from sagas.rows import TALLY_COLUMNS
+from sagas.statements import TALLY_COLUMNS
 from tests.integration.story import event
 from tests.properties.histories import IMAGES, SCOPES, SENDING_IS_ENOUGH, Happening, facts_of, to_images
 from tests.stories import DELETE, MIDNIGHT, image, owed_in
@@ -163,9 +163,9 @@ def test_batches_on_the_database_are_the_fold_of_their_facts(
     with registry.also(*([definition] if definition is not IMAGES else [])), born, page:
         for batch in batches(story, chance):
             store(batch, cast)
-            apply.drain()
+            apply.run_apply()
         taken = [fact for fact in story if not lacks_image(definition, fact)]
-        fold = replay(Frame(definition, scope, cast.saga_id, cast.task), taken)
+        fold = replay(SagaIdentity(definition, scope, cast.saga_id, cast.task), taken)
         assert_stored(fold, taken)
     parked = Event.objects.filter(pk__in=Parked.objects.values("event"), key=cast.task)
     assert {event.event_id for event in parked} == {fact.id for fact in story} - {fact.id for fact in taken}
@@ -184,8 +184,8 @@ def settled(word: str) -> str:
 
 def assert_stored(fold: Fold, taken: list[Fact]) -> None:
     """The rows say what the fold does: state, status, log and commands."""
-    row = SagaLog.objects.get(id=fold.frame.saga_id)
-    counts = Tally(*(getattr(row, name) for name in TALLY_COLUMNS))
+    row = SagaLog.objects.get(id=fold.identity.saga_id)
+    counts = SagaCounts(*(getattr(row, name) for name in TALLY_COLUMNS))
     assert saga_from(row.state, counts, row.last_event_at) == fold.saga
     assert row.status == fold.status.value
     assert compare(row.id) == []
@@ -193,12 +193,12 @@ def assert_stored(fold: Fold, taken: list[Fact]) -> None:
     ids = Event.objects.filter(pk__in=log).values_list("event_id", flat=True)
     assert sorted(ids) == sorted(fact.id for fact in taken)
     commands = {(command.entity, command.name): command for command in Command.objects.filter(saga_id=row.id)}
-    owed = {(entity, name): held for entity in fold.lanes for name, held in owed_in(fold, entity).items()}
-    assert commands.keys() == owed.keys()
-    for undo, held in owed.items():
+    required = {(entity, name): held for entity in fold.lanes for name, held in owed_in(fold, entity).items()}
+    assert commands.keys() == required.keys()
+    for undo, held in required.items():
         assert settled(commands[undo].status) == settled(held), (undo, held, commands[undo].status)
-    for entity in {entity for entity, _ in owed}:
-        for name in decide.released(fold.frame, fold.saga, fold.lanes[entity], fold.owed(entity)):
+    for entity in {entity for entity, _ in required}:
+        for name in decide.released(fold.identity, fold.saga, fold.lanes[entity], fold.required(entity)):
             assert commands[entity, name].released_at is not None, "the outbox knows that it may leave"
 
 
@@ -216,9 +216,9 @@ def test_what_is_said_of_a_lane_that_nobody_knows_is_stored_as_it_folds() -> Non
         routing_key=event_log.routing_key(STREAM, task),
     )
     event_log.append([event("RetrievalStarted", task), decided])
-    apply.drain()
+    apply.run_apply()
     event_log.append([event("RetrievalFailed", task, error_message="disk full")])
-    apply.drain()
+    apply.run_apply()
     saga = SagaLog.objects.get(key=task)
     assert compare(saga.id) == []
     assert saga.status == "FAILED"

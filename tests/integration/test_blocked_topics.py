@@ -13,7 +13,7 @@ from bridge.publisher import PublishResult
 from bridge.pulsar.client import in_words
 from bridge.pulsar.outlet import refusal
 from compensation import delivery, outbox
-from compensation.models import Status
+from compensation.models import CommandStatus
 from compensation.outbox import NewCommand, Settlement
 from sagas import queries
 from tests.integration.commands import FakePublisher, attempts, later, new_command, not_taken, row
@@ -72,8 +72,8 @@ def test_a_refusal_of_the_topic_uses_up_no_attempt_however_long_it_lasts(publish
     publisher.answers[str(command.id)] = refused(command)
     for minute in range(20):
         deliver(publisher, minute * 60)
-    assert row(other).status == Status.PUBLISHED
-    assert (row(command).status, row(command).attempt) == (Status.WAITING, 0)
+    assert row(other).status == CommandStatus.PUBLISHED
+    assert (row(command).status, row(command).attempt) == (CommandStatus.WAITING, 0)
     assert row(command).last_error == f"The topic takes no commands: {BUSY}"
     assert set(attempts(command)) == {(1, 1, "blocked", False, True)}
     assert row(command).next_at == later(19 * 60 + 60)
@@ -81,7 +81,7 @@ def test_a_refusal_of_the_topic_uses_up_no_attempt_however_long_it_lasts(publish
 
     publisher.answers.clear()
     deliver(publisher, 20 * 60)
-    assert (row(command).status, row(command).attempt) == (Status.PUBLISHED, 1)
+    assert (row(command).status, row(command).attempt) == (CommandStatus.PUBLISHED, 1)
 
 
 @needs_database

@@ -20,12 +20,12 @@ from django.utils import timezone
 from bridge import clock, event_log, heartbeats
 from bridge.models import Heartbeat, Pending
 from compensation import breaker, deadlines, delivery, outbox, queries, switches
-from compensation.models import Breaker, BreakerState, Command, PlannedMinute, Status, TripCause
+from compensation.models import Breaker, BreakerState, Command, CommandStatus, PlannedMinute, TripCause
 from compensation.outbox import NewCommand
 from sagaproject.doctor import service as doctor
 from sagas import breakers, decisions
 from sagas import queries as pages
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.errors import Invalid
 from sagas.models import Decision, SagaLog
 from tests.integration import decided
@@ -64,9 +64,9 @@ def undo(images: int) -> tuple[SagaLog, list[str]]:
     """One message fails a saga of so many images: each has one deletion, which may leave at once."""
     task, *names = new_ids(images + 1)
     event_log.append(retrieval(task, names))
-    drain()
+    run_apply()
     event_log.append([event("RetrievalFailed", task, seconds=20, error_message="disk full")])
-    drain()
+    run_apply()
     return SagaLog.objects.get(key=task), names
 
 
@@ -77,7 +77,7 @@ def sent() -> list[str]:
     return [message.id for message in publisher.sent]
 
 
-def resume(**more: Any) -> decisions.Outcome:
+def resume(**more: Any) -> decisions.ActionResult:
     return decisions.set_publishing(False, SERVICE, request=decided.request(), **more)
 
 
@@ -85,7 +85,7 @@ def answer(ids: list[str], kind: str = "ImageDeletionCompleted") -> None:
     """The service's word on commands that were sent."""
     told = Command.objects.filter(id__in=ids).values_list("key", "entity")
     event_log.append([event(kind, key, entity, seconds=40, error_message="locked") for key, entity in told])
-    drain()
+    run_apply()
 
 
 def state() -> str:
@@ -109,7 +109,7 @@ def put(command: NewCommand, number: int = 1) -> None:
 
 def test_one_message_that_orders_too_many_undos_sends_none() -> None:
     undo(LIMIT + 1)
-    assert Command.objects.filter(status=Status.PLANNED, released_at__isnull=False).count() == LIMIT + 1
+    assert Command.objects.filter(status=CommandStatus.PLANNED, released_at__isnull=False).count() == LIMIT + 1
     assert sent() == []
     opened = Breaker.objects.get()
     assert (opened.service, opened.state, opened.cause) == (SERVICE, BreakerState.OPEN, TripCause.PLANNED)
@@ -249,15 +249,15 @@ def test_where_the_planner_dies_neither_plan_nor_pause_is_there(monkeypatch: pyt
 
     task, *names = new_ids(LIMIT + 2)
     event_log.append(retrieval(task, names))
-    drain()
+    run_apply()
     event_log.append([event("RetrievalFailed", task, seconds=20)])
     with monkeypatch.context() as patch:
         patch.setattr(breaker, place, die)
         with pytest.raises(Killed):
-            drain()
+            run_apply()
     assert (Command.objects.count(), Breaker.objects.count(), PlannedMinute.objects.count()) == (0, 0, 0)
     assert Pending.objects.count() == 1
-    drain()
+    run_apply()
     assert Command.objects.count() == LIMIT + 1
     assert state() == BreakerState.OPEN
     assert Decision.objects.count() == 1
@@ -266,7 +266,7 @@ def test_where_the_planner_dies_neither_plan_nor_pause_is_there(monkeypatch: pyt
 def test_what_a_person_orders_does_not_count() -> None:
     task, *names = new_ids(LIMIT + 11)
     event_log.append(retrieval(task, names))
-    drain()
+    run_apply()
     saga = SagaLog.objects.get(key=task)
     decisions.force_compensation(saga.id, request=decided.request())
     assert Command.objects.count() == LIMIT + 10
@@ -279,15 +279,15 @@ def test_what_waited_already_when_a_person_decided_counts() -> None:
     task, *names = new_ids(LIMIT + 12)
     failed, bad = names[0], names[1:]
     event_log.append(retrieval(task, names))
-    drain()
+    run_apply()
     event_log.append([event("AnonymizationFailed", task, failed, seconds=15, error_message="locked")])
-    drain()
+    run_apply()
     [command] = Command.objects.all()
     preview = decisions.decide_command("skip", command.id, request=decided.request(dry_run=True))
     assert [shown.id for shown in preview.commands] == [command.id]
     event_log.append([event("RetrievalFailed", task, seconds=20, error_message="disk full")])
     decisions.decide_command("skip", command.id, request=decided.request())
-    assert Command.objects.filter(status=Status.PLANNED).count() == len(bad)
+    assert Command.objects.filter(status=CommandStatus.PLANNED).count() == len(bad)
     assert sent() == []
     assert (state(), Breaker.objects.get().planned) == (BreakerState.OPEN, len(bad) + 1)
     assert Decision.objects.filter(actor="system").count() == 1
@@ -301,7 +301,7 @@ def test_while_it_is_open_the_services_deadlines_are_on_hold() -> None:
     Heartbeat.objects.update(well_since=timezone.now() - timedelta(hours=9))
     hour = timezone.now() + timedelta(hours=1)
     assert deadlines.pass_deadlines(hour) == 0
-    assert Command.objects.filter(status=Status.PUBLISHED).count() == 5
+    assert Command.objects.filter(status=CommandStatus.PUBLISHED).count() == 5
 
 
 def test_switches_and_breakers_are_read_in_one_query(django_assert_num_queries: Any) -> None:
@@ -414,7 +414,7 @@ def test_a_command_that_is_given_up_pauses_again() -> None:
     resume()
     first = sent()
     Command.objects.filter(id=first[0]).update(
-        status=Status.EXHAUSTED, settled_at=timezone.now(), deadline_at=None, exhausted_by="permanent"
+        status=CommandStatus.EXHAUSTED, settled_at=timezone.now(), deadline_at=None, exhausted_by="permanent"
     )
     breakers.judge_canaries()
     assert (state(), Breaker.objects.get().cause) == (BreakerState.OPEN, TripCause.EXHAUSTED)
@@ -502,7 +502,7 @@ def test_a_confirmation_of_what_was_never_sent_says_nothing_of_the_service() -> 
     resume()
     forged = [str(id_) for id_ in Breaker.objects.get().canary]
     answer(forged)
-    assert Command.objects.filter(id__in=forged, status=Status.CONFIRMED).count() == 10
+    assert Command.objects.filter(id__in=forged, status=CommandStatus.CONFIRMED).count() == 10
     breakers.judge_canaries()
     assert state() == BreakerState.CANARY
     second = sent()
@@ -521,7 +521,7 @@ def test_where_another_task_has_the_images_of_the_canary_the_next_ten_go() -> No
     [other] = new_ids(1)
     images = list(Command.objects.filter(id__in=chosen).order_by("entity").values_list("entity", flat=True))
     event_log.append(retrieval(other, images))
-    drain()
+    run_apply()
     assert Command.objects.filter(id__in=chosen, held_since=None).count() == 0
     assert sent() == []
     assert not queries.is_anything_due(timezone.now(), switches.read())
@@ -541,7 +541,7 @@ def test_where_another_task_has_the_images_of_the_canary_the_next_ten_go() -> No
 def test_a_decision_says_that_its_commands_wait_for_the_canary() -> None:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
-    drain()
+    run_apply()
     saga = SagaLog.objects.get(key=task)
     tripped()
     resume()
@@ -665,8 +665,8 @@ def test_every_page_tells_of_a_running_canary(staff: Client) -> None:
     assert words in item.sentence
     assert words in staff.get(reverse("admin:compensation_switch_changelist")).content.decode()
     sent()
-    Command.objects.filter(status=Status.PUBLISHED).update(
-        status=Status.SKIPPED, settled_at=timezone.now(), deadline_at=None
+    Command.objects.filter(status=CommandStatus.PUBLISHED).update(
+        status=CommandStatus.SKIPPED, settled_at=timezone.now(), deadline_at=None
     )
     found = pages.waiting(saga)
     assert found is not None

@@ -15,7 +15,7 @@ from bridge.models import Event, Quarantined
 from compensation import switches
 from compensation.models import Command
 from sagas import decisions
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import Decision, Lane, Parked, SagaKey, SagaLog, SagaStep
 from sagas.verify import all_ids, each
 from tests.integration import decided
@@ -236,7 +236,7 @@ def test_requeue_and_dismiss_messages() -> None:
     assert [(line["id"], line["exit_code"]) for line in ran.lines] == [(str(good.id), 0), (str(bad.id), 4), ("77", 3)]
     assert ran.code == 4
     assert ran.lines[0]["effects"]["type"] == "RetrievalStarted"
-    drain()
+    run_apply()
     assert SagaLog.objects.count() == 1
     assert decide("dismiss_message", boring.id).code == 0
     assert dict(Quarantined.objects.values_list("id", "status")) == {
@@ -336,9 +336,9 @@ def test_what_comes_after_a_decision_by_command_is_taken_as_ever() -> None:
     decide("cancel_saga", saga.id)
     decided.published()
     event_log.append([event("AnonymizationRolledBack", saga.key, images[0], seconds=60)])
-    drain()
+    run_apply()
     decided.published()
     event_log.append([event("ImageDeletionCompleted", saga.key, images[0], seconds=61)])
-    drain()
+    run_apply()
     assert status(saga) == "COMPENSATION_SUCCEEDED"
     assert "because" in run("show_saga", saga.id).out

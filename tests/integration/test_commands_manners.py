@@ -288,7 +288,7 @@ def test_a_person_is_not_asked_for_what_is_refused(monkeypatch: pytest.MonkeyPat
 def test_of_many_a_person_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sagas = [decided.running(1)[0] for _ in range(3)]
     typed(monkeypatch, "y\n")
-    monkeypatch.setattr("sagas.management.decision.SHOWN_BEFORE", 2)
+    monkeypatch.setattr("sagas.management.decision_command.SHOWN_BEFORE", 2)
     ran = run("cancel_saga", *(saga.id for saga in sagas), "--reason", "because")
     assert ran.code == 0
     assert ran.err == "Do this to 3? [y/N] "

@@ -26,7 +26,7 @@ from sagaproject import doctor
 from sagaproject.filling.fill import Filled
 from sagaproject.management.commands import demo, simulate_services
 from sagaproject.simulator.report import Report, Unexpected
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.management import output
 from sagas.models import Decision, SagaLog
 from tests.integration import decided
@@ -49,12 +49,12 @@ def evil(settings: Any) -> SagaLog:
     """A saga whose ids and texts are as bad as the bridge lets in, with commands that were refused in such words."""
     settings.SAGA_RETRY = {**settings.SAGA_RETRY, "maximum_attempts": 1}
     event_log.append([*retrieval(TASK, [NAME]), event("RetrievalFailed", TASK, seconds=20, error_message=EVIL)])
-    drain()
-    drain()
+    run_apply()
+    run_apply()
     decided.published()
     event_log.append([event("ImageDeletionFailed", TASK, NAME, seconds=30, error_message=EVIL)])
-    drain()
-    drain()
+    run_apply()
+    run_apply()
     return SagaLog.objects.get(key=TASK)
 
 
@@ -137,7 +137,9 @@ OWN_WORDS = {"serve", "up", "probe", "dev_login", "run_bridge"}
 @pytest.fixture
 def foreign_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the commands of the composition would hear of servers that this test does not start."""
-    monkeypatch.setattr(doctor, "examine", lambda: iter([doctor.Finding("topics", doctor.Level.ERROR, EVIL, EVIL)]))
+    monkeypatch.setattr(
+        doctor, "examine", lambda: iter([doctor.Finding("topics", doctor.FindingLevel.ERROR, EVIL, EVIL)])
+    )
     monkeypatch.setattr(
         "sagaproject.filling.fill.fill", lambda *_: Filled(sagas=1, events=3, statuses={"COMPLETED": 1})
     )
@@ -182,7 +184,7 @@ def test_every_command_is_in_one_of_these_lists() -> None:
 def test_what_every_command_prints_is_safe_on_every_terminal(encoding: str, evil: SagaLog) -> None:
     User.objects.create_user("ñandú")
     event_log.append([event("ProcessingStarted", f"{TASK}-2", NAME, seconds=40)])
-    drain()
+    run_apply()
     SagaLog.objects.filter(id=evil.id).update(error_message=f"{EVIL} changed")  # verify and replay show it
     for words in DECISIONS:
         for form in ((), ("--json",)):

@@ -17,7 +17,7 @@ from django.utils import timezone
 from knox.models import get_token_model
 
 from bridge import event_log
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import Lane, SagaLog
 from tests.integration import decided
 from tests.integration.api import BASE, operator
@@ -35,7 +35,7 @@ SUMMARY = {
 def born(seconds: int) -> SagaLog:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image], seconds))
-    drain()
+    run_apply()
     return SagaLog.objects.get(key=task)
 
 
@@ -244,7 +244,7 @@ def test_a_large_saga_is_shown_within_its_limit() -> None:
     task, *images = new_ids(301)
     facts = [*retrieval(task, images), *(fact for image in images[:20] for fact in image_through(task, image))]
     event_log.append([*facts, event("RetrievalFailed", task, seconds=90, error_message="disk full")])
-    drain()
+    run_apply()
     told = run("show_saga", task, "--json", "--limit", 50).data
     assert [len(told[part]["items"]) for part in ("lanes", "commands", "timeline")] == [50, 50, 50]
     assert told["lanes"]["total"] == 300

@@ -9,8 +9,8 @@ from bridge import clock, event_log
 from bridge.event_log import NewFact
 from bridge.models import Event, Heartbeat, Pending
 from bridge.publisher import OutgoingMessage
-from compensation import deadlines, delivery, outbox, rows, switches
-from compensation.models import ExhaustedBy, Status, Switch
+from compensation import deadlines, delivery, outbox, statements, switches
+from compensation.models import CommandStatus, ExhaustedBy, Switch
 from compensation.outbox import NewCommand, Settlement
 from tests.integration.commands import NOW, POLICY, FakePublisher, attempts, later, new_command, row
 
@@ -51,7 +51,7 @@ def test_no_answer_in_time_ends_the_attempt_and_the_next_one_is_due() -> None:
     assert pass_deadlines(299) == 0
     assert pass_deadlines(300) == 1
     late = row(command)
-    assert (late.status, late.next_at, late.deadline_at) == (Status.WAITING, later(301), None)
+    assert (late.status, late.next_at, late.deadline_at) == (CommandStatus.WAITING, later(301), None)
     assert late.last_error == "No answer within 300 seconds."
     assert attempts(command) == [(1, 1, "deadline", True, True)]
     assert pass_deadlines(400) == 0
@@ -66,7 +66,7 @@ def test_the_last_attempt_without_an_answer_goes_to_a_person() -> None:
     assert row(command).exhausted_by == ExhaustedBy.ATTEMPTS
     assert [event.event_id for event in Event.objects.all()] == [f"{command.id}:exhausted:1"]
     outbox.settle([Settlement(command_id=command.id, status="confirmed", at=later(9000), event_id="late")])
-    assert row(command).status == Status.CONFIRMED
+    assert row(command).status == CommandStatus.CONFIRMED
 
 
 def test_pages_of_overdue_answers() -> None:
@@ -114,7 +114,7 @@ def test_after_a_pause_the_clock_starts_again_for_that_service() -> None:
     sent(paused, other)
     Switch.objects.create(service="DATA_RETRIEVAL", paused=True, changed_at=later(10))
     assert pass_deadlines(400) == 1
-    assert (row(paused).status, row(other).status) == (Status.PUBLISHED, Status.WAITING)
+    assert (row(paused).status, row(other).status) == (CommandStatus.PUBLISHED, CommandStatus.WAITING)
     Switch.objects.filter(service="DATA_RETRIEVAL").update(paused=False, changed_at=later(500))
     assert pass_deadlines(600) == 0
     assert row(paused).deadline_at == later(800)
@@ -143,7 +143,7 @@ def test_when_they_are_applied_deadlines_pass_again() -> None:
     assert pass_deadlines(future) == 0
     Pending.objects.all().delete()
     assert pass_deadlines(future) == 1
-    assert row(command).status == Status.WAITING
+    assert row(command).status == CommandStatus.WAITING
 
 
 # --- claims whose process died
@@ -152,11 +152,11 @@ def test_when_they_are_applied_deadlines_pass_again() -> None:
 def test_a_lost_claim_comes_back_and_counts() -> None:
     command = new_command()
     outbox.plan([command])
-    rows.claim(NOW, [], "host:1", 10)
+    statements.claim(NOW, [], "host:1", 10)
     assert deadlines.recover_lost(later(60)) == 0
     assert deadlines.recover_lost(later(60.1)) == 1
     lost = row(command)
-    assert (lost.status, lost.attempt) == (Status.WAITING, 1)
+    assert (lost.status, lost.attempt) == (CommandStatus.WAITING, 1)
     assert lost.last_error == "The process that was sending it did not come back."
     assert attempts(command) == [(1, 1, "superseded", True, True)]
     publisher = FakePublisher()
@@ -168,10 +168,10 @@ def test_a_command_that_kills_its_publisher_every_time_goes_to_a_person() -> Non
     command = new_command()
     outbox.plan([command])
     for attempt in range(1, POLICY.maximum_attempts + 1):
-        assert len(rows.claim(later(attempt * 1000), [], "host:1", 10)) == 1
+        assert len(statements.claim(later(attempt * 1000), [], "host:1", 10)) == 1
         deadlines.recover_lost(later(attempt * 1000 + 61))
-    assert (row(command).status, row(command).exhausted_by) == (Status.EXHAUSTED, ExhaustedBy.ATTEMPTS)
-    assert rows.claim(later(99_999), [], "host:1", 10) == []
+    assert (row(command).status, row(command).exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.ATTEMPTS)
+    assert statements.claim(later(99_999), [], "host:1", 10) == []
 
 
 def test_who_comes_back_late_does_not_move_what_was_recovered() -> None:
@@ -185,5 +185,5 @@ def test_who_comes_back_late_does_not_move_what_was_recovered() -> None:
         for result in publisher.publish([OutgoingMessage(id=claims[0].id, topic=claims[0].topic, body=b"{}")])
     }
     delivery.record(claims, results, later(62))
-    assert row(command).status == Status.WAITING
+    assert row(command).status == CommandStatus.WAITING
     assert attempts(command) == [(1, 1, "superseded", True, True)]

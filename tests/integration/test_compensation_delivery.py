@@ -9,10 +9,10 @@ import pytest
 
 from bridge.errors import BrokerUnavailable
 from bridge.models import Event, Heartbeat
-from compensation import delivery, outbox, rows, switches
-from compensation.models import Attempt, Command, ExhaustedBy, Status
-from compensation.outbox import NewCommand, Refusal, Settlement
-from compensation.standing import NO_ANSWER
+from compensation import delivery, outbox, statements, switches
+from compensation.models import Attempt, Command, CommandStatus, ExhaustedBy
+from compensation.outbox import CommandRefusal, NewCommand, Settlement
+from compensation.snapshot import NO_ANSWER
 from tests.integration.commands import NOW, FakePublisher, attempts, later, new_command, not_taken, row
 
 pytestmark = pytest.mark.django_db
@@ -42,7 +42,11 @@ def test_a_due_command_is_sent_and_waits_for_its_confirmation(publisher: FakePub
     [message] = publisher.sent
     assert (message.id, message.topic) == (str(command.id), "data-retrieval-commands")
     published = row(command)
-    assert (published.status, published.published_at, published.deadline_at) == (Status.PUBLISHED, NOW, later(300))
+    assert (published.status, published.published_at, published.deadline_at) == (
+        CommandStatus.PUBLISHED,
+        NOW,
+        later(300),
+    )
     attempt = Attempt.objects.get()
     assert (attempt.started_at, attempt.worker, attempt.message_id) == (NOW, "host:1", "1:0")
     assert attempts(command) == [(1, 1, "published", True, False)]
@@ -55,7 +59,7 @@ def test_the_body_is_the_planned_one_in_the_order_of_the_contract_and_the_same_o
 ) -> None:
     command = plan(new_command())
     deliver(publisher)
-    outbox.refuse([Refusal(command_id=command.id, error="busy", at=NOW)])
+    outbox.refuse([CommandRefusal(command_id=command.id, error="busy", at=NOW)])
     deliver(publisher, 10)
     first, second = publisher.sent
     assert first.body == second.body
@@ -92,8 +96,8 @@ def test_what_the_broker_refuses_is_tried_again_and_its_neighbours_go_through(pu
     plan(bad, good)
     publisher.answers[str(bad.id)] = not_taken(bad.id, "ProducerQueueIsFull")
     deliver(publisher)
-    assert row(good).status == Status.PUBLISHED
-    assert (row(bad).status, row(bad).next_at) == (Status.WAITING, later(1))
+    assert row(good).status == CommandStatus.PUBLISHED
+    assert (row(bad).status, row(bad).next_at) == (CommandStatus.WAITING, later(1))
     assert row(bad).last_error == "It could not be sent: ProducerQueueIsFull"
     assert attempts(bad) == [(1, 1, "failed", True, True)]
 
@@ -102,7 +106,7 @@ def test_what_the_broker_will_never_take_goes_to_a_person(publisher: FakePublish
     command = plan(new_command())
     publisher.answers[str(command.id)] = not_taken(command.id, "MessageTooBig", permanent=True)
     deliver(publisher)
-    assert (row(command).status, row(command).exhausted_by) == (Status.EXHAUSTED, ExhaustedBy.PERMANENT)
+    assert (row(command).status, row(command).exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.PERMANENT)
     assert [event.type for event in Event.objects.all()] == ["CommandExhausted"]
 
 
@@ -115,12 +119,12 @@ def test_an_outage_is_noticed_before_anything_is_claimed(publisher: FakePublishe
     for _ in range(30):
         with pytest.raises(BrokerUnavailable):
             deliver(publisher)
-    assert (row(command).status, row(command).attempt) == (Status.PLANNED, 0)
+    assert (row(command).status, row(command).attempt) == (CommandStatus.PLANNED, 0)
     assert attempts(command) == []
     assert Heartbeat.objects.get(name="publisher").connected is False
     publisher.away = False
     deliver(publisher)
-    assert row(command).status == Status.PUBLISHED
+    assert row(command).status == CommandStatus.PUBLISHED
     assert Heartbeat.objects.get(name="publisher").connected is True
 
 
@@ -133,7 +137,7 @@ def test_a_publish_that_the_broker_never_saw_does_not_count(publisher: FakePubli
     publisher.meanwhile = cut
     with pytest.raises(BrokerUnavailable):
         deliver(publisher)
-    assert (row(command).status, row(command).attempt, row(command).next_at) == (Status.WAITING, 0, later(1))
+    assert (row(command).status, row(command).attempt, row(command).next_at) == (CommandStatus.WAITING, 0, later(1))
     assert attempts(command) == [(1, 1, "unreachable", False, True)]
 
     publisher.away = False
@@ -143,7 +147,7 @@ def test_a_publish_that_the_broker_never_saw_does_not_count(publisher: FakePubli
 
     publisher.away, publisher.meanwhile = False, lambda page: None
     deliver(publisher, 20)
-    assert (row(command).status, row(command).attempt) == (Status.PUBLISHED, 1)
+    assert (row(command).status, row(command).attempt) == (CommandStatus.PUBLISHED, 1)
     unreachable = (1, 1, "unreachable", False, True)
     assert attempts(command) == [unreachable, unreachable, (1, 1, "published", True, False)]
 
@@ -153,8 +157,8 @@ def test_one_topic_that_is_out_of_reach_does_not_hold_up_the_others(publisher: F
     plan(sick, well)
     publisher.answers[str(sick.id)] = not_taken(sick.id, "Timeout", reachable=False)
     assert deliver(publisher) is False
-    assert (row(sick).status, row(sick).attempt) == (Status.WAITING, 0)
-    assert row(well).status == Status.PUBLISHED
+    assert (row(sick).status, row(sick).attempt) == (CommandStatus.WAITING, 0)
+    assert row(well).status == CommandStatus.PUBLISHED
 
 
 def test_a_broker_that_goes_away_costs_one_time_out_not_one_for_each_topic(publisher: FakePublisher) -> None:
@@ -183,16 +187,16 @@ def test_a_confirmation_before_the_publish_is_recorded_stays(publisher: FakePubl
         [Settlement(command_id=command.id, status="confirmed", at=later(1), event_id="event-7")]
     )
     deliver(publisher, 2)
-    assert (row(command).status, row(command).settled_event) == (Status.CONFIRMED, "event-7")
+    assert (row(command).status, row(command).settled_event) == (CommandStatus.CONFIRMED, "event-7")
     assert attempts(command) == [(1, 1, "confirmed", True, True)]
     assert Attempt.objects.get().message_id == "1:0"
 
 
 def test_a_refusal_before_the_publish_is_recorded_stays(publisher: FakePublisher) -> None:
     command = plan(new_command())
-    publisher.meanwhile = lambda page: outbox.refuse([Refusal(command_id=command.id, error="busy", at=later(1))])
+    publisher.meanwhile = lambda page: outbox.refuse([CommandRefusal(command_id=command.id, error="busy", at=later(1))])
     deliver(publisher, 1.5)
-    assert (row(command).status, row(command).next_at) == (Status.WAITING, later(2.5))
+    assert (row(command).status, row(command).next_at) == (CommandStatus.WAITING, later(2.5))
     assert attempts(command)[0] == (1, 1, "refused", True, True)
 
 
@@ -205,7 +209,7 @@ def test_what_was_given_up_meanwhile_stays_given_up(publisher: FakePublisher, an
         [Settlement(command_id=command.id, status="withdrawn", at=later(1))]
     )
     deliver(publisher, 2)
-    assert row(command).status == Status.WITHDRAWN
+    assert row(command).status == CommandStatus.WITHDRAWN
     assert attempts(command) == [(1, 1, "superseded", True, True)]
 
 
@@ -216,7 +220,7 @@ def test_a_new_round_is_not_moved_by_the_old_rounds_publish(publisher: FakePubli
     [again] = delivery.claim(later(1), "host:2")
     results = {str(command.id): not_taken(command.id, "late", permanent=True)}
     delivery.record([claim], results, later(2))
-    assert (row(command).status, row(command).round) == (Status.PUBLISHING, 2)
+    assert (row(command).status, row(command).round) == (CommandStatus.PUBLISHING, 2)
     assert attempts(command) == [(1, 1, "superseded", True, True), (2, 1, "open", True, False)]
     assert again.attempt_id != claim.attempt_id
 
@@ -225,7 +229,7 @@ def test_a_result_that_is_missing_leaves_the_claim_to_be_found_as_lost(publisher
     command = plan(new_command())
     claims = delivery.claim(NOW, "host:1")
     delivery.record(claims, {}, NOW)
-    assert row(command).status == Status.PUBLISHING
+    assert row(command).status == CommandStatus.PUBLISHING
 
 
 # --- the other kinds of confirmation
@@ -234,7 +238,7 @@ def test_a_result_that_is_missing_leaves_the_claim_to_be_found_as_lost(publisher
 def test_where_sending_is_enough_the_log_is_told_and_its_owner_settles(publisher: FakePublisher) -> None:
     command = plan(new_command(confirmation="published"))
     deliver(publisher)
-    assert (row(command).status, row(command).deadline_at) == (Status.PUBLISHED, None)
+    assert (row(command).status, row(command).deadline_at) == (CommandStatus.PUBLISHED, None)
     event = Event.objects.get()
     assert (event.source, event.type) == ("compensation", "CommandPublished")
     assert event.event_id == f"{command.id}:published:1"
@@ -247,7 +251,7 @@ def test_a_service_that_does_not_answer_gets_one_send_a_round_and_then_a_person(
     command = plan(new_command(confirmation="manual"))
     deliver(publisher)
     exhausted = row(command)
-    assert (exhausted.status, exhausted.exhausted_by) == (Status.EXHAUSTED, ExhaustedBy.MANUAL)
+    assert (exhausted.status, exhausted.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.MANUAL)
     assert exhausted.last_error == NO_ANSWER
     assert attempts(command) == [(1, 1, "published", True, True)]
     deliver(publisher, 1000)
@@ -257,7 +261,7 @@ def test_a_service_that_does_not_answer_gets_one_send_a_round_and_then_a_person(
     ids = [event.event_id for event in Event.objects.order_by("id")]
     assert ids == [f"{command.id}:exhausted:1", f"{command.id}:exhausted:2"]
     outbox.settle([Settlement(command_id=command.id, status="confirmed", at=later(3000), by_hand=True)])
-    assert (row(command).status, row(command).by_hand) == (Status.CONFIRMED, True)
+    assert (row(command).status, row(command).by_hand) == (CommandStatus.CONFIRMED, True)
 
 
 # --- pauses
@@ -284,7 +288,7 @@ def test_a_pause_of_one_service_leaves_the_others_alone(publisher: FakePublisher
     assert (switches.is_paused("DATA_RETRIEVAL"), switches.is_paused("ANONYMIZATION")) == (True, False)
     assert deliver(publisher) is False
     assert [message.id for message in publisher.sent] == [str(goes.id)]
-    assert row(stays).status == Status.PLANNED
+    assert row(stays).status == CommandStatus.PLANNED
 
 
 def test_a_pause_holds_from_the_next_page_on(publisher: FakePublisher) -> None:
@@ -311,6 +315,6 @@ def test_resuming_a_service_that_was_never_paused_changes_nothing() -> None:
 
 def test_a_claim_takes_a_page_of_what_is_due_the_oldest_first() -> None:
     plan(*(new_command(str(number), planned_at=later(-number)) for number in range(10)))
-    claims = rows.claim(NOW, [], "host:1", 3)
+    claims = statements.claim(NOW, [], "host:1", 3)
     assert {claim.body["data"]["image_id"] for claim in claims} == {"9", "8", "7"}
-    assert Command.objects.filter(status=Status.PUBLISHING, attempt=1).count() == 3
+    assert Command.objects.filter(status=CommandStatus.PUBLISHING, attempt=1).count() == 3

@@ -12,17 +12,17 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from bridge.models import Event, Pending
-from compensation import outbox, rows
-from compensation.models import Command, ExhaustedBy, Status
-from compensation.outbox import NewCommand, Refusal, Settlement
-from compensation.rows import Claim
+from compensation import outbox, statements
+from compensation.models import Command, CommandStatus, ExhaustedBy
+from compensation.outbox import CommandRefusal, NewCommand, Settlement
+from compensation.statements import Claim
 from tests.integration.commands import NOW, SAGA, attempts, later, new_command, row
 
 pytestmark = pytest.mark.django_db
 
 
 def claim(limit: int = 500, at: Any = NOW) -> list[Claim]:
-    return rows.claim(at, [], "worker", limit)
+    return statements.claim(at, [], "worker", limit)
 
 
 def settle(command: NewCommand, status: Any, seconds: float = 1, **more: Any) -> None:
@@ -30,7 +30,7 @@ def settle(command: NewCommand, status: Any, seconds: float = 1, **more: Any) ->
 
 
 def refuse(command: NewCommand, error: str = "busy", seconds: float = 1) -> None:
-    outbox.refuse([Refusal(command_id=command.id, error=error, at=later(seconds))])
+    outbox.refuse([CommandRefusal(command_id=command.id, error=error, at=later(seconds))])
 
 
 def facts() -> list[tuple[str, str, dict[str, Any]]]:
@@ -61,7 +61,7 @@ def test_a_released_command_is_due_at_once(nudges: Any) -> None:
     command = new_command()
     assert nudges(lambda: outbox.plan([command])) == ["compensation.publish"]
     planned = row(command)
-    assert (planned.status, planned.released_at, planned.next_at) == (Status.PLANNED, NOW, NOW)
+    assert (planned.status, planned.released_at, planned.next_at) == (CommandStatus.PLANNED, NOW, NOW)
     assert planned.body == command.body
     assert [found.id for found in claim()] == [str(command.id)]
 
@@ -82,7 +82,7 @@ def test_planning_twice_changes_nothing(nudges: Any) -> None:
     outbox.plan([command])
     claim()
     assert nudges(lambda: outbox.plan([new_command(body={"other": "body"})])) == []
-    assert (row(command).status, row(command).body) == (Status.PUBLISHING, command.body)
+    assert (row(command).status, row(command).body) == (CommandStatus.PUBLISHING, command.body)
 
 
 def test_the_same_undo_under_two_ids_is_an_error() -> None:
@@ -95,7 +95,11 @@ def test_what_is_already_confirmed_is_never_sent(nudges: Any) -> None:
     command = new_command(confirmed=(later(-60), "event-7"), invalid="no UUID", withdrawn=True)
     assert nudges(lambda: outbox.plan([command])) == []
     planned = row(command)
-    assert (planned.status, planned.settled_at, planned.settled_event) == (Status.CONFIRMED, later(-60), "event-7")
+    assert (planned.status, planned.settled_at, planned.settled_event) == (
+        CommandStatus.CONFIRMED,
+        later(-60),
+        "event-7",
+    )
     assert claim() == []
     assert facts() == []
 
@@ -110,7 +114,7 @@ def test_what_a_service_had_confirmed_before_it_was_owed_is_marked(by_service: b
 def test_what_is_withdrawn_at_birth_is_never_sent() -> None:
     command = new_command(withdrawn=True)
     outbox.plan([command])
-    assert (row(command).status, row(command).settled_at) == (Status.WITHDRAWN, NOW)
+    assert (row(command).status, row(command).settled_at) == (CommandStatus.WITHDRAWN, NOW)
     assert claim() == []
 
 
@@ -118,7 +122,7 @@ def test_what_the_service_would_refuse_is_exhausted_at_once_and_the_log_told(nud
     command = new_command(invalid="image_id is no UUID")
     assert nudges(lambda: outbox.plan([command])) == ["sagas.apply"]
     planned = row(command)
-    assert (planned.status, planned.exhausted_by) == (Status.EXHAUSTED, ExhaustedBy.INVALID)
+    assert (planned.status, planned.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.INVALID)
     assert planned.last_error == "image_id is no UUID"
     assert attempts(command) == []
     payload = {"name": "DeleteRetrievedImage", "entity": "image", "round": 1}
@@ -135,7 +139,7 @@ def test_what_the_service_would_refuse_is_exhausted_at_once_and_the_log_told(nud
     assert len(facts()) == 1
 
     settle(command, "retried", round=2)
-    assert row(command).status == Status.EXHAUSTED
+    assert row(command).status == CommandStatus.EXHAUSTED
     assert [id_ for _, id_, _ in facts()] == [f"{command.id}:exhausted:1", f"{command.id}:exhausted:2"]
     assert claim() == []
 
@@ -149,7 +153,11 @@ def test_a_confirmation_ends_the_attempt() -> None:
     claim()
     settle(command, "confirmed", event_id="event-7")
     confirmed = row(command)
-    assert (confirmed.status, confirmed.settled_at, confirmed.settled_event) == (Status.CONFIRMED, later(1), "event-7")
+    assert (confirmed.status, confirmed.settled_at, confirmed.settled_event) == (
+        CommandStatus.CONFIRMED,
+        later(1),
+        "event-7",
+    )
     assert not confirmed.by_hand
     assert attempts(command) == [(1, 1, "confirmed", True, True)]
     settle(command, "confirmed", seconds=9, event_id="event-8", by_hand=True)
@@ -166,7 +174,7 @@ def test_given_up_commands_do_not_leave_and_may_still_be_confirmed(status: Any) 
     settle(command, "retried", round=2)
     assert row(command).status == status
     settle(command, "confirmed", event_id="event-7")
-    assert (row(command).status, row(command).by_hand) == (Status.CONFIRMED, False)
+    assert (row(command).status, row(command).by_hand) == (CommandStatus.CONFIRMED, False)
 
 
 def test_words_of_one_call_hold_by_rank_whatever_their_order() -> None:
@@ -175,7 +183,7 @@ def test_words_of_one_call_hold_by_rank_whatever_their_order() -> None:
     words: list[tuple[Any, int]] = [("retried", 2), ("withdrawn", 0), ("retried", 3), ("confirmed", 0)]
     for command, order in ((one, words), (two, words[::-1])):
         outbox.settle([Settlement(command_id=command.id, status=word, at=NOW, round=round) for word, round in order])
-    assert {row(one).status, row(two).status} == {Status.CONFIRMED}
+    assert {row(one).status, row(two).status} == {CommandStatus.CONFIRMED}
 
 
 def test_a_retry_opens_a_new_round(nudges: Any) -> None:
@@ -183,7 +191,7 @@ def test_a_retry_opens_a_new_round(nudges: Any) -> None:
     outbox.plan([command])
     claim()
     refuse(command, "no such image")
-    assert row(command).status == Status.EXHAUSTED
+    assert row(command).status == CommandStatus.EXHAUSTED
     assert nudges(lambda: settle(command, "retried", seconds=60, round=2)) == ["compensation.publish"]
     settle(command, "retried", seconds=70, round=2)
     retried = row(command)
@@ -209,10 +217,10 @@ def test_a_refusal_ends_the_open_attempt_only(nudges: Any) -> None:
     command = new_command()
     outbox.plan([command])
     refuse(command)
-    assert row(command).status == Status.PLANNED
+    assert row(command).status == CommandStatus.PLANNED
     claim()
     refuse(command, "busy \x00", seconds=1)
-    assert (row(command).status, row(command).next_at) == (Status.WAITING, later(2))
+    assert (row(command).status, row(command).next_at) == (CommandStatus.WAITING, later(2))
     assert nudges(lambda: refuse(command, "busy again", seconds=90)) == []
     assert row(command).next_at == later(2)
     assert attempts(command) == [(1, 1, "refused", True, True)]
@@ -223,7 +231,7 @@ def test_several_refusals_in_one_call_end_one_attempt_and_the_first_speaks() -> 
     command = new_command()
     outbox.plan([command])
     claim()
-    outbox.refuse([Refusal(command_id=command.id, error=str(second), at=later(second)) for second in (3, 1, 2)])
+    outbox.refuse([CommandRefusal(command_id=command.id, error=str(second), at=later(second)) for second in (3, 1, 2)])
     assert row(command).last_error.endswith(": 1")
     assert (row(command).attempt, row(command).next_at) == (1, later(2))
 
@@ -240,7 +248,7 @@ def test_the_last_refusal_exhausts_and_the_log_is_told_once_a_round(nudges: Any)
     assert row(command).last_error == "All 3 attempts are used up. The service refused it: busy"
     assert [id_ for _, id_, _ in facts()] == [f"{command.id}:exhausted:1"]
     settle(command, "confirmed", event_id="late")
-    assert row(command).status == Status.CONFIRMED
+    assert row(command).status == CommandStatus.CONFIRMED
 
 
 @pytest.mark.parametrize(("said", "next_in"), [(-7200, 1), (0.5, 1.5)])
@@ -303,7 +311,9 @@ def test_the_number_of_statements_does_not_grow_with_the_commands() -> None:
             count_queries(lambda: outbox.plan(commands)),
             count_queries(lambda: outbox.release(ids, NOW)),
             count_queries(lambda: len(claim(1000))),
-            count_queries(lambda: outbox.refuse([Refusal(command_id=i, error="no such image", at=NOW) for i in ids])),
+            count_queries(
+                lambda: outbox.refuse([CommandRefusal(command_id=i, error="no such image", at=NOW) for i in ids])
+            ),
             count_queries(
                 lambda: outbox.settle(
                     [Settlement(command_id=i, status="retried", round=2, at=NOW) for i in ids]
@@ -315,7 +325,7 @@ def test_the_number_of_statements_does_not_grow_with_the_commands() -> None:
     few, many = life(4), life(400)
     assert few == many
     assert max(many) <= 6
-    assert Command.objects.filter(status=Status.CONFIRMED).count() == 202
+    assert Command.objects.filter(status=CommandStatus.CONFIRMED).count() == 202
 
 
 def test_nothing_said_is_no_statement() -> None:
@@ -330,7 +340,11 @@ def test_nothing_said_is_no_statement() -> None:
 
 def test_the_columns_written_are_those_of_the_model() -> None:
     """A column that is added to the model must be added to the SQL as well, or have a reason not to be."""
-    written = {*rows._NEW, *rows._SET_ONCE, "hold_released_at"}  # only a person's release writes it, which is in held
+    written = {
+        *statements._NEW,
+        *statements._SET_ONCE,
+        "hold_released_at",
+    }  # only a person's release writes it, which is in held
     assert written == {field.attname for field in Command._meta.concrete_fields}
 
 
@@ -388,7 +402,7 @@ def refused() -> NewCommand:
 def used_up() -> NewCommand:
     command = sent()
     refuse(command, "no such image")
-    assert row(command).status == Status.EXHAUSTED
+    assert row(command).status == CommandStatus.EXHAUSTED
     return command
 
 
@@ -415,7 +429,7 @@ def test_what_an_event_confirms_though_it_was_never_sent_is_marked(before: Calla
     settle(command, "confirmed", event_id="event-7")
     settle(command, "confirmed", event_id="event-8")
     found = row(command)
-    assert (found.status, found.settled_event) == (Status.CONFIRMED, "event-7")
+    assert (found.status, found.settled_event) == (CommandStatus.CONFIRMED, "event-7")
     if before in UNSENT:
         assert found.confirmed_unsent_at is not None
         assert began <= found.confirmed_unsent_at <= timezone.now(), "by our clock, not by the event's"

@@ -8,8 +8,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from compensation import delivery, outbox, queries, switches
-from compensation.models import Command, Status
-from compensation.outbox import Refusal, Settlement
+from compensation.models import Command, CommandStatus
+from compensation.outbox import CommandRefusal, Settlement
 from tests.integration.commands import NOW, SAGA, FakePublisher, later, new_command
 
 pytestmark = pytest.mark.django_db
@@ -23,8 +23,8 @@ def test_the_load_of_each_service_counts_what_is_not_settled() -> None:
     outbox.plan(list(commands.values()))
     outbox.settle([Settlement(command_id=commands["withdrawn"].id, status="withdrawn", at=NOW)])
     delivery.publish_due(FakePublisher(), "host:1", clock=lambda: NOW)
-    outbox.refuse([Refusal(command_id=commands["later"].id, error="busy", at=later(60))])
-    outbox.refuse([Refusal(command_id=commands["exhausted"].id, error="no such image", at=NOW)])
+    outbox.refuse([CommandRefusal(command_id=commands["later"].id, error="busy", at=later(60))])
+    outbox.refuse([CommandRefusal(command_id=commands["exhausted"].id, error="no such image", at=NOW)])
     outbox.settle([Settlement(command_id=commands["confirmed"].id, status="confirmed", at=NOW)])
     outbox.plan([new_command("due"), new_command("held", released=False)])
     outbox.plan([new_command("due", name="RollbackAnonymization", service="ANONYMIZATION")])
@@ -53,7 +53,7 @@ def test_the_attempts_of_commands_are_read_in_one_query() -> None:
     outbox.plan([one, two, none])
     for seconds in (0, 10):
         delivery.publish_due(FakePublisher(), "host:1", clock=partial(later, seconds))
-        outbox.refuse([Refusal(command_id=one.id, error="busy", at=later(seconds))])
+        outbox.refuse([CommandRefusal(command_id=one.id, error="busy", at=later(seconds))])
     with CaptureQueriesContext(connection) as captured:
         attempts = queries.attempts_of([one.id, two.id, none.id])
     assert len(captured) == 1
@@ -79,4 +79,4 @@ def test_exhausted_commands_the_longest_waiting_first() -> None:
     outbox.plan([new_command("one", invalid="no UUID"), new_command("two", invalid="no UUID", planned_at=later(-1))])
     assert [command.entity for command in queries.exhausted()] == ["two", "one"]
     assert [command.entity for command in queries.commands_of_saga(SAGA)] == ["one", "two"]
-    assert Command.objects.filter(status=Status.EXHAUSTED).count() == 2
+    assert Command.objects.filter(status=CommandStatus.EXHAUSTED).count() == 2

@@ -12,9 +12,9 @@ from celery import current_app
 from django.db import connection, transaction
 
 from bridge.publisher import OutgoingMessage
-from compensation import deadlines, delivery, outbox, rows
-from compensation.models import Attempt, Command, Status
-from compensation.outbox import NewCommand, Refusal, Settlement
+from compensation import deadlines, delivery, outbox, statements
+from compensation.models import Attempt, Command, CommandStatus
+from compensation.outbox import CommandRefusal, NewCommand, Settlement
 from tests.integration.commands import NOW, SAGA, FakePublisher, attempts, later, new_command, row
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,7 +65,7 @@ def say(command: NewCommand, status: Any, round: int = 0) -> None:
 
 def refuse(command: NewCommand) -> None:
     with transaction.atomic():
-        outbox.refuse([Refusal(command_id=command.id, error="busy", at=later(1))])
+        outbox.refuse([CommandRefusal(command_id=command.id, error="busy", at=later(1))])
 
 
 def publish(publisher: FakePublisher, page: int = 500) -> bool:
@@ -98,7 +98,7 @@ def test_publishers_beside_each_other_never_send_one_attempt_twice(elsewhere: El
     sent = [message.id for publisher in publishers for message in publisher.sent]
     assert sorted(sent) == sorted(str(command.id) for command in commands)
     assert Attempt.objects.count() == 1000
-    assert Command.objects.filter(status=Status.PUBLISHED, attempt=1).count() == 1000
+    assert Command.objects.filter(status=CommandStatus.PUBLISHED, attempt=1).count() == 1000
 
 
 @pytest.mark.parametrize("word", ["confirmed", "withdrawn"])
@@ -135,7 +135,7 @@ def test_a_word_that_is_being_said_while_the_publish_is_recorded_stays(elsewhere
     waited_for.set()
     publishing.result(PATIENCE)
     words[0].result(PATIENCE)
-    assert row(command).status == Status.CONFIRMED
+    assert row(command).status == CommandStatus.CONFIRMED
     assert attempts(command) == [(1, 1, "confirmed", True, True)]
     assert Attempt.objects.get().message_id == "1:0"
 
@@ -145,7 +145,7 @@ def test_a_refusal_while_it_is_being_published_stays(elsewhere: Elsewhere) -> No
     publisher = FakePublisher()
     publisher.meanwhile = lambda page: elsewhere.run(lambda: refuse(command))
     publish(publisher)
-    assert (row(command).status, row(command).next_at) == (Status.WAITING, later(2.5))
+    assert (row(command).status, row(command).next_at) == (CommandStatus.WAITING, later(2.5))
     assert attempts(command) == [(1, 1, "refused", True, True)]
 
 
@@ -154,7 +154,7 @@ def test_a_retry_while_a_late_confirmation_arrives(elsewhere: Elsewhere) -> None
         command = plan(new_command(str(number)))
         publish(FakePublisher())
         with transaction.atomic():
-            outbox.refuse([Refusal(command_id=command.id, error="no such image", at=NOW)])
+            outbox.refuse([CommandRefusal(command_id=command.id, error="no such image", at=NOW)])
         start = Barrier(2)
 
         def word(status: str, command: NewCommand = command, start: Barrier = start) -> None:
@@ -164,7 +164,7 @@ def test_a_retry_while_a_late_confirmation_arrives(elsewhere: Elsewhere) -> None
         both = [elsewhere.start(partial(word, status)) for status in ("retried", "confirmed")]
         for done in both:
             done.result(PATIENCE)
-        assert row(command).status == Status.CONFIRMED
+        assert row(command).status == CommandStatus.CONFIRMED
         publisher = FakePublisher()
         publish(publisher)
         assert publisher.sent == []
@@ -194,14 +194,18 @@ def test_the_applier_and_the_recorder_cannot_be_in_a_deadlock(elsewhere: Elsewhe
     waits.set()
     applying.result(PATIENCE)
     recording.result(PATIENCE)
-    assert [row(command).status for command in commands] == [Status.WAITING, Status.PUBLISHED, Status.CONFIRMED]
+    assert [row(command).status for command in commands] == [
+        CommandStatus.WAITING,
+        CommandStatus.PUBLISHED,
+        CommandStatus.CONFIRMED,
+    ]
 
 
 def test_a_claim_does_not_wait_for_who_holds_a_command(elsewhere: Elsewhere) -> None:
     held, free = new_command("held"), new_command("free")
     plan(held, free)
     with transaction.atomic():
-        rows.lock([str(held.id)])
+        statements.lock([str(held.id)])
         claims = elsewhere.run(lambda: delivery.claim(NOW, "host:1"))
     assert [claim.id for claim in claims] == [str(free.id)]
 
@@ -217,7 +221,7 @@ def test_while_a_saga_is_being_terminated_none_of_its_commands_is_claimed(elsewh
 
 def test_sweepers_beside_each_other_recover_a_lost_claim_once(elsewhere: Elsewhere) -> None:
     plan(*(new_command(str(number)) for number in range(300)))
-    rows.claim(NOW, [], "host:1", 300)
+    statements.claim(NOW, [], "host:1", 300)
     sweeps = [elsewhere.start(lambda: deadlines.recover_lost(later(61))) for _ in range(4)]
     assert sum(sweep.result(PATIENCE) for sweep in sweeps) == 300
     assert Attempt.objects.filter(outcome="superseded").count() == 300
@@ -236,7 +240,7 @@ def test_a_publisher_that_dies_with_its_claim_loses_nothing(elsewhere: Elsewhere
     publisher.meanwhile = die
     with pytest.raises(Killed):
         publish(publisher)
-    assert row(command).status == Status.PUBLISHING
+    assert row(command).status == CommandStatus.PUBLISHING
     elsewhere.run(lambda: deadlines.recover_lost(later(70)))
     survivor = FakePublisher()
     delivery.publish_due(survivor, "host:2", clock=lambda: later(80))

@@ -9,8 +9,8 @@ from celery import current_app
 from django.utils import timezone
 
 from bridge.models import Heartbeat
-from compensation import outbox, rows, switches, tasks
-from compensation.models import Command, Status
+from compensation import outbox, statements, switches, tasks
+from compensation.models import Command, CommandStatus
 from tests.integration.commands import NOW, FakePublisher, new_command
 
 pytestmark = pytest.mark.django_db
@@ -51,7 +51,7 @@ def test_while_the_broker_is_away_publish_leaves_it_to_the_sweeper(publisher: Fa
     publisher.away = True
     tasks.publish.apply().get()
     assert publisher.probes == 1
-    assert Command.objects.get().status == Status.PLANNED
+    assert Command.objects.get().status == CommandStatus.PLANNED
     publisher.away = False
     Heartbeat.objects.update(beat_at=timezone.now() - tasks.PROBE_AGAIN_AFTER)
     tasks.sweep()
@@ -93,9 +93,9 @@ def test_the_sweep_brings_back_lost_claims_and_wakes_the_publisher_for_them(
     publisher: FakePublisher, woken: list[str]
 ) -> None:
     outbox.plan([new_command()])
-    rows.claim(NOW, [], "host:1", 10)
+    statements.claim(NOW, [], "host:1", 10)
     tasks.sweep()
-    assert Command.objects.get().status == Status.WAITING
+    assert Command.objects.get().status == CommandStatus.WAITING
 
 
 def test_a_broker_that_is_there_is_asked_at_most_every_fifteen_seconds(

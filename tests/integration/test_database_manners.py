@@ -20,8 +20,8 @@ from bridge import database, event_log
 from bridge.models import Pending
 from sagaproject import database_url, env
 from sagas import apply as applying
-from sagas import rows
-from sagas.apply import drain
+from sagas import statements
+from sagas.apply import run_apply
 from sagas.models import SagaLog
 from tests.integration.story import event, new_ids
 
@@ -107,7 +107,7 @@ def test_the_pages_of_all_turns_at_once_have_room_in_the_lock_table(turns: int, 
             "SELECT current_setting('max_locks_per_transaction')::int * current_setting('max_connections')::int"
         )
         promised = cursor.fetchone()[0]
-    keys = min(rows.most_keys(turns), settings.APPLY_PAGE)
+    keys = min(statements.most_keys(turns), settings.APPLY_PAGE)
     assert keys >= 1
     assert keys * turns <= promised
     with ExitStack() as stack:
@@ -117,37 +117,37 @@ def test_the_pages_of_all_turns_at_once_have_room_in_the_lock_table(turns: int, 
 
 @needs_database
 def test_pages_of_more_keys_than_that_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_lock_table", lambda: 400)
+    monkeypatch.setattr(statements, "_lock_table", lambda: 400)
     monkeypatch.setattr(settings, "APPLY_TURNS", 10)
     locked: list[int] = []
-    real = rows.try_lock
+    real = statements.try_lock
 
     def spied(keys: Any) -> set[str]:
         held = real(keys)
         locked.append(len(held))
         return held
 
-    monkeypatch.setattr(rows, "try_lock", spied)
+    monkeypatch.setattr(statements, "try_lock", spied)
     tasks = new_ids(95)
     event_log.append([event("RetrievalStarted", task) for task in tasks])
     event_log.append([event("RetrievalFailed", task, seconds=5, error_message="no") for task in tasks])
-    assert drain() == 190
+    assert run_apply() == 190
     assert locked == [30, 30, 30, 5]
     assert SagaLog.objects.count() == 95
 
 
 @needs_database
 def test_a_page_whose_events_are_of_few_sagas_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    window = [rows.PendingRow(number, f"key {number % 7}", None) for number in range(5000)]
+    window = [statements.PendingRow(number, f"key {number % 7}", None) for number in range(5000)]
     pages = list(applying._pages(window, 10))
     assert [len(page) for page in pages] == [2000, 2000, 1000]
 
 
 @needs_database
 def test_where_the_lock_table_is_full_all_the_same_smaller_pages_follow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_lock_table", lambda: 4000)
-    monkeypatch.setattr(rows._Crowd, "factor", 1)
-    real, tries = rows.try_lock, [0]
+    monkeypatch.setattr(statements, "_lock_table", lambda: 4000)
+    monkeypatch.setattr(statements._LockShare, "factor", 1)
+    real, tries = statements.try_lock, [0]
 
     def full_once(keys: Any) -> set[str]:
         tries[0] += 1
@@ -156,13 +156,13 @@ def test_where_the_lock_table_is_full_all_the_same_smaller_pages_follow(monkeypa
                 cursor.execute("DO $$ BEGIN RAISE 'out of shared memory' USING ERRCODE = '53200'; END $$")
         return real(keys)
 
-    monkeypatch.setattr(rows, "try_lock", full_once)
-    before = rows.most_keys(2)
+    monkeypatch.setattr(statements, "try_lock", full_once)
+    before = statements.most_keys(2)
     event_log.append([event("RetrievalStarted", task) for task in new_ids(3)])
-    assert drain() == 0
+    assert run_apply() == 0
     assert Pending.objects.count() == 3
-    assert rows.most_keys(2) == before // 2
-    assert drain() == 3
+    assert statements.most_keys(2) == before // 2
+    assert run_apply() == 3
 
 
 @needs_database
@@ -170,10 +170,10 @@ def test_another_operational_error_is_not_taken_for_that(monkeypatch: pytest.Mon
     def broken(_keys: Any) -> set[str]:
         raise OperationalError("the connection is gone")
 
-    monkeypatch.setattr(rows, "try_lock", broken)
+    monkeypatch.setattr(statements, "try_lock", broken)
     event_log.append([event("RetrievalStarted", new_ids(1)[0])])
     with pytest.raises(OperationalError):
-        drain()
+        run_apply()
 
 
 # --- encoding ---

@@ -14,10 +14,10 @@ from django.utils import timezone
 
 from bridge import event_log
 from bridge.models import Event, Pending, QuarantineStatus
-from compensation.models import Command, Status
+from compensation.models import Command, CommandStatus
 from sagas import decisions, replay
-from sagas.apply import drain
-from sagas.decisions import CommandSelection, Outcome, Request
+from sagas.apply import run_apply
+from sagas.decisions import ActionRequest, ActionResult, CommandSelection
 from sagas.errors import Busy, Invalid, NotFound, Refused
 from sagas.models import Attachment, Decision, Lane, Parked, SagaEvent, SagaLog, SagaStep
 from sagas.verify import all_ids, each
@@ -120,7 +120,7 @@ def test_a_request_key_answers_a_repeat_and_refuses_another_decision() -> None:
 
 def test_a_decision_waits_for_a_saga_at_work_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     saga, _ = decided.running()
-    monkeypatch.setattr("sagas.decisions.press.LOCK_WAIT", "100ms")
+    monkeypatch.setattr("sagas.decisions.action.LOCK_WAIT", "100ms")
     with second_connection() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"image_processing:{saga.key}"])
         with pytest.raises(Busy):
@@ -137,7 +137,7 @@ def test_a_decision_sees_what_waits_for_the_saga() -> None:
 @pytest.mark.parametrize("saga_id", [NOBODY, "no uuid"])
 def test_what_is_not_there_is_not_found(saga_id: str) -> None:
     ask = request()
-    calls: list[Callable[[], Outcome]] = [
+    calls: list[Callable[[], ActionResult]] = [
         lambda: decisions.force_compensation(saga_id, request=ask),
         lambda: decisions.cancel(saga_id, request=ask),
         lambda: decisions.terminate(saga_id, request=ask),
@@ -218,7 +218,7 @@ def test_terminate_lets_go_on_what_left_and_withdraws_the_rest_for_ever() -> Non
     ]
     # What is owed later is withdrawn too.
     event_log.append([event("AnonymizationCompleted", saga.key, images[1], seconds=60)])
-    drain()
+    run_apply()
     assert statuses(saga) == [
         ("DeleteRetrievedImage", "published"),
         ("DeleteRetrievedImage", "published"),
@@ -229,7 +229,7 @@ def test_terminate_lets_go_on_what_left_and_withdraws_the_rest_for_ever() -> Non
     answers = [event("AnonymizationRolledBack", saga.key, images[0], seconds=70)]
     answers += [event("ImageDeletionCompleted", saga.key, image, seconds=71) for image in images[1:]]
     event_log.append(answers)
-    drain()
+    run_apply()
     assert status(saga) == "FAILED"
     assert decisions.terminate(saga.id, request=request()).repeated
 
@@ -308,7 +308,7 @@ def test_replay_shows_the_difference_and_writes_it_only_when_told() -> None:
 def test_replay_lets_leave_what_the_outbox_holds_back() -> None:
     saga, images = decided.failed()
     event_log.append([event("AnonymizationRolledBack", saga.key, images[0], seconds=50)])
-    drain()
+    run_apply()
     deletion = Command.objects.filter(saga_id=saga.id, entity=images[0], name="DeleteRetrievedImage")
     deletion.update(released_at=None, next_at=None)
     SagaLog.objects.filter(id=saga.id).update(error_message="tampered")
@@ -335,7 +335,7 @@ def test_a_retry_is_a_new_decision_in_each_round(settings: Any) -> None:
     assert (command.round, command.attempt, command.status) == (3, 0, "waiting")
     decided.published()
     event_log.append([event("ImageDeletionCompleted", saga.key, command.entity, seconds=90)])
-    drain()
+    run_apply()
     assert status(saga) == "COMPENSATION_SUCCEEDED"
     for action in ("retry", "skip", "withdraw", "mark_done"):
         if action != "retry":
@@ -452,7 +452,7 @@ def test_a_key_is_attached_to_a_lane_past_and_future() -> None:
     assert outcome.effects == {"events": 2, "status_before": "STARTED", "status_after": "COMPLETED"}
     assert not Parked.objects.exists()
     event_log.append([event("ProcessingFailed", key, seconds=80, error_message="late")])
-    drain()
+    run_apply()
     assert Lane.objects.get(saga=saga).failed
     assert decisions.attach(saga_id=saga.id, key=key, lane=images[0], request=request()).repeated
 
@@ -462,7 +462,7 @@ def test_a_key_is_attached_to_a_saga_before_any_event_of_it() -> None:
     [key] = new_ids(1)
     assert decisions.attach(saga_id=saga.id, key=key, request=request()).effects["events"] == 0
     event_log.append([event("ProcessingCompleted", key, seconds=80)])
-    drain()
+    run_apply()
     assert status(saga) == "COMPLETED"
 
 
@@ -532,7 +532,7 @@ def test_attach_and_dismiss_want_a_key_or_an_event() -> None:
 def test_a_saga_is_started_from_what_is_parked() -> None:
     task, image = new_ids(2)
     event_log.append([*retrieval(task, [image])[1:], event("AnonymizationFailed", task, image, error_message="no")])
-    drain()
+    run_apply()
     shown = decisions.adopt(task, request=request(dry_run=True))
     assert len(shown.commands) == 1
     assert not SagaLog.objects.exists()
@@ -572,7 +572,7 @@ def test_dismissing_only_hides() -> None:
 # --- what follows from a decision belongs to it -----------------------------------------------------------------------
 
 
-def previewed_and_done(press: Callable[[Request], Outcome]) -> Outcome:
+def previewed_and_done(press: Callable[[ActionRequest], ActionResult]) -> ActionResult:
     """Presses twice, first as a dry run, and returns the second outcome: nothing is left to apply, and both agree."""
     before = rows_of_everything()
     shown = press(request(dry_run=True))
@@ -603,7 +603,7 @@ def test_requeue_shows_that_a_finished_saga_is_undone_and_undoes_it() -> None:
 def test_requeue_finds_the_saga_by_the_image_and_takes_its_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     saga, image = decided.completed()
     row = decided.unread("ProcessingFailed", "processing-failed", new_ids(1)[0], image, error_message="no")
-    monkeypatch.setattr("sagas.decisions.press.LOCK_WAIT", "100ms")
+    monkeypatch.setattr("sagas.decisions.action.LOCK_WAIT", "100ms")
     with second_connection() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"image_processing:{saga.key}"])
         for dry_run in (True, False):
@@ -630,7 +630,7 @@ def test_requeue_of_a_start_takes_what_was_parked(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sagas.apply.new_saga_id", lambda: uuid.UUID(int=5))
     task, image = new_ids(2)
     event_log.append([*retrieval(task, [image])[1:], event("AnonymizationFailed", task, image, error_message="no")])
-    drain()
+    run_apply()
     row = decided.unread("RetrievalStarted", "retrieval-started", task)
     done = previewed_and_done(lambda ask: decisions.requeue_message(row.id, request=ask))
     assert [(c.entity, c.name) for c in done.commands] == [(image, "DeleteRetrievedImage")]
@@ -683,7 +683,7 @@ def test_a_lane_that_a_decision_opens_takes_its_parked_events_with_it() -> None:
 def test_a_saga_that_a_decision_starts_takes_the_parked_events_of_its_images() -> None:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image])[1:])
-    drain()
+    run_apply()
     decided.parked(["AnonymizationFailed"], image)
     shown = decisions.adopt(task, request=request(dry_run=True))
     done = decisions.adopt(task, request=request())
@@ -696,7 +696,7 @@ def test_a_saga_that_a_decision_starts_takes_the_parked_events_of_its_images() -
 def test_a_command_that_nobody_could_send_counts_in_the_status_at_once() -> None:
     [task] = new_ids(1)
     event_log.append(retrieval(task, [decided.NO_UUID]))
-    drain()
+    run_apply()
     saga = SagaLog.objects.get(key=task)
     done = previewed_and_done(lambda ask: decisions.force_compensation(saga.id, request=ask))
     assert (done.effects["status_after"], status(saga)) == ("COMPENSATION_FAILED", "COMPENSATION_FAILED")
@@ -748,7 +748,7 @@ def test_resuming_publishing_counts_what_it_does_not_list(monkeypatch: pytest.Mo
 def test_what_an_answer_releases_is_counted_in_plain_words(action: str) -> None:
     saga, images = decided.failed(3)
     event_log.append([event("AnonymizationCompleted", saga.key, image, seconds=30) for image in images[1:]])
-    drain()
+    run_apply()
     held = Command.objects.filter(saga_id=saga.id, name="DeleteRetrievedImage", released_at=None).count()
     assert held == 1  # those of the others may leave already, whatever is known later
     rollbacks = Command.objects.filter(saga_id=saga.id, name="RollbackAnonymization").values_list("id", flat=True)
@@ -792,7 +792,7 @@ def test_a_message_is_requeued_once() -> None:
     shown = decisions.requeue_message(row.id, request=request(dry_run=True))
     assert (shown.effects["type"], Event.objects.count()) == ("RetrievalStarted", 0)
     outcome = decisions.requeue_message(row.id, request=request())
-    drain()
+    run_apply()
     assert SagaLog.objects.count() == 1
     row.refresh_from_db()
     assert (row.status, row.decided_by, row.decided_why) == (QuarantineStatus.REQUEUED, "ana", "because")
@@ -816,7 +816,7 @@ def test_publishing_is_paused_and_resumed() -> None:
     paused = decisions.set_publishing(True, "ANONYMIZATION", request=request())
     assert paused.effects == {"changed": True, "paused": ["ANONYMIZATION"]}
     decided.published()
-    assert Command.objects.get(saga_id=saga.id, name="RollbackAnonymization").status == Status.PLANNED
+    assert Command.objects.get(saga_id=saga.id, name="RollbackAnonymization").status == CommandStatus.PLANNED
     again = decisions.set_publishing(True, "ANONYMIZATION", request=request())
     assert (again.effects["changed"], again.repeated) == (False, False)
     assert decisions.set_publishing(True, request=request(dry_run=True)).effects["paused"] == ["*", "ANONYMIZATION"]
@@ -825,13 +825,13 @@ def test_publishing_is_paused_and_resumed() -> None:
     outcome = decisions.set_publishing(False, "ANONYMIZATION", request=request())
     assert (outcome.action, outcome.effects["paused"]) == ("resume_publishing", [])
     decided.published()
-    assert Command.objects.get(saga_id=saga.id, name="RollbackAnonymization").status == Status.PUBLISHED
+    assert Command.objects.get(saga_id=saga.id, name="RollbackAnonymization").status == CommandStatus.PUBLISHED
 
 
 def test_an_outcome_as_data() -> None:
     saga, _ = decided.failed(1)
     command = Command.objects.get(saga_id=saga.id, name="RollbackAnonymization")
-    told = decisions.decide_command("skip", command.id, request=Request(actor="ana", door="command", reason="x"))
+    told = decisions.decide_command("skip", command.id, request=ActionRequest(actor="ana", door="command", reason="x"))
     data = told.as_json()
     assert set(data) == {
         "decision_id", "action", "target", "actor", "accepted_at", "commands", "effects", "repeated", "dry_run",

@@ -28,12 +28,12 @@ from bridge.codec import get_codec
 from bridge.envelope import Envelope, Message
 from bridge.models import Event, Heartbeat, Quarantined
 from bridge.topics import get_topics
-from compensation import delivery, outbox, rows, switches
-from compensation.models import Command, Outcome
+from compensation import delivery, outbox, statements, switches
+from compensation.models import AttemptOutcome, Command
 from sagaproject import doctor, env
 from sagaproject.doctor import database, finding, service, statistics
 from sagaproject.doctor.celery import check_celery_broker
-from sagaproject.doctor.finding import Finding, Level, bounded
+from sagaproject.doctor.finding import Finding, FindingLevel, bounded
 from sagaproject.doctor.pulsar import check_token, check_transport
 from sagaproject.embedded import postgres
 from sagaproject.embedded import valkey as embedded_valkey
@@ -46,7 +46,7 @@ from tests.integration.fake_pulsar_admin import FakeAdmin, stats
 from tests.integration.test_queries import failed_saga
 
 
-def assert_told(found: Finding, level: Level, *words: str) -> None:
+def assert_told(found: Finding, level: FindingLevel, *words: str) -> None:
     assert found.level == level, found
     for word in words:
         assert word in found.says, found
@@ -64,8 +64,8 @@ def test_production_without_a_token_or_without_tls(token: str, scheme: str, envi
     settings.ENVIRONMENT = environment
     settings.PULSAR = {**settings.PULSAR, "token": token, "service_url": f"{scheme}://broker:6650"}
     is_prod = environment == "prod"
-    assert check_token().level == (Level.WARNING if is_prod and not token else Level.OK)
-    assert check_transport().level == (Level.WARNING if is_prod and scheme == "pulsar" else Level.OK)
+    assert check_token().level == (FindingLevel.WARNING if is_prod and not token else FindingLevel.OK)
+    assert check_transport().level == (FindingLevel.WARNING if is_prod and scheme == "pulsar" else FindingLevel.OK)
 
 
 # --- answers
@@ -78,12 +78,12 @@ def sent(**changes: Any) -> Command:
     return Command.objects.get(id=command.id)
 
 
-def end(command: Command, outcome: Outcome, at: datetime) -> None:
-    rows.end_attempts([{"command_id": str(command.id), "outcome": outcome, "ended_at": at, "error": ""}])
+def end(command: Command, outcome: AttemptOutcome, at: datetime) -> None:
+    statements.end_attempts([{"command_id": str(command.id), "outcome": outcome, "ended_at": at, "error": ""}])
 
 
 def miss(command: Command) -> None:
-    end(command, Outcome.DEADLINE, later(300))
+    end(command, AttemptOutcome.DEADLINE, later(300))
     Command.objects.filter(id=command.id).update(status="waiting", next_at=later(301), deadline_at=None)
 
 
@@ -93,7 +93,7 @@ def test_commands_that_are_sent_and_never_answered() -> None:
         miss(sent())
     assert_told(
         service.check_answers(),
-        Level.WARNING,
+        FindingLevel.WARNING,
         "DeleteRetrievedImage (topic data-retrieval-commands): 3 sent, none ever confirmed or refused",
     )
 
@@ -107,7 +107,7 @@ def test_what_was_answered_once_or_is_young_is_no_trouble(answer: str) -> None:
     if answer == "confirmed":
         Command.objects.filter(id=other.id).update(status="confirmed", settled_at=NOW, deadline_at=None)
     elif answer == "refused":
-        end(other, Outcome.REFUSED, NOW)
+        end(other, AttemptOutcome.REFUSED, NOW)
         Command.objects.filter(id=other.id).update(status="waiting", next_at=NOW, deadline_at=None)
     elif answer == "by hand":
         Command.objects.filter(id=other.id).update(status="confirmed", by_hand=True, settled_at=NOW, deadline_at=None)
@@ -144,19 +144,19 @@ def test_messages_on_a_topic_that_their_type_does_not_declare() -> None:
         for topic in event_type.topics:
             received(event_type.name, topic.replace("{region}", "latam"))
     received("NoSuchType", "image-processed")
-    assert service.check_event_topics().level == Level.OK
+    assert service.check_event_topics().level == FindingLevel.OK
     received("ImageDeletionCompleted", "image-processed", "gateway")
     received("ProcessingFailed", "image-processed", "gateway")
     received("ImageDeletionCompleted", "processing.latam.failed")
     assert_told(
         service.check_event_topics(),
-        Level.WARNING,
+        FindingLevel.WARNING,
         "3 came on a topic that does not accept their type",
         "image-processed, from gateway, processing.latam.failed, from a producer without a name",
     )
     for row in Quarantined.objects.filter(code="wrong-topic"):
         quarantine.dismiss(row.pk, actor="ana", why="a wrong client")
-    assert service.check_event_topics().level == Level.OK
+    assert service.check_event_topics().level == FindingLevel.OK
 
 
 @pytest.mark.django_db
@@ -167,7 +167,7 @@ def test_a_topic_that_is_called_otherwise_here_is_the_declared_one(settings: Any
     try:
         received(event_type.name, event_type.topics[0])
         assert Event.objects.get().topic == "our-own-name"
-        assert service.check_event_topics().level == Level.OK
+        assert service.check_event_topics().level == FindingLevel.OK
     finally:
         get_topics.cache_clear()
 
@@ -179,13 +179,13 @@ def test_a_topic_that_is_called_otherwise_here_is_the_declared_one(settings: Any
 @pytest.mark.parametrize("status", ["STARTED", "COMPENSATING", "COMPENSATION_FAILED", "COMPLETED"])
 def test_open_sagas_of_a_definition_that_this_release_lacks(status: str) -> None:
     failed_saga()
-    assert service.check_definitions().level == Level.OK
+    assert service.check_definitions().level == FindingLevel.OK
     SagaLog.objects.update(version=99, status=status)
     found = service.check_definitions()
     if status == "COMPLETED":
-        assert found.level == Level.OK
+        assert found.level == FindingLevel.OK
     else:
-        assert_told(found, Level.ERROR, "image_processing version 99")
+        assert_told(found, FindingLevel.ERROR, "image_processing version 99")
 
 
 # --- clocks
@@ -201,16 +201,16 @@ def test_a_process_whose_clock_differs(kind: str, seconds: int, monkeypatch: pyt
         heartbeats.beat(f"{kind}:there:1", kind, connected=True)
     found = service.check_clocks()
     if seconds:
-        assert_told(found, Level.WARNING, f"{kind}:there:1 by {seconds:+d} s")
+        assert_told(found, FindingLevel.WARNING, f"{kind}:there:1 by {seconds:+d} s")
     else:
-        assert found.level == Level.OK
+        assert found.level == FindingLevel.OK
 
 
 @pytest.mark.django_db
 def test_this_hosts_clock_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = timezone.now() - timedelta(hours=1)
     monkeypatch.setattr(timezone, "now", lambda: moment)
-    assert_told(service.check_clocks(), Level.WARNING, "this host", "by -3600 s")
+    assert_told(service.check_clocks(), FindingLevel.WARNING, "this host", "by -3600 s")
 
 
 # --- publishing
@@ -219,11 +219,11 @@ def test_this_hosts_clock_differs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.django_db
 def test_a_pause_is_told_with_its_service_time_and_person() -> None:
     heartbeats.beat("publisher", "publisher", connected=True)
-    assert service.check_publisher().level == Level.OK
+    assert service.check_publisher().level == FindingLevel.OK
     switches.set_switch("ANONYMIZATION", True, "ana", "look first")
-    assert_told(service.check_publisher(), Level.WARNING, "by ana: ANONYMIZATION.", "deadlines are on hold")
+    assert_told(service.check_publisher(), FindingLevel.WARNING, "by ana: ANONYMIZATION.", "deadlines are on hold")
     Heartbeat.objects.update(beat_at=timezone.now() - timedelta(minutes=5))
-    assert_told(service.check_publisher(), Level.ERROR, "Nobody has asked Pulsar for", "by ana: ANONYMIZATION.")
+    assert_told(service.check_publisher(), FindingLevel.ERROR, "Nobody has asked Pulsar for", "by ana: ANONYMIZATION.")
 
 
 # --- the database
@@ -231,10 +231,10 @@ def test_a_pause_is_told_with_its_service_time_and_person() -> None:
 
 @pytest.mark.django_db
 def test_a_database_that_takes_no_writes_by_its_settings() -> None:
-    assert database.check_writes().level == Level.OK
+    assert database.check_writes().level == FindingLevel.OK
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL default_transaction_read_only = on")
-    assert_told(database.check_writes(), Level.ERROR, "default_transaction_read_only")
+    assert_told(database.check_writes(), FindingLevel.ERROR, "default_transaction_read_only")
 
 
 @pytest.mark.django_db
@@ -248,13 +248,13 @@ def test_a_database_that_refuses_to_write(code: str, kind: str) -> None:
             " CREATE TRIGGER refuse BEFORE INSERT ON bridge_heartbeat FOR EACH ROW EXECUTE FUNCTION refuse()"
         )
     found = database.check_writes()
-    assert_told(found, Level.ERROR, f"({kind} {code})")
+    assert_told(found, FindingLevel.ERROR, f"({kind} {code})")
     assert "secret" not in found.says
 
 
 @pytest.mark.django_db
 def test_the_write_leaves_nothing() -> None:
-    assert database.check_writes().level == Level.OK
+    assert database.check_writes().level == FindingLevel.OK
     assert not Heartbeat.objects.exists()
 
 
@@ -275,14 +275,14 @@ def test_a_database_that_does_not_store_utf8() -> None:
         cursor.execute("DROP DATABASE IF EXISTS in_latin1")
         cursor.execute("CREATE DATABASE in_latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     with connected_to(NAME="in_latin1") as there:
-        assert_told(database.check_database(there), Level.ERROR, "the encoding LATIN1")
+        assert_told(database.check_database(there), FindingLevel.ERROR, "the encoding LATIN1")
     with connection.cursor() as cursor:
         cursor.execute("DROP DATABASE in_latin1")
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_standby_server(tmp_path: Path) -> None:
-    server = postgres.Server(tmp_path / "postgres", tmp_path / "postgres.log", ("fsync=off", "hot_standby=on"))
+    server = postgres.PostgresServer(tmp_path / "postgres", tmp_path / "postgres.log", ("fsync=off", "hot_standby=on"))
     process = Process(server.prepare())
     try:
         process.wait_ready()
@@ -294,7 +294,7 @@ def test_a_standby_server(tmp_path: Path) -> None:
         entry = env.read({"ENVIRONMENT": "dev", "DATABASE_URL": server.url}).database
         place = {name: entry[name] for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME")}
         with connected_to(**place) as there:
-            assert_told(database.check_writes(there), Level.ERROR, "standby")
+            assert_told(database.check_writes(there), FindingLevel.ERROR, "standby")
     finally:
         process.stop(time.monotonic() + 10)
         server.discard()
@@ -321,9 +321,9 @@ def valkey(tmp_path: Path, settings: Any) -> Iterator[redis.Redis]:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_valkey_without_memory(valkey: redis.Redis) -> None:
-    assert check_celery_broker().level == Level.OK
+    assert check_celery_broker().level == FindingLevel.OK
     valkey.config_set("maxmemory", "1mb")
-    assert_told(check_celery_broker(), Level.ERROR, "takes no writes (OutOfMemoryError)")
+    assert_told(check_celery_broker(), FindingLevel.ERROR, "takes no writes (OutOfMemoryError)")
     findings = {found.name: found for found in doctor.examine()}
     assert findings["worker"].says == "Not known without Celery's broker."
     assert set(findings) >= {"beat", "pulsar", "bridge", "regions"}
@@ -333,16 +333,16 @@ def test_a_valkey_that_is_nearly_full_or_drops_what_it_likes(valkey: redis.Redis
     valkey.set("ballast", b"x" * 50_000_000)
     used = int(valkey.info("memory")["used_memory"])
     valkey.config_set("maxmemory", str(int(used * 1.05)))
-    assert_told(check_celery_broker(), Level.WARNING, "of its maxmemory")
+    assert_told(check_celery_broker(), FindingLevel.WARNING, "of its maxmemory")
     valkey.config_set("maxmemory", "1gb")
     valkey.config_set("maxmemory-policy", "allkeys-lru")
-    assert_told(check_celery_broker(), Level.WARNING, "allkeys-lru")
+    assert_told(check_celery_broker(), FindingLevel.WARNING, "allkeys-lru")
 
 
 def test_a_valkey_that_is_a_replica(valkey: redis.Redis) -> None:
     valkey.replicaof("127.0.0.1", "1")
     found = check_celery_broker()
-    assert_told(found, Level.ERROR, "takes no writes (ReadOnlyError)")
+    assert_told(found, FindingLevel.ERROR, "takes no writes (ReadOnlyError)")
     assert "Name the primary" in found.do
 
 
@@ -362,7 +362,7 @@ def full(short: str) -> str:
 
 def test_without_its_address_it_is_said_what_is_not_checked() -> None:
     for found in (statistics.check_subscribers(), statistics.check_regions()):
-        assert found.level == Level.SKIPPED
+        assert found.level == FindingLevel.SKIPPED
         assert "Not checked without PULSAR_ADMIN_URL" in found.says
         assert "Set PULSAR_ADMIN_URL" in found.do
     assert verdict([found]) == "Everything that was checked is well; 1 skipped."
@@ -370,14 +370,16 @@ def test_without_its_address_it_is_said_what_is_not_checked() -> None:
 
 def test_a_command_topic_that_nobody_subscribes_to(admin: FakeAdmin) -> None:
     admin.topics[full("anonymization-commands")] = stats(service={})
-    assert_told(statistics.check_subscribers(), Level.WARNING, "Nobody subscribes to data-retrieval-commands")
+    assert_told(statistics.check_subscribers(), FindingLevel.WARNING, "Nobody subscribes to data-retrieval-commands")
     admin.topics[full("data-retrieval-commands")] = stats()
-    assert_told(statistics.check_subscribers(), Level.WARNING, "Nobody subscribes to data-retrieval-commands")
+    assert_told(statistics.check_subscribers(), FindingLevel.WARNING, "Nobody subscribes to data-retrieval-commands")
     admin.topics[full("data-retrieval-commands")] = stats(service={"consumers": []})
-    assert_told(statistics.check_subscribers(), Level.WARNING, "No consumer is connected to data-retrieval-commands")
+    assert_told(
+        statistics.check_subscribers(), FindingLevel.WARNING, "No consumer is connected to data-retrieval-commands"
+    )
     del admin.topics[full("data-retrieval-commands")]
     admin.partitioned[full("data-retrieval-commands")] = stats(service={})
-    assert statistics.check_subscribers().level == Level.OK
+    assert statistics.check_subscribers().level == FindingLevel.OK
     assert set(admin.tokens) == {"Bearer the-token"}
 
 
@@ -405,18 +407,18 @@ def test_a_backlog_that_does_not_move(
     found = statistics.check_backlogs(pass_time)
     get_topics.cache_clear()
     if stuck:
-        assert_told(found, Level.ERROR, f"{second['msgBacklog']} messages wait", "processing.latam.started")
+        assert_told(found, FindingLevel.ERROR, f"{second['msgBacklog']} messages wait", "processing.latam.started")
     else:
-        assert found.level == Level.OK
+        assert found.level == FindingLevel.OK
 
 
 def test_messages_of_a_region_that_nobody_reads(admin: FakeAdmin) -> None:
     admin.topics = {full("processing.usa.started"): stats(), full("something-else"): stats()}
-    assert statistics.check_regions().level == Level.OK
+    assert statistics.check_regions().level == FindingLevel.OK
     admin.topics[full("processing.brasil.started-partition-0")] = stats()
     admin.topics[full("processing.brasil.started-partition-1")] = stats()
     found = statistics.check_regions()
-    assert_told(found, Level.WARNING, "Nobody here reads processing.brasil.started:")
+    assert_told(found, FindingLevel.WARNING, "Nobody here reads processing.brasil.started:")
     assert "PULSAR_REGIONS" in found.do
 
 
@@ -424,12 +426,12 @@ def test_messages_of_a_region_that_nobody_reads(admin: FakeAdmin) -> None:
 def test_an_admin_interface_that_does_not_answer_is_told_and_ends_nothing(status: int, admin: FakeAdmin) -> None:
     admin.status = status
     for check in (statistics.check_subscribers, statistics.check_backlogs, statistics.check_regions):
-        assert_told(check(), Level.WARNING, f"status {status}")
+        assert_told(check(), FindingLevel.WARNING, f"status {status}")
 
 
 def test_an_admin_address_where_nobody_listens(settings: Any) -> None:
     settings.PULSAR = {**settings.PULSAR, "admin_url": "http://127.0.0.1:1"}
-    assert_told(statistics.check_regions(), Level.WARNING, "ConnectionRefusedError")
+    assert_told(statistics.check_regions(), FindingLevel.WARNING, "ConnectionRefusedError")
 
 
 @pytest.mark.django_db
@@ -443,9 +445,9 @@ def test_without_the_admin_interface_a_bridge_that_stands_is_seen_by_its_heartbe
     say(5)
     found = statistics.check_backlogs(lambda _seconds: say(received))
     if stuck:
-        assert_told(found, Level.ERROR, "took no message", "bridge:a:1")
+        assert_told(found, FindingLevel.ERROR, "took no message", "bridge:a:1")
     else:
-        assert found.level == Level.SKIPPED
+        assert found.level == FindingLevel.SKIPPED
 
 
 # --- checks that fail or hang
@@ -456,7 +458,7 @@ def test_a_check_that_fails_is_a_finding_without_its_text() -> None:
         raise RuntimeError("Jane Doe")
 
     found = bounded("part", check)
-    assert_told(found, Level.ERROR, "RuntimeError")
+    assert_told(found, FindingLevel.ERROR, "RuntimeError")
     assert "Jane" not in found.says + found.do
 
 
@@ -471,7 +473,7 @@ def test_a_check_that_does_not_come_back_is_given_up() -> None:
     found = bounded("part", check, 0.2)
     assert time.monotonic() - began < 10
     let_go.set()
-    assert_told(found, Level.ERROR, "No answer within 0 s.")
+    assert_told(found, FindingLevel.ERROR, "No answer within 0 s.")
 
 
 # --- the last line, and the exit code
@@ -480,14 +482,18 @@ def test_a_check_that_does_not_come_back_is_given_up() -> None:
 @pytest.mark.parametrize(
     ("levels", "words", "code"),
     [
-        ([Level.OK], "Everything is well.", 0),
-        ([Level.OK, Level.SKIPPED], "Everything that was checked is well; 1 skipped.", 0),
-        ([Level.OK, Level.SKIPPED, Level.WARNING], "Not everything is well: 0 errors, 1 warnings.", 0),
-        ([Level.WARNING, Level.ERROR], "Not everything is well: 1 errors, 1 warnings.", 1),
+        ([FindingLevel.OK], "Everything is well.", 0),
+        ([FindingLevel.OK, FindingLevel.SKIPPED], "Everything that was checked is well; 1 skipped.", 0),
+        (
+            [FindingLevel.OK, FindingLevel.SKIPPED, FindingLevel.WARNING],
+            "Not everything is well: 0 errors, 1 warnings.",
+            0,
+        ),
+        ([FindingLevel.WARNING, FindingLevel.ERROR], "Not everything is well: 1 errors, 1 warnings.", 1),
     ],
 )
 def test_the_last_line_and_the_exit_code(
-    levels: list[Level], words: str, code: int, monkeypatch: pytest.MonkeyPatch
+    levels: list[FindingLevel], words: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     findings = [Finding(f"part {number}", level, "so it is", "do it") for number, level in enumerate(levels)]
     monkeypatch.setattr(doctor, "examine", lambda: iter(findings))
@@ -500,7 +506,7 @@ def test_the_last_line_and_the_exit_code(
             ended = int(stopped.code or 0)
         assert ended == code
     told = json.loads(out.getvalue())
-    assert told["well"] == (not {Level.WARNING, Level.ERROR} & set(levels))
+    assert told["well"] == (not {FindingLevel.WARNING, FindingLevel.ERROR} & set(levels))
     assert [item["level"] for item in told["findings"]] == [level.value for level in levels]
     out = io.StringIO()
     with contextlib.suppress(SystemExit):

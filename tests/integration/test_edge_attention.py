@@ -17,7 +17,7 @@ from bridge.heartbeats import UnreadTopic
 from bridge.models import BlockedTopic, Quarantined, QuarantineStatus
 from compensation import outbox
 from sagas import queries
-from sagas.admin import words
+from sagas.admin import formatting
 from tests.integration.api import Api
 from tests.integration.bridge_messages import CATALOG, message, rejected
 from tests.integration.commands import NOW, new_command
@@ -115,7 +115,7 @@ def test_the_page_of_a_message_that_was_cut_says_so_and_offers_no_requeue(staff:
     text = staff.get(reverse("admin:bridge_quarantined_change", args=[row.pk])).content.decode()
     assert "it cannot be requeued" in text
     assert sha256(raw).hexdigest() in text
-    assert words.decide_url("requeue", message=row.pk) not in text
+    assert formatting.decide_url("requeue", message=row.pk) not in text
 
 
 def test_the_page_of_a_message_that_is_whole_says_nothing_of_a_part(staff: Client) -> None:

@@ -22,9 +22,9 @@ from django.utils import timezone
 
 from bridge import event_log
 from bridge.models import Event
-from compensation.models import Attempt, Command, Outcome
+from compensation.models import Attempt, AttemptOutcome, Command
 from sagaproject.logs import LineFormatter
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.engine.fold import Fold
 from sagas.error_text import shown_differences, shown_error, shown_text
 from sagas.models import Action, Decision, Lane, Parked, SagaKey, SagaLog, SagaStep
@@ -78,7 +78,7 @@ def told(settings: Any, log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> To
     ]
     event_log.append([event("ProcessingFailed", new_ids(1)[0], seconds=40, error_message=MARK)])
     message = quarantined(json.dumps({"error_message": MARK}).encode())
-    drain()
+    run_apply()
     SagaKey.objects.create(stream="image_processing", key="another", saga=sagas[0])
     damage(sagas[3])
     world = World(
@@ -99,12 +99,12 @@ def refused(retry: dict[str, Any], settings: Any, text: str = MARK, not_retried:
     task, image = new_ids(2)
     settings.SAGA_RETRY = retry
     event_log.append([*retrieval(task, [image]), event("RetrievalFailed", task, seconds=20, error_message=text)])
-    drain()
+    run_apply()
     Command.objects.filter(key=task).update(non_retryable=list(not_retried))
     published()
     event_log.append([event("ImageDeletionFailed", task, image, seconds=30, error_message=text)])
-    drain()
-    drain()
+    run_apply()
+    run_apply()
     return SagaLog.objects.get(key=task)
 
 
@@ -124,8 +124,8 @@ def lanes_of_all_kinds() -> SagaLog:
             event("ProcessingFailed", task, seconds=55, error_message=MARK),
         ]
     )
-    drain()
-    drain()
+    run_apply()
+    run_apply()
     return SagaLog.objects.get(key=task)
 
 
@@ -134,7 +134,7 @@ def undone(settings: Any) -> SagaLog:
     saga = refused(settings.SAGA_RETRY, settings)
     entity = Command.objects.get(saga_id=saga.id).entity
     event_log.append([event("ImageDeletionCompleted", saga.key, entity, seconds=60, error_message=MARK)])
-    drain()
+    run_apply()
     saga.refresh_from_db()
     assert saga.status == "COMPENSATION_SUCCEEDED"
     return saga
@@ -144,17 +144,17 @@ def set_aside(patch: pytest.MonkeyPatch) -> SagaLog:
     """A saga that a fault set aside whose exception quotes what the service said."""
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
-    drain()
+    run_apply()
     real = Fold.apply
 
     def apply(self: Fold, fact: Any, *more: Any) -> Any:
-        if self.frame.key == task and fact.type == "AnonymizationFailed":
+        if self.identity.key == task and fact.type == "AnonymizationFailed":
             raise KeyError(fact.content["error_message"])
         return real(self, fact, *more)
 
     patch.setattr(Fold, "apply", apply)
     event_log.append([event("AnonymizationFailed", task, image, seconds=8, error_message=MARK)])
-    drain()
+    run_apply()
     return SagaLog.objects.get(key=task)
 
 
@@ -240,7 +240,7 @@ def test_the_mark_is_in_every_row_that_keeps_a_text(told: Told) -> None:
     assert sagas.count() == len(told.sagas) - 1  # all but that which was set aside
     assert SagaStep.objects.filter(error_message__contains=SECRET).exists()
     assert {row.status for row in Command.objects.filter(last_error__contains=SECRET)} >= {"exhausted", "waiting"}
-    assert Attempt.objects.filter(outcome=Outcome.REFUSED, error__contains=SECRET).count() >= 4
+    assert Attempt.objects.filter(outcome=AttemptOutcome.REFUSED, error__contains=SECRET).count() >= 4
     assert Command.objects.filter(last_error__startswith="Not tried again", last_error__contains=SECRET).exists()
     assert told.sagas[-1].set_aside_at is not None
 

@@ -15,15 +15,14 @@ from pytest_django import DjangoDbBlocker
 
 from bridge import event_log
 from bridge.models import Duplicate, Event, Pending, Quarantined
-from compensation.models import Attempt, Command
-from compensation.models import Status as CommandStatus
+from compensation.models import Attempt, Command, CommandStatus
 from sagaproject.filling import fill
 from sagaproject.filling.fill import Filled
 from sagaproject.filling.rehearsal import LEDGER
 from sagaproject.filling.template import TABLES
 from sagas import apply, verify
 from sagas.engine.decide import command_id
-from sagas.models import Lane, Parked, SagaEvent, SagaKey, SagaLog, SagaStep, Status
+from sagas.models import Lane, Parked, SagaEvent, SagaKey, SagaLog, SagaStatusChoice, SagaStep
 from tests.integration.filled import SINCE, UNTIL, filled, wish
 from tests.integration.story import event
 from tests.integration.terminal import run
@@ -48,8 +47,8 @@ def test_every_saga_is_what_its_log_folds_to(told: Filled) -> None:
 def test_every_status_is_there_as_told(told: Filled) -> None:
     stored = dict(SagaLog.objects.order_by().values_list("status").annotate(Count("id")))
     assert stored == told.statuses
-    assert set(stored) == set(Status.values)
-    assert stored[Status.COMPLETED] > SAGAS / 2
+    assert set(stored) == set(SagaStatusChoice.values)
+    assert stored[SagaStatusChoice.COMPLETED] > SAGAS / 2
     assert Event.objects.count() == told.events
 
 
@@ -80,7 +79,7 @@ def test_it_happened_when_it_was_wanted(told: Filled) -> None:
     assert not Command.objects.filter(planned_at__lt=SINCE).exists()
     assert not Attempt.objects.filter(ended_at__lt=F("started_at")).exists()
     # By their age: what is under way began just now.
-    open_ones = SagaLog.objects.filter(status=Status.COMPENSATING)
+    open_ones = SagaLog.objects.filter(status=SagaStatusChoice.COMPENSATING)
     assert open_ones.aggregate(first=Min("start_time"))["first"] > UNTIL - timedelta(minutes=10)
 
 
@@ -108,7 +107,7 @@ def test_trouble_is_there_too(told: Filled) -> None:
     assert set(Parked.objects.values_list("reason", flat=True)) >= {"no_saga"}
     assert Quarantined.objects.exists()
     assert Attempt.objects.filter(outcome="refused").exists() or Attempt.objects.filter(outcome="deadline").exists()
-    assert SagaLog.objects.filter(status=Status.COMPENSATION_FAILED, commands_exhausted__gt=0).exists()
+    assert SagaLog.objects.filter(status=SagaStatusChoice.COMPENSATION_FAILED, commands_exhausted__gt=0).exists()
     assert Command.objects.filter(status=CommandStatus.PUBLISHED).exists()
 
 
@@ -116,12 +115,13 @@ def test_trouble_is_there_too(told: Filled) -> None:
 def test_the_service_goes_on_with_what_is_under_way() -> None:
     with filled(wish(40, in_flight=0.5)):
         deletion = Command.objects.filter(
-            status=CommandStatus.PUBLISHED, saga_id__in=SagaLog.objects.filter(status=Status.COMPENSATING).values("id")
+            status=CommandStatus.PUBLISHED,
+            saga_id__in=SagaLog.objects.filter(status=SagaStatusChoice.COMPENSATING).values("id"),
         ).first()
         assert deletion is not None
         kind = {"DeleteRetrievedImage": "ImageDeletionCompleted", "RollbackAnonymization": "AnonymizationRolledBack"}
         event_log.append([event(kind[deletion.name], deletion.key, deletion.entity)])
-        assert apply.drain() >= 1
+        assert apply.run_apply() >= 1
         deletion.refresh_from_db()
         assert deletion.status == CommandStatus.CONFIRMED
         assert not Attempt.objects.filter(command=deletion, ended_at__isnull=True).exists()

@@ -15,7 +15,7 @@ from django.utils import timezone
 from bridge import clock
 from bridge.models import Heartbeat
 from compensation import health, switches
-from compensation.health import Level, Name, State
+from compensation.health import HealthLevel, Name, State
 from sagaproject.doctor.celery import check_beat
 from sagaproject.doctor.service import check_bridge, check_publisher
 from sagas.admin import health as tiles
@@ -176,7 +176,7 @@ def test_one_of_two_bridges_that_is_silent_is_named_by_all(client: Client) -> No
     bridge_row("bridge:a:1", 0, 100)
     bridge_row("bridge:b:1", 90, 500)
     part = health.measure().part(Name.BRIDGE)
-    assert (part.state, part.level, part.away) == (State.PARTLY_AWAY, Level.WARNING, ("bridge:b:1",))
+    assert (part.state, part.level, part.away) == (State.PARTLY_AWAY, HealthLevel.WARNING, ("bridge:b:1",))
     assert "bridge:b:1" in check_bridge().says
     tile = next(tile for tile in tiles.parts() if tile.name == "Bridge")
     assert (tile.tone, "bridge:b:1" in tile.words) == ("warn", True)

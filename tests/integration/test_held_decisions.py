@@ -11,9 +11,9 @@ from django.urls import reverse
 
 from bridge import event_log
 from compensation import queries as outbox_queries
-from compensation.models import Command, Status
+from compensation.models import Command, CommandStatus
 from sagas import decisions, queries
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.decisions import CommandSelection, sentences
 from sagas.errors import Refused
 from sagas.models import Action, Decision, SagaLog
@@ -138,7 +138,7 @@ def test_a_release_lets_one_command_go_for_ever() -> None:
     assert held(saga) == 1
     decided.published()
     command.refresh_from_db()
-    assert (command.status, command.held_by) == (Status.PUBLISHED, None)
+    assert (command.status, command.held_by) == (CommandStatus.PUBLISHED, None)
     assert command.hold_released_at is not None
     again = decisions.decide_command("release", command.id, request=request())
     assert (again.repeated, again.decision_id) == (True, outcome.decision_id)
@@ -168,7 +168,7 @@ def test_one_decision_ends_many_holds_of_many_sagas(action: str, status: str) ->
     kept = Decision.objects.get(saga=None)
     assert kept.answer["commands_total"] == 8
     decided.published()
-    sent = Command.objects.filter(status=Status.PUBLISHED)
+    sent = Command.objects.filter(status=CommandStatus.PUBLISHED)
     assert sent.count() == (4 if action == "release" else 0)  # the rollbacks; deletions wait for them
 
 
@@ -209,7 +209,7 @@ def test_the_admin_releases_many(staff: Client) -> None:
 def test_the_preview_of_a_forced_compensation_says_what_would_be_held() -> None:
     [image, first, second] = new_ids(3)
     event_log.append([*retrieval(first, [image]), *retrieval(second, [image], seconds=10)])
-    drain()
+    run_apply()
     saga, other = SagaLog.objects.get(key=first), SagaLog.objects.get(key=second)
     preview = decisions.force_compensation(saga.id, request=request(dry_run=True, reason=""))
     [command] = preview.commands
@@ -234,15 +234,15 @@ def test_what_goes_on_by_other_decisions_stays_held() -> None:
     assert deletion.released_at is not None
     decided.published()
     deletion.refresh_from_db()
-    assert (deletion.status, deletion.held_since is not None) == (Status.PLANNED, True)
+    assert (deletion.status, deletion.held_since is not None) == (CommandStatus.PLANNED, True)
 
 
 def test_a_confirmation_ends_the_hold_of_its_command() -> None:
     saga, _, [image] = decided.shared()
     event_log.append([event("ImageDeletionCompleted", saga.key, image, seconds=60)])
-    drain()
+    run_apply()
     deletion = Command.objects.get(saga_id=saga.id, name=REMOVE)
-    assert (deletion.status, deletion.held_since, deletion.held_by) == (Status.CONFIRMED, None, None)
+    assert (deletion.status, deletion.held_since, deletion.held_by) == (CommandStatus.CONFIRMED, None, None)
 
 
 @pytest.fixture(autouse=True)
@@ -257,10 +257,10 @@ def test_a_decision_that_waits_for_a_key_keeps_no_commands_of_others() -> None:
     [shared, alone, stranger] = new_ids(3)
     other, task = new_ids(2)
     event_log.append([*retrieval(other, [shared]), event("RetrievalFailed", other, seconds=9, error_message="full")])
-    drain()
+    run_apply()
     [command] = Command.objects.all()
     event_log.append([event("ProcessingCompleted", stranger, alone, seconds=20), retrieval(task, [])[0]])
-    drain()
+    run_apply()
     saga = SagaLog.objects.get(key=task)
     event_log.append(retrieval(task, [shared, alone], seconds=30)[1:])
     with second_connection() as cursor:

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 
 from bridge import event_log
-from sagas import apply, rows
+from sagas import apply, statements
 from tests.integration.plans import watched
 from tests.integration.story import event, new_ids
 
@@ -20,16 +20,16 @@ def keys() -> list[str]:
     """A thousand sagas, of which the planner knows what it learned when there was one."""
     first, *others = new_ids(1001)
     event_log.append([event("RetrievalStarted", first)])
-    apply.drain()
+    apply.run_apply()
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {TABLES}")
     event_log.append([event("RetrievalStarted", key) for key in others])
-    apply.drain()
+    apply.run_apply()
     return others
 
 
 def test_sagas_by_key(keys: list[str]) -> None:
     with watched() as watch:
-        loaded = rows.load_sagas([("image_processing", key) for key in keys])
+        loaded = statements.load_sagas([("image_processing", key) for key in keys])
     assert len(loaded) == 1000
     assert watch.indexes == {"saga_once"}, "any other holds all sagas of the type, and reads them for each"

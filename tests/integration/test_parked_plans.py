@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from sagas import rows
+from sagas import statements
 from tests.integration.plans import watched
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +28,7 @@ def misled() -> None:
 @pytest.mark.usefixtures("misled")
 def test_a_page_of_lanes_that_open_finds_its_parked_events_by_index() -> None:
     with watched() as watch:
-        moved = rows.unpark_entities([("image_processing", f"image {number}") for number in range(1000, 2000)])
+        moved = statements.unpark_entities([("image_processing", f"image {number}") for number in range(1000, 2000)])
     assert moved == 2000
     assert [str(reading) for reading in watch.readings] == []
 
@@ -36,5 +36,5 @@ def test_a_page_of_lanes_that_open_finds_its_parked_events_by_index() -> None:
 @pytest.mark.usefixtures("misled")
 def test_a_page_of_births_finds_its_parked_events_by_index() -> None:
     with watched() as watch:
-        rows.take_parked([("image_processing", f"task {number}") for number in range(500, 1500)], [])
+        statements.take_parked([("image_processing", f"task {number}") for number in range(500, 1500)], [])
     assert [str(reading) for reading in watch.readings] == []

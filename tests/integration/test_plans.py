@@ -25,12 +25,11 @@ from bridge.envelope import Envelope, Message, Rejected
 from bridge.event_log import NewFact
 from bridge.models import Event, Heartbeat, HeartbeatKind, Pending
 from compensation import deadlines, delivery, queries, switches
-from compensation.models import Command
-from compensation.models import Status as CommandStatus
-from sagaproject.filling.fill import Wish
+from compensation.models import Command, CommandStatus
+from sagaproject.filling.fill import FillSpec
 from sagas import apply, decisions, retention, sweeper
-from sagas.decisions import CommandSelection, Request
-from sagas.models import Lane, Parked, SagaEvent, SagaLog, Status
+from sagas.decisions import ActionRequest, CommandSelection
+from sagas.models import Lane, Parked, SagaEvent, SagaLog, SagaStatusChoice
 from sagas.queries import pages as read_pages
 from tests.integration.commands import FakePublisher
 from tests.integration.filled import filled
@@ -58,9 +57,9 @@ def world(request: pytest.FixtureRequest, django_db_setup: None, django_db_block
     sagas, images = request.param
     with django_db_blocker.unblock():
         if images:
-            with filled(Wish(1, (images, images), since, now)):
+            with filled(FillSpec(1, (images, images), since, now)):
                 pass
-        with filled(Wish(sagas, (1, 1), since, now), analyzed=not images):
+        with filled(FillSpec(sagas, (1, 1), since, now), analyzed=not images):
             yield World.look()
 
 
@@ -84,7 +83,7 @@ def a_page_of_everything() -> list[NewFact]:
     """Births, news for sagas of each status, facts that speak for a whole saga, and what only an image finds."""
     task, image, stranger = new_ids(3)
     facts = retrieval(task, [image]) + image_through(task, image)
-    for status in Status.values:
+    for status in SagaStatusChoice.values:
         lane = Lane.objects.select_related("saga").filter(known=True, saga__status=status).order_by("-id").first()
         if lane is None:  # most that failed had nothing to undo
             continue
@@ -121,7 +120,7 @@ def test_applying_a_page_of_everything(world: World) -> None:
     event_log.append(a_page_of_everything())
     before = SagaEvent.objects.count()
     with watched() as watch:
-        apply.drain()
+        apply.run_apply()
     assert not Pending.objects.exists()
     assert SagaEvent.objects.count() >= before + 24
     assert told(watch) == []
@@ -130,13 +129,15 @@ def test_applying_a_page_of_everything(world: World) -> None:
 def test_a_full_page_of_events_for_old_sagas(world: World) -> None:
     """As many as one transaction takes: with many keys a planner may come to prefer the whole table."""
     keys = list(
-        SagaLog.objects.filter(status=Status.COMPLETED, id__gt=world.saga.id).values_list("key", flat=True)[:2000]
+        SagaLog.objects.filter(status=SagaStatusChoice.COMPLETED, id__gt=world.saga.id).values_list("key", flat=True)[
+            :2000
+        ]
     )
     assert len(keys) == 2000
     lanes = dict(Lane.objects.filter(saga__key__in=keys).values_list("saga__key", "entity"))
     event_log.append([event("ProcessingStarted", key, lanes.get(key, "")) for key in keys if key in lanes])
     with watched() as watch:
-        apply.drain()
+        apply.run_apply()
     assert not Pending.objects.exists()
     assert told(watch) == []
 
@@ -145,7 +146,7 @@ def test_a_full_page_of_events_that_only_their_image_finds(world: World) -> None
     images = list(Lane.objects.filter(saga__id__gt=world.saga.id).values_list("entity", flat=True)[:1000])
     event_log.append([event("ProcessingStarted", key, image) for key, image in zip(new_ids(1000), images, strict=True)])
     with watched() as watch:
-        apply.drain()
+        apply.run_apply()
     assert not Pending.objects.exists()
     assert told(watch) == []
 
@@ -154,7 +155,7 @@ def test_births_of_what_is_parked(world: World) -> None:
     keys = list(Parked.objects.filter(reason="no_saga").values_list("key", flat=True).distinct()[:50])
     event_log.append([event("RetrievalStarted", key) for key in keys])
     with watched() as watch:
-        apply.drain()
+        apply.run_apply()
     assert SagaLog.objects.filter(key__in=keys).count() == len(keys)
     assert told(watch) == []
 
@@ -215,9 +216,9 @@ def test_putting_a_message_aside(world: World) -> None:
 
 
 def test_what_people_decide(world: World) -> None:
-    request = Request(actor="ana", door="api", reason="because", dry_run=True)
+    request = ActionRequest(actor="ana", door="api", reason="because", dry_run=True)
     exhausted = Command.objects.filter(status=CommandStatus.EXHAUSTED)[:1].get()
-    running = SagaLog.objects.filter(status=Status.STARTED).order_by("-start_time")[0]
+    running = SagaLog.objects.filter(status=SagaStatusChoice.STARTED).order_by("-start_time")[0]
     orphan = world.parked.key
     with watched() as watch:
         decisions.force_compensation(running.id, request=request)

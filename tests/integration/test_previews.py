@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from bridge.models import Pending
 from compensation.models import Command
 from sagas import apply
-from sagas.apply import drain
-from sagas.decisions import Outcome
+from sagas.apply import run_apply
+from sagas.decisions import ActionResult
 from sagas.errors import DecisionError
 from sagas.models import Action, SagaLog
 from tests.integration import random_worlds as worlds
@@ -70,7 +70,7 @@ def contents() -> dict[str, str]:
     return found
 
 
-def carried_out(choice: Choice, *, dry_run: bool) -> Outcome | str:
+def carried_out(choice: Choice, *, dry_run: bool) -> ActionResult | str:
     """The outcome, or the refusal."""
     try:
         return choice.decide(request(dry_run=dry_run))
@@ -124,7 +124,7 @@ def the_preview_is_true(draw: st.DataObject, action: Action) -> None:
             what_happened_was_shown(choice, shown, before, state())
 
 
-def same_answers(shown: Outcome, done: Outcome) -> None:
+def same_answers(shown: ActionResult, done: ActionResult) -> None:
     first, second = (
         [{**command.as_json(), "body": timeless(command.body)} for command in outcome.commands]
         for outcome in (shown, done)
@@ -133,7 +133,7 @@ def same_answers(shown: Outcome, done: Outcome) -> None:
     assert shown.effects == done.effects
 
 
-def what_happened_was_shown(choice: Choice, shown: Outcome, before: State, after: State) -> None:
+def what_happened_was_shown(choice: Choice, shown: ActionResult, before: State, after: State) -> None:
     """The preview names each command that moved, came to be or was released, and no other."""
     happened, released = {}, Counter[str]()
     for identity, (name, status, leaves, held, body) in after.commands.items():
@@ -166,7 +166,7 @@ def what_happened_was_shown(choice: Choice, shown: Outcome, before: State, after
     assert all(after.sagas[saga] == status for saga, status in told.items())
 
 
-def what_leaves_was_shown(shown: Outcome) -> None:
+def what_leaves_was_shown(shown: ActionResult) -> None:
     """A resumption names what is sent at once; a pause sends nothing."""
     assert worlds.publish() == {str(command.id) for command in shown.commands}
     assert Counter(command.name for command in shown.commands) == Counter(shown.effects.get("released", {}))
@@ -174,4 +174,4 @@ def what_leaves_was_shown(shown: Outcome) -> None:
 
 def test_nothing_waits_that_a_decision_left_undone() -> None:
     """The state that the property begins with has nothing to apply: else it would blame the decision for it."""
-    assert drain() == 0
+    assert run_apply() == 0

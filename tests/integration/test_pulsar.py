@@ -18,7 +18,7 @@ from bridge.pulsar.outlet import Outlet
 from bridge.topics import Topics
 from sagaproject.embedded import ports
 from sagaproject.embedded.process import Process
-from sagaproject.embedded.pulsar import Server
+from sagaproject.embedded.pulsar import PulsarLiteServer
 
 FLOW = Flow(batch_size=500, wait_ms=20, window=200, silence_seconds=4)
 
@@ -137,7 +137,7 @@ def test_a_broker_that_is_away() -> None:
 
 
 def test_a_broker_that_is_killed_and_comes_back_loses_nothing(tmp_path: Path) -> None:
-    server = Server(tmp_path / "pulsar", tmp_path / "pulsar.log")
+    server = PulsarLiteServer(tmp_path / "pulsar", tmp_path / "pulsar.log")
     process = Process(server.prepare())
     process.wait_ready()
     edge = Edge(server.url)

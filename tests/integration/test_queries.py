@@ -17,7 +17,7 @@ from bridge.models import Event, Quarantined
 from compensation import delivery, switches
 from compensation.models import Attempt, Command
 from sagas import queries
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.definitions import registry
 from sagas.models import Parked, SagaKey, SagaLog
 from sagas.queries import SagaFilters, parts
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def tell(*facts: Any) -> None:
     event_log.append(list(facts))
-    drain()
+    run_apply()
 
 
 def saga(task: str) -> SagaLog:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection, transaction
 
-from sagas import rows, sweeper
+from sagas import statements, sweeper
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,13 +47,13 @@ def test_room_is_used_again() -> None:
 
 def test_little_is_left_alone_and_so_is_what_mostly_waits() -> None:
     pass_through(1_000)
-    assert not rows.vacuum_queue()
+    assert not statements.vacuum_queue()
     pass_through(121_000, left=100_000)
-    assert not rows.vacuum_queue(), "a quarter of what waits must have left"
+    assert not statements.vacuum_queue(), "a quarter of what waits must have left"
 
 
 def test_in_a_transaction_it_does_nothing() -> None:
     pass_through(30_000)
     with transaction.atomic():
-        assert not rows.vacuum_queue()
-    assert rows.vacuum_queue()
+        assert not statements.vacuum_queue()
+    assert statements.vacuum_queue()

@@ -11,8 +11,8 @@ from django.db import IntegrityError, connection, transaction
 from bridge import event_log
 from bridge.models import Pending
 from sagas import apply as applying
-from sagas import rows, sweeper
-from sagas.apply import drain
+from sagas import statements, sweeper
+from sagas.apply import run_apply
 from sagas.models import Parked, SagaEvent, SagaLog
 from tests.integration.connections import InThread, second_connection
 from tests.integration.story import event, image_through, new_ids, retrieval
@@ -30,7 +30,7 @@ def test_an_event_between_read_and_mark_is_not_lost(monkeypatch: pytest.MonkeyPa
     """Marking by key would take the event that came in while its saga was being applied for applied."""
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
-    real = rows.log_applied
+    real = statements.log_applied
     late = image_through(task, image)
 
     def another_arrives_first(written: Any) -> None:
@@ -39,8 +39,8 @@ def test_an_event_between_read_and_mark_is_not_lost(monkeypatch: pytest.MonkeyPa
             InThread(lambda: event_log.append(facts)).result()
         real(written)
 
-    monkeypatch.setattr(rows, "log_applied", another_arrives_first)
-    assert drain() == 9  # in one call: it needs no second message to be seen
+    monkeypatch.setattr(statements, "log_applied", another_arrives_first)
+    assert run_apply() == 9  # in one call: it needs no second message to be seen
     assert SagaLog.objects.get(key=task).status == "COMPLETED"
     assert not Pending.objects.exists()
 
@@ -49,16 +49,16 @@ def test_an_event_that_was_sent_to_its_saga_after_the_claim_is_not_applied_witho
     """Its page was claimed, and locked, under the key that it named first: nobody's task."""
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
-    drain()
+    run_apply()
     event_log.append([event("ProcessingStarted", "a task of processing's own", image, seconds=30)])
-    claimed = rows.claim(0, 10)
+    claimed = statements.claim(0, 10)
     assert applying.apply_page(claimed) == 1  # another worker sends it to the image's saga
 
     with second_connection() as other:
         other.execute(LOCK, [routed(task)])
         assert applying.apply_page(claimed) == 0
     assert SagaEvent.objects.count() == 3
-    assert drain() == 1
+    assert run_apply() == 1
     assert SagaEvent.objects.count() == 4
 
 
@@ -68,9 +68,9 @@ def test_what_a_holder_had_read_before_a_nudge_is_seen_by_the_holder() -> None:
     event_log.append(retrieval(task, [image]))
     with second_connection() as holder:
         holder.execute(LOCK, [routed(task)])
-        assert drain() == 0  # not waited for, not applied by a second worker
+        assert run_apply() == 0  # not waited for, not applied by a second worker
         assert Pending.objects.count() == 3
-    assert drain() == 3
+    assert run_apply() == 3
 
 
 def test_who_finds_no_turn_leaves_all_to_who_has_it() -> None:
@@ -78,9 +78,9 @@ def test_who_finds_no_turn_leaves_all_to_who_has_it() -> None:
     event_log.append(retrieval(task, [image]))
     with second_connection() as holder:
         holder.execute(LOCK, [f"apply on {socket.gethostname()} 0"])
-        assert drain(turns=1) == 0
+        assert run_apply(turns=1) == 0
         assert Pending.objects.count() == 3
-        assert drain(turns=2) == 3  # a second turn is free
+        assert run_apply(turns=2) == 3  # a second turn is free
 
 
 @pytest.mark.parametrize(("waiting", "turns"), [(1, 4), (100, 4), (101, 1), (1999, 1), (2000, 4)])
@@ -93,7 +93,7 @@ def test_as_many_as_like_may_apply_where_nobody_counts_turns() -> None:
     event_log.append(retrieval(task, [image]))
     with second_connection() as holder:
         holder.execute(LOCK, [f"apply on {socket.gethostname()} 0"])
-        assert drain() == 3
+        assert run_apply() == 3
 
 
 def test_keys_that_others_hold_do_not_starve_the_rest(settings: Any) -> None:
@@ -103,7 +103,7 @@ def test_keys_that_others_hold_do_not_starve_the_rest(settings: Any) -> None:
     event_log.append(retrieval(free, [image]))
     with second_connection() as holder:
         holder.execute(LOCK, [routed(held)])
-        assert drain() == 3
+        assert run_apply() == 3
     assert SagaLog.objects.get().key == free
 
 
@@ -111,8 +111,8 @@ def test_a_second_holder_reads_after_it_has_the_lock() -> None:
     """Lock and read in one statement see a snapshot from before the lock: events would be applied twice."""
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
-    page = rows.claim(0, 100)  # claimed, and then slow
-    assert drain() == 3
+    page = statements.claim(0, 100)  # claimed, and then slow
+    assert run_apply() == 3
     assert applying.apply_page(page) == 0
     assert SagaEvent.objects.count() == 3
 
@@ -121,7 +121,7 @@ def test_try_lock_takes_no_more_locks_than_keys() -> None:
     """A volatile filter pushed down into a subquery took a lock on every row that it read."""
     keys = [routed(task) for task in new_ids(10)]
     with transaction.atomic():
-        assert rows.try_lock(keys[:3]) == set(keys[:3])
+        assert statements.try_lock(keys[:3]) == set(keys[:3])
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
             assert cursor.fetchone()[0] == 3
@@ -130,9 +130,9 @@ def test_try_lock_takes_no_more_locks_than_keys() -> None:
 def test_without_any_lock_the_unique_keys_refuse_double_work(monkeypatch: pytest.MonkeyPatch) -> None:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
-    first = rows.read_events(rows.pending_of([routed(task)]), rows.content_types())
-    drain()
-    monkeypatch.setattr(rows, "read_events", lambda ids, types: first)
+    first = statements.read_events(statements.pending_of([routed(task)]), statements.content_types())
+    run_apply()
+    monkeypatch.setattr(statements, "read_events", lambda ids, types: first)
     with pytest.raises(IntegrityError), transaction.atomic():
         applying._apply([row.pk for row in first], {routed(task)}, raise_errors=True)
     assert SagaEvent.objects.count() == 3
@@ -145,11 +145,11 @@ def test_parking_and_birth_both_look_under_the_lock() -> None:
     event_log.append(facts[1:])
     with second_connection() as birth:
         birth.execute(LOCK, [routed(task)])
-        assert drain() == 0  # the birth holds the key: nothing may be parked beside it
-    drain()
+        assert run_apply() == 0  # the birth holds the key: nothing may be parked beside it
+    run_apply()
     assert Parked.objects.count() == 2
     event_log.append(facts[:1])
-    assert drain() == 3  # with what was parked for it
+    assert run_apply() == 3  # with what was parked for it
     assert (SagaLog.objects.get().events_count, Parked.objects.count()) == (3, 0)
 
 
@@ -157,13 +157,13 @@ def test_parking_against_a_lane_that_opens_is_swept(monkeypatch: pytest.MonkeyPa
     """No lock covers images: an event parked while its lane was being committed is matched again by the sweeper."""
     task, own, image = new_ids(3)
     event_log.append([event("ProcessingCompleted", own, image)])
-    drain()
-    monkeypatch.setattr(rows, "unpark_entities", lambda entities: 0)  # the worker died right after its commit
+    run_apply()
+    monkeypatch.setattr(statements, "unpark_entities", lambda entities: 0)  # the worker died right after its commit
     event_log.append(retrieval(task, [image]))
-    drain()
+    run_apply()
     assert Parked.objects.count() == 1
     sweeper.sweep()
-    drain()
+    run_apply()
     assert SagaLog.objects.get().status == "COMPLETED"
     assert not Parked.objects.exists()
 
@@ -171,7 +171,7 @@ def test_parking_against_a_lane_that_opens_is_swept(monkeypatch: pytest.MonkeyPa
 def test_the_sweeper_leaves_alone_what_has_no_match() -> None:
     task, other, image = new_ids(3)
     event_log.append(retrieval(task, [image]))
-    drain()
+    run_apply()
     event_log.append(
         [
             event("ImageDeletionCompleted", other, image),  # may not be found by its image
@@ -179,10 +179,10 @@ def test_the_sweeper_leaves_alone_what_has_no_match() -> None:
             event("ProcessingCompleted", other),
         ]
     )
-    drain()
+    run_apply()
     since = list(Parked.objects.order_by("event").values_list("event", "since"))
     sweeper.sweep()
-    drain()
+    run_apply()
     assert list(Parked.objects.order_by("event").values_list("event", "since")) == since
 
 
@@ -190,8 +190,8 @@ def test_two_drains_at_once_apply_each_event_once() -> None:
     tasks = new_ids(30)
     for task in tasks:
         event_log.append([*retrieval(task, new_ids(1))])
-    others = [InThread(drain) for _ in range(2)]
-    moved = drain() + sum(other.result() for other in others)
+    others = [InThread(run_apply) for _ in range(2)]
+    moved = run_apply() + sum(other.result() for other in others)
     assert moved == 90
     assert SagaEvent.objects.count() == 90
     assert set(SagaLog.objects.values_list("events_count", flat=True)) == {3}

@@ -12,8 +12,8 @@ from django.urls import reverse
 
 from compensation.models import Command
 from sagas import decisions
-from sagas.admin.deeds import DEEDS
-from sagas.decisions import CommandSelection, Outcome, is_blank
+from sagas.admin.action_pages import ACTION_PAGES
+from sagas.decisions import ActionResult, CommandSelection, is_blank
 from sagas.errors import Invalid
 from sagas.models import Action, Decision
 from tests.integration import decided
@@ -87,7 +87,7 @@ def test_every_decision_refuses_it() -> None:
     row = decided.quarantined()
     key, [parked, _] = decided.parked()
     before = Decision.objects.count()
-    calls: dict[str, Callable[[Any], Outcome]] = {
+    calls: dict[str, Callable[[Any], ActionResult]] = {
         "force": lambda ask: decisions.force_compensation(saga.id, image, request=ask),
         "cancel": lambda ask: decisions.cancel(saga.id, request=ask),
         "terminate": lambda ask: decisions.terminate(saga.id, request=ask),
@@ -111,7 +111,7 @@ def test_every_decision_refuses_it() -> None:
             assert Decision.objects.count() == before, name
 
 
-def on_commands(action: str, command: Command) -> dict[str, Callable[[Any], Outcome]]:
+def on_commands(action: str, command: Command) -> dict[str, Callable[[Any], ActionResult]]:
     many = CommandSelection(ids=[command.id])
     return {
         action: lambda ask: decisions.decide_command(action, command.id, request=ask),
@@ -145,7 +145,7 @@ def test_every_address_of_the_api_refuses_it() -> None:
     assert not Decision.objects.exists()
 
 
-@pytest.mark.parametrize("action", sorted(DEEDS))
+@pytest.mark.parametrize("action", sorted(ACTION_PAGES))
 def test_every_form_refuses_it(action: str) -> None:
     client = Client()
     client.force_login(User.objects.create_superuser("ana", "ana@example.org", "x"))
@@ -188,4 +188,4 @@ def test_every_command_refuses_it(command: str) -> None:
 
 
 def test_all_decisions_are_tried_here() -> None:
-    assert len(COMMANDS) == len(DEEDS) == len(Action)
+    assert len(COMMANDS) == len(ACTION_PAGES) == len(Action)

@@ -27,7 +27,7 @@ from compensation.models import Attempt, Command
 from sagaproject.celery import app
 from sagas import decisions, retention, tasks, verify
 from sagas import queries as reads
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import (
     Attachment,
     Decision,
@@ -100,7 +100,7 @@ def read(topic: str, body: bytes) -> Any:
 
 def stored(envelopes: Sequence[Envelope]) -> None:
     event_log.store_batch(envelopes)
-    drain()
+    run_apply()
 
 
 # --- what leaves ------------------------------------------------------------------------------------------------------
@@ -122,13 +122,13 @@ def test_an_undone_saga_leaves_with_its_commands_their_attempts_and_what_was_att
     saga, names = decided.failed()
     decided.published()
     event_log.append([event("AnonymizationRolledBack", saga.key, names[0], seconds=29)])
-    drain()
+    run_apply()
     decided.published()
     event_log.append([event("ImageDeletionCompleted", saga.key, name, seconds=30) for name in names])
-    drain()
+    run_apply()
     key, _ = decided.parked()
     decisions.attach(saga_id=saga.id, key=key, request=decided.request())
-    drain()
+    run_apply()
     saga.refresh_from_db()
     assert saga.status == "COMPENSATION_SUCCEEDED"
     assert {"Command": 3, "Attempt": 3, "Attachment": 1, "SagaKey": 1}.items() <= left_over().items()
@@ -162,7 +162,7 @@ def test_what_may_be_delivered_again_unnoticed_is_never_pruned() -> None:
 def test_what_was_dismissed_lately_stays_when_its_saga_leaves() -> None:
     saga, _ = decided.completed()
     event_log.append([event("AnonymizationCompleted", saga.key, seconds=50)])  # speaks of an image and names none
-    drain()
+    run_apply()
     age()
     decisions.dismiss(key=saga.key, request=decided.request())
     assert prune() == Pruned(sagas=1, events=9)
@@ -204,7 +204,7 @@ def test_dismissed_events_of_no_saga_leave_and_open_ones_never() -> None:
 def test_dismissed_events_of_a_saga_leave_with_it() -> None:
     saga, _ = decided.completed()
     event_log.append([event("AnonymizationCompleted", saga.key, seconds=50)])  # speaks of an image and names none
-    drain()
+    run_apply()
     assert Parked.objects.get().reason == "no_entity"
     age()
     assert prune() == Pruned(left=1)
@@ -272,7 +272,7 @@ def an_event_is_parked_for_it(_settings: Any, _patch: pytest.MonkeyPatch) -> Non
     """Under a key of nobody's, and it is the likely saga."""
     _, image = decided.completed()
     event_log.append([event("ImageDeletionCompleted", new_ids(1)[0], image, seconds=50)])
-    drain()
+    run_apply()
     assert Parked.objects.get().suggestion is not None
 
 
@@ -328,7 +328,7 @@ def test_a_message_that_is_delivered_again_is_a_duplicate() -> None:
     assert event_log.store_batch([*messages, messages[0]._replace(note="once more")]) == StoreResult(duplicates=9)
     fresh = wire()
     assert event_log.store_batch([*messages[:3], *fresh]) == StoreResult(stored=8, duplicates=3)
-    drain()
+    run_apply()
     assert SagaLog.objects.get().key == fresh[0].key
 
 
@@ -361,11 +361,11 @@ def test_a_message_of_a_pruned_saga_is_not_requeued() -> None:
 def test_a_late_event_parks_and_is_told_that_its_saga_was_pruned() -> None:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]) + image_through(task, image))
-    drain()
+    run_apply()
     age()
     prune()
     event_log.append([event("ProcessingFailed", task, image, seconds=900, error_message="late")])
-    drain()
+    run_apply()
     assert not SagaLog.objects.exists()
     assert Parked.objects.get().reason == "no_saga"
     Parked.objects.update(since=timezone.now() - timedelta(hours=1))
@@ -392,7 +392,7 @@ def test_a_task_that_begins_anew_is_a_new_saga() -> None:
     task, image = new_ids(2)
     for _ in range(2):
         event_log.append(retrieval(task, [image]) + image_through(task, image))
-        drain()
+        run_apply()
         assert SagaLog.objects.get(key=task).status == "COMPLETED"
         age()
         assert prune().sagas == 1
@@ -420,13 +420,13 @@ def test_a_key_that_was_adopted_and_pruned_may_be_adopted_anew() -> None:
     """The audit stays for ever: it must not answer what comes years later with what was decided then."""
     key, image = new_ids(2)
     event_log.append(retrieval(key, [image])[1:] + image_through(key, image))
-    drain()
+    run_apply()
     first = decisions.adopt(key, request=decided.request())
     assert SagaLog.objects.get().status == "COMPLETED"
     age()
     assert prune().sagas == 1
     event_log.append(image_through(key, image)[:1])
-    drain()
+    run_apply()
     assert decisions.adopt(key, request=decided.request(dry_run=True)).effects["events"] == 2
     second = decisions.adopt(key, request=decided.request())
     assert not second.repeated
@@ -466,12 +466,12 @@ def test_an_event_that_comes_while_its_saga_is_pruned_waits_and_then_parks(betwe
 
     def arrives() -> None:
         InThread(lambda: event_log.append(late)).result()
-        moved.append(InThread(drain).result())
+        moved.append(InThread(run_apply).result())
 
     between.append(arrives)
     assert prune().sagas == 1
     assert moved == [0]  # nobody applies to a saga that is half gone
-    assert drain() == 1
+    assert run_apply() == 1
     assert Parked.objects.get().key == saga.key
     assert not SagaLog.objects.exists()
 
@@ -484,7 +484,7 @@ def test_what_was_applied_before_the_lock_keeps_the_saga(monkeypatch: pytest.Mon
 
     def late_failure_first(page: Any) -> Any:
         event_log.append([event("ProcessingFailed", saga.key, image, seconds=900, error_message="late")])
-        drain()
+        run_apply()
         return real(page)
 
     monkeypatch.setattr(retention, "_groups", late_failure_first)

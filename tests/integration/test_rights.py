@@ -14,7 +14,7 @@ from django.utils import timezone
 from bridge import event_log
 from bridge.models import Quarantined
 from compensation.models import Command, Switch
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import Decision, Parked, SagaEvent, SagaLog
 from tests.integration.api import BASE
 from tests.integration.decided import failed, quarantined
@@ -71,7 +71,7 @@ def saga(settings: Any) -> SagaLog:
     settings.API_OPEN_READS = False
     saga, _images = failed()
     event_log.append([event("ProcessingCompleted", *new_ids(1))])
-    drain()
+    run_apply()
     Parked.objects.update(since=timezone.now() - timedelta(hours=1))
     quarantined()
     Switch.objects.update_or_create(service="*", defaults={"paused": True, "changed_at": timezone.now()})

@@ -9,8 +9,8 @@ import pytest
 from bridge import event_log
 from bridge.models import Pending
 from sagas import decisions
-from sagas.apply import drain
-from sagas.decisions import Request
+from sagas.apply import run_apply
+from sagas.decisions import ActionRequest
 from sagas.engine import evolve
 from sagas.engine.fold import Fold
 from sagas.errors import Refused
@@ -19,14 +19,14 @@ from tests.integration.story import event, image_through, new_ids, retrieval
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-REQUEST = Request(actor="ana", door="api", reason="mended")
+REQUEST = ActionRequest(actor="ana", door="api", reason="mended")
 
 
 def break_engine(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
     real = Fold.apply
 
     def apply(self: Fold, fact: Any, said: Any = None) -> Any:
-        if self.frame.key == task and fact.type == "AnonymizationCompleted":
+        if self.identity.key == task and fact.type == "AnonymizationCompleted":
             raise KeyError("Müller, Anna")  # an engine bug's message may quote what is confidential
         return real(self, fact, said)
 
@@ -38,7 +38,7 @@ def test_one_broken_saga_does_not_stop_its_page(monkeypatch: pytest.MonkeyPatch)
     for task, image in ((broken, one), (sound, two)):
         event_log.append(retrieval(task, [image]) + image_through(task, image))
     break_engine(monkeypatch, broken)
-    drain()
+    run_apply()
     assert SagaLog.objects.get(key=sound).status == "COMPLETED"
     row = SagaLog.objects.get(key=broken)
     assert row.set_aside_at is not None
@@ -46,7 +46,7 @@ def test_one_broken_saga_does_not_stop_its_page(monkeypatch: pytest.MonkeyPatch)
     assert "Müller" not in row.set_aside_error
     assert Parked.objects.filter(reason="set_aside", suggestion=row.id).count() == 9
     event_log.append([event("ProcessingStarted", broken, one)])
-    drain()
+    run_apply()
     assert Parked.objects.filter(reason="set_aside").count() == 10
     assert not Pending.objects.exists()
 
@@ -54,20 +54,20 @@ def test_one_broken_saga_does_not_stop_its_page(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("type_", ["RetrievalStarted", "AnonymizationCompleted"], ids=["at its birth", "later"])
 def test_an_event_that_cannot_be_understood_sets_its_saga_aside(type_: str, monkeypatch: pytest.MonkeyPatch) -> None:
     broken, sound, one, two = new_ids(4)
-    real = evolve.understand
+    real = evolve.interpret
 
-    def understand(frame: Any, fact: Any) -> Any:
-        if frame.key == broken and fact.type == type_:
+    def understand(identity: Any, fact: Any) -> Any:
+        if identity.key == broken and fact.type == type_:
             raise KeyError("Müller, Anna")
-        return real(frame, fact)
+        return real(identity, fact)
 
-    monkeypatch.setattr("sagas.apply.understand", understand)
+    monkeypatch.setattr("sagas.apply.interpret", understand)
     for task, image in ((broken, one), (sound, two)):
         event_log.append(retrieval(task, [image]))
-    drain()
+    run_apply()
     for task, image in ((broken, one), (sound, two)):
         event_log.append(image_through(task, image))
-    drain()
+    run_apply()
     assert SagaLog.objects.get(key=sound).status == "COMPLETED"
     assert SagaLog.objects.get(key=broken).set_aside_error.startswith("KeyError in understand")
     assert not Pending.objects.exists()
@@ -76,11 +76,11 @@ def test_an_event_that_cannot_be_understood_sets_its_saga_aside(type_: str, monk
 def test_it_is_resumed_by_a_decision_once_mended(monkeypatch: pytest.MonkeyPatch) -> None:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
-    drain()
+    run_apply()
     with monkeypatch.context() as patch:
         break_engine(patch, task)
         event_log.append(image_through(task, image))
-        drain()
+        run_apply()
         row = SagaLog.objects.get(key=task)
         assert (row.set_aside_at is not None, row.status, row.events_count) == (True, "STARTED", 3)
         with pytest.raises(Refused, match="KeyError"):

@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from bridge import event_log
 from compensation import delivery, held, outbox
-from compensation.models import Command, Status
+from compensation.models import Command, CommandStatus
 from sagas import retention, shared_entities, sweeper
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import SagaLog
 from tests.integration.commands import FakePublisher
 from tests.integration.connections import InThread, second_connection
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def happens(*facts: Any) -> None:
     event_log.append(list(facts))
-    drain()
+    run_apply()
 
 
 def saga(task: str) -> SagaLog:
@@ -66,7 +66,7 @@ def test_one_event_does_not_have_the_image_of_another_task_deleted() -> None:
     found = commands(forged)
     assert set(found) == {"DeleteRetrievedImage", "RollbackAnonymization"}
     for command in found.values():
-        assert (command.status, command.held_by, command.attempt) == (Status.PLANNED, saga(victim).id, 0)
+        assert (command.status, command.held_by, command.attempt) == (CommandStatus.PLANNED, saga(victim).id, 0)
         assert command.held_since is not None
 
 
@@ -88,7 +88,7 @@ def test_what_was_sent_before_the_other_task_knew_the_image_is_not_held() -> Non
     [sent] = send()
     happens(*retrieval(second, [image], seconds=20))
     command = commands(first)["DeleteRetrievedImage"]
-    assert (str(command.id), command.status, command.held_since) == (sent, Status.PUBLISHED, None)
+    assert (str(command.id), command.status, command.held_since) == (sent, CommandStatus.PUBLISHED, None)
 
 
 def test_two_tasks_of_one_page_hold_each_other() -> None:
@@ -169,7 +169,7 @@ def test_publishers_beside_those_who_open_lanes_send_nothing_that_two_know() -> 
     failing = InThread(lambda: happens(event("RetrievalFailed", first, seconds=9, error_message="disk full")))
     opening.result()
     failing.result()
-    drain()
+    run_apply()
     publishers = [InThread(send) for _ in range(3)]
     assert [found for publisher in publishers for found in publisher.result()] == []
     held_ones = Command.objects.filter(saga_id=saga(first).id, held_by=saga(second).id, attempt=0)
@@ -192,7 +192,7 @@ def test_a_lane_that_is_not_committed_when_a_command_is_claimed_does_not_hold_it
         cursor.connection.commit()
     assert shared_entities.look_again([("image_processing", image)]) == 0
     assert sent == str(commands(first)["DeleteRetrievedImage"].id)
-    assert commands(first)["DeleteRetrievedImage"].status == Status.PUBLISHED
+    assert commands(first)["DeleteRetrievedImage"].status == CommandStatus.PUBLISHED
 
 
 def undone(task: str, image: str, seconds: int = 60) -> None:
@@ -228,7 +228,7 @@ def test_a_forged_confirmation_of_what_was_never_sent_ends_no_hold() -> None:
     victim = completed(image)
     forged = fails_with(image)
     undone(victim, image)
-    assert commands(victim)["DeleteRetrievedImage"].status == Status.CONFIRMED
+    assert commands(victim)["DeleteRetrievedImage"].status == CommandStatus.CONFIRMED
     sweeper.sweep()
     assert commands(forged)["DeleteRetrievedImage"].held_by == saga(victim).id
     assert send() == []

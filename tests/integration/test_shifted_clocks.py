@@ -25,7 +25,7 @@ from kombu import Connection
 from bridge import clock, event_log, heartbeats, wakeup
 from bridge.models import Event, Heartbeat, Quarantined
 from compensation import deadlines, delivery, outbox, switches, tasks
-from compensation.models import Command, Status
+from compensation.models import Command, CommandStatus
 from compensation.outbox import Settlement
 from sagaproject import valkey_transport
 from sagaproject.celery import app
@@ -80,13 +80,13 @@ def test_what_a_host_has_just_claimed_is_lost_for_none(shift: timedelta, monkeyp
             with on_host(-shift):
                 tasks.sweep()
             command.refresh_from_db()
-            assert command.status == Status.PUBLISHING
+            assert command.status == CommandStatus.PUBLISHING
             return super().publish(page)
 
     with on_host(shift):
         delivery.publish_due(Sending(), "host:1")
     command.refresh_from_db()
-    assert (command.status, command.attempt) == (Status.PUBLISHED, 1)
+    assert (command.status, command.attempt) == (CommandStatus.PUBLISHED, 1)
 
 
 @pytest.mark.django_db
@@ -102,7 +102,7 @@ def test_a_deadline_is_as_long_as_it_is_meant(shift: timedelta) -> None:
         assert deadlines.pass_deadlines(clock.now() + timedelta(seconds=299)) == 0
         assert deadlines.pass_deadlines(clock.now() + timedelta(seconds=301)) == 1
     command.refresh_from_db()
-    assert command.status == Status.WAITING
+    assert command.status == CommandStatus.WAITING
 
 
 @pytest.mark.django_db
@@ -129,7 +129,7 @@ def test_an_event_has_waited_as_long_as_it_has(shift: timedelta) -> None:
     well_bridge()
     assert abs(Event.objects.get().received_at - clock.now()) < timedelta(minutes=1)
     with on_host(-shift):
-        assert deadlines.holds().general is None
+        assert deadlines.deadline_holds().general is None
         assert not sweeper.pending_too_long()
 
 

@@ -12,12 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from sagaproject.simulator import scenario
-from sagaproject.simulator.api import Api, ApiError
+from sagaproject.simulator.api import ApiClient, ApiError
 from sagaproject.simulator.options import Options
 from sagaproject.simulator.report import Report
 from sagaproject.simulator.run import Snapshot, simulate
 from sagaproject.simulator.scenario import Script
-from sagaproject.simulator.transport import Broker, Transport, TransportError
+from sagaproject.simulator.transport import Broker, SimulatorTransport, TransportError
 
 RUN = "20260131T154500-aaaaaa"
 OPTIONS = Options(
@@ -198,7 +198,7 @@ def test_a_command_is_answered_on_the_wire(pulsar_url: str, api_url: str, preten
 
 def test_what_was_not_acked_comes_again_to_a_new_subscription(pulsar_url: str) -> None:
     broker = Broker(pulsar_url, tenant="public", namespace="default")
-    receiver, other = Transport(broker, "test-a"), Transport(broker, "test-b")
+    receiver, other = SimulatorTransport(broker, "test-a"), SimulatorTransport(broker, "test-b")
     try:
         receiver.resubscribe()
         other.send("anonymization-commands", b"{}")
@@ -216,12 +216,12 @@ def test_what_was_not_acked_comes_again_to_a_new_subscription(pulsar_url: str) -
 
 def test_a_broker_that_is_not_there_is_named() -> None:
     with pytest.raises(TransportError, match=r"pulsar://127\.0\.0\.1:1"):
-        Transport(Broker("pulsar://127.0.0.1:1"), "test")
+        SimulatorTransport(Broker("pulsar://127.0.0.1:1"), "test")
 
 
 def test_an_api_that_is_not_there_is_named() -> None:
     with pytest.raises(ApiError, match="GET quarantine"):
-        Api("http://127.0.0.1:1/api/v1/saga").quarantined()
+        ApiClient("http://127.0.0.1:1/api/v1/saga").quarantined()
 
 
 def test_topics_may_have_other_names() -> None:

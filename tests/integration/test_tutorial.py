@@ -19,7 +19,7 @@ from bridge.codec import get_codec
 from bridge.envelope import Envelope, Message
 from bridge.topics import get_topics
 from compensation.models import Command
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.definitions import image_processing, registry
 from sagas.models import SagaLog
 
@@ -68,7 +68,7 @@ def receive(lines: str) -> None:
         decoded.append(envelope)
     random.Random(5).shuffle(decoded)
     event_log.store_batch(decoded)
-    drain()
+    run_apply()
 
 
 @pytest.mark.usefixtures("trip_booking")

@@ -18,10 +18,10 @@ from bridge.pulsar.backlog import Look, Watch, compare, look
 from compensation import answers, deadlines, delivery, health, outbox
 from compensation.deadlines import HoldReason
 from compensation.health import Name, State
-from compensation.models import Command, Status, Switch
+from compensation.models import Command, CommandStatus, Switch
 from sagaproject import composition
 from sagaproject.doctor import service, statistics
-from sagaproject.doctor.finding import Level
+from sagaproject.doctor.finding import FindingLevel
 from sagas import queries
 from tests.integration import fake_pulsar_admin
 from tests.integration.commands import FakePublisher, new_command
@@ -137,11 +137,11 @@ def test_deadlines_are_on_hold_for_who_answers_on_a_topic_that_stands(
     [waiting] = backlog.waiting()
     assert (waiting.topic, waiting.undelivered, waiting.stalled) == (topic, 202, True)
     deadlines.pass_deadlines(clock.now())
-    assert (status_of(late), status_of(other)) == (Status.PUBLISHED, Status.WAITING)
-    hold = deadlines.holds().of(late)
+    assert (status_of(late), status_of(other)) == (CommandStatus.PUBLISHED, CommandStatus.WAITING)
+    hold = deadlines.deadline_holds().of(late)
     assert hold is not None
     assert (hold.reason, hold.topics, hold.since) == (HoldReason.UNDELIVERED, (topic,), waiting.since)
-    assert deadlines.holds().everything is None
+    assert deadlines.deadline_holds().everything is None
 
 
 def test_when_the_messages_are_taken_the_clock_starts_again(admin: FakeAdmin, settings: Any, topic: str) -> None:
@@ -151,7 +151,7 @@ def test_when_the_messages_are_taken_the_clock_starts_again(admin: FakeAdmin, se
         say(admin, topic, count)
         bridge.turn()
     assert backlog.waiting() == []
-    assert deadlines.holds().of(command) is None
+    assert deadlines.deadline_holds().of(command) is None
     assert deadlines.pass_deadlines(clock.now()) == 0
     command.refresh_from_db()
     assert command.deadline_at is not None
@@ -165,9 +165,9 @@ def test_a_topic_that_stands_for_good_holds_deadlines_for_half_an_hour(topic: st
     backlog.note([Reading(topic, 202, stalled=True)])
     pass_time(HOLD - 5 * SECOND)
     backlog.note([Reading(topic, 202, stalled=True)])
-    assert deadlines.holds().of(command) is not None
+    assert deadlines.deadline_holds().of(command) is not None
     pass_time(10 * SECOND)
-    assert deadlines.holds().of(command) is None
+    assert deadlines.deadline_holds().of(command) is None
     [waiting] = backlog.waiting()
     assert deadlines.pass_deadlines(clock.now()) == 0
     assert deadlines.pass_deadlines(waiting.since + HOLD + timedelta(seconds=301)) == 1
@@ -203,7 +203,7 @@ def test_what_the_broker_has_not_said_for_a_while_holds_nothing(topic: str) -> N
     pass_time(timedelta(minutes=10))
     TopicBacklog.objects.update(seen_at=F("seen_at") - FRESH)
     assert backlog.waiting() == []
-    assert deadlines.holds().of(command) is None
+    assert deadlines.deadline_holds().of(command) is None
     seen: datetime = TopicBacklog.objects.get().seen_at
     assert backlog.read() == [Waiting(topic, 202, True, TopicBacklog.objects.get().since, seen)]
 
@@ -214,7 +214,7 @@ def test_silence_alone_holds_no_deadline(admin: FakeAdmin, settings: Any) -> Non
     bridge.turn()
     bridge.turn()
     assert deadlines.pass_deadlines(clock.now()) == 1
-    assert status_of(command) == Status.WAITING
+    assert status_of(command) == CommandStatus.WAITING
 
 
 def test_without_an_answer_of_the_interface_nothing_is_held_and_nobody_falls(
@@ -281,13 +281,13 @@ def test_it_is_told_from_its_start(topic: str, client: Client) -> None:
     part = health.measure().part(Name.BRIDGE)
     assert (part.state, part.is_error, part.topics) == (State.STALLED, True, (topic,))
     found = service.check_bridge()
-    assert found.level == Level.ERROR
+    assert found.level == FindingLevel.ERROR
     assert topic in found.says
     answer = client.get("/health").json()
     assert (answer["status"], answer["pulsar_consumer_status"]) == ("degraded", "error")
     backlog.note([Reading(topic, 0, stalled=False)])
     assert queries.attention(kind="undelivered").items == []
-    assert service.check_bridge().level == Level.OK
+    assert service.check_bridge().level == FindingLevel.OK
 
 
 def test_a_topic_that_moves_is_told_but_does_not_degrade(topic: str) -> None:
@@ -302,13 +302,13 @@ def test_a_topic_that_moves_is_told_but_does_not_degrade(topic: str) -> None:
 def test_the_doctor_calls_a_topic_that_stands_an_error(admin: FakeAdmin, topic: str) -> None:
     say(admin, topic, 202)
     found = statistics.check_backlogs(lambda _seconds: None)
-    assert (found.level, "202 messages wait" in found.says) == (Level.ERROR, True)
+    assert (found.level, "202 messages wait" in found.says) == (FindingLevel.ERROR, True)
 
 
 def test_a_bridge_that_is_behind_names_its_topics() -> None:
     command = sent()
     heartbeats.beat("bridge:here:1", "bridge", connected=True, well=False, detail={"behind_topics": ["orders"]})
-    hold = deadlines.holds().of(command)
+    hold = deadlines.deadline_holds().of(command)
     assert hold is not None
     assert (hold.reason, hold.topics) == (HoldReason.BRIDGE_BEHIND, ("orders",))
     assert "on orders" in service.check_bridge().says

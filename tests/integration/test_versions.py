@@ -20,9 +20,9 @@ from bridge.models import Pending
 from bridge.topics import get_topics
 from compensation.models import Command
 from sagaproject.composition import bridge_catalog
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.checks import check_definitions
-from sagas.decisions import Request, adopt
+from sagas.decisions import ActionRequest, adopt
 from sagas.definitions import image_processing, registry
 from sagas.engine.definition import Confirmation, Entity, Event, Meaning, StepStatus
 from sagas.models import Parked, SagaEvent, SagaLog
@@ -50,11 +50,11 @@ def commands(task: str) -> dict[str, str]:
 def test_sagas_in_flight_stay_on_their_version_and_new_ones_take_the_new() -> None:
     begun, image, fresh, other = new_ids(4)
     event_log.append(retrieval(begun, [image]) + image_through(begun, image)[:3])
-    drain()
+    run_apply()
     with registry.also(NEW):
         event_log.append(retrieval(fresh, [other]) + image_through(fresh, other)[:3])
         event_log.append([event("AnonymizationFailed", task, of) for task, of in ((begun, image), (fresh, other))])
-        drain()
+        run_apply()
         assert (saga(begun).version, saga(fresh).version) == (1, 2)
         assert commands(begun) == {ROLLBACK: "event", DELETE: "event"}
         assert commands(fresh) == {DELETE: "published"}
@@ -63,7 +63,7 @@ def test_sagas_in_flight_stay_on_their_version_and_new_ones_take_the_new() -> No
             [event("AnonymizationRolledBack", begun, image), event("ImageDeletionCompleted", begun, image)]
         )
         event_log.append([event("ImageDeletionCompleted", fresh, other)])
-        drain()
+        run_apply()
         assert saga(begun).status == saga(fresh).status == "COMPENSATION_SUCCEEDED"
         assert compare(saga(begun).id) == compare(saga(fresh).id) == []
 
@@ -71,10 +71,10 @@ def test_sagas_in_flight_stay_on_their_version_and_new_ones_take_the_new() -> No
 def test_a_worker_of_the_old_release_leaves_what_it_does_not_know_to_the_new_one() -> None:
     begun, image, fresh, other = new_ids(4)
     event_log.append(retrieval(begun, [image]))
-    drain()
+    run_apply()
     with registry.also(NEW):
         event_log.append(retrieval(fresh, [other]))
-        drain()
+        run_apply()
     # From here on a worker of the old release drains.
     event_log.append(
         [
@@ -83,14 +83,14 @@ def test_a_worker_of_the_old_release_leaves_what_it_does_not_know_to_the_new_one
             event("ProcessingStarted", new_ids(1)[0], other),
         ]
     )
-    drain()
+    run_apply()
     assert saga(begun).status == "COMPENSATING"
     assert (saga(fresh).status, saga(fresh).set_aside_at) == ("STARTED", None)
     assert set(Pending.objects.values_list("key", flat=True)) == {f"image_processing:{fresh}"}
     assert Pending.objects.count() == 2
     assert not Parked.objects.exists()
     with registry.also(NEW):
-        drain()
+        run_apply()
         assert saga(fresh).status == "COMPENSATING"
         assert commands(fresh) == {DELETE: "published"}
         assert not Pending.objects.exists()
@@ -100,10 +100,10 @@ def test_a_worker_of_the_old_release_leaves_what_it_does_not_know_to_the_new_one
 def test_a_saga_born_in_a_rolling_deploy_has_the_version_of_the_worker_that_bore_it() -> None:
     by_old, image, by_new, other = new_ids(4)
     event_log.append(retrieval(by_old, [image])[:1])
-    drain()
+    run_apply()
     with registry.also(NEW):
         event_log.append(retrieval(by_new, [other])[:1] + retrieval(by_old, [image])[1:])
-        drain()
+        run_apply()
     assert (saga(by_old).version, saga(by_new).version) == (1, 2)
     assert saga(by_old).lanes_known == 1
 
@@ -144,7 +144,7 @@ def receive(kind: str, topic: str, seconds: int = 0, **fields: Any) -> None:
     )
     assert isinstance(found, Envelope), found
     event_log.store_batch([found])
-    drain()
+    run_apply()
 
 
 def log_of(task: str) -> list[str]:
@@ -156,11 +156,11 @@ def log_of(task: str) -> list[str]:
 def test_a_saga_in_flight_ends_by_events_that_only_its_own_version_knows() -> None:
     task, image, fresh, other = new_ids(4)
     event_log.append(retrieval(task, [image]) + image_through(task, image)[:5])
-    drain()
+    run_apply()
     with release(RENAMED):
         receive("TaskOpened", "v3-retrieval-started", task_id=fresh)
         event_log.append(retrieval(fresh, [other])[1:] + image_through(fresh, other)[:5])
-        drain()
+        run_apply()
         assert (saga(task).version, saga(fresh).version) == (1, 3)
         receive("ProcessingCompleted", "image-processed", 20, task_id=task, image_id=image)
         receive("ImageProcessed", "v3-image-processed", 20, task_id=fresh, image_id=other)
@@ -172,10 +172,10 @@ def test_a_saga_in_flight_ends_by_events_that_only_its_own_version_knows() -> No
 def test_an_event_that_only_another_version_knows_is_kept_and_changes_nothing(found_by: str) -> None:
     task, image, fresh, other, own = new_ids(5)
     event_log.append(retrieval(task, [image]) + image_through(task, image)[:5])
-    drain()
+    run_apply()
     with release(RENAMED):
         event_log.append([event("TaskOpened", fresh), *retrieval(fresh, [other])[1:], *image_through(fresh, other)[:5]])
-        drain()
+        run_apply()
         for of, entity, kind, topic in (
             (fresh, other, "ProcessingCompleted", "image-processed"),
             (task, image, "ImageProcessed", "v3-image-processed"),
@@ -198,7 +198,7 @@ def test_a_start_that_only_an_older_version_knows_is_parked_and_can_be_adopted()
         assert not SagaLog.objects.exists()
         [parked] = Parked.objects.all()
         assert (parked.key, parked.reason) == (task, "no_saga")
-        adopt(task, request=Request(actor="ana", door="api", reason="it runs"))
+        adopt(task, request=ActionRequest(actor="ana", door="api", reason="it runs"))
         assert (saga(task).version, saga(task).set_aside_at) == (3, None)
         assert "RetrievalStarted" in log_of(task)
         receive("ImagesRetrieved", "images-retrieved", 1, task_id=task, image_ids=[image])
@@ -230,7 +230,7 @@ def test_two_types_on_one_topic_are_told_apart_by_the_message() -> None:
     )
     with release(replace(OLD, version=5, events=(*OLD.events, checked))):
         event_log.append(retrieval(task, [image])[:2])
-        drain()
+        run_apply()
         receive("RetrievalChecked", "retrieval-completed", 2, task_id=task)
         assert log_of(task)[-1] == "RetrievalChecked"
         for kind in ("RetrievalCompleted", None):

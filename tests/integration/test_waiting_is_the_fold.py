@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bridge import event_log
 from sagas import apply
-from sagas.engine.decide import LANE_SCOPE, Frame
+from sagas.engine.decide import LANE_SCOPE, SagaIdentity
 from sagas.engine.expected import expected
 from sagas.engine.fold import replay
 from sagas.models import SagaLog
@@ -45,12 +45,12 @@ def test_the_database_and_the_fold_wait_for_the_same_events(plot: Plot, seed: in
     with mock.patch.object(apply, "new_saga_id", return_value=uuid.UUID(cast.saga_id)):
         for batch in batches(story, chance):
             store(batch, cast)
-            apply.drain()
+            apply.run_apply()
             told += [fact for fact in batch if fact not in told and not lacks_image(IMAGES, fact)]
             row = SagaLog.objects.filter(id=cast.saga_id).first()
             if row is None:
                 continue
-            fold = replay(Frame(IMAGES, LANE_SCOPE, cast.saga_id, cast.task), told)
+            fold = replay(SagaIdentity(IMAGES, LANE_SCOPE, cast.saga_id, cast.task), told)
             lanes = [lane for lane in fold.lanes.values() if is_open(fold, lane)]
             whole = shown(fold.lanes.get(cast.task))
             wanted = Counter(tuple(event.type for event in expected(IMAGES, shown(lane), whole)) for lane in lanes)
@@ -66,7 +66,7 @@ def test_three_thousand_images_cost_as_many_queries_as_one() -> None:
     event_log.append(retrieval(small, images[:1]))
     event_log.append(retrieval(task, images))
     event_log.append([fact for image in images[:1000] for fact in image_through(task, image)[:3]])
-    apply.drain()
+    apply.run_apply()
     counts = []
     for key in (small, task):
         row = SagaLog.objects.get(key=key)

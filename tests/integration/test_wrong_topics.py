@@ -22,7 +22,7 @@ from bridge.topics import get_topics
 from compensation.models import Command
 from sagaproject.doctor import service
 from sagas import queries
-from sagas.apply import drain
+from sagas.apply import run_apply
 from sagas.models import SagaLog
 from tests.integration import decided
 from tests.integration.api import Api
@@ -59,7 +59,7 @@ def receive(messages: Iterator[Message]) -> list[Envelope | Rejected]:
     event_log.store_batch(
         [one for one in found if isinstance(one, Envelope)], [one for one in found if isinstance(one, Rejected)]
     )
-    drain()
+    run_apply()
     return found
 
 

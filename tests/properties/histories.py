@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sagas.definitions import image_processing
 from sagas.engine import facts
-from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, Frame, command_id
+from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, SagaIdentity, command_id
 from sagas.engine.definition import Confirmation, Definition
 from sagas.engine.facts import Fact
 from tests import order_saga
@@ -27,8 +27,8 @@ SENDING_IS_ENOUGH = replace(
 ORDERS = order_saga.DEFINITION
 SCOPES = (LANE_SCOPE, SAGA_SCOPE)
 
-IMAGE_FRAMES = [Frame(item, scope, SAGA_ID, TASK) for item in (IMAGES, SENDING_IS_ENOUGH) for scope in SCOPES]
-ORDER_FRAMES = [Frame(ORDERS, scope, SAGA_ID, "order 1") for scope in SCOPES]
+IMAGE_FRAMES = [SagaIdentity(item, scope, SAGA_ID, TASK) for item in (IMAGES, SENDING_IS_ENOUGH) for scope in SCOPES]
+ORDER_FRAMES = [SagaIdentity(ORDERS, scope, SAGA_ID, "order 1") for scope in SCOPES]
 
 OF_AN_IMAGE = [
     "ImageReadyForAnonymization",
@@ -66,7 +66,7 @@ class Happening(NamedTuple):
 class Tale(NamedTuple):
     """Facts, and the saga that they are told to."""
 
-    frame: Frame
+    identity: SagaIdentity
     facts: list[Fact]
 
 
@@ -160,15 +160,15 @@ def _decision(type_: str, commands: list[list[Any]]) -> Happening:
 @st.composite
 def tales(draw: st.DrawFn, most: int = 40) -> Tale:
     """A saga of images (of few more often than of many), now and then an order, in both scopes."""
-    frame = draw(st.sampled_from([*IMAGE_FRAMES * 2, *ORDER_FRAMES]))
-    return Tale(frame, draw(stories(happenings_of(draw, frame.definition, frame.key), most)))
+    identity = draw(st.sampled_from([*IMAGE_FRAMES * 2, *ORDER_FRAMES]))
+    return Tale(identity, draw(stories(happenings_of(draw, identity.definition, identity.key), most)))
 
 
 @st.composite
 def image_tales(draw: st.DrawFn, most: int = 40) -> Tale:
     """A saga of images alone."""
-    frame = draw(st.sampled_from(IMAGE_FRAMES))
-    return Tale(frame, draw(stories(happenings_of(draw, frame.definition, frame.key), most)))
+    identity = draw(st.sampled_from(IMAGE_FRAMES))
+    return Tale(identity, draw(stories(happenings_of(draw, identity.definition, identity.key), most)))
 
 
 def happenings_of(draw: st.DrawFn, definition: Definition, key: str) -> list[Happening]:

@@ -20,15 +20,15 @@ from bridge.codec import Codec
 from bridge.envelope import Envelope, Message
 from bridge.topics import get_topics
 from sagaproject.composition import bridge_catalog
-from sagas import describe, policy
+from sagas import command_building, describe
 from sagas.checks import check_definitions
 from sagas.definitions import image_processing, registry
-from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, Frame
+from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, SagaIdentity
 from sagas.engine.definition import Confirmation, Definition, Entity, Event, Fails, Retry, StepStatus
 from sagas.engine.expected import expected
 from sagas.engine.facts import Fact
 from sagas.engine.fold import replay
-from sagas.engine.state import Lane, Saga
+from sagas.engine.state import LaneState, SagaState
 from tests import order_saga
 from tests.properties.profiles import holds_for
 from tests.properties.test_expected import shown
@@ -152,18 +152,18 @@ def body(definition: Definition, event: Event) -> dict[str, Any]:
 def use_the_engine(definition: Definition) -> None:
     """Each event folds, whatever it names; each command can be written, and the definition be drawn."""
     for scope in (LANE_SCOPE, SAGA_SCOPE):
-        frame = Frame(definition, scope, SAGA_ID, KEY)
+        identity = SagaIdentity(definition, scope, SAGA_ID, KEY)
         facts = [
             Fact(f"{number}-{entity}", event.type, MIDNIGHT, entity=entity, content=content)
             for number, event in enumerate(definition.events)
             for entity in ("", ENTITY)
             for content in (body(definition, event), {})
         ]
-        fold = replay(frame, facts)
+        fold = replay(identity, facts)
         for lane in fold.lanes.values():
             expected(definition, shown(lane), shown(fold.lanes.get(KEY)))
     for item in definition.compensations:
-        command = policy.new_command(frame, Saga(), Lane(ENTITY), item, released=True, now=NOW)
+        command = command_building.new_command(identity, SagaState(), LaneState(ENTITY), item, released=True, now=NOW)
         orjson.dumps(command.body).decode()
     assert orjson.dumps(describe.data(definition))
     assert describe.table(definition)

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import strategies as st
 
 from sagas.engine import facts
-from sagas.engine.decide import command_id, decide, saga_failed, tally
+from sagas.engine.decide import command_id, count_lane, required_compensations, saga_failed
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, replay
-from sagas.engine.state import Saga, Tally, lane_data, lane_from, saga_data, saga_from
+from sagas.engine.state import SagaCounts, SagaState, lane_data, lane_from, saga_data, saga_from
 from sagas.engine.status import status
 from tests.properties.histories import Tale, image_tales, tales
 from tests.properties.profiles import holds_for
@@ -51,7 +51,7 @@ def test_the_order_of_arrival_does_not_matter(tale: Tale, seed: int) -> None:
     fold = replay(*tale)
     state, shown = (fold.saga, fold.status, fold.lanes), all_that_shows(fold)
     for number, told in enumerate(orders(tale.facts, random.Random(seed))):
-        fold = replay(tale.frame, told)
+        fold = replay(tale.identity, told)
         assert (fold.saga, fold.status, fold.lanes) == state
         if number < 5:  # steps and commands are functions of the state
             assert all_that_shows(fold) == shown
@@ -64,7 +64,7 @@ def test_repeats_among_the_others_do_not_matter(tale: Tale, seed: int) -> None:
     for _ in range(3):
         told = tale.facts + chance.choices(tale.facts, k=len(tale.facts) // 2)
         chance.shuffle(told)
-        assert folded(tale.frame, told) == expected
+        assert folded(tale.identity, told) == expected
 
 
 @holds_for(tales())
@@ -83,7 +83,7 @@ def test_a_repeat_changes_nothing_at_once(tale: Tale) -> None:
 @holds_for(tales(), seeds)
 def test_batches_that_load_only_what_they_need_give_the_same(tale: Tale, seed: int) -> None:
     chance = random.Random(seed)
-    store = Store(tale.frame)
+    store = Store(tale.identity)
     rest = tale.facts + chance.choices(tale.facts, k=len(tale.facts) // 4)
     while rest:
         size = chance.choice([1, 1, 2, 3, 10])
@@ -99,7 +99,7 @@ def test_every_partition_of_a_short_story_gives_the_same(tale: Tale) -> None:
     whole = replay(*tale)
     count = len(tale.facts)
     for cuts in itertools.product((False, True), repeat=count - 1):
-        store = Store(tale.frame)
+        store = Store(tale.identity)
         batch: list[Fact] = []
         for fact, cut in zip(tale.facts, (*cuts, True), strict=True):
             batch.append(fact)
@@ -111,15 +111,15 @@ def test_every_partition_of_a_short_story_gives_the_same(tale: Tale) -> None:
 
 @holds_for(tales())
 def test_bodies_are_read_only_where_the_definition_says_so(tale: Tale) -> None:
-    frame, story = tale
-    reads = {event.type for event in frame.definition.events if event.reads_content}
+    identity, story = tale
+    reads = {event.type for event in identity.definition.events if event.reads_content}
     bare = [fact if fact.source != facts.WIRE or fact.type in reads else fact._replace(content={}) for fact in story]
-    assert folded(frame, bare) == folded(frame, story)
+    assert folded(identity, bare) == folded(identity, story)
 
 
 @holds_for(tales())
 def test_the_state_goes_through_json(tale: Tale) -> None:
-    fold = Fold(tale.frame, Saga(), {})
+    fold = Fold(tale.identity, SagaState(), {})
     for fact in tale.facts:
         fold.apply(fact)
         saga = fold.saga
@@ -130,14 +130,14 @@ def test_the_state_goes_through_json(tale: Tale) -> None:
 
 @holds_for(tales())
 def test_counters_by_difference_are_the_sums(tale: Tale) -> None:
-    fold = Fold(tale.frame, Saga(), {})
+    fold = Fold(tale.identity, SagaState(), {})
     for fact in tale.facts:
         fold.apply(fact)
-        total = Tally()
+        total = SagaCounts()
         for lane in fold.lanes.values():
-            total = total.plus(tally(tale.frame, fold.saga, lane))
+            total = total.plus(count_lane(tale.identity, fold.saga, lane))
         assert fold.saga.counts == total
-        assert fold.status == status(tale.frame, fold.saga)
+        assert fold.status == status(tale.identity, fold.saga)
 
 
 # --- what only grows ------------------------------------------------------------------------------------------------
@@ -145,8 +145,8 @@ def test_counters_by_difference_are_the_sums(tale: Tale) -> None:
 
 @holds_for(tales())
 def test_nothing_becomes_unowed_unfailed_or_unconfirmed(tale: Tale) -> None:
-    fold = Fold(tale.frame, Saga(), {})
-    owed: set[tuple[str, str]] = set()
+    fold = Fold(tale.identity, SagaState(), {})
+    required: set[tuple[str, str]] = set()
     confirmed: set[tuple[str, str]] = set()
     failed: set[str] = set()
     saga_has_failed = False
@@ -156,17 +156,17 @@ def test_nothing_becomes_unowed_unfailed_or_unconfirmed(tale: Tale) -> None:
         known = [entity for entity, lane in fold.lanes.items() if lane.known]
         failed_now = {entity for entity in known if outcome_of(fold, entity) in ("undoing", "undone", "settled")}
         confirmed_now = {command for command, held in holding.items() if held == "confirmed"}
-        assert owed <= holding.keys()
+        assert required <= holding.keys()
         assert failed <= failed_now
         assert confirmed <= confirmed_now
-        assert saga_failed(tale.frame, fold.saga) or not saga_has_failed
-        owed, failed, confirmed = set(holding), failed_now, confirmed_now
-        saga_has_failed = saga_failed(tale.frame, fold.saga)
+        assert saga_failed(tale.identity, fold.saga) or not saga_has_failed
+        required, failed, confirmed = set(holding), failed_now, confirmed_now
+        saga_has_failed = saga_failed(tale.identity, fold.saga)
 
 
 @holds_for(tales())
 def test_no_success_with_an_undo_unconfirmed(tale: Tale) -> None:
-    fold = Fold(tale.frame, Saga(), {})
+    fold = Fold(tale.identity, SagaState(), {})
     for fact in tale.facts:
         fold.apply(fact)
         if fold.status == "COMPENSATION_SUCCEEDED":
@@ -179,18 +179,22 @@ def test_no_success_with_an_undo_unconfirmed(tale: Tale) -> None:
 def test_each_failed_lane_owes_its_deletion_and_no_other_lane_owes_anything(tale: Tale) -> None:
     fold = replay(*tale)
     for entity, lane in fold.lanes.items():
-        owed = {item.command for item in fold.owed(entity)}
+        required = {item.command for item in fold.required(entity)}
         lane_failed = lane.known and outcome_of(fold, entity) in ("undoing", "undone", "settled")
-        assert ("DeleteRetrievedImage" in owed) == lane_failed
-        assert ("RollbackAnonymization" in owed) == (lane_failed and "anonymized" in lane.milestones)
+        assert ("DeleteRetrievedImage" in required) == lane_failed
+        assert ("RollbackAnonymization" in required) == (lane_failed and "anonymized" in lane.milestones)
 
 
 @holds_for(tales())
 def test_deciding_twice_decides_once(tale: Tale) -> None:
     fold = replay(*tale)
-    again = Fold(tale.frame, fold.saga, fold.lanes)
+    again = Fold(tale.identity, fold.saga, fold.lanes)
     for entity, lane in fold.lanes.items():
-        assert decide(tale.frame, fold.saga, lane) == decide(tale.frame, fold.saga, lane) == again.owed_before(entity)
+        assert (
+            required_compensations(tale.identity, fold.saga, lane)
+            == required_compensations(tale.identity, fold.saga, lane)
+            == again.required_before(entity)
+        )
     assert again.changed == {}
 
 

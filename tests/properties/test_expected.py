@@ -7,29 +7,29 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from sagas.engine.decide import Frame, lane_failed, lane_processed, saga_failed
+from sagas.engine.decide import SagaIdentity, lane_failed, lane_processed, saga_failed
 from sagas.engine.definition import Definition, Entity
 from sagas.engine.evolve import listed
 from sagas.engine.expected import ShownStep, expected
 from sagas.engine.facts import WIRE, Fact
 from sagas.engine.fold import Fold, replay
-from sagas.engine.state import Lane
+from sagas.engine.state import LaneState
 from tests.properties.histories import Tale, tales
 from tests.properties.profiles import holds_for
 
 
-def shown(lane: Lane | None) -> list[ShownStep]:
+def shown(lane: LaneState | None) -> list[ShownStep]:
     """A holder's steps as their rows keep them."""
     steps = lane.steps.items() if lane else ()
     return [ShownStep(kind, service, facts.rank, facts.event_type) for (kind, service), facts in steps]
 
 
-def is_open(fold: Fold, lane: Lane) -> bool:
-    failed = lane_failed(lane, saga_failed(fold.frame, fold.saga))
-    return lane.known and not failed and not lane_processed(fold.frame, fold.saga, lane)
+def is_open(fold: Fold, lane: LaneState) -> bool:
+    failed = lane_failed(lane, saga_failed(fold.identity, fold.saga))
+    return lane.known and not failed and not lane_processed(fold.identity, fold.saga, lane)
 
 
-def came(definition: Definition, lane: Lane, key: str, story: list[Fact]) -> set[str]:
+def came(definition: Definition, lane: LaneState, key: str, story: list[Fact]) -> set[str]:
     """The types of the events about this lane, and of those that could have named it and spoke for the whole saga."""
     found = set()
     for fact in story:
@@ -60,21 +60,21 @@ def otherwise(definition: Definition, chance: random.Random) -> Definition:
 
 @holds_for(tales(), st.one_of(st.none(), st.integers(0, 2**32)))
 def test_an_open_lane_never_waits_for_an_event_that_came(tale: Tale, seed: int | None) -> None:
-    frame = tale.frame
+    identity = tale.identity
     if seed is not None:
-        frame = Frame(otherwise(frame.definition, random.Random(seed)), *frame[1:])
-    fold = replay(frame, tale.facts)
+        identity = SagaIdentity(otherwise(identity.definition, random.Random(seed)), *identity[1:])
+    fold = replay(identity, tale.facts)
     for lane in fold.lanes.values():
         if is_open(fold, lane):
             waits_for = {
-                event.type for event in expected(frame.definition, shown(lane), shown(fold.lanes.get(frame.key)))
+                event.type for event in expected(identity.definition, shown(lane), shown(fold.lanes.get(identity.key)))
             }
-            assert not waits_for & came(frame.definition, lane, frame.key, tale.facts)
+            assert not waits_for & came(identity.definition, lane, identity.key, tale.facts)
 
 
 @holds_for(tales())
 def test_an_open_lane_of_our_definitions_always_waits_for_something(tale: Tale) -> None:
-    fold = replay(tale.frame, tale.facts)
+    fold = replay(tale.identity, tale.facts)
     for lane in fold.lanes.values():
         if is_open(fold, lane):
-            assert expected(tale.frame.definition, shown(lane), shown(fold.lanes.get(tale.frame.key)))
+            assert expected(tale.identity.definition, shown(lane), shown(fold.lanes.get(tale.identity.key)))

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from sagas.engine import facts
-from sagas.engine.decide import SAGA_SCOPE, Frame, command_id, released
+from sagas.engine.decide import SAGA_SCOPE, SagaIdentity, command_id, released
 from sagas.engine.facts import Fact
 from sagas.engine.fold import replay
 from tests.properties import table
@@ -107,8 +107,10 @@ class Services(RuleBasedStateMachine):
     )
     def a_task_begins(self, scope: str, sending_is_enough: bool, silent: str, fates: list[str]) -> None:
         self.silent = silent  # the command that its service never heeds
-        self.frame = frame = Frame(SENDING_IS_ENOUGH if sending_is_enough else IMAGES, scope, SAGA_ID, TASK)
-        self.store = Store(frame)
+        self.identity = identity = SagaIdentity(
+            SENDING_IS_ENOUGH if sending_is_enough else IMAGES, scope, SAGA_ID, TASK
+        )
+        self.store = Store(identity)
         self.fold = self.store.load()
         self.ids = [image(number) for number, fate in enumerate(fates) if fate != "not retrieved"]
         lost = len(fates) - len(self.ids)
@@ -188,7 +190,7 @@ class Services(RuleBasedStateMachine):
     def send(self, undo: Undo, how: str) -> None:
         self.attempts[undo] = self.attempts.get(undo, 0) + 1
         self.orders += [undo] * {"arrives": 1, "arrives twice": 2}.get(how, 0)
-        if self.frame.definition is SENDING_IS_ENOUGH and undo[1] == DELETE:
+        if self.identity.definition is SENDING_IS_ENOUGH and undo[1] == DELETE:
             self.done.add(undo)
             self.own(facts.COMMAND_PUBLISHED, facts.COMPENSATION, undo[0], name=undo[1], round=self.rounds.get(undo, 1))
 
@@ -205,10 +207,10 @@ class Services(RuleBasedStateMachine):
 
     # --- people ---
 
-    @precondition(lambda self: self.owed())
+    @precondition(lambda self: self.required())
     @rule(pick=picks, what=st.sampled_from([*["nothing"] * 4, "retry", "skip", "mark done", "withdraw"]))
     def a_person_decides_on_a_command(self, pick: int, what: str) -> None:
-        undo, held = _picked(list(self.owed().items()), pick)
+        undo, held = _picked(list(self.required().items()), pick)
         refused = held not in ("on_the_way", "exhausted") or (what == "retry" and held != "exhausted")
         if what == "nothing" or refused:
             return
@@ -262,7 +264,7 @@ class Services(RuleBasedStateMachine):
     @invariant()
     def success_is_never_claimed_of_what_was_not_done(self) -> None:
         if self.fold.status == "COMPENSATION_SUCCEEDED":
-            assert set(self.owed()) <= self.done
+            assert set(self.required()) <= self.done
 
     # --- until it is quiet ---
 
@@ -288,7 +290,7 @@ class Services(RuleBasedStateMachine):
                 self.a_service_obeys(0, "answers")
         assert not self.wire
         assert not self.may_be_sent()
-        assert all_that_shows(self.fold) == all_that_shows(replay(self.frame, self.log))
+        assert all_that_shows(self.fold) == all_that_shows(replay(self.identity, self.log))
         assert self.fold.status == self.true_status()
         for entity in self.ids:
             if outcome_of(self.fold, entity) in (table.OPEN, table.PROCESSED):
@@ -322,7 +324,7 @@ class Services(RuleBasedStateMachine):
         )
 
     def saga_truly_failed(self) -> bool:
-        by_one = self.frame.scope == SAGA_SCOPE and (self.uploads_failed or bool(self.broken))
+        by_one = self.identity.scope == SAGA_SCOPE and (self.uploads_failed or bool(self.broken))
         return self.saga_broken or by_one
 
     def truly_held(self, entity: str) -> list[str]:
@@ -343,14 +345,14 @@ class Services(RuleBasedStateMachine):
         self.log += batch
         self.fold = self.store.load()
 
-    def owed(self) -> dict[Undo, str]:
+    def required(self) -> dict[Undo, str]:
         return {(entity, name): held for entity in self.ids for name, held in self.owed_by(entity).items()}
 
     def owed_by(self, entity: str) -> dict[str, str]:
         return owed_in(self.fold, entity) if entity in self.fold.lanes else {}
 
     def on_the_way(self) -> list[Undo]:
-        return [undo for undo, held in self.owed().items() if held == "on_the_way"]
+        return [undo for undo, held in self.required().items() if held == "on_the_way"]
 
     def unanswered(self) -> list[Undo]:
         return [undo for undo in self.on_the_way() if undo in self.attempts]
@@ -359,8 +361,8 @@ class Services(RuleBasedStateMachine):
         """As the outbox asks: on its way, and not held back by another of its lane."""
         found = []
         for entity in dict.fromkeys(entity for entity, _ in self.on_the_way()):
-            lane, owed = self.fold.lanes[entity], self.fold.owed(entity)
-            free = released(self.frame, self.fold.saga, lane, owed)
+            lane, required = self.fold.lanes[entity], self.fold.required(entity)
+            free = released(self.identity, self.fold.saga, lane, required)
             found += [
                 (entity, name) for name, held in self.owed_by(entity).items() if held == "on_the_way" and name in free
             ]

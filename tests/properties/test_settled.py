@@ -220,7 +220,7 @@ def situations(
             chance.shuffle(story.facts)
             fold = story.folded()
         else:
-            fold = Fold(base.frame, base.saga, base.lanes)
+            fold = Fold(base.identity, base.saga, base.lanes)
             for fact in story.facts[len(said) :]:
                 fold.apply(fact)
         yield Situation(images, intake, failure, scope, definition), fold

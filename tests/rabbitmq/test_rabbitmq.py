@@ -31,7 +31,7 @@ class Node:
     """A RabbitMQ that can be killed, on one folder and one port."""
 
     def __init__(self, folder: Path) -> None:
-        self._server = rabbitmq.Server(folder / "rabbitmq", folder / "rabbitmq.log")
+        self._server = rabbitmq.RabbitServer(folder / "rabbitmq", folder / "rabbitmq.log")
         self._processes: list[Process] = []
 
     @property

@@ -18,7 +18,7 @@ import orjson
 import pulsar
 
 from sagaproject.simulator import wire
-from sagaproject.simulator.transport import Broker, Transport
+from sagaproject.simulator.transport import Broker, SimulatorTransport
 from tests.bench.load import Teller
 from tests.bench.parties import Party
 
@@ -150,7 +150,7 @@ def _tell(pipe: Connection, broker: Broker, rate: float, seconds: float, seed: i
 
 
 def _obey(pipe: Connection, broker: Broker) -> None:
-    transport = Transport(broker, f"soak-services-{time.time_ns()}")
+    transport = SimulatorTransport(broker, f"soak-services-{time.time_ns()}")
     pipe.send(("ready", None))
     pipe.recv()
     heard = time.monotonic()

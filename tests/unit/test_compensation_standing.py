@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compensation.errors import MAXIMUM_ERROR_CHARACTERS
-from compensation.models import Confirmation, ExhaustedBy, Outcome, Status
+from compensation.models import AttemptOutcome, CommandStatus, ConfirmationKind, ExhaustedBy
 from compensation.retry import RetryPolicy
-from compensation.standing import NO_ANSWER, Standing, Word, ended_as
+from compensation.snapshot import NO_ANSWER, CommandSnapshot, SettlementStatus, ended_as
 
 NOW = datetime(2026, 3, 8, 14, 0, tzinfo=UTC)
 POLICY = RetryPolicy(maximum_attempts=3, jitter=0, non_retryable_errors=("no such image",))
-PLANNED = Standing(
+PLANNED = CommandSnapshot(
     id="1b4e28ba-2fa1-11d2-883f-0016d3cca427",
     stream="image_processing",
     key="task",
@@ -22,7 +22,7 @@ PLANNED = Standing(
     entity="image",
     name="DeleteRetrievedImage",
     service="DATA_RETRIEVAL",
-    confirmation=Confirmation.EVENT,
+    confirmation=ConfirmationKind.EVENT,
     invalid="",
     policy=POLICY,
     confirmation_timeout=300,
@@ -30,38 +30,42 @@ PLANNED = Standing(
 DUE = PLANNED.released(NOW)
 
 
-def claimed(standing: Standing) -> Standing:
+def claimed(standing: CommandSnapshot) -> CommandSnapshot:
     """What rows.claim does to a row."""
-    return replace(standing, status=Status.PUBLISHING, attempt=standing.attempt + 1, claimed_at=NOW, next_at=None)
+    return replace(
+        standing, status=CommandStatus.PUBLISHING, attempt=standing.attempt + 1, claimed_at=NOW, next_at=None
+    )
 
 
 def seconds(count: float) -> datetime:
     return NOW + timedelta(seconds=count)
 
 
-def failed(standing: Standing, outcome: Outcome = Outcome.REFUSED, error: str = "busy") -> Standing:
+def failed(
+    standing: CommandSnapshot, outcome: AttemptOutcome = AttemptOutcome.REFUSED, error: str = "busy"
+) -> CommandSnapshot:
     return standing.failed(outcome, error, NOW, random=0)
 
 
 def test_sent_waits_for_its_confirmation_until_the_deadline() -> None:
     sent = claimed(DUE).sent(NOW)
-    assert (sent.status, sent.published_at, sent.deadline_at) == (Status.PUBLISHED, NOW, seconds(300))
+    assert (sent.status, sent.published_at, sent.deadline_at) == (CommandStatus.PUBLISHED, NOW, seconds(300))
 
 
 def test_sent_is_enough_where_the_definition_says_so_and_has_no_deadline() -> None:
-    sent = claimed(replace(DUE, confirmation=Confirmation.PUBLISHED)).sent(NOW)
-    assert (sent.status, sent.deadline_at) == (Status.PUBLISHED, None)
+    sent = claimed(replace(DUE, confirmation=ConfirmationKind.PUBLISHED)).sent(NOW)
+    assert (sent.status, sent.deadline_at) == (CommandStatus.PUBLISHED, None)
 
 
 def test_a_service_that_does_not_answer_is_a_persons_business_once_sent() -> None:
-    sent = claimed(replace(DUE, confirmation=Confirmation.MANUAL)).sent(NOW)
-    assert (sent.status, sent.exhausted_by, sent.last_error) == (Status.EXHAUSTED, ExhaustedBy.MANUAL, NO_ANSWER)
+    sent = claimed(replace(DUE, confirmation=ConfirmationKind.MANUAL)).sent(NOW)
+    assert (sent.status, sent.exhausted_by, sent.last_error) == (CommandStatus.EXHAUSTED, ExhaustedBy.MANUAL, NO_ANSWER)
     assert (sent.published_at, sent.settled_at) == (NOW, NOW)
 
 
 def test_refused_waits_by_its_policy() -> None:
     refused = failed(claimed(DUE).sent(NOW))
-    assert (refused.status, refused.next_at, refused.deadline_at) == (Status.WAITING, seconds(1), None)
+    assert (refused.status, refused.next_at, refused.deadline_at) == (CommandStatus.WAITING, seconds(1), None)
     assert refused.last_error == "The service refused it: busy"
     again = failed(claimed(refused).sent(NOW))
     assert again.next_at == seconds(2)
@@ -70,31 +74,31 @@ def test_refused_waits_by_its_policy() -> None:
 @pytest.mark.parametrize(
     ("outcome", "error", "words"),
     [
-        (Outcome.REFUSED, "busy", "The service refused it: busy"),
-        (Outcome.DEADLINE, "", "No answer within 300 seconds."),
-        (Outcome.FAILED, "MessageTooBig", "It could not be sent: MessageTooBig"),
-        (Outcome.SUPERSEDED, "", "The process that was sending it did not come back."),
+        (AttemptOutcome.REFUSED, "busy", "The service refused it: busy"),
+        (AttemptOutcome.DEADLINE, "", "No answer within 300 seconds."),
+        (AttemptOutcome.FAILED, "MessageTooBig", "It could not be sent: MessageTooBig"),
+        (AttemptOutcome.SUPERSEDED, "", "The process that was sending it did not come back."),
     ],
 )
 def test_the_last_attempt_of_the_policy_exhausts_and_says_what_happened(
-    outcome: Outcome, error: str, words: str
+    outcome: AttemptOutcome, error: str, words: str
 ) -> None:
     last = failed(claimed(replace(DUE, attempt=2)), outcome, error)
-    assert (last.status, last.exhausted_by, last.settled_at) == (Status.EXHAUSTED, ExhaustedBy.ATTEMPTS, NOW)
+    assert (last.status, last.exhausted_by, last.settled_at) == (CommandStatus.EXHAUSTED, ExhaustedBy.ATTEMPTS, NOW)
     assert last.last_error == f"All 3 attempts are used up. {words}"
 
 
 @pytest.mark.parametrize(("error", "how"), [("no such image", "is"), ("no such image: 7", "begins with")])
 def test_a_non_retryable_error_exhausts_at_once_and_says_which(error: str, how: str) -> None:
     refused = failed(claimed(DUE), error=error)
-    assert (refused.status, refused.exhausted_by) == (Status.EXHAUSTED, ExhaustedBy.NON_RETRYABLE)
+    assert (refused.status, refused.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.NON_RETRYABLE)
     assert f"the error {how} «no such image»" in refused.last_error
     assert refused.last_error.endswith(error)
 
 
 def test_what_the_broker_will_never_take_exhausts_at_once() -> None:
-    refused = claimed(DUE).failed(Outcome.FAILED, "MessageTooBig", NOW, 0, permanent=True)
-    assert (refused.status, refused.exhausted_by) == (Status.EXHAUSTED, ExhaustedBy.PERMANENT)
+    refused = claimed(DUE).failed(AttemptOutcome.FAILED, "MessageTooBig", NOW, 0, permanent=True)
+    assert (refused.status, refused.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.PERMANENT)
 
 
 def test_an_error_is_kept_within_bounds_and_without_what_the_database_refuses() -> None:
@@ -104,34 +108,42 @@ def test_an_error_is_kept_within_bounds_and_without_what_the_database_refuses() 
     assert refused.last_error.endswith("…")
 
 
-@pytest.mark.parametrize("status", [Status.PLANNED, Status.WAITING, Status.EXHAUSTED, *map(Status, ("confirmed",))])
-def test_a_refusal_without_an_open_attempt_changes_nothing(status: Status) -> None:
+@pytest.mark.parametrize(
+    "status",
+    [CommandStatus.PLANNED, CommandStatus.WAITING, CommandStatus.EXHAUSTED, *map(CommandStatus, ("confirmed",))],
+)
+def test_a_refusal_without_an_open_attempt_changes_nothing(status: CommandStatus) -> None:
     standing = replace(DUE, status=status)
     assert failed(standing) is standing
 
 
 @pytest.mark.parametrize(("times", "wait"), [(0, 1), (1, 2), (5, 32), (6, 60), (5000, 60)])
 def test_what_did_not_reach_the_broker_does_not_count_and_comes_back_soon(times: int, wait: float) -> None:
-    back = claimed(DUE).given_back("timeout", NOW, times)
-    assert (back.status, back.attempt, back.next_at) == (Status.WAITING, 0, seconds(wait))
+    back = claimed(DUE).publish_unreachable("timeout", NOW, times)
+    assert (back.status, back.attempt, back.next_at) == (CommandStatus.WAITING, 0, seconds(wait))
 
 
 def test_an_outage_never_exhausts() -> None:
     standing = DUE
     for times in range(100):
-        standing = claimed(standing).given_back("timeout", NOW, times)
-    assert (standing.status, standing.attempt) == (Status.WAITING, 0)
+        standing = claimed(standing).publish_unreachable("timeout", NOW, times)
+    assert (standing.status, standing.attempt) == (CommandStatus.WAITING, 0)
 
 
 def test_given_back_only_while_it_is_being_published() -> None:
     refused = failed(claimed(DUE))
-    assert refused.given_back("timeout", NOW, 0) is refused
+    assert refused.publish_unreachable("timeout", NOW, 0) is refused
 
 
 def test_a_retry_opens_a_round_with_a_full_policy_due_at_once() -> None:
     exhausted = failed(claimed(replace(DUE, attempt=2)))
     retried = exhausted.settle("retried", seconds(9), round=2)
-    assert (retried.status, retried.round, retried.attempt, retried.next_at) == (Status.WAITING, 2, 0, seconds(9))
+    assert (retried.status, retried.round, retried.attempt, retried.next_at) == (
+        CommandStatus.WAITING,
+        2,
+        0,
+        seconds(9),
+    )
     assert (retried.exhausted_by, retried.settled_at) == ("", None)
     assert retried.settle("retried", seconds(10), round=2) is retried
 
@@ -140,7 +152,7 @@ def test_what_the_service_would_refuse_is_exhausted_in_every_round() -> None:
     never = replace(PLANNED, invalid="image_id is no UUID").never_sent(NOW)
     retried = never.settle("retried", NOW, round=2)
     for standing in (never, retried):
-        assert (standing.status, standing.exhausted_by) == (Status.EXHAUSTED, ExhaustedBy.INVALID)
+        assert (standing.status, standing.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.INVALID)
         assert standing.last_error == "image_id is no UUID"
     assert (never.round, retried.round) == (1, 2)
 
@@ -148,7 +160,11 @@ def test_what_the_service_would_refuse_is_exhausted_in_every_round() -> None:
 def test_a_confirmation_is_one_even_after_it_was_given_up() -> None:
     given_up = claimed(DUE).settle("withdrawn", NOW)
     confirmed = given_up.settle("confirmed", seconds(1), event_id="e1")
-    assert (confirmed.status, confirmed.settled_at, confirmed.settled_event) == (Status.CONFIRMED, seconds(1), "e1")
+    assert (confirmed.status, confirmed.settled_at, confirmed.settled_event) == (
+        CommandStatus.CONFIRMED,
+        seconds(1),
+        "e1",
+    )
     assert confirmed.settle("confirmed", seconds(2), event_id="e2") is confirmed
 
 
@@ -161,9 +177,13 @@ def test_after_giving_up_there_is_no_retry() -> None:
 
 @pytest.mark.parametrize(
     ("word", "outcome"),
-    [("confirmed", Outcome.CONFIRMED), ("skipped", Outcome.SUPERSEDED), ("retried", Outcome.SUPERSEDED)],
+    [
+        ("confirmed", AttemptOutcome.CONFIRMED),
+        ("skipped", AttemptOutcome.SUPERSEDED),
+        ("retried", AttemptOutcome.SUPERSEDED),
+    ],
 )
-def test_how_a_word_ends_the_attempt_under_way(word: Word, outcome: Outcome) -> None:
+def test_how_a_word_ends_the_attempt_under_way(word: SettlementStatus, outcome: AttemptOutcome) -> None:
     for before in (claimed(DUE), claimed(DUE).sent(NOW)):
         assert ended_as(before, before.settle(word, NOW, round=2)) == outcome
     assert ended_as(DUE, DUE.settle(word, NOW, round=2)) is None
@@ -180,35 +200,37 @@ happenings = st.one_of(
 )
 births = st.builds(
     lambda confirmation, invalid: replace(DUE, confirmation=confirmation, invalid=invalid),
-    confirmation=st.sampled_from(Confirmation.values),
+    confirmation=st.sampled_from(ConfirmationKind.values),
     invalid=st.sampled_from(["", "", "no UUID"]),
 ).map(lambda one: one.never_sent(NOW) if one.invalid else one)
 
 
-def happens(standing: Standing, what: tuple[str, int]) -> Standing:
+def happens(standing: CommandSnapshot, what: tuple[str, int]) -> CommandSnapshot:
     """Let something happen where the code around the standing would let it happen."""
     word, round = what
     match word:
         case "claim":
             return claimed(standing) if standing.next_at else standing
         case "sent":
-            return standing.sent(NOW) if standing.status == Status.PUBLISHING else standing
+            return standing.sent(NOW) if standing.status == CommandStatus.PUBLISHING else standing
         case "failed":
             return failed(standing)
         case "given back":
-            return standing.given_back("away", NOW, 0)
+            return standing.publish_unreachable("away", NOW, 0)
         case "deadline":
-            overdue = standing.status == Status.PUBLISHED and standing.deadline_at is not None
-            return failed(standing, Outcome.DEADLINE, "") if overdue else standing
+            overdue = standing.status == CommandStatus.PUBLISHED and standing.deadline_at is not None
+            return failed(standing, AttemptOutcome.DEADLINE, "") if overdue else standing
     return standing.settle(word, NOW, round=round)  # type: ignore[arg-type]
 
 
-def rank(standing: Standing) -> str:
-    return "given up" if standing.status in (Status.SKIPPED, Status.WITHDRAWN) else standing.status
+def rank(standing: CommandSnapshot) -> str:
+    return "given up" if standing.status in (CommandStatus.SKIPPED, CommandStatus.WITHDRAWN) else standing.status
 
 
 @given(born=births, said=st.lists(words, max_size=6), data=st.data())
-def test_the_order_of_the_words_cannot_matter(born: Standing, said: list[tuple[str, int]], data: st.DataObject) -> None:
+def test_the_order_of_the_words_cannot_matter(
+    born: CommandSnapshot, said: list[tuple[str, int]], data: st.DataObject
+) -> None:
     other = data.draw(st.permutations(said))
     one, two = born, born
     for word in said:
@@ -221,19 +243,21 @@ def test_the_order_of_the_words_cannot_matter(born: Standing, said: list[tuple[s
 
 
 @given(born=births, story=st.lists(happenings, max_size=40))
-def test_whatever_happens_nothing_is_forgotten(born: Standing, story: list[tuple[str, int]]) -> None:
+def test_whatever_happens_nothing_is_forgotten(born: CommandSnapshot, story: list[tuple[str, int]]) -> None:
     standing = born
     for what in story:
         before, standing = standing, happens(standing, what)
         assert 0 <= standing.attempt <= POLICY.maximum_attempts
         assert standing.round >= before.round
-        assert (standing.next_at is not None) == (standing.status in (Status.PLANNED, Status.WAITING))
-        assert (standing.claimed_at is not None) == (standing.status == Status.PUBLISHING)
-        waits_for_answer = standing.status == Status.PUBLISHED and standing.confirmation == Confirmation.EVENT
+        assert (standing.next_at is not None) == (standing.status in (CommandStatus.PLANNED, CommandStatus.WAITING))
+        assert (standing.claimed_at is not None) == (standing.status == CommandStatus.PUBLISHING)
+        waits_for_answer = (
+            standing.status == CommandStatus.PUBLISHED and standing.confirmation == ConfirmationKind.EVENT
+        )
         assert (standing.deadline_at is not None) == waits_for_answer
-        assert (standing.settled_at is not None) == (standing.settled or standing.status == Status.EXHAUSTED)
-        assert (standing.exhausted_by != "") == (standing.status == Status.EXHAUSTED)
-        if before.status == Status.CONFIRMED:
+        assert (standing.settled_at is not None) == (standing.settled or standing.status == CommandStatus.EXHAUSTED)
+        assert (standing.exhausted_by != "") == (standing.status == CommandStatus.EXHAUSTED)
+        if before.status == CommandStatus.CONFIRMED:
             assert standing is before
         if before.settled:
-            assert standing is before or standing.status == Status.CONFIRMED
+            assert standing is before or standing.status == CommandStatus.CONFIRMED

@@ -406,7 +406,7 @@ def test_an_order_goes_through() -> None:
 
 def test_an_order_fails_and_is_undone() -> None:
     story = order().happens("ShipmentFailed", error_message="no truck")
-    assert story.owed("order-123") == {"CancelOrder": "on_the_way", "RefundPayment": "on_the_way"}
+    assert story.required("order-123") == {"CancelOrder": "on_the_way", "RefundPayment": "on_the_way"}
     assert story.released("order-123") == {"RefundPayment"}
     assert (story.status, story.error) == ("COMPENSATING", "no truck")
     story.happens("RefundRefused").exhausted("order-123", "RefundPayment")
@@ -414,14 +414,14 @@ def test_an_order_fails_and_is_undone() -> None:
     story.happens("PaymentRefunded")
     assert story.released("order-123") == {"CancelOrder", "RefundPayment"}
     story.published("order-123", "CancelOrder")
-    assert story.owed("order-123") == {"CancelOrder": "confirmed", "RefundPayment": "confirmed"}
+    assert story.required("order-123") == {"CancelOrder": "confirmed", "RefundPayment": "confirmed"}
     assert story.status == "COMPENSATION_SUCCEEDED"
     assert story.steps("order-123")["PLACE_ORDER", "SHOP"] == "COMPENSATED"
 
 
 def test_an_order_that_was_never_paid_owes_no_refund() -> None:
     story = Story(definition=ORDERS, key="order-7").happens("OrderPlaced").happens("PaymentFailed")
-    assert story.owed("order-7") == {"CancelOrder": "on_the_way"}
+    assert story.required("order-7") == {"CancelOrder": "on_the_way"}
     assert story.steps("order-7")["PAYMENT", "BANK"] == "FAILED"
     assert story.decided(facts.SAGA_TERMINATED, claimed=[]).status == "FAILED"
 
@@ -444,6 +444,6 @@ def test_a_service_known_not_to_answer_is_marked_done_by_hand() -> None:
     story = Story(definition=replace(ORDERS, compensations=(first, manual)), key="order-7")
     story.happens("OrderPaid").happens("ShipmentFailed").published("order-7", "RefundPayment")
     story.exhausted("order-7", "RefundPayment")
-    assert story.owed("order-7")["RefundPayment"] == "exhausted"
+    assert story.required("order-7")["RefundPayment"] == "exhausted"
     story.decided_on(facts.COMMANDS_MARKED_DONE, ("order-7", "RefundPayment"))
-    assert story.owed("order-7")["RefundPayment"] == "confirmed"
+    assert story.required("order-7")["RefundPayment"] == "confirmed"

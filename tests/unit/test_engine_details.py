@@ -13,29 +13,29 @@ from sagas.engine import facts
 from sagas.engine.decide import (
     LANE_SCOPE,
     SAGA_SCOPE,
-    Frame,
+    SagaIdentity,
     command_id,
-    decide,
-    holds,
+    command_state,
+    count_lane,
     released,
+    required_compensations,
+    shape_problem,
     step_status,
-    tally,
-    unfit,
 )
 from sagas.engine.definition import Definition, Fails, Meaning, Retry, StepStatus
-from sagas.engine.evolve import meaning_of, speaks_for_all, understand
+from sagas.engine.evolve import interpret, meaning_of, needs_all_lanes
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, replay
 from sagas.engine.problems import problems_of
 from sagas.engine.state import (
     Announced,
     CommandFacts,
-    Holds,
-    Lane,
+    CommandState,
+    LaneState,
     Mark,
-    Saga,
+    SagaCounts,
+    SagaState,
     StepFacts,
-    Tally,
     lane_data,
     lane_from,
     saga_data,
@@ -54,7 +54,7 @@ ANONYMIZE = ("ANONYMIZATION_COMPLETE", "ANONYMIZATION")
 
 def view(story: Story, entity: str, key: tuple[str, str]) -> StepView:
     fold = story.folded()
-    return step_view(fold.frame, fold.saga, fold.lanes[entity], key, fold.owed(entity))
+    return step_view(fold.identity, fold.saga, fold.lanes[entity], key, fold.required(entity))
 
 
 def after(seconds: float) -> Mark:
@@ -85,10 +85,12 @@ def test_a_step_that_a_command_made_and_nobody_answered() -> None:
 def test_a_step_that_was_compensated_though_nothing_is_owed() -> None:
     story = Story().happens("AnonymizationRolledBack", A, at=7)
     fold = story.folded()
-    shown = step_view(fold.frame, fold.saga, fold.lanes[A], ANONYMIZE, ())
+    shown = step_view(fold.identity, fold.saga, fold.lanes[A], ANONYMIZE, ())
     assert (shown.status, shown.compensated_at) == ("COMPENSATED", MIDNIGHT + timedelta(seconds=7))
     forgotten = fold.lanes[A]._replace(commands={})
-    assert step_view(fold.frame, fold.saga, forgotten, ANONYMIZE, ()).compensated_at == MIDNIGHT + timedelta(seconds=7)
+    assert step_view(fold.identity, fold.saga, forgotten, ANONYMIZE, ()).compensated_at == MIDNIGHT + timedelta(
+        seconds=7
+    )
 
 
 def test_a_step_that_was_compensated_though_no_command_undoes_it() -> None:
@@ -132,7 +134,7 @@ def test_a_decision_that_names_no_command_changes_nothing(decision: str) -> None
 def test_a_termination_that_names_no_command_lets_none_go_on() -> None:
     story = Story().retrieved(A).decided(facts.SAGA_TERMINATED)
     assert story.folded().saga.claimed == frozenset()
-    assert story.owed(A) == {DELETE: "withdrawn"}
+    assert story.required(A) == {DELETE: "withdrawn"}
 
 
 def test_news_without_a_round_are_of_the_first() -> None:
@@ -146,12 +148,12 @@ def test_news_without_a_name_are_of_no_command() -> None:
     story = Story().retrieved(A).failed(A)
     story.facts.append(Fact("n1", facts.COMMAND_EXHAUSTED, MIDNIGHT, facts.COMPENSATION, A))
     assert list(story.folded().lanes[A].commands) == [""]
-    assert story.owed(A) == {DELETE: "on_the_way"}
+    assert story.required(A) == {DELETE: "on_the_way"}
 
 
 def test_a_decision_without_a_reason_has_none() -> None:
     fact = Fact("d1", facts.COMMANDS_SKIPPED, MIDNIGHT, facts.OPERATOR, content={"commands": [[A, DELETE, 1]]})
-    skipped = replay(Story().frame, [fact]).lanes[A].commands[DELETE].skipped
+    skipped = replay(Story().identity, [fact]).lanes[A].commands[DELETE].skipped
     assert skipped == Mark(MIDNIGHT, "d1", "")
 
 
@@ -162,12 +164,12 @@ def test_what_a_fact_is_about() -> None:
 
 
 def test_a_fact_of_our_own_or_of_tomorrow_is_about_its_entity_or_nothing() -> None:
-    frame = Story().frame
+    identity = Story().identity
     forced = Fact("1", facts.COMPENSATION_FORCED, MIDNIGHT, facts.OPERATOR, A)
-    assert understand(frame, forced)[1:] == (Meaning(), A, (A,), "")
+    assert interpret(identity, forced)[1:] == (Meaning(), A, (A,), "")
     cancelled = Fact("1", facts.SAGA_CANCELLED, MIDNIGHT, facts.OPERATOR)
-    assert understand(frame, cancelled)[1:] == (Meaning(), "", (), "")
-    assert understand(frame, Fact("1", "TypeOfTomorrow", MIDNIGHT, entity=A))[1:] == (Meaning(), "", (), "")
+    assert interpret(identity, cancelled)[1:] == (Meaning(), "", (), "")
+    assert interpret(identity, Fact("1", "TypeOfTomorrow", MIDNIGHT, entity=A))[1:] == (Meaning(), "", (), "")
 
 
 def test_a_meaning_is_read_from_the_text() -> None:
@@ -198,7 +200,7 @@ def test_what_people_did_to_a_lane() -> None:
     assert story.folded().lanes[A].forced == mark
     assert story.folded().saga.lane_failure == mark
     silent = Fact("d1", facts.SAGA_CANCELLED, MIDNIGHT, facts.OPERATOR)
-    assert replay(story.frame, [silent]).saga.failure == Mark(MIDNIGHT, "d1", "Cancelled: ")
+    assert replay(story.identity, [silent]).saga.failure == Mark(MIDNIGHT, "d1", "Cancelled: ")
 
 
 def test_an_adoption_and_an_announcement_know_which_fact_said_so() -> None:
@@ -274,9 +276,9 @@ def test_the_rank_of_what_an_event_makes_of_its_step(becomes: StepStatus | None,
 
 def test_a_field_that_is_a_fixed_text_is_no_uuid() -> None:
     delete = IMAGES.compensation_of[DELETE]
-    assert unfit(delete, A, TASK) == ""
+    assert shape_problem(delete, A, TASK) == ""
     words = "DATA_RETRIEVAL takes only a UUID as image_id, and this one has another shape: undo it by hand"
-    assert unfit(delete, "", TASK) == words
+    assert shape_problem(delete, "", TASK) == words
 
 
 # --- a step's outcome -----------------------------------------------------------------------------------------------
@@ -284,19 +286,21 @@ def test_a_field_that_is_a_fixed_text_is_no_uuid() -> None:
 
 def test_a_step_that_awaits_no_outcome_stays_as_its_fact_left_it() -> None:
     orders = order_saga.DEFINITION
-    frame = Frame(orders, LANE_SCOPE, SAGA_ID, "o-1")
-    lane = Lane("o-1", True, MIDNIGHT, steps={("PAYMENT", "BANK"): StepFacts(1, MIDNIGHT, "1")})
-    assert step_status(frame, Saga(), lane, ("PAYMENT", "BANK"), ()) is StepStatus.STARTED
+    identity = SagaIdentity(orders, LANE_SCOPE, SAGA_ID, "o-1")
+    lane = LaneState("o-1", True, MIDNIGHT, steps={("PAYMENT", "BANK"): StepFacts(1, MIDNIGHT, "1")})
+    assert step_status(identity, SagaState(), lane, ("PAYMENT", "BANK"), ()) is StepStatus.STARTED
 
 
 def test_a_start_is_not_ended_by_another_start_nor_by_another_steps_end() -> None:
-    frame = Story().frame
+    identity = Story().identity
     ask, start = ("ANONYMIZATION_REQUEST", "ANONYMIZATION"), StepFacts(1, MIDNIGHT, "1")
-    begun = Lane(A, True, MIDNIGHT, steps={ask: start, ANONYMIZE: start})
-    assert step_status(frame, Saga(), begun, ask, ()) is StepStatus.STARTED
-    other = Lane(A, True, MIDNIGHT, steps={ask: start, UPLOAD: StepFacts(2, MIDNIGHT, "2")})
-    assert step_status(frame, Saga(processing_failed=True), other, ask, ()) is StepStatus.STARTED
-    assert step_status(frame, Saga(processed_all=True), other._replace(known=False), ask, ()) is StepStatus.STARTED
+    begun = LaneState(A, True, MIDNIGHT, steps={ask: start, ANONYMIZE: start})
+    assert step_status(identity, SagaState(), begun, ask, ()) is StepStatus.STARTED
+    other = LaneState(A, True, MIDNIGHT, steps={ask: start, UPLOAD: StepFacts(2, MIDNIGHT, "2")})
+    assert step_status(identity, SagaState(processing_failed=True), other, ask, ()) is StepStatus.STARTED
+    assert (
+        step_status(identity, SagaState(processed_all=True), other._replace(known=False), ask, ()) is StepStatus.STARTED
+    )
 
 
 # --- counters, notes and what a fold remembers ----------------------------------------------------------------------
@@ -305,33 +309,39 @@ def test_a_start_is_not_ended_by_another_start_nor_by_another_steps_end() -> Non
 def test_a_lane_is_counted_with_its_saga() -> None:
     story = Story().retrieved(A).happens("RetrievalFailed")
     fold = story.folded()
-    counted = Tally(known=1, undoing=1, on_the_way=1, steps=1)
-    assert tally(fold.frame, fold.saga, fold.lanes[A]) == tally(fold.frame, fold.saga, fold.lanes[A], True) == counted
-    assert tally(fold.frame, fold.saga, fold.lanes[A], False) == Tally(known=1, open=1, steps=1)
-    assert decide(fold.frame, fold.saga, fold.lanes[A], False) == ()
+    counted = SagaCounts(known=1, undoing=1, on_the_way=1, steps=1)
+    assert (
+        count_lane(fold.identity, fold.saga, fold.lanes[A])
+        == count_lane(fold.identity, fold.saga, fold.lanes[A], True)
+        == counted
+    )
+    assert count_lane(fold.identity, fold.saga, fold.lanes[A], False) == SagaCounts(known=1, open=1, steps=1)
+    assert required_compensations(fold.identity, fold.saga, fold.lanes[A], False) == ()
 
 
 def test_failed_steps_of_a_lane_that_did_not_fail_are_counted() -> None:
-    lane = Lane(A, True, MIDNIGHT, steps={UPLOAD: StepFacts(3, MIDNIGHT, "1"), ANONYMIZE: StepFacts(2, MIDNIGHT, "1")})
-    assert tally(Story().frame, Saga(), lane) == Tally(known=1, open=1, steps=2, failed_steps=1)
+    lane = LaneState(
+        A, True, MIDNIGHT, steps={UPLOAD: StepFacts(3, MIDNIGHT, "1"), ANONYMIZE: StepFacts(2, MIDNIGHT, "1")}
+    )
+    assert count_lane(Story().identity, SagaState(), lane) == SagaCounts(known=1, open=1, steps=2, failed_steps=1)
 
 
 def test_sums_and_differences_of_counters() -> None:
-    one, two = Tally(*range(1, 13)), Tally(*range(10, 130, 10))
-    assert one.plus(two) == Tally(*[11 * number for number in range(1, 13)])
-    assert two.moved(one, two) == Tally(*[19 * number for number in range(1, 13)])
+    one, two = SagaCounts(*range(1, 13)), SagaCounts(*range(10, 130, 10))
+    assert one.plus(two) == SagaCounts(*[11 * number for number in range(1, 13)])
+    assert two.moved(one, two) == SagaCounts(*[19 * number for number in range(1, 13)])
 
 
 def test_a_fold_that_goes_on_from_stored_lanes_remembers_what_was() -> None:
     story = Story().retrieved(A, B).failed(A)
     stored = story.folded()
-    fold = Fold(stored.frame, stored.saga, {A: stored.lanes[A]})
-    assert [item.command for item in fold.owed_before(A)] == [DELETE]
+    fold = Fold(stored.identity, stored.saga, {A: stored.lanes[A]})
+    assert [item.command for item in fold.required_before(A)] == [DELETE]
     fold.apply(Story().happens("RetrievalStarted").anonymized(A).facts[3])
-    assert {item.command for item in fold.owed(A)} == {DELETE, ROLLBACK}
-    assert [item.command for item in fold.owed_before(A)] == [DELETE], "as it was stored"
+    assert {item.command for item in fold.required(A)} == {DELETE, ROLLBACK}
+    assert [item.command for item in fold.required_before(A)] == [DELETE], "as it was stored"
     fold.apply(Story().retrieved(C).facts[1])
-    assert fold.owed_before(C) == ()
+    assert fold.required_before(C) == ()
     assert fold.changed == {A: None, C: None}
     assert fold.before == stored.saga
 
@@ -339,17 +349,17 @@ def test_a_fold_that_goes_on_from_stored_lanes_remembers_what_was() -> None:
 def test_a_fact_of_the_whole_saga_changes_the_lanes_that_show_it_and_no_other() -> None:
     story = Story().retrieved(A, B).anonymized(A).happens("ProcessingStarted", B)
     stored = story.folded()
-    fold = Fold(stored.frame, stored.saga, stored.lanes)
+    fold = Fold(stored.identity, stored.saga, stored.lanes)
     fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT))
     assert set(fold.changed) == {A, B, TASK}
-    fold = Fold(stored.frame, stored.saga, {A: stored.lanes[A], "c": Lane("c")})
+    fold = Fold(stored.identity, stored.saga, {A: stored.lanes[A], "c": LaneState("c")})
     fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT))
     assert "c" not in fold.changed
 
 
 def test_only_lanes_with_an_open_step_may_show_otherwise_though_they_count_as_before() -> None:
     stored = Story().retrieved(A).happens("AnonymizationRequested", B).folded()
-    fold = Fold(stored.frame, stored.saga, stored.lanes)
+    fold = Fold(stored.identity, stored.saga, stored.lanes)
     fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT))
     assert set(fold.changed) == {B, TASK}
 
@@ -363,7 +373,7 @@ def test_a_repeat_changes_no_lane() -> None:
 
 
 def test_notes_count_what_is_new() -> None:
-    fold = replay(Story().frame, Story().retrieved(A, B).facts)
+    fold = replay(Story().identity, Story().retrieved(A, B).facts)
     opened = fold.apply(Fact("i1", "ImagesRetrieved", MIDNIGHT, content={"image_ids": [B, C]}))
     assert opened["opened"] == 1
     assert fold.apply(Fact("f1", "AnonymizationFailed", MIDNIGHT, entity=A))["owed"] == 1
@@ -376,11 +386,11 @@ def test_notes_count_what_is_new() -> None:
 
 @pytest.mark.parametrize("scope", [LANE_SCOPE, SAGA_SCOPE])
 def test_which_facts_need_every_lane(scope: str) -> None:
-    frame = Frame(IMAGES, scope, SAGA_ID, TASK)
+    identity = SagaIdentity(IMAGES, scope, SAGA_ID, TASK)
 
     def needs_all(type_: str, source: str = facts.WIRE, entity: str = "", **content: object) -> bool:
         fact = Fact("1", type_, MIDNIGHT, source, entity, content=content)
-        return speaks_for_all(frame, fact, understand(frame, fact))
+        return needs_all_lanes(identity, fact, interpret(identity, fact))
 
     lanes_fail_saga = scope == SAGA_SCOPE
     assert needs_all("RetrievalFailed")
@@ -401,11 +411,11 @@ def test_which_facts_need_every_lane(scope: str) -> None:
 
 
 def test_sending_is_the_answer_only_where_the_definition_says_so() -> None:
-    for definition, held in ((IMAGES, Holds.ON_THE_WAY), (SENDING_IS_ENOUGH, Holds.CONFIRMED)):
+    for definition, held in ((IMAGES, CommandState.ON_THE_WAY), (SENDING_IS_ENOUGH, CommandState.CONFIRMED)):
         fold = Story(definition=definition).retrieved(A).failed(A).published(A, DELETE).folded()
-        assert holds(fold.frame, fold.saga, fold.lanes[A], definition.compensation_of[DELETE]) is held
+        assert command_state(fold.identity, fold.saga, fold.lanes[A], definition.compensation_of[DELETE]) is held
         assert owed_in(fold, A) == {DELETE: held}
-        assert released(fold.frame, fold.saga, fold.lanes[A], fold.owed(A)) == (DELETE,)
+        assert released(fold.identity, fold.saga, fold.lanes[A], fold.required(A)) == (DELETE,)
 
 
 def test_a_lane_that_nobody_knows_is_open_also_in_a_failed_saga() -> None:
@@ -413,13 +423,13 @@ def test_a_lane_that_nobody_knows_is_open_also_in_a_failed_saga() -> None:
     fold = story.folded()
     assert not fold.lanes[A].known
     assert outcome_of(fold, A) == "open"
-    assert fold.owed(A) == ()
+    assert fold.required(A) == ()
 
 
 # --- as data --------------------------------------------------------------------------------------------------------
 
 
-WHOLE_SAGA = Saga(
+WHOLE_SAGA = SagaState(
     started=after(1),
     correlation=after(2),
     intake_over=True,
@@ -432,9 +442,9 @@ WHOLE_SAGA = Saga(
     processing_failed=True,
     claimed=frozenset({"c2", "c1"}),
     last_at=MIDNIGHT,
-    counts=Tally(known=3),
+    counts=SagaCounts(known=3),
 )
-WHOLE_LANE = Lane(
+WHOLE_LANE = LaneState(
     A,
     known=True,
     opened_at=MIDNIGHT,
@@ -452,13 +462,13 @@ WHOLE_LANE = Lane(
 
 def test_a_whole_saga_as_data() -> None:
     data = saga_data(WHOLE_SAGA)
-    assert set(data) == set(Saga._fields) - {"counts"}
+    assert set(data) == set(SagaState._fields) - {"counts"}
     assert data["started"] == ["2026-01-01T00:00:01+00:00", "e0001", "why"]
     assert data["claimed"] == ["c1", "c2"]
     assert saga_from(data, WHOLE_SAGA.counts) == WHOLE_SAGA
-    assert saga_data(Saga()) == {}
-    assert saga_from({}, Tally()) == Saga()
-    assert saga_from({}, Tally(), MIDNIGHT) == Saga(last_at=MIDNIGHT), "which the row may keep beside it"
+    assert saga_data(SagaState()) == {}
+    assert saga_from({}, SagaCounts()) == SagaState()
+    assert saga_from({}, SagaCounts(), MIDNIGHT) == SagaState(last_at=MIDNIGHT), "which the row may keep beside it"
 
 
 def test_a_whole_lane_as_data() -> None:
@@ -466,15 +476,15 @@ def test_a_whole_lane_as_data() -> None:
     assert set(data) == {"opened_at", "failure", "forced", "processed", "milestones", "commands"}
     assert data["commands"][ROLLBACK] == {"published": ["2026-01-01T00:00:06+00:00", "e0006", "why"]}
     assert lane_from(A, True, data, WHOLE_LANE.steps) == WHOLE_LANE
-    assert lane_data(Lane(A)) == {}
-    assert lane_from(A, False, {}, {}) == Lane(A)
+    assert lane_data(LaneState(A)) == {}
+    assert lane_from(A, False, {}, {}) == LaneState(A)
 
 
 def test_the_time_of_the_last_fact_is_the_latest_and_costs_no_counter() -> None:
-    saga = Saga(counts=Tally(known=1), last_at=MIDNIGHT)
+    saga = SagaState(counts=SagaCounts(known=1), last_at=MIDNIGHT)
     later = MIDNIGHT + timedelta(seconds=1)
     assert saga.seen_at(later) == saga._replace(last_at=later)
     assert saga.seen_at(MIDNIGHT) is saga
     assert saga.seen_at(MIDNIGHT - timedelta(seconds=1)) is saga
     assert saga.counting(saga.counts) is saga
-    assert saga.counting(Tally(known=2)) == saga._replace(counts=Tally(known=2))
+    assert saga.counting(SagaCounts(known=2)) == saga._replace(counts=SagaCounts(known=2))

@@ -48,12 +48,12 @@ def dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_the_simulator_asks_this_machine_directly(server: str, host: str) -> None:
     url = f"http://{server.replace('127.0.0.1', host)}/api/v1/saga"
-    assert api.Api(url).quarantined() == 7
+    assert api.ApiClient(url).quarantined() == 7
 
 
 def test_another_machine_is_asked_as_the_environment_says(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://{server}")
-    assert api.Api("http://saga.invalid/api/v1/saga").quarantined() == 7
+    assert api.ApiClient("http://saga.invalid/api/v1/saga").quarantined() == 7
 
 
 def test_nobody_else_uses_a_client_that_looks_for_a_proxy() -> None:

@@ -16,7 +16,7 @@ SHOWN_ONLY = {
     "sagas/admin/filters.py": "days that a person filters by",
     "sagas/admin/saga.py": "an age, for people",
     "sagas/admin/start.py": "an age, for people",
-    "sagas/admin/typed.py": "what a person typed minutes ago, in the same session",
+    "sagas/admin/form_drafts.py": "what a person typed minutes ago, in the same session",
     "sagas/api/overview.py": "an age, for people",
     "sagas/templatetags/staff.py": "an age, for people",
     "sagaproject/doctor/pulsar.py": "when a token expires, by its own word",

@@ -1,9 +1,9 @@
 """How long a silence may be before the bridge subscribes again."""
 
-from bridge.pulsar.patience import Patience
+from bridge.pulsar.silence_timer import SilenceTimer
 
 
-def looks(patience: Patience, until: float) -> list[float]:
+def looks(patience: SilenceTimer, until: float) -> list[float]:
     """When one would look, if nothing ever came."""
     found = []
     for tenth in range(int(until * 10)):
@@ -15,12 +15,12 @@ def looks(patience: Patience, until: float) -> list[float]:
 
 
 def test_the_wait_doubles_up_to_the_longest() -> None:
-    waits = looks(Patience(8, 0.0), 35)
+    waits = looks(SilenceTimer(8, 0.0), 35)
     assert [round(b - a) for a, b in zip([0.0, *waits], waits, strict=False)] == [1, 2, 4, 8, 8, 8]
 
 
 def test_what_comes_soon_after_a_look_had_been_stuck_so_the_next_look_is_soon() -> None:
-    patience = Patience(30, 0.0)
+    patience = SilenceTimer(30, 0.0)
     for now in (2.0, 5.0, 10.0):
         patience.looked(now)
     patience.heard(10.2)
@@ -28,7 +28,7 @@ def test_what_comes_soon_after_a_look_had_been_stuck_so_the_next_look_is_soon() 
 
 
 def test_what_comes_in_its_own_time_changes_no_wait() -> None:
-    patience = Patience(30, 0.0)
+    patience = SilenceTimer(30, 0.0)
     patience.looked(2.0)
     patience.looked(5.0)
     patience.heard(7.0)

@@ -114,8 +114,8 @@ def test_every_name_that_a_test_replaces_is_there() -> None:
         ('import os.path\nmonkeypatch.setattr(os, "getpid", None)', True),
         ('from sagas import rows\nmonkeypatch.setattr(rows._Crowd, "no_name", 1)', False),
         ('from sagas import no_module\nmonkeypatch.setattr(no_module, "name", 1)', False),
-        ('POINT = ("after", "sagas.rows.claim", 1)', True),
-        ('POINT = ("before", "sagas.rows.no_name")', False),
+        ('POINT = ("after", "sagas.statements.claim", 1)', True),
+        ('POINT = ("before", "sagas.statements.no_name")', False),
     ],
 )
 def test_a_name_that_has_moved_is_found(line: str, there: bool) -> None:

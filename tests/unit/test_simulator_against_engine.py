@@ -15,12 +15,12 @@ from sagaproject.simulator import predictor, scenario
 from sagaproject.simulator.options import Options
 from sagaproject.simulator.scenario import Script, TaskScript
 from sagaproject.simulator.services import Services
-from sagaproject.simulator.wire import COMMAND_TOPICS, Event
+from sagaproject.simulator.wire import COMMAND_TOPICS, SimulatedEvent
 from sagas.definitions.image_processing import DEFINITION
-from sagas.engine.decide import Frame, command_id, holds, outcome, saga_failed
+from sagas.engine.decide import SagaIdentity, command_id, command_state, lane_status, saga_failed
 from sagas.engine.facts import COMMAND_EXHAUSTED, COMPENSATION, Fact
 from sagas.engine.fold import Fold
-from sagas.engine.state import Holds, Saga
+from sagas.engine.state import CommandState, SagaState
 from sagas.engine.status import status
 
 NOW = datetime(2026, 1, 31, 16, 0, tzinfo=UTC)
@@ -33,8 +33,8 @@ class Telling:
 
     def __init__(self, task: TaskScript, services: Services, scope: str, rng: Random) -> None:
         self.task, self.services, self.rng = task, services, rng
-        self.frame = Frame(DEFINITION, scope, "5f0c7f0e-0000-4000-8000-000000000001", task.task.task_id)
-        self.fold = Fold(self.frame, Saga(), {})
+        self.identity = SagaIdentity(DEFINITION, scope, "5f0c7f0e-0000-4000-8000-000000000001", task.task.task_id)
+        self.fold = Fold(self.identity, SagaState(), {})
         self.attempts = Counter[str]()
         self.log: set[str] = set()
         mine, _ = predictor.route(task.task.task_id, task.events)
@@ -55,16 +55,21 @@ class Telling:
     def commands_due(self) -> list[tuple[str, str]]:
         due = []
         for entity, lane in self.fold.lanes.items():
-            held = {item.command: holds(self.frame, self.fold.saga, lane, item) for item in self.fold.owed(entity)}
-            for item in self.fold.owed(entity):
-                released = all(held.get(first, Holds.CONFIRMED) is Holds.CONFIRMED for first in item.after)
-                if held[item.command] is Holds.ON_THE_WAY and released:
+            held = {
+                item.command: command_state(self.identity, self.fold.saga, lane, item)
+                for item in self.fold.required(entity)
+            }
+            for item in self.fold.required(entity):
+                released = all(
+                    held.get(first, CommandState.CONFIRMED) is CommandState.CONFIRMED for first in item.after
+                )
+                if held[item.command] is CommandState.ON_THE_WAY and released:
                     due.append((item.command, entity))
         return due
 
     def send_commands(self) -> None:
         for name, entity in self.commands_due():
-            command = command_id(self.frame.saga_id, entity, name)
+            command = command_id(self.identity.saga_id, entity, name)
             if self.attempts[command] == ATTEMPTS:
                 content = {"name": name, "round": 1}
                 self.apply(
@@ -83,16 +88,16 @@ class Telling:
         return json.dumps(message).encode()
 
 
-def _fact(event: Event) -> Fact:
+def _fact(event: SimulatedEvent) -> Fact:
     image = event.fields.get("image_id") or ""
     return Fact(event.event_id, event.type, event.at, entity=image, content=event.fields)
 
 
 def _seen(telling: Telling) -> dict[str, str]:
-    fold, frame = telling.fold, telling.frame
-    failed = saga_failed(frame, fold.saga)
+    fold, identity = telling.fold, telling.identity
+    failed = saga_failed(identity, fold.saga)
     return {
-        entity: outcome(frame, fold.saga, lane, fold.owed(entity), failed).value
+        entity: lane_status(identity, fold.saga, lane, fold.required(entity), failed).value
         for entity, lane in fold.lanes.items()
         if lane.known
     }
@@ -124,15 +129,15 @@ def test_every_story_ends_as_foreseen(seed: int, scope: str) -> None:
         expected = task.expected
         assert expected is not None
         where = f"seed {seed}, task {task.number}: {task.plot}"
-        assert status(telling.frame, telling.fold.saga).value == expected.status, where
+        assert status(telling.identity, telling.fold.saga).value == expected.status, where
         assert _seen(telling) == dict(expected.lanes), where
-        owed = {
-            (item.command, entity): holds(telling.frame, telling.fold.saga, lane, item).value
+        required = {
+            (item.command, entity): command_state(telling.identity, telling.fold.saga, lane, item).value
             for entity, lane in telling.fold.lanes.items()
-            for item in telling.fold.owed(entity)
+            for item in telling.fold.required(entity)
         }
-        assert owed.keys() == expected.commands.keys(), where
-        for key, held in owed.items():
+        assert required.keys() == expected.commands.keys(), where
+        for key, held in required.items():
             # A command that waits behind an exhausted one is planned.
             assert {"on_the_way": "planned"}.get(held, held) in expected.commands[key], (where, key)
         exhausted = sum(":exhausted:" in fact for fact in telling.log)

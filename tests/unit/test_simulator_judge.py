@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sagaproject.simulator import scenario, table
-from sagaproject.simulator.api import Api, SagaSeen
+from sagaproject.simulator.api import ApiClient, SagaSeen
 from sagaproject.simulator.judge import Judge
 from sagaproject.simulator.options import Options
 from sagaproject.simulator.predictor import Expectation
@@ -22,7 +22,7 @@ OPTIONS = Options(sagas=40, failure_rate=0.6, silence_rate=0.1, own_task_rate=0.
 GARBAGE = 7
 
 
-class PerfectApi(Api):
+class PerfectApi(ApiClient):
     """A service that shows what the script says, but for what a test changes."""
 
     def __init__(self, script: Script) -> None:

@@ -5,19 +5,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sagaproject.simulator import predictor, wire
-from sagaproject.simulator.answers import Answer, Manner
+from sagaproject.simulator.answers import Manner, ServiceAnswer
 from sagaproject.simulator.predictor import Expectation
-from sagaproject.simulator.wire import DELETE, ROLLBACK, Event, Fields, Image, Task
+from sagaproject.simulator.wire import DELETE, ROLLBACK, Fields, Image, SimulatedEvent, Task
 
 TASK = Task("task", "batch", "PACS", "Lima")
 ONE, TWO = (Image(f"image-{n}", n, "CT", "usa", f"own-{n}", f"undo-{n}") for n in (1, 2))
 BEGAN = datetime(2026, 1, 31, tzinfo=UTC)
 
 
-def told(*story: tuple[str, Fields], scope: str = "lane", **answers: Answer) -> Expectation:
+def told(*story: tuple[str, Fields], scope: str = "lane", **answers: ServiceAnswer) -> Expectation:
     """Foresee a story; answers are named delete_1, rollback_2 and so on."""
     events = [
-        Event(kind, "", f"e{number}", BEGAN + timedelta(seconds=number), fields)
+        SimulatedEvent(kind, "", f"e{number}", BEGAN + timedelta(seconds=number), fields)
         for number, (kind, fields) in enumerate(story)
     ]
     words = {"delete": DELETE, "rollback": ROLLBACK}
@@ -30,7 +30,7 @@ BOTH = ("ImagesRetrieved", wire.images_retrieved(TASK, [ONE, TWO]))
 FIRST = ("ImagesRetrieved", wire.images_retrieved(TASK, [ONE]))
 RETRIEVAL_FAILED = ("RetrievalFailed", wire.retrieval_failed(TASK, "disk"))
 ECHO = ("RetrievalFailed", wire.retrieval_failed(TASK, f"{wire.ECHO}: all"))
-SILENT = Answer(Manner.SILENT)
+SILENT = ServiceAnswer(Manner.SILENT)
 
 
 def result(total: int, failed: int = 0) -> tuple[str, Fields]:
@@ -92,8 +92,8 @@ def test_the_last_result_counts() -> None:
 def test_a_silent_service_ends_in_compensation_failed() -> None:
     story = (STARTED, FIRST, result(1), not_anonymized(ONE))
     assert told(*story, delete_1=SILENT).status == "COMPENSATION_FAILED"
-    assert told(*story, delete_1=Answer(Manner.STUBBORN)).status == "COMPENSATION_FAILED"
-    assert told(*story, delete_1=Answer(Manner.REFUSE, 2)).status == "COMPENSATION_SUCCEEDED"
+    assert told(*story, delete_1=ServiceAnswer(Manner.STUBBORN)).status == "COMPENSATION_FAILED"
+    assert told(*story, delete_1=ServiceAnswer(Manner.REFUSE, 2)).status == "COMPENSATION_SUCCEEDED"
 
 
 def test_a_lane_failed_before_its_anonymization_owes_the_deletion_alone() -> None:

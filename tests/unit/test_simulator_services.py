@@ -10,7 +10,7 @@ from uuid import UUID, uuid4, uuid5
 import pytest
 
 from sagaproject.simulator import answers, naming, wire
-from sagaproject.simulator.answers import Answer, Manner, Voice
+from sagaproject.simulator.answers import Manner, ServiceAnswer, Voice
 from sagaproject.simulator.options import Options
 from sagaproject.simulator.predictor import CommandKey, Expectation
 from sagaproject.simulator.scenario import Script, TaskScript
@@ -26,7 +26,9 @@ ONE, TWO = (
 )
 
 
-def services(taken: dict[CommandKey, Answer] | None = None, *, owed: int = 2, answer_all: bool = False) -> Services:
+def services(
+    taken: dict[CommandKey, ServiceAnswer] | None = None, *, owed: int = 2, answer_all: bool = False
+) -> Services:
     images = (ONE, TWO)
     commands = {(name, image.image_id): frozenset({"confirmed"}) for image in images[:owed] for name in COMMAND_TOPICS}
     script = TaskScript(
@@ -91,28 +93,28 @@ def test_a_command_seen_again_is_answered_with_the_very_same_event() -> None:
 
 
 def test_a_deletion_is_refused_so_often_and_then_done() -> None:
-    played = services({(DELETE, ONE.image_id): Answer(Manner.REFUSE, times=2)})
+    played = services({(DELETE, ONE.image_id): ServiceAnswer(Manner.REFUSE, times=2)})
     seen = [types(ask(played, DELETE)) for _ in range(3)]
     assert seen == [["ImageDeletionFailed"], ["ImageDeletionFailed"], ["ImageDeletionCompleted"]]
     assert played.tally.refused == 2
 
 
 def test_a_service_may_do_it_after_all_without_being_asked_again() -> None:
-    played = services({(DELETE, ONE.image_id): Answer(Manner.RELENT, times=1)})
+    played = services({(DELETE, ONE.image_id): ServiceAnswer(Manner.RELENT, times=1)})
     replies = ask(played, DELETE)
     assert types(replies) == ["ImageDeletionFailed", "ImageDeletionCompleted"]
     assert replies[0].after < replies[1].after
 
 
 def test_a_stubborn_service_refuses_until_it_is_healed() -> None:
-    played = services({(DELETE, ONE.image_id): Answer(Manner.STUBBORN)})
+    played = services({(DELETE, ONE.image_id): ServiceAnswer(Manner.STUBBORN)})
     assert {tuple(types(ask(played, DELETE))) for _ in range(12)} == {("ImageDeletionFailed",)}
     played.heal()
     assert types(ask(played, DELETE)) == ["ImageDeletionCompleted"]
 
 
 def test_a_silent_service_says_nothing_until_it_is_healed() -> None:
-    played = services({(ROLLBACK, ONE.image_id): Answer(Manner.SILENT)})
+    played = services({(ROLLBACK, ONE.image_id): ServiceAnswer(Manner.SILENT)})
     assert [ask(played, ROLLBACK) for _ in range(3)] == [[], [], []]
     assert played.tally.unanswered == 1
     played.heal()
@@ -128,7 +130,7 @@ def test_a_silent_service_says_nothing_until_it_is_healed() -> None:
     ],
 )
 def test_the_anonymizer_confirms_in_several_ways(voice: Voice, kind: str, task_id: str) -> None:
-    (reply,) = ask(services({(ROLLBACK, ONE.image_id): Answer(voice=voice)}), ROLLBACK)
+    (reply,) = ask(services({(ROLLBACK, ONE.image_id): ServiceAnswer(voice=voice)}), ROLLBACK)
     assert (reply.event.type, reply.event.fields["task_id"]) == (kind, task_id)
     assert reply.event.fields["image_id"] == ONE.image_id
     reversal = reply.event.fields.get("error_message", "Anonimización revertida")
@@ -137,7 +139,7 @@ def test_the_anonymizer_confirms_in_several_ways(voice: Voice, kind: str, task_i
 
 @pytest.mark.parametrize(("voice", "key"), [(Voice.OWN_TASK, ONE.own_rollback), (Voice.ROLLED_BACK, TASK.task_id)])
 def test_a_confirmation_that_names_no_image_is_counted_as_parked(voice: Voice, key: str) -> None:
-    played = services({(ROLLBACK, ONE.image_id): Answer(Manner.NAMELESS, voice=voice)})
+    played = services({(ROLLBACK, ONE.image_id): ServiceAnswer(Manner.NAMELESS, voice=voice)})
     for _ in range(2):
         (reply,) = ask(played, ROLLBACK)
         assert reply.event.fields == {"task_id": key, "image_id": None, "reason": "Saga compensation"}
@@ -145,7 +147,7 @@ def test_a_confirmation_that_names_no_image_is_counted_as_parked(voice: Voice, k
 
 
 def test_answers_are_counted_as_facts_of_the_saga() -> None:
-    played = services({(DELETE, ONE.image_id): Answer(Manner.REFUSE, times=1)})
+    played = services({(DELETE, ONE.image_id): ServiceAnswer(Manner.REFUSE, times=1)})
     for image in (ONE, ONE, TWO, TWO):
         ask(played, DELETE, image)
     # One refusal, two confirmations (one of them asked for twice), one echo.
@@ -219,7 +221,7 @@ def test_manners_come_at_their_rates() -> None:
     deletions = [answers.choose(DELETE, told, rng) for _ in range(4000)]
     rollbacks = [answers.choose(ROLLBACK, told, rng) for _ in range(4000)]
 
-    def rate(chosen: list[Answer], *manners: Manner) -> float:
+    def rate(chosen: list[ServiceAnswer], *manners: Manner) -> float:
         return sum(answer.manner in manners for answer in chosen) / len(chosen)
 
     assert rate(deletions, Manner.SILENT) == pytest.approx(0.2, abs=0.03)

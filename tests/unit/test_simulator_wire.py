@@ -15,7 +15,7 @@ from sagaproject.simulator import mischief, scenario, wire
 from sagaproject.simulator.mischief import Kind, Sending
 from sagaproject.simulator.options import Options, started_at
 from sagaproject.simulator.scenario import Script
-from sagaproject.simulator.wire import Event, Quirk
+from sagaproject.simulator.wire import Quirk, SimulatedEvent
 
 RUN = "20260131T154500-a1b2c3"
 OPTIONS = Options(
@@ -73,7 +73,7 @@ def sendings(script: Script) -> list[Sending]:
     return mischief.order(script, OPTIONS)
 
 
-def events_of(script: Script) -> Iterator[Event]:
+def events_of(script: Script) -> Iterator[SimulatedEvent]:
     return (event for task in script.tasks for event in task.events)
 
 
@@ -198,7 +198,9 @@ def test_deletion_refusals_have_the_fields_of_the_contract() -> None:
 
 
 def test_truncated_rubbish_is_never_a_whole_message() -> None:
-    event = Event("RetrievalStarted", "retrieval-started", "e", datetime(2026, 1, 31, tzinfo=UTC), {"task_id": "t"})
+    event = SimulatedEvent(
+        "RetrievalStarted", "retrieval-started", "e", datetime(2026, 1, 31, tzinfo=UTC), {"task_id": "t"}
+    )
     for number in range(50):
         with pytest.raises(ValueError):
             json.loads(mischief.not_json(event, Random(number)))

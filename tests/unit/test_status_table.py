@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sagas.engine import facts
-from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, unfit
+from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, shape_problem
 from sagas.engine.definition import Meaning
 from sagas.engine.evolve import meaning_of
 from sagas.engine.status import end_time
@@ -23,7 +23,7 @@ SCOPES = pytest.mark.parametrize("scope", [LANE_SCOPE, SAGA_SCOPE])
 @SCOPES
 def test_one_exhausted_command_is_shown_before_all_else(scope: str) -> None:
     story = Story(scope).retrieved(A, B).announced(2).failed(A).failed(B).exhausted(A, DELETE)
-    assert story.owed(B) == FAILED_LANE
+    assert story.required(B) == FAILED_LANE
     assert story.status == "COMPENSATION_FAILED"
 
 
@@ -112,7 +112,7 @@ def test_a_failed_saga_does_not_wait_for_lanes_that_never_came() -> None:
     assert story.happens("ImageDeletionCompleted", A).status == "COMPENSATION_SUCCEEDED"
     story.happens("ImageReadyForAnonymization", B)
     assert story.status == "COMPENSATING", "they are undone when they appear"
-    assert story.owed(B) == FAILED_LANE
+    assert story.required(B) == FAILED_LANE
 
 
 # --- FAILED ---------------------------------------------------------------------------------------------------------
@@ -212,13 +212,13 @@ def test_otherwise(scope: str) -> None:
 def test_a_failure_is_sticky() -> None:
     story = Story().retrieved(A).announced(1).failed(A).processed(A)
     assert story.lanes == {A: "undoing"}
-    assert story.owed(A) == {"RollbackAnonymization": "on_the_way", DELETE: "on_the_way"}
+    assert story.required(A) == {"RollbackAnonymization": "on_the_way", DELETE: "on_the_way"}
 
 
 def test_a_lane_fails_with_its_saga() -> None:
     story = Story().retrieved(A, B).anonymized(A).happens("ProcessingFailed", error_message="gpu")
-    assert story.owed(A) == {"RollbackAnonymization": "on_the_way", DELETE: "on_the_way"}
-    assert story.owed(B) == FAILED_LANE
+    assert story.required(A) == {"RollbackAnonymization": "on_the_way", DELETE: "on_the_way"}
+    assert story.required(B) == FAILED_LANE
 
 
 @pytest.mark.parametrize("decision", [facts.COMPENSATION_FORCED, facts.SAGA_CANCELLED])
@@ -239,14 +239,14 @@ def test_a_person_forces_a_saga(decision: str) -> None:
 def test_undone_by_somebody_else() -> None:
     story = Story().retrieved(A).announced(1).happens("ImageDeletionCompleted", A)
     assert story.lanes == {A: "undone"}
-    assert story.owed(A) == {DELETE: "confirmed"}
+    assert story.required(A) == {DELETE: "confirmed"}
     assert story.status == "COMPENSATION_SUCCEEDED"
     assert "somebody else" in str(story.error)
 
 
 def test_rolled_back_by_somebody_else_still_owes_the_deletion() -> None:
     story = Story().retrieved(A).announced(1).anonymized(A).happens("AnonymizationRolledBack", A)
-    assert story.owed(A) == {"RollbackAnonymization": "confirmed", DELETE: "on_the_way"}
+    assert story.required(A) == {"RollbackAnonymization": "confirmed", DELETE: "on_the_way"}
     assert story.status == "COMPENSATING"
 
 
@@ -259,7 +259,7 @@ def test_a_deletion_refused_fails_nothing() -> None:
 def test_a_reversal_confirms_and_is_no_failure() -> None:
     story = Story().retrieved(A).announced(1).anonymized(A).happens("ProcessingFailed", A, error_message="gpu")
     story.happens("AnonymizationFailed", A, error_message=REVERSED).happens("ImageDeletionCompleted", A)
-    assert story.owed(A) == {"RollbackAnonymization": "confirmed", DELETE: "confirmed"}
+    assert story.required(A) == {"RollbackAnonymization": "confirmed", DELETE: "confirmed"}
     assert story.error == "gpu"
     assert story.status == "COMPENSATION_SUCCEEDED"
 
@@ -267,13 +267,13 @@ def test_a_reversal_confirms_and_is_no_failure() -> None:
 @pytest.mark.parametrize("words", ["  " + REVERSED, "Anonimizacio\u0301n revertida"])
 def test_a_reversal_is_read_whatever_its_spelling(words: str) -> None:
     story = Story().retrieved(A).anonymized(A).failed(A, words)
-    assert story.owed(A)["RollbackAnonymization"] == "confirmed"
+    assert story.required(A)["RollbackAnonymization"] == "confirmed"
 
 
 @pytest.mark.parametrize("words", ["", "la Anonimización revertida", None, 7])
 def test_other_words_are_a_failure(words: object) -> None:
     story = Story().retrieved(A).anonymized(A).happens("AnonymizationFailed", A, error_message=words)
-    assert story.owed(A)["RollbackAnonymization"] == "on_the_way"
+    assert story.required(A)["RollbackAnonymization"] == "on_the_way"
 
 
 # --- what is owed ---------------------------------------------------------------------------------------------------
@@ -284,14 +284,14 @@ LATER_FACTS = ["ImageReadyForProcessing", "ProcessingStarted", "ProcessingComple
 @pytest.mark.parametrize("type_", ["AnonymizationCompleted", *LATER_FACTS])
 def test_the_rollback_is_owed_after_anonymization(type_: str) -> None:
     story = Story().retrieved(A).failed(A).happens(type_, A)
-    assert set(story.owed(A)) == {"RollbackAnonymization", DELETE}
+    assert set(story.required(A)) == {"RollbackAnonymization", DELETE}
 
 
 @pytest.mark.parametrize(
     "type_", ["ImageReadyForAnonymization", "AnonymizationRequested", "ImageDeletionFailed", "AnonymizationRolledBack"]
 )
 def test_the_rollback_is_not_owed_before(type_: str) -> None:
-    assert set(Story().failed(A).happens(type_, A).owed(A)) == {DELETE}
+    assert set(Story().failed(A).happens(type_, A).required(A)) == {DELETE}
 
 
 @pytest.mark.parametrize(
@@ -316,8 +316,8 @@ def test_an_attachment_names_the_lane_where_the_event_does_not() -> None:
 
 def test_an_anonymization_under_way_is_rolled_back_when_it_completes() -> None:
     story = Story().retrieved(A).happens("AnonymizationRequested", A).decided(facts.SAGA_CANCELLED)
-    assert set(story.owed(A)) == {DELETE}
-    assert set(story.happens("AnonymizationCompleted", A).owed(A)) == {"RollbackAnonymization", DELETE}
+    assert set(story.required(A)) == {DELETE}
+    assert set(story.happens("AnonymizationCompleted", A).required(A)) == {"RollbackAnonymization", DELETE}
 
 
 def test_the_deletion_waits_for_the_answer_to_the_rollback() -> None:
@@ -343,15 +343,15 @@ def test_without_a_rollback_the_deletion_is_released_at_once() -> None:
 
 def test_a_retry_opens_a_new_round() -> None:
     story = Story().retrieved(A).failed(A).exhausted(A, DELETE)
-    assert story.owed(A) == {DELETE: "exhausted"}
+    assert story.required(A) == {DELETE: "exhausted"}
     story.decided_on(facts.COMMANDS_RETRIED, (A, DELETE), number=2)
-    assert story.owed(A) == FAILED_LANE
-    assert story.exhausted(A, DELETE, 2).owed(A) == {DELETE: "exhausted"}
+    assert story.required(A) == FAILED_LANE
+    assert story.exhausted(A, DELETE, 2).required(A) == {DELETE: "exhausted"}
 
 
 def test_news_of_an_earlier_round_says_nothing_of_this_one() -> None:
     story = Story().retrieved(A).failed(A).decided_on(facts.COMMANDS_RETRIED, (A, DELETE), number=2)
-    assert story.exhausted(A, DELETE, 1).owed(A) == FAILED_LANE
+    assert story.exhausted(A, DELETE, 1).required(A) == FAILED_LANE
 
 
 @pytest.mark.parametrize(
@@ -359,13 +359,13 @@ def test_news_of_an_earlier_round_says_nothing_of_this_one() -> None:
 )
 def test_given_up_beats_exhausted_and_confirmed_beats_both(decision: str, held: str) -> None:
     story = Story().retrieved(A).failed(A).decided_on(decision, (A, DELETE)).exhausted(A, DELETE)
-    assert story.owed(A) == {DELETE: held}
-    assert story.happens("ImageDeletionCompleted", A).owed(A) == {DELETE: "confirmed"}
+    assert story.required(A) == {DELETE: held}
+    assert story.happens("ImageDeletionCompleted", A).required(A) == {DELETE: "confirmed"}
 
 
 def test_skip_beats_withdrawn() -> None:
     story = Story().retrieved(A).failed(A).decided_on(facts.COMMANDS_WITHDRAWN, (A, DELETE))
-    assert story.decided_on(facts.COMMANDS_SKIPPED, (A, DELETE)).owed(A) == {DELETE: "skipped"}
+    assert story.decided_on(facts.COMMANDS_SKIPPED, (A, DELETE)).required(A) == {DELETE: "skipped"}
 
 
 def test_a_late_confirmation_ends_what_was_exhausted() -> None:
@@ -381,13 +381,13 @@ def test_a_late_confirmation_after_a_skip_makes_the_saga_succeed() -> None:
 
 
 def test_sending_is_not_enough_here() -> None:
-    assert Story().retrieved(A).failed(A).published(A, DELETE).owed(A) == FAILED_LANE
+    assert Story().retrieved(A).failed(A).published(A, DELETE).required(A) == FAILED_LANE
 
 
 def test_decisions_may_come_before_the_command_is_owed() -> None:
     story = Story().retrieved(A).announced(1).decided_on(facts.COMMANDS_WITHDRAWN, (A, DELETE))
     assert story.lanes == {A: "open"}
-    assert story.failed(A).owed(A) == {DELETE: "withdrawn"}
+    assert story.failed(A).required(A) == {DELETE: "withdrawn"}
 
 
 # --- terminate ------------------------------------------------------------------------------------------------------
@@ -395,8 +395,8 @@ def test_decisions_may_come_before_the_command_is_owed() -> None:
 
 def test_terminate_lets_go_on_only_what_is_claimed() -> None:
     story = Story().retrieved(A, B).anonymized(A).failed(A).terminated((A, "RollbackAnonymization"))
-    assert story.owed(A) == {"RollbackAnonymization": "on_the_way", DELETE: "withdrawn"}
-    assert story.owed(B) == {DELETE: "withdrawn"}
+    assert story.required(A) == {"RollbackAnonymization": "on_the_way", DELETE: "withdrawn"}
+    assert story.required(B) == {DELETE: "withdrawn"}
     assert story.status == "COMPENSATING"
     story.happens("AnonymizationRolledBack", A)
     assert story.lanes == {A: "settled", B: "settled"}
@@ -406,20 +406,20 @@ def test_terminate_lets_go_on_only_what_is_claimed() -> None:
 
 def test_terminate_also_withdraws_what_is_owed_later() -> None:
     story = Story().retrieved(A).terminated().happens("ImagesRetrieved", image_ids=[B])
-    assert story.owed(B) == {DELETE: "withdrawn"}
+    assert story.required(B) == {DELETE: "withdrawn"}
     assert story.status == "FAILED"
 
 
 def test_a_confirmation_after_terminate_is_a_confirmation() -> None:
     story = Story().retrieved(A).terminated().happens("ImageDeletionCompleted", A)
-    assert story.owed(A) == {DELETE: "confirmed"}
+    assert story.required(A) == {DELETE: "confirmed"}
     assert story.status == "COMPENSATION_SUCCEEDED"
 
 
 def test_what_two_terminations_both_let_go_on() -> None:
     story = Story().retrieved(A, B).terminated((A, DELETE), (B, DELETE)).terminated((B, DELETE))
-    assert story.owed(A) == {DELETE: "withdrawn"}
-    assert story.owed(B) == FAILED_LANE
+    assert story.required(A) == {DELETE: "withdrawn"}
+    assert story.required(B) == FAILED_LANE
 
 
 # --- facts that speak for all lanes ---------------------------------------------------------------------------------
@@ -467,7 +467,7 @@ def test_in_the_scope_of_the_saga_a_failed_upload_fails_all(result: dict[str, in
 def test_in_the_scope_of_the_saga_so_does_an_undone_or_forced_lane(type_: str, decided: bool) -> None:
     story = Story(SAGA_SCOPE).retrieved(A, B)
     story = story.decided(type_, A) if decided else story.happens(type_, A)
-    assert story.owed(B) == FAILED_LANE
+    assert story.required(B) == FAILED_LANE
 
 
 def test_in_the_scope_of_lanes_it_does_not() -> None:
@@ -550,14 +550,14 @@ def test_unknown_types_change_nothing_but_the_time() -> None:
 
 def test_what_a_fact_of_our_own_means_is_not_in_the_definition() -> None:
     story = Story().happens("ImageDeletionFailed", A).happens("SomethingElse").decided("ImageDeletionFailed", A)
-    refused, unknown, ours = (meaning_of(story.frame.definition, fact) for fact in story.facts)
+    refused, unknown, ours = (meaning_of(story.identity.definition, fact) for fact in story.facts)
     assert refused.refuses == DELETE
     assert unknown == ours == Meaning()
 
 
 def test_what_the_service_would_refuse_for_its_shape_is_said() -> None:
-    delete = Story().frame.definition.compensation_of[DELETE]
-    assert unfit(delete, A, TASK) == ""
-    assert unfit(delete, A.upper(), TASK) == ""
-    assert "image_id" in unfit(delete, "IMG-7", TASK)
-    assert "task_id" in unfit(delete, A, "order-123")
+    delete = Story().identity.definition.compensation_of[DELETE]
+    assert shape_problem(delete, A, TASK) == ""
+    assert shape_problem(delete, A.upper(), TASK) == ""
+    assert "image_id" in shape_problem(delete, "IMG-7", TASK)
+    assert "task_id" in shape_problem(delete, A, "order-123")

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from sagaproject import doctor
-from sagaproject.doctor import Finding, Level
+from sagaproject.doctor import Finding, FindingLevel
 from sagas.management.output import TextCommand
 
 
@@ -40,7 +40,7 @@ class Command(TextCommand):
                 self.tell_data({"well": well, "findings": [finding.as_json() for finding in findings]})
             else:
                 self.tell(verdict(findings))
-        if any(finding.level == Level.ERROR for finding in findings):
+        if any(finding.level == FindingLevel.ERROR for finding in findings):
             raise SystemExit(1)
 
     def _examine(self, *, show: bool) -> list[Finding]:
@@ -53,11 +53,11 @@ class Command(TextCommand):
         return findings
 
     def _show(self, finding: Finding) -> None:
-        marks: dict[Level, tuple[str, Callable[[str], str]]] = {
-            Level.OK: ("ok     ", self.style.SUCCESS),
-            Level.SKIPPED: ("skipped", str),
-            Level.WARNING: ("warning", self.style.WARNING),
-            Level.ERROR: ("error  ", self.style.ERROR),
+        marks: dict[FindingLevel, tuple[str, Callable[[str], str]]] = {
+            FindingLevel.OK: ("ok     ", self.style.SUCCESS),
+            FindingLevel.SKIPPED: ("skipped", str),
+            FindingLevel.WARNING: ("warning", self.style.WARNING),
+            FindingLevel.ERROR: ("error  ", self.style.ERROR),
         }
         mark, style = marks[finding.level]
         self.tell(f"  {finding.name:<15} {finding.says}", mark=mark, style=style)
@@ -79,7 +79,7 @@ def _without_logs() -> Iterator[None]:
 def verdict(findings: Sequence[Finding]) -> str:
     """The last line. Only without warnings and errors it says that everything is well."""
     count = Counter(finding.level for finding in findings)
-    errors, warnings, unchecked = count[Level.ERROR], count[Level.WARNING], count[Level.SKIPPED]
+    errors, warnings, unchecked = count[FindingLevel.ERROR], count[FindingLevel.WARNING], count[FindingLevel.SKIPPED]
     if errors or warnings:
         return f"Not everything is well: {errors} errors, {warnings} warnings."
     return f"Everything that was checked is well; {unchecked} skipped." if unchecked else "Everything is well."

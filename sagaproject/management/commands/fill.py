@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from bridge import instants
 from sagaproject.filling import fill
-from sagaproject.filling.fill import Wish
+from sagaproject.filling.fill import FillSpec
 from sagaproject.simulator.options import OptionError, image_range, share
 from sagas.management.output import TextCommand
 from sagas.models import SagaLog
@@ -65,14 +65,16 @@ class Command(TextCommand):
             for status, count in statuses.items():
                 self.tell(f"  {status} {count:,}")
 
-    def _wish(self, given: dict[str, Any]) -> Wish:
+    def _wish(self, given: dict[str, Any]) -> FillSpec:
         until = given["until"] or timezone.now()
         since = given["since"] or until - timedelta(days=365)
         if given["sagas"] < 1 or given["writers"] < 1:
             raise CommandError("--sagas and --writers are at least 1.", returncode=2)
         if since >= until:
             raise CommandError("--since must lie before --until.", returncode=2)
-        return Wish(given["sagas"], given["images"], since, until, given["in_flight"], given["seed"], given["writers"])
+        return FillSpec(
+            given["sagas"], given["images"], since, until, given["in_flight"], given["seed"], given["writers"]
+        )
 
     def _show(self, done: int, of: int, seconds: float) -> None:
         if time.monotonic() - self._shown > PROGRESS_SECONDS:

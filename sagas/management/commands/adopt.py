@@ -3,12 +3,12 @@
 from django.core.management.base import CommandParser
 
 from sagas import decisions
-from sagas.management.decision import DecisionDoor, Job
-from sagas.management.door import Options
+from sagas.management.cli_base import Options
+from sagas.management.decision_command import DecisionCommand, Job
 from sagas.management.targets import ids_from, name_of
 
 
-class Command(DecisionDoor):
+class Command(DecisionCommand):
     help = "Start a saga from the parked events of a key that no starting event ever came for."
 
     def add_targets(self, parser: CommandParser) -> None:

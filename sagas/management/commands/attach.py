@@ -3,13 +3,13 @@
 from django.core.management.base import CommandParser
 
 from sagas import decisions
-from sagas.decisions import Outcome, Request
-from sagas.management.decision import DecisionDoor, Job
-from sagas.management.door import Options
+from sagas.decisions import ActionRequest, ActionResult
+from sagas.management.cli_base import Options
+from sagas.management.decision_command import DecisionCommand, Job
 from sagas.management.targets import find_saga, name_of
 
 
-class Command(DecisionDoor):
+class Command(DecisionCommand):
     help = "Say that all events of a key, past and future, or one parked event, belong to a saga, or to a lane of it."
 
     def add_targets(self, parser: CommandParser) -> None:
@@ -23,7 +23,7 @@ class Command(DecisionDoor):
         key, event = name_of(options["key"], "a task"), name_of(options["event"], "an event")
         lane = name_of(options["image"], "an image")
 
-        def run(request: Request) -> Outcome:
+        def run(request: ActionRequest) -> ActionResult:
             saga = find_saga(options["saga"])
             return decisions.attach(saga_id=saga.id, key=key, event=event, lane=lane, request=request)
 

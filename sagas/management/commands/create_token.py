@@ -9,13 +9,13 @@ from django.db import transaction
 from knox.models import get_token_model
 
 from sagas.errors import NotFound, Refused
-from sagas.management.door import DONE, Door, Options, UsageError
+from sagas.management.cli_base import DONE, OperatorCommand, Options, UsageError
 from sagas.management.wording import when
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
-class Command(Door):
+class Command(OperatorCommand):
     help = (
         "Make a token for the API and print it, this once: it is stored only as a hash. A program sends it as "
         '"Authorization: Token ...". --json gives {user, token, expires_at}.'

@@ -4,11 +4,11 @@ from django.core.management.base import CommandParser
 
 from sagas import describe
 from sagas.definitions import registry
-from sagas.management.door import DONE, Door, Options
+from sagas.management.cli_base import DONE, OperatorCommand, Options
 from sagas.management.output import as_json
 
 
-class Command(Door):
+class Command(OperatorCommand):
     help = "Print a saga type as a table, as data (--json) or as a diagram (--mermaid). Without a name: which exist."
     requires_system_checks = []
 

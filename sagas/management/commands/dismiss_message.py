@@ -1,12 +1,12 @@
 """manage.py dismiss_message: hide a quarantined message from the attention queue."""
 
 from sagas import decisions
-from sagas.decisions import Outcome, Request
-from sagas.management.messages_door import MessagesDoor
+from sagas.decisions import ActionRequest, ActionResult
+from sagas.management.message_decisions import MessageDecisionCommand
 
 
-class Command(MessagesDoor):
+class Command(MessageDecisionCommand):
     help = "Hide quarantined messages from the attention queue. Their bytes stay, and they can still be requeued."
 
-    def decide(self, message: int, request: Request) -> Outcome:
+    def decide(self, message: int, request: ActionRequest) -> ActionResult:
         return decisions.dismiss_message(message, request=request)

@@ -3,18 +3,18 @@
 from django.core.management.base import CommandParser
 
 from sagas import decisions
-from sagas.decisions import Outcome, Request
-from sagas.management.decision import SagasDoor
-from sagas.management.door import Options
+from sagas.decisions import ActionRequest, ActionResult
+from sagas.management.cli_base import Options
+from sagas.management.decision_command import SagaDecisionCommand
 from sagas.management.targets import name_of
 
 
-class Command(SagasDoor):
+class Command(SagaDecisionCommand):
     help = "Fail a saga, or with --image one lane of it, whatever it has come to: all that is owed then is undone."
 
     def add_targets(self, parser: CommandParser) -> None:
         super().add_targets(parser)
         parser.add_argument("--image", help="only this lane")
 
-    def decide(self, saga_id: str, options: Options, request: Request) -> Outcome:
+    def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
         return decisions.force_compensation(saga_id, name_of(options["image"], "an image"), request=request)

@@ -3,20 +3,20 @@
 from django.core.management.base import CommandParser
 
 from sagas.error_text import shown_text
-from sagas.management.door import DONE, Door, Options, UsageError, add_payload_argument
-from sagas.management.story import summary
+from sagas.management.cli_base import DONE, OperatorCommand, Options, UsageError, add_payload_argument
+from sagas.management.saga_report import summary
 from sagas.management.targets import moment
 from sagas.management.wording import table, when
-from sagas.models import Status
+from sagas.models import SagaStatusChoice
 from sagas.queries import sagas
 from sagas.queries.sagas import SagaFilters
 
 
-class Command(Door):
+class Command(OperatorCommand):
     help = "List sagas, the newest first; all filters that are given must hold. --ids feeds the commands that decide."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--status", choices=Status.values)
+        parser.add_argument("--status", choices=SagaStatusChoice.values)
         parser.add_argument("--from", dest="from_date", metavar="T", help="started at this time or later (ISO 8601)")
         parser.add_argument("--to", dest="to_date", metavar="T", help="started at this time or before; a date: its end")
         parser.add_argument("--task", default="", help="events of this task came to it")

@@ -10,13 +10,13 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from sagas import retention
-from sagas.management.door import DONE, Door, Options, UsageError
+from sagas.management.cli_base import DONE, OperatorCommand, Options, UsageError
 from sagas.retention import Pruned
 
 PROGRESS_SECONDS = 2.0
 
 
-class Command(Door):
+class Command(OperatorCommand):
     help = (
         "Delete sagas that ended longer ago than --days, with all their rows; dismissed parked events and decided "
         "quarantined messages as old; and keys of pruned events older than SAGA_PRUNED_KEYS_DAYS. What waits for a "

@@ -3,12 +3,12 @@
 from django.core.management.base import CommandParser
 
 from sagas import decisions
-from sagas.decisions import Outcome, Request
-from sagas.management.decision import SagasDoor
-from sagas.management.door import DONE, FAILED, Options, add_payload_argument
+from sagas.decisions import ActionRequest, ActionResult
+from sagas.management.cli_base import DONE, FAILED, Options, add_payload_argument
+from sagas.management.decision_command import SagaDecisionCommand
 
 
-class Command(SagasDoor):
+class Command(SagaDecisionCommand):
     help = (
         "Fold a saga's log again and show what is stored otherwise (effects.differences: [{what, stored, folded}]). "
         "Writes nothing without --apply, and then needs a --reason. Exit code 1 if there is a difference that it did "
@@ -23,8 +23,8 @@ class Command(SagasDoor):
     def is_decision(self, options: Options) -> bool:
         return bool(options["apply"])
 
-    def decide(self, saga_id: str, options: Options, request: Request) -> Outcome:
+    def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
         return decisions.replay(saga_id, apply=options["apply"], request=request)
 
-    def code_of(self, outcome: Outcome) -> int:
+    def code_of(self, outcome: ActionResult) -> int:
         return FAILED if outcome.dry_run and outcome.effects.get("differences") else DONE

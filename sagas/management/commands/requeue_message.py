@@ -1,12 +1,12 @@
 """manage.py requeue_message: read a quarantined message again, with today's rules."""
 
 from sagas import decisions
-from sagas.decisions import Outcome, Request
-from sagas.management.messages_door import MessagesDoor
+from sagas.decisions import ActionRequest, ActionResult
+from sagas.management.message_decisions import MessageDecisionCommand
 
 
-class Command(MessagesDoor):
+class Command(MessageDecisionCommand):
     help = "Read quarantined messages again, with today's rules, and store them as events."
 
-    def decide(self, message: int, request: Request) -> Outcome:
+    def decide(self, message: int, request: ActionRequest) -> ActionResult:
         return decisions.requeue_message(message, request=request)

@@ -2,12 +2,12 @@
 
 from django.core.management.base import CommandParser
 
-from sagas.management.door import DONE, Door, Options, UsageError, add_payload_argument
-from sagas.management.story import story, story_lines
+from sagas.management.cli_base import DONE, OperatorCommand, Options, UsageError, add_payload_argument
+from sagas.management.saga_report import story, story_lines
 from sagas.management.targets import find_saga
 
 
-class Command(Door):
+class Command(OperatorCommand):
     help = "Show one saga: what it waits for, its lanes, its commands, and its timeline as text."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,13 +1,13 @@
 """manage.py terminate_saga: close a saga without undoing."""
 
 from sagas import decisions
-from sagas.decisions import Outcome, Request
-from sagas.management.decision import SagasDoor
-from sagas.management.door import Options
+from sagas.decisions import ActionRequest, ActionResult
+from sagas.management.cli_base import Options
+from sagas.management.decision_command import SagaDecisionCommand
 
 
-class Command(SagasDoor):
+class Command(SagaDecisionCommand):
     help = "Close a saga without undoing: commands already sent go on, every other is withdrawn, now and for ever."
 
-    def decide(self, saga_id: str, options: Options, request: Request) -> Outcome:
+    def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
         return decisions.terminate(saga_id, request=request)

@@ -10,14 +10,14 @@ from django.core.management.base import CommandParser
 
 from sagas import verify
 from sagas.error_text import shown_differences
-from sagas.management.door import DONE, FAILED, Door, Options, UsageError, add_payload_argument
+from sagas.management.cli_base import DONE, FAILED, OperatorCommand, Options, UsageError, add_payload_argument
 from sagas.management.output import LostAnswer, as_json
 from sagas.management.targets import find_saga, ids_from
 
 PROGRESS_SECONDS = 2.0
 
 
-class Command(Door):
+class Command(OperatorCommand):
     help = (
         "Compare each saga's stored state with the fold of its log: all sagas, those named, or a --sample. A live "
         "system may go on: what differs is looked at again under the saga's lock. Exit code 1 on a difference."

@@ -3,14 +3,14 @@
 from django.core.management.base import CommandParser
 
 from sagas.decisions import CommandSelection
-from sagas.management.commands_door import CommandsDoor
-from sagas.management.decision import Job
-from sagas.management.door import Options, UsageError
+from sagas.management.cli_base import Options, UsageError
+from sagas.management.command_decisions import CommandDecisionCommand
+from sagas.management.decision_command import Job
 from sagas.management.targets import moment
 from sagas.models import Action
 
 
-class Command(CommandsDoor):
+class Command(CommandDecisionCommand):
     help = (
         "Withdraw commands by id, of a saga, or with --before all that were planned before a time and wait to be sent: "
         "they count as not undone."

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from django.core.management.base import CommandParser
 
-from sagas.decisions import Outcome, Request
-from sagas.management.decision import DecisionDoor, Job
-from sagas.management.door import Options, UsageError
+from sagas.decisions import ActionRequest, ActionResult
+from sagas.management.cli_base import Options, UsageError
+from sagas.management.decision_command import DecisionCommand, Job
 from sagas.management.targets import ids_from
 
 
-class MessagesDoor(DecisionDoor):
+class MessageDecisionCommand(DecisionCommand):
     """A decision on quarantined messages, each by itself."""
 
-    def decide(self, message: int, request: Request) -> Outcome:
+    def decide(self, message: int, request: ActionRequest) -> ActionResult:
         """The decision on one message."""
         raise NotImplementedError
 

@@ -17,7 +17,7 @@ from django.db import connection
 from bridge import sql
 from compensation.models import Attempt, Command
 from compensation.retry import RetryPolicy
-from compensation.standing import Standing
+from compensation.snapshot import CommandSnapshot
 
 _FIXED = ("stream", "key", "routing_key", "entity", "name", "service", "confirmation", "invalid")
 _POLICY = ("initial_interval", "backoff_coefficient", "maximum_interval", "maximum_attempts", "jitter")
@@ -81,7 +81,7 @@ class AttemptRecord(TypedDict):
     error: str
 
 
-def row(standing: Standing) -> dict[str, Any]:
+def row(standing: CommandSnapshot) -> dict[str, Any]:
     """A standing as the columns of its row."""
     policy = standing.policy
     return {
@@ -101,7 +101,7 @@ def insert(rows: Sequence[dict[str, Any]]) -> set[str]:
         return {id_ for (id_,) in cursor.fetchall()}
 
 
-def lock(ids: Iterable[str]) -> list[Standing]:
+def lock(ids: Iterable[str]) -> list[CommandSnapshot]:
     """Lock commands in the order of their ids, waiting for who holds them, and read how they stand now."""
     return _read("WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE", [list(ids)])
 
@@ -113,12 +113,12 @@ def tried(ids: Iterable[str]) -> set[str]:
         return {id_ for (id_,) in cursor.fetchall()}
 
 
-def lock_free(ids: Iterable[str]) -> list[Standing]:
+def lock_free(ids: Iterable[str]) -> list[CommandSnapshot]:
     """Lock those of the commands that nobody holds, and read how they stand now. Never waits."""
     return _read("WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED", [list(ids)])
 
 
-def lock_overdue(now: datetime, paused: Sequence[str], limit: int) -> list[Standing]:
+def lock_overdue(now: datetime, paused: Sequence[str], limit: int) -> list[CommandSnapshot]:
     """Lock a page of commands whose answer was due by `now`, the oldest first, but for paused services. Never waits."""
     return _read(
         "WHERE status = 'published' AND deadline_at <= %s AND service <> ALL(%s::text[]) "
@@ -127,7 +127,7 @@ def lock_overdue(now: datetime, paused: Sequence[str], limit: int) -> list[Stand
     )
 
 
-def lock_lost(claimed_before: datetime, limit: int) -> list[Standing]:
+def lock_lost(claimed_before: datetime, limit: int) -> list[CommandSnapshot]:
     """Lock a page of commands that were claimed before that time and never recorded, the oldest first. Never waits."""
     return _read(
         "WHERE status = 'publishing' AND claimed_at < %s ORDER BY claimed_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
@@ -135,7 +135,7 @@ def lock_lost(claimed_before: datetime, limit: int) -> list[Standing]:
     )
 
 
-def write(standings: Sequence[Standing]) -> None:
+def write(standings: Sequence[CommandSnapshot]) -> None:
     """Store how locked commands stand now."""
     if not standings:
         return
@@ -309,19 +309,19 @@ def _record_sql() -> str:
     """  # noqa: S608 (the names are the model's columns)
 
 
-def _columns(standing: Standing, names: Sequence[str]) -> dict[str, Any]:
+def _columns(standing: CommandSnapshot, names: Sequence[str]) -> dict[str, Any]:
     return dict(zip(names, attrgetter(*names)(standing), strict=True))
 
 
-def _read(where: str, parameters: list[Any]) -> list[Standing]:
+def _read(where: str, parameters: list[Any]) -> list[CommandSnapshot]:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {_STANDING} FROM compensation_command {where}", parameters)  # noqa: S608 (constants)
         return [_standing(row) for row in cursor.fetchall()]
 
 
-def _standing(row: tuple[Any, ...]) -> Standing:
+def _standing(row: tuple[Any, ...]) -> CommandSnapshot:
     fixed, policy, rest = row[:9], row[9:15], row[15:]
-    return Standing(*(*fixed, _policy(policy), *rest))
+    return CommandSnapshot(*(*fixed, _policy(policy), *rest))
 
 
 @lru_cache(maxsize=256)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from django.core.management.base import CommandParser
 
 from sagas import decisions
-from sagas.management.decision import DecisionDoor, Job
-from sagas.management.door import Options
+from sagas.management.cli_base import Options
+from sagas.management.decision_command import DecisionCommand, Job
 
 
-class PublishingDoor(DecisionDoor):
+class PublishingDecisionCommand(DecisionCommand):
     """Pauses or resumes publishing. Pressed again it changes nothing and says so (effects.changed)."""
 
     paused: bool

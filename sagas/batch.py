@@ -6,15 +6,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from sagas.engine.decide import Frame
-from sagas.engine.evolve import Understood
+from sagas.engine.decide import SagaIdentity
+from sagas.engine.evolve import Interpretation
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold
-from sagas.rows import NOTHING_STORED, EventRow, SagaRow, StoredLanes
+from sagas.statements import NOTHING_STORED, EventRow, SagaRow, StoredLanes
 
 
 @dataclass
-class Applied:
+class ApplyResult:
     """What one transaction did."""
 
     events: int = 0
@@ -36,14 +36,14 @@ class Applied:
 
 
 @dataclass(slots=True)
-class Work:
+class SagaBatch:
     """One saga of a page: its row as loaded, the events that are its own, and what they fold to."""
 
     row: SagaRow
-    frame: Frame
+    identity: SagaIdentity
     events: list[EventRow]
     born: bool = False
-    told: list[tuple[Fact, Understood]] = field(default_factory=list)  # the events as the engine takes them
+    interpreted: list[tuple[Fact, Interpretation]] = field(default_factory=list)  # the events as the engine takes them
     whole: bool = False  # whether one of them speaks for all lanes
     stored: StoredLanes = NOTHING_STORED
     fold: Fold | None = None

@@ -14,15 +14,15 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from sagas import decisions
-from sagas.admin import forms, words
-from sagas.decisions import CommandSelection, Outcome, Request
+from sagas.admin import formatting, forms
+from sagas.decisions import ActionRequest, ActionResult, CommandSelection
 from sagas.models import Action, SagaLog
 
-Said = Mapping[str, Any]
+FormData = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deed:
+class ActionPage:
     """One decision: `carry_out` takes what the form said; `back` is where the person goes after it.
 
     `button` is what confirms it, `consequence` says what happens, `also` the things one should know before. `look` is
@@ -33,97 +33,97 @@ class Deed:
     title: Any
     button: Any
     consequence: Any
-    carry_out: Callable[[Said, Request], Outcome]
-    back: Callable[[Said], str]
+    carry_out: Callable[[FormData, ActionRequest], ActionResult]
+    back: Callable[[FormData], str]
     form: type[forms.DecisionForm] = forms.SagaForm
     also: tuple[Any, ...] = ()
-    grave: bool = False
+    destructive: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
-    look: Callable[[Said, Request], Outcome] | None = None
+    look: Callable[[FormData, ActionRequest], ActionResult] | None = None
 
 
-def _back_to_saga(said: Said) -> str:
-    if said.get("lane"):
-        return words.lane_url(said["saga"], said["lane"])
-    return words.saga_url(said["saga"])
+def _back_to_saga(form: FormData) -> str:
+    if form.get("lane"):
+        return formatting.lane_url(form["saga"], form["lane"])
+    return formatting.saga_url(form["saga"])
 
 
-def _back_to_commands(said: Said) -> str:
-    ids = said.get("ids") or []
+def _back_to_commands(form: FormData) -> str:
+    ids = form.get("ids") or []
     if len(ids) == 1:
-        return words.command_url(ids[0])
-    if said.get("saga"):
-        return words.saga_url(said["saga"])
-    return words.list_url("compensation_command")
+        return formatting.command_url(ids[0])
+    if form.get("saga"):
+        return formatting.saga_url(form["saga"])
+    return formatting.list_url("compensation_command")
 
 
-def _back_to_parked(said: Said) -> str:
-    if said.get("saga"):
-        return words.saga_url(said["saga"])
-    return words.list_url("sagas_parked")
+def _back_to_parked(form: FormData) -> str:
+    if form.get("saga"):
+        return formatting.saga_url(form["saga"])
+    return formatting.list_url("sagas_parked")
 
 
-def _back_to_adopted(said: Said) -> str:
-    saga = SagaLog.objects.filter(key=said["key"]).values_list("id", flat=True).first()
-    return words.saga_url(saga) if saga else words.list_url("sagas_parked")
+def _back_to_adopted(form: FormData) -> str:
+    saga = SagaLog.objects.filter(key=form["key"]).values_list("id", flat=True).first()
+    return formatting.saga_url(saga) if saga else formatting.list_url("sagas_parked")
 
 
-def _back_to_message(said: Said) -> str:
-    return reverse("admin:bridge_quarantined_change", args=[said["message"]])
+def _back_to_message(form: FormData) -> str:
+    return reverse("admin:bridge_quarantined_change", args=[form["message"]])
 
 
-def _back_to_publishing(_said: Said) -> str:
-    return words.list_url("compensation_switch")
+def _back_to_publishing(_form: FormData) -> str:
+    return formatting.list_url("compensation_switch")
 
 
-def selection(said: Said) -> CommandSelection:
+def selection(form: FormData) -> CommandSelection:
     """The commands that the form names: by id, of a saga, or planned before a time."""
-    if said.get("ids"):
-        return CommandSelection(ids=said["ids"])
-    if said.get("planned_before"):
-        return CommandSelection(planned_before=said["planned_before"])
-    return CommandSelection(saga=said["saga"])
+    if form.get("ids"):
+        return CommandSelection(ids=form["ids"])
+    if form.get("planned_before"):
+        return CommandSelection(planned_before=form["planned_before"])
+    return CommandSelection(saga=form["saga"])
 
 
-def _on_commands(action: Action) -> Callable[[Said, Request], Outcome]:
-    def carry_out(said: Said, request: Request) -> Outcome:
-        ids = said.get("ids") or []
+def _on_commands(action: Action) -> Callable[[FormData, ActionRequest], ActionResult]:
+    def carry_out(form: FormData, request: ActionRequest) -> ActionResult:
+        ids = form.get("ids") or []
         if len(ids) == 1:
             return decisions.decide_command(action, ids[0], request=request)
-        return decisions.decide_commands(action, selection(said), request=request)
+        return decisions.decide_commands(action, selection(form), request=request)
 
     return carry_out
 
 
-def _lane(said: Said) -> str | None:
-    return said.get("lane") or None
+def _lane(form: FormData) -> str | None:
+    return form.get("lane") or None
 
 
-def _attach(said: Said, request: Request) -> Outcome:
-    saga: UUID = said["saga"]
-    if said.get("event"):
-        return decisions.attach(event=said["event"], saga_id=saga, lane=_lane(said), request=request)
-    return decisions.attach(key=said.get("key") or "", saga_id=saga, lane=_lane(said), request=request)
+def _attach(form: FormData, request: ActionRequest) -> ActionResult:
+    saga: UUID = form["saga"]
+    if form.get("event"):
+        return decisions.attach(event=form["event"], saga_id=saga, lane=_lane(form), request=request)
+    return decisions.attach(key=form.get("key") or "", saga_id=saga, lane=_lane(form), request=request)
 
 
-def _dismiss(said: Said, request: Request) -> Outcome:
-    if said.get("event"):
-        return decisions.dismiss(event=said["event"], request=request)
-    return decisions.dismiss(key=said.get("key") or "", request=request)
+def _dismiss(form: FormData, request: ActionRequest) -> ActionResult:
+    if form.get("event"):
+        return decisions.dismiss(event=form["event"], request=request)
+    return decisions.dismiss(key=form.get("key") or "", request=request)
 
 
-def _publishing(paused: bool) -> Callable[[Said, Request], Outcome]:
-    def carry_out(said: Said, request: Request) -> Outcome:
-        only = said.get("only") or None
-        return decisions.set_publishing(paused, said.get("service") or None, request=request, only=only)
+def _publishing(paused: bool) -> Callable[[FormData, ActionRequest], ActionResult]:
+    def carry_out(form: FormData, request: ActionRequest) -> ActionResult:
+        only = form.get("only") or None
+        return decisions.set_publishing(paused, form.get("service") or None, request=request, only=only)
 
     return carry_out
 
 
-def _compare(said: Said, request: Request) -> Outcome:
+def _compare(form: FormData, request: ActionRequest) -> ActionResult:
     """What a replay would write; where the stored state is what the log says, only that."""
-    found = decisions.replay(said["saga"], request=request)
-    return decisions.replay(said["saga"], True, request=request) if found.effects["differences"] else found
+    found = decisions.replay(form["saga"], request=request)
+    return decisions.replay(form["saga"], True, request=request) if found.effects["differences"] else found
 
 
 _CONFIRMED_BY_HAND = _(
@@ -132,10 +132,10 @@ _CONFIRMED_BY_HAND = _(
     "has undone it, and write down as the reason how you know: who looked, where, when."
 )
 
-DEEDS: dict[str, Deed] = {
-    deed.action.value: deed
-    for deed in (
-        Deed(
+ACTION_PAGES: dict[str, ActionPage] = {
+    action_page.action.value: action_page
+    for action_page in (
+        ActionPage(
             action=Action.FORCE_COMPENSATION,
             title=_("Force compensation"),
             button=_("Fail it and undo it"),
@@ -145,11 +145,11 @@ DEEDS: dict[str, Deed] = {
                 "until they confirm. This cannot be taken back."
             ),
             also=(_("Images that were retrieved are deleted by Data Retrieval."),),
-            carry_out=lambda said, request: decisions.force_compensation(said["saga"], _lane(said), request=request),
+            carry_out=lambda form, request: decisions.force_compensation(form["saga"], _lane(form), request=request),
             back=_back_to_saga,
-            grave=True,
+            destructive=True,
         ),
-        Deed(
+        ActionPage(
             action=Action.CANCEL,
             title=_("Cancel"),
             button=_("Cancel it and undo it"),
@@ -159,11 +159,11 @@ DEEDS: dict[str, Deed] = {
                 "is undone by the commands below. This cannot be taken back."
             ),
             also=(_("Events that still come in are taken, and what they prove is undone as well."),),
-            carry_out=lambda said, request: decisions.cancel(said["saga"], _lane(said), request=request),
+            carry_out=lambda form, request: decisions.cancel(form["saga"], _lane(form), request=request),
             back=_back_to_saga,
-            grave=True,
+            destructive=True,
         ),
-        Deed(
+        ActionPage(
             action=Action.TERMINATE,
             title=_("Terminate"),
             button=_("Close it without undoing"),
@@ -175,11 +175,11 @@ DEEDS: dict[str, Deed] = {
                 "services: images and their copies remain. This cannot be taken back."
             ),
             also=(_("To have things undone, cancel it or force its compensation instead."),),
-            carry_out=lambda said, request: decisions.terminate(said["saga"], request=request),
+            carry_out=lambda form, request: decisions.terminate(form["saga"], request=request),
             back=_back_to_saga,
-            grave=True,
+            destructive=True,
         ),
-        Deed(
+        ActionPage(
             action=Action.RESUME,
             title=_("Resume"),
             button=_("Apply its events again"),
@@ -187,10 +187,10 @@ DEEDS: dict[str, Deed] = {
                 "The saga was set aside because applying its events failed. They are applied again, all that wait. If "
                 "they still fail, nothing changes and you are told so."
             ),
-            carry_out=lambda said, request: decisions.resume(said["saga"], request=request),
+            carry_out=lambda form, request: decisions.resume(form["saga"], request=request),
             back=_back_to_saga,
         ),
-        Deed(
+        ActionPage(
             action=Action.REPLAY,
             title=_("Replay"),
             button=_("Write what the log says"),
@@ -199,11 +199,11 @@ DEEDS: dict[str, Deed] = {
                 "Only if you confirm is the stored state replaced by what the log says, and what is owed and was not "
                 "planned is planned."
             ),
-            carry_out=lambda said, request: decisions.replay(said["saga"], True, request=request),
+            carry_out=lambda form, request: decisions.replay(form["saga"], True, request=request),
             look=_compare,
             back=_back_to_saga,
         ),
-        Deed(
+        ActionPage(
             action=Action.RETRY,
             title=_("Retry"),
             button=_("Try again"),
@@ -216,7 +216,7 @@ DEEDS: dict[str, Deed] = {
             carry_out=_on_commands(Action.RETRY),
             back=_back_to_commands,
         ),
-        Deed(
+        ActionPage(
             action=Action.RELEASE,
             title=_("Release"),
             button=_("Send it all the same"),
@@ -228,9 +228,9 @@ DEEDS: dict[str, Deed] = {
             form=forms.CommandsForm,
             carry_out=_on_commands(Action.RELEASE),
             back=_back_to_commands,
-            grave=True,
+            destructive=True,
         ),
-        Deed(
+        ActionPage(
             action=Action.SKIP,
             title=_("Skip"),
             button=_("Give it up"),
@@ -243,9 +243,9 @@ DEEDS: dict[str, Deed] = {
             form=forms.CommandsForm,
             carry_out=_on_commands(Action.SKIP),
             back=_back_to_commands,
-            grave=True,
+            destructive=True,
         ),
-        Deed(
+        ActionPage(
             action=Action.MARK_DONE,
             title=_("Mark done by hand"),
             button=_("I made sure: it is undone"),
@@ -254,7 +254,7 @@ DEEDS: dict[str, Deed] = {
             carry_out=_on_commands(Action.MARK_DONE),
             back=_back_to_commands,
         ),
-        Deed(
+        ActionPage(
             action=Action.WITHDRAW,
             title=_("Withdraw"),
             button=_("Never send it"),
@@ -266,9 +266,9 @@ DEEDS: dict[str, Deed] = {
             form=forms.WithdrawForm,
             carry_out=_on_commands(Action.WITHDRAW),
             back=_back_to_commands,
-            grave=True,
+            destructive=True,
         ),
-        Deed(
+        ActionPage(
             action=Action.ATTACH,
             title=_("Attach to a saga"),
             button=_("Attach"),
@@ -286,7 +286,7 @@ DEEDS: dict[str, Deed] = {
             carry_out=_attach,
             back=_back_to_parked,
         ),
-        Deed(
+        ActionPage(
             action=Action.ADOPT,
             title=_("Start a saga from this key"),
             button=_("Start the saga"),
@@ -295,12 +295,12 @@ DEEDS: dict[str, Deed] = {
             ),
             also=(_("Only do this if you are sure that the starting event will not come any more."),),
             form=forms.ParkedForm,
-            carry_out=lambda said, request: decisions.adopt(
-                said.get("key") or "", said.get("stream") or None, request=request
+            carry_out=lambda form, request: decisions.adopt(
+                form.get("key") or "", form.get("stream") or None, request=request
             ),
             back=_back_to_adopted,
         ),
-        Deed(
+        ActionPage(
             action=Action.DISMISS,
             title=_("Dismiss"),
             button=_("Hide it"),
@@ -310,9 +310,9 @@ DEEDS: dict[str, Deed] = {
             ),
             form=forms.ParkedForm,
             carry_out=_dismiss,
-            back=lambda _said: words.list_url("sagas_parked"),
+            back=lambda _form: formatting.list_url("sagas_parked"),
         ),
-        Deed(
+        ActionPage(
             action=Action.REQUEUE,
             title=_("Requeue the message"),
             button=_("Read it again"),
@@ -323,10 +323,10 @@ DEEDS: dict[str, Deed] = {
                 "why."
             ),
             form=forms.MessageForm,
-            carry_out=lambda said, request: decisions.requeue_message(said["message"], request=request),
+            carry_out=lambda form, request: decisions.requeue_message(form["message"], request=request),
             back=_back_to_message,
         ),
-        Deed(
+        ActionPage(
             action=Action.DISMISS_MESSAGE,
             title=_("Dismiss the message"),
             button=_("Hide it"),
@@ -334,10 +334,10 @@ DEEDS: dict[str, Deed] = {
                 "The message is hidden from the attention queue. Its bytes stay, and it can still be requeued later."
             ),
             form=forms.MessageForm,
-            carry_out=lambda said, request: decisions.dismiss_message(said["message"], request=request),
+            carry_out=lambda form, request: decisions.dismiss_message(form["message"], request=request),
             back=_back_to_message,
         ),
-        Deed(
+        ActionPage(
             action=Action.PAUSE_PUBLISHING,
             title=_("Pause publishing"),
             button=_("Pause"),
@@ -349,7 +349,7 @@ DEEDS: dict[str, Deed] = {
             carry_out=_publishing(True),
             back=_back_to_publishing,
         ),
-        Deed(
+        ActionPage(
             action=Action.RESUME_PUBLISHING,
             title=_("Resume publishing"),
             button=_("Let the commands go"),
@@ -361,7 +361,7 @@ DEEDS: dict[str, Deed] = {
             form=forms.PublishingForm,
             carry_out=_publishing(False),
             back=_back_to_publishing,
-            grave=True,
+            destructive=True,
         ),
     )
 }

@@ -9,14 +9,16 @@ from typing import Any
 from uuid import UUID
 
 from compensation import outbox
-from compensation.outbox import NewCommand, Refusal, Settlement
-from sagas import breakers, rows, shared_entities
+from compensation.outbox import CommandRefusal, NewCommand, Settlement
+from sagas import breakers, shared_entities, statements
+from sagas.batch import ApplyResult, SagaBatch
+from sagas.command_building import new_command
 from sagas.engine.decide import (
-    NOTHING_SAID,
+    NO_FACTS,
     command_id,
-    holds,
+    command_state,
     lane_failed,
-    outcome,
+    lane_status,
     released,
     saga_failed,
     step_keys,
@@ -24,18 +26,16 @@ from sagas.engine.decide import (
 )
 from sagas.engine.definition import Compensation
 from sagas.engine.fold import STARTED_RANK, Fold
-from sagas.engine.state import CommandFacts, Holds, Lane, Mark, Outcome, StepKey, lane_data, saga_data
+from sagas.engine.state import CommandFacts, CommandState, LaneState, LaneStatus, Mark, StepKey, lane_data, saga_data
 from sagas.engine.status import end_time, error_message
 from sagas.engine.view import step_view
 from sagas.models import ParkedReason
-from sagas.policy import new_command
-from sagas.rows import EventRow, StoredRow
-from sagas.work import Applied, Work
+from sagas.statements import EventRow, StoredRow
 
 ERROR_WORDS = 500
 
 
-def store(work: Sequence[Work], applied: Applied, now: datetime, *, ordered_by_person: bool = False) -> None:
+def store(work: Sequence[SagaBatch], applied: ApplyResult, now: datetime, *, ordered_by_person: bool = False) -> None:
     """Writes all that a page's folds came to. In the caller's transaction, whose locks keep the sagas still.
 
     ordered_by_person: what it plans is part of a decision or a bulk job, and does not count for the circuit breaker, or
@@ -46,9 +46,11 @@ def store(work: Sequence[Work], applied: Applied, now: datetime, *, ordered_by_p
     broken = [item for item in work if item.error]
     _store_sagas(folded, broken, now)
     store_lanes(folded, applied)
-    rows.log_applied([row for item in folded for row in _log_rows(item, now)])
-    rows.insert_keys(_foreign_keys(folded))
-    rows.park([parked_row(event, ParkedReason.SET_ASIDE, item.row.id, now) for item in broken for event in item.events])
+    statements.log_applied([row for item in folded for row in _log_rows(item, now)])
+    statements.insert_keys(_foreign_keys(folded))
+    statements.park(
+        [parked_row(event, ParkedReason.SET_ASIDE, item.row.id, now) for item in broken for event in item.events]
+    )
     planned = _store_commands(folded, applied, now)
     if ordered_by_person:
         applied.uncounted.update(planned)
@@ -59,32 +61,32 @@ def store(work: Sequence[Work], applied: Applied, now: datetime, *, ordered_by_p
     applied.set_aside += [item.row.id for item in broken]
 
 
-def _store_sagas(folded: Iterable[Work], broken: Iterable[Work], now: datetime) -> None:
-    counted: list[Work] = []
-    whole: list[Work] = []
+def _store_sagas(folded: Iterable[SagaBatch], broken: Iterable[SagaBatch], now: datetime) -> None:
+    counted: list[SagaBatch] = []
+    whole: list[SagaBatch] = []
     for item in folded:
-        (counted if not item.born and _says_no_more(_fold(item)) else whole).append(item)
+        (counted if not item.born and _only_counters_changed(_fold(item)) else whole).append(item)
     saga_rows = [(item, _saga_row(item, now)) for item in whole] + [(item, _broken_row(item, now)) for item in broken]
-    rows.insert_sagas([row for item, row in saga_rows if item.born])
-    rows.update_sagas([row for item, row in saga_rows if not item.born])
-    rows.update_counts([_counts_row(item, now) for item in counted], _unmoved(counted))
+    statements.insert_sagas([row for item, row in saga_rows if item.born])
+    statements.update_sagas([row for item, row in saga_rows if not item.born])
+    statements.update_counts([_counts_row(item, now) for item in counted], _unmoved(counted))
 
 
-def _says_no_more(fold: Fold) -> bool:
+def _only_counters_changed(fold: Fold) -> bool:
     """Whether its events said nothing of the saga itself, only of its lanes."""
     before, saga = fold.before, fold.saga
     return before.started is not None and before[:-2] == saga[:-2]  # all but last_at and counts
 
 
-def _unmoved(counted: Iterable[Work]) -> set[str]:
+def _unmoved(counted: Iterable[SagaBatch]) -> set[str]:
     """The columns of the tally that no event of these moved: most, where a page holds many sagas at the same stage."""
     folds = [_fold(item) for item in counted]
     before = zip(*(fold.before.counts for fold in folds), strict=True)
     after = zip(*(fold.saga.counts for fold in folds), strict=True)
-    return {name for name, was, now in zip(rows.TALLY_COLUMNS, before, after, strict=False) if was == now}
+    return {name for name, was, now in zip(statements.TALLY_COLUMNS, before, after, strict=False) if was == now}
 
 
-def store_lanes(work: Iterable[Work], applied: Applied) -> None:
+def store_lanes(work: Iterable[SagaBatch], applied: ApplyResult) -> None:
     """Writes the lanes and steps that differ from what is stored."""
     new_lanes: list[dict[str, Any]] = []
     changed_lanes: list[dict[str, Any]] = []
@@ -104,17 +106,19 @@ def store_lanes(work: Iterable[Work], applied: Applied) -> None:
                 _note_change(applied, (item.row.saga_type, entity), stored.values, now)
             for step in _step_rows(item, fold, entity):
                 (changed_steps if "id" in step else new_steps).append(step)
-    rows.insert_lanes(new_lanes)
-    rows.update_lanes(changed_lanes)
-    rows.insert_steps(new_steps)
-    rows.update_steps(changed_steps)
+    statements.insert_lanes(new_lanes)
+    statements.update_lanes(changed_lanes)
+    statements.insert_steps(new_steps)
+    statements.update_steps(changed_steps)
 
 
-def _note_change(applied: Applied, entity: tuple[str, str], before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
+def _note_change(
+    applied: ApplyResult, entity: tuple[str, str], before: tuple[Any, ...], after: tuple[Any, ...]
+) -> None:
     """Notes a lane that opened though its row was there, or that was undone. `before`, `after`: as LANE_CHANGES."""
     if after[0] and not before[0]:
         applied.opened.append(entity)
-    if after[2] == Outcome.UNDONE.value != before[2]:
+    if after[2] == LaneStatus.UNDONE.value != before[2]:
         applied.undone.append(entity)
 
 
@@ -134,13 +138,13 @@ def parked_row(event: EventRow, reason: ParkedReason, suggestion: str | None, no
 
 def saga_columns(fold: Fold) -> dict[str, Any]:
     """The saga's columns that its state gives."""
-    frame, saga = fold.frame, fold.saga
+    identity, saga = fold.identity, fold.saga
     state = saga_data(saga)
     state.pop("last_at", None)  # which the row keeps beside it: what else is in the state seldom changes
     return {
-        "correlation_id": saga.correlation.text if saga.correlation else frame.key,
+        "correlation_id": saga.correlation.text if saga.correlation else identity.key,
         "start_time": saga.started.occurred_at if saga.started else saga.last_at,
-        "error_message": error_message(frame, saga),
+        "error_message": error_message(identity, saga),
         "state": state,
         **_counts(fold),
     }
@@ -152,21 +156,21 @@ def _counts(fold: Fold) -> dict[str, Any]:
         "status": fold.status.value,
         "end_time": end_time(fold.status, saga),
         "last_event_at": saga.last_at,
-        **dict(zip(rows.TALLY_COLUMNS, saga.counts, strict=True)),
+        **dict(zip(statements.TALLY_COLUMNS, saga.counts, strict=True)),
     }
 
 
-def _counts_row(item: Work, now: datetime) -> dict[str, Any]:
+def _counts_row(item: SagaBatch, now: datetime) -> dict[str, Any]:
     events = item.row.events_count + len(item.events)
     return {"id": item.row.id, **_counts(_fold(item)), "events_count": events, "updated_at": now}
 
 
-def _fold(item: Work) -> Fold:
+def _fold(item: SagaBatch) -> Fold:
     assert item.fold is not None  # only folded work is stored
     return item.fold
 
 
-def _saga_row(item: Work, now: datetime) -> dict[str, Any]:
+def _saga_row(item: SagaBatch, now: datetime) -> dict[str, Any]:
     return {
         **_birth(item),
         **saga_columns(_fold(item)),
@@ -177,9 +181,9 @@ def _saga_row(item: Work, now: datetime) -> dict[str, Any]:
     }
 
 
-def _broken_row(item: Work, now: datetime) -> dict[str, Any]:
+def _broken_row(item: SagaBatch, now: datetime) -> dict[str, Any]:
     """A saga whose events the engine cannot fold: as it was before them, and why it stands still."""
-    before = Fold(item.frame, item.row.saga, {})
+    before = Fold(item.identity, item.row.saga, {})
     first = item.events[0].occurred_at
     columns = saga_columns(before)
     return {
@@ -194,7 +198,7 @@ def _broken_row(item: Work, now: datetime) -> dict[str, Any]:
     }
 
 
-def _birth(item: Work) -> dict[str, Any]:
+def _birth(item: SagaBatch) -> dict[str, Any]:
     row = item.row
     return {
         "id": row.id,
@@ -211,25 +215,25 @@ def lane_row(fold: Fold, entity: str) -> dict[str, Any] | None:
     lane = fold.lanes[entity]
     if not lane.known and not lane.commands and lane.forced is None:
         return None
-    failed = saga_failed(fold.frame, fold.saga)
-    owed = fold.owed(entity)
+    failed = saga_failed(fold.identity, fold.saga)
+    required = fold.required(entity)
     return {
-        "saga_id": fold.frame.saga_id,
+        "saga_id": fold.identity.saga_id,
         "entity": lane.entity,
         "known": lane.known,
         "failed": lane.known and lane_failed(lane, failed),
-        "outcome": outcome(fold.frame, fold.saga, lane, owed, failed).value,
+        "outcome": lane_status(fold.identity, fold.saga, lane, required, failed).value,
         "opened_at": lane.opened_at,
         "state": lane_data(lane),
     }
 
 
-_lane_values = itemgetter(*rows.LANE_CHANGES)
+_lane_values = itemgetter(*statements.LANE_CHANGES)
 
 
-def step_values(fold: Fold, entity: str, key: StepKey, owed: tuple[Compensation, ...]) -> tuple[Any, ...]:
+def step_values(fold: Fold, entity: str, key: StepKey, required: tuple[Compensation, ...]) -> tuple[Any, ...]:
     """A step's row, in the order of rows.STEP_CHANGES."""
-    view = step_view(fold.frame, fold.saga, fold.lanes[entity], key, owed)
+    view = step_view(fold.identity, fold.saga, fold.lanes[entity], key, required)
     return (
         view.status.value,
         view.rank,
@@ -244,16 +248,16 @@ def step_values(fold: Fold, entity: str, key: StepKey, owed: tuple[Compensation,
 
 def all_steps(fold: Fold, entity: str) -> Iterator[tuple[StepKey, tuple[Any, ...]]]:
     """Every step of a holder with its row's values."""
-    owed = fold.owed(entity)
-    for key in step_keys(fold.frame, fold.lanes[entity], owed):
-        yield key, step_values(fold, entity, key, owed)
+    required = fold.required(entity)
+    for key in step_keys(fold.identity, fold.lanes[entity], required):
+        yield key, step_values(fold, entity, key, required)
 
 
-def _step_rows(item: Work, fold: Fold, entity: str) -> Iterator[dict[str, Any]]:
-    owed, lane = fold.owed(entity), fold.lanes[entity]
-    before = {} if owed or lane.commands or entity not in fold.stored else fold.stored[entity].steps
+def _step_rows(item: SagaBatch, fold: Fold, entity: str) -> Iterator[dict[str, Any]]:
+    required, lane = fold.required(entity), fold.lanes[entity]
+    before = {} if required or lane.commands or entity not in fold.stored else fold.stored[entity].steps
     of_lane = item.stored.steps.get(entity, {})
-    for key in step_keys(fold.frame, lane, owed):
+    for key in step_keys(fold.identity, lane, required):
         stored = of_lane.get(key)
         if (
             stored is not None
@@ -262,25 +266,25 @@ def _step_rows(item: Work, fold: Fold, entity: str) -> Iterator[dict[str, Any]]:
             and _as_stored(fold, lane, key, stored)
         ):
             continue
-        values = step_values(fold, entity, key, owed)
+        values = step_values(fold, entity, key, required)
         if stored is None:
-            where = {"saga_id": fold.frame.saga_id, "entity": entity, "step_type": key[0], "service": key[1]}
-            yield {**where, **dict(zip(rows.STEP_CHANGES, values, strict=True))}
+            where = {"saga_id": fold.identity.saga_id, "entity": entity, "step_type": key[0], "service": key[1]}
+            yield {**where, **dict(zip(statements.STEP_CHANGES, values, strict=True))}
         elif stored.values != values:
-            yield {"id": stored.pk, **dict(zip(rows.STEP_CHANGES, values, strict=True))}
+            yield {"id": stored.pk, **dict(zip(statements.STEP_CHANGES, values, strict=True))}
 
 
-def _as_stored(fold: Fold, lane: Lane, key: StepKey, stored: StoredRow) -> bool:
+def _as_stored(fold: Fold, lane: LaneState, key: StepKey, stored: StoredRow) -> bool:
     """Whether a step that no command undoes, and of which nothing new is known, shows what is stored.
 
     Only what had no outcome yet can show another status then: asking for that costs less than making the row anew.
     """
     if lane.steps[key].rank > STARTED_RANK:
         return True
-    return bool(stored.values[0] == step_status(fold.frame, fold.saga, lane, key, ()))
+    return bool(stored.values[0] == step_status(fold.identity, fold.saga, lane, key, ()))
 
 
-def _log_rows(item: Work, now: datetime) -> Iterator[dict[str, Any]]:
+def _log_rows(item: SagaBatch, now: datetime) -> Iterator[dict[str, Any]]:
     first = item.row.events_count + 1
     for number, (event, note) in enumerate(zip(item.events, item.notes, strict=True), start=first):
         yield {
@@ -293,7 +297,7 @@ def _log_rows(item: Work, now: datetime) -> Iterator[dict[str, Any]]:
         }
 
 
-def _foreign_keys(work: Iterable[Work]) -> list[dict[str, Any]]:
+def _foreign_keys(work: Iterable[SagaBatch]) -> list[dict[str, Any]]:
     found = {
         (item.row.saga_type, event.key, item.row.id)
         for item in work
@@ -306,18 +310,18 @@ def _foreign_keys(work: Iterable[Work]) -> list[dict[str, Any]]:
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
-def _store_commands(work: Iterable[Work], applied: Applied, now: datetime) -> dict[str, int]:
+def _store_commands(work: Iterable[SagaBatch], applied: ApplyResult, now: datetime) -> dict[str, int]:
     """Plans what is owed and says what facts said of it; returns how many new commands each service has."""
     planned: list[NewCommand] = []
     settled: list[Settlement] = []
-    refused: list[Refusal] = []
+    refused: list[CommandRefusal] = []
     free: list[UUID] = []
     for item in work:
         fold = _fold(item)
         for entity in fold.changed:
-            if not fold.owed(entity):  # nor was anything before: what is owed stays owed
+            if not fold.required(entity):  # nor was anything before: what is owed stays owed
                 continue
-            commands = LaneCommands(fold, entity)
+            commands = LaneCommandChanges(fold, entity)
             planned += commands.planned(now)
             settled += commands.settled()
             free += commands.released()
@@ -333,53 +337,53 @@ def _store_commands(work: Iterable[Work], applied: Applied, now: datetime) -> di
     return new
 
 
-class LaneCommands:
+class LaneCommandChanges:
     """What a fold did to the commands of one lane, as words for the outbox."""
 
     def __init__(self, fold: Fold, entity: str) -> None:
         self.fold = fold
-        self.frame = fold.frame
+        self.identity = fold.identity
         self.lane = fold.lanes[entity]
-        self.owed = fold.owed(entity)
-        self.free = set(released(fold.frame, fold.saga, self.lane, self.owed))
+        self.required = fold.required(entity)
+        self.free = set(released(fold.identity, fold.saga, self.lane, self.required))
         before = fold.stored.get(entity)
-        self.before = before if before is not None else Lane(entity)
-        self.owed_before = fold.owed_before(entity)
-        self.free_before = set(released(fold.frame, fold.before, self.before, self.owed_before))
+        self.before = before if before is not None else LaneState(entity)
+        self.required_before = fold.required_before(entity)
+        self.free_before = set(released(fold.identity, fold.before, self.before, self.required_before))
 
     def planned(self, now: datetime) -> list[NewCommand]:
         """Commands that were not owed before."""
         return [
-            new_command(self.frame, self.fold.saga, self.lane, item, released=item.command in self.free, now=now)
-            for item in self.owed
-            if item not in self.owed_before
+            new_command(self.identity, self.fold.saga, self.lane, item, released=item.command in self.free, now=now)
+            for item in self.required
+            if item not in self.required_before
         ]
 
     def released(self) -> list[UUID]:
         """Commands that were owed before and may leave only now."""
         return [
             self._id(item)
-            for item in self.owed_before
+            for item in self.required_before
             if item.command in self.free and item.command not in self.free_before
         ]
 
     def settled(self) -> list[Settlement]:
         """What facts said of commands that were owed before."""
-        return [word for item in self.owed_before for word in self._words(item)]
+        return [word for item in self.required_before for word in self._words(item)]
 
     def may_leave(self) -> list[UUID]:
         """Every command whose predecessors are answered, for an outbox that may have missed it."""
-        return [self._id(item) for item in self.owed if item.command in self.free]
+        return [self._id(item) for item in self.required if item.command in self.free]
 
     def answers(self) -> list[Settlement]:
         """What holds of every command that is answered, for an outbox that may have missed it."""
-        return [word for item in self.owed if (word := self._answer(item)) is not None]
+        return [word for item in self.required if (word := self._answer(item)) is not None]
 
     def _words(self, item: Compensation) -> Iterator[Settlement]:
-        was = self.before.commands.get(item.command, NOTHING_SAID)
-        facts = self.lane.commands.get(item.command, NOTHING_SAID)
-        held_before = holds(self.frame, self.fold.before, self.before, item)
-        held = holds(self.frame, self.fold.saga, self.lane, item)
+        was = self.before.commands.get(item.command, NO_FACTS)
+        facts = self.lane.commands.get(item.command, NO_FACTS)
+        held_before = command_state(self.identity, self.fold.before, self.before, item)
+        held = command_state(self.identity, self.fold.saga, self.lane, item)
         if facts.round > was.round:
             yield Settlement(command_id=self._id(item), status="retried", at=self._last(facts), round=facts.round)
         if held is held_before and facts[:4] == was[:4]:
@@ -389,14 +393,14 @@ class LaneCommands:
             yield word
 
     def _answer(self, item: Compensation) -> Settlement | None:
-        facts = self.lane.commands.get(item.command, NOTHING_SAID)
-        held = holds(self.frame, self.fold.saga, self.lane, item)
-        if held is Holds.CONFIRMED:
+        facts = self.lane.commands.get(item.command, NO_FACTS)
+        held = command_state(self.identity, self.fold.saga, self.lane, item)
+        if held is CommandState.CONFIRMED:
             mark = facts.confirmed or facts.by_hand or facts.published
             return self._word(item, "confirmed", mark, by_hand=facts.confirmed is None and facts.by_hand is not None)
-        if held is Holds.SKIPPED:
+        if held is CommandState.SKIPPED:
             return self._word(item, "skipped", facts.skipped, by_hand=True)
-        if held is Holds.WITHDRAWN:
+        if held is CommandState.WITHDRAWN:
             return self._word(item, "withdrawn", facts.withdrawn or self.fold.saga.failure, by_hand=True)
         return None
 
@@ -411,16 +415,16 @@ class LaneCommands:
         return self.fold.saga.last_at
 
     def _id(self, item: Compensation) -> UUID:
-        return UUID(command_id(self.frame.saga_id, self.lane.entity, item.command))
+        return UUID(command_id(self.identity.saga_id, self.lane.entity, item.command))
 
 
-def _refusals(item: Work) -> Iterator[Refusal]:
-    for fact, said in item.told:
-        refused = said.means.refuses
-        if not refused or not fact.names or said.event is None:
+def _refusals(item: SagaBatch) -> Iterator[CommandRefusal]:
+    for fact, interpretation in item.interpreted:
+        refused = interpretation.means.refuses
+        if not refused or not fact.names or interpretation.event is None:
             continue
-        words = fact.content.get(said.event.error_in)
-        yield Refusal(
+        words = fact.content.get(interpretation.event.error_in)
+        yield CommandRefusal(
             command_id=UUID(command_id(item.row.id, fact.names, refused)),
             error=words[:ERROR_WORDS] if isinstance(words, str) and words else "refused without a reason",
             at=fact.occurred_at,

@@ -15,7 +15,7 @@ FURTHEST = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
+class PageSlice:
     """`items` of `total`, with the addresses of the slices beside it (empty at the ends)."""
 
     items: Sequence[Any]
@@ -33,11 +33,11 @@ def number_of(request: HttpRequest, name: str) -> int:
     return min(max(1, int(said)), FURTHEST) if said.isascii() and said.isdigit() and len(said) < 9 else 1
 
 
-def from_page(request: HttpRequest, name: str, page: Page[Any]) -> Slice:
+def from_page(request: HttpRequest, name: str, page: Page[Any]) -> PageSlice:
     """A page of a read as a slice of the page that shows it."""
     number = page.offset // page.limit + 1
     pages = max(1, -(-page.total // page.limit))
-    return Slice(
+    return PageSlice(
         items=page.items,
         total=page.total,
         first=page.offset + 1 if page.items else 0,

@@ -15,29 +15,29 @@ from django.urls import NoReverseMatch
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from compensation.models import Status as CommandStatus
-from sagas.admin import typed, words
-from sagas.admin.deeds import DEEDS, Deed
+from compensation.models import CommandStatus
+from sagas.admin import form_drafts, formatting
+from sagas.admin.action_pages import ACTION_PAGES, ActionPage
 from sagas.admin.forms import DecisionForm
 from sagas.admin.readonly import ReadOnlyAdmin
-from sagas.admin.refusals import Refusal, explain
+from sagas.admin.refusals import RefusalText, explain
 from sagas.admin.rights import may_operate, may_view_payload
-from sagas.decisions import Outcome, Request, sentences
+from sagas.decisions import ActionRequest, ActionResult, sentences
 from sagas.error_text import shown_differences
 from sagas.errors import Busy, DecisionError, Invalid, NotFound
-from sagas.models import Action, Decision, LaneOutcome, ParkedReason, Status
+from sagas.models import Action, Decision, LaneOutcome, ParkedReason, SagaStatusChoice
 
 # More than anybody reads before pressing a button; the number of all is above the list.
 SHOWN = 200
-LABELS = {**dict(Status.choices), **dict(CommandStatus.choices), **dict(LaneOutcome.choices)}
+LABELS = {**dict(SagaStatusChoice.choices), **dict(CommandStatus.choices), **dict(LaneOutcome.choices)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """What the page shows of a dry run. `refused` is why nothing would happen, `may_repeat` that it may pass."""
 
-    outcome: Outcome | None = None
-    refused: Refusal | None = None
+    outcome: ActionResult | None = None
+    refused: RefusalText | None = None
     may_repeat: bool = False
     lines: Sequence[str] = ()
     commands: Sequence[Mapping[str, Any]] = ()
@@ -49,36 +49,36 @@ class Preview:
 
 def decide_view(admin: ReadOnlyAdmin, request: HttpRequest, action: str) -> HttpResponse:
     """GET shows the form, with the preview where the target is known. POST previews; POST with `confirm` decides."""
-    deed = DEEDS.get(action)
-    if deed is None:
+    action_page = ACTION_PAGES.get(action)
+    if action_page is None:
         raise Http404(_("There is no such decision."))
     _need_operate(request)
     if request.method != "POST":
-        kept = typed.kept_fields(request, action)
+        kept = form_drafts.kept_fields(request, action)
         given = {name: value for name, value in request.GET.dict().items() if name != "kept"}
         notice = _("You had to log in again. Nothing was done. What you typed is still here.") if kept else ""
-        return _ask(admin, request, deed, {**given, **kept}, notice)
+        return _ask(admin, request, action_page, {**given, **kept}, notice)
     confirming = "confirm" in request.POST
-    form = deed.form(request.POST, confirming=confirming)
+    form = action_page.form(request.POST, confirming=confirming)
     if not form.is_valid():
-        return _show_again(admin, request, deed, form, 400)
+        return _show_again(admin, request, action_page, form, 400)
     if not confirming:
-        return _show(admin, request, deed, form, preview(deed, form.cleaned_data, request))
-    return _carry_out(admin, request, deed, form)
+        return _show(admin, request, action_page, form, preview(action_page, form.cleaned_data, request))
+    return _carry_out(admin, request, action_page, form)
 
 
 def draw_again(request: HttpRequest, action: str, notice: str) -> HttpResponse:
     """The form as it came, with the reason why it was not taken: status 403. Nothing is carried out."""
-    deed = DEEDS[action]
-    form = deed.form(request.POST)
+    action_page = ACTION_PAGES[action]
+    form = action_page.form(request.POST)
     admin = cast("ReadOnlyAdmin", site.get_model_admin(Decision))
-    return _show_again(admin, request, deed, form, 403, notice)
+    return _show_again(admin, request, action_page, form, 403, notice)
 
 
 def ask(admin: ReadOnlyAdmin, request: HttpRequest, action: str, target: Mapping[str, Any]) -> HttpResponse:
     """The page of a decision on a target that another page chose."""
     _need_operate(request)
-    return _ask(admin, request, DEEDS[action], target)
+    return _ask(admin, request, ACTION_PAGES[action], target)
 
 
 def _need_operate(request: HttpRequest) -> None:
@@ -88,43 +88,48 @@ def _need_operate(request: HttpRequest) -> None:
 
 
 def _ask(
-    admin: ReadOnlyAdmin, request: HttpRequest, deed: Deed, target: Mapping[str, Any], notice: str = ""
+    admin: ReadOnlyAdmin, request: HttpRequest, action_page: ActionPage, target: Mapping[str, Any], notice: str = ""
 ) -> HttpResponse:
     initial = {"request_key": DecisionForm.fresh_key(), **target}
-    said = _valid(deed, initial)
-    found = preview(deed, said, request) if said else None
-    return _show(admin, request, deed, deed.form(initial=initial), found, notice=notice)
+    said = _valid(action_page, initial)
+    found = preview(action_page, said, request) if said else None
+    return _show(admin, request, action_page, action_page.form(initial=initial), found, notice=notice)
 
 
 def _show_again(
-    admin: ReadOnlyAdmin, request: HttpRequest, deed: Deed, form: DecisionForm, status: int, notice: str = ""
+    admin: ReadOnlyAdmin,
+    request: HttpRequest,
+    action_page: ActionPage,
+    form: DecisionForm,
+    status: int,
+    notice: str = "",
 ) -> HttpResponse:
     """A form that was not taken: with its errors, and with its target and preview where it names one."""
-    said = _valid(deed, request.POST.dict())
-    found = preview(deed, said, request) if said else None
-    return _show(admin, request, deed, form, found, status, notice)
+    said = _valid(action_page, request.POST.dict())
+    found = preview(action_page, said, request) if said else None
+    return _show(admin, request, action_page, form, found, status, notice)
 
 
-def _valid(deed: Deed, said: Mapping[str, Any]) -> Mapping[str, Any]:
+def _valid(action_page: ActionPage, said: Mapping[str, Any]) -> Mapping[str, Any]:
     """The checked target of a form, whatever its reason; empty where it names none that can be looked at."""
-    probe = deed.form({**said, "reason": ""})
+    probe = action_page.form({**said, "reason": ""})
     return probe.cleaned_data if probe.is_valid() else {}
 
 
-def _carry_out(admin: ReadOnlyAdmin, request: HttpRequest, deed: Deed, form: DecisionForm) -> HttpResponse:
+def _carry_out(admin: ReadOnlyAdmin, request: HttpRequest, action_page: ActionPage, form: DecisionForm) -> HttpResponse:
     said = form.cleaned_data
     try:
-        outcome = deed.carry_out(said, _request(request, said))
+        outcome = action_page.carry_out(said, _request(request, said))
     except DecisionError as error:
         status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, Invalid) else 409
-        return _show(admin, request, deed, form, _refused(deed, said, error), status)
-    typed.forget(request, deed.action.value)
-    _tell(request, deed, outcome)
-    return HttpResponseRedirect(deed.back(said))
+        return _show(admin, request, action_page, form, _refused(action_page, said, error), status)
+    form_drafts.forget(request, action_page.action.value)
+    _tell(request, action_page, outcome)
+    return HttpResponseRedirect(action_page.back(said))
 
 
-def _request(request: HttpRequest, said: Mapping[str, Any], *, dry_run: bool = False) -> Request:
-    return Request(
+def _request(request: HttpRequest, said: Mapping[str, Any], *, dry_run: bool = False) -> ActionRequest:
+    return ActionRequest(
         actor=request.user.get_username(),
         door="admin",
         reason=said.get("reason", ""),
@@ -136,7 +141,7 @@ def _request(request: HttpRequest, said: Mapping[str, Any], *, dry_run: bool = F
 def _show(
     admin: ReadOnlyAdmin,
     request: HttpRequest,
-    deed: Deed,
+    action_page: ActionPage,
     form: DecisionForm,
     found: Preview | None,
     status: int = 200,
@@ -144,24 +149,24 @@ def _show(
 ) -> HttpResponse:
     said = (form.cleaned_data if form.is_valid() else request.POST.dict()) if form.is_bound else form.initial
     context = {
-        "title": deed.title,
-        "deed": deed,
+        "title": action_page.title,
+        "action_page": action_page,
         "form": form,
         "preview": found,
         "target": _target(said),
-        "back": _safe_back(deed, said),
-        "confirmable": _is_confirmable(deed, found),
+        "back": _safe_back(action_page, said),
+        "confirmable": _is_confirmable(action_page, found),
         "notice": notice,
-        "typed_by": typed.note(request, deed.action.value),
+        "typed_by": form_drafts.note(request, action_page.action.value),
     }
     return admin.draw(request, "sagas/admin/decide.html", context, status)
 
 
-def _is_confirmable(deed: Deed, found: Preview | None) -> bool:
+def _is_confirmable(action_page: ActionPage, found: Preview | None) -> bool:
     """A replay that would write nothing is none; what was refused may be repeated only where that may pass."""
     if found is None or found.outcome is None:
         return found is not None and found.may_repeat
-    return deed.action is not Action.REPLAY or bool(found.differences)
+    return action_page.action is not Action.REPLAY or bool(found.differences)
 
 
 def _target(said: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -189,22 +194,24 @@ def _ids(said: Mapping[str, Any]) -> list[str]:
     return ids.replace(",", " ").split() if isinstance(ids, str) else [str(one) for one in ids]
 
 
-def _safe_back(deed: Deed, said: Mapping[str, Any]) -> str:
+def _safe_back(action_page: ActionPage, said: Mapping[str, Any]) -> str:
     try:
-        return deed.back({**said, "ids": _ids(said)})
+        return action_page.back({**said, "ids": _ids(said)})
     except (KeyError, IndexError, NoReverseMatch):  # a target that no page is about
-        return words.list_url("sagas_sagalog")
+        return formatting.list_url("sagas_sagalog")
 
 
 # --- the preview ------------------------------------------------------------------------------------------------------
 
 
-def preview(deed: Deed, said: Mapping[str, Any], request: HttpRequest) -> Preview:
+def preview(action_page: ActionPage, said: Mapping[str, Any], request: HttpRequest) -> Preview:
     """What would happen: the decision itself, rolled back."""
     try:
-        outcome = (deed.look or deed.carry_out)(said, _request(request, {**said, "reason": ""}, dry_run=True))
+        outcome = (action_page.look or action_page.carry_out)(
+            said, _request(request, {**said, "reason": ""}, dry_run=True)
+        )
     except DecisionError as error:
-        return _refused(deed, said, error)
+        return _refused(action_page, said, error)
     commands = [_line(command.as_json()) for command in islice(outcome.commands, SHOWN)]
     sent = sum(command.status_after in ("planned", "waiting") and not command.held_by for command in outcome.commands)
     # What is released is counted in full, also where the list of it is shortened.
@@ -221,13 +228,13 @@ def preview(deed: Deed, said: Mapping[str, Any], request: HttpRequest) -> Previe
     )
 
 
-def _differences(outcome: Outcome, request: HttpRequest) -> list[dict[str, Any]]:
+def _differences(outcome: ActionResult, request: HttpRequest) -> list[dict[str, Any]]:
     """What a replay found, error texts only for who may see them."""
     return shown_differences(outcome.effects.get("differences") or [], payload=may_view_payload(request))
 
 
-def _refused(deed: Deed, said: Mapping[str, Any], error: DecisionError) -> Preview:
-    return Preview(refused=explain(deed, said, error), may_repeat=isinstance(error, Busy | Invalid))
+def _refused(action_page: ActionPage, said: Mapping[str, Any], error: DecisionError) -> Preview:
+    return Preview(refused=explain(action_page, said, error), may_repeat=isinstance(error, Busy | Invalid))
 
 
 def _line(command: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -240,7 +247,7 @@ def _line(command: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def effects(outcome: Outcome) -> list[str]:
+def effects(outcome: ActionResult) -> list[str]:
     """What a decision comes to besides its commands, in sentences."""
     told = outcome.effects
     lines = []
@@ -297,13 +304,13 @@ def _of_event(told: Mapping[str, Any]) -> list[str]:
 # --- the result -------------------------------------------------------------------------------------------------------
 
 
-def _tell(request: HttpRequest, deed: Deed, outcome: Outcome) -> None:
+def _tell(request: HttpRequest, action_page: ActionPage, outcome: ActionResult) -> None:
     if outcome.repeated:
         said = {"actor": outcome.actor, "time": outcome.accepted_at.strftime("%Y-%m-%d %H:%M:%S UTC")}
         messages.warning(request, _("Already requested by %(actor)s at %(time)s: nothing was done twice.") % said)
         return
     count = len(outcome.commands)
-    parts = [_("Accepted: %(action)s.") % {"action": deed.title}]
+    parts = [_("Accepted: %(action)s.") % {"action": action_page.title}]
     if count:
         parts.append(ngettext("%(n)d command was changed.", "%(n)d commands were changed.", count) % {"n": count})
     if any(command.status_after in ("planned", "waiting") and not command.held_by for command in outcome.commands):

@@ -11,56 +11,58 @@ from django.conf import settings
 
 from compensation.outbox import NewCommand
 from compensation.retry import RetryPolicy
-from sagas.engine.decide import NOTHING_SAID, Frame, command_id, holds, unfit
+from sagas.engine.decide import NO_FACTS, SagaIdentity, command_id, command_state, shape_problem
 from sagas.engine.definition import Compensation, Retry
-from sagas.engine.state import Holds, Lane, Saga, least
+from sagas.engine.state import CommandState, LaneState, SagaState, least
 
 
 def new_command(
-    frame: Frame, saga: Saga, lane: Lane, item: Compensation, *, released: bool, now: datetime
+    identity: SagaIdentity, saga: SagaState, lane: LaneState, item: Compensation, *, released: bool, now: datetime
 ) -> NewCommand:
     """A command that is owed, whole: its message is frozen here, its policy copied."""
-    identity = command_id(frame.saga_id, lane.entity, item.command)
-    correlation = saga.correlation.text if saga.correlation else frame.key
-    held = holds(frame, saga, lane, item)
-    facts = lane.commands.get(item.command, NOTHING_SAID)
+    command_uuid = command_id(identity.saga_id, lane.entity, item.command)
+    correlation = saga.correlation.text if saga.correlation else identity.key
+    held = command_state(identity, saga, lane, item)
+    facts = lane.commands.get(item.command, NO_FACTS)
     mark = least(facts.confirmed, facts.by_hand) or facts.published
     return NewCommand(
-        id=UUID(identity),
-        saga_id=UUID(frame.saga_id),
-        stream=frame.definition.name,
-        key=frame.key,
-        routing_key=f"{frame.definition.name}:{frame.key}",
+        id=UUID(command_uuid),
+        saga_id=UUID(identity.saga_id),
+        stream=identity.definition.name,
+        key=identity.key,
+        routing_key=f"{identity.definition.name}:{identity.key}",
         entity=lane.entity,
         name=item.command,
         service=item.service,
         topic=item.topic,
-        body=body(item, identity, correlation, lane.entity, frame.key, now),
+        body=command_body(item, command_uuid, correlation, lane.entity, identity.key, now),
         confirmation=item.confirmation.value,
-        policy=policy(item.retry),
+        policy=retry_policy(item.retry),
         confirmation_timeout=item.retry.confirmation_timeout or settings.SAGA_CONFIRMATION_TIMEOUT,
         released=released,
         planned_at=now,
-        invalid=unfit(item, lane.entity, frame.key),
-        confirmed=(mark.occurred_at, mark.event_id) if held is Holds.CONFIRMED and mark else None,
+        invalid=shape_problem(item, lane.entity, identity.key),
+        confirmed=(mark.occurred_at, mark.event_id) if held is CommandState.CONFIRMED and mark else None,
         confirmed_by_service=mark is not None and mark == facts.confirmed,
-        withdrawn=held in (Holds.WITHDRAWN, Holds.SKIPPED),
+        withdrawn=held in (CommandState.WITHDRAWN, CommandState.SKIPPED),
     )
 
 
-def body(item: Compensation, identity: str, correlation: str, entity: str, key: str, now: datetime) -> dict[str, Any]:
+def command_body(
+    item: Compensation, command_uuid: str, correlation: str, entity: str, key: str, now: datetime
+) -> dict[str, Any]:
     """The message as the service reads it. Its time is naive UTC, as all times on this wire are."""
     values = {"entity": entity, "key": key}
     return {
         "type": item.command,
-        "id": identity,
+        "id": command_uuid,
         "correlation_id": correlation,
         "timestamp": now.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds"),
         "data": {name: source[1:] if source.startswith("=") else values[source] for name, source in item.data.items()},
     }
 
 
-def policy(retry: Retry) -> RetryPolicy:
+def retry_policy(retry: Retry) -> RetryPolicy:
     """The retry policy of a command: the definition's word where it has one, else the environment's."""
     defaults: Mapping[str, Any] = settings.SAGA_RETRY
     initial = float(_said(retry.initial_interval, defaults["initial_interval"]))

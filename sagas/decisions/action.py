@@ -17,24 +17,24 @@ from django.utils.translation import gettext as _
 
 from bridge import clock
 from compensation import switches
-from compensation.models import DUE_SOMETIME, Command, Status
-from sagas import breakers, rows, shared_entities
-from sagas.apply import after_commit, apply_key, where
+from compensation.models import UNSENT, Command, CommandStatus
+from sagas import breakers, shared_entities, statements
+from sagas.apply import after_commit, apply_key, error_location
+from sagas.batch import ApplyResult
 from sagas.decisions.reason import is_blank
 from sagas.error_text import shown_effects
 from sagas.errors import Busy, DecisionError, Invalid, NotFound, Refused
-from sagas.models import Action, Decision, Door, SagaLog
-from sagas.work import Applied
+from sagas.models import Action, Decision, EntryPoint, SagaLog
 
 REASON_LIMIT = 1000
 LOCK_WAIT = "5s"
 # How many commands an answer is kept with: enough to look at, whatever the saga's size.
 KEPT_COMMANDS = 1000
-MAY_BE_SENT = (*DUE_SOMETIME, Status.PUBLISHING, Status.PUBLISHED)
+MAY_BE_SENT = (*UNSENT, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ActionRequest:
     """Who asks, by which door, why. With `dry_run` all is done and rolled back: it shows what would happen."""
 
     actor: str
@@ -83,7 +83,7 @@ class CommandPreview:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ActionResult:
     """What a decision did, or (`dry_run`) would do, or (`repeated`) did when it was pressed first.
 
     `effects["released"]` counts the released commands by name, also where the list of commands is shortened;
@@ -117,7 +117,7 @@ class Outcome:
         }
 
 
-class Seen(NamedTuple):
+class SagaSnapshot(NamedTuple):
     """A saga and its commands at one moment; all empty while no saga has the key."""
 
     saga_id: UUID | None
@@ -126,7 +126,7 @@ class Seen(NamedTuple):
     commands: Mapping[UUID, CommandPreview]
 
 
-class EventsFail(Refused):
+class EventsNotApplicable(Refused):
     """Applying events made the engine raise, so the decision cannot be carried out. `place` says where it did."""
 
     def __init__(self, place: str) -> None:
@@ -136,7 +136,7 @@ class EventsFail(Refused):
 
 
 @dataclass
-class Press:
+class ActionContext:
     """A decision while it is carried out, in its transaction.
 
     `held` are the routing keys that it has locked. While `before` is a dict, it keeps what each of them showed first.
@@ -146,16 +146,16 @@ class Press:
 
     action: Action
     target: str
-    request: Request
+    request: ActionRequest
     now: datetime
     id: UUID
     saga_id: UUID | None = None
     once: str | None = None
     commands: list[CommandPreview] = field(default_factory=list)
     effects: dict[str, Any] = field(default_factory=dict)
-    applied: list[Applied] = field(default_factory=list)
+    applied: list[ApplyResult] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
-    before: dict[str, Seen] | None = None
+    before: dict[str, SagaSnapshot] | None = None
     only: Sequence[UUID] | None = None
     not_ordered: Counter[str] = field(default_factory=Counter)
     changed: list[tuple[str, str]] = field(default_factory=list)  # (saga type, entity) whose holds are to be looked at
@@ -168,7 +168,7 @@ class Press:
         """
         for key in sorted(set(keys) - self.held):
             try:
-                rows.lock(key)
+                statements.lock(key)
             except OperationalError:
                 raise Busy(_("somebody else is at work on this saga: try again in a moment")) from None
             self.held.add(key)
@@ -193,18 +193,18 @@ class Press:
             self._follow(key, self._apply(key))
         self._look_again()
 
-    def follow(self, key: str, applied: Applied) -> None:
+    def follow(self, key: str, applied: ApplyResult) -> None:
         """Apply what follows from something that was applied under a routing key."""
         self._follow(key, applied)
         self._look_again()
 
-    def _follow(self, key: str, applied: Applied) -> None:
+    def _follow(self, key: str, applied: ApplyResult) -> None:
         self.applied.append(applied)
         self.changed += applied.opened + applied.undone
         if self.before is None:
             self.not_ordered.update(applied.uncounted)
         again = {key} if applied.moved or applied.to_publish else set()
-        opened = rows.unparked_entities(applied.opened) if applied.opened else []
+        opened = statements.unparked_entities(applied.opened) if applied.opened else []
         waiting = sorted({*again, *applied.rerouted_to, *opened})
         self.hold(*waiting)
         for next_key in waiting:
@@ -226,15 +226,15 @@ class Press:
                 self.before[key] = self.before.get(key) or seen(key, self.only)
         shared_entities.look_again(entities)
 
-    def _apply(self, key: str) -> Applied:
+    def _apply(self, key: str) -> ApplyResult:
         try:
             return apply_key(key)
         except (DecisionError, DatabaseError, SoftTimeLimitExceeded):
             raise
         except Exception as error:
-            raise EventsFail(where(error)) from error
+            raise EventsNotApplicable(error_location(error)) from error
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ActionResult:
         released = Counter(command.name for command in self.commands if command.released)
         if released:
             self.effects.setdefault("released", dict(sorted(released.items())))
@@ -244,7 +244,7 @@ class Press:
         held = Counter(command.held_by for command in self.commands if command.held_by)
         if held:
             self.effects["held"] = by_saga(held)
-        return Outcome(
+        return ActionResult(
             decision_id=None if self.request.dry_run else self.id,
             action=self.action.value,
             target=self.target,
@@ -266,13 +266,13 @@ class Press:
 def carry_out(
     action: Action,
     target: str,
-    request: Request,
-    work: Callable[[Press], None],
+    request: ActionRequest,
+    work: Callable[[ActionContext], None],
     *,
     locks: Sequence[str] = (),
     saga_id: UUID | None = None,
     once: Callable[[], str | None] = lambda: None,
-) -> Outcome:
+) -> ActionResult:
     """Locks, looks whether it was decided already, does the work, writes the audit row: one transaction.
 
     `locks` are routing keys (none: the target itself is locked, so that two presses at once are still two in a row).
@@ -280,21 +280,21 @@ def carry_out(
     asked under the locks. Opens its own transaction, so it must not be called in one. Raises what `work` raises.
     """
     _check(request)
-    press = Press(action, target, request, clock.now(), uuid.uuid4(), saga_id)
+    context = ActionContext(action, target, request, clock.now(), uuid.uuid4(), saga_id)
     with _transaction():
-        press.hold(*(locks or [f"decision:{target}"]), *_request_lock(request))
-        press.once = once()
-        earlier = _earlier(press)
+        context.hold(*(locks or [f"decision:{target}"]), *_request_lock(request))
+        context.once = once()
+        earlier = _earlier(context)
         if earlier is not None:
             return earlier
-        work(press)
-        outcome = press.outcome()
+        work(context)
+        outcome = context.outcome()
         if request.dry_run:
             transaction.set_rollback(True)
             return outcome
-        _audit(press, outcome)
-        breakers.count(press.not_ordered)
-    for applied in press.applied:
+        _audit(context, outcome)
+        breakers.count(context.not_ordered)
+    for applied in context.applied:
         after_commit(applied)
     return outcome
 
@@ -330,35 +330,35 @@ def routing_key(saga: SagaLog) -> str:
 
 @contextmanager
 def previewed(
-    press: Press, *keys: str, targets: Collection[UUID] = (), only: Sequence[UUID] | None = None
+    context: ActionContext, *keys: str, targets: Collection[UUID] = (), only: Sequence[UUID] | None = None
 ) -> Iterator[None]:
     """Note what happens inside to sagas and their commands: which come to be, which move or may leave only now.
 
     keys: routing keys that are locked already; every key that is locked inside is added to them. targets: the
     commands that the decision is about; only: the commands to look at, where no other can be concerned.
     """
-    press.only = only
-    press.before = {key: seen(key, only) for key in keys}
+    context.only = only
+    context.before = {key: seen(key, only) for key in keys}
     yield
-    before, press.before = press.before, None
+    before, context.before = context.before, None
     changed: dict[str, Any] = {}
     for key, was in before.items():
         now = seen(key, only)
-        press.commands += _moved(was.commands, now.commands, targets)
+        context.commands += _moved(was.commands, now.commands, targets)
         if now.saga_id is not None and (was.status, was.events_count) != (now.status, now.events_count):
             changed[str(now.saga_id)] = {"status_before": was.status or None, "status_after": now.status}
-    others = {saga: moved for saga, moved in sorted(changed.items()) if saga != str(press.saga_id)}
+    others = {saga: moved for saga, moved in sorted(changed.items()) if saga != str(context.saga_id)}
     if others:
-        press.effects["other_sagas"] = others
+        context.effects["other_sagas"] = others
 
 
-def seen(key: str, only: Sequence[UUID] | None = None) -> Seen:
+def seen(key: str, only: Sequence[UUID] | None = None) -> SagaSnapshot:
     """The saga of a routing key with its commands, or with those of them that are asked for."""
     stream, _colon, name = key.partition(":")
     found = SagaLog.objects.filter(saga_type=stream, key=name).values_list("id", "status", "events_count").first()
     if found is None:
-        return Seen(None, "", 0, {})
-    return Seen(*found, _commands(found[0], only))
+        return SagaSnapshot(None, "", 0, {})
+    return SagaSnapshot(*found, _commands(found[0], only))
 
 
 def _moved(
@@ -388,7 +388,7 @@ def _commands(saga_id: UUID, ids: Sequence[UUID] | None) -> dict[UUID, CommandPr
             status_before=None,
             status_after=row[5],
             body=row[6] if row[5] in MAY_BE_SENT else None,
-            leaves=row[5] in DUE_SOMETIME and row[7] is not None and row[8] is None,
+            leaves=row[5] in UNSENT and row[7] is not None and row[8] is None,
             held_by=row[8],
         )
         for row in found.order_by("entity", "-name").values_list(*names)
@@ -401,8 +401,8 @@ def check_reason(reason: str) -> None:
         raise Invalid(_("say why: a reason is required"))
 
 
-def _check(request: Request) -> None:
-    if request.door not in Door.values:
+def _check(request: ActionRequest) -> None:
+    if request.door not in EntryPoint.values:
         raise Invalid(_("unknown door %(door)s") % {"door": request.door})
     if is_blank(request.actor):
         raise Invalid(_("a decision needs somebody who takes it"))
@@ -424,31 +424,31 @@ def _transaction() -> Iterator[None]:
         yield
 
 
-def _request_lock(request: Request) -> list[str]:
+def _request_lock(request: ActionRequest) -> list[str]:
     if request.idempotency_key is None or request.dry_run:
         return []
     return [f"request:{request.actor}:{request.idempotency_key}"]
 
 
-def _earlier(press: Press) -> Outcome | None:
+def _earlier(context: ActionContext) -> ActionResult | None:
     """What an earlier press of the same decision, or of the same request, answered."""
-    request = press.request
+    request = context.request
     if request.idempotency_key and not request.dry_run:
         known = Decision.objects.filter(actor=request.actor, request_key=request.idempotency_key).first()
         if known is not None:
-            if (known.action, known.target) != (press.action.value, press.target):
+            if (known.action, known.target) != (context.action.value, context.target):
                 raise Refused(_("this idempotency key was used for another decision: %(other)s") % {"other": known})
             return _answer(known)
-    if press.once is None or request.dry_run:
+    if context.once is None or request.dry_run:
         return None
-    known = Decision.objects.filter(once=press.once).first()
+    known = Decision.objects.filter(once=context.once).first()
     return _answer(known) if known is not None else None
 
 
-def _answer(known: Decision) -> Outcome:
+def _answer(known: Decision) -> ActionResult:
     answer = known.answer
     released, held = set(answer.get("released", ())), answer.get("held", {})
-    return Outcome(
+    return ActionResult(
         decision_id=known.id,
         action=known.action,
         target=known.target,
@@ -470,23 +470,23 @@ def _answer(known: Decision) -> Outcome:
     )
 
 
-def _audit(press: Press, outcome: Outcome) -> None:
+def _audit(context: ActionContext, outcome: ActionResult) -> None:
     answer = outcome.as_json()  # without payload: the audit outlives what retention deletes
     kept = [{**command, "body": None} for command in answer["commands"][:KEPT_COMMANDS]]
     # Beside the commands: the release before this one builds a command from exactly the fields that it knows.
     released = [command["id"] for command in kept if command.pop("released")]
     held = {command["id"]: other for command in kept if (other := command.pop("held_by"))}
     Decision.objects.create(
-        id=press.id,
-        action=press.action.value,
-        target=press.target,
-        saga=press.saga_id,
-        actor=press.request.actor,
-        door=press.request.door,
-        reason=press.request.reason,
-        once=press.once,
-        request_key=press.request.idempotency_key,
-        decided_at=press.now,
+        id=context.id,
+        action=context.action.value,
+        target=context.target,
+        saga=context.saga_id,
+        actor=context.request.actor,
+        door=context.request.door,
+        reason=context.request.reason,
+        once=context.once,
+        request_key=context.request.idempotency_key,
+        decided_at=context.now,
         answer={
             "commands": kept,
             "commands_total": len(answer["commands"]),

@@ -11,13 +11,23 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from sagas.decisions import CommandPreview, Outcome, Request, is_blank
+from sagas.decisions import ActionRequest, ActionResult, CommandPreview, is_blank
 from sagas.errors import DecisionError, NotFound
-from sagas.management.door import DONE, FAILED, NOT_FOUND, REFUSED, Door, Options, UsageError, exit_code, sentence
+from sagas.management.cli_base import (
+    DONE,
+    FAILED,
+    NOT_FOUND,
+    REFUSED,
+    OperatorCommand,
+    Options,
+    UsageError,
+    exit_code,
+    sentence,
+)
 from sagas.management.output import LostAnswer, discard, one_line
 from sagas.management.targets import find_saga, ids_from, is_terminal
 from sagas.management.wording import outcome_lines
-from sagas.models import Door as Way
+from sagas.models import EntryPoint as Way
 
 # Of more than this many jobs the question says only how many there are.
 SHOWN_BEFORE = 20
@@ -30,12 +40,12 @@ JSON_SHAPE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JobResult:
     """What became of one id."""
 
     id: str
     code: int
-    outcome: Outcome | None = None
+    outcome: ActionResult | None = None
     error: str | None = None
 
     def as_data(self, *, payload: bool) -> dict[str, Any]:
@@ -49,11 +59,11 @@ class Job:
     """One call of a decision. `ids` names what it decides on; where these are many, `split` shares out the outcome."""
 
     ids: Sequence[str]
-    run: Callable[[Request], Outcome]
-    split: Callable[[Outcome], Sequence[Answer]] | None = None
+    run: Callable[[ActionRequest], ActionResult]
+    split: Callable[[ActionResult], Sequence[JobResult]] | None = None
 
 
-class DecisionDoor(Door):
+class DecisionCommand(OperatorCommand):
     """A command that takes a decision. Subclasses say on what (`add_targets`) and by which calls (`jobs`)."""
 
     def add_targets(self, parser: CommandParser) -> None:
@@ -68,7 +78,7 @@ class DecisionDoor(Door):
         """Whether something is decided at all, or only looked at."""
         return True
 
-    def code_of(self, outcome: Outcome) -> int:
+    def code_of(self, outcome: ActionResult) -> int:
         """The exit code of a decision that was not refused."""
         return DONE
 
@@ -100,8 +110,8 @@ class DecisionDoor(Door):
                 return refused
         return self._show(self._carry_out(jobs, options, dry_run=not decides), options, decides=decides)
 
-    def _carry_out(self, jobs: Sequence[Job], options: Options, *, dry_run: bool) -> Iterator[Answer]:
-        asked = Request(
+    def _carry_out(self, jobs: Sequence[Job], options: Options, *, dry_run: bool) -> Iterator[JobResult]:
+        asked = ActionRequest(
             actor=options["actor"] or login(),
             door=Way.COMMAND,
             reason=options["reason"],
@@ -114,16 +124,16 @@ class DecisionDoor(Door):
                 own = replace(asked, idempotency_key=f"{asked.idempotency_key}:{job.ids[0]}")
             yield from self._answers(job, own)
 
-    def _answers(self, job: Job, request: Request) -> Sequence[Answer]:
+    def _answers(self, job: Job, request: ActionRequest) -> Sequence[JobResult]:
         try:
             outcome = job.run(request)
         except DecisionError as error:
-            return [Answer(identity, exit_code(error), error=sentence(error)) for identity in job.ids]
+            return [JobResult(identity, exit_code(error), error=sentence(error)) for identity in job.ids]
         if job.split is not None:
             return job.split(outcome)
-        return [Answer(job.ids[0], self.code_of(outcome), outcome)]
+        return [JobResult(job.ids[0], self.code_of(outcome), outcome)]
 
-    def _show(self, answers: Iterator[Answer], options: Options, *, decides: bool) -> int:
+    def _show(self, answers: Iterator[JobResult], options: Options, *, decides: bool) -> int:
         """Report each answer as soon as there is one; return the greatest code.
 
         Where stdout fails, decisions go on and their code holds; a preview ends.
@@ -141,7 +151,7 @@ class DecisionDoor(Door):
                 self.complain(f"{answer.id}: {answer.error}")
         return worst
 
-    def _tell_answer(self, answer: Answer, options: Options) -> None:
+    def _tell_answer(self, answer: JobResult, options: Options) -> None:
         payload = _shows_payload(options)
         if options["json"]:
             self.tell_data(answer.as_data(payload=payload))
@@ -179,10 +189,10 @@ class DecisionDoor(Door):
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-class SagasDoor(DecisionDoor):
+class SagaDecisionCommand(DecisionCommand):
     """A decision on sagas, each by itself."""
 
-    def decide(self, saga_id: str, options: Options, request: Request) -> Outcome:
+    def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
         """The decision on one saga."""
         raise NotImplementedError
 
@@ -203,7 +213,7 @@ def _shows_payload(options: Options) -> bool:
     return bool(options.get("payload"))
 
 
-def _preview_lines(answer: Answer, options: Options) -> Iterable[str]:
+def _preview_lines(answer: JobResult, options: Options) -> Iterable[str]:
     if answer.outcome is None:
         return [f"{answer.id}: {answer.error}"]
     return outcome_lines(answer.id, answer.outcome, payload=_shows_payload(options))
@@ -212,7 +222,7 @@ def _preview_lines(answer: Answer, options: Options) -> Iterable[str]:
 def unknown(name: str, what: str) -> Job:
     """What answers for an id that nothing can have."""
 
-    def run(request: Request) -> Outcome:
+    def run(request: ActionRequest) -> ActionResult:
         raise NotFound(f"there is no {what} {name}")
 
     return Job([name], run)
@@ -227,7 +237,7 @@ def login() -> str:
         return f"cli:{uid}"
 
 
-def shared_out(ids: Sequence[str], outcome: Outcome) -> list[Answer]:
+def shared_out(ids: Sequence[str], outcome: ActionResult) -> list[JobResult]:
     """The outcome of a bulk decision on commands, an answer for each id.
 
     What moved with a command (one that may leave now, because this one is answered) is told with it.
@@ -243,8 +253,8 @@ def shared_out(ids: Sequence[str], outcome: Outcome) -> list[Answer]:
         no = refused.get(identity)
         if no is not None:
             code = NOT_FOUND if no["code"] == "not_found" else REFUSED
-            answers.append(Answer(identity, code, error=sentence(ValueError(no["reason"]))))
+            answers.append(JobResult(identity, code, error=sentence(ValueError(no["reason"]))))
         else:
             own = replace(outcome, commands=moved[identity], effects={}, target=f"command {identity}")
-            answers.append(Answer(identity, DONE, own))
+            answers.append(JobResult(identity, DONE, own))
     return answers

@@ -16,10 +16,10 @@ from django.db import connection
 
 from bridge import sql
 from sagas.definitions import registry
-from sagas.engine.decide import Frame
+from sagas.engine.decide import SagaIdentity
 from sagas.engine.definition import Event
 from sagas.engine.facts import WIRE, Fact
-from sagas.engine.state import Lane, Saga, StepFacts, StepKey, Tally, lane_from, saga_from
+from sagas.engine.state import LaneState, SagaCounts, SagaState, StepFacts, StepKey, lane_from, saga_from
 from sagas.models import Lane as LaneRow
 from sagas.models import Parked, SagaEvent, SagaLog, SagaStep
 
@@ -117,7 +117,7 @@ class SagaRow(NamedTuple):
     version: int
     scope: str
     key: str
-    saga: Saga
+    saga: SagaState
     events_count: int
     set_aside: bool
     created_at: datetime | None = None  # of one that is not stored yet
@@ -137,7 +137,7 @@ class StoredRow(NamedTuple):
 class StoredLanes(NamedTuple):
     """What is stored of one saga's lanes."""
 
-    lanes: dict[str, Lane]
+    lanes: dict[str, LaneState]
     rows: dict[str, StoredRow]  # by entity
     steps: dict[str, dict[StepKey, StoredRow]]  # by entity
 
@@ -175,15 +175,15 @@ def most_keys(turns: int) -> int:
 
     Where the lock table is full, every transaction of the server that needs another lock fails.
     """
-    return max(1, int(_lock_table() * LOCKS_SHARE) // (turns * _Crowd.factor))
+    return max(1, int(_lock_table() * LOCKS_SHARE) // (turns * _LockShare.factor))
 
 
 def take_fewer_locks() -> None:
     """From now on half as many in this process: more hosts than this one, or somebody else, fill the lock table."""
-    _Crowd.factor = min(_Crowd.factor * 2, _Crowd.MOST)
+    _LockShare.factor = min(_LockShare.factor * 2, _LockShare.MOST)
 
 
-class _Crowd:
+class _LockShare:
     """By how much fewer locks this process takes than its share. A process lives for a thousand tasks."""
 
     MOST = 64
@@ -215,7 +215,7 @@ def try_lock(keys: Iterable[str]) -> set[str]:
         return {row[0] for row in cursor.fetchall()}
 
 
-def take_turn(host: str, turns: int) -> bool:
+def acquire_worker_slot(host: str, turns: int) -> bool:
     """Takes one of the turns in which a host applies pages, until the transaction ends; False where none is free.
 
     Never waits.
@@ -465,7 +465,7 @@ def owners(entities: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[tu
     return found
 
 
-def load_lanes(frames: Mapping[str, Frame], wanted: Sequence[tuple[str, str]]) -> dict[str, StoredLanes]:
+def load_lanes(identities: Mapping[str, SagaIdentity], wanted: Sequence[tuple[str, str]]) -> dict[str, StoredLanes]:
     """What is stored of the wanted (saga id, entity), by saga id.
 
     LATERAL … OFFSET 0 keeps the planner at one index probe a lane, also at its stock costs, where a plain join with
@@ -476,20 +476,20 @@ def load_lanes(frames: Mapping[str, Frame], wanted: Sequence[tuple[str, str]]) -
         "unnest(%s::uuid[], %s::text[]) AS w(saga_id, entity) CROSS JOIN LATERAL"
         " (SELECT * FROM {table} t WHERE t.saga_id = w.saga_id AND t.entity = w.entity OFFSET 0) AS t"
     )
-    return _lanes(frames, source, [ids, entities])
+    return _lanes(identities, source, [ids, entities])
 
 
-def load_all_lanes(frames: Mapping[str, Frame]) -> dict[str, StoredLanes]:
+def load_all_lanes(identities: Mapping[str, SagaIdentity]) -> dict[str, StoredLanes]:
     """All that is stored of the lanes of these sagas, for facts that speak for all of them."""
     source = (
         "unnest(%s::uuid[]) AS w(saga_id) CROSS JOIN LATERAL"
         " (SELECT * FROM {table} t WHERE t.saga_id = w.saga_id OFFSET 0) AS t"
     )
-    return _lanes(frames, source, [list(frames)])
+    return _lanes(identities, source, [list(identities)])
 
 
-def _lanes(frames: Mapping[str, Frame], source: str, parameters: list[Any]) -> dict[str, StoredLanes]:
-    found = {saga_id: StoredLanes({}, {}, {}) for saga_id in frames}
+def _lanes(identities: Mapping[str, SagaIdentity], source: str, parameters: list[Any]) -> dict[str, StoredLanes]:
+    found = {saga_id: StoredLanes({}, {}, {}) for saga_id in identities}
     steps: dict[tuple[str, str], tuple[dict[StepKey, StoredRow], dict[StepKey, StepFacts]]] = {}
     with connection.cursor() as cursor:
         cursor.execute(
@@ -516,7 +516,7 @@ def _lanes(frames: Mapping[str, Frame], source: str, parameters: list[Any]) -> d
             stored.lanes[entity] = lane_from(entity, shown[0], state, facts)
     for (saga_id, entity), (stored_steps, facts) in steps.items():
         found[saga_id].steps[entity] = stored_steps
-        found[saga_id].lanes[entity] = Lane(entity, steps=facts)
+        found[saga_id].lanes[entity] = LaneState(entity, steps=facts)
     return found
 
 
@@ -612,7 +612,9 @@ def _event(row: Sequence[Any]) -> EventRow:
 
 
 def _saga(row: Sequence[Any]) -> SagaRow:
-    return SagaRow._make((*row[:5], saga_from(orjson.loads(row[5]), Tally(*row[9:]), row[8]), row[6], row[7], None))
+    return SagaRow._make(
+        (*row[:5], saga_from(orjson.loads(row[5]), SagaCounts(*row[9:]), row[8]), row[6], row[7], None)
+    )
 
 
 def _insert(model: Any, fields: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

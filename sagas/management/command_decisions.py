@@ -8,14 +8,14 @@ from uuid import UUID
 from django.core.management.base import CommandParser
 
 from sagas import decisions
-from sagas.decisions import CommandSelection, Outcome, Request
-from sagas.management.decision import DecisionDoor, Job, shared_out, unknown
-from sagas.management.door import Options, UsageError
+from sagas.decisions import ActionRequest, ActionResult, CommandSelection
+from sagas.management.cli_base import Options, UsageError
+from sagas.management.decision_command import DecisionCommand, Job, shared_out, unknown
 from sagas.management.targets import find_saga, ids_from
 from sagas.models import Action
 
 
-class CommandsDoor(DecisionDoor):
+class CommandDecisionCommand(DecisionCommand):
     """One decision on commands. Many ids are decided in bulk, a transaction a saga."""
 
     action: Action
@@ -48,11 +48,11 @@ class CommandsDoor(DecisionDoor):
         """One call in bulk for commands that the decision itself finds; answered in one piece."""
         return Job([name], self._decide(selection))
 
-    def _decide_one(self, command_id: str) -> Callable[[Request], Outcome]:
+    def _decide_one(self, command_id: str) -> Callable[[ActionRequest], ActionResult]:
         return lambda request: decisions.decide_command(self.action, command_id, request=request)
 
-    def _decide(self, selection: Callable[[], CommandSelection]) -> Callable[[Request], Outcome]:
-        def run(request: Request) -> Outcome:
+    def _decide(self, selection: Callable[[], CommandSelection]) -> Callable[[ActionRequest], ActionResult]:
+        def run(request: ActionRequest) -> ActionResult:
             return decisions.decide_commands(self.action, selection(), request=request)
 
         return run

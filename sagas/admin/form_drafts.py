@@ -20,10 +20,10 @@ from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import resolve_url
 
-from sagas.admin import words
-from sagas.admin.deeds import DEEDS
+from sagas.admin import formatting
+from sagas.admin.action_pages import ACTION_PAGES
 
-SALT = "sagas.admin.typed"
+SALT = "sagas.admin.form_drafts"
 IN_SESSION = "typed_decisions"
 # A form may stay open over a weekend; what is kept waits for a login that comes at once, or after a break.
 NOTE_AGE = timedelta(days=7)
@@ -66,10 +66,10 @@ def over_a_login(view: View) -> View:
 
 def keep(request: HttpRequest, action: str) -> str:
     """Keep a form's fields in the session; return the address at which it is filled in again, empty if none is kept."""
-    user, deed = author(request, action), DEEDS.get(action)
-    if user is None or deed is None:
+    user, action_page = author(request, action), ACTION_PAGES.get(action)
+    if user is None or action_page is None:
         return ""
-    fields = {name: request.POST[name] for name in deed.form.base_fields if request.POST.get(name)}
+    fields = {name: request.POST[name] for name in action_page.form.base_fields if request.POST.get(name)}
     if sum(map(len, fields.values())) > MOST_CHARACTERS:
         return ""
     name = secrets.token_urlsafe(12)
@@ -78,7 +78,7 @@ def keep(request: HttpRequest, action: str) -> str:
     target = {key: value for key, value in fields.items() if key not in NOT_IN_AN_ADDRESS}
     if len(urlencode(target)) > LONGEST_TARGET:
         target = {}
-    return words.decide_url(action, **target, kept=name)
+    return formatting.decide_url(action, **target, kept=name)
 
 
 def kept_fields(request: HttpRequest, action: str) -> Mapping[str, str]:

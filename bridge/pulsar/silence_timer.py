@@ -1,7 +1,7 @@
 """How long a silence may be before one looks."""
 
 
-class Patience:
+class SilenceTimer:
     """When silence is suspicious. The wait doubles with each look that finds nothing, and starts anew when one does.
 
     Brokers have stopped delivering without a word (pulsar-lite over a backlog, mostly); subscribing again wakes them.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from compensation.deadlines import Holds
+from compensation.deadlines import DeadlineHolds
 from compensation.models import Command
 from sagas.error_text import shown_error, shown_text
 from sagas.management.wording import table, when
@@ -128,7 +128,7 @@ def _status(command: Command) -> str:
     return command.status + by_hand + (", never sent" if command.confirmed_unsent_at else "")
 
 
-def _due(command: Command, holds: Holds | None) -> str:
+def _due(command: Command, holds: DeadlineHolds | None) -> str:
     if holding.on_hold(command, holds):
         return "on hold"
     return when(command.deadline_at) if command.deadline_at else ""

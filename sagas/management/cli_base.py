@@ -32,7 +32,7 @@ class UsageError(Exception):
     """The command was called wrongly; the message says how to call it."""
 
 
-class Door(TextCommand):
+class OperatorCommand(TextCommand):
     """A command that answers with an exit code and, where something is wrong, one sentence on stderr."""
 
     def act(self, options: Options) -> int:
