@@ -1,6 +1,7 @@
-"""What is owed, and what holds of it: read from the state, never from the last fact.
+"""Which compensations are required and what their state is: derived from the state, never from the last fact.
 
-Running `decide` twice plans nothing twice: it says what is owed, not what to do. What is owed never becomes un-owed.
+The functions may run any number of times: they return what is required, not what to do next. Requirements are
+monotonic: a compensation that is required once stays required.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sagas.engine.state import (
     least,
 )
 
-# Every command's id for ever: uuid5 of saga, entity and command under this name space.
+# The permanent id of each command: uuid5 of saga, entity and command in this namespace. Never change it.
 COMMAND_NAMESPACE = uuid.UUID("6f1d5c0e-5b1b-5a57-9f0e-3d7f0c6f2a11")
 
 LANE_SCOPE = "lane"
@@ -34,7 +35,7 @@ UUID_SHAPE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-
 
 
 class SagaIdentity(NamedTuple):
-    """What was frozen at a saga's birth."""
+    """What is fixed at the birth of a saga."""
 
     definition: Definition
     scope: str
@@ -43,24 +44,24 @@ class SagaIdentity(NamedTuple):
 
 
 def command_id(saga_id: str, entity: str, command: str) -> str:
-    """The one id of a command, for ever."""
+    """Return the permanent id of a command."""
     return str(uuid.uuid5(COMMAND_NAMESPACE, f"{saga_id}:{entity}:{command}"))
 
 
 def saga_failure(identity: SagaIdentity, saga: SagaState) -> Mark | None:
-    """What failed the saga: its own failure, else (where lanes fail the saga) the first of a lane or an upload."""
+    """Return what failed the saga: its own failure, else (failure scope saga) the first failure of a lane or an upload."""
     if saga.failure is not None or identity.scope != SAGA_SCOPE:
         return saga.failure
     return least(saga.lane_failure, saga.upload_failure)
 
 
 def saga_failed(identity: SagaIdentity, saga: SagaState) -> bool:
-    """Whether the saga failed. Sticky."""
+    """Return whether the saga failed. Once true, always true."""
     return saga_failure(identity, saga) is not None
 
 
 def lane_mark(lane: LaneState) -> Mark | None:
-    """What failed the lane by itself: a fact, a person, or an undo that somebody else did though nothing had failed."""
+    """Return what failed the lane itself: an event, a person, or a confirmed undo although nothing had failed before."""
     mark = least(lane.failure, lane.forced)
     if not lane.commands:
         return mark
@@ -71,14 +72,14 @@ def lane_mark(lane: LaneState) -> Mark | None:
 
 
 def lane_failed(lane: LaneState, failed: bool) -> bool:
-    """Whether the lane failed, by itself or with its saga (`failed`). Sticky."""
+    """Return whether the lane failed, itself or with its saga (`failed`). Once true, always true."""
     if failed or lane.failure is not None or lane.forced is not None:
         return True
     return bool(lane.commands) and any(facts.confirmed is not None for facts in lane.commands.values())
 
 
 def lane_processed(identity: SagaIdentity, saga: SagaState, lane: LaneState) -> bool:
-    """Whether the lane is through: by a fact of its own, or by one that spoke for all that had come so far."""
+    """Return whether the lane is processed: by an event of its own, or by one about all lanes."""
     if lane.processed or not saga.processed_all:
         return lane.processed
     needs = identity.definition.processed_needs
@@ -88,7 +89,10 @@ def lane_processed(identity: SagaIdentity, saga: SagaState, lane: LaneState) -> 
 def required_compensations(
     identity: SagaIdentity, saga: SagaState, lane: LaneState, failed: bool | None = None
 ) -> tuple[Compensation, ...]:
-    """The commands owed in a lane, in the definition's order; `failed` is the saga's, where the caller knows it."""
+    """Return the required compensations of a lane, in the order of the definition.
+
+    failed: whether the saga failed, if the caller knows it.
+    """
     if not lane.known:
         return ()
     if not lane_failed(lane, saga_failed(identity, saga) if failed is None else failed):
@@ -99,7 +103,10 @@ def required_compensations(
 
 
 def command_state(identity: SagaIdentity, saga: SagaState, lane: LaneState, item: Compensation) -> CommandState:
-    """What holds of an owed command: confirmed, else given up, else exhausted in its current round, else on its way."""
+    """Return the state of a required command.
+
+    The first that applies: confirmed, skipped, withdrawn, exhausted in its current round, pending.
+    """
     facts = lane.commands.get(item.command, NO_FACTS)
     if facts.confirmed is not None or facts.by_hand is not None:
         return CommandState.CONFIRMED
@@ -111,59 +118,59 @@ def command_state(identity: SagaIdentity, saga: SagaState, lane: LaneState, item
         return CommandState.WITHDRAWN
     if facts.exhausted_round >= facts.round:
         return CommandState.EXHAUSTED
-    return CommandState.ON_THE_WAY
+    return CommandState.PENDING
 
 
 def released(
     identity: SagaIdentity, saga: SagaState, lane: LaneState, required: tuple[Compensation, ...]
 ) -> tuple[str, ...]:
-    """Which owed commands may be published: those whose predecessors in the lane are all answered."""
-    waiting = {
+    """Return the required commands that may be published: no command that goes before them in the lane is unsettled."""
+    unsettled = {
         item.command
         for item in required
-        if command_state(identity, saga, lane, item) in (CommandState.ON_THE_WAY, CommandState.EXHAUSTED)
+        if command_state(identity, saga, lane, item) in (CommandState.PENDING, CommandState.EXHAUSTED)
     }
-    return tuple(item.command for item in required if waiting.isdisjoint(item.after))
+    return tuple(item.command for item in required if unsettled.isdisjoint(item.after))
 
 
 def shape_problem(item: Compensation, entity: str, key: str) -> str:
-    """Why the service would refuse this command for its shape, in words; empty when it would not."""
+    """Return why the service would refuse this command for the form of its data, as a sentence; empty if it would not."""
     for name in item.uuids:
         value = {"entity": entity, "key": key}[item.data[name]]
         if not UUID_SHAPE.fullmatch(value.lower()):
-            return f"{item.service} takes only a UUID as {name}, and this one has another shape: undo it by hand"
+            return f"{item.service} accepts only a UUID as {name}, and this value is none: undo the step manually"
     return ""
 
 
 def lane_status(
     identity: SagaIdentity, saga: SagaState, lane: LaneState, required: tuple[Compensation, ...], failed: bool
 ) -> LaneStatus:
-    """What became of a lane. One that nobody knows, of which only people spoke, is open whatever became of its saga."""
+    """Return the status of a lane. One that no event named, only a decision, is open whatever the status of its saga."""
     if not lane.known:
         return LaneStatus.OPEN
     if not lane_failed(lane, failed):
         return LaneStatus.PROCESSED if lane_processed(identity, saga, lane) else LaneStatus.OPEN
-    answers = {command_state(identity, saga, lane, item) for item in required}
-    if answers & {CommandState.ON_THE_WAY, CommandState.EXHAUSTED}:
+    states = {command_state(identity, saga, lane, item) for item in required}
+    if states & {CommandState.PENDING, CommandState.EXHAUSTED}:
         return LaneStatus.UNDOING
-    return LaneStatus.UNDONE if answers <= {CommandState.CONFIRMED} else LaneStatus.SETTLED
+    return LaneStatus.UNDONE if states <= {CommandState.CONFIRMED} else LaneStatus.SETTLED
 
 
 def step_status(
     identity: SagaIdentity, saga: SagaState, lane: LaneState, key: StepKey, required: tuple[Compensation, ...]
 ) -> StepStatus:
-    """What a step shows: the answer of the command that undoes it, else what its facts say.
+    """Return the status of a step: from the command that undoes it, else from its facts.
 
-    A step that only a command made has no fact: that the command is owed proves that there was something to undo.
+    A step without a fact exists only because its undo is required, which proves that there was something to undo.
     """
     undo = identity.definition.undo_of.get(key)
     if undo is not None and undo in required:
-        held = command_state(identity, saga, lane, undo)
-        if held is CommandState.CONFIRMED:
+        state = command_state(identity, saga, lane, undo)
+        if state is CommandState.CONFIRMED:
             return StepStatus.COMPENSATED
-        if held is CommandState.EXHAUSTED:
+        if state is CommandState.EXHAUSTED:
             return StepStatus.COMPENSATION_FAILED
-        if held is CommandState.ON_THE_WAY:
+        if state is CommandState.PENDING:
             return StepStatus.COMPENSATING
     facts = lane.steps.get(key)
     if facts is None:
@@ -175,7 +182,7 @@ def step_status(
 
 
 def step_keys(identity: SagaIdentity, lane: LaneState, required: tuple[Compensation, ...]) -> list[StepKey]:
-    """The steps that a lane has: those that facts made, and those that a command made."""
+    """Return the steps of a lane: those with facts, then those that exist only because their undo is required."""
     keys = list(lane.steps)
     for item in required:
         key = (item.undoes.type, item.undoes.service)
@@ -185,11 +192,11 @@ def step_keys(identity: SagaIdentity, lane: LaneState, required: tuple[Compensat
 
 
 def count_lane(identity: SagaIdentity, saga: SagaState, lane: LaneState, failed: bool | None = None) -> SagaCounts:
-    """What the lane adds to its saga's counters; `failed` is the saga's, where the caller knows it."""
+    """Return what the lane adds to the counters of its saga. failed: whether the saga failed, if the caller knows it."""
     if failed is None:
         failed = saga_failed(identity, saga)
     if lane.known and lane_failed(lane, failed):
-        return _failed_tally(identity, saga, lane)
+        return _count_failed_lane(identity, saga, lane)
     steps = len(lane.steps)
     failed_steps = [facts.rank for facts in lane.steps.values()].count(FAILED_RANK)
     if not lane.known:
@@ -198,20 +205,20 @@ def count_lane(identity: SagaIdentity, saga: SagaState, lane: LaneState, failed:
     return SagaCounts(1, 1 - processed, processed, 0, 0, 0, 0, 0, 0, 0, steps, failed_steps)
 
 
-def _failed_tally(identity: SagaIdentity, saga: SagaState, lane: LaneState) -> SagaCounts:
+def _count_failed_lane(identity: SagaIdentity, saga: SagaState, lane: LaneState) -> SagaCounts:
     required = required_compensations(identity, saga, lane, True)
-    became = lane_status(identity, saga, lane, required, True)
-    held = [command_state(identity, saga, lane, item) for item in required]
+    outcome = lane_status(identity, saga, lane, required, True)
+    states = [command_state(identity, saga, lane, item) for item in required]
     shown = [step_status(identity, saga, lane, key, required) for key in step_keys(identity, lane, required)]
     return SagaCounts(
         known=1,
-        undoing=int(became is LaneStatus.UNDOING),
-        undone=int(became is LaneStatus.UNDONE),
-        settled=int(became is LaneStatus.SETTLED),
-        on_the_way=held.count(CommandState.ON_THE_WAY),
-        exhausted=held.count(CommandState.EXHAUSTED),
-        confirmed=held.count(CommandState.CONFIRMED),
-        given_up=held.count(CommandState.SKIPPED) + held.count(CommandState.WITHDRAWN),
+        undoing=int(outcome is LaneStatus.UNDOING),
+        undone=int(outcome is LaneStatus.UNDONE),
+        settled=int(outcome is LaneStatus.SETTLED),
+        on_the_way=states.count(CommandState.PENDING),
+        exhausted=states.count(CommandState.EXHAUSTED),
+        confirmed=states.count(CommandState.CONFIRMED),
+        given_up=states.count(CommandState.SKIPPED) + states.count(CommandState.WITHDRAWN),
         steps=len(shown),
         failed_steps=shown.count(StepStatus.FAILED) + shown.count(StepStatus.COMPENSATION_FAILED),
     )

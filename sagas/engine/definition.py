@@ -1,7 +1,7 @@
-"""The words in which a saga type is written down.
+"""The vocabulary of a saga type's definition.
 
-A definition is data: frozen, compared by value, validated by `sagas.engine.problems` at start. Nothing here acts;
-`evolve`, `decide` and `status` read it.
+A definition is data: frozen, compared by value, validated by `sagas.engine.problems` at start. It has no behaviour of
+its own; `evolve`, `decide` and `status` read it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 
 
 class StepStatus(StrEnum):
-    """What a step can be; the names are part of the HTTP contract. PENDING is never stored."""
+    """The status of a step. The names are part of the HTTP contract. PENDING is never stored."""
 
     PENDING = "PENDING"
     STARTED = "STARTED"
@@ -24,7 +24,7 @@ class StepStatus(StrEnum):
     COMPENSATION_FAILED = "COMPENSATION_FAILED"
 
 
-# Within a step facts only ever move up this ladder, so their order of arrival cannot matter.
+# Facts only ever raise the rank of a step, so their order of arrival does not matter.
 FACT_RANK = {
     StepStatus.STARTED: 1,
     StepStatus.COMPLETED: 2,
@@ -35,26 +35,26 @@ RANK_STATUS = {rank: status for status, rank in FACT_RANK.items()}
 
 
 class Entity(StrEnum):
-    """Whose step an event moves."""
+    """Which entity's step an event changes."""
 
-    TASK = "task"  # the saga's own
-    LANE = "lane"  # the entity that the event names; without one the event is parked
+    TASK = "task"  # the saga itself
+    LANE = "lane"  # the entity that the event names; an event without one stays unmatched
     LANE_ELSE_TASK = "lane, else task"
     EACH = "each listed"  # one for each id of the event's list field
-    EVENT = "the event's id"  # no entity came to be
+    EVENT = "the event's id"  # a failed upload: there is no entity
 
 
 class Fails(StrEnum):
-    """What an event's failure fails."""
+    """What the failure that an event reports makes fail."""
 
     LANE = "lane"
     SAGA = "saga"
     LANE_ELSE_SAGA = "lane, else saga"
-    UPLOAD = "upload"  # one entity that never came to be: nothing to undo
+    UPLOAD = "upload"  # an entity that was never created: nothing to undo
 
 
 class Confirmation(StrEnum):
-    """What counts as the answer to a command."""
+    """What counts as the confirmation of a command."""
 
     EVENT = "event"
     PUBLISHED = "published"
@@ -65,7 +65,7 @@ class Confirmation(StrEnum):
 class Step:
     """One kind of step; a SagaStep row is one of these for one entity.
 
-    `outcome` names the step type whose outcome completes this one, where it only reports a start.
+    `outcome` names the step type whose outcome completes this step, where this step only reports a start.
     """
 
     type: str
@@ -75,7 +75,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """Where an event says how many lanes there will be: `count`, else `total` minus `failed`, inside `container`."""
+    """Where an event gives the number of lanes: `count`, else `total` minus `failed`, in the object field `container`."""
 
     container: str
     count: str
@@ -85,19 +85,21 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meaning:
-    """What an event does to a saga. The default does nothing but open the lane that it names."""
+    """What an event does to a saga. The default only opens the lane that the event names."""
 
     step: Step | None = None
     becomes: StepStatus | None = None
     fails: Fails | None = None
-    processes: bool = False  # the entity's lane; without an entity every lane that has the definition's milestone
+    # Marks the entity's lane as processed; without an entity, every lane that has the milestone `processed_needs`.
+    processes: bool = False
     proves: str = ""  # a milestone of the entity's lane
-    ends_intake: bool = False  # no lanes will be announced after this
-    echoes_undo: bool = False  # the echo of our own undo: ends the intake only where nothing else ever did
+    ends_intake: bool = False  # no further lanes will be announced
+    # The event is the echo of our own compensation: it ends the intake only if no other event does.
+    echoes_undo: bool = False
     announces: Announcement | None = None
     confirms: str = ""  # a command
     refuses: str = ""  # a command
-    rank: int = field(init=False, repr=False, default=0)  # of `becomes`; 0 where it makes a step nothing
+    rank: int = field(init=False, repr=False, default=0)  # of `becomes`; 0 where that is None
 
     def __post_init__(self) -> None:
         if self.becomes is not None:
@@ -105,14 +107,14 @@ class Meaning:
 
     @property
     def about_one_lane(self) -> bool:
-        """Whether it says something of a lane that only an event about that one lane can say."""
+        """Whether it reports something that only an event about one single lane can report."""
         fails_lane = self.fails in (Fails.LANE, Fails.LANE_ELSE_SAGA)
         return bool(fails_lane or self.processes or self.proves or self.confirms or self.refuses)
 
 
 @dataclass(frozen=True, slots=True)
 class Instead:
-    """Another meaning for an event whose text begins so: some services report two things by one type."""
+    """Another meaning of an event whose text field begins so: some services report two things by one type."""
 
     field: str
     begins: str
@@ -129,25 +131,25 @@ class Event:
     means: Meaning
     instead: tuple[Instead, ...] = ()
     starts: bool = False
-    own_key: bool = False  # may name a key of the service's own: the entity then finds the saga
-    listed_in: str = ""  # the field with the ids, for Entity.EACH
+    own_key: bool = False  # may carry a key of the service's own; the saga is then found by the entity
+    listed_in: str = ""  # the field that lists the ids, for Entity.EACH
     error_in: str = "error_message"
-    fields: Mapping[str, str] = field(default_factory=dict)  # known fields and their kinds, checked at the door
-    # Its messages always carry their type: its topics then say nothing of a message that lacks one. Of several types on
-    # one topic all but one must be marked so; the one that is not is the topic's default.
+    fields: Mapping[str, str] = field(default_factory=dict)  # known fields and their kinds, checked by the bridge
+    # Its messages always carry their type, so a message without a type on one of its topics is not of this type. Of
+    # several types on one topic, all but one must be marked so; the remaining one is the default of the topic.
     always_typed: bool = False
-    # Other texts that the services write as its type; they count on its topics only.
+    # Other names that the services write as its type; they are recognized on its topics only.
     aliases: tuple[str, ...] = ()
 
     @property
     def reads_content(self) -> bool:
-        """Whether its meaning needs the body, beyond the keys and times that every event has."""
+        """Whether its meaning depends on the body, beyond the keys and times that every event has."""
         return bool(self.instead or self.listed_in or self.means.announces or self.means.fails or self.means.refuses)
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Overrides of the retry policy and the deadline, in seconds; None takes the environment's value."""
+    """Overrides of the retry policy and the deadline, in seconds; None means the value of the environment."""
 
     initial_interval: float | None = None
     backoff_coefficient: float | None = None
@@ -161,10 +163,10 @@ class Retry:
 class Compensation:
     """How one step of a lane is undone.
 
-    `data` is the command's body: field → "entity", "key", or a fixed text that starts with "=". `owed_when` is the
-    milestone that makes it owed in a failed lane, empty for always. `after` names commands of the same lane
-    that must be answered before this one is published first. `uuids` are fields that the service refuses in
-    another shape.
+    `data` is the body of the command: field → "entity", "key", or a fixed text that starts with "=". `owed_when` is the
+    milestone that makes it required in a failed lane; empty: always required. `after` names commands of the same lane
+    that must be confirmed, skipped or withdrawn before this one is published for the first time. `uuids` are the fields
+    in which the service accepts only a UUID.
     """
 
     command: str
@@ -183,8 +185,8 @@ class Compensation:
 class Definition:
     """A saga type in one version.
 
-    `key_field` and `entity_field` name the body's fields; without an `entity_field` the saga is its own single lane.
-    `processed_needs` is the milestone that a lane must have to be processed by an event that speaks for all lanes.
+    `key_field` and `entity_field` name fields of the body; without an `entity_field` the saga is its own single lane.
+    `processed_needs` is the milestone that a lane must have to be processed by an event about all lanes.
     """
 
     name: str
@@ -198,52 +200,52 @@ class Definition:
 
     @cached_property
     def entity_title(self) -> str:
-        """What people call one entity: "image_id" is an "Image". A saga without entities is called by its title."""
+        """The name of one entity for people: "Image" for "image_id". Without entities, the title of the saga type."""
         name = self.entity_field.removesuffix("_id").replace("_", " ").strip()
         return name.capitalize() or self.title or self.name
 
     @cached_property
     def event_of(self) -> dict[str, Event]:
-        """Events by type."""
+        """The events by type."""
         return {event.type: event for event in self.events}
 
     @cached_property
     def compensation_of(self) -> dict[str, Compensation]:
-        """Compensations by command."""
+        """The compensations by command."""
         return {compensation.command: compensation for compensation in self.compensations}
 
     @cached_property
     def undo_of(self) -> dict[tuple[str, str], Compensation]:
-        """Compensations by (type, service) of the step that they undo."""
+        """The compensations by (type, service) of the step that they undo."""
         return {(item.undoes.type, item.undoes.service): item for item in self.compensations}
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
-        """Every step, once, in the order of the file."""
+        """Every step, once, in the order of the definition."""
         moved = [meaning.step for event in self.events for meaning in meanings(event) if meaning.step]
         return tuple(dict.fromkeys([*moved, *(item.undoes for item in self.compensations)]))
 
     @cached_property
     def outcome_of(self) -> dict[tuple[str, str], str]:
-        """(type, service) of a step that only reports a start → the step type whose outcome completes it."""
+        """The step type whose outcome completes a step that only reports a start, by (type, service) of the latter."""
         return {(step.type, step.service): step.outcome for step in self.steps if step.outcome}
 
     @cached_property
     def processing_steps(self) -> frozenset[str]:
-        """The step types that processing a lane completes."""
+        """The step types of the events that mark a lane as processed."""
         return frozenset(e.means.step.type for e in self.events if e.means.processes and e.means.step)
 
     @cached_property
     def counts_lanes(self) -> bool:
-        """Whether an event announces how many lanes there are; without one a single lane is expected."""
+        """Whether some event announces the number of lanes; otherwise a single lane is expected."""
         return any(meaning.announces or meaning.ends_intake for event in self.events for meaning in meanings(event))
 
     @cached_property
     def milestones(self) -> frozenset[str]:
-        """Every milestone that some event proves."""
+        """Every milestone that an event can prove."""
         return frozenset(meaning.proves for event in self.events for meaning in meanings(event) if meaning.proves)
 
 
 def meanings(event: Event) -> tuple[Meaning, ...]:
-    """All that an event of this type can mean."""
+    """Return every meaning that an event of this type can have."""
     return (event.means, *(other.means for other in event.instead))

@@ -1,8 +1,8 @@
-"""What one fact adds to what is known. Pure, total, and a join: every fact is legal in every state.
+"""Apply one fact to a state. Pure, total, and a join: every fact is legal in every state.
 
-A fact is understood once (`interpret`): from its own content, never from what is in flight when it arrives. Then it
-changes the saga (`evolve_saga`) and each holder that it touches (`evolve_lane`): lanes by entity, and the holder of
-the saga's own steps, which goes by the saga's key.
+A fact is interpreted once (`interpret`), from its own content, never from what is in flight when it arrives. Then it
+changes the saga (`evolve_saga`) and each lane that it touches (`evolve_lane`). The steps of the saga itself are held by
+a lane of their own, whose entity is the key of the saga.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from sagas.engine.state import Announced, CommandFacts, LaneState, Mark, SagaSta
 
 NO_MEANING = Meaning()
 
-# Looking a member up on its class costs as much as a small function call, and these are asked for with each fact.
+# Looking up a member of an enum costs as much as a small function call, and these are read for each fact.
 TASK, LANE, LANE_ELSE_TASK, EACH = Entity.TASK, Entity.LANE, Entity.LANE_ELSE_TASK, Entity.EACH
 
-# error_message is shown to staff in lists; the whole text stays in the event.
+# Characters of an error that are kept in the state, which lists show; the whole text stays in the event.
 ERROR_LIMIT = 1000
 
 
 class Interpretation(NamedTuple):
-    """What a fact means for one saga. `event` is None for facts of our own, and for types that the definition lacks."""
+    """What a fact means for one saga. `event` is None for facts of our own and for types that the definition lacks."""
 
     event: Event | None
     means: Meaning
-    entity: str  # that it is about; the key in a saga without entities
-    touched: tuple[str, ...]  # the holders that it changes, without repeats
-    referenced_only: str = ""  # the one among them that it proves to exist and says no more of
+    entity: str  # the entity that the fact is about; the key in a saga without entities
+    touched: tuple[str, ...]  # the entities of the lanes that it changes, without repeats
+    referenced_only: str = ""  # the one of these that the fact only proves to exist
 
 
 def interpret(identity: SagaIdentity, fact: Fact) -> Interpretation:
-    """What this fact means for this saga."""
+    """Return what this fact means for this saga."""
     if fact.source != kinds.WIRE:
-        return Interpretation(None, NO_MEANING, fact.entity, _touched_by_our_own(fact))
+        return Interpretation(None, NO_MEANING, fact.entity, _touched_by_own_fact(fact))
     definition = identity.definition
     event = definition.event_of.get(fact.type)
     if event is None:
@@ -49,14 +49,14 @@ def interpret(identity: SagaIdentity, fact: Fact) -> Interpretation:
     entity = fact.entity or fact.lane or ("" if definition.entity_field else identity.key)
     if entity and (event.entity is LANE or event.entity is LANE_ELSE_TASK):
         return Interpretation(event, means, entity, (entity,))
-    moved = _moved(identity, event, fact)
-    if not entity or entity in moved:
-        return Interpretation(event, means, entity, moved)
-    return Interpretation(event, means, entity, (entity, *moved), referenced_only=entity)
+    touched = _touched(identity, event, fact)
+    if not entity or entity in touched:
+        return Interpretation(event, means, entity, touched)
+    return Interpretation(event, means, entity, (entity, *touched), referenced_only=entity)
 
 
-def _moved(identity: SagaIdentity, event: Event, fact: Fact) -> tuple[str, ...]:
-    """The holders that an event moves which is not about the one entity that it names."""
+def _touched(identity: SagaIdentity, event: Event, fact: Fact) -> tuple[str, ...]:
+    """Return the entities of the lanes whose steps an event changes that is not about the one entity that it names."""
     if event.entity is EACH:
         return tuple(dict.fromkeys(listed(event, fact)))
     if event.entity is TASK or event.entity is LANE_ELSE_TASK:
@@ -65,7 +65,7 @@ def _moved(identity: SagaIdentity, event: Event, fact: Fact) -> tuple[str, ...]:
 
 
 def reading(event: Event, fact: Fact) -> Meaning:
-    """What this fact means: the type's meaning, unless its text begins with the words of another."""
+    """Return the meaning of this fact: that of its type, unless a text in it begins as another meaning requires."""
     for other in event.instead:
         text = fact.content.get(other.field)
         if isinstance(text, str) and unicodedata.normalize("NFC", text).lstrip().startswith(other.begins):
@@ -74,27 +74,27 @@ def reading(event: Event, fact: Fact) -> Meaning:
 
 
 def meaning_of(definition: Definition, fact: Fact) -> Meaning:
-    """What a fact from the wire means under a definition; nothing where the definition does not know its type."""
+    """Return what a fact from Pulsar means under a definition; NO_MEANING if the definition does not know its type."""
     event = definition.event_of.get(fact.type)
     return reading(event, fact) if event is not None and fact.source == kinds.WIRE else NO_MEANING
 
 
 def listed(event: Event, fact: Fact) -> list[str]:
-    """The entities of an event that speaks for each of a list."""
+    """Return the entities that an event lists, in order; empty if its list is missing or malformed."""
     ids = fact.content.get(event.listed_in)
     return [_canonical(entity) for entity in ids if isinstance(entity, str)] if isinstance(ids, list) else []
 
 
 def _canonical(entity: str) -> str:
-    """UUIDs are compared in lower case, as the bridge keeps an event's own ids; a list stays as received."""
+    """Return a UUID in lower case, as the bridge stores the ids of an event; ids in a list are stored as received."""
     low = entity.lower()
     return low if UUID_SHAPE.fullmatch(low) else entity
 
 
 def needs_all_lanes(identity: SagaIdentity, fact: Fact, interpretation: Interpretation) -> bool:
-    """Whether a fact may change what holds of lanes that it does not name, so that all of them are needed to fold it.
+    """Return whether a fact may change lanes that it does not name, so that folding it needs all lanes.
 
-    Where a lane's failure is the saga's, each fact that can fail or undo a lane, or tell of a failed upload, is one.
+    With failure scope saga, this is every fact that can fail or undo a lane or report a failed upload.
     """
     lanes_fail_saga = identity.scope == SAGA_SCOPE
     if fact.source != kinds.WIRE:
@@ -107,25 +107,25 @@ def needs_all_lanes(identity: SagaIdentity, fact: Fact, interpretation: Interpre
 
 
 def evolve_saga(saga: SagaState, interpretation: Interpretation, fact: Fact) -> SagaState:
-    """The saga, knowing this fact too (without what its lanes then add to the counters)."""
+    """Return the saga after this fact, without the changes of the counters that its lanes cause."""
     event = interpretation.event
-    changed = _decision_to_saga(saga, fact) if event is None else _wire_to_saga(saga, event, interpretation, fact)
+    changed = _decision_to_saga(saga, fact) if event is None else _event_to_saga(saga, event, interpretation, fact)
     if fact.correlation:
         changed["correlation"] = least(saga.correlation, Mark(fact.occurred_at, fact.id, fact.correlation))
     return (saga._replace(**changed) if changed else saga).seen_at(fact.occurred_at)
 
 
 def evolve_lane(lane: LaneState, interpretation: Interpretation, fact: Fact) -> LaneState:
-    """A holder that the fact touches, knowing this fact too."""
+    """Return a lane that the fact touches, after this fact."""
     event, means = interpretation.event, interpretation.means
     if event is None:
-        return _own_to_lane(lane, fact)
+        return _own_fact_to_lane(lane, fact)
     entity, known, opened_at, failure, forced, processed, milestones, steps, commands = lane
     if entity == interpretation.entity or event.entity is EACH:
         known = True
         opened_at = fact.occurred_at if opened_at is None or fact.occurred_at < opened_at else opened_at
     if means.step is not None and entity != interpretation.referenced_only:
-        steps = _joined_step(steps, means.step, event, means, fact)
+        steps = _with_step(steps, means.step, event, means, fact)
     if entity == interpretation.entity and entity != interpretation.referenced_only:
         if means.proves and means.proves not in milestones:
             milestones = milestones | {means.proves}
@@ -138,14 +138,14 @@ def evolve_lane(lane: LaneState, interpretation: Interpretation, fact: Fact) -> 
 
 
 def folded_lane_failure(saga: SagaState, lane: LaneState) -> SagaState:
-    """The saga, knowing what its lane failed of: the first lane's error is kept as a least."""
+    """Return the saga with the failure of this lane, if it is the earliest failure of a lane."""
     mark = lane_mark(lane)
     if mark is None or (saga.lane_failure is not None and saga.lane_failure <= mark):
         return saga
     return saga._replace(lane_failure=mark)
 
 
-# --- facts from the wire --------------------------------------------------------------------------------------------
+# --- facts from Pulsar ----------------------------------------------------------------------------------------------
 
 
 def _fails_saga(interpretation: Interpretation) -> bool:
@@ -153,7 +153,7 @@ def _fails_saga(interpretation: Interpretation) -> bool:
     return fails is not None and (fails is Fails.SAGA or (fails is Fails.LANE_ELSE_SAGA and not interpretation.entity))
 
 
-def _wire_to_saga(saga: SagaState, event: Event, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
+def _event_to_saga(saga: SagaState, event: Event, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
     means = interpretation.means
     changed: dict[str, Any] = {}
     if event.starts:
@@ -189,8 +189,8 @@ def _announced(saga: SagaState, where: Announcement, fact: Fact) -> dict[str, An
     count, total, failed = (_number(numbers.get(name)) for name in (where.count, where.total, where.failed))
     changed: dict[str, Any] = {}
     if failed is not None and failed > 0:
-        words = f"{failed} could not be retrieved"
-        changed["upload_failure"] = least(saga.upload_failure, Mark(fact.occurred_at, fact.id, words))
+        text = f"{failed} could not be retrieved"  # part of the stored state: see _confirmed
+        changed["upload_failure"] = least(saga.upload_failure, Mark(fact.occurred_at, fact.id, text))
     if count is None and total is not None:
         count = total - (failed or 0)
     if count is not None:
@@ -203,34 +203,36 @@ def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _joined_step(
+def _with_step(
     steps: Mapping[StepKey, StepFacts], step: Step, event: Event, means: Meaning, fact: Fact
 ) -> Mapping[StepKey, StepFacts]:
     key = (step.type, step.service)
     error = _error(event, fact).text if means.fails else ""
-    interpretation = StepFacts(means.rank, fact.occurred_at, fact.id, fact.type, error)
+    new = StepFacts(means.rank, fact.occurred_at, fact.id, fact.type, error)
     known = steps.get(key)
-    if known is not None and known[:3] >= interpretation[:3]:
+    if known is not None and known[:3] >= new[:3]:
         return steps
-    return {**steps, key: interpretation}
+    return {**steps, key: new}
 
 
 def _confirmed(fact: Fact) -> Callable[[CommandFacts], CommandFacts]:
-    words = f"{fact.type} arrived without an earlier failure: it was undone by somebody else"
-    mark = Mark(fact.occurred_at, fact.id, words)
+    # The texts of marks are part of the stored state, and a replay compares them: changing one would make every stored
+    # saga that has it differ from its replay.
+    text = f"{fact.type} arrived without an earlier failure: it was undone by somebody else"
+    mark = Mark(fact.occurred_at, fact.id, text)
     return lambda known: known._replace(confirmed=least(known.confirmed, mark))
 
 
 def _error(event: Event, fact: Fact) -> Mark:
-    text = fact.content.get(event.error_in)
-    words = text.strip()[:ERROR_LIMIT] if isinstance(text, str) else ""
-    return Mark(fact.occurred_at, fact.id, words or fact.type)
+    content = fact.content.get(event.error_in)
+    text = content.strip()[:ERROR_LIMIT] if isinstance(content, str) else ""
+    return Mark(fact.occurred_at, fact.id, text or fact.type)
 
 
 # --- facts of our own -----------------------------------------------------------------------------------------------
 
 
-def _touched_by_our_own(fact: Fact) -> tuple[str, ...]:
+def _touched_by_own_fact(fact: Fact) -> tuple[str, ...]:
     if fact.type in kinds.COMMAND_DECISIONS:
         return tuple(dict.fromkeys(entity for entity, _, _ in _commands(fact)))
     return (fact.entity,) if fact.entity else ()
@@ -243,13 +245,13 @@ def _commands(fact: Fact) -> list[tuple[str, str, int]]:
 def _decision_to_saga(saga: SagaState, fact: Fact) -> dict[str, Any]:
     if fact.entity or fact.source == kinds.WIRE:
         return {}
-    words = _said(fact)
+    text = _decision_text(fact)
     if fact.type in (kinds.SAGA_CANCELLED, kinds.COMPENSATION_FORCED):
-        return {"failure": least(saga.failure, Mark(fact.occurred_at, fact.id, words))}
+        return {"failure": least(saga.failure, Mark(fact.occurred_at, fact.id, text))}
     if fact.type == kinds.SAGA_TERMINATED:
         claimed = frozenset(fact.content.get("claimed", []))
         both = claimed if saga.claimed is None else saga.claimed & claimed
-        return {"failure": least(saga.failure, Mark(fact.occurred_at, fact.id, words)), "claimed": both}
+        return {"failure": least(saga.failure, Mark(fact.occurred_at, fact.id, text)), "claimed": both}
     if fact.type == kinds.SAGA_ADOPTED:
         started_at = fact.content.get("started_at")
         when = datetime.fromisoformat(started_at) if started_at else fact.occurred_at
@@ -257,7 +259,7 @@ def _decision_to_saga(saga: SagaState, fact: Fact) -> dict[str, Any]:
     return {}
 
 
-def _said(fact: Fact) -> str:
+def _decision_text(fact: Fact) -> str:
     verb = {
         kinds.SAGA_CANCELLED: "Cancelled",
         kinds.COMPENSATION_FORCED: "Compensation forced",
@@ -266,17 +268,17 @@ def _said(fact: Fact) -> str:
     return f"{verb}: {fact.content.get('reason', '')}"[:ERROR_LIMIT]
 
 
-def _own_to_lane(lane: LaneState, fact: Fact) -> LaneState:
+def _own_fact_to_lane(lane: LaneState, fact: Fact) -> LaneState:
     if fact.type in (kinds.SAGA_CANCELLED, kinds.COMPENSATION_FORCED) and fact.entity == lane.entity:
-        mark = Mark(fact.occurred_at, fact.id, _said(fact))
+        mark = Mark(fact.occurred_at, fact.id, _decision_text(fact))
         return lane._replace(forced=least(lane.forced, mark))
     if fact.type in kinds.COMMAND_DECISIONS:
         for entity, command, number in _commands(fact):
             if entity == lane.entity:
                 lane = lane._replace(commands=_with(lane, command, _decided(fact, number)))
         return lane
-    if fact.type in kinds.COMMAND_NEWS and fact.entity == lane.entity:
-        return lane._replace(commands=_with(lane, str(fact.content.get("name", "")), _news(fact)))
+    if fact.type in kinds.COMMAND_EVENTS and fact.entity == lane.entity:
+        return lane._replace(commands=_with(lane, str(fact.content.get("name", "")), _progress(fact)))
     return lane
 
 
@@ -295,7 +297,7 @@ def _decided(fact: Fact, number: int) -> Callable[[CommandFacts], CommandFacts]:
     return join
 
 
-def _news(fact: Fact) -> Callable[[CommandFacts], CommandFacts]:
+def _progress(fact: Fact) -> Callable[[CommandFacts], CommandFacts]:
     number = int(fact.content.get("round", 1))
 
     def join(known: CommandFacts) -> CommandFacts:

@@ -1,6 +1,7 @@
-"""Which events an open lane waits for: the definition's order against what the lane's steps show. Pure.
+"""Which events an open lane waits for: the order of the definition compared with the steps of the lane. Pure.
 
-The order is the definition's. The services' clocks differ, and nothing arrives in order, so times say nothing here.
+Only the order of the definition counts. The clocks of the services differ and events arrive in any order, so times are
+no evidence here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ ONWARD = (StepStatus.STARTED, StepStatus.COMPLETED)
 
 
 class ShownStep(NamedTuple):
-    """One stored step: its key, the rank that facts gave it, and the type of the event that gave it this rank."""
+    """One stored step: its key, its rank, and the type of the event that gave it this rank."""
 
     type: str
     service: str
@@ -24,17 +25,21 @@ class ShownStep(NamedTuple):
 
 
 def expected(definition: Definition, lane: Iterable[ShownStep], saga: Iterable[ShownStep] = ()) -> tuple[Event, ...]:
-    """Return the events that would move this open lane on, the next one first; empty where none is left.
+    """Return the events that would advance this open lane, the next one first; empty if none is left.
 
-    lane: the lane's own steps. saga: the steps of the saga itself, which an event that names no lane has moved.
-    These are the first event after the furthest one that the lane has and, where that event only reports a start (which
-    some producers leave out), the event that completes what it starts. No event among those that the lane has, or that
-    spoke for the whole saga, is ever returned.
+    lane: the lane's own steps. saga: the steps of the saga itself, which events that name no lane have changed.
+    Returned are the first event after the furthest one that the lane has and, if that event only reports a start (which
+    some producers omit), the event that completes it. Events that the lane has, or that were about the whole saga, are
+    never returned.
     """
     own = list(lane)
     ranks = _ranks(own)
     whole = {key: max(rank, ranks.get(key, 0)) for key, rank in _ranks(saga).items()} | ranks
-    missing = [event for event in definition.events if _moves_on(definition, event) and not _known(event, ranks, whole)]
+    missing = [
+        event
+        for event in definition.events
+        if _advances(definition, event) and not _may_have_arrived(event, ranks, whole)
+    ]
     positions = {event.type: position for position, event in enumerate(definition.events)}
     furthest = max((positions.get(step.event_type, -1) for step in own), default=-1)
     ahead = [event for event in missing if positions[event.type] > furthest]
@@ -48,11 +53,11 @@ def _ranks(steps: Iterable[ShownStep]) -> dict[StepKey, int]:
     return {(step.type, step.service): step.rank for step in steps}
 
 
-def _moves_on(definition: Definition, event: Event) -> bool:
-    """Whether this event moves a step of one lane onward.
+def _advances(definition: Definition, event: Event) -> bool:
+    """Return whether this event advances a step of one lane.
 
-    One that lists lanes may have named this one beside its list, and one that can mean something which moves no step
-    leaves no trace: of both, the lane's steps cannot tell whether they came.
+    An event that lists lanes may have named this one beside its list, and an event with a meaning that changes no step
+    may leave no trace: the steps of the lane do not show whether such an event arrived.
     """
     about_a_lane = event.entity in (Entity.LANE, Entity.LANE_ELSE_TASK)
     if not definition.entity_field:
@@ -60,8 +65,8 @@ def _moves_on(definition: Definition, event: Event) -> bool:
     return about_a_lane and event.means.becomes in ONWARD and all(meaning.step for meaning in meanings(event))
 
 
-def _known(event: Event, lane: Mapping[StepKey, int], whole: Mapping[StepKey, int]) -> bool:
-    """Whether the event may have come: some step stands where it would have moved it, or further."""
+def _may_have_arrived(event: Event, lane: Mapping[StepKey, int], whole: Mapping[StepKey, int]) -> bool:
+    """Return whether the event may have arrived: a step has the rank that it would give, or a higher one."""
     ranks = whole if event.entity is Entity.LANE_ELSE_TASK else lane
     return any(
         meaning.step is not None and ranks.get((meaning.step.type, meaning.step.service), 0) >= meaning.rank

@@ -1,6 +1,6 @@
-"""What the engine folds: facts from the services, decisions of people, and news of our own commands.
+"""What the engine folds: events of the services, decisions of people, and events about our own commands.
 
-A fact never changes. Its time is when it happened, as its source says; when it arrived plays no part.
+A fact never changes. Its time is when it happened, by the clock of its source; when it arrived does not matter.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 # Decisions of people on a saga.
 SAGA_ADOPTED = "SagaAdopted"  # {started_at}
-SAGA_CANCELLED = "SagaCancelled"  # {reason}; of a lane if the fact names one
-COMPENSATION_FORCED = "CompensationForced"  # {reason}; of a lane if the fact names one
+SAGA_CANCELLED = "SagaCancelled"  # {reason}; of one lane if the fact names an entity
+COMPENSATION_FORCED = "CompensationForced"  # {reason}; of one lane if the fact names an entity
 SAGA_TERMINATED = "SagaTerminated"  # {reason, claimed: [command id]}
 
 # Decisions of people on commands: {commands: [[entity, command, round]]}
@@ -21,15 +21,15 @@ COMMANDS_SKIPPED = "CommandsSkipped"
 COMMANDS_MARKED_DONE = "CommandsMarkedDone"
 COMMANDS_WITHDRAWN = "CommandsWithdrawn"
 
-# News of our own commands: {name, round}; the fact's entity is the lane.
+# Events about our own commands: {name, round}; the entity of the fact is the lane.
 COMMAND_EXHAUSTED = "CommandExhausted"
 COMMAND_PUBLISHED = "CommandPublished"
 
 SAGA_DECISIONS = frozenset({SAGA_ADOPTED, SAGA_CANCELLED, COMPENSATION_FORCED, SAGA_TERMINATED})
 COMMAND_DECISIONS = frozenset({COMMANDS_RETRIED, COMMANDS_SKIPPED, COMMANDS_MARKED_DONE, COMMANDS_WITHDRAWN})
-COMMAND_NEWS = frozenset({COMMAND_EXHAUSTED, COMMAND_PUBLISHED})
+COMMAND_EVENTS = frozenset({COMMAND_EXHAUSTED, COMMAND_PUBLISHED})
 
-# Where facts of our own come from. No wire message can pass for one: the log is unique by (source, event id).
+# The sources of facts. A message from Pulsar cannot pass for a fact of our own: the log is unique by (source, event id).
 WIRE = "pulsar"
 OPERATOR = "operator"
 COMPENSATION = "compensation"
@@ -38,8 +38,8 @@ COMPENSATION = "compensation"
 class Fact(NamedTuple):
     """One row of the event log, as the engine sees it.
 
-    `entity` is what the event itself names, `lane` what an attachment's routing named; both may be empty.
-    `content` is the body where the meaning needs it, else empty.
+    `entity` is the entity that the event itself names, `lane` the one that a person named when attaching the event to a
+    saga; both may be empty. `content` is the body where the meaning needs it, else empty.
     """
 
     id: str
@@ -49,9 +49,9 @@ class Fact(NamedTuple):
     entity: str = ""
     lane: str = ""
     correlation: str = ""
-    content: Mapping[str, Any] = {}  # never written to
+    content: Mapping[str, Any] = {}  # never modified
 
     @property
     def names(self) -> str:
-        """The entity that this fact is about: its own beats the attachment's."""
+        """The entity that this fact is about: the event's own, else the one named by the attachment."""
         return self.entity or self.lane

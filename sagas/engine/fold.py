@@ -1,7 +1,7 @@
-"""A saga while facts are folded into it: the pure functions, applied in turn, and what changed by it.
+"""Fold facts into a saga: apply the pure functions one after another and keep track of what changed.
 
-The accumulator holds the only mutable things of the engine: which values are current, and which of them are not yet
-stored. `replay` is the same fold from nothing.
+`Fold` is the only mutable object of the engine: it holds the current values and which of them are not stored yet.
+`replay` is the same fold, starting from nothing.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from sagas.engine.status import status
 EMPTY = SagaCounts()
 STARTED_RANK = FACT_RANK[StepStatus.STARTED]
 
-LaneChanges = Sequence[tuple[LaneState | None, LaneState]]  # lanes before and after a fact
+LaneChanges = Sequence[tuple[LaneState | None, LaneState]]  # each changed lane before and after a fact
 
 
 class Fold:
     """One saga in memory.
 
-    `lanes` must hold every stored lane that the facts touch, and all of them where a fact speaks for all
-    (`evolve.speaks_for_all`). The holder of the saga's own steps is the lane called by its key.
+    `lanes` must contain every stored lane that the facts touch, and all lanes of the saga if a fact needs them all
+    (`evolve.needs_all_lanes`). The steps of the saga itself are in the lane whose entity is the key of the saga.
     """
 
     __slots__ = (
@@ -53,15 +53,15 @@ class Fold:
         self._failed = saga_failed(identity, saga)
         self._counts = saga.counts
         self.changed: dict[str, None] = {}
-        self._required: dict[str, tuple[Compensation, ...]] = {}  # as asked for since the last fact
+        self._required: dict[str, tuple[Compensation, ...]] = {}  # cached since the last fact
         self._tallies: dict[str, SagaCounts] = {
             entity: count_lane(identity, saga, lane, self._failed) for entity, lane in lanes.items()
         }
 
     def apply(self, fact: Fact, interpretation: Interpretation | None = None) -> dict[str, Any]:
-        """Folds one fact in; returns a compact note of what it changed, without payload, for the timeline.
+        """Fold one fact in; return a compact note of what it changed, without payload, for the timeline.
 
-        said: what it means, where the caller has asked already.
+        interpretation: what the fact means, if the caller has computed it already.
         """
         before, interpretation = self.saga, interpretation or interpret(self.identity, fact)
         self._required.clear()
@@ -71,13 +71,13 @@ class Fold:
         for entity in interpretation.touched:
             old = self.lanes.get(entity)
             new = evolve_lane(old or LaneState(entity), interpretation, fact)
-            if new != old and _holds_something(new):
+            if new != old and _is_worth_storing(new):
                 moved.append((old, new))
                 self.lanes[entity] = new
                 self.changed[entity] = None
                 saga = folded_lane_failure(saga, new)
         self._failed = saga_failed(self.identity, saga)
-        if self._failed is not failed_before or _speaks_for_all_now(before, saga):
+        if self._failed is not failed_before or _changed_for_all_lanes(before, saga):
             self._count_all(saga)
         else:
             self._count(saga, [lane for _, lane in moved])
@@ -85,7 +85,7 @@ class Fold:
         return self._note(before, failed_before) | _steps_note(interpretation, moved)
 
     def required(self, entity: str) -> tuple[Compensation, ...]:
-        """The commands owed in a lane."""
+        """Return the required compensations of a lane."""
         required = self._required.get(entity)
         if required is None:
             required = self._required[entity] = required_compensations(
@@ -94,12 +94,12 @@ class Fold:
         return required
 
     def required_before(self, entity: str) -> tuple[Compensation, ...]:
-        """The commands that were owed in a lane before this fold began."""
+        """Return the compensations of a lane that were required before this fold began."""
         lane = self.stored.get(entity)
         return () if lane is None else required_compensations(self.identity, self.before, lane)
 
     def _count(self, saga: SagaState, lanes: Iterable[LaneState]) -> None:
-        """The counters, by difference."""
+        """Update the counters by the difference that these lanes make."""
         for lane in lanes:
             was = self._tallies.get(lane.entity, EMPTY)
             now = count_lane(self.identity, saga, lane, self._failed)
@@ -108,7 +108,7 @@ class Fold:
                 self._counts = self._counts.moved(was, now)
 
     def _count_all(self, saga: SagaState) -> None:
-        """The same, of all lanes: something changed that each of them depends on."""
+        """Update the counters for all lanes, because something changed that each of them depends on."""
         before = dict(self._tallies)
         self._count(saga, self.lanes.values())
         for entity, lane in self.lanes.items():
@@ -116,7 +116,7 @@ class Fold:
                 self.changed[entity] = None
 
     def _note(self, before: SagaState, failed_before: bool) -> dict[str, Any]:
-        """Counts, not lists, where a fact speaks for many lanes: a note must stay small."""
+        """Return what changed. Counts instead of lists, so that the note of a fact about many lanes stays small."""
         note: dict[str, Any] = {}
         status_before, self.status = self.status, status(self.identity, self.saga)
         if status_before is not self.status:
@@ -132,7 +132,7 @@ class Fold:
 
 
 def replay(identity: SagaIdentity, facts: Iterable[Fact]) -> Fold:
-    """The saga folded from nothing: what its stored state must be equal to."""
+    """Return the saga folded from nothing: its stored state must be equal to this."""
     fold = Fold(identity, SagaState(), {})
     for fact in facts:
         fold.apply(fact)
@@ -163,17 +163,17 @@ def _steps_note(interpretation: Interpretation, moved: LaneChanges) -> dict[str,
     return note | {"steps_count": count} if count > 3 else note
 
 
-def _holds_something(lane: LaneState) -> bool:
+def _is_worth_storing(lane: LaneState) -> bool:
     return lane.known or bool(lane.steps) or bool(lane.commands) or lane.forced is not None
 
 
 def _has_open_step(lane: LaneState) -> bool:
-    """Whether what a step shows may change though the lane counts as before."""
+    """Return whether the status of a step may change although the lane is counted as before."""
     return any(facts.rank == STARTED_RANK for facts in lane.steps.values())
 
 
-def _speaks_for_all_now(before: SagaState, after: SagaState) -> bool:
-    """Whether something else than the saga's failure changed that every lane depends on."""
+def _changed_for_all_lanes(before: SagaState, after: SagaState) -> bool:
+    """Return whether anything else than the failure of the saga changed that every lane depends on."""
     return (
         before.processed_all != after.processed_all
         or before.processing_failed != after.processing_failed

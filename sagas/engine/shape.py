@@ -1,4 +1,4 @@
-"""Whether the fields of a dataclass hold values of the declared types: what Python itself does not check."""
+"""Check that the fields of a dataclass hold values of the declared types, which Python itself does not check."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from enum import Enum
 from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
-_NOUNS: dict[Any, str] = {str: "a text", int: "a whole number", float: "a finite number", bool: "True or False"}
+_NOUNS: dict[Any, str] = {str: "a string", int: "a whole number", float: "a finite number", bool: "True or False"}
 
 
 def problems(value: Any, path: str = "") -> Iterator[str]:
-    """Yield one sentence for each field of this dataclass instance, at any depth, that has another type."""
+    """Yield one sentence for each field of this dataclass instance, at any depth, whose value has the wrong type."""
     prefix = f"{path}." if path else ""
     kind: Any = type(value)
     for name, hint in _hints(kind).items():
-        yield from _wrong(getattr(value, name), hint, f"{prefix}{name}")
+        yield from _check(getattr(value, name), hint, f"{prefix}{name}")
 
 
 @cache
@@ -27,41 +27,41 @@ def _hints(kind: Any) -> dict[str, Any]:
     return {item.name: hints[item.name] for item in dataclasses.fields(kind) if item.init}
 
 
-def _wrong(value: Any, hint: Any, path: str) -> Iterator[str]:
+def _check(value: Any, hint: Any, path: str) -> Iterator[str]:
     origin = get_origin(hint)
     if origin is types.UnionType:
-        if all(any(_wrong(value, option, path)) for option in get_args(hint)):
+        if all(any(_check(value, option, path)) for option in get_args(hint)):
             yield f"{path} must be {' or '.join(_noun(option) for option in get_args(hint))}, but is {_found(value)}"
     elif origin is tuple:
-        yield from _wrong_tuple(value, get_args(hint)[0], path)
+        yield from _check_tuple(value, get_args(hint)[0], path)
     elif origin is not None and issubclass(origin, Mapping):
-        yield from _wrong_mapping(value, get_args(hint), path)
+        yield from _check_mapping(value, get_args(hint), path)
     elif isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, hint):
         yield from problems(value, path)
-    elif not _is(value, hint):
+    elif not _has_type(value, hint):
         yield f"{path} must be {_noun(hint)}, but is {_found(value)}"
     elif hint is str and not _can_be_stored(value):
-        yield f"{path} holds a character that cannot be stored (NUL or a lone surrogate)"
+        yield f"{path} contains a character that cannot be stored (NUL or a lone surrogate)"
 
 
-def _wrong_tuple(value: Any, hint: Any, path: str) -> Iterator[str]:
+def _check_tuple(value: Any, hint: Any, path: str) -> Iterator[str]:
     if type(value) is not tuple:
-        yield f'{path} must be a tuple, but is {_found(value)}; one with a single item is written ("item",)'
+        yield f'{path} must be a tuple, but is {_found(value)}; write a tuple of one item as ("item",)'
         return
     for position, item in enumerate(value):
-        yield from _wrong(item, hint, f"{path}[{position}]")
+        yield from _check(item, hint, f"{path}[{position}]")
 
 
-def _wrong_mapping(value: Any, hints: tuple[Any, ...], path: str) -> Iterator[str]:
+def _check_mapping(value: Any, hints: tuple[Any, ...], path: str) -> Iterator[str]:
     if not isinstance(value, Mapping):
         yield f"{path} must be a mapping, but is {_found(value)}"
         return
     for name, item in value.items():
-        yield from _wrong(name, hints[0], f"a name in {path}")
-        yield from _wrong(item, hints[1], f"{path}[{name!r}]")
+        yield from _check(name, hints[0], f"a key of {path}")
+        yield from _check(item, hints[1], f"{path}[{name!r}]")
 
 
-def _is(value: Any, hint: Any) -> bool:
+def _has_type(value: Any, hint: Any) -> bool:
     if hint is float:
         return type(value) in (int, float) and math.isfinite(value)
     if hint in _NOUNS or issubclass(hint, Enum):

@@ -1,7 +1,7 @@
-"""What is known of a saga and of each of its lanes: joins over the set of facts, and nothing else.
+"""The state of a saga and of each of its lanes: joins over the set of facts, and nothing else.
 
-Every field either only grows, or keeps the least or the greatest of what it has seen, so that facts may come in any
-order, in any batches, with any repeats. Values are immutable: a fact makes new ones.
+Every field either only grows, or keeps the least or the greatest value that the facts gave it. So facts may arrive in
+any order, in any batches, any number of times. Values are immutable: applying a fact creates new ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ StepKey = tuple[str, str]  # (type, service)
 
 
 class Mark(NamedTuple):
-    """Something that a fact said: compared by (occurred_at, event id), so that the least is the same everywhere."""
+    """When and by which event something became true. Compared by (occurred_at, event id): the least is the same everywhere."""
 
     occurred_at: datetime
     event_id: str
@@ -24,7 +24,7 @@ class Mark(NamedTuple):
 
 
 class StepFacts(NamedTuple):
-    """The greatest (rank, occurred_at, event id) that facts gave a step."""
+    """The greatest (rank, occurred_at, event id) that facts gave to a step."""
 
     rank: int
     occurred_at: datetime
@@ -34,7 +34,7 @@ class StepFacts(NamedTuple):
 
 
 class CommandFacts(NamedTuple):
-    """What facts say of one command of a lane."""
+    """The facts on one command of a lane."""
 
     confirmed: Mark | None = None  # by the service
     by_hand: Mark | None = None
@@ -54,7 +54,7 @@ class Announced(NamedTuple):
 
 
 class LaneState(NamedTuple):
-    """One entity of a saga. `known` is false for the holders of steps that belong to the saga itself."""
+    """One entity of a saga. `known` is false for the holder of the steps that belong to the saga itself."""
 
     entity: str
     known: bool = False
@@ -63,12 +63,12 @@ class LaneState(NamedTuple):
     forced: Mark | None = None
     processed: bool = False
     milestones: frozenset[str] = frozenset()
-    steps: Mapping[StepKey, StepFacts] = {}  # never written to: a fact makes a new one
+    steps: Mapping[StepKey, StepFacts] = {}  # never modified: a fact creates a new mapping
     commands: Mapping[str, CommandFacts] = {}
 
 
 class SagaCounts(NamedTuple):
-    """What one lane adds to its saga's counters; the saga's are the sum."""
+    """What one lane adds to the counters of its saga. The counters of the saga are the sum over its lanes."""
 
     known: int = 0
     open: int = 0
@@ -84,31 +84,31 @@ class SagaCounts(NamedTuple):
     failed_steps: int = 0
 
     def plus(self, other: SagaCounts) -> SagaCounts:
-        """The sum."""
+        """Return the sum of both."""
         return SagaCounts(*map(add, self, other))
 
     def moved(self, was: SagaCounts, now: SagaCounts) -> SagaCounts:
-        """The sum after one of its parts became another."""
+        """Return the sum after one of its parts changed from `was` to `now`."""
         return SagaCounts(*map(add, self, map(sub, now, was)))
 
     @property
     def failed_lanes(self) -> int:
-        """Lanes that failed, whatever became of their undoing."""
+        """Lanes that failed, whatever the state of their compensations."""
         return self.undoing + self.undone + self.settled
 
     @property
     def undoing_part(self) -> tuple[int, ...]:
-        """What counts failed lanes and their commands."""
+        """The counters of failed lanes and of their commands."""
         return self[3:10]
 
     @property
     def commands(self) -> int:
-        """Commands ever owed."""
+        """Commands that were ever required."""
         return self.on_the_way + self.exhausted + self.confirmed + self.given_up
 
 
 class SagaState(NamedTuple):
-    """What is known of the saga as a whole."""
+    """The state of the saga as a whole."""
 
     started: Mark | None = None
     correlation: Mark | None = None
@@ -118,27 +118,28 @@ class SagaState(NamedTuple):
     failure: Mark | None = None
     lane_failure: Mark | None = None
     upload_failure: Mark | None = None
-    processed_all: bool = False  # by one that spoke for all lanes
-    processing_failed: bool = False  # the same, of its failure
-    claimed: frozenset[str] | None = None  # of a termination: the commands that go on; None where nobody terminated
+    processed_all: bool = False  # an event without an entity reported that every lane is processed
+    processing_failed: bool = False  # an event without an entity reported that processing failed
+    # The commands that a termination left in flight; None if the saga was not terminated.
+    claimed: frozenset[str] | None = None
     last_at: datetime | None = None
     counts: SagaCounts = SagaCounts()
 
     def seen_at(self, occurred_at: datetime) -> SagaState:
-        """The saga, knowing of a fact of this time. (`_replace` costs four times as much, for each fact.)"""
+        """Return the saga with this time as its latest, if it is. (`_replace` costs four times as much, for each fact.)"""
         if self.last_at is not None and self.last_at >= occurred_at:
             return self
         return SagaState(*self[:-2], occurred_at, self.counts)
 
     def counting(self, counts: SagaCounts) -> SagaState:
-        """The saga with these counters."""
+        """Return the saga with these counters."""
         return self if counts is self.counts else SagaState(*self[:-1], counts)
 
 
 class CommandState(StrEnum):
-    """What holds of a command."""
+    """The state of a required command, as the facts give it."""
 
-    ON_THE_WAY = "on_the_way"
+    PENDING = "on_the_way"
     EXHAUSTED = "exhausted"
     CONFIRMED = "confirmed"
     SKIPPED = "skipped"
@@ -146,7 +147,7 @@ class CommandState(StrEnum):
 
 
 class LaneStatus(StrEnum):
-    """What became of a lane."""
+    """The status of a lane."""
 
     OPEN = "open"
     PROCESSED = "processed"
@@ -156,7 +157,7 @@ class LaneStatus(StrEnum):
 
 
 class SagaStatus(StrEnum):
-    """The six names are part of the HTTP contract."""
+    """The status of a saga. The six names are part of the HTTP contract."""
 
     STARTED = "STARTED"
     COMPLETED = "COMPLETED"
@@ -167,17 +168,17 @@ class SagaStatus(StrEnum):
 
 
 def least(one: Mark | None, other: Mark | None) -> Mark | None:
-    """The earlier of two marks."""
+    """Return the earlier of two marks; the other one where one is None."""
     if one is None or other is None:
         return one or other
     return min(one, other)
 
 
-# --- as data, for the row that keeps it -----------------------------------------------------------------------------
+# --- as JSON data, for the database ---------------------------------------------------------------------------------
 
 
 def saga_data(saga: SagaState) -> dict[str, Any]:
-    """The saga without its counters as JSON data; `saga_from` reads it back to an equal value."""
+    """Return the saga without its counters as JSON data; `saga_from` reads it back to an equal value."""
     return {
         name: _plain(value)
         for name, value in zip(SagaState._fields, saga, strict=True)
@@ -186,7 +187,7 @@ def saga_data(saga: SagaState) -> dict[str, Any]:
 
 
 def saga_from(data: Mapping[str, Any], counts: SagaCounts, last_at: datetime | None = None) -> SagaState:
-    """The value that `saga_data` wrote; `last_at` where the row keeps that beside it."""
+    """Return the value that `saga_data` wrote. last_at: used where the data does not contain it."""
     announced = data.get("announced")
     claimed = data.get("claimed")
     return SagaState(
@@ -207,7 +208,7 @@ def saga_from(data: Mapping[str, Any], counts: SagaCounts, last_at: datetime | N
 
 
 def lane_data(lane: LaneState) -> dict[str, Any]:
-    """The lane without its entity and steps as JSON data; `lane_from` reads it back to an equal value."""
+    """Return the lane without its entity and steps as JSON data; `lane_from` reads it back to an equal value."""
     data: dict[str, Any] = {"opened_at": _plain(lane.opened_at)} if lane.opened_at else {}
     if lane.failure:
         data["failure"] = _plain(lane.failure)
@@ -223,7 +224,7 @@ def lane_data(lane: LaneState) -> dict[str, Any]:
 
 
 def lane_from(entity: str, known: bool, data: Mapping[str, Any], steps: Mapping[StepKey, StepFacts]) -> LaneState:
-    """The value that `lane_data` wrote, with the steps that its rows keep."""
+    """Return the value that `lane_data` wrote, with the steps that are stored as rows of their own."""
     opened_at = data.get("opened_at")
     milestones = data.get("milestones")
     commands = data.get("commands")

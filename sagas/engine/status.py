@@ -1,4 +1,4 @@
-"""The status of a saga: the first line of the table that holds."""
+"""The status of a saga: the first rule that applies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNFINISHED = frozenset({SagaStatus.STARTED, SagaStatus.COMPENSATING})
 
 
 def status(identity: SagaIdentity, saga: SagaState) -> SagaStatus:
-    """The saga's status, from its flags and the counters of its lanes. Nothing is terminal against facts."""
+    """Return the status, from the flags of the saga and the counters of its lanes. Facts may change every status."""
     counts = saga.counts
     if counts.exhausted:
         return SagaStatus.COMPENSATION_FAILED
@@ -20,11 +20,11 @@ def status(identity: SagaIdentity, saga: SagaState) -> SagaStatus:
     if saga_failed(identity, saga) or _all_lanes_failed(identity, saga):
         all_confirmed = counts.commands > 0 and counts.given_up == 0
         return SagaStatus.COMPENSATION_SUCCEEDED if all_confirmed else SagaStatus.FAILED
-    return _status_of_the_rest(identity, saga)
+    return _status_without_failure(identity, saga)
 
 
-def _status_of_the_rest(identity: SagaIdentity, saga: SagaState) -> SagaStatus:
-    """Where nothing is to be undone and the saga did not fail."""
+def _status_without_failure(identity: SagaIdentity, saga: SagaState) -> SagaStatus:
+    """Return the status of a saga that has nothing to undo and did not fail."""
     counts = saga.counts
     if not _intake_over(identity, saga):
         return SagaStatus.STARTED
@@ -36,13 +36,13 @@ def _status_of_the_rest(identity: SagaIdentity, saga: SagaState) -> SagaStatus:
 
 
 def error_message(identity: SagaIdentity, saga: SagaState) -> str | None:
-    """The saga's own failure, else the first lane's, else that of an image that never came to be."""
+    """Return the error of the saga itself, else of its first failed lane, else of a failed upload; else None."""
     mark = saga_failure(identity, saga) or saga.lane_failure or saga.upload_failure
     return mark.text if mark else None
 
 
 def end_time(shown: SagaStatus, saga: SagaState) -> datetime | None:
-    """The time of the last fact, while nothing is under way. shown: the saga's status."""
+    """Return the time of the last fact, or None while the saga is unfinished. shown: the status of the saga."""
     return None if shown in UNFINISHED else saga.last_at
 
 
@@ -51,7 +51,7 @@ def _intake_over(identity: SagaIdentity, saga: SagaState) -> bool:
 
 
 def _announced(identity: SagaIdentity, saga: SagaState) -> int:
-    """How many lanes were announced: none by an end of the intake that gave no number, one where nothing announces."""
+    """Return how many lanes were announced: 0 if no event gave a number, 1 if no event type announces lanes."""
     if not identity.definition.counts_lanes:
         return 1
     return saga.announced.lanes if saga.announced else 0

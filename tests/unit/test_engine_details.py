@@ -411,7 +411,7 @@ def test_which_facts_need_every_lane(scope: str) -> None:
 
 
 def test_sending_is_the_answer_only_where_the_definition_says_so() -> None:
-    for definition, held in ((IMAGES, CommandState.ON_THE_WAY), (SENDING_IS_ENOUGH, CommandState.CONFIRMED)):
+    for definition, held in ((IMAGES, CommandState.PENDING), (SENDING_IS_ENOUGH, CommandState.CONFIRMED)):
         fold = Story(definition=definition).retrieved(A).failed(A).published(A, DELETE).folded()
         assert command_state(fold.identity, fold.saga, fold.lanes[A], definition.compensation_of[DELETE]) is held
         assert owed_in(fold, A) == {DELETE: held}

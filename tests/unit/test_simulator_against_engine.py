@@ -63,7 +63,7 @@ class Telling:
                 released = all(
                     held.get(first, CommandState.CONFIRMED) is CommandState.CONFIRMED for first in item.after
                 )
-                if held[item.command] is CommandState.ON_THE_WAY and released:
+                if held[item.command] is CommandState.PENDING and released:
                     due.append((item.command, entity))
         return due
 
