@@ -1,4 +1,4 @@
-"""Commands as the compensation package takes them: what a definition says, filled up from the settings."""
+"""Build commands for the compensation package from a definition and, where it has no value, from the settings."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from sagas.engine.state import CommandState, LaneState, SagaState, least
 def new_command(
     identity: SagaIdentity, saga: SagaState, lane: LaneState, item: Compensation, *, released: bool, now: datetime
 ) -> NewCommand:
-    """A command that is owed, whole: its message is frozen here, its policy copied."""
+    """Build a required command. Its message and its retry policy are fixed here and never change afterwards."""
     command_uuid = command_id(identity.saga_id, lane.entity, item.command)
     correlation = saga.correlation.text if saga.correlation else identity.key
-    held = command_state(identity, saga, lane, item)
+    state = command_state(identity, saga, lane, item)
     facts = lane.commands.get(item.command, NO_FACTS)
     mark = least(facts.confirmed, facts.by_hand) or facts.published
     return NewCommand(
@@ -42,16 +42,16 @@ def new_command(
         released=released,
         planned_at=now,
         invalid=shape_problem(item, lane.entity, identity.key),
-        confirmed=(mark.occurred_at, mark.event_id) if held is CommandState.CONFIRMED and mark else None,
+        confirmed=(mark.occurred_at, mark.event_id) if state is CommandState.CONFIRMED and mark else None,
         confirmed_by_service=mark is not None and mark == facts.confirmed,
-        withdrawn=held in (CommandState.WITHDRAWN, CommandState.SKIPPED),
+        withdrawn=state in (CommandState.WITHDRAWN, CommandState.SKIPPED),
     )
 
 
 def command_body(
     item: Compensation, command_uuid: str, correlation: str, entity: str, key: str, now: datetime
 ) -> dict[str, Any]:
-    """The message as the service reads it. Its time is naive UTC, as all times on this wire are."""
+    """Return the message as the service reads it. Its time is naive UTC, like all times in messages on Pulsar."""
     values = {"entity": entity, "key": key}
     return {
         "type": item.command,
@@ -63,19 +63,19 @@ def command_body(
 
 
 def retry_policy(retry: Retry) -> RetryPolicy:
-    """The retry policy of a command: the definition's word where it has one, else the environment's."""
+    """Return the retry policy of a command: the values of the definition where it has them, else of the environment."""
     defaults: Mapping[str, Any] = settings.SAGA_RETRY
-    initial = float(_said(retry.initial_interval, defaults["initial_interval"]))
+    initial = float(_value(retry.initial_interval, defaults["initial_interval"]))
     return RetryPolicy(
         initial_interval=initial,
-        backoff_coefficient=_said(retry.backoff_coefficient, defaults["backoff_coefficient"]),
-        # An override of one interval alone must not contradict the environment's other one.
-        maximum_interval=max(initial, _said(retry.maximum_interval, defaults["maximum_interval"])),
-        maximum_attempts=int(_said(retry.maximum_attempts, defaults["maximum_attempts"])),
+        backoff_coefficient=_value(retry.backoff_coefficient, defaults["backoff_coefficient"]),
+        # A definition that overrides only one interval must not contradict the other one from the environment.
+        maximum_interval=max(initial, _value(retry.maximum_interval, defaults["maximum_interval"])),
+        maximum_attempts=int(_value(retry.maximum_attempts, defaults["maximum_attempts"])),
         jitter=defaults["jitter"],
         non_retryable_errors=retry.non_retryable_errors,
     )
 
 
-def _said(override: float | None, default: float) -> float:
+def _value(override: float | None, default: float) -> float:
     return default if override is None else override

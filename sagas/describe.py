@@ -1,4 +1,4 @@
-"""A definition drawn from itself: as a table, as a diagram, as data. Pure functions, and all of them tell the same."""
+"""Describe a definition as a table, as a diagram or as data. Pure functions; all three contain the same information."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from sagas.engine.definition import Compensation, Definition, Event, Fails, Meaning, StepStatus, meanings
 
 FORWARD = (StepStatus.STARTED, StepStatus.COMPLETED)
-EVENT_HEAD = ("event", "step", "becomes", "of", "also", "topics")
-COMMAND_HEAD = ("command", "to", "topic", "undoes", "owed", "answered by", "after")
+EVENT_HEAD = ("event", "step", "becomes", "entity", "also", "topics")
+COMMAND_HEAD = ("command", "to", "topic", "undoes", "required", "answered by", "after")
 
 
 def data(definition: Definition) -> dict[str, Any]:
-    """The definition as plain JSON data."""
+    """Return the definition as plain JSON data."""
     return {
         "name": definition.name,
         "title": definition.title,
@@ -28,7 +28,7 @@ def data(definition: Definition) -> dict[str, Any]:
 
 
 def table(definition: Definition) -> str:
-    """The definition as text for a terminal: events and what each does, then commands and what answers each."""
+    """Return text for a terminal: the events and what each does, then the commands and which events answer each."""
     events = [row for event in definition.events for row in _event_rows(event)]
     commands = [_command_row(definition, item) for item in definition.compensations]
     head = f"{definition.name} version {definition.version}"
@@ -40,29 +40,29 @@ def table(definition: Definition) -> str:
 
 
 def mermaid(definition: Definition) -> str:
-    """The definition as a Mermaid flowchart: the way forward, what fails, and the way back."""
+    """Return the definition as a Mermaid flowchart: the steps, the failures and the compensations."""
     return "\n".join(_Chart(definition).lines())
 
 
-# --- words ------------------------------------------------------------------------------------------------------------
+# --- texts ------------------------------------------------------------------------------------------------------------
 
 
 def also(event: Event, means: Meaning) -> list[str]:
-    """What an event does besides moving its step, in words."""
-    said = [
+    """Return what an event does besides changing its step, as short texts."""
+    effects = [
         ("starts the saga", event.starts and means is event.means),
         (_fails(means), means.fails is not None),
-        ("processes the lane", means.processes),
+        ("marks the lane as processed", means.processes),
         (f"proves {means.proves}", bool(means.proves)),
         ("ends the intake", means.ends_intake),
         ("announces the lanes", means.announces is not None),
         (f"confirms {means.confirms}", bool(means.confirms)),
         (f"refuses {means.refuses}", bool(means.refuses)),
-        ("echoes our own undo", means.echoes_undo),
-        ("may name a key of its service's own", event.own_key and means is event.means),
+        ("is the echo of our own compensation", means.echoes_undo),
+        ("may carry a key of the service's own", event.own_key and means is event.means),
         (f"may be written {', '.join(event.aliases)}", bool(event.aliases) and means is event.means),
     ]
-    return [words for words, holds in said if holds]
+    return [text for text, applies in effects if applies]
 
 
 def _fails(means: Meaning) -> str:
@@ -70,25 +70,25 @@ def _fails(means: Meaning) -> str:
         Fails.LANE: "fails the lane",
         Fails.SAGA: "fails the saga",
         Fails.LANE_ELSE_SAGA: "fails the lane, else the saga",
-        Fails.UPLOAD: "is a failed upload",
+        Fails.UPLOAD: "reports a failed upload",
         None: "",
     }[means.fails]
 
 
-def _said(event: Event, means: Meaning) -> str:
-    """An event's name; with a word where it is its text that gives it this meaning."""
+def _event_label(event: Event, means: Meaning) -> str:
+    """Return the name of an event, with a note if a text in it gives it this meaning."""
     return event.type if means is event.means else f"{event.type} (by its text)"
 
 
 def _answers(definition: Definition, item: Compensation) -> list[str]:
-    """The events that confirm a command, then those that refuse it."""
-    found = [(_said(event, means), means) for event in definition.events for means in meanings(event)]
+    """Return the events that confirm a command, then those that refuse it."""
+    found = [(_event_label(event, means), means) for event in definition.events for means in meanings(event)]
     confirming = [kind for kind, means in found if means.confirms == item.command]
     refusing = [f"{kind} (refuses)" for kind, means in found if means.refuses == item.command]
     return confirming + refusing
 
 
-def _owed(item: Compensation) -> str:
+def _required(item: Compensation) -> str:
     return f"if {item.owed_when}" if item.owed_when else "always"
 
 
@@ -140,7 +140,7 @@ def _command_data(definition: Definition, item: Compensation) -> dict[str, Any]:
 def _event_rows(event: Event) -> Iterator[tuple[str, ...]]:
     yield _event_row(event.type, event, event.means, ", ".join(event.topics))
     for other in event.instead:
-        yield _event_row(f"  if {other.field} begins «{other.begins}»", event, other.means, "")
+        yield _event_row(f'  if {other.field} begins with "{other.begins}"', event, other.means, "")
 
 
 def _event_row(name: str, event: Event, means: Meaning, topics: str) -> tuple[str, ...]:
@@ -150,10 +150,10 @@ def _event_row(name: str, event: Event, means: Meaning, topics: str) -> tuple[st
 
 
 def _command_row(definition: Definition, item: Compensation) -> tuple[str, ...]:
-    answers = {"event": ", ".join(_answers(definition, item)), "published": "being sent", "manual": "a person"}
+    answers = {"event": ", ".join(_answers(definition, item)), "published": "its sending", "manual": "a person"}
     undoes = f"{item.undoes.type} by {item.undoes.service}"
     after = ", ".join(item.after) or "–"
-    return item.command, item.service, item.topic, undoes, _owed(item), answers[item.confirmation.value], after
+    return item.command, item.service, item.topic, undoes, _required(item), answers[item.confirmation.value], after
 
 
 def _lines(rows: tuple[tuple[str, ...], ...]) -> Iterator[str]:
@@ -166,7 +166,7 @@ def _lines(rows: tuple[tuple[str, ...], ...]) -> Iterator[str]:
 
 
 class _Chart:
-    """Nodes and edges of one definition. Node names are positions, so that no name can break the syntax."""
+    """The nodes and edges of one definition. Nodes are named by position, so that no name can break the syntax."""
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
@@ -176,9 +176,9 @@ class _Chart:
     def lines(self) -> Iterator[str]:
         yield "flowchart TD"
         yield from self._steps()
-        yield from self._way_forward()
+        yield from self._forward_edges()
         yield from self._failures()
-        yield from self._way_back()
+        yield from self._undo_edges()
         yield "    classDef failed fill:#fde2e1,stroke:#b3261e,color:#3b0a08"
         yield "    classDef undo fill:#e3ecfb,stroke:#2f5fb3,color:#0c2350"
         if self.commands:
@@ -190,41 +190,41 @@ class _Chart:
             yield f'    subgraph v{number}["{service}"]'
             for step in self.definition.steps:
                 if step.service == service:
-                    moved = "<br/>".join(self._moved_by(step.type, service))
-                    yield f'        {self.nodes[step.type, service]}["<b>{step.type}</b><br/>{moved}"]'
+                    events = "<br/>".join(self._events_of(step.type, service))
+                    yield f'        {self.nodes[step.type, service]}["<b>{step.type}</b><br/>{events}"]'
             yield "    end"
 
-    def _moved_by(self, step_type: str, service: str) -> list[str]:
-        found = [(_said(event, means), means) for event in self.definition.events for means in meanings(event)]
+    def _events_of(self, step_type: str, service: str) -> list[str]:
+        found = [(_event_label(event, means), means) for event in self.definition.events for means in meanings(event)]
         return [
             f"{kind}: {means.becomes.value}"
             for kind, means in found
             if means.step and means.becomes and (means.step.type, means.step.service) == (step_type, service)
         ]
 
-    def _way_forward(self) -> Iterator[str]:
-        """From step to step in the order of the file."""
-        moved = [event.means for event in self.definition.events if event.means.becomes in FORWARD]
-        way = list(dict.fromkeys((means.step.type, means.step.service) for means in moved if means.step))
-        for one, other in pairwise(way):
+    def _forward_edges(self) -> Iterator[str]:
+        """Yield the edges from step to step, in the order of the definition."""
+        changing = [event.means for event in self.definition.events if event.means.becomes in FORWARD]
+        order = list(dict.fromkeys((means.step.type, means.step.service) for means in changing if means.step))
+        for one, other in pairwise(order):
             yield f"    {self.nodes[one]} --> {self.nodes[other]}"
 
     def _failures(self) -> Iterator[str]:
         failing = [(event.type, event.means) for event in self.definition.events if event.means.fails]
         undoing = [(kind, means.step) for kind, means in failing if means.fails is not Fails.UPLOAD]
         if self.commands:
-            yield '    failed{{"the lane fails: by a fact, with its saga, or by a person"}}'
+            yield '    failed{{"the lane fails: by an event, with its saga, or by a person"}}'
             yield "    class failed failed"
         for kind, step in undoing:
             if step and self.commands:
                 yield f'    {self.nodes[step.type, step.service]} -- "{kind}" --> failed'
 
-    def _way_back(self) -> Iterator[str]:
+    def _undo_edges(self) -> Iterator[str]:
         for item in self.definition.compensations:
             node = self.commands[item.command]
             yield f'    {node}(["<b>{item.command}</b><br/>to {item.service}, {item.topic}"])'
-            yield f'    failed -. "{_owed(item)}" .-> {node}'
+            yield f'    failed -. "{_required(item)}" .-> {node}'
             for earlier in item.after:
-                yield f'    {self.commands[earlier]} -. "answered before" .-> {node}'
+                yield f'    {self.commands[earlier]} -. "settled before" .-> {node}'
             answers = "<br/>".join(_answers(self.definition, item)) or item.confirmation.value
             yield f'    {node} -. "{answers}" .-> {self.nodes[item.undoes.type, item.undoes.service]}'

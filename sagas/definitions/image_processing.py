@@ -1,7 +1,7 @@
 """image_processing: one imaging task over Data Retrieval, Anonymization and Processing.
 
-Read it as a table, top to bottom: which events exist, what each does to its saga, and how each step is undone.
-The wire is the services' (their bodies, their topics, their ways of saying two things by one type).
+Read it as a table, from top to bottom: which events exist, what each does to its saga, and how each step is undone.
+The services own the format of the messages: their bodies, their topics, and types that report two different things.
 """
 
 from sagas.engine.definition import (
@@ -22,7 +22,7 @@ DATA_RETRIEVAL = "DATA_RETRIEVAL"
 ANONYMIZATION = "ANONYMIZATION"
 PROCESSING = "PROCESSING"
 
-# --- steps: type, service, and for those that only report a start the step whose outcome completes them ------------
+# --- steps: type, service and, for steps that only report a start, the step whose outcome completes them -----------
 CREATE = Step("DATA_RETRIEVAL_CREATE", DATA_RETRIEVAL, outcome="DATA_RETRIEVAL_START")
 RETRIEVE = Step("DATA_RETRIEVAL_START", DATA_RETRIEVAL)
 UPLOAD = Step("DATA_RETRIEVAL_UPLOAD", DATA_RETRIEVAL)
@@ -40,11 +40,11 @@ STARTED, COMPLETED, FAILED, COMPENSATED = (
     StepStatus.COMPENSATED,
 )
 
-# --- milestone: what a lane's facts prove, and what makes an undo owed ---------------------------------------------
+# --- milestone: what the events of a lane prove, and what makes a compensation required ----------------------------
 ANONYMIZED = "anonymized"
 
-# --- the services' own words: Data Retrieval echoes the deletion of a task's last image as a failure of the task,
-# --- and the anonymizer in the field reports a rollback as a failed anonymization.
+# --- texts of the services: Data Retrieval reports the deletion of a task's last image as a failure of the task, and
+# --- the anonymizer in production reports a rollback as a failed anonymization.
 ECHO_OF_OUR_DELETIONS = "Tarea fallida por compensación de saga"
 ANONYMIZATION_REVERSED = "Anonimización revertida"
 
@@ -213,7 +213,7 @@ EVENTS = (
     ),
 )
 
-# In a failed lane; the anonymized copy goes before the image that it was made from.
+# In a failed lane; the anonymized copy is removed before the image that it was made from.
 COMPENSATIONS = (
     Compensation(
         command="RollbackAnonymization",

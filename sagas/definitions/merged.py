@@ -1,8 +1,8 @@
-"""What all versions of all saga types together let in from the wire: sagas of every listed version may be in flight.
+"""Merge all versions of all saga types into the events that the bridge accepts.
 
-How versions of one type merge: an event comes on the topics of every version that declares it, and the known fields of
-all of them are checked. Its key, its entity and the kind of a field must be the same in all of them, because a message
-is decoded once, before anybody knows which saga takes it.
+Sagas of every listed version may be in flight. An event is accepted on the topics of every version that declares it,
+and the known fields of all of them are checked. Its key, its entity and the kind of each field must be the same in all
+versions, because a message is decoded once, before it is known which saga it belongs to.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sagas.engine.definition import Definition, Event
 class WireEvent:
     """One event type of one saga type, over all versions that declare it.
 
-    `always_typed` only if all of them say so, `aliases` those of any. `versions`: which they are, the newest first.
+    `versions`: the newest first. `always_typed`: true only if it is in all of them. `aliases`: those of all of them.
     """
 
     type: str
@@ -34,7 +34,7 @@ class WireEvent:
 
     @property
     def declared_in(self) -> str:
-        """Where it is declared, in words."""
+        """The saga type and versions that declare it, as text."""
         return f"{self.saga_type} version {' and '.join(map(str, sorted(self.versions)))}"
 
 
@@ -42,18 +42,18 @@ Declared = Sequence[tuple[Definition, Event]]  # of one event type, the newest v
 
 
 def wire_events(definitions: Iterable[Definition]) -> tuple[WireEvent, ...]:
-    """Return each event type once. Where versions conflict (`conflicts`), the newest holds."""
+    """Return each event type once. Where versions conflict (`conflicts`), the newest one applies."""
     return tuple(_merged(declared) for declared in _declarations(definitions).values())
 
 
 def conflicts(definitions: Iterable[Definition]) -> Iterator[str]:
-    """Yield one sentence for each thing that versions of one saga type, or two saga types, cannot both say."""
+    """Yield one sentence for each contradiction between versions of one saga type or between two saga types."""
     known = tuple(definitions)
     owners: dict[str, str] = {}
     for (name, type_), declared in _declarations(known).items():
         owner = owners.setdefault(type_, name)
         if owner != name:
-            yield f"{_where(declared[0])}: the event type belongs to {owner} too, but an event has one saga type"
+            yield f"{_where(declared[0])}: {owner} declares the event type too, but it may belong to one saga type only"
         for newer, older in combinations(declared, 2):
             yield from _conflicts(newer, older)
 
@@ -96,11 +96,11 @@ def _conflicts(newer: tuple[Definition, Event], older: tuple[Definition, Event])
         if now != then:
             yield (
                 f"{_where(newer)}: its {noun} is {now or 'none'}, but {then or 'none'} in version {old.version}: "
-                "sagas of both may wait for it, so give the changed event a new type"
+                "sagas of both versions may be waiting for it, so give the changed event a new type"
             )
     for name in sorted(event.fields.keys() & before.fields.keys()):
         if event.fields[name] != before.fields[name]:
             yield (
                 f"{_where(newer)}: its field {name} is {event.fields[name]!r}, but {before.fields[name]!r} in version "
-                f"{old.version}: sagas of both may wait for it, so give the changed event a new type"
+                f"{old.version}: sagas of both versions may be waiting for it, so give the changed event a new type"
             )

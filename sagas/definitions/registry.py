@@ -1,7 +1,7 @@
-"""Which saga types exist, in which versions.
+"""The registry of saga types and their versions.
 
-To change a definition that sagas already run on: keep the old file as it is, add the new one with a higher version,
-and list both. A saga stays on the version that it was born with.
+To change a definition that existing sagas use: leave the old file unchanged, add a new one with a higher version, and
+list both. A saga keeps the version under which it was born.
 """
 
 from __future__ import annotations
@@ -17,53 +17,56 @@ from sagas.engine.problems import problems_of
 
 DEFINITIONS: tuple[Definition, ...] = (image_processing.DEFINITION,)
 
-_for_a_while: list[Definition] = []
+_additional: list[Definition] = []
 
 
 class UnknownDefinition(LookupError):
-    """This code has no such saga type or version: a newer release wrote the saga."""
+    """This code does not know the saga type or version: a newer release stored the saga."""
 
 
 def all_definitions() -> tuple[Definition, ...]:
-    """Every version of every saga type."""
-    return (*DEFINITIONS, *_for_a_while)
+    """Return every version of every saga type."""
+    return (*DEFINITIONS, *_additional)
 
 
 def current_definitions() -> Mapping[str, Definition]:
-    """The newest version of each saga type, by name."""
+    """Return the newest version of each saga type, by name."""
     return _index().newest
 
 
 def current(name: str) -> Definition:
-    """The version in which new sagas of this type are born. Raises UnknownDefinition."""
+    """Return the version under which new sagas of this type are born. Raises UnknownDefinition."""
     try:
         return current_definitions()[name]
     except KeyError:
-        raise UnknownDefinition(f"no saga type is called {name}") from None
+        raise UnknownDefinition(f"there is no saga type {name}") from None
 
 
 def get(name: str, version: int) -> Definition:
-    """One version of a saga type. Raises UnknownDefinition."""
+    """Return one version of a saga type. Raises UnknownDefinition."""
     try:
         return _index().versions[name, version]
     except KeyError:
-        raise UnknownDefinition(f"no saga type {name} in version {version}") from None
+        raise UnknownDefinition(f"there is no saga type {name} in version {version}") from None
 
 
 def event(name: str, event_type: str) -> Event | None:
-    """The event as the newest version of this saga type that declares it. Sagas of older versions are in flight."""
+    """Return the event from the newest version of this saga type that declares it; None if none does.
+
+    Older versions count too, because sagas of them may be in flight.
+    """
     return _index().events.get((name, event_type))
 
 
 def starts(name: str, event_type: str) -> bool:
-    """Whether such an event begins a saga. Sagas begin in the newest version, so only its word counts."""
+    """Return whether such an event starts a saga. Sagas start in the newest version, so only that one counts."""
     definition = current_definitions().get(name)
     known = definition.event_of.get(event_type) if definition else None
     return known is not None and known.starts
 
 
 class _Index(NamedTuple):
-    """What is asked for with each event, looked up once for each list of definitions."""
+    """Lookups that are needed for each event, built once for each list of definitions."""
 
     definitions: tuple[Definition, ...]
     newest: Mapping[str, Definition]
@@ -75,8 +78,8 @@ _latest_index = _Index((), {}, {}, {})
 
 
 def _index() -> _Index:
-    """The index of the definitions that are listed now. Comparing the same objects costs next to nothing."""
-    global _latest_index  # noqa: PLW0603 (tests list other definitions for a while)
+    """Return the index of the definitions that are listed now. Comparing identical objects costs almost nothing."""
+    global _latest_index  # noqa: PLW0603 (tests list other definitions temporarily)
     listed = all_definitions()
     if _latest_index.definitions != listed:
         rising = sorted(listed, key=lambda item: item.version)
@@ -90,32 +93,34 @@ def _index() -> _Index:
 
 
 def problems() -> list[str]:
-    """All that is wrong with the definitions, each by itself and together, in words. Never raises."""
+    """Return one sentence for each mistake of a definition or contradiction between definitions. Never raises."""
     found: list[str] = []
-    sound: list[Definition] = []
+    valid: list[Definition] = []
     listed: tuple[object, ...] = all_definitions()
     for number, item in enumerate(listed, start=1):
         if not isinstance(item, Definition):
-            found.append(f"definition {number} of the registry is no Definition, but a value of {type(item).__name__}")
+            found.append(
+                f"definition {number} of the registry is not a Definition, but a value of {type(item).__name__}"
+            )
             continue
         wrong = problems_of(item)
         found += wrong
         if not wrong:
-            sound.append(item)
-    versions = [(item.name, item.version) for item in sound]
+            valid.append(item)
+    versions = [(item.name, item.version) for item in valid]
     found += [
         f"{name} version {version} is listed twice"
         for name, version in dict.fromkeys(versions)
         if versions.count((name, version)) > 1
     ]
-    return [*found, *conflicts(sound)]
+    return [*found, *conflicts(valid)]
 
 
 @contextmanager
 def also(*definitions: Definition) -> Iterator[None]:
-    """Lists more definitions for a while. For tests; not safe across threads."""
-    _for_a_while.extend(definitions)
+    """List more definitions inside the context. For tests; not safe across threads."""
+    _additional.extend(definitions)
     try:
         yield
     finally:
-        del _for_a_while[-len(definitions) :]
+        del _additional[-len(definitions) :]

@@ -49,7 +49,7 @@ def command_id(saga_id: str, entity: str, command: str) -> str:
 
 
 def saga_failure(identity: SagaIdentity, saga: SagaState) -> Mark | None:
-    """Return what failed the saga: its own failure, else (failure scope saga) the first failure of a lane or an upload."""
+    """Return what failed the saga: its own failure, else (scope saga) the first of a lane or an upload."""
     if saga.failure is not None or identity.scope != SAGA_SCOPE:
         return saga.failure
     return least(saga.lane_failure, saga.upload_failure)
@@ -61,7 +61,7 @@ def saga_failed(identity: SagaIdentity, saga: SagaState) -> bool:
 
 
 def lane_mark(lane: LaneState) -> Mark | None:
-    """Return what failed the lane itself: an event, a person, or a confirmed undo although nothing had failed before."""
+    """Return what failed the lane itself: an event, a person, or an undo that was confirmed without a failure."""
     mark = least(lane.failure, lane.forced)
     if not lane.commands:
         return mark
@@ -124,7 +124,7 @@ def command_state(identity: SagaIdentity, saga: SagaState, lane: LaneState, item
 def released(
     identity: SagaIdentity, saga: SagaState, lane: LaneState, required: tuple[Compensation, ...]
 ) -> tuple[str, ...]:
-    """Return the required commands that may be published: no command that goes before them in the lane is unsettled."""
+    """Return the required commands that may be published: every command before them in the lane is settled."""
     unsettled = {
         item.command
         for item in required
@@ -134,18 +134,20 @@ def released(
 
 
 def shape_problem(item: Compensation, entity: str, key: str) -> str:
-    """Return why the service would refuse this command for the form of its data, as a sentence; empty if it would not."""
+    """Return why the service would refuse the form of this command's data, as a sentence; empty if it would not."""
     for name in item.uuids:
         value = {"entity": entity, "key": key}[item.data[name]]
         if not UUID_SHAPE.fullmatch(value.lower()):
-            return f"{item.service} accepts only a UUID as {name}, and this value is none: undo the step manually"
+            return (
+                f"{item.service} accepts only a UUID in {name}, and this value is not a UUID: undo this step manually"
+            )
     return ""
 
 
 def lane_status(
     identity: SagaIdentity, saga: SagaState, lane: LaneState, required: tuple[Compensation, ...], failed: bool
 ) -> LaneStatus:
-    """Return the status of a lane. One that no event named, only a decision, is open whatever the status of its saga."""
+    """Return the status of a lane. One that only decisions named, and no event, is always open."""
     if not lane.known:
         return LaneStatus.OPEN
     if not lane_failed(lane, failed):
@@ -192,7 +194,10 @@ def step_keys(identity: SagaIdentity, lane: LaneState, required: tuple[Compensat
 
 
 def count_lane(identity: SagaIdentity, saga: SagaState, lane: LaneState, failed: bool | None = None) -> SagaCounts:
-    """Return what the lane adds to the counters of its saga. failed: whether the saga failed, if the caller knows it."""
+    """Return what the lane adds to the counters of its saga.
+
+    failed: whether the saga failed, if the caller knows it.
+    """
     if failed is None:
         failed = saga_failed(identity, saga)
     if lane.known and lane_failed(lane, failed):

@@ -75,7 +75,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """Where an event gives the number of lanes: `count`, else `total` minus `failed`, in the object field `container`."""
+    """Where an event gives the number of lanes: `count`, else `total` minus `failed`, inside `container`."""
 
     container: str
     count: str
@@ -90,7 +90,7 @@ class Meaning:
     step: Step | None = None
     becomes: StepStatus | None = None
     fails: Fails | None = None
-    # Marks the entity's lane as processed; without an entity, every lane that has the milestone `processed_needs`.
+    # Marks the lane of the entity as processed; without an entity, every lane with the milestone `processed_needs`.
     processes: bool = False
     proves: str = ""  # a milestone of the entity's lane
     ends_intake: bool = False  # no further lanes will be announced

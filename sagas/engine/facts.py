@@ -29,7 +29,7 @@ SAGA_DECISIONS = frozenset({SAGA_ADOPTED, SAGA_CANCELLED, COMPENSATION_FORCED, S
 COMMAND_DECISIONS = frozenset({COMMANDS_RETRIED, COMMANDS_SKIPPED, COMMANDS_MARKED_DONE, COMMANDS_WITHDRAWN})
 COMMAND_EVENTS = frozenset({COMMAND_EXHAUSTED, COMMAND_PUBLISHED})
 
-# The sources of facts. A message from Pulsar cannot pass for a fact of our own: the log is unique by (source, event id).
+# The sources of facts. No message from Pulsar can pass for a fact of our own: the log is unique by (source, event id).
 WIRE = "pulsar"
 OPERATOR = "operator"
 COMPENSATION = "compensation"

@@ -1,4 +1,4 @@
-"""What is wrong with a definition, in words: all that the bridge, the engine or the database would refuse later."""
+"""Validate a definition: find everything that the bridge, the engine or the database would refuse later."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from sagas.engine.definition import (
     meanings,
 )
 
-# What a known field may be; the bridge's decoder has one check for each.
+# The kinds of known fields; the decoder of the bridge has one check for each.
 FIELD_KINDS = frozenset({"id", "ids", "text", "integer", "object"})
 REGION = "{region}"
-# What Pulsar and the map of topic names take as they are. "-partition-N" is how Pulsar names a topic's parts.
+# Topic names that Pulsar and the map of topic names accept unchanged. Pulsar names the partitions of a topic
+# "TOPIC-partition-N".
 _TOPIC = re.compile(r"[A-Za-z0-9_.=-]+").fullmatch
 _PARTITION = re.compile(r"-partition-\d+$").search
-# Fields of every message that have a meaning of their own.
+# Fields that every message has.
 _ENVELOPE = frozenset({"id", "type", "timestamp"})
 _MAX_INTEGER = 2**31 - 1
 _MAX_SECONDS = 366 * 24 * 3600
@@ -36,14 +37,14 @@ _NAME_RULE = f"1 to {_MAX_NAME} printable characters, with no space at either en
 
 
 def problems_of(definition: Definition) -> list[str]:
-    """Return what is wrong with this definition, one sentence each; empty when nothing is. Never raises."""
+    """Return one sentence for each mistake of this definition; empty if it has none. Never raises."""
     where = f"{definition.name} version {definition.version}"
-    wrong = list(_shape_problems(definition))
-    # The rules below compare and look up values, which have to be what they should be.
-    return [f"{where}{problem}" for problem in wrong or _rule_problems(definition)]
+    wrong_types = list(_type_problems(definition))
+    # The rules compare and look up values, so they need values of the right types.
+    return [f"{where}{problem}" for problem in wrong_types or _rule_problems(definition)]
 
 
-def _shape_problems(definition: Definition) -> Iterator[str]:
+def _type_problems(definition: Definition) -> Iterator[str]:
     for problem in shape.problems(_without_parts(definition)):
         yield f": {problem}"
     for noun, part in (("event", "events"), ("command", "compensations")):
@@ -61,13 +62,13 @@ def _shape_problems(definition: Definition) -> Iterator[str]:
 
 
 def _label(item: Event | Compensation, number: int) -> str:
-    """What people find it by: its name, or its place in the file where it has none that can be read."""
+    """Return the name by which people find this item, or its position in the definition if it has no valid name."""
     noun, name = ("event", item.type) if isinstance(item, Event) else ("command", item.command)
     return name if isinstance(name, str) and _is_name(name) else f"{noun} {number}"
 
 
 def _without_parts(definition: Definition) -> Definition:
-    """The definition without its events and commands, which are looked at one by one."""
+    """Return the definition without its events and commands, which are checked one by one."""
     return replace(definition, events=(), compensations=())
 
 
@@ -82,43 +83,46 @@ def _rule_problems(definition: Definition) -> Iterator[str]:
 
 def _whole_problems(definition: Definition) -> Iterator[str]:
     if not definition.name.isidentifier() or not 1 <= definition.version <= _MAX_INTEGER:
-        yield "the name must be an identifier and the version at least 1 (and fit four bytes)"
+        yield f"the name must be an identifier, and the version a number from 1 to {_MAX_INTEGER}"
     if len(definition.name) > _MAX_NAME:
         yield f"the name must not be longer than {_MAX_NAME} characters"
     yield from _key_problems(definition)
-    yield from _repeated(definition)
+    yield from _duplicate_problems(definition)
     yield from _course_problems(definition)
     for step in definition.steps:
         if not (_is_name(step.type) and _is_name(step.service)):
-            yield f"the step {step.type!r} by {step.service!r}: type and service must be {_NAME_RULE}"
+            yield f"the step {step.type!r} of {step.service!r}: type and service must be {_NAME_RULE}"
 
 
-def _repeated(definition: Definition) -> Iterator[str]:
+def _duplicate_problems(definition: Definition) -> Iterator[str]:
     if len(definition.event_of) != len(definition.events):
         yield "an event type is declared twice"
     if len(definition.compensation_of) != len(definition.compensations):
         yield "a command is declared twice"
     if len(definition.undo_of) != len(definition.compensations):
-        yield "a step is undone by two commands"
+        yield "two commands undo the same step"
 
 
 def _course_problems(definition: Definition) -> Iterator[str]:
     if not any(event.starts for event in definition.events):
         yield "no event starts the saga"
     if definition.processed_needs and definition.processed_needs not in definition.milestones:
-        yield f"a lane is processed with {definition.processed_needs}, which no event proves"
+        yield f"processed_needs is {definition.processed_needs}, a milestone that no event proves"
     if definition.counts_lanes and not any(m.ends_intake for event in definition.events for m in meanings(event)):
-        yield "an event announces lanes but none ends the intake, so the saga would never end"
+        yield "an event announces lanes, but no event ends the intake, so the saga could never complete"
 
 
 def _key_problems(definition: Definition) -> Iterator[str]:
     if not definition.key_field:
-        yield "names no key field"
+        yield "key_field is missing"
     for name in filter(None, (definition.key_field, definition.entity_field)):
         if name in _ENVELOPE or "." in name:
-            yield f"{name} cannot be the key or the entity: it must be a top-level field besides id, type and timestamp"
+            yield (
+                f"the field {name} cannot be the key or the entity: use a top-level field other than id, type and "
+                "timestamp"
+            )
     if definition.key_field and definition.key_field == definition.entity_field:
-        yield f"{definition.key_field} is both the key and the entity"
+        yield f"the field {definition.key_field} is both the key and the entity"
 
 
 def _is_name(text: str) -> bool:
@@ -131,11 +135,11 @@ def _event_problems(definition: Definition, event: Event) -> Iterator[str]:
     yield from _topics_problems(event)
     yield from _alias_problems(event)
     if event.entity is Entity.EACH and not event.listed_in:
-        yield "moves a step for each listed entity but names no list field"
+        yield "changes a step of each listed entity, but listed_in is missing"
     if event.entity is Entity.EACH and not definition.entity_field:
-        yield "lists entities, but the saga has none"
+        yield "lists entities, but the saga has no entities (entity_field is empty)"
     if event.own_key and not definition.entity_field:
-        yield "may carry a key of its own, but the saga has no entities to find it by"
+        yield "has own_key, but the saga cannot be found by an entity (entity_field is empty)"
     yield from _field_problems(definition, event)
     yield from _instead_problems(event)
     for meaning in meanings(event):
@@ -148,7 +152,7 @@ def _topics_problems(event: Event) -> Iterator[str]:
     for topic in event.topics:
         yield from topic_problems(topic)
     if len(set(event.topics)) != len(event.topics):
-        yield "names a topic twice"
+        yield "a topic is listed twice"
 
 
 def _alias_problems(event: Event) -> Iterator[str]:
@@ -156,99 +160,102 @@ def _alias_problems(event: Event) -> Iterator[str]:
         if not _is_name(alias):
             yield f"an alias must be {_NAME_RULE}"
     if len(set(event.aliases)) != len(event.aliases):
-        yield "names an alias twice"
+        yield "an alias is listed twice"
 
 
 def _instead_problems(event: Event) -> Iterator[str]:
     for other in event.instead:
         if not other.field:
-            yield "has another meaning that goes by a text, but names no field for it"
+            yield "an alternative meaning (instead) has no field"
         if not other.begins or unicodedata.normalize("NFC", other.begins).lstrip() != other.begins:
-            yield f"no text begins with {other.begins!r} as texts are read: composed (NFC), without spaces before"
+            yield (
+                f"no text can begin with {other.begins!r}: it must not be empty or begin with a space, and must be "
+                "composed (Unicode NFC)"
+            )
 
 
 def topic_problems(topic: str) -> Iterator[str]:
-    """What is wrong with the short name of an event's topic."""
+    """Yield one sentence for each mistake in the short name of an event's topic."""
     if topic.count(REGION) > 1:
         yield f"the topic {topic!r} has more than one {REGION}"
     if not _TOPIC(topic.replace(REGION, "x")) or _PARTITION(topic):
         yield (
-            f"the topic {topic!r} must consist of letters, digits and - _ . = (one {REGION} among them), and not end "
-            "like a partition's name"
+            f"the topic {topic!r} may contain only letters, digits, - _ . = and one {REGION}, and must not end like "
+            "the name of a partition"
         )
 
 
 def _field_problems(definition: Definition, event: Event) -> Iterator[str]:
     for name, kind in event.fields.items():
         if kind not in FIELD_KINDS:
-            yield f"the field {name} is {kind!r}, which is no kind of field: use {', '.join(sorted(FIELD_KINDS))}"
+            yield f"the field {name} has the unknown kind {kind!r}: use {', '.join(sorted(FIELD_KINDS))}"
         elif name in (definition.key_field, definition.entity_field) and kind != "id":
-            yield f"the field {name} names the saga or its entity, so its kind must be 'id'"
+            yield f"the field {name} is the key or the entity, so its kind must be 'id'"
         if not all(name.split(".")):
-            yield f"the field {name!r} has an empty part"
-    needed = [(event.listed_in, "ids"), *((other.field, "text") for other in event.instead)]
-    needed += [(meaning.announces.container, "object") for meaning in meanings(event) if meaning.announces]
-    for name, kind in needed:
+            yield f"the field name {name!r} has an empty part"
+    read = [(event.listed_in, "ids"), *((other.field, "text") for other in event.instead)]
+    read += [(meaning.announces.container, "object") for meaning in meanings(event) if meaning.announces]
+    for name, kind in read:
         if name and event.fields.get(name) != kind:
-            yield f"reads the field {name}, so fields must declare it as {kind!r}"
+            yield f"the field {name} is read, so `fields` must declare it as {kind!r}"
         if "." in name:
-            yield f"reads the field {name}, but only top-level fields can be read"
+            yield f"the field {name} cannot be read: only top-level fields can"
 
 
 def _meaning_problems(definition: Definition, event: Event, meaning: Meaning) -> Iterator[str]:
     if meaning.becomes and not meaning.step:
-        yield "becomes something but moves no step"
+        yield "has `becomes`, but no step"
     if meaning.step and not meaning.becomes:
-        yield f"moves {meaning.step.type} but does not say what it becomes"
+        yield f"changes the step {meaning.step.type}, but `becomes` is missing"
     if meaning.becomes and meaning.becomes not in FACT_RANK:
-        yield f"a fact cannot make a step {meaning.becomes}"
+        yield f"an event cannot set a step to {meaning.becomes}"
     for command in (meaning.confirms, meaning.refuses):
         if command and command not in definition.compensation_of:
-            yield f"answers {command}, which is not declared"
+            yield f"confirms or refuses {command}, a command that is not declared"
     if meaning.step and meaning.step.outcome and meaning.step.outcome not in {s.type for s in definition.steps}:
-        yield f"its step waits for the outcome of {meaning.step.outcome}, which no event moves"
+        yield f"its step has the outcome {meaning.step.outcome}, a step type that is not declared"
     names_lane = event.entity in (Entity.LANE, Entity.LANE_ELSE_TASK) or not definition.entity_field
     if meaning.about_one_lane and not names_lane:
-        yield "fails, processes, proves or answers for a lane, but is not about one lane"
+        yield "fails, processes, proves, confirms or refuses something of a lane, but is not about one lane"
     if meaning.fails is Fails.UPLOAD and event.entity is not Entity.EVENT:
-        yield "is a failed upload, so its step belongs to the event's id"
+        yield "fails an upload, so its entity must be Entity.EVENT"
     if meaning.announces and not meaning.announces.container:
-        yield "announces lanes but does not name the object that says how many"
+        yield "announces lanes, but does not name the object field that contains the number"
 
 
 def _compensation_problems(definition: Definition, item: Compensation) -> Iterator[str]:
     if not _is_name(item.command):
         yield f"the command must be {_NAME_RULE}"
     if REGION in item.topic or any(topic_problems(item.topic)):
-        yield f"its topic {item.topic!r} must consist of letters, digits and - _ . ="
+        yield f"its topic {item.topic!r} may contain only letters, digits and - _ . ="
     if item.service not in {step.service for step in definition.steps}:
-        yield f"is sent to {item.service or 'no service'}, which is the service of no step"
+        yield f"is sent to {item.service!r}, but no step has this service"
     yield from _order_problems(definition, item)
-    answered = any(meaning.confirms == item.command for event in definition.events for meaning in meanings(event))
-    if item.confirmation is Confirmation.EVENT and not answered:
-        yield "waits for a confirming event, but no event confirms it"
-    for name in item.data.values():
-        if name not in {"entity", "key"} and not name.startswith("="):
-            yield f"its data says {name!r}: use entity, key, or a fixed text that starts with ="
+    confirmed = any(meaning.confirms == item.command for event in definition.events for meaning in meanings(event))
+    if item.confirmation is Confirmation.EVENT and not confirmed:
+        yield "is confirmed by an event, but no event type confirms it"
+    for source in item.data.values():
+        if source not in {"entity", "key"} and not source.startswith("="):
+            yield f"its data contains {source!r}: use entity, key, or a fixed text that starts with ="
     for name in item.uuids:
         if item.data.get(name) not in {"entity", "key"}:
-            yield f"{name} must be a UUID but its data gives it neither entity nor key"
+            yield f"{name} must be a UUID, but its data sets it to neither entity nor key"
     yield from _retry_problems(item.retry)
 
 
 def _order_problems(definition: Definition, item: Compensation) -> Iterator[str]:
     if item.owed_when and item.owed_when not in definition.milestones:
-        yield f"is owed when {item.owed_when}, which no event proves"
+        yield f"owed_when is {item.owed_when}, a milestone that no event proves"
     for earlier in item.after:
         if earlier == item.command or earlier not in definition.compensation_of:
-            yield f"comes after {earlier}, which is not another command of this saga"
+            yield f"has {earlier} in `after`, which is not another command of this saga type"
     if _comes_after_itself(definition, item.command):
-        yield "comes after itself, so it could never be published"
+        yield "comes after itself (a cycle in `after`), so it could never be sent"
 
 
 def _retry_problems(retry: Retry) -> Iterator[str]:
     if retry.maximum_attempts is not None and not 1 <= retry.maximum_attempts <= _MAX_INTEGER:
-        yield "maximum_attempts must be at least 1 (and fit four bytes)"
+        yield f"maximum_attempts must be from 1 to {_MAX_INTEGER}"
     if retry.backoff_coefficient is not None and retry.backoff_coefficient < 1:
         yield "backoff_coefficient must be at least 1"
     intervals = (retry.initial_interval, retry.maximum_interval)
@@ -258,7 +265,7 @@ def _retry_problems(retry: Retry) -> Iterator[str]:
     if None not in intervals and retry.maximum_interval < retry.initial_interval:  # type: ignore[operator]
         yield "maximum_interval must not be less than initial_interval"
     if not all(retry.non_retryable_errors):
-        yield "a non-retryable error must not be empty: every error begins with it"
+        yield "a non-retryable error must not be empty: every error begins with the empty text"
 
 
 def _comes_after_itself(definition: Definition, command: str) -> bool:

@@ -16,7 +16,10 @@ StepKey = tuple[str, str]  # (type, service)
 
 
 class Mark(NamedTuple):
-    """When and by which event something became true. Compared by (occurred_at, event id): the least is the same everywhere."""
+    """When and by which event something became true.
+
+    Compared by (occurred_at, event id), so that the least mark does not depend on the order of arrival.
+    """
 
     occurred_at: datetime
     event_id: str
@@ -126,7 +129,7 @@ class SagaState(NamedTuple):
     counts: SagaCounts = SagaCounts()
 
     def seen_at(self, occurred_at: datetime) -> SagaState:
-        """Return the saga with this time as its latest, if it is. (`_replace` costs four times as much, for each fact.)"""
+        """Return the saga with this time as its latest, if it is. (`_replace` is four times slower, for each fact.)"""
         if self.last_at is not None and self.last_at >= occurred_at:
             return self
         return SagaState(*self[:-2], occurred_at, self.counts)

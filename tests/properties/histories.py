@@ -49,7 +49,7 @@ RESULTS: list[Any] = [
     {"total_images": 3, "failed_images": 3},
 ]
 DECISIONS = sorted(facts.COMMAND_DECISIONS)
-NEWS = sorted(facts.COMMAND_NEWS)
+NEWS = sorted(facts.COMMAND_EVENTS)
 
 
 class Happening(NamedTuple):

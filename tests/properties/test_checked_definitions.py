@@ -116,7 +116,7 @@ def test_what_check_lets_pass_works_and_what_cannot_work_it_names(definitions: l
         note("\n".join(problems))
         if problems:
             for problem in problems:
-                assert "version " in problem or "of the registry is no Definition" in problem
+                assert "version " in problem or "of the registry is not a Definition" in problem
                 assert "cannot be made" not in problem, "a problem without a sentence of its own"
             return
         assert all(isinstance(item, Definition) for item in definitions)
@@ -174,4 +174,4 @@ def use_the_engine(definition: Definition) -> None:
 def test_what_is_no_definition_at_all_is_said(junk: Any) -> None:
     with registry.also(junk):
         [error] = check_definitions(None)
-    assert error.msg.startswith("definition 2 of the registry is no Definition, but a value of")
+    assert error.msg.startswith("definition 2 of the registry is not a Definition, but a value of")

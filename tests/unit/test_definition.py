@@ -58,41 +58,44 @@ def test_the_definitions_in_use_have_no_problems() -> None:
 COMPLETED = StepStatus.COMPLETED
 MISTAKES = [
     (replace(ORDERS, name="no name"), "the name must be an identifier"),
-    (replace(ORDERS, version=0), "the version at least 1"),
-    (replace(ORDERS, key_field=""), "names no key field"),
+    (replace(ORDERS, version=0), "the version a number from 1 to 2147483647"),
+    (replace(ORDERS, key_field=""), "key_field is missing"),
     (replace(ORDERS, events=(*ORDERS.events, ORDERS.events[0])), "an event type is declared twice"),
     (replace(ORDERS, compensations=(*ORDERS.compensations, ORDERS.compensations[0])), "a command is declared twice"),
     (replace(ORDERS, events=ORDERS.events[1:]), "no event starts the saga"),
-    (replace(ORDERS, processed_needs="wrapped"), "processed with wrapped, which no event proves"),
-    (with_undo(undoes=order_saga.PLACE), "a step is undone by two commands"),
+    (replace(ORDERS, processed_needs="wrapped"), "processed_needs is wrapped, a milestone that no event proves"),
+    (with_undo(undoes=order_saga.PLACE), "two commands undo the same step"),
     (with_event(topics=()), "has no topic"),
-    (with_event(IMAGES, entity=Entity.EACH), "names no list field"),
-    (with_event(entity=Entity.EACH, listed_in="ids"), "lists entities, but the saga has none"),
-    (with_event(own_key=True), "the saga has no entities to find it by"),
-    (with_event(means=Meaning(becomes=COMPLETED)), "becomes something but moves no step"),
-    (with_event(means=Meaning(step=PAY)), "does not say what it becomes"),
-    (with_event(means=Meaning(step=PAY, becomes=StepStatus.COMPENSATING)), "a fact cannot make a step COMPENSATING"),
-    (with_event(means=Meaning(confirms="Nothing")), "answers Nothing, which is not declared"),
-    (with_event(means=Meaning(refuses="Nothing")), "answers Nothing, which is not declared"),
+    (with_event(IMAGES, entity=Entity.EACH), "listed_in is missing"),
+    (with_event(entity=Entity.EACH, listed_in="ids"), "lists entities, but the saga has no entities"),
+    (with_event(own_key=True), "the saga cannot be found by an entity"),
+    (with_event(means=Meaning(becomes=COMPLETED)), "has `becomes`, but no step"),
+    (with_event(means=Meaning(step=PAY)), "`becomes` is missing"),
+    (
+        with_event(means=Meaning(step=PAY, becomes=StepStatus.COMPENSATING)),
+        "an event cannot set a step to COMPENSATING",
+    ),
+    (with_event(means=Meaning(confirms="Nothing")), "confirms or refuses Nothing, a command that is not declared"),
+    (with_event(means=Meaning(refuses="Nothing")), "confirms or refuses Nothing, a command that is not declared"),
     (
         with_event(means=Meaning(step=Step("A", "B", outcome="C"), becomes=StepStatus.STARTED)),
-        "waits for the outcome of C, which no event moves",
+        "has the outcome C, a step type that is not declared",
     ),
     (with_event(IMAGES, means=Meaning(fails=Fails.LANE)), "is not about one lane"),
     (with_event(IMAGES, means=Meaning(processes=True)), "is not about one lane"),
     (with_event(IMAGES, entity=Entity.EACH, listed_in="x", means=Meaning(proves="y")), "is not about one lane"),
     (with_event(IMAGES, entity=Entity.EVENT, means=Meaning(confirms="DeleteRetrievedImage")), "is not about one lane"),
-    (with_event(means=Meaning(fails=Fails.UPLOAD)), "its step belongs to the event's id"),
-    (with_undo(owed_when="wrapped"), "is owed when wrapped, which no event proves"),
-    (with_undo(after=("Nothing",)), "comes after Nothing, which is not another command"),
+    (with_event(means=Meaning(fails=Fails.UPLOAD)), "its entity must be Entity.EVENT"),
+    (with_undo(owed_when="wrapped"), "owed_when is wrapped, a milestone that no event proves"),
+    (with_undo(after=("Nothing",)), "has Nothing in `after`, which is not another command"),
     (with_undo(after=("RefundPayment",)), "comes after itself"),
     (with_undo(after=("CancelOrder",)), "comes after itself"),
-    (with_undo(command="Refund"), "no event confirms it"),
+    (with_undo(command="Refund"), "no event type confirms it"),
     (with_undo(command="a b\n"), "the command must be"),
     (with_undo(data={"order_id": "order"}), "use entity, key, or a fixed text"),
     (with_undo(uuids=("image_id",)), "image_id must be a UUID"),
     (with_undo(uuids=("reason",)), "reason must be a UUID"),
-    (with_undo(retry=Retry(maximum_attempts=0)), "maximum_attempts must be at least 1"),
+    (with_undo(retry=Retry(maximum_attempts=0)), "maximum_attempts must be from 1"),
     (with_undo(retry=Retry(backoff_coefficient=0.5)), "backoff_coefficient must be at least 1"),
     (with_undo(retry=Retry(initial_interval=0)), "must be greater than 0 seconds"),
     (with_undo(retry=Retry(maximum_interval=-1)), "must be greater than 0 seconds"),
@@ -100,50 +103,50 @@ MISTAKES = [
     (with_undo(retry=Retry(confirmation_timeout=1e300)), "at most a year"),
     (with_undo(retry=Retry(initial_interval=9.0, maximum_interval=1.0)), "maximum_interval must not be less"),
     (with_undo(retry=Retry(non_retryable_errors=("",))), "a non-retryable error must not be empty"),
-    (with_undo(retry=Retry(maximum_attempts=2**31)), "maximum_attempts must be at least 1 (and fit four bytes)"),
+    (with_undo(retry=Retry(maximum_attempts=2**31)), "maximum_attempts must be from 1 to 2147483647"),
     (with_undo(retry=Retry(initial_interval=math.nan)), "retry.initial_interval must be a finite number or None"),
-    (with_undo(service="BNAK"), "is sent to BNAK, which is the service of no step"),
-    (with_undo(topic="bank/commands"), "its topic 'bank/commands' must consist of letters"),
-    (with_undo(topic="bank.{region}"), "its topic 'bank.{region}' must consist of letters"),
+    (with_undo(service="BNAK"), "is sent to 'BNAK', but no step has this service"),
+    (with_undo(topic="bank/commands"), "its topic 'bank/commands' may contain only letters"),
+    (with_undo(topic="bank.{region}"), "its topic 'bank.{region}' may contain only letters"),
     (with_undo(data={"reason": "=\0"}), "data['reason'] contains a character that cannot be stored"),
     (with_undo(data={"reason": b"="}), "data['reason'] must be a string, but is a value of type bytes"),
     (with_undo(after="CancelOrder"), "after must be a tuple, but is a value of type str; write a tuple of one item"),
     (with_undo(confirmation="event"), "confirmation must be one of Confirmation, but is a value of type str"),
     (with_event(topics="extra"), "topics must be a tuple, but is a value of type str"),
-    (with_event(topics=("extra", "extra")), "names a topic twice"),
-    (with_event(topics=("a/b/extra",)), "the topic 'a/b/extra' must consist of letters"),
-    (with_event(topics=("extra-partition-1",)), "not end like a partition's name"),
+    (with_event(topics=("extra", "extra")), "a topic is listed twice"),
+    (with_event(topics=("a/b/extra",)), "the topic 'a/b/extra' may contain only letters"),
+    (with_event(topics=("extra-partition-1",)), "must not end like the name of a partition"),
     (with_event(topics=("{region}.{region}",)), "has more than one {region}"),
     (with_event(type=""), "the type must be 1 to 200 printable characters"),
     (with_event(aliases="extra"), "aliases must be a tuple, but is a value of type str"),
     (with_event(fields=["id"]), "fields must be a mapping, but is a value of type list"),
-    (with_event(aliases=("more", "more")), "names an alias twice"),
+    (with_event(aliases=("more", "more")), "an alias is listed twice"),
     (with_event(aliases=(" more",)), "an alias must be 1 to 200 printable characters"),
-    (with_event(fields={"count": "number"}), "the field count is 'number', which is no kind of field"),
-    (with_event(fields={"order_id": "text"}), "names the saga or its entity, so its kind must be 'id'"),
-    (with_event(fields={"a..b": "text"}), "the field 'a..b' has an empty part"),
+    (with_event(fields={"count": "number"}), "the field count has the unknown kind 'number'"),
+    (with_event(fields={"order_id": "text"}), "the field order_id is the key or the entity, so its kind must be 'id'"),
+    (with_event(fields={"a..b": "text"}), "the field name 'a..b' has an empty part"),
     (
         with_event(IMAGES, entity=Entity.EACH, listed_in="ids"),
-        "reads the field ids, so fields must declare it as 'ids'",
+        "the field ids is read, so `fields` must declare it as 'ids'",
     ),
     (
         with_event(instead=(Instead("why", "no", Meaning()),)),
-        "reads the field why, so fields must declare it as 'text'",
+        "the field why is read, so `fields` must declare it as 'text'",
     ),
     (
         with_event(instead=(Instead("a.why", "no", Meaning()),), fields={"a.why": "text"}),
-        "only top-level fields can be read",
+        "the field a.why cannot be read: only top-level fields can",
     ),
-    (with_event(instead=(Instead("", "no", Meaning()),)), "names no field for it"),
-    (with_event(instead=(Instead("why", " no", Meaning()),), fields={"why": "text"}), "no text begins with ' no'"),
-    (with_event(means=Meaning(announces=Announcement("", "a", "b", "c"))), "does not name the object"),
+    (with_event(instead=(Instead("", "no", Meaning()),)), "an alternative meaning (instead) has no field"),
+    (with_event(instead=(Instead("why", " no", Meaning()),), fields={"why": "text"}), "no text can begin with ' no'"),
+    (with_event(means=Meaning(announces=Announcement("", "a", "b", "c"))), "does not name the object field"),
     (with_event(means=Meaning(announces=Announcement("x", "a", "b", "c"))), "declare it as 'object'"),
-    (with_event(means=Meaning(announces=Announcement("x", "a", "b", "c"))), "none ends the intake"),
-    (with_event(means=Meaning(step=Step("", "B"), becomes=COMPLETED)), "the step '' by 'B': type and service must be"),
+    (with_event(means=Meaning(announces=Announcement("x", "a", "b", "c"))), "no event ends the intake"),
+    (with_event(means=Meaning(step=Step("", "B"), becomes=COMPLETED)), "the step '' of 'B': type and service must be"),
     (with_event(means=None), "means must be one of Meaning, but is None"),
-    (replace(ORDERS, key_field="id"), "id cannot be the key or the entity"),
-    (replace(ORDERS, key_field="order.id"), "order.id cannot be the key or the entity"),
-    (replace(ORDERS, entity_field="order_id"), "order_id is both the key and the entity"),
+    (replace(ORDERS, key_field="id"), "the field id cannot be the key or the entity"),
+    (replace(ORDERS, key_field="order.id"), "the field order.id cannot be the key or the entity"),
+    (replace(ORDERS, entity_field="order_id"), "the field order_id is both the key and the entity"),
     (replace(ORDERS, name="o" * 201), "the name must not be longer than 200 characters"),
     (replace(ORDERS, version=True), "version must be a whole number, but is a value of type bool"),
     (replace(ORDERS, events=list(ORDERS.events)), "events must be a tuple, but is a value of type list"),  # type: ignore[arg-type]
@@ -188,8 +191,8 @@ def test_the_registry_finds_what_is_wrong_between_definitions() -> None:
         problems = registry.problems()
     assert "order_of_the_tests version 1 is listed twice" in problems
     assert (
-        "twin version 1, OrderPaid: the event type belongs to order_of_the_tests too, but an event has one saga type"
-        in problems
+        "twin version 1, OrderPaid: order_of_the_tests declares the event type too, but it may belong to "
+        "one saga type only" in problems
     )
 
 
@@ -292,25 +295,27 @@ def test_check_names_a_command_that_would_come_back_to_us() -> None:
     with registry.also(with_undo(topic="orders-paid")):
         [problem] = messages()
         assert problem.startswith(
-            "order_of_the_tests version 1, RefundPayment: its topic orders-paid is one that events come on"
+            "order_of_the_tests version 1, RefundPayment: its topic orders-paid carries events too"
         )
     with registry.also(with_undo(topic="processing.usa.started")):
-        assert "its topic processing.usa.started is one that events come on" in messages()[0]
+        assert "its topic processing.usa.started carries events too" in messages()[0]
 
 
 def test_check_names_topics_that_a_setting_makes_one(settings: Any) -> None:
     merged = {"image-processed": "processing", "processing-failed": "processing", "images-retrieved": "images"}
     with renamed(settings, merged):
         [problem] = messages()
-        assert problem.startswith("PULSAR_TOPICS makes image-processed and processing-failed one topic, persistent://")
+        assert problem.startswith(
+            "PULSAR_TOPICS maps image-processed and processing-failed to one topic, persistent://"
+        )
     with renamed(settings, {"image-processed": "processing-failed"}):
-        assert "makes image-processed and processing-failed one topic" in messages()[0]
+        assert "maps image-processed and processing-failed to one topic" in messages()[0]
     with renamed(settings, {"image-processed": "processed"}):
         assert messages() == []
     # One region alone: the others stay apart.
     with renamed(settings, {"processing.usa.started": "processing.usa.completed"}):
         [problem] = messages()
-        assert "makes processing.usa.started and processing.{region}.completed one topic, persistent://" in problem
+        assert "maps processing.usa.started and processing.{region}.completed to one topic, persistent://" in problem
         assert "processing.usa.completed, but each" in problem
     with renamed(settings, {"processing.usa.started": "begun-in-usa", "processing.{region}.started": "begun-{region}"}):
         assert messages() == []
@@ -349,9 +354,9 @@ def test_check_names_a_command_that_a_setting_sends_back_to_us(settings: Any) ->
     with registry.also(with_undo(topic="refunds")):
         assert messages() == []
         with renamed(settings, {"refunds": "orders-paid"}):
-            assert "RefundPayment: its topic refunds is one that events come on" in messages()[0]
+            assert "RefundPayment: its topic refunds carries events too" in messages()[0]
         with renamed(settings, {"refunds": "processing.usa.started"}):
-            assert "RefundPayment: its topic refunds is one that events come on" in messages()[0]
+            assert "RefundPayment: its topic refunds carries events too" in messages()[0]
 
 
 @contextmanager
@@ -369,7 +374,7 @@ def renamed(settings: Any, topics: dict[str, str], regions: Any = ("usa", "latam
 def test_check_reports_what_it_did_not_foresee(settings: Any) -> None:
     settings.BRIDGE_CATALOG = "sagaproject.composition.no_such_function"
     [problem] = messages()
-    assert problem.startswith("the bridge cannot be made from the definitions: ImportError")
+    assert problem.startswith("the bridge cannot be built from the definitions: ImportError")
 
 
 def test_which_events_need_their_body() -> None:
