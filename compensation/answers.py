@@ -1,4 +1,4 @@
-"""On which topics the services answer: told by the setting ANSWERING_TOPICS, for only the definitions know."""
+"""The topics on which the services answer: from the setting ANSWERING_TOPICS, as only definitions know them."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from bridge.topics import get_topics
 
 @cache
 def services_on(topic: str) -> tuple[str, ...]:
-    """The services that answer on a topic (its shown name), in order."""
+    """Return the services that answer on a topic (its shown name), sorted."""
     short = get_topics().of_shown(topic).short
     return tuple(
         service
@@ -24,5 +24,5 @@ def services_on(topic: str) -> tuple[str, ...]:
 
 @cache
 def _patterns() -> Mapping[str, tuple[re.Pattern[str], ...]]:
-    make: Callable[[], Mapping[str, tuple[str, ...]]] = import_string(settings.ANSWERING_TOPICS)
-    return {service: tuple(map(region_pattern, topics)) for service, topics in make().items()}
+    create: Callable[[], Mapping[str, tuple[str, ...]]] = import_string(settings.ANSWERING_TOPICS)
+    return {service: tuple(map(region_pattern, topics)) for service, topics in create().items()}

@@ -1,14 +1,15 @@
-"""The circuit breaker: one message must not order thousands of undos that nobody looked at.
+"""The circuit breaker: one message must not cause thousands of compensations that no person has reviewed.
 
-Each planning transaction adds what it planned to a counter row for each service and minute. Where the sum of ten
-minutes passes SAGA_BREAKER_COMMANDS, the service is paused in that same transaction, so that none of its commands
-leaves. A person resumes it; then only a canary leaves, the first ten commands, and the others follow when the service
-has confirmed these.
+Each planning transaction adds the number of commands that it planned to a counter row for each service and minute. If
+the sum of ten minutes exceeds SAGA_BREAKER_COMMANDS, the service is paused in that same transaction, so that none of
+these commands is sent. A person resumes it; then only a canary is sent, the first ten commands, and the others follow
+when the service has confirmed these.
 
-Guarantee: planners of one service take turns from `count` to their commit (an advisory lock for each service, taken in
-one order), so each sees everything that was counted before it. Of any number of transactions at once, the one whose
-commands make the sum pass the limit is the one that pauses. `count` comes last in its transaction: what the others wait
-for is a commit. Minutes are those of the database's clock; the window is the running minute and the nine before it.
+Guarantee: the planners of one service are serialized from `count` to their commit (an advisory lock for each service,
+always taken in the same order), so each sees everything that was counted before it. Of any number of concurrent
+transactions, the one whose commands make the sum exceed the limit is the one that pauses. `count` comes last in its
+transaction, so the others only wait for a commit. Minutes are those of the database's clock; the window is the current
+minute and the nine before it.
 """
 
 import logging
@@ -39,32 +40,32 @@ logger = logging.getLogger(__name__)
 SYSTEM = "system"
 CANARY = 10
 MINUTES = 10
-# The first of the two keys of our advisory locks; routing keys have locks of one key, which are another space.
+# The first of the two keys of these advisory locks. Routing keys use locks of one key, which cannot collide with them.
 _LOCKS = 9_001
 _FAILURES = {AttemptOutcome.REFUSED: TripCause.REFUSED, AttemptOutcome.DEADLINE: TripCause.DEADLINE}
 
 
 def count(planned: Mapping[str, int]) -> list[Breaker]:
-    """Count commands that were planned now, by service; pause each service that passes the limit with them.
+    """Count commands that were planned now, by service; pause each service that exceeds the limit with them.
 
-    Call it last in the planning transaction, once. Returns the breakers that opened.
+    Call it once, last in the planning transaction. Returns the breakers that opened.
     """
     limit = settings.SAGA_BREAKER_COMMANDS
     if not limit or not planned:
         return []
     _lock(planned)
-    passed = {service: total for service, total in _add(planned).items() if total > limit}
-    already = _in_state(BreakerState.OPEN).filter(service__in=passed).values_list("service", flat=True)
+    exceeded = {service: total for service, total in _add(planned).items() if total > limit}
+    already = _in_state(BreakerState.OPEN).filter(service__in=exceeded).values_list("service", flat=True)
     return [
-        _open(service, TripCause.PLANNED, planned=passed[service], allowed=limit)
-        for service in sorted(set(passed) - set(already))
+        _open(service, TripCause.PLANNED, planned=exceeded[service], allowed=limit)
+        for service in sorted(set(exceeded) - set(already))
     ]
 
 
 def resume(service: str, actor: str, reason: str) -> Breaker | None:
-    """Begin a new window and send the canary; returns the breaker, or None if it was not open.
+    """Start a new window and send the canary; return the breaker, or None if it was not open.
 
-    In the caller's transaction; may be repeated.
+    Runs in the caller's transaction; may run twice.
     """
     _lock([service])
     if not _in_state(BreakerState.OPEN).filter(service=service).exists():
@@ -75,18 +76,18 @@ def resume(service: str, actor: str, reason: str) -> Breaker | None:
 
 
 def running_canaries() -> list[str]:
-    """The services of which a canary is to be judged."""
+    """Return the services whose canary is running, sorted."""
     return list(_in_state(BreakerState.CANARY).order_by("service").values_list("service", flat=True))
 
 
 def judge(service: str) -> Breaker | None:
-    """Move a service on that sends a canary; returns its breaker if it opened again.
+    """Judge the running canary of a service; return its breaker if it opened again.
 
-    One refusal, missed deadline or exhausted command opens it. It closes when no command of the canary is under way any
-    more and the service confirmed at least one that was sent. What is withdrawn, skipped, marked done by hand or
-    deleted leaves the canary, and so does a command that may not be sent any more, or that was confirmed before it was
-    sent, which anybody could have written; if nothing else was in it, the next ten are chosen.
-    In the caller's transaction; may be repeated.
+    One refusal, missed deadline or exhausted command opens it. It closes when no command of the canary is in flight any
+    more and the service has confirmed at least one that was sent. Commands that were withdrawn, skipped, marked as done
+    or deleted, that may not be sent any more, or that were confirmed before they were sent (any producer could write
+    that) do not count; if the canary had no others, the next ten are chosen.
+    Runs in the caller's transaction; may run twice.
     """
     _lock([service])
     breaker = _in_state(BreakerState.CANARY).filter(service=service).first()
@@ -96,8 +97,8 @@ def judge(service: str) -> Breaker | None:
     if failure is not None:
         return _open(service, failure, planned=breaker.planned, allowed=breaker.allowed)
     members = Command.objects.filter(id__in=breaker.canary)
-    under_way = members.filter(status__in=(CommandStatus.PUBLISHING, CommandStatus.PUBLISHED))
-    if under_way.exists() or queries.released().filter(id__in=breaker.canary).exists():
+    in_flight = members.filter(status__in=(CommandStatus.PUBLISHING, CommandStatus.PUBLISHED))
+    if in_flight.exists() or queries.released().filter(id__in=breaker.canary).exists():
         return None
     if members.filter(status=CommandStatus.CONFIRMED, by_hand=False, confirmed_unsent_at=None).exists():
         _close(breaker)
@@ -107,9 +108,9 @@ def judge(service: str) -> Breaker | None:
 
 
 def _choose_canary(breaker: Breaker) -> Breaker:
-    """Let the first ten due commands go; close where none is released; wait while none is due or a switch pauses."""
-    standing = switches.read()
-    if standing.is_switched_off(breaker.service):
+    """Choose the first ten due commands; close if none is released; wait if none is due or a switch pauses."""
+    all_switches = switches.read()
+    if all_switches.is_switched_off(breaker.service):
         return breaker
     waiting = queries.released().filter(service=breaker.service, confirmation=ConfirmationKind.EVENT)
     chosen = list(waiting.filter(next_at__lte=Now()).order_by("next_at", "id").values_list("id", flat=True)[:CANARY])
@@ -121,12 +122,12 @@ def _choose_canary(breaker: Breaker) -> Breaker:
 
 
 def _failure(breaker: Breaker) -> TripCause | None:
-    tried = Attempt.objects.filter(command__in=breaker.canary, id__gt=breaker.canary_after, outcome__in=_FAILURES)
-    outcome = tried.order_by("id").values_list("outcome", flat=True).first()
+    attempts = Attempt.objects.filter(command__in=breaker.canary, id__gt=breaker.canary_after, outcome__in=_FAILURES)
+    outcome = attempts.order_by("id").values_list("outcome", flat=True).first()
     if outcome is not None:
         return _FAILURES[AttemptOutcome(outcome)]
-    given_up = Command.objects.filter(id__in=breaker.canary, status=CommandStatus.EXHAUSTED)
-    return TripCause.EXHAUSTED if given_up.exists() else None
+    exhausted = Command.objects.filter(id__in=breaker.canary, status=CommandStatus.EXHAUSTED)
+    return TripCause.EXHAUSTED if exhausted.exists() else None
 
 
 def _open(service: str, cause: TripCause, *, planned: int, allowed: int) -> Breaker:
@@ -152,7 +153,7 @@ def _close(breaker: Breaker) -> Breaker:
 
 
 def _change(service: str, **fields: Any) -> Breaker:
-    """Write a breaker whose service is locked. Only a change of its state moves the time of the change."""
+    """Store a breaker whose service is locked. `changed_at` is set only if its state changes."""
     if "state" in fields:
         fields["changed_at"] = Now()
     Breaker.objects.update_or_create(service=service, defaults=fields)
@@ -164,15 +165,15 @@ def _in_state(state: BreakerState) -> QuerySet[Breaker]:
 
 
 def _lock(services: Iterable[str]) -> None:
-    """Take turns with all who count or move these services' breakers, until the transaction ends."""
+    """Lock the breakers and counters of these services until the transaction ends. Waits for other holders."""
     with connection.cursor() as cursor:
         cursor.execute(_LOCK, [_LOCKS, sorted(services)])
 
 
 def _add(planned: Mapping[str, int]) -> dict[str, int]:
-    """Add to the running minute of locked services, forget what is too old; returns the sum of the window of each.
+    """Add to the current minute of locked services and delete expired minutes; return the sum of each one's window.
 
-    A statement of its own after the lock: its snapshot has what the last holder of the lock committed.
+    It is a separate statement after the lock, so its snapshot contains what the last holder of the lock committed.
     """
     with connection.cursor() as cursor:
         cursor.execute(_ADD, [list(planned), list(planned.values()), list(planned)])

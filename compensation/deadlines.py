@@ -1,7 +1,7 @@
-"""What time does to commands: answers that did not come, and claims whose process did not come back.
+"""Expire commands: answers that did not arrive in time, and claims whose process stopped.
 
-Everything is found from the database alone, a page at a time, by any number of sweepers at once. `holds` is the one
-answer to the question whether a deadline is on hold, and why: for the sweep and for every page that shows a deadline.
+Everything is found in the database alone, one page at a time, by any number of sweepers concurrently. `deadline_holds`
+is the only place that decides whether and why a deadline is on hold, for the sweep and for every page that shows one.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ from compensation.switches import Pause, Switches
 from compensation.undelivered import Answers, Undelivered
 
 PAGE = 500
-# As long as Celery lets a task live at all.
+# The hard time limit of a Celery task.
 LOST_AFTER_SECONDS = 60.0
-# A confirmation may wait among events that are not applied yet: while these are older, no deadline passes.
+# A confirmation may be among the events that are not applied yet: no deadline expires while the oldest is older.
 BEHIND_SECONDS = 5.0
 
 
@@ -43,9 +43,9 @@ class HoldReason(StrEnum):
 class Hold:
     """One reason why deadlines are on hold.
 
-    since: when it began, if that is known. pause: of a pause, the switch or circuit breaker that says whose commands,
-    by whom and why. topics: of a bridge that is behind and of undelivered messages, where they wait. undelivered: what
-    waits there and until when it holds deadlines at the latest.
+    since: when it began, if that is known. pause: for PAUSED, the switch or circuit breaker. topics: for BRIDGE_BEHIND
+    and UNDELIVERED, the topics on which messages wait. undelivered: for UNDELIVERED, the messages, and until when they
+    hold deadlines at the latest.
     """
 
     reason: HoldReason
@@ -56,7 +56,7 @@ class Hold:
 
 
 class Deadlined(Protocol):
-    """What `Holds.of` needs of a command: a row or a snapshot of one."""
+    """What `DeadlineHolds.of` needs from a command: a row or a snapshot."""
 
     @property
     def service(self) -> str: ...
@@ -68,10 +68,10 @@ class Deadlined(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadlineHolds:
-    """What keeps deadlines on hold at one moment. well_for: how long the bridges have been well, None if they are not.
+    """What keeps deadlines on hold at one moment.
 
-    general: the reason that concerns every service and is no pause. answers: which services' answers may wait, or did
-    wait, undelivered.
+    general: the reason, other than a pause, that applies to every service. well_for: how long the bridges have been
+    healthy, None if they are not. answers: the services whose answers may be waiting undelivered, or were.
     """
 
     switches: Switches
@@ -81,18 +81,18 @@ class DeadlineHolds:
 
     @property
     def everything(self) -> Hold | None:
-        """The reason that holds the deadlines of every service, if there is one."""
+        """The reason why the deadlines of every service are on hold; None if there is none."""
         return self.of_service(switches.EVERYTHING)
 
     def of_service(self, service: str) -> Hold | None:
-        """Why the deadlines of this service are on hold; None if they run. A pause is named before other reasons."""
+        """Return why the deadlines of this service are on hold; None if they run. A pause takes precedence."""
         pause = self.switches.pause_of(service)
         if pause is not None:
             return Hold(reason=HoldReason.PAUSED, since=pause.changed_at, pause=pause)
         return self.general or self._undelivered(service)
 
     def of(self, command: Deadlined) -> Hold | None:
-        """Why this command's deadline is on hold; None if it runs, or if there is none."""
+        """Return why the deadline of this command is on hold; None if it runs or if the command has none."""
         has_deadline = command.status == CommandStatus.PUBLISHED and command.deadline_at is not None
         return self.of_service(command.service) if has_deadline else None
 
@@ -104,7 +104,7 @@ class DeadlineHolds:
 
 
 def deadline_holds(now: datetime | None = None) -> DeadlineHolds:
-    """Read what keeps deadlines on hold. Five queries; `now` by the database's clock (default: read)."""
+    """Return what keeps deadlines on hold. Five queries. now: by the database's clock (default: read from it)."""
     now = now or clock.now()
     state = heartbeats.bridge_state()
     general = None
@@ -120,10 +120,10 @@ def deadline_holds(now: datetime | None = None) -> DeadlineHolds:
 
 
 def pass_deadlines(now: datetime) -> int:
-    """End the attempts whose answer is overdue; returns how many. Opens its own transactions, may be repeated.
+    """End the attempts whose answer is overdue; return how many. Opens its own transactions; may run twice.
 
-    Time in which no answer could come, or none was wanted, does not count: while `holds` names a reason, deadlines are
-    on hold, and afterwards each clock starts again from the beginning.
+    Time in which no answer could arrive, or sending was paused, does not count: while `deadline_holds` gives a reason,
+    deadlines are on hold, and afterwards each one starts again with its full time.
     """
     held = deadline_holds(now)
     if held.well_for is None or held.everything:
@@ -136,9 +136,9 @@ def pass_deadlines(now: datetime) -> int:
 
 
 def recover_lost(now: datetime) -> int:
-    """Make commands due again whose publisher died between claim and record; returns how many. May be repeated.
+    """Make commands due again whose publisher died between claim and record; return how many. May run twice.
 
-    The attempt counts: a command that kills its publisher must not be tried for ever.
+    Opens its own transactions. The attempt counts: a command that crashes its publisher must not be retried endlessly.
     """
     recovered = 0
     while page := _recover_page(now):
@@ -147,17 +147,17 @@ def recover_lost(now: datetime) -> int:
 
 
 def _pass_page(now: datetime, well_since: datetime, answers: Answers) -> list[bool]:
-    """One page: passes what is overdue, and moves deadlines on where time did not count; says of each which it was."""
+    """Process one page: end what is overdue, postpone where time did not count; return of each whether it ended."""
     with transaction.atomic(durable=True):
-        # Read again in this transaction: a pause that came meanwhile must hold this page.
-        standing = switches.read()
-        if standing.everything_paused:
+        # Read again in this transaction: a pause that was set in the meantime must apply to this page.
+        all_switches = switches.read()
+        if all_switches.everything_paused:
             return []
-        overdue = statements.lock_overdue(now, [*standing.paused, *answers.waiting], PAGE)
+        overdue = statements.lock_overdue(now, [*all_switches.paused, *answers.waiting], PAGE)
         late: list[CommandSnapshot] = []
         moved: list[CommandSnapshot] = []
         for command in overdue:
-            due_at = _due_at(command, well_since, standing, answers)
+            due_at = _due_at(command, well_since, all_switches, answers)
             if due_at <= now:
                 late.append(command)
             else:
@@ -167,9 +167,9 @@ def _pass_page(now: datetime, well_since: datetime, answers: Answers) -> list[bo
     return [True] * len(late) + [False] * len(moved)
 
 
-def _due_at(command: CommandSnapshot, well_since: datetime, standing: Switches, answers: Answers) -> datetime:
+def _due_at(command: CommandSnapshot, well_since: datetime, all_switches: Switches, answers: Answers) -> datetime:
     service = command.service
-    starts = (command.published_at, well_since, standing.changed_at(service), answers.ended.get(service))
+    starts = (command.published_at, well_since, all_switches.changed_at(service), answers.ended.get(service))
     return max(start for start in starts if start) + timedelta(seconds=command.confirmation_timeout)
 
 
@@ -181,20 +181,20 @@ def _recover_page(now: datetime) -> int:
 
 
 def _end(commands: list[CommandSnapshot], outcome: AttemptOutcome, now: datetime) -> None:
-    """End the attempts of locked commands: each waits for its next one, or is exhausted."""
+    """End the attempts of locked commands: each command waits for its next attempt, or is exhausted."""
     after = [command.failed(outcome, "", now, random()) for command in commands]  # noqa: S311 (jitter)
     ends: list[AttemptEnd] = [
         {"command_id": command.id, "outcome": outcome, "ended_at": now, "error": ""} for command in commands
     ]
     statements.write(after)
     statements.end_attempts(ends)
-    facts.append_news([(standing, now) for standing in after])
+    facts.append_facts([(command, now) for command in after])
 
 
 def _behind_since(now: datetime) -> datetime | None:
-    """When the oldest event came in that waits to be applied for too long; None if none does."""
+    """Return when the oldest event of the backlog was received, if it has waited too long; else None."""
     oldest = Pending.objects.order_by("id").values("id")[:1]
-    # One row by its primary key: an "id in (…)" might be planned as a walk over the whole log.
+    # One row by its primary key: PostgreSQL might plan an "id in (…)" as a scan of the whole event log.
     received = Event.objects.filter(id=Subquery(oldest)).order_by().values_list("received_at", flat=True)
     received_at = next(iter(received), None)
     is_late = received_at is not None and received_at < now - timedelta(seconds=BEHIND_SECONDS)

@@ -1,4 +1,4 @@
-"""Commands leave: claim a page and count its attempts, publish it outside any transaction, record each outcome."""
+"""Send commands: claim a page and count its attempts, publish it outside any transaction, record each outcome."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -23,41 +23,41 @@ from compensation.statements import AttemptRecord, Claim
 
 logger = logging.getLogger(__name__)
 
-# A page is what one flush carries, and the most that leaves after somebody pressed pause.
+# A page is sent with one flush; it is also the most that is still sent after a pause.
 PAGE = 500
-# Well below the soft time limit of a task: a run that is cut off in mid-page leaves claims to be found as lost.
+# Seconds. Well below the soft time limit of a task: a run that is interrupted within a page leaves lost claims behind.
 RUN_SECONDS = 20.0
 HEARTBEAT = "publisher"
 
-# What is no fault of the command must not use up its attempts.
+# Failures that are not caused by the command must not use up its attempts.
 _UNCOUNTED = frozenset({AttemptOutcome.UNREACHABLE, AttemptOutcome.BLOCKED})
 
 _ENVELOPE = ("type", "id", "correlation_id", "timestamp", "data")
 
 
 class CommandPublisher(Protocol):
-    """What delivery needs of `bridge.publisher`."""
+    """What delivery needs from `bridge.publisher`."""
 
     def probe(self) -> None:
-        """Raise BrokerUnavailable if the broker gives no answer."""
+        """Raise BrokerUnavailable if the broker does not answer."""
 
     def publish(self, page: Sequence[OutgoingMessage]) -> list[PublishResult]:
-        """Send all, and say of each what became of it. Never raises for a broker that is away."""
+        """Send all messages and return the result of each. Does not raise if the broker is unavailable."""
 
 
 def publish_due(
     publisher: CommandPublisher, worker: str, *, clock: Callable[[], datetime] = clock.now, page: int = PAGE
 ) -> bool:
-    """Publish page after page until nothing is due (False) or the time is up (True: there is more).
+    """Publish page after page; return False when nothing is due any more, True if the time is up and there may be more.
 
-    clock: the database's, unless a test has another. May run in any number of processes at once. Opens its own
-    transactions and must not be called inside one.
-    Raises BrokerUnavailable when the broker is away; no attempt is then counted and nothing is lost.
+    clock: the database's, except in tests. May run in any number of processes concurrently. Opens its own transactions
+    and must not be called inside one.
+    Raises BrokerUnavailable if the broker is unavailable; then no attempt is counted and nothing is lost.
     """
     began = clock()
     if not queries.is_anything_due(began, switches.read()):
         return False
-    # Before the first claim, so that an outage makes no rows.
+    # Before the first claim, so that an outage creates no attempts.
     reach(publisher)
     while (now := clock()) < began + timedelta(seconds=RUN_SECONDS):
         claims = claim(now, worker, page)
@@ -67,14 +67,14 @@ def publish_due(
         sent = clock()
         record(claims, results, sent)
         _note_blocked(claims, results, sent)
-        _tell(claims, results)
+        _log(claims, results)
         if away:
             raise away
     return True
 
 
 def reach(publisher: CommandPublisher) -> None:
-    """Ask the broker for a sign of life and let the heartbeat show the answer. Raises BrokerUnavailable."""
+    """Check that the broker answers, and store the result in the heartbeat. Raises BrokerUnavailable."""
     try:
         publisher.probe()
     except BrokerUnavailable as error:
@@ -85,16 +85,17 @@ def reach(publisher: CommandPublisher) -> None:
 
 
 def claim(now: datetime, worker: str, page: int = PAGE) -> list[Claim]:
-    """Take a page of what is due and count an attempt of each, in a committed transaction of its own.
+    """Claim a page of due commands and count an attempt of each, in a transaction of its own that is committed.
 
-    What another saga knows too is held instead, in a transaction of its own, and the page is claimed again without it.
+    Commands whose entity another saga knows too are held instead, in a separate transaction, and the page is claimed
+    again without them.
     """
     while True:
         try:
             with transaction.atomic(durable=True):
-                standing = switches.read()
-                claims = [] if standing.everything_paused else statements.claim(now, standing.paused, worker, page)
-                # After the claim: a statement of its own sees every lane that was committed before it.
+                current = switches.read()
+                claims = [] if current.everything_paused else statements.claim(now, current.paused, worker, page)
+                # After the claim: a separate statement sees every lane that was committed before it.
                 held.check([Unclaimed(c.id, c.saga_id, c.stream, c.entity) for c in claims if c.first])
                 return claims
         except held.KnownToOthers as found:
@@ -102,40 +103,40 @@ def claim(now: datetime, worker: str, page: int = PAGE) -> list[Claim]:
 
 
 def record(claims: Sequence[Claim], results: Mapping[str, PublishResult], at: datetime) -> None:
-    """Write down what became of each publish, in transactions of its own; a command without a result stays claimed.
+    """Store the result of each publish, in transactions of its own; a command without a result stays claimed.
 
-    A command that was meanwhile confirmed, refused, given up or claimed anew is not moved: only its attempt learns its
-    message id.
+    A command that was confirmed, refused, skipped, withdrawn or claimed again in the meantime is not changed: only the
+    message id is stored, with its attempt.
     """
     waiting = {claim.id: claim for claim in claims if claim.id in results}
     times = statements.unreachable_before(c for id_, c in waiting.items() if _failure(results[id_]) in _UNCOUNTED)
     while waiting:
-        for done in _record(statements.lock_free, waiting, results, times, at):
+        for done in _record(statements.lock_available, waiting, results, times, at):
             del waiting[done]
         if waiting:
-            # Somebody has a word on these just now. Waiting for one alone, holding none, cannot be part of a deadlock.
+            # The rest is locked by `settle` or `refuse`. Locking one at a time, holding no other, cannot deadlock.
             first = dict([next(iter(waiting.items()))])
             _record(statements.lock, first, results, times, at)
             del waiting[next(iter(first))]
 
 
 def wire_body(body: Mapping[str, Any]) -> bytes:
-    """The message as bytes, its envelope in the order of the contract: the same body gives the same bytes for ever."""
+    """Return the message as bytes, the envelope in the order of the contract. Equal bodies always give equal bytes."""
     return orjson.dumps({**{name: body[name] for name in _ENVELOPE if name in body}, **body})
 
 
 def _publish(
     publisher: CommandPublisher, claims: Sequence[Claim]
 ) -> tuple[dict[str, PublishResult], BrokerUnavailable | None]:
-    """Send topic by topic: one that is out of reach costs its own commands a try, and not their neighbours'.
+    """Publish topic by topic, so that an unreachable topic does not affect the commands of other topics.
 
-    Returns what became of each, and the error if the broker itself turned out to be away.
+    Returns the result of each, and the error if the broker itself turned out to be unavailable.
     """
     results: dict[str, PublishResult] = {}
     away = None
     for _, group in groupby(sorted(claims, key=_topic), key=_topic):
         page = [OutgoingMessage(claim.id, claim.topic, wire_body(claim.body)) for claim in group]
-        # Each topic tried in vain costs a time-out, and a run must end well before its task's time limit.
+        # Each unreachable topic costs a time-out, and a run must end well before the time limit of its task.
         answers = _unreachable(page, str(away)) if away else publisher.publish(page)
         results |= {answer.id: answer for answer in answers}
         if not away and not any(answer.reachable for answer in answers):
@@ -166,21 +167,21 @@ def _record(
     times: Mapping[str, int],
     at: datetime,
 ) -> list[str]:
-    """Record those of the claims whose commands `lock` gives; returns their ids."""
+    """Record the claims whose commands `lock` returns; return their ids."""
     with transaction.atomic(durable=True):
-        standings = lock(list(claims))
+        snapshots = lock(list(claims))
         changed: list[tuple[CommandSnapshot, datetime]] = []
         records: list[AttemptRecord] = []
-        for before in standings:
+        for before in snapshots:
             claim, result = claims[before.id], results[before.id]
             after = _outcome(before, claim, result, times.get(before.id, 0), at)
             if after is not before:
                 changed.append((after, at))
             records.append(_attempt(claim, result, after, at))
-        statements.write([standing for standing, _ in changed])
+        statements.write([snapshot for snapshot, _ in changed])
         statements.record_attempts(records)
-        facts.append_news(changed)
-    return [standing.id for standing in standings]
+        facts.append_facts(changed)
+    return [snapshot.id for snapshot in snapshots]
 
 
 def _outcome(before: CommandSnapshot, claim: Claim, result: PublishResult, times: int, at: datetime) -> CommandSnapshot:
@@ -207,7 +208,7 @@ def _attempt(claim: Claim, result: PublishResult, after: CommandSnapshot, at: da
 
 
 def _failure(result: PublishResult) -> AttemptOutcome:
-    """What an attempt came to whose message did not leave."""
+    """Return the outcome of an attempt whose message was not sent."""
     if result.blocked:
         return AttemptOutcome.BLOCKED
     return AttemptOutcome.FAILED if result.reachable else AttemptOutcome.UNREACHABLE
@@ -219,7 +220,7 @@ def _note_blocked(claims: Sequence[Claim], results: Mapping[str, PublishResult],
     blocked.note(refused, {topic for topic, answer in answers if answer.error is None}, at)
 
 
-def _tell(claims: Sequence[Claim], results: Mapping[str, PublishResult]) -> None:
+def _log(claims: Sequence[Claim], results: Mapping[str, PublishResult]) -> None:
     sent = sum(result.error is None for result in results.values())
     level = logging.INFO if sent == len(claims) else logging.WARNING
     logger.log(level, "published %d of %d commands", sent, len(claims))

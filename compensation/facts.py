@@ -1,6 +1,6 @@
-"""What the event log is told of commands: that one is exhausted, or, where that is all one can know, that it was sent.
+"""The facts about commands in the event log: one is exhausted, or was sent where sending is its confirmation.
 
-Attempts, refusals and deadlines are rows of this package and not facts of a saga.
+Attempts, refusals and deadlines are rows of this package, not facts of a saga.
 """
 
 from collections.abc import Sequence
@@ -16,32 +16,32 @@ EXHAUSTED = "CommandExhausted"
 PUBLISHED = "CommandPublished"
 
 
-def append_news(changed: Sequence[tuple[CommandSnapshot, datetime]]) -> None:
-    """Tell the log of those of the changes that it should know, and have it applied. In the caller's transaction."""
-    news = [_fact(kind, standing, at) for standing, at in changed if (kind := _kind(standing))]
-    if news:
-        event_log.append(news)
+def append_facts(changed: Sequence[tuple[CommandSnapshot, datetime]]) -> None:
+    """Append the facts that these changes make, and wake up whoever applies them. Runs in the caller's transaction."""
+    new = [_fact(kind, snapshot, at) for snapshot, at in changed if (kind := _kind(snapshot))]
+    if new:
+        event_log.append(new)
         wakeup.nudge_on_commit("apply")
 
 
-def _kind(standing: CommandSnapshot) -> str | None:
-    if standing.status == CommandStatus.EXHAUSTED:
+def _kind(snapshot: CommandSnapshot) -> str | None:
+    if snapshot.status == CommandStatus.EXHAUSTED:
         return EXHAUSTED
-    sending_is_enough = standing.confirmation == ConfirmationKind.PUBLISHED
-    return PUBLISHED if sending_is_enough and standing.status == CommandStatus.PUBLISHED else None
+    sending_is_enough = snapshot.confirmation == ConfirmationKind.PUBLISHED
+    return PUBLISHED if sending_is_enough and snapshot.status == CommandStatus.PUBLISHED else None
 
 
-def _fact(kind: str, standing: CommandSnapshot, at: datetime) -> NewFact:
-    word = "exhausted" if kind == EXHAUSTED else "published"
+def _fact(kind: str, snapshot: CommandSnapshot, at: datetime) -> NewFact:
+    suffix = "exhausted" if kind == EXHAUSTED else "published"
     return NewFact(
         source=Source.COMPENSATION,
-        # Once a round: saying it again changes nothing.
-        event_id=f"{standing.id}:{word}:{standing.round}",
-        stream=standing.stream,
+        # One fact for each round: appending it again changes nothing.
+        event_id=f"{snapshot.id}:{suffix}:{snapshot.round}",
+        stream=snapshot.stream,
         type=kind,
-        key=standing.key,
-        entity=standing.entity,
+        key=snapshot.key,
+        entity=snapshot.entity,
         occurred_at=at,
-        payload={"name": standing.name, "entity": standing.entity, "round": standing.round},
-        routing_key=standing.routing_key,
+        payload={"name": snapshot.name, "entity": snapshot.entity, "round": snapshot.round},
+        routing_key=snapshot.routing_key,
     )

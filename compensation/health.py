@@ -1,7 +1,7 @@
-"""The verdict on each part of the service, from its heartbeats and the database: the only place with thresholds.
+"""The health of each part of the service, from its heartbeats and the database: the only place with thresholds.
 
-The admin's start page, GET health, `manage.py doctor` and `manage.py probe` all show what `measure` says, so no two of
-them can differ. Ages are by the database's clock (see `bridge.heartbeats`).
+The admin's start page, GET health, `manage.py doctor` and `manage.py probe` all show the result of `measure`, so they
+cannot differ. Ages are by the database's clock (see `bridge.heartbeats`).
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from bridge.models import HeartbeatKind, Pending
 from compensation import switches
 from compensation.switches import Switches
 
-# Counting further would cost more than the number is worth.
+# The backlog is counted up to this number; counting further would cost too much.
 BACKLOG_CAP = 10_000
 
 
 class HealthLevel(StrEnum):
-    """How bad it is. An error means that something stands still: GET health answers "degraded"."""
+    """How severe a state is. An error means that something does not work: GET health answers "degraded"."""
 
     OK = "ok"
     WARNING = "warning"
@@ -30,7 +30,7 @@ class HealthLevel(StrEnum):
 
 
 class Name(StrEnum):
-    """The parts that are judged."""
+    """The parts of the service."""
 
     BRIDGE = "bridge"
     WORKER = "worker"
@@ -39,22 +39,22 @@ class Name(StrEnum):
 
 
 class State(StrEnum):
-    """What is so with a part."""
+    """The state of a part."""
 
-    WELL = "well"
+    HEALTHY = "well"
     NEVER_RAN = "never_ran"
     SILENT = "silent"
     DISCONNECTED = "disconnected"
     PARTLY_AWAY = "partly_away"  # some of several processes are silent or not connected
     BEHIND = "behind"
-    STALLED = "stalled"  # messages wait on a topic, and none is taken from it
+    STALLED = "stalled"  # messages wait on a topic, and none is received from it
     PAUSED = "paused"
     PARTLY_PAUSED = "partly_paused"
     LONG = "long"
 
 
 LEVELS = {
-    State.WELL: HealthLevel.OK,
+    State.HEALTHY: HealthLevel.OK,
     State.NEVER_RAN: HealthLevel.ERROR,
     State.SILENT: HealthLevel.ERROR,
     State.DISCONNECTED: HealthLevel.ERROR,
@@ -69,11 +69,11 @@ LEVELS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthPart:
-    """The verdict on one part.
+    """The health of one part.
 
-    age: since its last sign of life. connected: how many processes are. away: the names of those that are not well.
-    paused: the services whose commands are paused. count: of events that wait to be applied.
-    topics: of a bridge that is behind or stalled, those on which messages wait.
+    age: since its last heartbeat. connected: the number of connected processes. away: the names of processes that are
+    silent or not connected. paused: the services whose commands are paused. count: the events in the backlog. topics:
+    those on which messages wait, of a bridge that is behind or stalled.
     """
 
     name: Name
@@ -98,14 +98,14 @@ class HealthPart:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The verdict on every part at one moment, with the heartbeats that it was read from."""
+    """The health of every part at one moment, with the heartbeats from which it was derived."""
 
     parts: tuple[HealthPart, ...]
     beats: tuple[Beat, ...]
 
     @property
     def is_degraded(self) -> bool:
-        """Whether something stands still."""
+        """Whether a part has an error."""
         return any(part.is_error for part in self.parts)
 
     def part(self, name: Name) -> HealthPart:
@@ -113,14 +113,14 @@ class Health:
 
 
 def measure() -> Health:
-    """Judge every part. Four queries; raises DatabaseError if the database does not answer."""
+    """Return the health of every part. Four queries; raises DatabaseError if the database does not answer."""
     beats = heartbeats.read()
     parts = (bridge(beats, backlogs.waiting()), worker(beats), publisher(beats, switches.peek()), backlog())
     return Health(parts, tuple(beats))
 
 
 def bridge(beats: Sequence[Beat], waiting: Sequence[Waiting] = ()) -> HealthPart:
-    """Judge the bridges, from their heartbeats and from what the broker says of their topics."""
+    """Return the health of the bridges, from their heartbeats and the messages that wait on their topics."""
     rows = [row for row in _of(beats, HeartbeatKind.BRIDGE) if not _is_replaced(row, beats)]
     state = heartbeats.state_of(rows)
     away = tuple(row.name for row in rows if row.age < heartbeats.KEPT and not (row.is_alive and row.connected))
@@ -138,34 +138,34 @@ def bridge(beats: Sequence[Beat], waiting: Sequence[Waiting] = ()) -> HealthPart
 
 
 def worker(beats: Sequence[Beat]) -> HealthPart:
-    """Judge worker and beat together: beat sends the sweep, a worker runs it, and the sweep writes the heartbeat."""
+    """Return the health of worker and beat: beat sends the sweep, a worker runs it, and that writes the heartbeat."""
     rows = _of(beats, HeartbeatKind.SWEEPER)
-    return HealthPart(name=Name.WORKER, state=_living_state(rows), age=rows[0].age if rows else None)
+    return HealthPart(name=Name.WORKER, state=_heartbeat_state(rows), age=rows[0].age if rows else None)
 
 
-def publisher(beats: Sequence[Beat], standing: Switches) -> HealthPart:
-    """Judge whether commands can leave, and whether they may."""
+def publisher(beats: Sequence[Beat], all_switches: Switches) -> HealthPart:
+    """Return whether commands can be sent, and whether they may be."""
     rows = _of(beats, HeartbeatKind.PUBLISHER)
-    state = _living_state(rows)
-    if state == State.WELL and not any(row.connected for row in rows if row.is_alive):
+    state = _heartbeat_state(rows)
+    if state == State.HEALTHY and not any(row.connected for row in rows if row.is_alive):
         state = State.DISCONNECTED
-    if standing.everything_paused:
+    if all_switches.everything_paused:
         state = State.PAUSED
-    elif state == State.WELL and standing.paused:
+    elif state == State.HEALTHY and all_switches.paused:
         state = State.PARTLY_PAUSED
     return HealthPart(
         name=Name.PUBLISHER,
         state=state,
         age=rows[0].age if rows else None,
         errors=tuple(row.error for row in rows if row.is_alive and row.error),
-        paused=tuple(standing.paused),
+        paused=tuple(all_switches.paused),
     )
 
 
 def backlog() -> HealthPart:
-    """Judge the queue of events that wait to be applied."""
+    """Return the health of the backlog: of the events that are not applied yet."""
     count = Pending.objects.order_by()[:BACKLOG_CAP].count()
-    return HealthPart(name=Name.BACKLOG, state=State.LONG if count >= BACKLOG_CAP else State.WELL, count=count)
+    return HealthPart(name=Name.BACKLOG, state=State.LONG if count >= BACKLOG_CAP else State.HEALTHY, count=count)
 
 
 def _of(beats: Sequence[Beat], kind: HeartbeatKind) -> list[Beat]:
@@ -173,7 +173,7 @@ def _of(beats: Sequence[Beat], kind: HeartbeatKind) -> list[Beat]:
 
 
 def _is_replaced(row: Beat, beats: Sequence[Beat]) -> bool:
-    """Whether a bridge that fell silent was started again on its host: its row is then of no more interest."""
+    """Return whether another bridge was started on the host after this one fell silent; its row is then ignored."""
     later = (other for other in beats if other.kind == row.kind and other.host == row.host and other.name != row.name)
     return not row.is_alive and any(other.is_alive and other.up_for < row.age for other in later)
 
@@ -182,17 +182,17 @@ def _bridge_state(
     rows: Sequence[Beat], state: heartbeats.BridgeState, away: Sequence[str], stalled: Sequence[str]
 ) -> State:
     if not state.alive:
-        return _living_state(rows)
+        return _heartbeat_state(rows)
     if not state.connected:
         return State.DISCONNECTED
     if stalled:
         return State.STALLED
     if away:
         return State.PARTLY_AWAY
-    return State.BEHIND if state.well_for is None else State.WELL
+    return State.BEHIND if state.well_for is None else State.HEALTHY
 
 
-def _living_state(rows: Sequence[Beat]) -> State:
+def _heartbeat_state(rows: Sequence[Beat]) -> State:
     if not rows:
         return State.NEVER_RAN
-    return State.WELL if any(row.is_alive for row in rows) else State.SILENT
+    return State.HEALTHY if any(row.is_alive for row in rows) else State.SILENT

@@ -1,10 +1,10 @@
-"""Holds: a command whose entity another saga of the same type knows too is not sent until a person decides.
+"""Hold commands: if another saga of the same type has the same entity, a command is not sent until a person decides.
 
 Only a command that was never claimed is held. The hold is set when the command is planned (`outbox.plan`), when a lane
 of its entity opens in another saga (`hold`), and at the latest when it is claimed (`check`): no command is claimed for
-the first time while a lane of another saga, committed before the claim, knows its entity. A hold ends by itself (`end`)
-when no other saga has a reason for it any more, or by a person's decision (`release`), after which the command is never
-held again. Who else knows an entity is the business of the package above, named in the setting COMMAND_OTHERS.
+the first time while another saga has a lane of its entity that was committed before the claim. A hold ends
+automatically (`end`) when no other saga gives a reason for it any more, or by a person's decision (`release`), after
+which the command is never held again. The setting COMMAND_OTHERS names the function that finds the other sagas of an entity.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from bridge import wakeup
 
 
 class Unclaimed(NamedTuple):
-    """A command that was never claimed. `held_by` is the saga that it is held because of, if it is held."""
+    """A command that was never claimed. held_by: the other saga because of which it is held, if it is."""
 
     id: str
     saga_id: str
@@ -30,7 +30,7 @@ class Unclaimed(NamedTuple):
     held_by: str | None = None
 
 
-# Command id → the id of another saga that knows the command's entity; one whose entity nobody else knows is left out.
+# Command id → the id of another saga that has the entity of the command; commands without another saga are omitted.
 Others = Callable[[Sequence[Unclaimed]], Mapping[str, str]]
 
 
@@ -43,7 +43,7 @@ class KnownToOthers(Exception):
 
 
 def check(commands: Sequence[Unclaimed]) -> None:
-    """Raise KnownToOthers if another saga knows the entity of one of these commands."""
+    """Raise KnownToOthers if another saga has the entity of one of these commands."""
     others = get_others()(commands) if commands else {}
     if others:
         raise KnownToOthers(others)
@@ -51,19 +51,22 @@ def check(commands: Sequence[Unclaimed]) -> None:
 
 @cache
 def get_others() -> Others:
-    """Give the function that the setting COMMAND_OTHERS names."""
+    """Return the function that the setting COMMAND_OTHERS names."""
     found: Others = import_string(settings.COMMAND_OTHERS)
     return found
 
 
 def of_entities(entities: Sequence[tuple[str, str]]) -> list[Unclaimed]:
-    """The commands of these (stream, entity) that were never claimed, and that no person released from a hold."""
+    """Return the commands of these (stream, entity) that were never claimed and that no person released from a hold."""
     streams, names = [stream for stream, _ in entities], [entity for _, entity in entities]
     return _read(_OF_ENTITIES, [streams, names])
 
 
 def page(after: tuple[datetime, str] | None, limit: int) -> tuple[list[Unclaimed], tuple[datetime, str] | None]:
-    """A page of held commands, the longest held first, after a place; and the place to go on after, None at the end."""
+    """Return a page of held commands, longest held first, and the position of the next page, None at the end.
+
+    after: the position that the previous page returned; None for the first page.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_PAGE, [*(after or (None, None)), limit])
         rows = cursor.fetchall()
@@ -72,19 +75,19 @@ def page(after: tuple[datetime, str] | None, limit: int) -> tuple[list[Unclaimed
 
 
 def hold(others: Mapping[str, str], now: datetime) -> int:
-    """Hold commands (id → the other saga) that were never claimed; returns how many. May run twice, never waits.
+    """Hold commands (id → the other saga) that were never claimed; return how many. May run twice, never waits.
 
-    One that is held already learns the other saga; one that a person released, or that was claimed, stays as it is. One
-    that somebody has locked is left: who claims it checks it.
+    A command that is held already gets the new saga; one that a person released, or that was claimed, is not changed. A
+    locked command is skipped, because claiming it checks it again.
     """
     return _execute(_HOLD, [list(others), list(others.values()), now]) if others else 0
 
 
 def end(commands: Sequence[Unclaimed], now: datetime) -> int:
-    """End holds that have no reason any more; returns how many. May run twice, never waits.
+    """End holds that have no reason any more; return how many. May run twice, never waits.
 
-    A command that is meanwhile held because of another saga than the one given stays held; one that somebody has locked
-    is left to the sweep. What may leave leaves after the commit.
+    A command that is held because of another saga than the given one by now stays held; a locked command is left to the
+    sweep. Commands that become sendable are published after the commit.
     """
     pairs = [(command.id, command.held_by) for command in commands if command.held_by]
     ended = _execute(_END, [[id_ for id_, _ in pairs], [saga for _, saga in pairs], now]) if pairs else 0
@@ -94,9 +97,10 @@ def end(commands: Sequence[Unclaimed], now: datetime) -> int:
 
 
 def release(ids: Sequence[UUID], now: datetime) -> int:
-    """End the holds of these commands for ever, on a person's word; returns how many were held. May run twice.
+    """End the holds of these commands permanently, by a person's decision; return how many were held. May run twice.
 
-    Works in the caller's transaction, locks in the order of the ids; what may leave leaves after the commit.
+    Runs in the caller's transaction and locks in the order of the ids. Commands that become sendable are published
+    after the commit.
     """
     released = _execute(_RELEASE, [[str(id_) for id_ in ids], now, now]) if ids else 0
     if released:
@@ -104,7 +108,7 @@ def release(ids: Sequence[UUID], now: datetime) -> int:
     return released
 
 
-# LATERAL … OFFSET 0: by the index of what was never claimed, whatever the planner makes of the number of entities.
+# LATERAL … OFFSET 0 forces the index of unclaimed commands, whatever number of entities the planner assumes.
 _OF_ENTITIES = """
     SELECT c.id::text, c.saga_id::text, c.stream, c.entity, c.held_by::text
     FROM unnest(%s::text[], %s::text[]) AS w(stream, entity)
@@ -132,8 +136,8 @@ _HOLD = """
     FROM locked WHERE c.id = locked.id AND c.status = 'planned' AND c.hold_released_at IS NULL
 """
 
-# What was due while it was held is due from now on: nobody was late with it.
-_LET_GO = """
+# A command that became due while it was held is due from now on: it is not late.
+_END_HOLD = """
     held_since = NULL, held_by = NULL, next_at = CASE WHEN c.next_at IS NOT NULL THEN GREATEST(c.next_at, %s) END
 """
 
@@ -143,7 +147,7 @@ _END = f"""
         ON c.id = w.id AND c.held_by = w.other
         ORDER BY c.id FOR NO KEY UPDATE OF c SKIP LOCKED
     )
-    UPDATE compensation_command c SET {_LET_GO} FROM locked WHERE c.id = locked.id AND c.held_since IS NOT NULL
+    UPDATE compensation_command c SET {_END_HOLD} FROM locked WHERE c.id = locked.id AND c.held_since IS NOT NULL
 """  # noqa: S608 (constants of this module)
 
 _RELEASE = f"""
@@ -151,7 +155,7 @@ _RELEASE = f"""
         SELECT id FROM compensation_command
         WHERE id = ANY(%s::uuid[]) AND held_since IS NOT NULL ORDER BY id FOR NO KEY UPDATE
     )
-    UPDATE compensation_command c SET {_LET_GO}, hold_released_at = %s
+    UPDATE compensation_command c SET {_END_HOLD}, hold_released_at = %s
     FROM locked WHERE c.id = locked.id AND c.held_since IS NOT NULL
 """  # noqa: S608 (constants of this module)
 

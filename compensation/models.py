@@ -1,4 +1,4 @@
-"""The rows of commands that go out. Columns and nets only: moves are in outbox, delivery and deadlines."""
+"""The rows of commands and attempts: columns and constraints only. outbox, delivery and deadlines change them."""
 
 from typing import ClassVar
 
@@ -11,9 +11,9 @@ from bridge.append_only import AppendOnly, AppendOnlyQuerySet
 
 
 class CommandStatus(models.TextChoices):
-    """Where a command stands. `publishing` and `published` have an attempt that has not ended, no other status has one.
+    """The status of a command. Only `publishing` and `published` have an attempt that has not ended.
 
-    `planned` was never claimed for publishing, `waiting` was: the service may know of it.
+    `planned`: never claimed for publishing. `waiting`: claimed before, so the service may have received it.
     """
 
     PLANNED = "planned", _("planned")
@@ -33,7 +33,7 @@ OPEN = (*UNSENT, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED, CommandStatu
 
 
 class ConfirmationKind(models.TextChoices):
-    """What counts as the service's word that the undo was done."""
+    """What counts as the confirmation that the compensation was done."""
 
     EVENT = "event", _("by an event of the service")
     PUBLISHED = "published", _("by having been sent")
@@ -51,7 +51,7 @@ class ExhaustedBy(models.TextChoices):
 
 
 class AttemptOutcome(models.TextChoices):
-    """What became of one attempt. `open`, or `published` and waiting for its answer, is one that has not ended."""
+    """The outcome of one attempt. One that is `open`, or `published` and waiting for its answer, has not ended."""
 
     OPEN = "open", _("being sent")
     PUBLISHED = "published", _("sent, waiting for the answer")
@@ -65,10 +65,10 @@ class AttemptOutcome(models.TextChoices):
 
 
 class Command(models.Model):
-    """One undo that is owed, for ever under one id: the message, its policy, and how far it has come."""
+    """One required compensation, permanently under one id: the message, its retry policy and its state."""
 
     id = models.UUIDField(primary_key=True)
-    # No foreign key: this package does not know what a saga is.
+    # No foreign key: this package does not depend on the package of sagas.
     saga_id = models.UUIDField(_("saga"))
     stream = models.TextField(_("stream"), db_collation="C")
     key = models.TextField(_("key"), db_collation="C")
@@ -80,7 +80,7 @@ class Command(models.Model):
     # The whole message, frozen when it was planned: the service must see the same command on every attempt.
     body = models.JSONField(_("message"))
     confirmation = models.TextField(_("confirmed"), choices=ConfirmationKind, default=ConfirmationKind.EVENT)
-    # What the service would refuse for its shape, in words. Such a command is never sent, in no round.
+    # Why the service would refuse the form of the command's data, as a sentence. Such a command is never sent.
     invalid = models.TextField(_("what the service would refuse"), blank=True, default="")
 
     initial_interval = models.FloatField(_("first interval (s)"))
@@ -93,25 +93,25 @@ class Command(models.Model):
 
     status = models.TextField(_("status"), choices=CommandStatus, default=CommandStatus.PLANNED)
     round = models.IntegerField(_("round"), default=1)
-    # Attempts counted in this round.
+    # The number of counted attempts in this round.
     attempt = models.IntegerField(_("attempt"), default=0)
     planned_at = models.DateTimeField(_("planned at"))
     released_at = models.DateTimeField(_("released at"), null=True, blank=True)
-    # Held: another saga of the type knows the entity too. `held_by` is that saga; see compensation.held.
+    # Held: another saga of the type has the same entity. `held_by` is that saga; see compensation.held.
     held_since = models.DateTimeField(_("held since"), null=True, blank=True)
     held_by = models.UUIDField(_("held because of saga"), null=True, blank=True)
-    # When a person released it from the hold: it is never held again.
+    # When a person released it from the hold; it is never held again.
     hold_released_at = models.DateTimeField(_("hold released at"), null=True, blank=True)
     next_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
     claimed_at = models.DateTimeField(_("claimed at"), null=True, blank=True)
     published_at = models.DateTimeField(_("sent at"), null=True, blank=True)
     deadline_at = models.DateTimeField(_("answer due at"), null=True, blank=True)
-    # When it came to rest: confirmed, given up or exhausted. A retry clears it.
+    # When it was confirmed, skipped, withdrawn or exhausted. A retry clears it.
     settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
     by_hand = models.BooleanField(_("by hand"), default=False)
     settled_event = models.TextField(_("settled by event"), blank=True, default="", db_collation="C")
-    # When an event confirmed it although no attempt at it had begun, by our own clock. Such a confirmation answers
-    # nothing that we sent: somebody else undid it, or only says so.
+    # When an event confirmed it although no attempt had begun, by the database's clock. Such a confirmation does not
+    # answer anything that this service sent: somebody else undid the step, or only reported it.
     confirmed_unsent_at = models.DateTimeField(_("confirmed though never sent"), null=True, blank=True)
     exhausted_by = models.TextField(_("exhausted because"), choices=ExhaustedBy, blank=True, default="")
     last_error = models.TextField(_("last error"), blank=True, default="")
@@ -120,11 +120,11 @@ class Command(models.Model):
         verbose_name = _("command")
         verbose_name_plural = _("commands")
         constraints = [
-            # Serves all that asks for the commands of a saga, or of one lane of it.
+            # Also serves all queries for the commands of a saga or of one lane.
             models.UniqueConstraint(fields=["saga_id", "entity", "name"], name="command_once"),
             models.CheckConstraint(condition=Q(status__in=CommandStatus.values), name="command_status"),
             models.CheckConstraint(condition=Q(confirmation__in=ConfirmationKind.values), name="command_confirmation"),
-            # The three ways to be forgotten: released and never due, claimed and never missed, sent and never overdue.
+            # No command may be lost: a released one has a due time, a claimed one its claim time, a sent one a deadline.
             models.CheckConstraint(
                 condition=~Q(status__in=UNSENT, released_at__isnull=False, next_at__isnull=True),
                 name="command_released_is_due",
@@ -142,7 +142,7 @@ class Command(models.Model):
             models.CheckConstraint(
                 condition=Q(attempt__gte=0, attempt__lte=F("maximum_attempts")), name="command_attempts_in_policy"
             ),
-            # What was claimed or settled is not held any more.
+            # A command that was claimed or settled is not held any more.
             models.CheckConstraint(
                 condition=Q(held_since__isnull=True, held_by__isnull=True)
                 | Q(held_since__isnull=False, held_by__isnull=False, status=CommandStatus.PLANNED),
@@ -150,35 +150,35 @@ class Command(models.Model):
             ),
         ]
         indexes = [
-            # delivery: the next page that is due.
+            # delivery: the next page of due commands.
             models.Index(
                 fields=["next_at"],
                 condition=Q(status__in=UNSENT, released_at__isnull=False, held_since__isnull=True),
                 name="command_ready",
             ),
-            # held: the commands of entities whose lane opened or was undone.
+            # held: the commands of entities whose lane was opened or undone.
             models.Index(
                 fields=["entity", "stream"], condition=Q(status=CommandStatus.PLANNED), name="command_unclaimed"
             ),
-            # the attention queue, and the sweep over what is held.
+            # the attention list, and the sweep over held commands.
             models.Index(fields=["held_since", "id"], condition=Q(held_since__isnull=False), name="command_held"),
-            # deadlines: confirmations that are overdue.
+            # deadlines: overdue confirmations.
             models.Index(fields=["deadline_at"], condition=Q(status=CommandStatus.PUBLISHED), name="command_deadline"),
-            # deadlines: claims whose process did not come back.
+            # deadlines: claims whose process stopped.
             models.Index(fields=["claimed_at"], condition=Q(status=CommandStatus.PUBLISHING), name="command_claimed"),
-            # the attention queue, oldest first.
+            # the attention list, oldest first.
             models.Index(
                 fields=["settled_at", "id"], condition=Q(status=CommandStatus.EXHAUSTED), name="command_exhausted"
             ),
-            # the list of what is settled, by status. A command comes in once, when it is.
+            # the list of settled commands, by status. A command enters this index once, when it is settled.
             models.Index(fields=["status", "id"], condition=Q(status__in=SETTLED), name="command_settled"),
-            # the attention queue and the list: confirmed though never sent, newest first.
+            # the attention list and the list of commands: confirmed though never sent, newest first.
             models.Index(
                 fields=["confirmed_unsent_at", "saga_id"],
                 condition=Q(confirmed_unsent_at__isnull=False),
                 name="command_confirmed_unsent",
             ),
-            # what each service has before it, and withdrawing what was planned before a cut-over.
+            # the load of each service, and withdrawing commands that were planned before a cut-over.
             models.Index(fields=["service", "planned_at"], condition=Q(status__in=OPEN), name="command_open"),
         ]
 
@@ -187,15 +187,15 @@ class Command(models.Model):
 
 
 class Attempt(AppendOnly):
-    """One try to have a command done. Counted before the publish, completed once by its outcome, never changed again.
+    """One attempt to have a command done. Inserted before the publish, completed once by its outcome, then immutable.
 
-    `compensation.statements` completes it; the database refuses every other change. Retention deletes it with its saga.
+    `compensation.statements` completes it; the database rejects every other change. Retention deletes it with its saga.
     """
 
     id = models.BigAutoField(primary_key=True)
     command = models.ForeignKey(Command, on_delete=models.CASCADE, related_name="attempts", verbose_name=_("command"))
     round = models.IntegerField(_("round"))
-    # A try that does not count leaves its number to the next one.
+    # An attempt that does not count leaves its number to the next one.
     number = models.IntegerField(_("number"))
     started_at = models.DateTimeField(_("started at"))
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
@@ -211,7 +211,7 @@ class Attempt(AppendOnly):
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
         constraints = [
-            # Two publishers can never be at work on one command: the second insert fails. Also finds the open attempt.
+            # Two publishers cannot send one command at the same time: the second insert fails. Also finds the attempt.
             models.UniqueConstraint(
                 fields=["command"], condition=Q(ended_at__isnull=True), name="attempt_one_open_per_command"
             ),
@@ -223,7 +223,7 @@ class Attempt(AppendOnly):
 
 
 class Switch(models.Model):
-    """Whether commands may leave: for one service, or for all («*»)."""
+    """Whether commands may be sent: to one service, or to all ("*")."""
 
     service = models.TextField(_("service"), primary_key=True, db_collation="C")
     paused = models.BooleanField(_("paused"))
@@ -240,7 +240,7 @@ class Switch(models.Model):
 
 
 class BreakerState(models.TextChoices):
-    """Closed: commands leave. Open: none does. Canary: only the first few do, until the service has confirmed them."""
+    """Closed: commands are sent. Open: none is. Canary: only the first few, until the service has confirmed them."""
 
     CLOSED = "closed", _("closed")
     OPEN = "open", _("open")
@@ -257,9 +257,9 @@ class TripCause(models.TextChoices):
 
 
 class Breaker(models.Model):
-    """The circuit breaker of one service, beside the switch that people set; no row: it never opened.
+    """The circuit breaker of one service, independent of the switch that people set. No row: it has never opened.
 
-    Moves are in `compensation.breaker`, under a lock of the service. What it counted stays after it has closed.
+    Transitions are in `compensation.breaker`, under a lock of the service. Its numbers stay after it has closed.
     """
 
     service = models.TextField(_("service"), primary_key=True, db_collation="C")
@@ -268,10 +268,10 @@ class Breaker(models.Model):
     changed_by = models.TextField(_("changed by"))
     reason = models.TextField(_("reason"), blank=True, default="")
     cause = models.TextField(_("cause"), choices=TripCause)
-    # What ten minutes came to when it opened, and how much was allowed then.
+    # The commands planned in ten minutes when it opened, and the limit at that time.
     planned = models.BigIntegerField(_("commands planned"))
     allowed = models.BigIntegerField(_("limit"))
-    # The commands that may leave while it is `canary`, and the last attempt that was made at any of them before.
+    # The commands that may be sent in the state `canary`, and the id of their last attempt before it.
     canary = ArrayField(models.UUIDField(), default=list, blank=True)
     canary_after = models.BigIntegerField(default=0)
 

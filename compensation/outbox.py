@@ -1,11 +1,11 @@
-"""What the commands' owner may say of them: owed, released, confirmed, given up, tried again, refused.
+"""The interface of the outbox for the package of sagas: plan, release, settle and refuse commands.
 
-Every function here works in the CALLER's transaction, on any number of commands with a constant number of statements,
-may be called twice with the same words, and takes its row locks in the order of the ids. Publishers and sweepers never
-wait for a row while they hold another, so nobody can be in a deadlock with these functions.
+Every function here runs in the CALLER's transaction, handles any number of commands with a constant number of statements,
+may be called twice with the same arguments (except `refuse`), and takes its row locks in the order of the ids. Publishers
+and sweepers never wait for a row while they hold another, so they cannot deadlock with these functions.
 
-Words of different rank may come in any order; what holds in the end is the highest: confirmed, then given up (skipped,
-withdrawn: the first of them stays), then exhausted in the current round, then on its way.
+Settlements of different rank may arrive in any order; the highest rank wins: confirmed, then skipped or withdrawn (the
+first of them stays), then exhausted in the current round, then pending.
 """
 
 from collections import Counter
@@ -28,12 +28,12 @@ from compensation.statements import AttemptEnd
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCommand:
-    """A command that is owed. `body` is the whole message and is never changed again; `topic` is a short name.
+    """A required command. `body` is the whole message and never changes; `topic` is a short name.
 
-    `invalid`: what the service would refuse for its shape, in words. `confirmed`: when and by which event it had been
-    confirmed before it was owed; such a command is never sent. `confirmed_by_service`: that event was a service's.
-    `confirmation_timeout` is seconds. `held_by`: another saga that knows the entity, which holds the command if it
-    could be sent at all.
+    `invalid`: why the service would refuse the form of its data, as a sentence. `confirmed`: when and by which event it
+    was confirmed before it was required; such a command is never sent. `confirmed_by_service`: that event came from a
+    service. `confirmation_timeout`: seconds. `held_by`: another saga that has the entity, because of which the command
+    is held if it could be sent at all.
     """
 
     id: UUID
@@ -60,11 +60,10 @@ class NewCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """One word on a command, said at `at` by the clock of who said it.
+    """An event or a decision that settles or retries a command, made at `at` by the clock of its source.
 
-    `round` is the number of the round that a retry opens, and else nothing.
-
-    `event_id` names the event or decision that said it; `by_hand` says that a person did.
+    `event_id`: the event or decision. `by_hand`: whether a person decided it. `round`: the number of the round that a
+    retry opens, else 0.
     """
 
     command_id: UUID
@@ -77,9 +76,9 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRefusal:
-    """The service's word that it could not do it this time. `at`: by the service's clock.
+    """The answer of a service that it could not do the compensation this time. `at`: by the service's clock.
 
-    The wait for the next attempt begins then, or, where that clock must be wrong, when the attempt began or now.
+    The wait for the next attempt starts at `at`, or, if that clock must be wrong, when the attempt began or now.
     """
 
     command_id: UUID
@@ -92,52 +91,52 @@ _RANK: dict[SettlementStatus, int] = {"confirmed": 0, "skipped": 1, "withdrawn":
 
 
 def plan(commands: Sequence[NewCommand]) -> dict[str, int]:
-    """Write down commands that are owed; one whose id is known stays as it is.
+    """Store required commands; a command whose id is known is not changed.
 
-    Returns how many of each service are new and may be sent one day, which is what `breaker.count` counts.
-    Raises IntegrityError if a saga's entity is owed the same command under two ids.
+    Returns, by service, how many are new and may be sent at some time, which is what `breaker.count` counts.
+    Raises IntegrityError if the same command of a saga's entity is planned under two ids.
     """
     if not commands:
         return {}
     planned = [(_planned(command), command) for command in commands]
-    new = statements.insert([_row(standing, command) for standing, command in planned])
-    fresh = [(standing, command) for standing, command in planned if standing.id in new]
-    facts.append_news([(standing, command.planned_at) for standing, command in fresh])
+    new = statements.insert([_row(snapshot, command) for snapshot, command in planned])
+    fresh = [(snapshot, command) for snapshot, command in planned if snapshot.id in new]
+    facts.append_facts([(snapshot, command.planned_at) for snapshot, command in fresh])
     held = {str(command.id) for command in commands if command.held_by}
-    if any(standing.next_at and standing.id not in held for standing, _ in fresh):
+    if any(snapshot.next_at and snapshot.id not in held for snapshot, _ in fresh):
         wakeup.nudge_on_commit("publish")
-    return Counter(standing.service for standing, _ in fresh if standing.status == CommandStatus.PLANNED)
+    return Counter(snapshot.service for snapshot, _ in fresh if snapshot.status == CommandStatus.PLANNED)
 
 
 def release(ids: Sequence[UUID], now: datetime) -> None:
-    """Let commands be published from `now` on, for the first time; those that were released stay as they are."""
+    """Release commands, so that they are due from `now` on; commands that were released before are not changed."""
     if ids and statements.release(map(str, ids), now):
         wakeup.nudge_on_commit("publish")
 
 
 def settle(settlements: Sequence[Settlement]) -> None:
-    """Say that commands are confirmed, given up, or tried again in a new round with a full policy, due at once.
+    """Confirm, skip or withdraw commands, or retry them in a new round with all attempts, due at once.
 
-    What a service confirms although no attempt was ever begun is marked (`Command.confirmed_unsent_at`).
+    A command that a service confirms although no attempt was ever made is marked (`Command.confirmed_unsent_at`).
     """
     if not settlements:
         return
     now = clock.now()
-    words = _by_command(settlements)
+    by_command = _by_command(settlements)
     changed: list[tuple[CommandSnapshot, datetime]] = []
     ends: list[AttemptEnd] = []
-    found = statements.lock(words)
+    found = statements.lock(by_command)
     unsent = _never_sent(found)
     for before in found:
         after = before
-        for word in words[before.id]:
-            at = min(word.at, now) if word.status == "retried" else word.at
-            after = after.settle(word.status, at, word.by_hand, word.event_id, word.round)
+        for settlement in by_command[before.id]:
+            at = min(settlement.at, now) if settlement.status == "retried" else settlement.at
+            after = after.settle(settlement.status, at, settlement.by_hand, settlement.event_id, settlement.round)
         if after is before:
             continue
         if before.id in unsent and after.status == CommandStatus.CONFIRMED and not after.by_hand:
             after = after.confirmed_unsent(now)
-        at = _believable(words[before.id][0].at, before, now)
+        at = _plausible_time(by_command[before.id][0].at, before, now)
         changed.append((after, at))
         if outcome := ended_as(before, after):
             ends.append({"command_id": before.id, "outcome": outcome, "ended_at": at, "error": ""})
@@ -147,21 +146,21 @@ def settle(settlements: Sequence[Settlement]) -> None:
 
 
 def refuse(refusals: Sequence[CommandRefusal]) -> None:
-    """End the open attempt of each command, if it has one: the next is due by its policy, or it is exhausted.
+    """End the open attempt of each command, if it has one: the next is due by its policy, or the command is exhausted.
 
-    Several refusals of one command in one call end one attempt. Not to be called twice for one event: the second call
+    Several refusals of one command in one call end one attempt. Must not be called twice for one event: the second call
     would end the next attempt.
     """
     if not refusals:
         return
     now = clock.now()
-    # The first one speaks: the service nacks and refuses the same message again and again.
+    # Use the earliest refusal: the service nacks and refuses the same message repeatedly.
     first = {str(refusal.command_id): refusal for refusal in sorted(refusals, key=lambda r: r.at, reverse=True)}
     changed: list[tuple[CommandSnapshot, datetime]] = []
     ends: list[AttemptEnd] = []
     for before in statements.lock(first):
         refusal = first[before.id]
-        at = _believable(refusal.at, before, now)
+        at = _plausible_time(refusal.at, before, now)
         after = before.failed(AttemptOutcome.REFUSED, refusal.error, at, random())  # noqa: S311 (jitter)
         if after is before:
             continue
@@ -172,52 +171,52 @@ def refuse(refusals: Sequence[CommandRefusal]) -> None:
 
 
 def claimed_ids(saga_id: UUID) -> list[UUID]:
-    """Commands of a saga that may have been sent and are neither confirmed, given up nor exhausted, in order.
+    """Return the commands of a saga that may have been sent and are neither settled nor exhausted, in the order of the ids.
 
-    Locks every unsettled command of the saga until the caller's transaction ends, so that none is claimed meanwhile.
+    Locks every unsettled command of the saga until the caller's transaction ends, so that none is claimed until then.
     """
     in_flight = (CommandStatus.PUBLISHING, CommandStatus.PUBLISHED, CommandStatus.WAITING)
     return [UUID(id_) for id_, status in statements.lock_saga(str(saga_id)) if status in in_flight]
 
 
-def _never_sent(standings: Sequence[CommandSnapshot]) -> set[str]:
-    """Those of the locked commands at which no attempt was ever begun: the service cannot know of them from us."""
-    planned = {standing.id for standing in standings if standing.status == CommandStatus.PLANNED}
-    # What came to rest may or may not have been tried before.
-    rested = {standing.id for standing in standings if standing.status in (CommandStatus.EXHAUSTED, *GIVEN_UP)}
-    return planned | (rested - statements.tried(rested) if rested else rested)
+def _never_sent(snapshots: Sequence[CommandSnapshot]) -> set[str]:
+    """Return the locked commands without any attempt: the service cannot have received them from this service."""
+    planned = {snapshot.id for snapshot in snapshots if snapshot.status == CommandStatus.PLANNED}
+    # Exhausted, skipped and withdrawn commands may or may not have been attempted before.
+    ended = {snapshot.id for snapshot in snapshots if snapshot.status in (CommandStatus.EXHAUSTED, *GIVEN_UP)}
+    return planned | (ended - statements.attempted(ended) if ended else ended)
 
 
 def _by_command(settlements: Sequence[Settlement]) -> dict[str, list[Settlement]]:
-    """The words on each command, in the order in which they hold."""
+    """Return the settlements of each command, in the order in which they are applied."""
     ordered = sorted(settlements, key=lambda settlement: (str(settlement.command_id), _precedence(settlement)))
-    return {id_: list(words) for id_, words in groupby(ordered, key=lambda settlement: str(settlement.command_id))}
+    return {id_: list(group) for id_, group in groupby(ordered, key=lambda settlement: str(settlement.command_id))}
 
 
 def _precedence(settlement: Settlement) -> tuple[int, int, datetime, str]:
-    """The highest rank first, then the highest round of several retries, then the earliest word."""
+    """Return the sort key: highest rank first, then the highest round of several retries, then the earliest."""
     round = settlement.round if settlement.status == "retried" else 0
     return (_RANK[settlement.status], -round, settlement.at, settlement.event_id)
 
 
-def _believable(at: datetime, before: CommandSnapshot, now: datetime) -> datetime:
-    """`at`, but not before the attempt under way began and not after now: the clock of a service may be wrong.
+def _plausible_time(at: datetime, before: CommandSnapshot, now: datetime) -> datetime:
+    """Return `at`, limited to the time from the start of the current attempt to now: a service's clock may be wrong.
 
-    One that is slow would cut the waits between attempts to nothing, one that is fast would make them hours.
+    A slow clock would reduce the waits between attempts to nothing, a fast one would extend them to hours.
     """
     began = before.claimed_at or before.published_at
     return min(max(at, began) if began else at, now)
 
 
 def _store(changed: Sequence[tuple[CommandSnapshot, datetime]], ends: Sequence[AttemptEnd]) -> None:
-    statements.write([standing for standing, _ in changed])
+    statements.write([snapshot for snapshot, _ in changed])
     statements.end_attempts(ends)
-    facts.append_news(changed)
+    facts.append_facts(changed)
 
 
 def _planned(command: NewCommand) -> CommandSnapshot:
-    """How a command stands at its birth."""
-    standing = CommandSnapshot(
+    """Return the first snapshot of a new command."""
+    snapshot = CommandSnapshot(
         id=str(command.id),
         stream=command.stream,
         key=command.key,
@@ -232,19 +231,19 @@ def _planned(command: NewCommand) -> CommandSnapshot:
     )
     if command.confirmed is not None:
         at, event_id = command.confirmed
-        confirmed = standing.settle("confirmed", at, event_id=event_id)
+        confirmed = snapshot.settle("confirmed", at, event_id=event_id)
         return confirmed.confirmed_unsent(command.planned_at) if command.confirmed_by_service else confirmed
     if command.withdrawn:
-        return standing.settle("withdrawn", command.planned_at)
+        return snapshot.settle("withdrawn", command.planned_at)
     if command.invalid:
-        return standing.never_sent(command.planned_at)
-    return standing.released(command.planned_at) if command.released else standing
+        return snapshot.never_sent(command.planned_at)
+    return snapshot.released(command.planned_at) if command.released else snapshot
 
 
-def _row(standing: CommandSnapshot, command: NewCommand) -> dict[str, Any]:
-    holds = command.held_by is not None and standing.status == CommandStatus.PLANNED
+def _row(snapshot: CommandSnapshot, command: NewCommand) -> dict[str, Any]:
+    holds = command.held_by is not None and snapshot.status == CommandStatus.PLANNED
     return {
-        **statements.row(standing),
+        **statements.row(snapshot),
         "saga_id": command.saga_id,
         "topic": command.topic,
         "body": command.body,

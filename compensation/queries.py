@@ -1,4 +1,4 @@
-"""Reads for those who show commands: nothing here locks or changes a row."""
+"""Read-only queries on commands and attempts. Nothing here locks or changes a row."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,10 @@ from compensation.switches import Switches
 
 @dataclass(frozen=True, slots=True)
 class ServiceLoad:
-    """What one service has before it. `due`: to be sent now; `later`: released, its next attempt is not due yet;
-    `held`: planned, and not released or held for a person; `sent`: being sent or waiting for its answer; `exhausted`:
-    waits for a person.
+    """The numbers of unsettled commands of one service.
+
+    `due`: to be sent now. `later`: released, but the next attempt is not due yet. `held`: not released yet, or held until
+    a person decides. `sent`: being sent, or waiting for the answer. `exhausted`: needs a decision by a person.
     """
 
     service: str
@@ -29,23 +30,23 @@ class ServiceLoad:
 
 
 def due(now: datetime) -> QuerySet[Command]:
-    """Commands that are to be published now, if nothing is paused."""
+    """Return the commands that are to be published now, if nothing is paused."""
     return released().filter(next_at__lte=now)
 
 
 def released() -> QuerySet[Command]:
-    """Commands that may be published, now or later: nothing before them in their lane is open, nothing holds them."""
+    """Return the unsent commands that are released and not held, due now or later."""
     return Command.objects.filter(status__in=UNSENT, released_at__isnull=False, held_since__isnull=True)
 
 
 def held() -> QuerySet[Command]:
-    """Commands that are held for a person, because another saga knows their entity too."""
-    # Its status too: of a column that is nearly always empty the planner knows nothing before the first statistics.
+    """Return the commands that are held until a person decides, because another saga has the same entity."""
+    # Filter by status too: before the first statistics, the planner knows nothing about a column that is nearly always empty.
     return Command.objects.filter(status=CommandStatus.PLANNED, held_since__isnull=False)
 
 
-def leaving(now: datetime, switches: Switches) -> QuerySet[Command]:
-    """Commands that are to be published now and that no switch and no circuit breaker holds back."""
+def sendable(now: datetime, switches: Switches) -> QuerySet[Command]:
+    """Return the commands that are to be published now and that no switch and no circuit breaker stops."""
     if switches.everything_paused:
         return Command.objects.none()
     found = due(now).exclude(service__in=switches.paused)
@@ -55,17 +56,17 @@ def leaving(now: datetime, switches: Switches) -> QuerySet[Command]:
 
 
 def is_anything_due(now: datetime, switches: Switches) -> bool:
-    """Whether a publisher would find work."""
-    return leaving(now, switches).exists()
+    """Return whether a publisher would find work."""
+    return sendable(now, switches).exists()
 
 
 def oldest_due_at(now: datetime, switches: Switches) -> datetime | None:
-    """Since when the longest-waiting command is due that nothing holds back: how far behind the publishers are."""
-    return leaving(now, switches).order_by("next_at").values_list("next_at", flat=True).first()
+    """Return the due time of the oldest sendable command: how far the publishers are behind. None if there is none."""
+    return sendable(now, switches).order_by("next_at").values_list("next_at", flat=True).first()
 
 
 def load_by_service(now: datetime, switches: Switches) -> list[ServiceLoad]:
-    """What is not settled, by service, in one query; settled commands cost nothing."""
+    """Return the unsettled commands by service. One query, whose cost does not depend on settled commands."""
     is_released = Q(status__in=UNSENT, released_at__isnull=False, held_since__isnull=True)
     is_due = is_released & Q(next_at__lte=now)
     is_later = is_released & Q(next_at__gt=now)
@@ -86,17 +87,17 @@ def load_by_service(now: datetime, switches: Switches) -> list[ServiceLoad]:
 
 
 def exhausted() -> QuerySet[Command]:
-    """Commands that wait for a person, the longest-waiting first."""
+    """Return the commands that need a decision by a person, the longest waiting first."""
     return Command.objects.filter(status=CommandStatus.EXHAUSTED).order_by("settled_at", "id")
 
 
 def commands_of_saga(saga_id: UUID) -> QuerySet[Command]:
-    """All commands of a saga, by entity and name."""
+    """Return all commands of a saga, by entity and name."""
     return Command.objects.filter(saga_id=saga_id).order_by("entity", "name")
 
 
 def attempts_of(command_ids: Iterable[UUID]) -> dict[UUID, list[Attempt]]:
-    """The attempts of each of the commands, the oldest first, in one query; a command without one is left out."""
+    """Return the attempts of each command, the oldest first, in one query; commands without attempts are omitted."""
     found: dict[UUID, list[Attempt]] = {}
     for attempt in Attempt.objects.filter(command__in=list(command_ids)).order_by("id"):
         found.setdefault(attempt.command_id, []).append(attempt)
@@ -104,11 +105,11 @@ def attempts_of(command_ids: Iterable[UUID]) -> dict[UUID, list[Attempt]]:
 
 
 def attempts_of_saga(saga_id: UUID) -> QuerySet[Attempt]:
-    """Every attempt at every command of a saga, with its command, the oldest first."""
+    """Return every attempt of a saga with its command, the oldest first."""
     return Attempt.objects.filter(command__saga_id=saga_id).select_related("command").order_by("started_at", "id")
 
 
 def planned_before(cut_over: datetime, services: Sequence[str] = ()) -> QuerySet[Command]:
-    """Commands that were planned before a time and wait to be sent, the oldest first; of these services, or of all."""
+    """Return the unsent commands that were planned before a time, the oldest first; of these services, or of all."""
     commands = Command.objects.filter(status__in=UNSENT, planned_at__lt=cut_over)
     return (commands.filter(service__in=services) if services else commands).order_by("planned_at", "id")

@@ -1,4 +1,4 @@
-"""Retention of commands: they leave with their sagas, and only when nothing of them is under way."""
+"""Retention of commands: they are deleted with their sagas, and only when all of them are settled."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -9,7 +9,7 @@ from compensation.models import SETTLED
 
 
 def with_open_commands(saga_ids: Sequence[UUID]) -> set[UUID]:
-    """Which of these sagas have a command that is not settled."""
+    """Return those of these sagas that have an unsettled command."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT saga_id FROM compensation_command WHERE saga_id = ANY(%s) AND status <> ALL(%s)",
@@ -19,8 +19,10 @@ def with_open_commands(saga_ids: Sequence[UUID]) -> set[UUID]:
 
 
 def forget(saga_ids: Sequence[UUID]) -> None:
-    """Delete the commands of these sagas with their attempts. In the caller's transaction, inside
-    `bridge.retention.deleting`."""
+    """Delete the commands of these sagas with their attempts.
+
+    Runs in the caller's transaction, inside `bridge.retention.deleting`.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_COMMANDS, [list(saga_ids)])
         commands = [row[0] for row in cursor.fetchall()]
@@ -30,7 +32,7 @@ def forget(saga_ids: Sequence[UUID]) -> None:
         cursor.execute("DELETE FROM compensation_command WHERE id = ANY(%s::uuid[])", [commands])
 
 
-# LATERAL … OFFSET 0: by index, one saga or command after the other, whatever the planner makes of their number.
+# LATERAL … OFFSET 0 forces an index lookup for each saga or command, whatever their number.
 _COMMANDS = """
     SELECT c.id::text FROM unnest(%s::uuid[]) AS w(saga_id)
     CROSS JOIN LATERAL (SELECT id FROM compensation_command WHERE saga_id = w.saga_id OFFSET 0) AS c

@@ -1,17 +1,17 @@
-"""When the next attempt is due, and when there is none: plain numbers in, plain numbers out."""
+"""The retry policy: when the next attempt is due, and when there is none. Pure."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How a command is tried again, in Temporal's terms. All intervals are seconds.
+    """How a command is retried, in Temporal's terms. All intervals are seconds.
 
-    `jitter` is the share of the delay (0 to 1) that chance may take away, so that thousands of commands that failed
-    together do not come back together. It only shortens: no delay is ever longer than `maximum_interval`.
-    `non_retryable_errors` are whole error texts or the beginnings of such texts.
+    `jitter` is the largest share of the delay (0 to 1) by which it is shortened at random, so that thousands of commands
+    that failed together are not retried together. No delay is ever longer than `maximum_interval`.
+    `non_retryable_errors` are error texts or beginnings of error texts.
 
-    Raises ValueError, naming every number that makes no sense.
+    Raises ValueError, which names every invalid number.
     """
 
     initial_interval: float = 1.0
@@ -23,26 +23,26 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         problems = [
-            words
-            for wrong, words in (
+            problem
+            for is_wrong, problem in (
                 (not 0 < self.initial_interval < float("inf"), "initial_interval must be more than 0 seconds"),
                 (not 1 <= self.backoff_coefficient < float("inf"), "backoff_coefficient must be at least 1"),
                 (
                     not self.initial_interval <= self.maximum_interval < float("inf"),
                     "maximum_interval must not be less than initial_interval",
                 ),
-                # There is no «for ever» here: what is never confirmed must reach a person one day.
+                # There is no unlimited number of attempts: a command that is never confirmed must reach a person.
                 (self.maximum_attempts < 1, "maximum_attempts must be at least 1"),
                 (not 0 <= self.jitter <= 1, "jitter must be between 0 and 1"),
                 (any(not entry for entry in self.non_retryable_errors), "a non-retryable error must not be empty"),
             )
-            if wrong
+            if is_wrong
         ]
         if problems:
             raise ValueError("; ".join(problems))
 
     def delay(self, attempt: int, random: float) -> float:
-        """Seconds to wait after attempt number `attempt` (the first is 1) failed; `random` is from 0 up to 1."""
+        """Return the seconds to wait after attempt number `attempt` (the first is 1) failed. random: 0 to 1."""
         try:
             backoff = self.initial_interval * self.backoff_coefficient ** (attempt - 1)
         except OverflowError:
@@ -50,9 +50,9 @@ class RetryPolicy:
         return min(backoff, self.maximum_interval) * (1 - self.jitter * random)
 
     def exhausted(self, attempt: int) -> bool:
-        """Whether there is no attempt after number `attempt`."""
+        """Return whether there is no attempt after number `attempt`."""
         return attempt >= self.maximum_attempts
 
     def non_retryable(self, error: str) -> str | None:
-        """The entry that forbids another try after `error`: its longest beginning that is listed, or None."""
+        """Return the longest entry with which `error` begins and that forbids a retry; None if there is none."""
         return max((entry for entry in self.non_retryable_errors if error.startswith(entry)), key=len, default=None)

@@ -1,8 +1,8 @@
-"""Standings ⇄ rows, for thousands of commands with one statement each. All SQL of this package is here.
+"""Read and write snapshots as rows, with one statement for thousands of commands.
 
-Two rules keep it free of deadlocks: who waits for row locks takes them in the order of the ids (`lock`), and who
-publishes or sweeps does not wait while holding one (`lock_free`, and every SKIP LOCKED here). Locks are NO KEY: nothing
-here changes a key, so the foreign key checks of new attempts need not wait.
+Two rules prevent deadlocks: whoever waits for row locks takes them in the order of the ids (`lock`), and publishers and
+sweepers do not wait while they hold one (`lock_available`, and every SKIP LOCKED here). Locks are NO KEY, because nothing
+here changes a key, so the foreign key checks of new attempts do not wait for them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,13 +40,13 @@ _NEW = ("id", "saga_id", *_FIXED, "topic", "body", *_POLICY, "non_retryable", "c
 _SET_ONCE = ("planned_at", "released_at", "held_since", "held_by")
 
 # Reading uuid columns as text is four times faster than as UUID objects.
-_STANDING = ", ".join(("id::text", *_FIXED, *_POLICY, "non_retryable::text", "confirmation_timeout", *_MOVING))
+_SNAPSHOT = ", ".join(("id::text", *_FIXED, *_POLICY, "non_retryable::text", "confirmation_timeout", *_MOVING))
 
 
 class Claim(NamedTuple):
-    """One command that this process is to publish, and the attempt that was counted for it.
+    """One command that this process has to publish, and the attempt that was counted for it.
 
-    first: it was never claimed before, and no person released it from a hold.
+    first: whether it was never claimed before and no person released it from a hold.
     """
 
     id: str
@@ -62,7 +62,7 @@ class Claim(NamedTuple):
 
 
 class AttemptEnd(TypedDict):
-    """How the attempt under way of a command ended."""
+    """The end of the open attempt of a command."""
 
     command_id: str
     outcome: str
@@ -71,7 +71,7 @@ class AttemptEnd(TypedDict):
 
 
 class AttemptRecord(TypedDict):
-    """What one publish gave. All but the message id holds only if nothing ended the attempt before."""
+    """The result of one publish. All but the message id is ignored if the attempt had ended before."""
 
     id: int
     message_id: str
@@ -81,20 +81,20 @@ class AttemptRecord(TypedDict):
     error: str
 
 
-def row(standing: CommandSnapshot) -> dict[str, Any]:
-    """A standing as the columns of its row."""
-    policy = standing.policy
+def row(snapshot: CommandSnapshot) -> dict[str, Any]:
+    """Return a snapshot as the columns of its row."""
+    policy = snapshot.policy
     return {
-        **_columns(standing, ("id", *_FIXED, "confirmation_timeout", *_MOVING)),
+        **_columns(snapshot, ("id", *_FIXED, "confirmation_timeout", *_MOVING)),
         **{name: getattr(policy, name) for name in _POLICY},
         "non_retryable": policy.non_retryable_errors,
     }
 
 
 def insert(rows: Sequence[dict[str, Any]]) -> set[str]:
-    """Write new commands; returns the ids of those that were not there. A known id is left as it is.
+    """Insert new commands; return the ids of those that were inserted. Rows with a known id are not changed.
 
-    A second id for the same undo violates command_once and raises: that would be two undos on the wire.
+    A second id for the same compensation violates command_once and raises IntegrityError: it would be sent twice.
     """
     with connection.cursor() as cursor:
         cursor.execute(_insert_sql(), sql.dump(_inserted(), rows))
@@ -102,24 +102,24 @@ def insert(rows: Sequence[dict[str, Any]]) -> set[str]:
 
 
 def lock(ids: Iterable[str]) -> list[CommandSnapshot]:
-    """Lock commands in the order of their ids, waiting for who holds them, and read how they stand now."""
+    """Lock commands in the order of their ids, waiting for other holders, and return their current snapshots."""
     return _read("WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE", [list(ids)])
 
 
-def tried(ids: Iterable[str]) -> set[str]:
-    """Those of the commands at which an attempt was ever begun."""
+def attempted(ids: Iterable[str]) -> set[str]:
+    """Return those of the commands that have at least one attempt."""
     with connection.cursor() as cursor:
-        cursor.execute(_TRIED, [list(ids)])
+        cursor.execute(_ATTEMPTED, [list(ids)])
         return {id_ for (id_,) in cursor.fetchall()}
 
 
-def lock_free(ids: Iterable[str]) -> list[CommandSnapshot]:
-    """Lock those of the commands that nobody holds, and read how they stand now. Never waits."""
+def lock_available(ids: Iterable[str]) -> list[CommandSnapshot]:
+    """Lock those of the commands that are not locked, and return their current snapshots. Never waits."""
     return _read("WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED", [list(ids)])
 
 
 def lock_overdue(now: datetime, paused: Sequence[str], limit: int) -> list[CommandSnapshot]:
-    """Lock a page of commands whose answer was due by `now`, the oldest first, but for paused services. Never waits."""
+    """Lock a page of commands whose answer was due by `now`, oldest first, without paused services. Never waits."""
     return _read(
         "WHERE status = 'published' AND deadline_at <= %s AND service <> ALL(%s::text[]) "
         "ORDER BY deadline_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
@@ -128,43 +128,43 @@ def lock_overdue(now: datetime, paused: Sequence[str], limit: int) -> list[Comma
 
 
 def lock_lost(claimed_before: datetime, limit: int) -> list[CommandSnapshot]:
-    """Lock a page of commands that were claimed before that time and never recorded, the oldest first. Never waits."""
+    """Lock a page of commands that were claimed before a time and never recorded, oldest first. Never waits."""
     return _read(
         "WHERE status = 'publishing' AND claimed_at < %s ORDER BY claimed_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
         [claimed_before, limit],
     )
 
 
-def write(standings: Sequence[CommandSnapshot]) -> None:
-    """Store how locked commands stand now."""
-    if not standings:
+def write(snapshots: Sequence[CommandSnapshot]) -> None:
+    """Store the snapshots of locked commands."""
+    if not snapshots:
         return
-    rows = (_columns(standing, ("id", *_MOVING)) for standing in standings)
+    rows = (_columns(snapshot, ("id", *_MOVING)) for snapshot in snapshots)
     _execute(_write_sql(), sql.dump(_written(), rows))
 
 
 def end_attempts(ends: Sequence[AttemptEnd]) -> None:
-    """End the attempts under way of locked commands; a command without one is passed over."""
+    """End the open attempts of locked commands; commands without one are ignored."""
     if ends:
         _execute(_end_sql(), sql.dump(_ended(), ends))
 
 
 def record_attempts(records: Sequence[AttemptRecord]) -> None:
-    """Write down what publishing gave, by attempt. What ended an attempt meanwhile stays."""
+    """Store the results of publishing, by attempt. An attempt that has ended in the meantime keeps its outcome."""
     if records:
         _execute(_record_sql(), sql.dump(_recorded(), records))
 
 
 def release(ids: Iterable[str], now: datetime) -> int:
-    """Release commands that were not, in the order of their ids; returns how many."""
+    """Release those of the commands that were not released yet, in the order of their ids; return how many."""
     return _execute(_RELEASE, [list(ids), now, now])
 
 
 def claim(now: datetime, paused: Sequence[str], worker: str, limit: int) -> list[Claim]:
-    """Take a page of due commands and count the attempts. Never waits; call it in a transaction of its own.
+    """Claim a page of due commands and count the attempts. Never waits; call it in a separate transaction.
 
-    What a circuit breaker holds back is asked in the same statement: with one snapshot, the commands of the page that
-    opened it are seen together with it, or not at all.
+    The circuit breakers are read in the same statement: with one database snapshot, the commands that opened a breaker
+    are visible together with it, or not at all.
     """
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, {"now": now, "paused": list(paused), "worker": worker, "limit": limit})
@@ -172,15 +172,15 @@ def claim(now: datetime, paused: Sequence[str], worker: str, limit: int) -> list
 
 
 def unreachable_before(claims: Iterable[Claim]) -> dict[str, int]:
-    """How often each of these attempts failed before without being counted; those that never did are left out."""
+    """Return how often each of these attempts failed before without being counted; others are omitted."""
     with connection.cursor() as cursor:
-        tries = ({"id": claim.id, "round": claim.round, "number": claim.attempt} for claim in claims)
-        cursor.execute(_UNREACHABLE, sql.dump(_TRY, tries))
+        attempts = ({"id": claim.id, "round": claim.round, "number": claim.attempt} for claim in claims)
+        cursor.execute(_UNREACHABLE, sql.dump(_UNCOUNTED, attempts))
         return dict(cursor.fetchall())
 
 
 def lock_saga(saga_id: str) -> list[tuple[str, str]]:
-    """Lock a saga's unsettled commands in the order of their ids; returns (id, status)."""
+    """Lock the unsettled commands of a saga in the order of their ids; return (id, status)."""
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_SAGA, [saga_id])
         found: list[tuple[str, str]] = cursor.fetchall()
@@ -193,7 +193,7 @@ _LOCK_SAGA = """
     ORDER BY id FOR NO KEY UPDATE
 """
 
-_TRIED = "SELECT DISTINCT command_id::text FROM compensation_attempt WHERE command_id = ANY(%s::uuid[])"
+_ATTEMPTED = "SELECT DISTINCT command_id::text FROM compensation_attempt WHERE command_id = ANY(%s::uuid[])"
 
 _RELEASE = """
     WITH held AS MATERIALIZED (
@@ -205,7 +205,7 @@ _RELEASE = """
     FROM held WHERE c.id = held.id AND c.released_at IS NULL
 """
 
-# The page is materialized: a planner that repeats the inner query would lock, and lose, more than a page.
+# The page is MATERIALIZED: if the planner repeated the inner query, it would lock more than a page, and lose the rest.
 _CLAIM = """
     WITH due AS MATERIALIZED (
         SELECT id, status = 'planned' AND hold_released_at IS NULL AS first FROM compensation_command
@@ -236,11 +236,11 @@ _CLAIM = """
     FROM claimed JOIN tried ON tried.command_id = claimed.id
 """
 
-_TRY = {"id": "uuid", "round": "integer", "number": "integer"}
+_UNCOUNTED = {"id": "uuid", "round": "integer", "number": "integer"}
 
 _UNREACHABLE = f"""
     SELECT a.command_id::text, count(*)
-    FROM {sql.recordset(_TRY)}
+    FROM {sql.recordset(_UNCOUNTED)}
     JOIN compensation_attempt a ON a.command_id = r.id AND a.round = r.round AND a.number = r.number
     WHERE a.outcome IN ('unreachable', 'blocked')
     GROUP BY a.command_id
@@ -309,24 +309,24 @@ def _record_sql() -> str:
     """  # noqa: S608 (the names are the model's columns)
 
 
-def _columns(standing: CommandSnapshot, names: Sequence[str]) -> dict[str, Any]:
-    return dict(zip(names, attrgetter(*names)(standing), strict=True))
+def _columns(snapshot: CommandSnapshot, names: Sequence[str]) -> dict[str, Any]:
+    return dict(zip(names, attrgetter(*names)(snapshot), strict=True))
 
 
 def _read(where: str, parameters: list[Any]) -> list[CommandSnapshot]:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_STANDING} FROM compensation_command {where}", parameters)  # noqa: S608 (constants)
-        return [_standing(row) for row in cursor.fetchall()]
+        cursor.execute(f"SELECT {_SNAPSHOT} FROM compensation_command {where}", parameters)  # noqa: S608 (constants)
+        return [_snapshot(row) for row in cursor.fetchall()]
 
 
-def _standing(row: tuple[Any, ...]) -> CommandSnapshot:
+def _snapshot(row: tuple[Any, ...]) -> CommandSnapshot:
     fixed, policy, rest = row[:9], row[9:15], row[15:]
     return CommandSnapshot(*(*fixed, _policy(policy), *rest))
 
 
 @lru_cache(maxsize=256)
 def _policy(columns: tuple[Any, ...]) -> RetryPolicy:
-    """The policy of a row. Definitions bring a handful of them, so thousands of rows share these few objects."""
+    """Return the retry policy of a row. Definitions have a handful of policies, so thousands of rows share the objects."""
     *numbers, errors = columns
     return RetryPolicy(**dict(zip(_POLICY, numbers, strict=True)), non_retryable_errors=tuple(orjson.loads(errors)))
 

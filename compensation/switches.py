@@ -1,4 +1,4 @@
-"""Whether commands may leave. A row in the database, so that a person's word reaches every worker at its next page."""
+"""Whether commands may be sent. Stored in the database, so that a change reaches every worker at its next page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ Pause = Switch | Breaker
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """All switches and circuit breakers as they stood at one moment, by service; a switch may be "*", for all.
+    """All switches and circuit breakers at one moment, by service; the switch "*" applies to all services.
 
-    A person sets a switch, `compensation.breaker` a breaker: neither moves the other, and commands leave where neither
-    holds them back. A breaker that sends a canary pauses nothing; it lets few commands of its service leave.
+    People set switches, `compensation.breaker` sets breakers. They are independent: commands are sent if neither pauses
+    them. A breaker in the state CANARY pauses nothing; it only limits which commands of its service are sent.
     """
 
     rows: Mapping[str, Switch]
@@ -34,44 +34,44 @@ class Switches:
 
     @property
     def paused(self) -> list[str]:
-        """The services that are paused by their own switch or breaker, in order; "*" stands for all."""
+        """The services that are paused by their own switch or breaker, sorted; "*" means all."""
         return sorted({pause.service for pause in self._all_pauses()})
 
     @property
     def pauses(self) -> list[Pause]:
-        """The switches and breakers that pause something, that of all services first."""
+        """The switches and breakers that pause something, the one for all services first."""
         return sorted(self._all_pauses(), key=lambda pause: pause.service)
 
     @property
     def canaries(self) -> list[Breaker]:
-        """The breakers that let only a canary leave, by service."""
+        """The breakers that let only a canary be sent, by service."""
         return [row for _, row in sorted(self.breakers.items()) if row.state == BreakerState.CANARY]
 
     def is_paused(self, service: str) -> bool:
         return self.pause_of(service) is not None
 
     def is_switched_off(self, service: str) -> bool:
-        """Whether a person's switch pauses this service, its own or that of all."""
+        """Return whether a switch pauses this service, its own or the one for all."""
         return self._switch_that_pauses(service) is not None
 
     def pause_of(self, service: str) -> Pause | None:
-        """What pauses this service: the switch of all, else its own, else its breaker; None if nothing does."""
+        """Return what pauses this service: the switch for all, else its own, else its breaker; None if nothing does."""
         return self._switch_that_pauses(service) or self.open_breaker(service)
 
     def open_breaker(self, service: str) -> Breaker | None:
-        """The breaker of this service, if it is open."""
+        """Return the breaker of this service if it is open, else None."""
         breaker = self.breakers.get(service)
         return breaker if breaker is not None and breaker.state == BreakerState.OPEN else None
 
     def canary_before(self, service: str, command_id: UUID) -> Breaker | None:
-        """The breaker that keeps this command until the canary of its service is confirmed, if one does."""
+        """Return the breaker that stops this command until the canary of its service is confirmed, or None."""
         breaker = self.breakers.get(service)
         if breaker is None or breaker.state != BreakerState.CANARY or command_id in breaker.canary:
             return None
         return breaker
 
     def changed_at(self, service: str) -> datetime:
-        """When the service's commands were last paused or resumed."""
+        """Return when the commands of this service were last paused or resumed."""
         changed = [self.rows[name].changed_at for name in (EVERYTHING, service) if name in self.rows]
         breaker = self.breakers.get(service)
         return max([*changed, breaker.changed_at] if breaker else changed)
@@ -86,7 +86,7 @@ class Switches:
 
 
 def read() -> Switches:
-    """Read all switches in one query; the first call ever stores the initial value that the settings give."""
+    """Return all switches. One query; the very first call stores the initial value from the settings."""
     found = _read()
     if EVERYTHING in found.rows:
         return found
@@ -95,7 +95,7 @@ def read() -> Switches:
 
 
 def peek() -> Switches:
-    """The same, and nothing is stored: for whoever only looks, such as GET health on a database without writes."""
+    """Return the same without storing anything, for readers such as GET health on a read-only database."""
     found = _read()
     if EVERYTHING in found.rows:
         return found
@@ -103,27 +103,27 @@ def peek() -> Switches:
 
 
 def is_paused(service: str) -> bool:
-    """Whether this service's commands stay here, by its own switch, the one for all ("*"), or its breaker."""
+    """Return whether the commands of this service are paused, by its switch, the one for all ("*"), or its breaker."""
     return read().is_paused(service)
 
 
 def paused_services() -> list[str]:
-    """The services that are paused, in order; "*" stands for all."""
+    """Return the services that are paused, sorted; "*" means all."""
     return read().paused
 
 
 def kind_of(pause: Pause) -> Literal["all", "service", "breaker"]:
-    """What a pause is: the switch of all, the switch of one service, or a circuit breaker."""
+    """Return the kind of a pause: the switch for all services, that of one service, or a circuit breaker."""
     if isinstance(pause, Breaker):
         return "breaker"
     return "all" if pause.service == EVERYTHING else "service"
 
 
 def set_switch(service: str, paused: bool, actor: str, reason: str) -> bool:
-    """Pause or resume one service, or all ("*"); returns whether that changed anything.
+    """Pause or resume one service, or all ("*"); return whether that changed anything.
 
-    Repeating it keeps who did it first, and since when. In the caller's transaction, or its own. What a worker has
-    claimed at that moment (a page at most) still leaves.
+    May run twice: a repetition keeps the first actor and time. Runs in the caller's transaction, or in its own. Commands
+    that workers have claimed at that moment (at most a page each) are still sent.
     """
     with transaction.atomic():
         read()
@@ -153,7 +153,7 @@ def _read() -> Switches:
     return Switches(rows, breakers)
 
 
-# One query for both: every claim and every page of the admin asks.
+# One query for both, because every claim and every admin page reads them.
 _EVERY_ROW = """
     SELECT service, changed_at, changed_by, reason, paused,
            NULL AS state, NULL AS cause, NULL::bigint AS planned, NULL::bigint AS allowed, NULL::text[] AS canary
@@ -165,6 +165,6 @@ _EVERY_ROW = """
 
 
 def _initial() -> dict[str, Any]:
-    # Anything but a clear "on" holds the commands back: nobody can recall what has left.
+    # Any value but "on" pauses the commands: a command that was sent cannot be recalled.
     paused = settings.SAGA_PUBLISHING != "on"
     return {"paused": paused, "changed_at": clock.now(), "reason": f"SAGA_PUBLISHING={settings.SAGA_PUBLISHING}"}

@@ -1,6 +1,6 @@
-"""Services whose answers may wait, undelivered, on a topic: their deadlines are on hold, for a limited time.
+"""Services whose answers may be waiting undelivered on a topic: their deadlines are on hold, for a limited time.
 
-Limited, because a topic that stands still for good must not end every deadline for good.
+The time is limited, because a topic that stalls permanently must not suspend deadlines permanently.
 """
 
 from collections import defaultdict
@@ -17,9 +17,9 @@ from compensation import answers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undelivered:
-    """What waits on the topics of one service, as far as it holds deadlines.
+    """The undelivered messages on the topics of one service that hold its deadlines.
 
-    since: when the first of it began. until: when the last of them holds no deadline any more, at the latest.
+    since: when the first of these topics began to wait. until: the latest time at which they hold a deadline.
     """
 
     topics: tuple[str, ...]
@@ -30,14 +30,17 @@ class Undelivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """waiting: by service, what holds its deadlines now. ended: by service, when such a time last ended."""
+    """waiting: by service, what holds its deadlines now. ended: by service, when its last hold of this kind ended."""
 
     waiting: Mapping[str, Undelivered] = field(default_factory=dict)
     ended: Mapping[str, datetime] = field(default_factory=dict)
 
 
 def read(now: datetime) -> Answers:
-    """Which services' answers may wait undelivered, and until when they did. One query; now: the database's clock."""
+    """Return which services' answers may be waiting undelivered, and until when they were.
+
+    One query. now: by the database's clock.
+    """
     held: dict[str, list[Waiting]] = defaultdict(list)
     ended: dict[str, datetime] = {}
     for row in backlog.read():
@@ -51,7 +54,7 @@ def read(now: datetime) -> Answers:
 
 
 def hold_ends(row: Waiting) -> datetime:
-    """When a topic's messages hold no deadline any more, though they may still wait."""
+    """Return when the messages of a topic stop holding deadlines, even if they still wait."""
     return row.since + timedelta(seconds=settings.SAGA_DEADLINE_HOLD)
 
 

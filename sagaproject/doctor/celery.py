@@ -70,7 +70,7 @@ def check_worker() -> Finding:
 def check_beat() -> Finding:
     """Whether sweeps run: beat sends them, a worker runs them."""
     part = health.measure().part(health.Name.WORKER)
-    if part.state == State.WELL:
+    if part.state == State.HEALTHY:
         return ok("beat", f"The last sweep was {age(part.age)} ago.")
     return error(
         "beat",

@@ -178,7 +178,7 @@ class Rehearsal:
                     self._send(replace(reply.event, at=at), at)
             command_rows.write([standing for standing, _ in changed])
             command_rows.record_attempts(records)
-            facts.append_news(changed)
+            facts.append_facts(changed)
 
     def _pass_deadlines(self) -> None:
         while overdue := command_rows.lock_overdue(self.clock, [], _PAGE):
@@ -189,7 +189,7 @@ class Rehearsal:
             ]
             command_rows.write(after)
             command_rows.end_attempts(ends)
-            facts.append_news([(standing, self.clock) for standing in after])
+            facts.append_facts([(standing, self.clock) for standing in after])
 
     # --- what came of it ---
 

@@ -34,7 +34,7 @@ def _bridge(part: health.HealthPart) -> HealthTile:
     silent = _("silent for %(age)s") % {"age": formatting.age(part.age)} if part.age else ""
     why, away = "; ".join(part.errors), ", ".join(part.away)
     told = {
-        State.WELL: (_("connected and caught up"), ""),
+        State.HEALTHY: (_("connected and caught up"), ""),
         State.NEVER_RAN: (_("not running"), _("No event comes in. Start run_bridge.")),
         State.SILENT: (silent, _("No event comes in. Start run_bridge.")),
         State.DISCONNECTED: (
@@ -57,7 +57,7 @@ def _bridge(part: health.HealthPart) -> HealthTile:
 def _worker(part: health.HealthPart) -> HealthTile:
     advice = _("Commands and deadlines stand still. Start the Celery worker and beat.")
     told = {
-        State.WELL: (_("working"), ""),
+        State.HEALTHY: (_("working"), ""),
         State.NEVER_RAN: (_("no sign of life"), advice),
         State.SILENT: (_("silent for %(age)s") % {"age": formatting.age(part.age)} if part.age else "", advice),
     }
@@ -68,7 +68,7 @@ def _publisher(part: health.HealthPart) -> HealthTile:
     advice = _("Commands wait and no attempt is lost. manage.py doctor says what to do.")
     services = ", ".join(service_words(service) for service in part.paused)
     told = {
-        State.WELL: (_("connected"), ""),
+        State.HEALTHY: (_("connected"), ""),
         State.NEVER_RAN: (_("no sign of life"), advice),
         State.SILENT: (_("silent for %(age)s") % {"age": formatting.age(part.age)} if part.age else "", advice),
         State.DISCONNECTED: (_("Pulsar cannot be reached"), advice),

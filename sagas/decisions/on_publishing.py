@@ -88,7 +88,7 @@ def set_publishing(
 
 def _released(before: Switches, after: Switches, now: datetime) -> QuerySet[Command]:
     """The commands that are due, and were held back by a pause that is over."""
-    leaving = queries.leaving(now, after)
+    leaving = queries.sendable(now, after)
     if before.everything_paused:
         return leaving
     return leaving.filter(service__in=set(before.paused) - set(after.paused))

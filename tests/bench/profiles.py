@@ -64,7 +64,7 @@ WATCHED = {
         "compensation.delivery.claim",
         "compensation.delivery._publish",
         "compensation.statements.unreachable_before",
-        "compensation.statements.lock_free",
+        "compensation.statements.lock_available",
         "compensation.statements.write",
         "compensation.statements.record_attempts",
         "compensation.delivery.record",

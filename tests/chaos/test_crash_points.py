@@ -150,7 +150,7 @@ PUBLISHING = [
     ("after", "tests.chaos.dying.Broker.send", 2, 2),
     ("after", "tests.chaos.dying.Broker.publish", 1, 3),  # all sent, nothing recorded
     ("before", "compensation.delivery.record", 1, 3),
-    ("after", "compensation.statements.lock_free", 1, 3),
+    ("after", "compensation.statements.lock_available", 1, 3),
     ("after", "compensation.statements.write", 1, 3),
     ("after", "compensation.statements.record_attempts", 1, 3),
     ("before", "COMMIT", 3, 3),  # recorded, not committed
@@ -222,7 +222,7 @@ EXHAUSTING = [
     ("after", "compensation.statements.lock_overdue", 1),
     ("after", "compensation.statements.write", 2),  # the first one writes what only moves
     ("after", "compensation.statements.end_attempts", 1),
-    ("before", "compensation.facts.append_news", 1),
+    ("before", "compensation.facts.append_facts", 1),
     ("after", "bridge.event_log.append", 1),  # the log has been told, not committed
     ("before", "COMMIT", 1),
     ("after", "COMMIT", 1),  # exhausted, nobody woken

@@ -186,7 +186,7 @@ def test_one_of_two_bridges_that_is_silent_is_named_by_all(client: Client) -> No
 def test_a_bridge_that_was_killed_and_started_again_on_its_host_is_no_trouble() -> None:
     bridge_row("bridge:a:1", 90, 500)
     bridge_row("bridge:a:2", 0, 60)
-    assert health.measure().part(Name.BRIDGE).state == State.WELL
+    assert health.measure().part(Name.BRIDGE).state == State.HEALTHY
 
 
 @pytest.mark.django_db
@@ -200,7 +200,7 @@ def test_a_second_bridge_of_the_same_host_that_ran_before_does_not_replace_it() 
 def test_a_bridge_of_long_ago_is_no_trouble() -> None:
     bridge_row("bridge:a:1", 90_000, 100_000)
     bridge_row("bridge:b:1", 0, 60)
-    assert health.measure().part(Name.BRIDGE).state == State.WELL
+    assert health.measure().part(Name.BRIDGE).state == State.HEALTHY
 
 
 @pytest.mark.django_db

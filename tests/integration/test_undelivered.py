@@ -270,7 +270,7 @@ def test_the_watch_looks_from_a_thread_of_its_own(admin: FakeAdmin, settings: An
 
 def test_it_is_told_from_its_start(topic: str, client: Client) -> None:
     heartbeats.beat("bridge:here:1", "bridge", connected=True)
-    assert health.measure().part(Name.BRIDGE).state == State.WELL
+    assert health.measure().part(Name.BRIDGE).state == State.HEALTHY
     backlog.note([Reading(topic, 202, stalled=True)])
     [item] = queries.attention(kind="undelivered").items
     assert item.sentence.startswith(f"202 messages wait undelivered on topic {topic} since ")
@@ -296,7 +296,7 @@ def test_a_topic_that_moves_is_told_but_does_not_degrade(topic: str) -> None:
     told = {item.link["topic"]: item.sentence for item in queries.attention(kind="undelivered").items}
     assert "on hold until" in told[topic]
     assert "Deadlines" not in told["retrieval-started"]
-    assert health.measure().part(Name.BRIDGE).state == State.WELL
+    assert health.measure().part(Name.BRIDGE).state == State.HEALTHY
 
 
 def test_the_doctor_calls_a_topic_that_stands_an_error(admin: FakeAdmin, topic: str) -> None:
