@@ -4,7 +4,7 @@ Only a command that was never claimed is held. The hold is set when the command 
 of its entity opens in another saga (`hold`), and at the latest when it is claimed (`check`): no command is claimed for
 the first time while another saga has a lane of its entity that was committed before the claim. A hold ends
 automatically (`end`) when no other saga gives a reason for it any more, or by a person's decision (`release`), after
-which the command is never held again. The setting COMMAND_OTHERS names the function that finds the other sagas of an entity.
+which the command is never held again. The setting COMMAND_OTHERS names the function that finds the other sagas.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -110,8 +110,8 @@ class Command(models.Model):
     settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
     by_hand = models.BooleanField(_("by hand"), default=False)
     settled_event = models.TextField(_("settled by event"), blank=True, default="", db_collation="C")
-    # When an event confirmed it although no attempt had begun, by the database's clock. Such a confirmation does not
-    # answer anything that this service sent: somebody else undid the step, or only reported it.
+    # When an event confirmed it although no attempt had begun, by the database's clock. Such a confirmation answers
+    # nothing that this service sent: somebody else undid it, or only reported so.
     confirmed_unsent_at = models.DateTimeField(_("confirmed though never sent"), null=True, blank=True)
     exhausted_by = models.TextField(_("exhausted because"), choices=ExhaustedBy, blank=True, default="")
     last_error = models.TextField(_("last error"), blank=True, default="")
@@ -124,7 +124,7 @@ class Command(models.Model):
             models.UniqueConstraint(fields=["saga_id", "entity", "name"], name="command_once"),
             models.CheckConstraint(condition=Q(status__in=CommandStatus.values), name="command_status"),
             models.CheckConstraint(condition=Q(confirmation__in=ConfirmationKind.values), name="command_confirmation"),
-            # No command may be lost: a released one has a due time, a claimed one its claim time, a sent one a deadline.
+            # No command may be lost: a released one has a due time, a claimed one a claim time, a sent one a deadline.
             models.CheckConstraint(
                 condition=~Q(status__in=UNSENT, released_at__isnull=False, next_at__isnull=True),
                 name="command_released_is_due",

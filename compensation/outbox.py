@@ -1,8 +1,8 @@
 """The interface of the outbox for the package of sagas: plan, release, settle and refuse commands.
 
-Every function here runs in the CALLER's transaction, handles any number of commands with a constant number of statements,
-may be called twice with the same arguments (except `refuse`), and takes its row locks in the order of the ids. Publishers
-and sweepers never wait for a row while they hold another, so they cannot deadlock with these functions.
+Every function here runs in the CALLER's transaction, handles any number of commands with a constant number of
+statements, may be called twice with the same arguments (except `refuse`), and takes its row locks in the order of the
+ids. Publishers and sweepers never wait for a row while they hold another, so they cannot deadlock with these functions.
 
 Settlements of different rank may arrive in any order; the highest rank wins: confirmed, then skipped or withdrawn (the
 first of them stays), then exhausted in the current round, then pending.
@@ -171,7 +171,7 @@ def refuse(refusals: Sequence[CommandRefusal]) -> None:
 
 
 def claimed_ids(saga_id: UUID) -> list[UUID]:
-    """Return the commands of a saga that may have been sent and are neither settled nor exhausted, in the order of the ids.
+    """Return the ids of the saga's commands that may have been sent and are neither settled nor exhausted, sorted.
 
     Locks every unsettled command of the saga until the caller's transaction ends, so that none is claimed until then.
     """

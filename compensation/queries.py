@@ -15,8 +15,8 @@ from compensation.switches import Switches
 class ServiceLoad:
     """The numbers of unsettled commands of one service.
 
-    `due`: to be sent now. `later`: released, but the next attempt is not due yet. `held`: not released yet, or held until
-    a person decides. `sent`: being sent, or waiting for the answer. `exhausted`: needs a decision by a person.
+    `due`: to be sent now. `later`: released, but the next attempt is not due yet. `held`: not released yet, or held
+    until a person decides. `sent`: being sent, or waiting for the answer. `exhausted`: needs a decision by a person.
     """
 
     service: str
@@ -41,7 +41,7 @@ def released() -> QuerySet[Command]:
 
 def held() -> QuerySet[Command]:
     """Return the commands that are held until a person decides, because another saga has the same entity."""
-    # Filter by status too: before the first statistics, the planner knows nothing about a column that is nearly always empty.
+    # By status too: before the first statistics, the planner knows nothing of a column that is nearly always empty.
     return Command.objects.filter(status=CommandStatus.PLANNED, held_since__isnull=False)
 
 

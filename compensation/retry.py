@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class RetryPolicy:
     """How a command is retried, in Temporal's terms. All intervals are seconds.
 
-    `jitter` is the largest share of the delay (0 to 1) by which it is shortened at random, so that thousands of commands
-    that failed together are not retried together. No delay is ever longer than `maximum_interval`.
+    `jitter` is the largest share of the delay (0 to 1) by which it is shortened at random, so that thousands of
+    commands that failed together are not retried together. No delay is ever longer than `maximum_interval`.
     `non_retryable_errors` are error texts or beginnings of error texts.
 
     Raises ValueError, which names every invalid number.
@@ -42,7 +42,10 @@ class RetryPolicy:
             raise ValueError("; ".join(problems))
 
     def delay(self, attempt: int, random: float) -> float:
-        """Return the seconds to wait after attempt number `attempt` (the first is 1) failed. random: 0 to 1."""
+        """Return the seconds to wait after attempt number `attempt` (the first is 1) failed.
+
+        random: at least 0, less than 1.
+        """
         try:
             backoff = self.initial_interval * self.backoff_coefficient ** (attempt - 1)
         except OverflowError:

@@ -1,7 +1,7 @@
-"""How one command stands, and where each thing that can happen takes it. Pure: clock and chance come in as arguments.
+"""The state machine of one command. Pure: the time and random numbers are arguments.
 
-Every move gives a new Standing. A move that the present standing forbids gives the same one back, so that the order in
-which words arrive cannot matter: the highest rank holds.
+Every transition returns a new snapshot. A transition that the current state does not allow returns the same object, so
+that the order in which events and decisions arrive does not matter: the highest rank wins.
 """
 
 from dataclasses import dataclass, replace
@@ -12,12 +12,14 @@ from compensation.errors import bounded
 from compensation.models import SETTLED, AttemptOutcome, CommandStatus, ConfirmationKind, ExhaustedBy
 from compensation.retry import RetryPolicy
 
-# A publish that did not reach the broker costs no attempt; this keeps one sick topic from being tried without pause.
+# A publish that did not reach the broker does not count as an attempt. This is the longest wait before the next one, so
+# that an unreachable topic is not tried continuously.
 UNREACHABLE_MAXIMUM_SECONDS = 60.0
 
-NO_ANSWER = "This service does not answer: mark it done by hand when it is."
+NO_ANSWER = "This service sends no confirmation. Mark the command as done after checking that it is."
 
-# Stands before the words of a service in `last_error`; all other words there are this service's own.
+# Precedes the error text of a service in `last_error`; all other text there is ours. `split_error` finds it in stored
+# rows, so it must never change.
 REFUSED = "The service refused it"
 
 SettlementStatus = Literal["confirmed", "skipped", "withdrawn", "retried"]
@@ -25,7 +27,7 @@ SettlementStatus = Literal["confirmed", "skipped", "withdrawn", "retried"]
 
 @dataclass(frozen=True, slots=True)
 class CommandSnapshot:
-    """What decides about a command (first part, never changed), and how far it has come (second part)."""
+    """One command: what is fixed about it (first part) and its state (second part)."""
 
     id: str
     stream: str
@@ -59,19 +61,19 @@ class CommandSnapshot:
 
     @property
     def in_flight(self) -> bool:
-        """Whether it has an attempt that has not ended."""
+        """Whether the command has an attempt that has not ended."""
         return self.status in (CommandStatus.PUBLISHING, CommandStatus.PUBLISHED)
 
     def released(self, at: datetime) -> "CommandSnapshot":
-        """It may be published for the first time."""
+        """Make the command due for the first time."""
         return replace(self, next_at=at)
 
     def never_sent(self, at: datetime) -> "CommandSnapshot":
-        """What the service would refuse for its shape needs a person at once. The body is frozen, so in every round."""
+        """Exhaust a command that the service would refuse for its form: the body is fixed, so in every round."""
         return self._exhausted(ExhaustedBy.INVALID, self.invalid, at)
 
     def sent(self, at: datetime) -> "CommandSnapshot":
-        """The broker took it. A service that is known not to answer is a person's business from here."""
+        """Record that the broker accepted the message. If the service never confirms, a person has to from now on."""
         sent = replace(self, status=CommandStatus.PUBLISHED, claimed_at=None, published_at=at)
         if self.confirmation == ConfirmationKind.MANUAL:
             return sent._exhausted(ExhaustedBy.MANUAL, NO_ANSWER, at)
@@ -82,101 +84,100 @@ class CommandSnapshot:
     def failed(
         self, outcome: AttemptOutcome, error: str, at: datetime, random: float, permanent: bool = False
     ) -> "CommandSnapshot":
-        """The attempt under way came to nothing: the next one is due by the policy, or there is none in this round.
+        """End the open attempt without success: the next one is due by the policy, or there is none in this round.
 
-        `permanent`: the broker will never take this message. `random` is from 0 up to 1.
+        permanent: the broker will never accept this message. random: at least 0, less than 1.
         """
         if not self.in_flight:
             return self
-        words = self._words(outcome, error)
+        reason = self._reason(outcome, error)
         entry = self.policy.non_retryable(error) if error else None
         if permanent:
-            return self._exhausted(
-                ExhaustedBy.PERMANENT, f"Not tried again, the broker will never take it. {words}", at
-            )
+            text = f"Not retried, because the broker will never accept this message. {reason}"
+            return self._exhausted(ExhaustedBy.PERMANENT, text, at)
         if entry is not None:
-            how = "is" if entry == error else "begins with"
-            why = f"Not tried again, because the error {how} «{entry}». {words}"
-            return self._exhausted(ExhaustedBy.NON_RETRYABLE, why, at)
+            match = "is" if entry == error else "begins with"
+            text = f'Not retried, because the error {match} "{entry}". {reason}'
+            return self._exhausted(ExhaustedBy.NON_RETRYABLE, text, at)
         if self.policy.exhausted(self.attempt):
-            why = f"All {self.policy.maximum_attempts} attempts are used up. {words}"
-            return self._exhausted(ExhaustedBy.ATTEMPTS, why, at)
+            attempts = "1 attempt" if self.policy.maximum_attempts == 1 else f"{self.policy.maximum_attempts} attempts"
+            return self._exhausted(ExhaustedBy.ATTEMPTS, f"Failed after {attempts}. {reason}", at)
         delay = self.policy.delay(self.attempt, random)
-        return self._waiting(at + timedelta(seconds=delay), words)
+        return self._waiting(at + timedelta(seconds=delay), reason)
 
     def publish_unreachable(
         self, error: str, at: datetime, times: int, outcome: AttemptOutcome = AttemptOutcome.UNREACHABLE
     ) -> "CommandSnapshot":
-        """The publish did not reach the broker, or its topic takes nothing: the attempt does not count.
+        """End an attempt whose publish did not reach the broker, or whose topic accepts nothing: it does not count.
 
-        times: how often that came before. outcome: UNREACHABLE or BLOCKED.
+        times: how often that happened before in this attempt. outcome: UNREACHABLE or BLOCKED.
         """
         if self.status != CommandStatus.PUBLISHING:
             return self
         delay = min(2.0 ** min(times, 10), UNREACHABLE_MAXIMUM_SECONDS)
-        waiting = self._waiting(at + timedelta(seconds=delay), self._words(outcome, error))
+        waiting = self._waiting(at + timedelta(seconds=delay), self._reason(outcome, error))
         return replace(waiting, attempt=self.attempt - 1)
 
     def deadline_moved(self, to: datetime) -> "CommandSnapshot":
-        """Time that did not count has passed: the answer is due later."""
+        """Postpone the deadline, because some of the time did not count."""
         return replace(self, deadline_at=to)
 
     def settle(
-        self, word: SettlementStatus, at: datetime, by_hand: bool = False, event_id: str = "", round: int = 0
+        self, status: SettlementStatus, at: datetime, by_hand: bool = False, event_id: str = "", round: int = 0
     ) -> "CommandSnapshot":
-        """Apply one word of the owner, if its rank allows it."""
-        if word == "retried":
+        """Apply a settlement or a retry, if its rank allows it."""
+        if status == "retried":
             return self._retried(round, at)
-        if self.status == CommandStatus.CONFIRMED or (self.settled and word != "confirmed"):
+        if self.status == CommandStatus.CONFIRMED or (self.settled and status != "confirmed"):
             return self
-        rest = self._at_rest()
+        idle = self._idle()
         return replace(
-            rest, status=CommandStatus(word), settled_at=at, by_hand=by_hand, settled_event=event_id, exhausted_by=""
+            idle, status=CommandStatus(status), settled_at=at, by_hand=by_hand, settled_event=event_id, exhausted_by=""
         )
 
     def confirmed_unsent(self, at: datetime) -> "CommandSnapshot":
-        """A service's event confirmed it, and nothing was ever sent that the event could answer. `at`: our clock."""
+        """Mark that a service's event confirmed the command although it was never sent. at: by the database's clock."""
         return replace(self, confirmed_unsent_at=at)
 
     def _retried(self, round: int, at: datetime) -> "CommandSnapshot":
         if self.settled or round <= self.round:
             return self
         status = CommandStatus.PLANNED if self.status == CommandStatus.PLANNED else CommandStatus.WAITING
-        rest = self._at_rest()
-        fresh = replace(rest, status=status, round=round, attempt=0, next_at=at, settled_at=None, exhausted_by="")
+        idle = self._idle()
+        fresh = replace(idle, status=status, round=round, attempt=0, next_at=at, settled_at=None, exhausted_by="")
         return fresh.never_sent(at) if self.invalid else fresh
 
-    def _waiting(self, next_at: datetime, words: str) -> "CommandSnapshot":
-        return replace(self._at_rest(), status=CommandStatus.WAITING, next_at=next_at, last_error=bounded(words))
+    def _waiting(self, next_at: datetime, error: str) -> "CommandSnapshot":
+        return replace(self._idle(), status=CommandStatus.WAITING, next_at=next_at, last_error=bounded(error))
 
-    def _exhausted(self, why: ExhaustedBy, words: str, at: datetime) -> "CommandSnapshot":
+    def _exhausted(self, why: ExhaustedBy, error: str, at: datetime) -> "CommandSnapshot":
         return replace(
-            self._at_rest(), status=CommandStatus.EXHAUSTED, settled_at=at, exhausted_by=why, last_error=bounded(words)
+            self._idle(), status=CommandStatus.EXHAUSTED, settled_at=at, exhausted_by=why, last_error=bounded(error)
         )
 
-    def _at_rest(self) -> "CommandSnapshot":
+    def _idle(self) -> "CommandSnapshot":
         return replace(self, next_at=None, claimed_at=None, deadline_at=None)
 
-    def _words(self, outcome: AttemptOutcome, error: str) -> str:
-        words = {
+    def _reason(self, outcome: AttemptOutcome, error: str) -> str:
+        text = {
             AttemptOutcome.REFUSED: REFUSED,
             AttemptOutcome.DEADLINE: f"No answer within {self.confirmation_timeout:g} seconds",
-            AttemptOutcome.FAILED: "It could not be sent",
+            AttemptOutcome.FAILED: "The command could not be sent",
             AttemptOutcome.UNREACHABLE: "The message broker could not be reached",
-            AttemptOutcome.BLOCKED: "The topic takes no commands",
-            AttemptOutcome.SUPERSEDED: "The process that was sending it did not come back",
+            AttemptOutcome.BLOCKED: "The topic accepts no commands",
+            AttemptOutcome.SUPERSEDED: "The process that was sending the command stopped",
         }[outcome]
-        return f"{words}: {error}" if error else f"{words}."
+        return f"{text}: {error}" if error else f"{text}."
 
 
 def ended_as(before: CommandSnapshot, after: CommandSnapshot) -> AttemptOutcome | None:
-    """What a word of the owner makes of the attempt under way; None if there is none or it goes on."""
+    """Return the outcome that a settlement gives the open attempt; None if there is none or it stays open."""
     if not before.in_flight or after is before:
         return None
     return AttemptOutcome.CONFIRMED if after.status == CommandStatus.CONFIRMED else AttemptOutcome.SUPERSEDED
 
 
 def split_error(last_error: str) -> tuple[str, str]:
-    """Split a command's `last_error` into this service's own words and those of the service that refused it."""
-    own, mark, said = last_error.partition(f"{REFUSED}: ")
-    return own + mark, said
+    """Split a command's `last_error` into our own text and the error text of the service that refused the command."""
+    own, mark, theirs = last_error.partition(f"{REFUSED}: ")
+    return own + mark, theirs

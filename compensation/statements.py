@@ -1,8 +1,8 @@
 """Read and write snapshots as rows, with one statement for thousands of commands.
 
 Two rules prevent deadlocks: whoever waits for row locks takes them in the order of the ids (`lock`), and publishers and
-sweepers do not wait while they hold one (`lock_available`, and every SKIP LOCKED here). Locks are NO KEY, because nothing
-here changes a key, so the foreign key checks of new attempts do not wait for them.
+sweepers do not wait while they hold one (`lock_available`, and every SKIP LOCKED here). Locks are NO KEY, because
+nothing here changes a key, so the foreign key checks of new attempts do not wait for them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -175,7 +175,7 @@ def unreachable_before(claims: Iterable[Claim]) -> dict[str, int]:
     """Return how often each of these attempts failed before without being counted; others are omitted."""
     with connection.cursor() as cursor:
         attempts = ({"id": claim.id, "round": claim.round, "number": claim.attempt} for claim in claims)
-        cursor.execute(_UNREACHABLE, sql.dump(_UNCOUNTED, attempts))
+        cursor.execute(_UNREACHABLE, sql.dump(_ATTEMPT_KEY, attempts))
         return dict(cursor.fetchall())
 
 
@@ -236,11 +236,11 @@ _CLAIM = """
     FROM claimed JOIN tried ON tried.command_id = claimed.id
 """
 
-_UNCOUNTED = {"id": "uuid", "round": "integer", "number": "integer"}
+_ATTEMPT_KEY = {"id": "uuid", "round": "integer", "number": "integer"}
 
 _UNREACHABLE = f"""
     SELECT a.command_id::text, count(*)
-    FROM {sql.recordset(_UNCOUNTED)}
+    FROM {sql.recordset(_ATTEMPT_KEY)}
     JOIN compensation_attempt a ON a.command_id = r.id AND a.round = r.round AND a.number = r.number
     WHERE a.outcome IN ('unreachable', 'blocked')
     GROUP BY a.command_id
@@ -326,7 +326,7 @@ def _snapshot(row: tuple[Any, ...]) -> CommandSnapshot:
 
 @lru_cache(maxsize=256)
 def _policy(columns: tuple[Any, ...]) -> RetryPolicy:
-    """Return the retry policy of a row. Definitions have a handful of policies, so thousands of rows share the objects."""
+    """Return the retry policy of a row. There are only a few policies, so thousands of rows share the objects."""
     *numbers, errors = columns
     return RetryPolicy(**dict(zip(_POLICY, numbers, strict=True)), non_retryable_errors=tuple(orjson.loads(errors)))
 

@@ -103,7 +103,7 @@ def peek() -> Switches:
 
 
 def is_paused(service: str) -> bool:
-    """Return whether the commands of this service are paused, by its switch, the one for all ("*"), or its breaker."""
+    """Return whether the commands of this service are paused: by its switch, the one for all, or its breaker."""
     return read().is_paused(service)
 
 
@@ -122,8 +122,8 @@ def kind_of(pause: Pause) -> Literal["all", "service", "breaker"]:
 def set_switch(service: str, paused: bool, actor: str, reason: str) -> bool:
     """Pause or resume one service, or all ("*"); return whether that changed anything.
 
-    May run twice: a repetition keeps the first actor and time. Runs in the caller's transaction, or in its own. Commands
-    that workers have claimed at that moment (at most a page each) are still sent.
+    May run twice: a repetition keeps the first actor and time. Runs in the caller's transaction, or in its own.
+    Commands that workers have claimed at that moment (at most a page each) are still sent.
     """
     with transaction.atomic():
         read()

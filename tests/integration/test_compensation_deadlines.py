@@ -157,7 +157,7 @@ def test_a_lost_claim_comes_back_and_counts() -> None:
     assert deadlines.recover_lost(later(60.1)) == 1
     lost = row(command)
     assert (lost.status, lost.attempt) == (CommandStatus.WAITING, 1)
-    assert lost.last_error == "The process that was sending it did not come back."
+    assert lost.last_error == "The process that was sending the command stopped."
     assert attempts(command) == [(1, 1, "superseded", True, True)]
     publisher = FakePublisher()
     delivery.publish_due(publisher, "host:2", clock=lambda: later(70))

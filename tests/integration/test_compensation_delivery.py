@@ -98,7 +98,7 @@ def test_what_the_broker_refuses_is_tried_again_and_its_neighbours_go_through(pu
     deliver(publisher)
     assert row(good).status == CommandStatus.PUBLISHED
     assert (row(bad).status, row(bad).next_at) == (CommandStatus.WAITING, later(1))
-    assert row(bad).last_error == "It could not be sent: ProducerQueueIsFull"
+    assert row(bad).last_error == "The command could not be sent: ProducerQueueIsFull"
     assert attempts(bad) == [(1, 1, "failed", True, True)]
 
 

@@ -245,7 +245,7 @@ def test_the_last_refusal_exhausts_and_the_log_is_told_once_a_round(nudges: Any)
     claim(at=later(300))
     assert nudges(lambda: refuse(command, seconds=300)) == ["sagas.apply"]
     assert row(command).exhausted_by == ExhaustedBy.ATTEMPTS
-    assert row(command).last_error == "All 3 attempts are used up. The service refused it: busy"
+    assert row(command).last_error == "Failed after 3 attempts. The service refused it: busy"
     assert [id_ for _, id_, _ in facts()] == [f"{command.id}:exhausted:1"]
     settle(command, "confirmed", event_id="late")
     assert row(command).status == CommandStatus.CONFIRMED

@@ -67,7 +67,7 @@ def test_sweeps_that_come_while_one_asks_the_broker_do_not_ask_too(
     real = publisher.probe
 
     def slowly() -> None:
-        assert not tasks._broker_is_there()  # another sweep, meanwhile
+        assert not tasks._broker_is_available()  # another sweep, meanwhile
         real()
 
     monkeypatch.setattr(publisher, "probe", slowly)

@@ -241,7 +241,7 @@ def test_the_mark_is_in_every_row_that_keeps_a_text(told: Told) -> None:
     assert SagaStep.objects.filter(error_message__contains=SECRET).exists()
     assert {row.status for row in Command.objects.filter(last_error__contains=SECRET)} >= {"exhausted", "waiting"}
     assert Attempt.objects.filter(outcome=AttemptOutcome.REFUSED, error__contains=SECRET).count() >= 4
-    assert Command.objects.filter(last_error__startswith="Not tried again", last_error__contains=SECRET).exists()
+    assert Command.objects.filter(last_error__startswith="Not retried", last_error__contains=SECRET).exists()
     assert told.sagas[-1].set_aside_at is not None
 
 
@@ -294,7 +294,7 @@ def test_the_contract_holds_with_and_without_the_right(told: Told) -> None:
         assert saga["error_message"] == hidden
         assert saga["waiting"]["error"].endswith(f"The service refused it: {hidden}")
         [command] = client.get(f"{path}/commands", headers=ask).json()["items"]
-        assert command["last_error"] == f"All 1 attempts are used up. The service refused it: {hidden}"
+        assert command["last_error"] == f"Failed after 1 attempt. The service refused it: {hidden}"
         assert [attempt["error"] for attempt in command["attempts"]] == [hidden]
         lines = client.get(f"{path}/timeline", headers=ask).json()["items"]
         assert [line["detail"]["error"] for line in lines if line["kind"] == "attempt"] == [hidden]
@@ -352,7 +352,7 @@ def test_what_this_service_says_itself_stays_readable() -> None:
     assert shown_text("", payload=False) == shown_text(None, payload=True) == ""
     assert shown_text("x", payload=False) == "[text, 1 character]"
     assert shown_text(MARK, payload=True) == MARK
-    for own in ("No answer within 300 seconds.", "It could not be sent: Timeout", "The service refused it."):
+    for own in ("No answer within 300 seconds.", "The command could not be sent: Timeout", "The service refused it."):
         assert shown_error(own, payload=False) == own
 
 

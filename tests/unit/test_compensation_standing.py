@@ -76,8 +76,8 @@ def test_refused_waits_by_its_policy() -> None:
     [
         (AttemptOutcome.REFUSED, "busy", "The service refused it: busy"),
         (AttemptOutcome.DEADLINE, "", "No answer within 300 seconds."),
-        (AttemptOutcome.FAILED, "MessageTooBig", "It could not be sent: MessageTooBig"),
-        (AttemptOutcome.SUPERSEDED, "", "The process that was sending it did not come back."),
+        (AttemptOutcome.FAILED, "MessageTooBig", "The command could not be sent: MessageTooBig"),
+        (AttemptOutcome.SUPERSEDED, "", "The process that was sending the command stopped."),
     ],
 )
 def test_the_last_attempt_of_the_policy_exhausts_and_says_what_happened(
@@ -85,14 +85,14 @@ def test_the_last_attempt_of_the_policy_exhausts_and_says_what_happened(
 ) -> None:
     last = failed(claimed(replace(DUE, attempt=2)), outcome, error)
     assert (last.status, last.exhausted_by, last.settled_at) == (CommandStatus.EXHAUSTED, ExhaustedBy.ATTEMPTS, NOW)
-    assert last.last_error == f"All 3 attempts are used up. {words}"
+    assert last.last_error == f"Failed after 3 attempts. {words}"
 
 
 @pytest.mark.parametrize(("error", "how"), [("no such image", "is"), ("no such image: 7", "begins with")])
 def test_a_non_retryable_error_exhausts_at_once_and_says_which(error: str, how: str) -> None:
     refused = failed(claimed(DUE), error=error)
     assert (refused.status, refused.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.NON_RETRYABLE)
-    assert f"the error {how} «no such image»" in refused.last_error
+    assert f'the error {how} "no such image"' in refused.last_error
     assert refused.last_error.endswith(error)
 
 
