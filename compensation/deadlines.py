@@ -155,16 +155,16 @@ def _pass_page(now: datetime, well_since: datetime, answers: Answers) -> list[bo
             return []
         overdue = statements.lock_overdue(now, [*all_switches.paused, *answers.waiting], PAGE)
         late: list[CommandSnapshot] = []
-        moved: list[CommandSnapshot] = []
+        postponed: list[CommandSnapshot] = []
         for command in overdue:
             due_at = _due_at(command, well_since, all_switches, answers)
             if due_at <= now:
                 late.append(command)
             else:
-                moved.append(command.deadline_moved(due_at))
-        statements.write(moved)
+                postponed.append(command.deadline_postponed(due_at))
+        statements.write(postponed)
         _end(late, AttemptOutcome.DEADLINE, now)
-    return [True] * len(late) + [False] * len(moved)
+    return [True] * len(late) + [False] * len(postponed)
 
 
 def _due_at(command: CommandSnapshot, well_since: datetime, all_switches: Switches, answers: Answers) -> datetime:

@@ -118,7 +118,7 @@ class CommandSnapshot:
         waiting = self._waiting(at + timedelta(seconds=delay), self._reason(outcome, error))
         return replace(waiting, attempt=self.attempt - 1)
 
-    def deadline_moved(self, to: datetime) -> "CommandSnapshot":
+    def deadline_postponed(self, to: datetime) -> "CommandSnapshot":
         """Postpone the deadline, because some of the time did not count."""
         return replace(self, deadline_at=to)
 

@@ -222,8 +222,8 @@ class Definition:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Every step, once, in the order of the definition."""
-        moved = [meaning.step for event in self.events for meaning in meanings(event) if meaning.step]
-        return tuple(dict.fromkeys([*moved, *(item.undoes for item in self.compensations)]))
+        changed = [meaning.step for event in self.events for meaning in meanings(event) if meaning.step]
+        return tuple(dict.fromkeys([*changed, *(item.undoes for item in self.compensations)]))
 
     @cached_property
     def outcome_of(self) -> dict[tuple[str, str], str]:

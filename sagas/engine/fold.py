@@ -67,12 +67,12 @@ class Fold:
         self._required.clear()
         failed_before = self._failed
         saga = evolve_saga(before, interpretation, fact)
-        moved: list[tuple[LaneState | None, LaneState]] = []
+        changes: list[tuple[LaneState | None, LaneState]] = []
         for entity in interpretation.touched:
             old = self.lanes.get(entity)
             new = evolve_lane(old or LaneState(entity), interpretation, fact)
             if new != old and _is_worth_storing(new):
-                moved.append((old, new))
+                changes.append((old, new))
                 self.lanes[entity] = new
                 self.changed[entity] = None
                 saga = folded_lane_failure(saga, new)
@@ -80,9 +80,9 @@ class Fold:
         if self._failed is not failed_before or _changed_for_all_lanes(before, saga):
             self._count_all(saga)
         else:
-            self._count(saga, [lane for _, lane in moved])
+            self._count(saga, [lane for _, lane in changes])
         self.saga = saga.counting(self._counts)
-        return self._note(before, failed_before) | _steps_note(interpretation, moved)
+        return self._note(before, failed_before) | _steps_note(interpretation, changes)
 
     def required(self, entity: str) -> tuple[Compensation, ...]:
         """Return the required compensations of a lane."""
@@ -105,7 +105,7 @@ class Fold:
             now = count_lane(self.identity, saga, lane, self._failed)
             if now != was:
                 self._tallies[lane.entity] = now
-                self._counts = self._counts.moved(was, now)
+                self._counts = self._counts.replacing(was, now)
 
     def _count_all(self, saga: SagaState) -> None:
         """Update the counters for all lanes, because something changed that each of them depends on."""
@@ -152,11 +152,11 @@ def _undoing_note(was: SagaCounts, now: SagaCounts) -> dict[str, Any]:
     return note
 
 
-def _steps_note(interpretation: Interpretation, moved: LaneChanges) -> dict[str, Any]:
+def _steps_note(interpretation: Interpretation, changes: LaneChanges) -> dict[str, Any]:
     step = interpretation.means.step
     if step is None:
         return {}
-    count = len([new for old, new in moved if old is None or old.steps is not new.steps])
+    count = len([new for old, new in changes if old is None or old.steps is not new.steps])
     if count == 0:
         return {}
     note: dict[str, Any] = {"steps": [[step.type, step.service, interpretation.means.rank]] * min(count, 3)}

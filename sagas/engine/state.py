@@ -90,7 +90,7 @@ class SagaCounts(NamedTuple):
         """Return the sum of both."""
         return SagaCounts(*map(add, self, other))
 
-    def moved(self, was: SagaCounts, now: SagaCounts) -> SagaCounts:
+    def replacing(self, was: SagaCounts, now: SagaCounts) -> SagaCounts:
         """Return the sum after one of its parts changed from `was` to `now`."""
         return SagaCounts(*map(add, self, map(sub, now, was)))
 

@@ -329,7 +329,7 @@ def test_failed_steps_of_a_lane_that_did_not_fail_are_counted() -> None:
 def test_sums_and_differences_of_counters() -> None:
     one, two = SagaCounts(*range(1, 13)), SagaCounts(*range(10, 130, 10))
     assert one.plus(two) == SagaCounts(*[11 * number for number in range(1, 13)])
-    assert two.moved(one, two) == SagaCounts(*[19 * number for number in range(1, 13)])
+    assert two.replacing(one, two) == SagaCounts(*[19 * number for number in range(1, 13)])
 
 
 def test_a_fold_that_goes_on_from_stored_lanes_remembers_what_was() -> None:
