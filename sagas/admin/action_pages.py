@@ -127,9 +127,10 @@ def _compare(form: FormData, request: ActionRequest) -> ActionResult:
 
 
 _CONFIRMED_BY_HAND = _(
-    "The commands count as confirmed, with the badge «by hand» permanently. They are not sent again. Commands that "
-    "were waiting for them are sent: the preview names them. Do this only when you have made sure that the service "
-    "has undone it, and write down as the reason how you know: who looked, where, when."
+    "Marks the commands as confirmed and, permanently, as manual. They are not sent again. Commands "
+    "that were waiting for them are sent; the preview lists them. Do this only after you have "
+    "verified that the service has undone the work, and enter as the reason how you know: who "
+    "checked, where and when."
 )
 
 ACTION_PAGES: dict[str, ActionPage] = {
@@ -138,13 +139,12 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ActionPage(
             action=Action.FORCE_COMPENSATION,
             title=_("Force compensation"),
-            button=_("Fail it and undo it"),
+            button=_("Force compensation"),
             consequence=_(
-                "The saga (or the one lane) counts as failed from now on, whatever it has come to, also if it was "
-                "completed. All that is owed then is undone: the commands below are sent to the services and repeated "
-                "until they confirm. This cannot be taken back."
+                "Marks the saga (or this image) as failed, even if completed, and undoes everything done so far: "
+                "the commands below are sent to the services and repeated until they confirm. Cannot be reversed."
             ),
-            also=(_("Images that were retrieved are deleted by Data Retrieval."),),
+            also=(_("Data Retrieval deletes the retrieved images."),),
             carry_out=lambda form, request: decisions.force_compensation(form["saga"], _lane(form), request=request),
             back=_back_to_saga,
             destructive=True,
@@ -152,13 +152,12 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ActionPage(
             action=Action.CANCEL,
             title=_("Cancel"),
-            button=_("Cancel it and undo it"),
+            button=_("Cancel and undo"),
             consequence=_(
-                "For a saga that still runs: it (or the one lane) counts as failed from now on, and what was done so "
-                "far "
-                "is undone by the commands below. This cannot be taken back."
+                "For a running saga: marks it (or this image) as failed and undoes what was done so far with the "
+                "commands below. Cannot be reversed."
             ),
-            also=(_("Events that still come in are taken, and what they prove is undone as well."),),
+            also=(_("Events that arrive later are still applied, and the work that they report is undone as well."),),
             carry_out=lambda form, request: decisions.cancel(form["saga"], _lane(form), request=request),
             back=_back_to_saga,
             destructive=True,
@@ -166,15 +165,13 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ActionPage(
             action=Action.TERMINATE,
             title=_("Terminate"),
-            button=_("Close it without undoing"),
+            button=_("Close without undoing"),
             consequence=_(
-                "The saga is closed without undoing. Commands that were already sent go on by their policy; every "
-                "other "
-                "one, also such as would be owed later, is withdrawn for ever. What was not undone stays as it is in "
-                "the "
-                "services: images and their copies remain. This cannot be taken back."
+                "Closes the saga without undoing anything. Commands that were already sent continue with their "
+                "retries; all others, including any required later, are withdrawn permanently. What was not "
+                "undone stays in the services: images and their copies remain. Cannot be reversed."
             ),
-            also=(_("To have things undone, cancel it or force its compensation instead."),),
+            also=(_("To undo the work, cancel the saga or force its compensation instead."),),
             carry_out=lambda form, request: decisions.terminate(form["saga"], request=request),
             back=_back_to_saga,
             destructive=True,
@@ -182,10 +179,10 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ActionPage(
             action=Action.RESUME,
             title=_("Resume"),
-            button=_("Apply its events again"),
+            button=_("Apply the events again"),
             consequence=_(
-                "The saga was set aside because applying its events failed. They are applied again, all that wait. If "
-                "they still fail, nothing changes and you are told so."
+                "The saga is blocked because applying its events failed. All waiting events are applied again. If"
+                " they fail again, nothing changes and the reason is shown."
             ),
             carry_out=lambda form, request: decisions.resume(form["saga"], request=request),
             back=_back_to_saga,
@@ -193,11 +190,11 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ActionPage(
             action=Action.REPLAY,
             title=_("Replay"),
-            button=_("Write what the log says"),
+            button=_("Rebuild from log"),
             consequence=_(
-                "The saga's log is folded again, from its first event to its last, and compared with what is stored. "
-                "Only if you confirm is the stored state replaced by what the log says, and what is owed and was not "
-                "planned is planned."
+                "Replays the saga's log from the first event to the last and compares the result with the stored "
+                "state. Only after you confirm is the stored state replaced by the result; required commands that"
+                " were not planned are then planned."
             ),
             carry_out=lambda form, request: decisions.replay(form["saga"], True, request=request),
             look=_compare,
@@ -206,11 +203,10 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ActionPage(
             action=Action.RETRY,
             title=_("Retry"),
-            button=_("Try again"),
+            button=_("Retry"),
             consequence=_(
-                "The commands begin a new round with all their attempts, and are sent again under the same id, so that "
-                "the service can tell a repetition from a second wish. They count as undone only when the service "
-                "confirms; until then their state is «sent, waiting»."
+                "Sends the commands again with the same ids, so that the service can recognize repeats, and with "
+                "a fresh set of attempts. They count as undone only once the service confirms."
             ),
             form=forms.CommandsForm,
             carry_out=_on_commands(Action.RETRY),
@@ -219,10 +215,10 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ActionPage(
             action=Action.RELEASE,
             title=_("Release"),
-            button=_("Send it all the same"),
+            button=_("Send anyway"),
             consequence=_(
-                "The commands are held because another task has the same images. They are sent all the same, and not "
-                "held again: what they undo is then missing in the other task too. This cannot be taken back."
+                "The commands are held because another task uses the same images. They are sent anyway and not "
+                "held again: what they undo will then be missing in the other task too. Cannot be reversed."
             ),
             also=(_("If the other task still needs the images, withdraw the commands instead."),),
             form=forms.CommandsForm,
@@ -233,13 +229,13 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ActionPage(
             action=Action.SKIP,
             title=_("Skip"),
-            button=_("Give it up"),
+            button=_("Skip"),
             consequence=_(
-                "The commands are given up: they are not sent again, in no later round. What they should have undone "
-                "stays in the service. Commands that were waiting for them are sent: the preview names them. The saga "
-                "will not count as compensated, but as failed."
+                "Skips the commands: they are not sent again, in any round. What they should have undone stays in"
+                " the service. Commands that were waiting for them are sent; the preview lists them. The saga "
+                "will count as failed, not as compensated."
             ),
-            also=(_("If it was undone in another way, use «mark done by hand» instead."),),
+            also=(_('If it was undone in another way, use "Mark as done" instead.'),),
             form=forms.CommandsForm,
             carry_out=_on_commands(Action.SKIP),
             back=_back_to_commands,
@@ -247,8 +243,8 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ),
         ActionPage(
             action=Action.MARK_DONE,
-            title=_("Mark done by hand"),
-            button=_("I made sure: it is undone"),
+            title=_("Mark as done"),
+            button=_("Confirm: verified as done"),
             consequence=_CONFIRMED_BY_HAND,
             form=forms.EvidenceForm,
             carry_out=_on_commands(Action.MARK_DONE),
@@ -257,11 +253,12 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ActionPage(
             action=Action.WITHDRAW,
             title=_("Withdraw"),
-            button=_("Never send it"),
+            button=_("Withdraw"),
             consequence=_(
-                "The commands are withdrawn: they are not sent, or not again. What they should have undone stays in "
-                "the service and counts as not undone. Commands that were waiting for them are sent: the preview names "
-                "them. If one was on its way and the service confirms it all the same, the confirmation counts."
+                "Withdraws the commands: they are not sent, or not sent again. What they should have undone stays"
+                " in the service and counts as not undone. Commands that were waiting for them are sent; the "
+                "preview lists them. If a command was already sent and the service still confirms it, the "
+                "confirmation counts."
             ),
             form=forms.WithdrawForm,
             carry_out=_on_commands(Action.WITHDRAW),
@@ -273,14 +270,13 @@ ACTION_PAGES: dict[str, ActionPage] = {
             title=_("Attach to a saga"),
             button=_("Attach"),
             consequence=_(
-                "You say to which saga these events belong. With a key: all its events, those parked now and those "
-                "that "
-                "come later. They are applied to the saga at once, and may complete it, fail it, or make undoing owed: "
-                "see below. The events themselves never change."
+                "Assigns these events to a saga. With a task id: all its events, those unmatched now and those "
+                "that arrive later. They are applied to the saga at once and may complete it, fail it, or require"
+                " compensation: see the preview. The events themselves do not change."
             ),
             also=(
-                _("With a lane, events that name no image of their own are taken as that image's."),
-                _("It cannot be taken back: what an event proved stays proved."),
+                _("If you enter an image, events that name no image are treated as events of that image."),
+                _("Cannot be reversed: the effects of applied events are permanent."),
             ),
             form=forms.AttachForm,
             carry_out=_attach,
@@ -288,12 +284,13 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ),
         ActionPage(
             action=Action.ADOPT,
-            title=_("Start a saga from this key"),
-            button=_("Start the saga"),
+            title=_("Start a saga from this task id"),
+            button=_("Start saga"),
             consequence=_(
-                "A saga begins that no starting event ever came for. All parked events of the key are applied to it."
+                "Starts a saga although its starting event never arrived. All unmatched events with the task id "
+                "are applied to it."
             ),
-            also=(_("Only do this if you are sure that the starting event will not come any more."),),
+            also=(_("Do this only if you are sure that the starting event will not arrive."),),
             form=forms.ParkedForm,
             carry_out=lambda form, request: decisions.adopt(
                 form.get("key") or "", form.get("stream") or None, request=request
@@ -303,10 +300,10 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ActionPage(
             action=Action.DISMISS,
             title=_("Dismiss"),
-            button=_("Hide it"),
+            button=_("Dismiss"),
             consequence=_(
-                "The parked events are hidden from the attention queue. They stay in the log, and are applied all the "
-                "same should their saga appear."
+                'Hides the unmatched events from "Needs attention". They stay in the log and are still applied if'
+                " their saga appears."
             ),
             form=forms.ParkedForm,
             carry_out=_dismiss,
@@ -314,13 +311,13 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ),
         ActionPage(
             action=Action.REQUEUE,
-            title=_("Requeue the message"),
-            button=_("Read it again"),
+            title=_("Requeue message"),
+            button=_("Requeue"),
             consequence=_(
-                "The message is read again, from the bytes that were kept, by today's rules. If it can be read now it "
-                "becomes an event and is applied to its saga at once: it may complete the saga, fail it, or have "
-                "things undone. The preview names the commands. If it cannot be read, nothing changes and you are told "
-                "why."
+                "Reads the message again from its stored bytes with the current rules. If it can be read, it "
+                "becomes an event and is applied to its saga at once: it may complete the saga, fail it, or "
+                "require compensation. The preview lists the commands. If it cannot be read, nothing changes and "
+                "the reason is shown."
             ),
             form=forms.MessageForm,
             carry_out=lambda form, request: decisions.requeue_message(form["message"], request=request),
@@ -328,10 +325,10 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ),
         ActionPage(
             action=Action.DISMISS_MESSAGE,
-            title=_("Dismiss the message"),
-            button=_("Hide it"),
+            title=_("Dismiss message"),
+            button=_("Dismiss"),
             consequence=_(
-                "The message is hidden from the attention queue. Its bytes stay, and it can still be requeued later."
+                'Hides the message from "Needs attention". Its bytes stay stored, and it can still be requeued later.'
             ),
             form=forms.MessageForm,
             carry_out=lambda form, request: decisions.dismiss_message(form["message"], request=request),
@@ -339,11 +336,12 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ),
         ActionPage(
             action=Action.PAUSE_PUBLISHING,
-            title=_("Pause publishing"),
+            title=_("Pause sending"),
             button=_("Pause"),
             consequence=_(
-                "No further command leaves, to this service or to all. Commands are still planned and can be seen; "
-                "deadlines rest. What a worker holds at this moment, a page at most, still leaves."
+                "No commands are sent, to this service or to all. Commands are still planned and visible; "
+                "deadlines are on hold. Commands that a worker has already claimed, one page at most, are still "
+                "sent."
             ),
             form=forms.PublishingForm,
             carry_out=_publishing(True),
@@ -351,12 +349,12 @@ ACTION_PAGES: dict[str, ActionPage] = {
         ),
         ActionPage(
             action=Action.RESUME_PUBLISHING,
-            title=_("Resume publishing"),
-            button=_("Let the commands go"),
+            title=_("Resume sending"),
+            button=_("Resume sending"),
             consequence=_(
-                "Commands are sent again, those that are due at once: the preview names them. Withdraw what must not "
-                "be sent before you resume. A service that its circuit breaker paused gets ten commands first, and the "
-                "others when it has confirmed these."
+                "Sends commands again, those that are due immediately; the preview lists them. Withdraw anything "
+                "that must not be sent before resuming. A service paused by its circuit breaker gets ten commands"
+                " first, and the others once it has confirmed these."
             ),
             form=forms.PublishingForm,
             carry_out=_publishing(False),

@@ -15,8 +15,7 @@ from django.urls import NoReverseMatch
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from compensation.models import CommandStatus
-from sagas.admin import form_drafts, formatting
+from sagas.admin import form_drafts, formatting, labels
 from sagas.admin.action_pages import ACTION_PAGES, ActionPage
 from sagas.admin.forms import DecisionForm
 from sagas.admin.readonly import ReadOnlyAdmin
@@ -25,11 +24,11 @@ from sagas.admin.rights import may_operate, may_view_payload
 from sagas.decisions import ActionRequest, ActionResult, sentences
 from sagas.error_text import shown_differences
 from sagas.errors import Busy, DecisionError, Invalid, NotFound
-from sagas.models import Action, Decision, LaneOutcome, ParkedReason, SagaStatusChoice
+from sagas.models import Action, Decision, SagaStatusChoice
 
 # More than anybody reads before pressing a button; the number of all is above the list.
 SHOWN = 200
-LABELS = {**dict(SagaStatusChoice.choices), **dict(CommandStatus.choices), **dict(LaneOutcome.choices)}
+LABELS = {**dict(SagaStatusChoice.choices), **labels.COMMAND_STATUSES, **labels.LANE_OUTCOMES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,7 @@ def ask(admin: ReadOnlyAdmin, request: HttpRequest, action: str, target: Mapping
 
 def _need_operate(request: HttpRequest) -> None:
     if not may_operate(request):
-        words_ = _('You may look at this, but not decide. That needs the permission "%(name)s".')
+        words_ = _('You may view this but not decide. Deciding requires the permission "%(name)s".')
         raise PermissionDenied(words_ % {"name": _("May decide on sagas, commands, parked events and publishing")})
 
 
@@ -173,9 +172,9 @@ def _target(said: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the decision is about, in words."""
     names = (
         ("saga", _("Saga")),
-        ("lane", _("Lane")),
+        ("lane", _("Image")),
         ("stream", _("Type")),
-        ("key", _("Key")),
+        ("key", _("Task id")),
         ("event", _("Event")),
         ("message", _("Message")),
         ("service", _("Service")),
@@ -239,7 +238,7 @@ def _refused(action_page: ActionPage, said: Mapping[str, Any], error: DecisionEr
 
 def _line(command: Mapping[str, Any]) -> Mapping[str, Any]:
     before, after = command["status_before"], command["status_after"]
-    then = _("sent at once") if command["released"] else LABELS.get(after, after)
+    then = _("sent immediately") if command["released"] else LABELS.get(after, after)
     return {
         **command,
         "before": LABELS.get(before, before) if before else "",
@@ -254,32 +253,32 @@ def effects(outcome: ActionResult) -> list[str]:
     before, after = told.get("status_before"), told.get("status_after")
     if after and before and before != after:
         said = {"before": LABELS.get(before, before), "after": LABELS.get(after, after)}
-        lines.append(_("The saga goes from «%(before)s» to «%(after)s».") % said)
+        lines.append(_('The saga changes from "%(before)s" to "%(after)s".') % said)
     elif after:
-        lines.append(_("The saga is «%(after)s» then.") % {"after": LABELS.get(after, after)})
+        lines.append(_('Saga status: "%(after)s".') % {"after": LABELS.get(after, after)})
     if told.get("events") is not None:
         lines.append(
             ngettext("%(n)d event is moved.", "%(n)d events are moved.", told["events"]) % {"n": told["events"]}
         )
     if told.get("still_parked"):
         words_ = ngettext(
-            "%(n)d event stays parked: it names no image, so name the lane.",
-            "%(n)d events stay parked: they name no image, so name the lane.",
+            "%(n)d event stays unmatched because it names no image. Enter the image.",
+            "%(n)d events stay unmatched because they name no image. Enter the image.",
             told["still_parked"],
         )
         lines.append(words_ % {"n": told["still_parked"]})
     lines += _of_event(told)
     if told.get("eligible") is not None:
         words_ = ngettext(
-            "%(n)d command is eligible, of %(sagas)d saga(s).",
-            "%(n)d commands are eligible, of %(sagas)d saga(s).",
+            "%(n)d command is eligible, in %(sagas)d saga(s).",
+            "%(n)d commands are eligible, in %(sagas)d saga(s).",
             told["eligible"],
         )
         lines.append(words_ % {"n": told["eligible"], "sagas": told.get("sagas", 0)})
     if told.get("differences") == []:
-        lines.append(_("The stored state is what the log says: there is nothing to write."))
+        lines.append(_("The stored state matches the log: there is nothing to rebuild."))
     if "changed" in told and not told["changed"]:
-        lines.append(_("Nothing changes: it is so already."))
+        lines.append(_("No change: this is already the case."))
     return lines
 
 
@@ -288,16 +287,18 @@ def _of_event(told: Mapping[str, Any]) -> list[str]:
     lines = []
     if told.get("type"):
         lines.append(
-            _("It reads as event %(event)s of type %(type)s.") % {"event": told["event"], "type": told["type"]}
+            _("The message is event %(event)s of type %(type)s.") % {"event": told["event"], "type": told["type"]}
         )
     if told.get("already_stored"):
-        lines.append(_("The event is stored already: it is not applied a second time."))
+        lines.append(_("The event is already stored and is not applied again."))
     if told.get("parked"):
-        reason = ParkedReason(told["parked"]).label
-        lines.append(_("No saga takes it now (%(reason)s): it waits among the parked events.") % {"reason": reason})
+        reason = labels.PARKED_REASONS[told["parked"]]
+        lines.append(
+            _("No saga matches yet (%(reason)s): the event is kept with the unmatched events.") % {"reason": reason}
+        )
     for saga, moved in (told.get("other_sagas") or {}).items():
         after = moved["status_after"]
-        lines.append(_("Saga %(saga)s is «%(after)s» then.") % {"saga": saga, "after": LABELS.get(after, after)})
+        lines.append(_('Status of saga %(saga)s: "%(after)s".') % {"saga": saga, "after": LABELS.get(after, after)})
     return lines
 
 
@@ -307,20 +308,22 @@ def _of_event(told: Mapping[str, Any]) -> list[str]:
 def _tell(request: HttpRequest, action_page: ActionPage, outcome: ActionResult) -> None:
     if outcome.repeated:
         said = {"actor": outcome.actor, "time": outcome.accepted_at.strftime("%Y-%m-%d %H:%M:%S UTC")}
-        messages.warning(request, _("Already requested by %(actor)s at %(time)s: nothing was done twice.") % said)
+        messages.warning(
+            request, _("Already requested by %(actor)s at %(time)s. Nothing was done a second time.") % said
+        )
         return
     count = len(outcome.commands)
     parts = [_("Accepted: %(action)s.") % {"action": action_page.title}]
     if count:
         parts.append(ngettext("%(n)d command was changed.", "%(n)d commands were changed.", count) % {"n": count})
     if any(command.status_after in ("planned", "waiting") and not command.held_by for command in outcome.commands):
-        parts.append(_("It counts as undone only when the service confirms: until then it is sent, and waits."))
+        parts.append(_("It counts as undone only once the service confirms."))
     messages.success(request, " ".join([*parts, *effects(outcome), *sentences(outcome)]))
     refused = outcome.effects.get("not_eligible") or []
     if refused:
         words_ = ngettext(
-            "%(n)d command was left alone: %(why)s",
-            "%(n)d commands were left alone, the first because: %(why)s",
+            "%(n)d command was not changed: %(why)s",
+            "%(n)d commands were not changed, the first because: %(why)s",
             len(refused),
         )
         messages.warning(request, words_ % {"n": len(refused), "why": refused[0]["reason"]})

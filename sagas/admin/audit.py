@@ -11,7 +11,7 @@ from django.urls import URLPattern
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from sagas.admin import formatting, search
+from sagas.admin import formatting, labels, search
 from sagas.admin.action_views import LABELS, decide_view
 from sagas.admin.filters import ActionFilter
 from sagas.admin.form_drafts import over_a_login
@@ -25,7 +25,7 @@ class DecisionAdmin(ReadOnlyAdmin):
     list_display = ("what", "target", "actor", "door_label", "when", "why")
     list_filter = (ActionFilter,)
     search_fields = ("id",)
-    search_help_text = _("A decision's id, or an id of a saga, in full")
+    search_help_text = _("Full id of a decision, or any full id of a saga")
     ordering = ("-decided_at",)
     page_template = "sagas/admin/decision.html"
 
@@ -53,7 +53,7 @@ class DecisionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("decision"))
     def what(self, decision: Decision) -> SafeString:
-        return formatting.badge(decision.action, decision.get_action_display(), "hand")
+        return formatting.badge(decision.action, labels.ACTIONS.get(decision.action), "hand")
 
     @admin.display(description=_("by"))
     def door_label(self, decision: Decision) -> str:
@@ -77,7 +77,7 @@ class DecisionAdmin(ReadOnlyAdmin):
             for command in row.answer.get("commands", [])
         ]
         return {
-            "title": row.get_action_display(),
+            "title": labels.ACTIONS.get(row.action, row.action),
             "commands": commands,
             "more": row.answer.get("commands_total", len(commands)) - len(commands),
         }

@@ -15,7 +15,7 @@ from bridge.models import Event
 from compensation import switches
 from compensation.models import Command, CommandStatus, ExhaustedBy
 from sagas import decisions
-from sagas.admin import formatting
+from sagas.admin import formatting, labels
 from sagas.models import Action, Lane, Parked, SagaLog
 from sagas.queries import Waiting
 
@@ -36,16 +36,16 @@ ASKED_FOR: Mapping[str, Sequence[Action]] = {
     "parked": (Action.ATTACH, Action.DISMISS),
 }
 OF_ALL_COMMANDS: Mapping[Action, Any] = {
-    Action.RETRY: _("Retry all exhausted commands"),
+    Action.RETRY: _("Retry all that need a decision"),
     Action.RELEASE: _("Release all held commands"),
-    Action.MARK_DONE: _("Mark all open commands done by hand"),
+    Action.MARK_DONE: _("Mark all open commands as done"),
 }
 OF_A_KEY: Mapping[Action, Any] = {
-    Action.ATTACH: _("Attach the key to a saga"),
+    Action.ATTACH: _("Attach the task id to a saga"),
     Action.ADOPT: _("Start a saga from it"),
     Action.DISMISS: _("Dismiss all"),
 }
-OF_AN_EVENT: Mapping[Action, Any] = {Action.ATTACH: _("Attach this one")}
+OF_AN_EVENT: Mapping[Action, Any] = {Action.ATTACH: _("Attach this event")}
 # Of the events that may belong to a saga so many are looked at for one that it can be given.
 LOOKED_AT = 20
 
@@ -188,6 +188,5 @@ def _buttons(possible: Collection[Action], *, main: Iterable[Action] = (), **tar
 
 
 def _button(action: Action, kind: str = "", label: Any = "", **target: Any) -> Button:
-    return Button(
-        action=action, label=str(label or action.label), url=formatting.decide_url(action.value, **target), kind=kind
-    )
+    text = str(label or labels.ACTIONS[action])
+    return Button(action=action, label=text, url=formatting.decide_url(action.value, **target), kind=kind)

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from bridge.models import Event, Source
 from compensation import switches
 from compensation.models import UNSENT, Attempt, Command, CommandStatus, ExhaustedBy
-from sagas.admin import buttons, formatting, search
+from sagas.admin import buttons, formatting, labels, search
 from sagas.admin.action_views import ask
 from sagas.admin.filters import (
     CommandStatusFilter,
@@ -50,7 +50,7 @@ class CommandAdmin(ReadOnlyAdmin):
         SagaOfFilter,
     )
     search_fields = ("id",)
-    search_help_text = _("A command's id, or an id of its saga, in full")
+    search_help_text = _("Full id of a command, or any full id of its saga")
     page_template = "sagas/admin/command.html"
     list_disable_select_all = False
     actions = ("retry_chosen", "release_chosen", "mark_done_chosen", "skip_chosen", "withdraw_chosen")
@@ -135,7 +135,7 @@ class CommandAdmin(ReadOnlyAdmin):
     def release_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
         return self._ask(request, Action.RELEASE, chosen)
 
-    @admin.action(description=_("Mark done by hand"))
+    @admin.action(description=_("Mark as done"))
     def mark_done_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
         return self._ask(request, Action.MARK_DONE, chosen)
 
@@ -151,7 +151,7 @@ class CommandAdmin(ReadOnlyAdmin):
         """The decision's page, with the ids as they are now: what was chosen is what is decided on."""
         ids = [str(identity) for identity in chosen.values_list("id", flat=True)[: MOST_COMMANDS + 1]]
         if len(ids) > MOST_COMMANDS:
-            words_ = gettext("at most %(most)d commands at once: narrow the list down, or decide on all of a saga")
+            words_ = gettext("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
             messages.error(request, words_ % {"most": MOST_COMMANDS})
             return None
         return ask(self, request, action.value, {"ids": " ".join(ids)})
@@ -174,13 +174,13 @@ class CommandAdmin(ReadOnlyAdmin):
 
 def states(command: Command, hold: OnHold | None = None) -> SafeString:
     """The badges of a command; `hold` says why its deadline does not run, if so."""
-    found = [formatting.badge(command.status, command.get_status_display())]
+    found = [formatting.badge(command.status, labels.COMMAND_STATUSES.get(command.status))]
     if command.held_since:
         found.append(formatting.badge("held", gettext("held"), "bad"))
     if hold:
         found.append(formatting.badge("on_hold", gettext("on hold"), "warn"))
     if command.by_hand:
-        found.append(formatting.badge("by_hand", gettext("by hand"), "hand"))
+        found.append(formatting.badge("by_hand", gettext("manual"), "hand"))
     if command.confirmed_unsent_at:
         found.append(formatting.badge("unsent", gettext("never sent"), "warn"))
     return SafeString(" ".join(found))

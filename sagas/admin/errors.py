@@ -34,7 +34,7 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """403: logged in, and not allowed."""
     text = str(exception or "") or _(
-        "Your account does not have the permission that this page needs. Ask whoever administers the logins for it."
+        "Your account does not have the permission for this page. Ask an administrator for it."
     )
     return _page(request, 403, _("Not allowed"), text)
 
@@ -42,7 +42,7 @@ def permission_denied(request: HttpRequest, exception: Exception | None = None) 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """404: the words of whoever raised it, if they were meant for people."""
     said = exception.args[0] if exception is not None and exception.args else ""
-    text = said if isinstance(said, str) and said else _("There is no such page, or it no longer exists.")
+    text = said if isinstance(said, str) and said else _("This page does not exist, or no longer exists.")
     return _page(request, 404, _("Page not found"), str(text))
 
 
@@ -55,25 +55,28 @@ def too_many_requests(request: HttpRequest) -> HttpResponse:
 def locked_out(request: HttpRequest, lasts: timedelta) -> HttpResponse:
     """429: a name that is locked out at this address for a while."""
     text = _(
-        "Too many logins with this name failed from your address. Try again in %(minutes)d minutes, or ask whoever "
-        "administers the logins to unlock it."
+        "Too many logins with this name failed from your address. Try again in %(minutes)d minutes, or "
+        "ask an administrator to unlock it."
     )
     return _alone(request, 429, _("Too many failed logins"), text % {"minutes": lasts.total_seconds() // 60})
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """500: a fault of this service. Stands alone: the fault may be that the database is away."""
-    text = _("The service failed to answer. Try again in a moment. If it stays so, tell whoever operates the service.")
+    text = _(
+        "The service could not answer. Try again in a moment. If the error persists, contact the operator"
+        " of the service."
+    )
     return _alone(request, 500, _("Server error"), text)
 
 
 def unavailable(request: HttpRequest, *, read_only: bool) -> HttpResponse:
     """503: the database is away or, `read_only`, takes no changes. Stands alone: nothing of it can be read or kept."""
     if read_only:
-        text = _("The database takes no changes at present, so nothing was done. What is stored can still be read.")
+        text = _("The database is read-only at present, so nothing was changed. Stored data can still be viewed.")
     else:
-        text = _("The database is away, so nothing can be shown or done. Try again in a moment.")
-    return _alone(request, 503, _("Not available at present"), text)
+        text = _("The database is not available, so nothing can be shown or changed. Try again in a moment.")
+    return _alone(request, 503, _("Temporarily unavailable"), text)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

@@ -28,7 +28,7 @@ MOST = 500
 class EventAdmin(ReadOnlyAdmin):
     list_display = ("type", "event_id", "origin", "key", "entity", "occurred", "received")
     search_fields = ("id",)
-    search_help_text = _("An event id or a task id, in full")
+    search_help_text = _("Full event id or task id")
     ordering = ("-id",)
     page_template = "sagas/admin/event.html"
 

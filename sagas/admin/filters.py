@@ -13,8 +13,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from compensation.models import CommandStatus, ExhaustedBy
+from compensation.models import CommandStatus
 from sagas import decisions
+from sagas.admin import labels
 from sagas.definitions import registry
 from sagas.models import Action, Decision, SagaStatusChoice
 from sagas.queries.ids import saga_id
@@ -56,7 +57,7 @@ class StatusFilter(_Choice):
 
 class CommandStatusFilter(StatusFilter):
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return CommandStatus.choices
+        return labels.COMMAND_STATUSES.items()
 
 
 class AgeFilter(_Choice):
@@ -100,11 +101,11 @@ class TypeFilter(_Choice):
 
 
 class SetAsideFilter(_Choice):
-    title = _("set aside")
+    title = _("blocked by an error")
     parameter_name = "set_aside"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return (("yes", _("set aside by an error")),)
+        return (("yes", _("blocked by an error")),)
 
     def has_output(self) -> bool:
         return True
@@ -114,11 +115,11 @@ class SetAsideFilter(_Choice):
 
 
 class ByHandFilter(_Choice):
-    title = _("by hand")
+    title = _("manual")
     parameter_name = "by_hand"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return (("yes", _("somebody decided")),)
+        return (("yes", _("manually changed")),)
 
     def has_output(self) -> bool:
         return True
@@ -134,7 +135,7 @@ class ConfirmedUnsentFilter(_Choice):
     parameter_name = "confirmed_unsent"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return (("yes", _("by an event, though it was never sent")),)
+        return (("yes", _("by an event, although never sent")),)
 
     def has_output(self) -> bool:
         return True
@@ -169,11 +170,11 @@ class ServiceFilter(_Choice):
 
 
 class ExhaustedByFilter(_Choice):
-    title = _("given up because")
+    title = _("reason for the decision")
     parameter_name = "exhausted_by"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return ExhaustedBy.choices
+        return labels.EXHAUSTED_BY.items()
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(exhausted_by=value, status=CommandStatus.EXHAUSTED)
@@ -199,7 +200,7 @@ class ActionFilter(_Choice):
     parameter_name = "action_taken"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return Action.choices
+        return labels.ACTIONS.items()
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(action=value)

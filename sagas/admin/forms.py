@@ -27,7 +27,7 @@ class DecisionForm(forms.Form):
         max_length=REASON_LIMIT,
         required=False,
         widget=forms.Textarea(attrs={"rows": 3, "cols": 80}),
-        help_text=_("Kept for ever with the decision, and read by others. No patients' names."),
+        help_text=_("Stored permanently and visible to others. Do not enter patient names."),
     )
     request_key = forms.CharField(widget=forms.HiddenInput, max_length=200, required=False)
 
@@ -69,14 +69,14 @@ class CommandsForm(DecisionForm):
         except ValueError:
             raise ValidationError(_("a command's id is a UUID")) from None
         if len(ids) > MOST_COMMANDS:
-            words = _("at most %(most)d commands at once: narrow the list down, or decide on all of a saga")
+            words = _("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
             raise ValidationError(words % {"most": MOST_COMMANDS})
         return ids
 
     def clean(self) -> dict[str, Any]:
         said = super().clean() or {}
         if not self.errors and not (said.get("ids") or said.get("saga") or said.get("planned_before")):
-            raise ValidationError(_("no command is chosen"))
+            raise ValidationError(_("Choose at least one command."))
         return said
 
 
@@ -87,7 +87,7 @@ class EvidenceForm(CommandsForm):
         super().__init__(*args, **kwargs)
         self.fields["reason"].label = _("Evidence")
         self.fields["reason"].help_text = _(
-            "How do you know that it is undone: who looked, where, when; a ticket, a line of a log. Kept for ever."
+            "How do you know that it is undone? Who checked, where and when; a ticket, a log line. Stored permanently."
         )
 
 
@@ -97,9 +97,7 @@ class WithdrawForm(CommandsForm):
     planned_before = forms.DateTimeField(
         label=_("Planned before"),
         required=False,
-        help_text=_(
-            "All commands that were planned before this time (UTC) and wait to be sent. Example: 2026-03-01 12:00"
-        ),
+        help_text=_("All unsent commands planned before this time (UTC). Example: 2026-03-01 12:00"),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -119,23 +117,23 @@ class ParkedForm(DecisionForm):
     def clean(self) -> dict[str, Any]:
         said = super().clean() or {}
         if not self.errors and not (said.get("key") or said.get("event")):
-            raise ValidationError(_("no event is chosen"))
+            raise ValidationError(_("Choose an event or a task id."))
         return said
 
 
 class AttachForm(ParkedForm):
     """The saga that the events belong to, and if wanted the lane."""
 
-    saga = forms.CharField(label=_("Saga"), help_text=_("Its id, or its task id."))
+    saga = forms.CharField(label=_("Saga"), help_text=_("Saga id or task id."))
     lane = forms.CharField(
-        label=_("Lane"), required=False, help_text=_("The image's id, if the events name none themselves. Else empty.")
+        label=_("Image"), required=False, help_text=_("Image id, if the events name none. Otherwise leave empty.")
     )
     field_order = ("saga", "lane", "reason")
 
     def clean(self) -> dict[str, Any]:
         said = super().clean() or {}
         if said.get("event") and not said.get("lane") and decisions.needs_lane(said["event"]):
-            self.add_error("lane", _("The event speaks of an image but names none: say which."))
+            self.add_error("lane", _("The event does not name its image. Enter the image id."))
         return said
 
     def clean_saga(self) -> uuid.UUID:
@@ -147,7 +145,9 @@ class AttachForm(ParkedForm):
         named = by_task(text, 2)
         if len(named) != 1:
             raise ValidationError(
-                _("no saga has this id or task id") if not named else _("several sagas have this task")
+                _("No saga has this id or task id.")
+                if not named
+                else _("Several sagas have this task id. Enter the saga id.")
             )
         return named[0].id
 

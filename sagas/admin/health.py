@@ -31,51 +31,51 @@ def parts() -> list[HealthTile]:
 
 
 def _bridge(part: health.HealthPart) -> HealthTile:
-    silent = _("silent for %(age)s") % {"age": formatting.age(part.age)} if part.age else ""
+    silent = _("no signal for %(age)s") % {"age": formatting.age(part.age)} if part.age else ""
     why, away = "; ".join(part.errors), ", ".join(part.away)
     told = {
-        State.HEALTHY: (_("connected and caught up"), ""),
-        State.NEVER_RAN: (_("not running"), _("No event comes in. Start run_bridge.")),
-        State.SILENT: (silent, _("No event comes in. Start run_bridge.")),
+        State.HEALTHY: (_("connected and up to date"), ""),
+        State.NEVER_RAN: (_("not running"), _("No events arrive. Start run_bridge.")),
+        State.SILENT: (silent, _("No events arrive. Start run_bridge.")),
         State.DISCONNECTED: (
             why or _("no connection to Pulsar"),
-            _("No event comes in. manage.py doctor says what to do."),
+            _("No events arrive. Run manage.py doctor for advice."),
         ),
         State.PARTLY_AWAY: (
-            _("%(n)d connected; silent or not connected: %(names)s") % {"n": part.connected, "names": away},
-            _("Start it again. If it was removed on purpose, its row is forgotten after a day."),
+            _("%(n)d connected; no signal or not connected: %(names)s") % {"n": part.connected, "names": away},
+            _("Restart it. If it was removed intentionally, its entry disappears after a day."),
         ),
-        State.BEHIND: (why or _("connected, catching up"), _("Deadlines are on hold meanwhile.")),
+        State.BEHIND: (why or _("connected, catching up"), _("Deadlines are on hold until it has caught up.")),
         State.STALLED: (
-            _("messages wait on %(topics)s, and none is taken") % {"topics": ", ".join(part.topics)},
-            _("manage.py doctor says what to do. Deadlines are on hold for a while only."),
+            _("messages are waiting on %(topics)s, but none are read") % {"topics": ", ".join(part.topics)},
+            _("Run manage.py doctor for advice. Deadlines are on hold only for a limited time."),
         ),
     }
     return _tile(_("Bridge"), part, *told[part.state])
 
 
 def _worker(part: health.HealthPart) -> HealthTile:
-    advice = _("Commands and deadlines stand still. Start the Celery worker and beat.")
+    advice = _("Commands and deadlines are not processed. Start the Celery worker and beat.")
     told = {
-        State.HEALTHY: (_("working"), ""),
-        State.NEVER_RAN: (_("no sign of life"), advice),
-        State.SILENT: (_("silent for %(age)s") % {"age": formatting.age(part.age)} if part.age else "", advice),
+        State.HEALTHY: (_("OK"), ""),
+        State.NEVER_RAN: (_("no signal"), advice),
+        State.SILENT: (_("no signal for %(age)s") % {"age": formatting.age(part.age)} if part.age else "", advice),
     }
-    return _tile(_("Worker and beat"), part, *told[part.state])
+    return _tile(_("Background worker"), part, *told[part.state])
 
 
 def _publisher(part: health.HealthPart) -> HealthTile:
-    advice = _("Commands wait and no attempt is lost. manage.py doctor says what to do.")
+    advice = _("Commands wait; no attempts are used up. Run manage.py doctor for advice.")
     services = ", ".join(service_words(service) for service in part.paused)
     told = {
         State.HEALTHY: (_("connected"), ""),
-        State.NEVER_RAN: (_("no sign of life"), advice),
-        State.SILENT: (_("silent for %(age)s") % {"age": formatting.age(part.age)} if part.age else "", advice),
+        State.NEVER_RAN: (_("no signal"), advice),
+        State.SILENT: (_("no signal for %(age)s") % {"age": formatting.age(part.age)} if part.age else "", advice),
         State.DISCONNECTED: (_("Pulsar cannot be reached"), advice),
-        State.PAUSED: (_("paused for all services"), _("No command is sent until publishing is resumed.")),
+        State.PAUSED: (_("paused for all services"), _("No commands are sent until sending is resumed.")),
         State.PARTLY_PAUSED: (
             _("connected; paused for %(services)s") % {"services": services},
-            _("No command is sent to them until publishing is resumed."),
+            _("No commands are sent to them until sending is resumed."),
         ),
     }
     return _tile(_("Publisher"), part, *told[part.state])
@@ -83,10 +83,8 @@ def _publisher(part: health.HealthPart) -> HealthTile:
 
 def _backlog(part: health.HealthPart) -> HealthTile:
     if part.state == State.LONG:
-        return _tile(
-            _("Events to be applied"), part, _("%(n)d or more") % {"n": BACKLOG_CAP}, _("More workers would help.")
-        )
-    return _tile(_("Events to be applied"), part, str(part.count))
+        return _tile(_("Backlog"), part, _("%(n)d or more") % {"n": BACKLOG_CAP}, _("Start more workers."))
+    return _tile(_("Backlog"), part, str(part.count))
 
 
 def _tile(name: str, part: health.HealthPart, told: str, advice: str = "") -> HealthTile:

@@ -46,9 +46,9 @@ def navigation(_request: HttpRequest) -> list[dict[str, Any]]:
                 {"title": _("Start"), "icon": "home", "link": reverse_lazy("admin:index")},
                 _item(_("Sagas"), "account_tree", "sagas_sagalog", "sagas.view_sagalog"),
                 _item(_("Commands"), "undo", "compensation_command", "compensation.view_command"),
-                _item(_("Parked events"), "local_parking", "sagas_parked", "sagas.view_parked"),
+                _item(_("Unmatched events"), "local_parking", "sagas_parked", "sagas.view_parked"),
                 _item(_("Quarantine"), "report", "bridge_quarantined", "bridge.view_quarantined"),
-                _item(_("Publishing"), "pause_circle", "compensation_switch", "compensation.view_switch"),
+                _item(_("Sending commands"), "pause_circle", "compensation_switch", "compensation.view_switch"),
             ],
         },
         {

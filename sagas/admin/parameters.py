@@ -105,7 +105,7 @@ class DeclaredParameters(_Base):
         back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
         context = {
             **self.admin_site.each_context(request),
-            "title": _("This list cannot be shown like that"),
+            "title": _("Invalid request for this list"),
             "crumbs": [(back, self.opts.verbose_name_plural)],
             "problems": problems,
             "back": back,

@@ -11,25 +11,26 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils.text import capfirst
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from bridge.models import Event
 from sagas import decisions, queries
-from sagas.admin import buttons, formatting
+from sagas.admin import buttons, formatting, labels
 from sagas.admin.pagination import from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.refusals import what_became_of
 from sagas.admin.rights import may_operate
-from sagas.models import Parked, ParkedReason, SagaLog
+from sagas.models import Parked, SagaLog
 from sagas.queries.pages import page_of
 
 GROUPS = 25
 EVENTS = 50
-REASONS = dict(ParkedReason.choices)
 
 
 @admin.register(Parked)
 class ParkedAdmin(ReadOnlyAdmin):
     own_parameters = ("page", "dismissed")
+    list_title = _("unmatched events")
 
     def own_urls(self) -> list[URLPattern]:
         return [self.own_path("group/", self.group_view, "group")]
@@ -41,11 +42,11 @@ class ParkedAdmin(ReadOnlyAdmin):
         number = number_of(request, "page")
         page = queries.parked_groups((number - 1) * GROUPS, GROUPS, dismissed=dismissed)
         context = {
-            "title": self.opts.verbose_name_plural,
+            "title": self.list_title,
             "groups": from_page(request, "page", page),
             "lines": _with_buttons(page.items, dismissed=dismissed, may_operate=may_operate(request)),
             "dismissed": dismissed,
-            "reasons": REASONS,
+            "reasons": labels.PARKED_REASONS,
             "may_operate": may_operate(request),
         }
         return self.draw(request, "sagas/admin/parked.html", context)
@@ -58,7 +59,7 @@ class ParkedAdmin(ReadOnlyAdmin):
         number = int(object_id) if object_id.isascii() and object_id.isdigit() and len(object_id) < 19 else 0
         row = Parked.objects.filter(event=number).first()
         if row is None:
-            raise Http404(gettext("This event is not parked (any more)."))
+            raise Http404(gettext("This event is not in the list of unmatched events (any more)."))
         return HttpResponseRedirect(formatting.parked_url(row.stream, row.key, row.entity))
 
     def group_view(self, request: HttpRequest) -> HttpResponse:
@@ -70,7 +71,7 @@ class ParkedAdmin(ReadOnlyAdmin):
         page = page_of(rows, (number - 1) * EVENTS, EVENTS)
         if not page.total:
             gone = what_became_of(said["stream"], said["key"])
-            told = gettext("Nothing is parked under this (any more).")
+            told = gettext("There are no unmatched events with this id (any more).")
             raise Http404(f"{told} {capfirst(gone)}." if gone else told)
         suggestion = _suggestion(rows)
         name = (said["stream"], said["key"])

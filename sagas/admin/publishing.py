@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from compensation import deadlines, switches
 from compensation.models import UNSENT, BreakerState, Command, CommandStatus, Switch
@@ -23,6 +23,8 @@ from sagas.queries import holding
 
 @admin.register(Switch)
 class SwitchAdmin(ReadOnlyAdmin):
+    list_title = _("sending commands")
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """All services and their switch."""
         self.need_view(request)
@@ -31,7 +33,7 @@ class SwitchAdmin(ReadOnlyAdmin):
         rows = standing.rows
         names = sorted({*decisions.services(), *rows, *standing.breakers} - {switches.EVERYTHING})
         context = {
-            "title": gettext("Publishing"),
+            "title": self.list_title,
             "everything": _line(switches.EVERYTHING, rows, standing, request),
             "services": [_line(name, rows, standing, request) for name in names],
             "withdraw_url": formatting.decide_url(Action.WITHDRAW.value)

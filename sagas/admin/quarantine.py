@@ -14,9 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from bridge import quarantine
-from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
+from bridge.models import Quarantined, QuarantineStatus
 from sagas import decisions
-from sagas.admin import buttons, formatting
+from sagas.admin import buttons, formatting, labels
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.models import Action
@@ -31,7 +31,7 @@ class CodeFilter(SimpleListFilter):
     parameter_name = "code"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return QuarantineCode.choices
+        return labels.QUARANTINE_CODES.items()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(code=self.value()) if self.value() else queryset
@@ -58,7 +58,8 @@ class QuarantinedAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, and above it what was only counted."""
-        counted = [{**row, "why": QuarantineCode(row["last_code"]).label} for row in quarantine.counted_beside_open()]
+        rows = quarantine.counted_beside_open()
+        counted = [{**row, "why": labels.QUARANTINE_CODES[row["last_code"]]} for row in rows]
         page: HttpResponse = super().changelist_view(request, {**(extra_context or {}), "counted": counted})
         return page
 
@@ -86,7 +87,7 @@ class QuarantinedAdmin(ReadOnlyAdmin):
         possible = decisions.possible_on_message(row)
         shown = may_view_payload(request)
         return {
-            "title": row.get_code_display(),
+            "title": labels.QUARANTINE_CODES.get(row.code, row.code),
             "state": self.state(row),
             "size": row.full_size,
             "kept": len(row.body),

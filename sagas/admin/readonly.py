@@ -32,6 +32,8 @@ class ReadOnlyAdmin(DeclaredParameters, ModelAdmin):  # type: ignore[misc]
     actions: Any = None
     change_list_template = "sagas/admin/list.html"
     page_template = ""
+    # The title of the list; empty: the model's plural.
+    list_title: Any = ""
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -87,7 +89,8 @@ class ReadOnlyAdmin(DeclaredParameters, ModelAdmin):  # type: ignore[misc]
         """A page with the menu around it, and the way back to the list above it; `crumbs` is what lies between."""
         request.current_app = self.admin_site.name
         top = reverse(f"admin:{self._name('changelist')}")
-        way = [] if request.path == top else [(top, self.opts.verbose_name_plural), *context.get("crumbs", [])]
+        title = self.list_title or self.opts.verbose_name_plural
+        way = [] if request.path == top else [(top, title), *context.get("crumbs", [])]
         may = {"may_view_payload": may_view_payload(request)}
         whole = {**self.admin_site.each_context(request), **may, **context, "crumbs": way}
         return TemplateResponse(request, template, whole, status=status)

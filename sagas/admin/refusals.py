@@ -23,7 +23,7 @@ from sagas.queries.holding import when
 
 ALREADY: Mapping[str, Any] = {
     Action.SKIP: gettext_lazy("already skipped by %(actor)s at %(time)s"),
-    Action.MARK_DONE: gettext_lazy("already marked done by %(actor)s at %(time)s"),
+    Action.MARK_DONE: gettext_lazy("already marked as done by %(actor)s at %(time)s"),
     Action.WITHDRAW: gettext_lazy("already withdrawn by %(actor)s at %(time)s"),
     Action.RELEASE: gettext_lazy("already released by %(actor)s at %(time)s"),
     Action.RETRY: gettext_lazy("already retried by %(actor)s at %(time)s"),

@@ -40,11 +40,11 @@ LANE_WORDS = {
     "lanes_open": ngettext_lazy("%(n)d open", "%(n)d open", "n"),
     "lanes_undoing": ngettext_lazy("%(n)d being undone", "%(n)d being undone", "n"),
     "lanes_undone": ngettext_lazy("%(n)d undone", "%(n)d undone", "n"),
-    "lanes_settled": ngettext_lazy("%(n)d settled by decision", "%(n)d settled by decision", "n"),
+    "lanes_settled": ngettext_lazy("%(n)d closed manually", "%(n)d closed manually", "n"),
 }
 COMMAND_WORDS = {
-    "commands_exhausted": ngettext_lazy("%(n)d given up", "%(n)d given up", "n"),
-    "commands_on_the_way": ngettext_lazy("%(n)d on the way", "%(n)d on the way", "n"),
+    "commands_exhausted": ngettext_lazy("%(n)d needs a decision", "%(n)d need a decision", "n"),
+    "commands_on_the_way": ngettext_lazy("%(n)d pending", "%(n)d pending", "n"),
     "commands_confirmed": ngettext_lazy("%(n)d confirmed", "%(n)d confirmed", "n"),
 }
 
@@ -54,7 +54,7 @@ class SagaAdmin(ReadOnlyAdmin):
     list_display = ("name", "standing", "lanes", "commands", "started", "last_event", "failure")
     list_filter = (StatusFilter, AgeFilter, TypeFilter, SetAsideFilter, ByHandFilter)
     search_fields = ("id",)
-    search_help_text = _("A saga, task, image, correlation or event id, in full")
+    search_help_text = _("Full id of a saga, task, image, correlation or event")
     ordering = ("-start_time", "-id")
     page_template = "sagas/admin/saga.html"
 
@@ -91,12 +91,12 @@ class SagaAdmin(ReadOnlyAdmin):
     def standing(self, saga: SagaLog) -> SafeString:
         parts_ = [formatting.badge(saga.status, saga.get_status_display())]
         if saga.set_aside_at is not None:
-            parts_.append(formatting.badge("set_aside", gettext("set aside"), "bad"))
+            parts_.append(formatting.badge("set_aside", gettext("blocked by an error"), "bad"))
         if saga.by_hand:  # type: ignore[attr-defined]
-            parts_.append(formatting.badge("by_hand", gettext("by hand"), "hand"))
+            parts_.append(formatting.badge("by_hand", gettext("manual"), "hand"))
         return SafeString(" ".join(parts_))
 
-    @admin.display(description=_("lanes"))
+    @admin.display(description=_("images"))
     def lanes(self, saga: SagaLog) -> str:
         return tally(saga)
 
@@ -143,7 +143,7 @@ class SagaAdmin(ReadOnlyAdmin):
         entity = request.GET.get("lane", "").replace("\x00", "")
         lane = Lane.objects.select_related("saga").filter(saga=saga_id, entity=entity, known=True).first()
         if lane is None:
-            raise Http404(gettext("The saga has no such lane."))
+            raise Http404(gettext("The saga has no such image."))
         shown = number_of(request, "steps")
         page = page_of(parts.steps(saga_id).filter(entity=entity), (shown - 1) * STEPS, STEPS)
         context = {

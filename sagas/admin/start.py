@@ -21,17 +21,17 @@ ITEMS = 50
 COUNTS_SECONDS = 5
 
 KINDS: dict[str, Any] = {
-    "exhausted": gettext_lazy("decide"),
+    "exhausted": gettext_lazy("needs a decision"),
     "held": gettext_lazy("held"),
     "overdue": gettext_lazy("overdue"),
     "confirmed_unsent": gettext_lazy("confirmed, never sent"),
-    "parked": gettext_lazy("parked"),
-    "quarantined": gettext_lazy("unreadable"),
-    "set_aside": gettext_lazy("set aside"),
-    "stalled": gettext_lazy("stalled"),
+    "parked": gettext_lazy("unmatched event"),
+    "quarantined": gettext_lazy("unreadable message"),
+    "set_aside": gettext_lazy("blocked by an error"),
+    "stalled": gettext_lazy("no progress"),
     "paused": gettext_lazy("paused"),
-    "counted": gettext_lazy("unreadable, only counted"),
-    "blocked": gettext_lazy("topic takes no commands"),
+    "counted": gettext_lazy("unreadable messages, only counted"),
+    "blocked": gettext_lazy("topic does not accept commands"),
     "unread": gettext_lazy("topic not read"),
     "undelivered": gettext_lazy("messages not delivered"),
     "breaker": gettext_lazy("circuit breaker"),
@@ -56,7 +56,7 @@ def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
     lines = [_line(item, may_see_commands) for item in page.items]
     return {
         **around,
-        "title": _("What needs a person"),
+        "title": _("Needs attention"),
         "attention": from_page(request, "page", page),
         "chosen": kind,
         "kinds": _kinds(page, kind),

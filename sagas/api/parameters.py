@@ -149,7 +149,7 @@ class Parameters(django_filters.FilterSet):  # type: ignore[misc]  # django-filt
         errors = {name: [str(_("Unknown parameter."))] for name in request.query_params if not cls.takes(name)}
         for name, values in request.query_params.lists():
             if len(values) > 1 and name not in errors:
-                errors[name] = [str(_("Say it once."))]
+                errors[name] = [str(_("Given more than once."))]
         if not given.form.is_valid():
             errors |= {name: [str(error) for error in found] for name, found in given.form.errors.items()}
         if errors:
@@ -192,11 +192,11 @@ class NoParameters(Parameters):
 
 
 class LimitedParameters(Parameters):
-    limit = Number(least=1, most=LIMIT_MAXIMUM, label=_("how many"))
+    limit = Number(least=1, most=LIMIT_MAXIMUM, label=_("maximum number of items"))
 
 
 class PagedParameters(LimitedParameters):
-    offset = Number(least=0, label=_("from which on"))
+    offset = Number(least=0, label=_("offset"))
 
 
 class SagasParameters(PagedParameters):
@@ -225,7 +225,7 @@ class CommandsParameters(PagedParameters):
     service = Text("service", label=_("service"))
     entity = Text("entity", label=_("entity"))
     name = Text("name", label=_("command"))
-    by_hand = Flag("by_hand", label=_("by hand"))
+    by_hand = Flag("by_hand", label=_("manual"))
     confirmed_unsent = Filled("confirmed_unsent_at", label=_("confirmed, never sent"))
     held = Filled("held_since", label=_("held"))
 
@@ -233,16 +233,16 @@ class CommandsParameters(PagedParameters):
 class EventsParameters(PagedParameters):
     type = Text(label=_("type"))
     entity = Text(label=_("entity"))
-    payload = Flag(label=_("with what the messages carry"))
+    payload = Flag(label=_("include message contents"))
 
 
 class ParkedGroupsParameters(PagedParameters):
-    dismissed = Flag(label=_("the dismissed ones"))
+    dismissed = Flag(label=_("dismissed events instead of waiting ones"))
 
 
 class QuarantineParameters(PagedParameters):
     status = Choice("status", choices=QuarantineStatus.choices, label=_("status"))
-    code = Choice("code", choices=QuarantineCode.choices, label=_("why"))
+    code = Choice("code", choices=QuarantineCode.choices, label=_("reason"))
     topic = Text("topic", label=_("topic"))
 
 

@@ -12,7 +12,7 @@ from sagas.decisions import is_blank
 from sagas.decisions.action import REASON_LIMIT
 from sagas.queries.ids import spelled
 
-WHY = _("Say why: a reason is required.")
+WHY = _("A reason is required.")
 
 
 class Id(s.CharField):
@@ -29,8 +29,8 @@ class Id(s.CharField):
 class ReasonedSerializer(s.Serializer[Any]):
     """Every decision has a reason; a dry run may go without."""
 
-    reason = s.CharField(required=False, allow_blank=True, max_length=REASON_LIMIT, help_text=_("why"))
-    dry_run = s.BooleanField(required=False, default=False, help_text=_("show what would happen, and do nothing"))
+    reason = s.CharField(required=False, allow_blank=True, max_length=REASON_LIMIT, help_text=_("reason"))
+    dry_run = s.BooleanField(required=False, default=False, help_text=_("preview only: nothing is changed"))
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
@@ -54,11 +54,13 @@ class OnSagaSerializer(ReasonedSerializer):
 
 
 class OnSagaOrLaneSerializer(ReasonedSerializer):
-    lane = Id(required=False, allow_null=True, help_text=_("one image of it; without it the whole saga"))
+    lane = Id(required=False, allow_null=True, help_text=_("one image; if omitted, the whole saga"))
 
 
 class ReplaySagaSerializer(ReasonedSerializer):
-    apply = s.BooleanField(required=False, default=False, help_text=_("write what the log folds to"))
+    apply = s.BooleanField(
+        required=False, default=False, help_text=_("replace the stored state by the state rebuilt from the log")
+    )
 
     def wants_reason(self, attrs: Mapping[str, Any]) -> bool:
         return attrs["apply"] and not attrs["dry_run"]
@@ -71,36 +73,38 @@ class OnCommandSerializer(ReasonedSerializer):
 class OnCommandsSerializer(ReasonedSerializer):
     action = s.ChoiceField(["retry", "skip", "mark_done", "mark-done", "withdraw", "release"])
     ids = s.ListField(child=s.UUIDField(), required=False, allow_empty=False, max_length=10_000)
-    saga = s.UUIDField(required=False, help_text=_("all of a saga that the action can be meant for"))
-    planned_before = s.DateTimeField(required=False, help_text=_("withdraw all that wait since before this time"))
+    saga = s.UUIDField(required=False, help_text=_("all commands of a saga to which the action can apply"))
+    planned_before = s.DateTimeField(
+        required=False, help_text=_("withdraw all unsent commands planned before this time")
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         said = [name for name in ("ids", "saga", "planned_before") if attrs.get(name) is not None]
         if len(said) != 1:
-            raise s.ValidationError({"ids": [_("Say which commands: either ids, or saga, or planned_before.")]})
+            raise s.ValidationError({"ids": [_("Give exactly one of ids, saga and planned_before.")]})
         if said == ["planned_before"] and attrs["action"] != "withdraw":
-            raise s.ValidationError({"action": [_("planned_before selects what waits: it can only be withdrawn.")]})
+            raise s.ValidationError({"action": [_("planned_before can only be used with the action withdraw.")]})
         return super().validate(attrs)
 
 
 class SetPublishingSerializer(ReasonedSerializer):
-    service = s.CharField(required=False, allow_null=True, help_text=_("one service; without it all"))
+    service = s.CharField(required=False, allow_null=True, help_text=_("one service; if omitted, all"))
     paused = s.BooleanField()
     only = s.ChoiceField(
         ["switch", "breaker"],
         required=False,
         allow_null=True,
-        help_text=_("resume only the service's switch, or only its circuit breaker; without it whatever pauses it"),
+        help_text=_("resume only the service's switch, or only its circuit breaker; if omitted, whichever pauses it"),
     )
 
 
 class _KeyOrEvent(ReasonedSerializer):
-    key = Id(required=False, help_text=_("all events of this key, past and future"))
+    key = Id(required=False, help_text=_("all events with this task id, past and future"))
     event = Id(required=False, help_text=_("one event, by its id"))
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("key" in attrs) == ("event" in attrs):
-            raise s.ValidationError({"key": [_("Say either a key, or one event.")]})
+            raise s.ValidationError({"key": [_("Give either key or event.")]})
         return super().validate(attrs)
 
 
