@@ -304,7 +304,7 @@ def test_the_page_without_a_database_needs_no_database(path: str, ana: Client) -
     with away:
         answer = ana.get(path)
     assert answer.status_code == 503
-    assert "Not available at present" in answer.content.decode()
+    assert "Temporarily unavailable" in answer.content.decode()
     assert "10.0.0.7" not in answer.content.decode()
 
 
@@ -391,7 +391,7 @@ def admin_addresses(saga: SagaLog) -> list[str]:
     ]
 
 
-def is_in_words(answer: Any, *, title: str = "Not available at present") -> bool:
+def is_in_words(answer: Any, *, title: str = "Temporarily unavailable") -> bool:
     """Whether an answer is the page for a database that cannot answer, and says nothing of the database itself."""
     page = answer.content.decode()
     assert "db.internal" not in page

@@ -98,10 +98,10 @@ def test_the_state_of_the_bridge_names_the_topic_instead_of_catching_up(staff: C
 def test_the_list_of_quarantined_messages_shows_what_was_only_counted(staff: Client) -> None:
     address = reverse("admin:bridge_quarantined_changelist")
     overflow(1, NOW)
-    assert "Only counted" not in staff.get(address).content.decode()
+    assert "Counted, not stored" not in staff.get(address).content.decode()
     overflow(4321, NOW)
     text = staff.get(address).content.decode()
-    assert "Only counted" in text
+    assert "Counted, not stored" in text
     assert "<td>4321</td>" in text.replace("4,321", "4321")
 
 
@@ -122,5 +122,5 @@ def test_the_page_of_a_message_that_is_whole_says_nothing_of_a_part(staff: Clien
     event_log.store_batch([], [rejected(b"short")])
     row = Quarantined.objects.get()
     text = staff.get(reverse("admin:bridge_quarantined_change", args=[row.pk])).content.decode()
-    assert "are kept, and it cannot be requeued" not in text
+    assert "are stored, so it cannot be requeued" not in text
     assert sha256(b"short").hexdigest() in text

@@ -82,7 +82,7 @@ def verdicts(client: Client) -> dict[str, list[Any]]:
     probed = {name: "ok" if probe(name) else "error" for name in ("bridge", "beat")}
     return {
         "bridge": [shown["Bridge"], check_bridge().level.value, probed["bridge"]],
-        "worker": [shown["Worker and beat"], check_beat().level.value, probed["beat"]],
+        "worker": [shown["Background worker"], check_beat().level.value, probed["beat"]],
         "publisher": [shown["Publisher"], check_publisher().level.value],
         "degraded": [client.get("/health").json()["status"] == "degraded"],
     }

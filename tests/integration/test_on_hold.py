@@ -195,8 +195,8 @@ def test_a_command_that_is_not_sent_because_of_a_pause_says_so(staff: Client) ->
     assert "by ana (stop 100% of it). RollbackAnonymization for" in found.sentence
     command = Command.objects.get(name="RollbackAnonymization")
     text = staff.get(reverse("admin:compensation_command_change", args=[command.id])).content.decode()
-    assert "It will be sent when publishing is resumed." in text
-    assert "It goes on by itself." not in text
+    assert "It will be sent when sending is resumed." in text
+    assert "Will continue automatically." not in text
 
 
 def test_the_attention_list_says_what_holds_an_overdue_answer() -> None:
@@ -225,11 +225,11 @@ def test_one_paused_service_is_not_shown_as_on(staff: Client) -> None:
     overdue()
     page = reverse("admin:compensation_switch_changelist")
     text = staff.get(page).content.decode()
-    assert "Publishing is on for all services." in text
+    assert "Commands are sent to all services." in text
     assert "sg-tone-good" in text
     pause_service()
     text = staff.get(page).content.decode()
-    assert "Publishing is on" not in text
+    assert "Commands are sent to all services" not in text
     assert "sg-tone-good" not in text
     assert ">partly paused<" in text
     assert "Publishing to ANONYMIZATION has been paused since" in text
