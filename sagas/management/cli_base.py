@@ -1,8 +1,7 @@
-"""What every command here has in common: exit codes, errors as one plain sentence, JSON.
+"""What all commands here share: exit codes, errors as one plain sentence, JSON.
 
-Exit codes: 0 done, 1 failed or a difference found, 2 used wrongly, 3 not found, 4 refused by the state. Where one call
-speaks of many ids the greatest of their codes holds. The code says what was done, also where the answer could not be
-written.
+Exit codes: 0 done, 1 failed or a difference found, 2 wrong usage, 3 not found, 4 refused by the state. For a call with
+many ids, the highest exit code wins. The code reports what was done, even if the answer could not be written.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ Options = dict[str, Any]
 
 
 def add_payload_argument(parser: CommandParser) -> None:
-    """Add the option that shows what services said of failures, which may name patients: output is pasted on."""
-    parser.add_argument("--payload", action="store_true", help="show the error texts of services, else their length")
+    """Add the option that shows error texts of services: they may name patients, and output is pasted elsewhere."""
+    parser.add_argument("--payload", action="store_true", help="show error texts of services (default: their length)")
 
 
 class UsageError(Exception):
-    """The command was called wrongly; the message says how to call it."""
+    """The command was called wrongly; the message states how to call it."""
 
 
 class OperatorCommand(TextCommand):
-    """A command that answers with an exit code and, where something is wrong, one sentence on stderr."""
+    """A command that ends with an exit code and, on an error, one sentence on stderr."""
 
     def act(self, options: Options) -> int:
-        """Do the work; return the exit code. May raise what `exit_code` knows."""
+        """Do the work and return the exit code. May raise any error that `exit_code` maps."""
         raise NotImplementedError
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Call `act`. Raises SystemExit with its code, if that is not 0."""
+        """Call `act`. Raises SystemExit with its code if that is not 0."""
         code = self._guarded(options)
         if code != DONE:
             raise SystemExit(code)
@@ -50,22 +49,22 @@ class OperatorCommand(TextCommand):
             _refuse_undecoded(options)
             return self.act(options)
         except KeyboardInterrupt:
-            self.complain("Interrupted. What was reported before is done.")
+            self.complain("Interrupted. Everything reported so far is done.")
             return FAILED
         except (DecisionError, UsageError, UnknownDefinition) as error:
             self.complain(sentence(error))
             return exit_code(error)
         except OperationalError as error:
-            hint = settings.NO_STACK or "See manage.py doctor."
-            self.complain(f"The database could not do it: {first_line(error)}. {hint}")
+            hint = settings.NO_STACK or "Run manage.py doctor."
+            self.complain(f"Database error: {first_line(error)}. {hint}")
             return FAILED
         except (DatabaseError, InterfaceError) as error:
-            self.complain(f"The database could not do it: {first_line(error)}. See manage.py doctor.")
+            self.complain(f"Database error: {first_line(error)}. Run manage.py doctor.")
             return FAILED
 
 
 def _refuse_undecoded(options: Options) -> None:
-    """Raise UsageError for an argument whose bytes are not text in the terminal's encoding; no row can hold it."""
+    """Raise UsageError for an argument that is not text in the terminal's encoding; no row can store it."""
     for value in options.values():
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and text and not is_storable(text):
@@ -73,7 +72,7 @@ def _refuse_undecoded(options: Options) -> None:
 
 
 def exit_code(error: Exception) -> int:
-    """The exit code that stands for an error."""
+    """Return the exit code of an error."""
     if isinstance(error, UsageError | Invalid):
         return USAGE
     if isinstance(error, NotFound | UnknownDefinition):
@@ -82,11 +81,11 @@ def exit_code(error: Exception) -> int:
 
 
 def sentence(error: Exception) -> str:
-    """An error's message as a sentence."""
-    words = str(error).strip()
-    return f"{words[:1].upper()}{words[1:]}" + ("" if words.endswith((".", "?", "!")) else ".")
+    """Return an error's message as a sentence."""
+    text = str(error).strip()
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a database's message; the others may quote data."""
+    """Return the first line of a database's message; the other lines may quote data."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

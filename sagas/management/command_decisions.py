@@ -1,4 +1,4 @@
-"""The doors to decisions on commands: one or many by id, or of a saga."""
+"""Base of the manage.py commands that decide on commands: one or many by id, or those of a saga."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from django.core.management.base import CommandParser
 from sagas import decisions
 from sagas.decisions import ActionRequest, ActionResult, CommandSelection
 from sagas.management.cli_base import Options, UsageError
-from sagas.management.decision_command import DecisionCommand, Job, shared_out, unknown
+from sagas.management.decision_command import DecisionCommand, Job, job_of_malformed_id, results_by_id
 from sagas.management.targets import find_saga, ids_from
 from sagas.models import Action
 
 
 class CommandDecisionCommand(DecisionCommand):
-    """One decision on commands. Many ids are decided in bulk, a transaction a saga."""
+    """One decision on commands. Many ids are decided in bulk, in one transaction per saga."""
 
     action: Action
-    of_saga = "all of this saga's that it can be meant for"
+    of_saga = "all commands of this saga to which it can apply"
 
     def add_targets(self, parser: CommandParser) -> None:
-        """Adds the commands' ids, or the saga that has them."""
-        parser.add_argument("command", nargs="*", help="command id; none, or -: one a line from stdin")
+        """Add the commands' ids, or the saga that has them."""
+        parser.add_argument("command", nargs="*", help="command id; none or -: read from stdin, one per line")
         parser.add_argument("--saga", help=f"{self.of_saga}, by saga id or task id")
 
     def jobs(self, options: Options) -> list[Job]:
-        """One call for a single command, one in bulk for many or for a saga's."""
+        """Return one call for a single command, or one bulk call for many or for those of a saga."""
         if options["saga"] is not None:
             if options["command"]:
-                raise UsageError("name either commands or --saga")
+                raise UsageError("give either commands or --saga")
             name = options["saga"]
             return [self.selected(name, lambda: CommandSelection(saga=find_saga(name).id))]
-        words = ids_from(options["command"], "command")
-        known = {word: _canonical(word) for word in words}
+        given = ids_from(options["command"], "command")
+        known = {text: _canonical(text) for text in given}
         ids = list(dict.fromkeys(identity for identity in known.values() if identity is not None))
-        strange = [unknown(word, "command") for word, identity in known.items() if identity is None]
+        malformed = [job_of_malformed_id(text, "command") for text, identity in known.items() if identity is None]
         if len(ids) == 1:
-            return [*strange, Job(ids, self._decide_one(ids[0]))]
+            return [*malformed, Job(ids, self._decide_one(ids[0]))]
         if not ids:
-            return strange
+            return malformed
         many = self._decide(lambda: CommandSelection(ids=ids))
-        return [*strange, Job(ids, many, lambda outcome: shared_out(ids, outcome))]
+        return [*malformed, Job(ids, many, lambda outcome: results_by_id(ids, outcome))]
 
     def selected(self, name: str, selection: Callable[[], CommandSelection]) -> Job:
-        """One call in bulk for commands that the decision itself finds; answered in one piece."""
+        """Return one bulk call for commands that the decision itself selects; it has one result."""
         return Job([name], self._decide(selection))
 
     def _decide_one(self, command_id: str) -> Callable[[ActionRequest], ActionResult]:
@@ -58,9 +58,9 @@ class CommandDecisionCommand(DecisionCommand):
         return run
 
 
-def _canonical(word: str) -> str | None:
-    """A command's id in its one spelling, so that the answer's ids are those of the rows; None where it is none."""
+def _canonical(text: str) -> str | None:
+    """Return a command's id in canonical form, so that the answer's ids are those of the rows; None if malformed."""
     try:
-        return str(UUID(word))
+        return str(UUID(text))
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""What the commands that decide have in common: who, why, a look before, consent, an answer for each id."""
+"""What the commands that decide share: actor, reason, preview, confirmation, a result for each id."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from sagas.management.cli_base import (
 from sagas.management.output import LostAnswer, discard, one_line
 from sagas.management.targets import find_saga, ids_from, is_terminal
 from sagas.management.wording import outcome_lines
-from sagas.models import EntryPoint as Way
+from sagas.models import EntryPoint
 
-# Of more than this many jobs the question says only how many there are.
+# With more jobs than this, the question states only their number and no preview is shown.
 SHOWN_BEFORE = 20
 
 JSON_SHAPE = (
@@ -41,7 +41,7 @@ JSON_SHAPE = (
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What became of one id."""
+    """The result of a decision for one id."""
 
     id: str
     code: int
@@ -49,14 +49,14 @@ class JobResult:
     error: str | None = None
 
     def as_data(self, *, payload: bool) -> dict[str, Any]:
-        """One line of JSON_SHAPE."""
-        told = self.outcome.as_json(payload=payload) if self.outcome is not None else {}
-        return {"id": self.id, "exit_code": self.code, "error": self.error, **told}
+        """Return one line of JSON_SHAPE."""
+        answer = self.outcome.as_json(payload=payload) if self.outcome is not None else {}
+        return {"id": self.id, "exit_code": self.code, "error": self.error, **answer}
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call of a decision. `ids` names what it decides on; where these are many, `split` shares out the outcome."""
+    """One call of a decision. `ids` are its targets; with several, `split` divides the outcome among them."""
 
     ids: Sequence[str]
     run: Callable[[ActionRequest], ActionResult]
@@ -64,67 +64,67 @@ class Job:
 
 
 class DecisionCommand(OperatorCommand):
-    """A command that takes a decision. Subclasses say on what (`add_targets`) and by which calls (`jobs`)."""
+    """A command that takes a decision. Subclasses define its targets (`add_targets`) and the calls (`jobs`)."""
 
     def add_targets(self, parser: CommandParser) -> None:
-        """Adds the arguments that say what is decided on."""
+        """Add the arguments that name the targets."""
         raise NotImplementedError
 
     def jobs(self, options: Options) -> list[Job]:
-        """The decisions that these arguments ask for."""
+        """Return the calls for these arguments."""
         raise NotImplementedError
 
     def is_decision(self, options: Options) -> bool:
-        """Whether something is decided at all, or only looked at."""
+        """Return whether these options decide something, rather than only show it."""
         return True
 
     def code_of(self, outcome: ActionResult) -> int:
-        """The exit code of a decision that was not refused."""
+        """Return the exit code of a decision that was not refused."""
         return DONE
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Adds the targets and what every decision takes."""
+        """Add the targets and the options that every decision has."""
         self.add_targets(parser)
-        parser.add_argument("--reason", default="", help="why; required, and kept with the decision")
-        parser.add_argument("--dry-run", action="store_true", help="show what would happen, commands and their bodies")
-        parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+        parser.add_argument("--reason", default="", help="required; stored with the decision")
+        parser.add_argument("--dry-run", action="store_true", help="preview: show commands and bodies, change nothing")
+        parser.add_argument("--yes", action="store_true", help="do not ask; required without a terminal")
         parser.add_argument("--json", action="store_true", help=JSON_SHAPE)
-        parser.add_argument("--actor", default="", help="who decides (default: cli: and the login on this machine)")
+        parser.add_argument("--actor", default="", help="who decides (default: cli:LOGIN on this machine)")
         parser.add_argument(
             "--request-key",
             metavar="KEY",
-            help="a repeat with the same key answers what the first did; with many ids each has KEY:id",
+            help="a request repeated with the same key returns the first result; with many ids each uses KEY:id",
         )
 
     def act(self, options: Options) -> int:
-        """Asks, decides, answers; returns the greatest code."""
+        """Ask, decide and report; return the highest exit code."""
         decides = self.is_decision(options) and not options["dry_run"]
         if decides and is_blank(options["reason"]):
-            raise UsageError("say why: --reason is required (or look first, with --dry-run)")
+            raise UsageError("--reason is required (for a preview use --dry-run)")
         if decides and not options["yes"] and not is_terminal():
-            raise UsageError("there is no terminal to ask on: say --yes, or look first with --dry-run")
+            raise UsageError("no terminal for the question: use --yes (for a preview use --dry-run)")
         jobs = self.jobs(options)
         if decides and not options["yes"]:
-            refused = self._refused_by_person(jobs, options)
-            if refused is not None:
-                return refused
-        return self._show(self._carry_out(jobs, options, dry_run=not decides), options, decides=decides)
+            declined = self._declined(jobs, options)
+            if declined is not None:
+                return declined
+        return self._report(self._carry_out(jobs, options, dry_run=not decides), options, decides=decides)
 
     def _carry_out(self, jobs: Sequence[Job], options: Options, *, dry_run: bool) -> Iterator[JobResult]:
-        asked = ActionRequest(
+        shared = ActionRequest(
             actor=options["actor"] or login(),
-            door=Way.COMMAND,
+            door=EntryPoint.COMMAND,
             reason=options["reason"],
             dry_run=dry_run,
             idempotency_key=options["request_key"],
         )
         for job in jobs:
-            own = asked
-            if asked.idempotency_key and len(jobs) > 1:
-                own = replace(asked, idempotency_key=f"{asked.idempotency_key}:{job.ids[0]}")
-            yield from self._answers(job, own)
+            own = shared
+            if shared.idempotency_key and len(jobs) > 1:
+                own = replace(shared, idempotency_key=f"{shared.idempotency_key}:{job.ids[0]}")
+            yield from self._results(job, own)
 
-    def _answers(self, job: Job, request: ActionRequest) -> Sequence[JobResult]:
+    def _results(self, job: Job, request: ActionRequest) -> Sequence[JobResult]:
         try:
             outcome = job.run(request)
         except DecisionError as error:
@@ -133,52 +133,52 @@ class DecisionCommand(OperatorCommand):
             return job.split(outcome)
         return [JobResult(job.ids[0], self.code_of(outcome), outcome)]
 
-    def _show(self, answers: Iterator[JobResult], options: Options, *, decides: bool) -> int:
-        """Report each answer as soon as there is one; return the greatest code.
+    def _report(self, results: Iterator[JobResult], options: Options, *, decides: bool) -> int:
+        """Report each result as soon as it is there; return the highest exit code.
 
-        Where stdout fails, decisions go on and their code holds; a preview ends.
+        If stdout fails, decisions continue and their exit code stays; a preview ends.
         """
         worst = DONE
-        for answer in answers:
-            worst = max(worst, answer.code)
+        for result in results:
+            worst = max(worst, result.code)
             try:
-                self._tell_answer(answer, options)
+                self._write_result(result, options)
             except LostAnswer as lost:
                 self.lose_answer(lost)
                 if not decides:
                     return worst if lost.reader_left else max(worst, FAILED)
-            if answer.error is not None:
-                self.complain(f"{answer.id}: {answer.error}")
+            if result.error is not None:
+                self.complain(f"{result.id}: {result.error}")
         return worst
 
-    def _tell_answer(self, answer: JobResult, options: Options) -> None:
+    def _write_result(self, result: JobResult, options: Options) -> None:
         payload = _shows_payload(options)
         if options["json"]:
-            self.tell_data(answer.as_data(payload=payload))
-        elif answer.outcome is not None and answer.error is None:
-            for line in outcome_lines(answer.id, answer.outcome, payload=payload):
+            self.tell_data(result.as_data(payload=payload))
+        elif result.outcome is not None and result.error is None:
+            for line in outcome_lines(result.id, result.outcome, payload=payload):
                 self.tell(line)
         self.flush()
 
-    def _refused_by_person(self, jobs: Sequence[Job], options: Options) -> int | None:
-        """Shows what would happen and asks; returns an exit code unless the answer is yes."""
+    def _declined(self, jobs: Sequence[Job], options: Options) -> int | None:
+        """Show the preview and ask; return an exit code unless the answer is yes."""
         ids = [identity for job in jobs for identity in job.ids]
         if len(jobs) <= SHOWN_BEFORE:
             worst = DONE
-            for answer in self._carry_out(jobs, options, dry_run=True):
-                # A code without an error, such as a difference that replay found, is what the decision is about.
-                worst = max(worst, answer.code if answer.error else DONE)
-                for line in _preview_lines(answer, options):
+            for result in self._carry_out(jobs, options, dry_run=True):
+                # A code without an error, such as a difference that replay found, is the reason for the decision.
+                worst = max(worst, result.code if result.error else DONE)
+                for line in _preview_lines(result, options):
                     self.say(line)
             if worst != DONE and len(ids) == 1:
                 return worst
         if self._consents(ids):
             return None
-        self.say("Nothing was done.")
+        self.say("Nothing was changed.")
         return FAILED
 
     def _consents(self, ids: Sequence[str]) -> bool:
-        """Ask the person at the terminal. A question that could not be written has no answer."""
+        """Ask the person at the terminal. A question that cannot be written counts as declined."""
         question = f"Do this to {ids[0] if len(ids) == 1 else len(ids)}? [y/N] "
         try:
             self.stderr.write(one_line(question), style_func=str, ending="")
@@ -190,18 +190,18 @@ class DecisionCommand(OperatorCommand):
 
 
 class SagaDecisionCommand(DecisionCommand):
-    """A decision on sagas, each by itself."""
+    """A decision on sagas, each in its own call."""
 
     def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
-        """The decision on one saga."""
+        """Decide on one saga."""
         raise NotImplementedError
 
     def add_targets(self, parser: CommandParser) -> None:
-        """Adds the sagas' ids."""
-        parser.add_argument("saga", nargs="*", help="saga id or task id; none, or -: one a line from stdin")
+        """Add the sagas' ids."""
+        parser.add_argument("saga", nargs="*", help="saga id or task id; none or -: read from stdin, one per line")
 
     def jobs(self, options: Options) -> list[Job]:
-        """One call for each saga."""
+        """Return one call for each saga."""
         return [self._job(name, options) for name in ids_from(options["saga"], "saga")]
 
     def _job(self, name: str, options: Options) -> Job:
@@ -209,18 +209,18 @@ class SagaDecisionCommand(DecisionCommand):
 
 
 def _shows_payload(options: Options) -> bool:
-    """Whether error texts of services are to be shown; most decisions have none to show, and no such option."""
+    """Return whether to show error texts of services; most decisions have none, and no such option."""
     return bool(options.get("payload"))
 
 
-def _preview_lines(answer: JobResult, options: Options) -> Iterable[str]:
-    if answer.outcome is None:
-        return [f"{answer.id}: {answer.error}"]
-    return outcome_lines(answer.id, answer.outcome, payload=_shows_payload(options))
+def _preview_lines(result: JobResult, options: Options) -> Iterable[str]:
+    if result.outcome is None:
+        return [f"{result.id}: {result.error}"]
+    return outcome_lines(result.id, result.outcome, payload=_shows_payload(options))
 
 
-def unknown(name: str, what: str) -> Job:
-    """What answers for an id that nothing can have."""
+def job_of_malformed_id(name: str, what: str) -> Job:
+    """Return the job for a malformed id, which raises NotFound."""
 
     def run(request: ActionRequest) -> ActionResult:
         raise NotFound(f"there is no {what} {name}")
@@ -229,7 +229,7 @@ def unknown(name: str, what: str) -> Job:
 
 
 def login() -> str:
-    """Who sits at this machine, as the audit names them."""
+    """Return the login on this machine, as the audit records it."""
     uid = os.getuid()
     try:
         return f"cli:{pwd.getpwuid(uid).pw_name}"
@@ -237,24 +237,24 @@ def login() -> str:
         return f"cli:{uid}"
 
 
-def shared_out(ids: Sequence[str], outcome: ActionResult) -> list[JobResult]:
-    """The outcome of a bulk decision on commands, an answer for each id.
+def results_by_id(ids: Sequence[str], outcome: ActionResult) -> list[JobResult]:
+    """Divide the outcome of a bulk decision on commands into a result for each id.
 
-    What moved with a command (one that may leave now, because this one is answered) is told with it.
+    A command that changed along with another one (released because that one is answered) is reported with it.
     """
     refused = {item["id"]: item for item in outcome.effects.get("not_eligible", [])}
     moved: dict[str, list[CommandPreview]] = {identity: [] for identity in ids}
     lane_of = {command.entity: str(command.id) for command in outcome.commands if str(command.id) in moved}
     for command in outcome.commands:
-        told_with = str(command.id) if str(command.id) in moved else lane_of.get(command.entity, ids[0])
-        moved[told_with].append(command)
-    answers = []
+        reported_with = str(command.id) if str(command.id) in moved else lane_of.get(command.entity, ids[0])
+        moved[reported_with].append(command)
+    results = []
     for identity in ids:
-        no = refused.get(identity)
-        if no is not None:
-            code = NOT_FOUND if no["code"] == "not_found" else REFUSED
-            answers.append(JobResult(identity, code, error=sentence(ValueError(no["reason"]))))
+        refusal = refused.get(identity)
+        if refusal is not None:
+            code = NOT_FOUND if refusal["code"] == "not_found" else REFUSED
+            results.append(JobResult(identity, code, error=sentence(ValueError(refusal["reason"]))))
         else:
             own = replace(outcome, commands=moved[identity], effects={}, target=f"command {identity}")
-            answers.append(JobResult(identity, DONE, own))
-    return answers
+            results.append(JobResult(identity, DONE, own))
+    return results

@@ -1,9 +1,9 @@
 """Text that is safe to print: on any terminal, in any encoding, and to a stream that cannot be written to.
 
-What commands print comes in part from messages of other services. A character that a terminal would obey instead of
-show (escape sequences, carriage returns, changes of direction, characters without width) is printed as its escape,
+What commands print comes in part from messages of other services. A character that a terminal would execute instead
+of show (escape sequences, carriage returns, changes of direction, characters without width) is printed as its escape,
 such as \\x1b. A character that the stream's encoding lacks is replaced in the same way, so that output never raises
-UnicodeEncodeError: the work that it reports is done.
+UnicodeEncodeError after the work is done.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ERRORS = "saga_terminal"
 
 
 class LostAnswer(Exception):
-    """Stdout did not take the answer. `reader_left`: because its reader has closed it, as `head` does."""
+    """Stdout did not accept the answer. `reader_left`: because its reader has closed it, as `head` does."""
 
     def __init__(self, error: OSError) -> None:
         self.reader_left = isinstance(error, BrokenPipeError)
@@ -37,7 +37,7 @@ class LostAnswer(Exception):
 
 
 class TextCommand(BaseCommand):
-    """A command whose `stdout` and `stderr` show every character and obey none.
+    """A command whose `stdout` and `stderr` show every character and execute none.
 
     Colours come from `style_func` of write() alone: a text that holds the sequences of a colour is shown as it is.
     """
@@ -59,7 +59,7 @@ class TextCommand(BaseCommand):
         An answer that could not be written exits with 1, or with 0 if only its reader has left. A code that the command
         has chosen itself stays.
         """
-        # BaseCommand would wrap these itself, in wrappers that let everything through.
+        # BaseCommand would wrap these in wrappers that filter nothing.
         for name in ("stdout", "stderr"):
             stream = options.pop(name, None)
             if stream is not None:
@@ -100,7 +100,7 @@ class TextCommand(BaseCommand):
         self.tell(as_json(data))
 
     def flush(self) -> None:
-        """Hand on what was told so far. Raises LostAnswer."""
+        """Flush what was written so far. Raises LostAnswer."""
         try:
             self.stdout.flush()
         except OSError as error:
@@ -108,7 +108,7 @@ class TextCommand(BaseCommand):
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Report work that is done: where the answer is lost, say so and go on, for the exit code still tells."""
+        """Report finished work. If the answer is lost, report that and continue: the exit code still holds."""
         try:
             yield
             self.flush()
@@ -116,7 +116,7 @@ class TextCommand(BaseCommand):
             self.lose_answer(lost)
 
     def lose_answer(self, lost: LostAnswer) -> None:
-        """Go on without stdout, and say so on stderr, unless only its reader has left."""
+        """Continue without stdout, and report that on stderr unless only its reader has left."""
         discard(self.stdout)
         self.stdout = Output(io.StringIO())
         if not lost.reader_left:
@@ -130,7 +130,7 @@ class TextCommand(BaseCommand):
 
 
 class Output(OutputWrapper):
-    """A command's stream: cleans what is written with `visible`, and replaces what its encoding lacks."""
+    """A command's stream: passes text through `visible` and replaces what its encoding lacks."""
 
     def __init__(self, stream: TextIO, style_func: Callable[[str], str] | None = None) -> None:
         super().__init__(stream)
@@ -152,21 +152,21 @@ def prepare_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
         replace_what_is_not_encodable(getattr(sys, name))
     if isinstance(sys.stdin, io.TextIOWrapper):
-        # An id or an answer in another encoding is one that is not known, not a reason to fail.
+        # An id or an answer in another encoding is an unknown one, not a reason to fail.
         sys.stdin.reconfigure(errors="surrogateescape")
 
 
 def replace_what_is_not_encodable(stream: TextIO) -> None:
-    """Let the stream write a replacement for each character that its encoding lacks. Safe to call twice."""
+    """Make the stream replace each character that its encoding lacks. Safe to call twice."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=_ERRORS)
 
 
 def discard(stream: OutputWrapper) -> None:
-    """Let what the stream still holds, and all that is written to it from now on, go nowhere.
+    """Discard what the stream still holds and all that is written to it from now on.
 
     For a stream whose other end is closed or full: Python flushes it once more at the end, and would turn the failure
-    of that into an exit code of its own. Does nothing for a stream that is no file.
+    of that into an exit code of its own. Does nothing for a stream that is not a file.
     """
     try:
         number = stream.fileno()
@@ -178,25 +178,25 @@ def discard(stream: OutputWrapper) -> None:
 
 
 def as_json(data: Any, indent: int | None = None) -> str:
-    """Give JSON in printable ASCII, with times in UTC with Z."""
-    # DEL is the one character of ASCII that JSON may hold as it is, and that a terminal obeys.
+    """Return JSON in printable ASCII, with times in UTC with Z."""
+    # DEL is the one ASCII character that JSON may contain unescaped and that a terminal executes.
     return json.dumps(data, default=_plain, indent=indent).replace("\x7f", "\\u007f")
 
 
 def visible(text: str) -> str:
-    """Give the text with an escape in place of each character that a terminal would obey; lines and tabs stay."""
+    """Return the text with an escape for each character that a terminal would execute; line breaks and tabs stay."""
     if text.isprintable():
         return text
     return "".join(char if char in "\n\t" else _shown(char) for char in text)
 
 
 def one_line(text: str) -> str:
-    """Give the text as one line: `visible`, with escapes for line breaks and tabs too."""
+    """Return the text as one line: like `visible`, with escapes for line breaks and tabs too."""
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def width(text: str) -> int:
-    """Count the columns that a text which `one_line` gave takes on a terminal."""
+    """Count the terminal columns of a text that `one_line` returned."""
     if text.isascii():
         return len(text)
     return sum(
@@ -209,7 +209,7 @@ def _plain(value: Any) -> str:
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, UUID):
         return str(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 
 def _shown(char: str) -> str:

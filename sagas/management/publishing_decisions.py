@@ -1,4 +1,4 @@
-"""The doors to the switch that stops commands."""
+"""Base of the manage.py commands that pause and resume sending commands."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from sagas.management.decision_command import DecisionCommand, Job
 
 
 class PublishingDecisionCommand(DecisionCommand):
-    """Pauses or resumes publishing. Pressed again it changes nothing and says so (effects.changed)."""
+    """Pause or resume sending commands. A repeated request changes nothing and reports that (effects.changed)."""
 
     paused: bool
 
     def add_targets(self, parser: CommandParser) -> None:
-        """Adds the service."""
+        """Add the service."""
         parser.add_argument("--service", help="only this service's commands, such as DATA_RETRIEVAL")
         if not self.paused:
             parser.add_argument(
                 "--only",
                 choices=("switch", "breaker"),
-                help="resume only the service's switch, or only its circuit breaker (default: whatever pauses it)",
+                help="resume only the service's switch, or only its circuit breaker (default: whichever pauses it)",
             )
 
     def jobs(self, options: Options) -> list[Job]:
-        """One call."""
+        """Return the one call."""
         name = options["service"]
         switch = "*" if name is None else name
         only = options.get("only")

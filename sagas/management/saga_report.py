@@ -19,7 +19,7 @@ from sagas.queries.waiting import waiting
 
 
 def summary(saga: SagaLog, *, payload: bool) -> dict[str, Any]:
-    """A saga in a list, as the API names it; its error text only where `payload` is to be shown."""
+    """Return a saga as in the API's list; its error text only with `payload`."""
     return {
         "id": saga.id,
         "correlation_id": saga.correlation_id,
@@ -34,23 +34,23 @@ def summary(saga: SagaLog, *, payload: bool) -> dict[str, Any]:
     }
 
 
-def story(saga: SagaLog, limit: int, *, payload: bool) -> dict[str, Any]:
-    """All of a saga as data; of lanes, commands and timeline at most `limit` each, with how many there are."""
-    told = waiting(saga, payload=payload)
+def report(saga: SagaLog, limit: int, *, payload: bool) -> dict[str, Any]:
+    """Return a whole saga as data: at most `limit` each of lanes, commands and timeline, with their totals."""
+    wait = waiting(saga, payload=payload)
     lanes, commands, entries = _parts(saga, limit, payload=payload)
     return {
         **summary(saga, payload=payload),
         "metadata": metadata(saga) | {"duplicates": duplicates(saga)},
-        "waiting": told.as_data() if told else None,
+        "waiting": wait.as_data() if wait else None,
         "lanes": _paged(lanes, [_lane(lane) for lane in lanes.items]),
         "commands": _paged(commands, _commands(commands.items, payload=payload)),
         "timeline": _paged(entries, [asdict(entry) for entry in entries.items]),
     }
 
 
-def story_lines(saga: SagaLog, limit: int, *, payload: bool) -> Iterator[str]:
-    """The same as text."""
-    told = waiting(saga, payload=payload)
+def report_lines(saga: SagaLog, limit: int, *, payload: bool) -> Iterator[str]:
+    """Return the same as lines of text."""
+    wait = waiting(saga, payload=payload)
     lanes, commands, entries = _parts(saga, limit, payload=payload)
     yield f"{saga.saga_type} version {saga.version}, task {saga.key}"
     yield f"saga {saga.id}, correlation id {saga.correlation_id}"
@@ -58,7 +58,7 @@ def story_lines(saga: SagaLog, limit: int, *, payload: bool) -> Iterator[str]:
     yield f"{saga.status}, started {when(saga.start_time)}{ended}"
     if saga.error_message:
         yield f"error: {shown_text(saga.error_message, payload=payload)}"
-    yield told.sentence if told else "It waits for nothing."
+    yield wait.sentence if wait else "Nothing pending."
     yield from _section("lanes", lanes, _lane_lines(lanes.items))
     yield from _section("commands", commands, _command_lines(commands.items, payload=payload))
     yield from _section("timeline", entries, _entry_lines(entries.items))
@@ -98,8 +98,8 @@ def _command(command: Command, *, payload: bool) -> dict[str, Any]:
 
 def _section(name: str, page: Page[Any], lines: Iterator[str]) -> Iterator[str]:
     yield ""
-    left = page.total - len(page.items)
-    more = f", the first {len(page.items)} shown (--limit)" if left > 0 else ""
+    remaining = page.total - len(page.items)
+    more = f", first {len(page.items)} shown (--limit)" if remaining > 0 else ""
     yield f"{name}: {page.total}{more}"
     yield from (f"  {line}" for line in lines if page.items)
 
@@ -113,7 +113,7 @@ def _command_lines(commands: Sequence[Command], *, payload: bool) -> Iterator[st
     holds = holding.read_for(commands)
     rows = [
         (
-            *(c.id, c.name, c.entity, _status(c), _due(c, holds), _tries(c)),
+            *(c.id, c.name, c.entity, _status(c), _due(c, holds), _attempts(c)),
             shown_error(c.last_error, payload=payload),
         )
         for c in commands
@@ -124,8 +124,8 @@ def _command_lines(commands: Sequence[Command], *, payload: bool) -> Iterator[st
 def _status(command: Command) -> str:
     if command.held_since:
         return f"{command.status}, held because of saga {command.held_by}"
-    by_hand = " by hand" if command.by_hand else ""
-    return command.status + by_hand + (", never sent" if command.confirmed_unsent_at else "")
+    manual = " (manual)" if command.by_hand else ""
+    return command.status + manual + (", never sent" if command.confirmed_unsent_at else "")
 
 
 def _due(command: Command, holds: DeadlineHolds | None) -> str:
@@ -134,15 +134,15 @@ def _due(command: Command, holds: DeadlineHolds | None) -> str:
     return when(command.deadline_at) if command.deadline_at else ""
 
 
-def _tries(command: Command) -> str:
-    again = f", round {command.round}" if command.round > 1 else ""
-    return f"{command.attempt} of {command.maximum_attempts}{again}"
+def _attempts(command: Command) -> str:
+    round_ = f", round {command.round}" if command.round > 1 else ""
+    return f"{command.attempt} of {command.maximum_attempts}{round_}"
 
 
 def _entry_lines(entries: Sequence[Entry]) -> Iterator[str]:
     for entry in entries:
-        to_come = (" (on hold)" if "on_hold" in entry.detail else " (to come)") if entry.future else ""
-        of = f"  [{entry.entity}]" if entry.entity else ""
-        yield f"{when(entry.at)}  {entry.kind:<8}  {entry.title}{of}{to_come}"
+        upcoming = (" (on hold)" if "on_hold" in entry.detail else " (upcoming)") if entry.future else ""
+        entity = f"  [{entry.entity}]" if entry.entity else ""
+        yield f"{when(entry.at)}  {entry.kind:<8}  {entry.title}{entity}{upcoming}"
         for change in entry.changes:
             yield f"{'':<36}{change}"

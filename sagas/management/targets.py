@@ -1,4 +1,4 @@
-"""What a command is about: ids from its arguments or from stdin, a saga by any of its names, times."""
+"""The targets of a command: ids from its arguments or stdin, a saga by id or task id, times."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ from sagas.models import PrunedKey, SagaLog
 from sagas.queries import sagas
 from sagas.queries.ids import saga_id, spelled
 
-# How long a pipe that nobody spoke of may stay silent: a job runner may hand on one that never ends.
+# How long to wait for input on a pipe that was not asked for: a job runner may pass one that never ends.
 SILENCE_SECONDS = 10.0
 
 
 def ids_from(given: Sequence[str], what: str) -> list[str]:
-    """The ids of the arguments, each once. None, and a pipe or file on stdin: those that it holds, one a line.
+    """Return the ids of the arguments, each once; without arguments, those on stdin if it is a pipe or a file.
 
-    «-» always reads stdin to its end. Raises UsageError where there is none.
+    "-" always reads stdin to its end. Raises UsageError if there is no id.
     """
-    words = list(given)
-    if words == ["-"] or (not words and _is_piped()):
-        words = _read()
-    if not words:
-        raise UsageError(f"name at least one {what}, as an argument, or one a line on stdin")
-    return list(dict.fromkeys(words))
+    names = list(given)
+    if names == ["-"] or (not names and _is_piped()):
+        names = _read()
+    if not names:
+        raise UsageError(f"give at least one {what}, as an argument or on stdin, one per line")
+    return list(dict.fromkeys(names))
 
 
 def find_saga(name: str) -> SagaLog:
-    """The saga that an id of its own or a task id names. Raises NotFound, Invalid (the task is known to several)."""
+    """Return the saga with this saga id or task id. Raises NotFound, or Invalid if several sagas know the task."""
     identity = saga_id(name)
     found = sagas.get_saga(identity) if identity is not None else None
     if found is not None:
         return found
-    # One whose own task it is goes before those to which single events of it came.
+    # A saga whose own task id this is takes precedence over those that received single events of the task.
     own = SagaLog.objects.filter(key=spelled(name) or "")[:2]
     candidates = list(own) or sagas.by_task(name, limit=2)
     if len(candidates) > 1:
-        raise Invalid(f"several sagas have events of task {name}: name one by its own id")
+        raise Invalid(f"several sagas have events of task {name}: give a saga id")
     if not candidates:
-        raise NotFound(f"no saga has the id, or the task id, {name}" + _pruned(name))
+        raise NotFound(f"no saga has the id or task id {name}" + _pruned(name))
     return SagaLog.objects.get(id=candidates[0].id)
 
 
 def _pruned(name: str) -> str:
     gone = PrunedKey.objects.filter(key=spelled(name) or "").order_by("-pruned_at").first()
-    return f": that of this task had ended and was pruned at {when(gone.pruned_at)}" if gone else ""
+    return f": the saga of this task had ended and was pruned at {when(gone.pruned_at)}" if gone else ""
 
 
 def name_of(text: str | None, what: str) -> str | None:
-    """An image's, a task's or an event's id as the log spells it; None where none is said.
+    """Return an image's, a task's or an event's id in canonical form; None if none is given.
 
-    Raises UsageError where no event could carry it, so that an empty variable of a script is not taken for «all».
+    Raises UsageError for an id that no event can carry, so that an empty variable of a script does not mean "all".
     """
     if text is None:
         return None
     found = spelled(text)
     if found is None:
-        raise UsageError(f"{text!r} cannot be the id of {what}")
+        raise UsageError(f"{text!r} is not a valid id of {what}")
     return found
 
 
 def moment(text: str, *, end_of_day: bool = False) -> datetime:
-    """A time in ISO 8601; without an offset it is UTC. A date alone is its first moment, or its last.
+    """Parse a time in ISO 8601, UTC without an offset. A date alone means its first moment, or its last.
 
     Raises UsageError.
     """
@@ -78,11 +78,11 @@ def moment(text: str, *, end_of_day: bool = False) -> datetime:
             return datetime.combine(date.fromisoformat(text), time.max if end_of_day else time.min, tzinfo=UTC)
         return instants.parse(text)
     except ValueError:
-        raise UsageError(f"{text} is no time: write it as 2026-03-01T12:00:00Z") from None
+        raise UsageError(f"{text} is not a valid time: use for example 2026-03-01T12:00:00Z") from None
 
 
 def is_terminal() -> bool:
-    """Whether a person can be asked on stdin."""
+    """Return whether a person can be asked on stdin."""
     return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
@@ -93,11 +93,11 @@ def _read() -> list[str]:
 
 
 def _is_piped() -> bool:
-    """Whether ids come on stdin. Looks only at pipes and files, and waits for the first of a pipe only so long."""
+    """Return whether ids come on stdin. Considers only pipes and files; waits SILENCE_SECONDS for a pipe's first."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (AttributeError, OSError, ValueError):
-        return False  # closed, or no file at all
+        return False  # closed, or not a file
     if stat.S_ISREG(mode):
         return True
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):

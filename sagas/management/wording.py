@@ -1,4 +1,4 @@
-"""Outcomes, sagas and their stories as text for a terminal."""
+"""Outcomes of decisions, tables and times as text for a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sagas.decisions import ActionResult, CommandPreview, sentences
 from sagas.error_text import shown_effects
 from sagas.management.output import as_json, one_line, width
 
-# Effects that are told as sentences.
+# Effects that `sentences` words.
 _IN_SENTENCES = (
     *("released", "released_at_least", "publishing_paused", "held", "also_known_to"),
     *("breaker", "stays_paused_by", "after_canary"),
@@ -18,10 +18,10 @@ _IN_SENTENCES = (
 
 
 def outcome_lines(name: str, outcome: ActionResult, *, payload: bool) -> Iterator[str]:
-    """What a decision did or would do, with the bodies of what would be sent; error texts only with `payload`."""
+    """Return what a decision did or would do, with the bodies to be sent; error texts only with `payload`."""
     yield f"{_verb(outcome)} {outcome.action} {outcome.target}" + ("" if name in outcome.target else f" ({name})")
     if outcome.repeated:
-        yield f"  {outcome.actor} did so at {when(outcome.accepted_at)}; nothing new was done"
+        yield f"  already requested by {outcome.actor} at {when(outcome.accepted_at)}; nothing was done a second time"
     elif outcome.decision_id is not None:
         yield f"  decision {outcome.decision_id} by {outcome.actor}"
     for line in (*_effects(outcome, payload=payload), *sentences(outcome)):
@@ -31,7 +31,7 @@ def outcome_lines(name: str, outcome: ActionResult, *, payload: bool) -> Iterato
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """Give the lines of a table, as they are printed; the last column is not padded."""
+    """Return the lines of a table; the last column is not padded."""
     cells = [tuple(head), *(tuple("" if cell is None else one_line(str(cell)) for cell in row) for row in rows)]
     widths = [max(width(row[column]) for row in cells) for column in range(len(head) - 1)]
     for row in cells:
@@ -40,7 +40,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
 
 
 def when(moment: datetime | None) -> str:
-    """A time for the eye, in UTC."""
+    """Format a time in UTC for reading."""
     return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
 
 
@@ -54,10 +54,10 @@ def _effects(outcome: ActionResult, *, payload: bool) -> Iterator[str]:
     effects = shown_effects(outcome.effects, payload=payload)
     differences = effects.pop("differences", None)
     if differences == []:
-        yield "no difference: what is stored is what the log folds to"
+        yield "no difference: the stored state matches the log"
     for difference in differences or ():
         stored, folded = as_json(difference["stored"]), as_json(difference["folded"])
-        yield f"{difference['what']}: stored {stored}, the log folds to {folded}"
+        yield f"{difference['what']}: stored {stored}, rebuilt from log {folded}"
     before, after = effects.pop("status_before", None), effects.pop("status_after", None)
     if after:
         yield f"saga: {before} → {after}" if before and before != after else f"saga: {after}"
@@ -68,10 +68,10 @@ def _effects(outcome: ActionResult, *, payload: bool) -> Iterator[str]:
 
 
 def _command(command: CommandPreview, *, bodies: bool) -> Iterator[str]:
-    moves = f"{command.status_before} → {command.status_after}" if command.status_before else command.status_after
-    leaves = f", leaves for {command.topic}" if command.leaves else ""
-    leaves += " because it was waiting for this" if command.released else ""
-    leaves += f", held because of saga {command.held_by}" if command.held_by else ""
-    yield f"  {command.name} {command.id} for {command.entity}: {moves}{leaves}"
+    change = f"{command.status_before} → {command.status_after}" if command.status_before else command.status_after
+    note = f", to be sent to {command.topic}" if command.leaves else ""
+    note += " because it was waiting for this" if command.released else ""
+    note += f", held because of saga {command.held_by}" if command.held_by else ""
+    yield f"  {command.name} {command.id} for {command.entity}: {change}{note}"
     if bodies and command.body is not None:
         yield f"    {as_json(command.body)}"

@@ -1,4 +1,4 @@
-"""manage.py adopt: start a saga from parked events that no starting event ever came for."""
+"""manage.py adopt: start a saga from unmatched events whose starting event never arrived."""
 
 from django.core.management.base import CommandParser
 
@@ -9,14 +9,14 @@ from sagas.management.targets import ids_from, name_of
 
 
 class Command(DecisionCommand):
-    help = "Start a saga from the parked events of a key that no starting event ever came for."
+    help = "Start a saga from the unmatched events of a task id whose starting event never arrived."
 
     def add_targets(self, parser: CommandParser) -> None:
-        parser.add_argument("key", nargs="*", help="the task id of parked events; none, or -: one a line from stdin")
-        parser.add_argument("--type", help="the saga type, should several know the key")
+        parser.add_argument("key", nargs="*", help="task id of unmatched events; none or -: from stdin, one per line")
+        parser.add_argument("--type", help="the saga type, if several know the task id")
 
     def jobs(self, options: Options) -> list[Job]:
-        return [self._job(key, options["type"]) for key in ids_from(options["key"], "key")]
+        return [self._job(key, options["type"]) for key in ids_from(options["key"], "task id")]
 
     def _job(self, key: str, saga_type: str | None) -> Job:
         own = name_of(key, "a task") or ""

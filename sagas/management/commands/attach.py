@@ -1,4 +1,4 @@
-"""manage.py attach: say to which saga, or lane of it, the events of a key belong, or one event."""
+"""manage.py attach: assign the events of a task id, or one event, to a saga or to one image of it."""
 
 from django.core.management.base import CommandParser
 
@@ -10,14 +10,14 @@ from sagas.management.targets import find_saga, name_of
 
 
 class Command(DecisionCommand):
-    help = "Say that all events of a key, past and future, or one parked event, belong to a saga, or to a lane of it."
+    help = "Assign all events of a task id, past and future, or one unmatched event, to a saga or to one image of it."
 
     def add_targets(self, parser: CommandParser) -> None:
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--key", help="the task id that the events name")
-        what.add_argument("--event", help="the id of one parked event")
+        what.add_argument("--event", help="the id of one unmatched event")
         parser.add_argument("--saga", required=True, help="saga id or task id")
-        parser.add_argument("--image", help="the lane, for events that name none")
+        parser.add_argument("--image", help="the image id, for events that name none")
 
     def jobs(self, options: Options) -> list[Job]:
         key, event = name_of(options["key"], "a task"), name_of(options["event"], "an event")

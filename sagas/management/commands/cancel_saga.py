@@ -1,4 +1,4 @@
-"""manage.py cancel_saga: fail a saga that still runs, so that all it did is undone."""
+"""manage.py cancel_saga: fail a running saga, so that all it did is undone."""
 
 from django.core.management.base import CommandParser
 
@@ -10,11 +10,11 @@ from sagas.management.targets import name_of
 
 
 class Command(SagaDecisionCommand):
-    help = "Cancel a saga that still runs, or with --image one lane of it: all that is owed then is undone."
+    help = "Mark a running saga, or with --image one image of it, as failed, and undo everything done so far."
 
     def add_targets(self, parser: CommandParser) -> None:
         super().add_targets(parser)
-        parser.add_argument("--image", help="only this lane")
+        parser.add_argument("--image", help="only this image")
 
     def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
         return decisions.cancel(saga_id, name_of(options["image"], "an image"), request=request)

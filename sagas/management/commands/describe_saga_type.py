@@ -9,11 +9,11 @@ from sagas.management.output import as_json
 
 
 class Command(OperatorCommand):
-    help = "Print a saga type as a table, as data (--json) or as a diagram (--mermaid). Without a name: which exist."
+    help = "Print a saga type as a table, as data (--json) or as a diagram (--mermaid). Without a name: list all."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", nargs="?", help="such as image_processing")
+        parser.add_argument("name", nargs="?", help="for example image_processing")
         parser.add_argument("--definition-version", type=int, help="a version other than the newest")
         form = parser.add_mutually_exclusive_group()
         form.add_argument("--mermaid", action="store_true", help="a Mermaid flowchart")

@@ -1,4 +1,4 @@
-"""manage.py dismiss: hide parked events from the attention queue."""
+"""manage.py dismiss: hide unmatched events from the attention list."""
 
 from django.core.management.base import CommandParser
 
@@ -9,12 +9,12 @@ from sagas.management.targets import name_of
 
 
 class Command(DecisionCommand):
-    help = "Hide parked events, of a key or one. They stay, and are applied should their saga come."
+    help = "Hide unmatched events, all of a task id or one. They stay, and are applied if their saga appears."
 
     def add_targets(self, parser: CommandParser) -> None:
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--key", help="the task id that the events name")
-        what.add_argument("--event", help="the id of one parked event")
+        what.add_argument("--event", help="the id of one unmatched event")
 
     def jobs(self, options: Options) -> list[Job]:
         key, event = name_of(options["key"], "a task"), name_of(options["event"], "an event")

@@ -1,4 +1,4 @@
-"""manage.py dismiss_message: hide a quarantined message from the attention queue."""
+"""manage.py dismiss_message: hide a quarantined message from the attention list."""
 
 from sagas import decisions
 from sagas.decisions import ActionRequest, ActionResult
@@ -6,7 +6,7 @@ from sagas.management.message_decisions import MessageDecisionCommand
 
 
 class Command(MessageDecisionCommand):
-    help = "Hide quarantined messages from the attention queue. Their bytes stay, and they can still be requeued."
+    help = "Hide quarantined messages from the attention list. Their bytes stay, and they can still be requeued."
 
     def decide(self, message: int, request: ActionRequest) -> ActionResult:
         return decisions.dismiss_message(message, request=request)

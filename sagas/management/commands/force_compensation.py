@@ -1,4 +1,4 @@
-"""manage.py force_compensation: fail a saga, or one lane of it, so that all it did is undone."""
+"""manage.py force_compensation: fail a saga, or one image of it, so that all it did is undone."""
 
 from django.core.management.base import CommandParser
 
@@ -10,11 +10,11 @@ from sagas.management.targets import name_of
 
 
 class Command(SagaDecisionCommand):
-    help = "Fail a saga, or with --image one lane of it, whatever it has come to: all that is owed then is undone."
+    help = "Mark a saga, or with --image one image, as failed, even if completed, and undo everything done so far."
 
     def add_targets(self, parser: CommandParser) -> None:
         super().add_targets(parser)
-        parser.add_argument("--image", help="only this lane")
+        parser.add_argument("--image", help="only this image")
 
     def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
         return decisions.force_compensation(saga_id, name_of(options["image"], "an image"), request=request)

@@ -1,4 +1,4 @@
-"""manage.py list_sagas: sagas, the newest first."""
+"""manage.py list_sagas: list sagas, newest first."""
 
 from django.core.management.base import CommandParser
 
@@ -13,16 +13,16 @@ from sagas.queries.sagas import SagaFilters
 
 
 class Command(OperatorCommand):
-    help = "List sagas, the newest first; all filters that are given must hold. --ids feeds the commands that decide."
+    help = "List sagas, newest first, that match all given filters. --ids prints input for the commands that decide."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--status", choices=SagaStatusChoice.values)
-        parser.add_argument("--from", dest="from_date", metavar="T", help="started at this time or later (ISO 8601)")
-        parser.add_argument("--to", dest="to_date", metavar="T", help="started at this time or before; a date: its end")
-        parser.add_argument("--task", default="", help="events of this task came to it")
-        parser.add_argument("--image", default="", help="has a lane of this image")
-        parser.add_argument("--type", default="", help="of this saga type")
-        parser.add_argument("--set-aside", action="store_true", help="set aside by an error")
+        parser.add_argument("--from", dest="from_date", metavar="T", help="started at or after this time (ISO 8601)")
+        parser.add_argument("--to", dest="to_date", metavar="T", help="started at or before; a date means its end")
+        parser.add_argument("--task", default="", help="received events of this task id")
+        parser.add_argument("--image", default="", help="has this image")
+        parser.add_argument("--type", default="", help="has this saga type")
+        parser.add_argument("--set-aside", action="store_true", help="blocked by an error")
         parser.add_argument("--limit", type=int, default=20)
         parser.add_argument("--offset", type=int, default=0)
         add_payload_argument(parser)
@@ -37,7 +37,7 @@ class Command(OperatorCommand):
 
     def act(self, options: Options) -> int:
         if options["limit"] < 1 or options["offset"] < 0:
-            raise UsageError("--limit is at least 1 and --offset at least 0")
+            raise UsageError("--limit must be at least 1 and --offset at least 0")
         page = sagas.list_sagas(_filters(options), options["offset"], options["limit"])
         if options["json"]:
             items = [summary(saga, payload=options["payload"]) for saga in page.items]

@@ -1,10 +1,10 @@
-"""manage.py mark_done: say that a command was done by hand."""
+"""manage.py mark_done: mark a command as done, verified by a person."""
 
 from sagas.management.command_decisions import CommandDecisionCommand
 from sagas.models import Action
 
 
 class Command(CommandDecisionCommand):
-    help = "Say that commands were done by hand: they count as confirmed, marked as by hand."
+    help = "Mark commands as done after you have verified it: they count as confirmed, marked as manual."
     action = Action.MARK_DONE
-    of_saga = "all of this saga's that are not answered"
+    of_saga = "all unanswered commands of this saga"

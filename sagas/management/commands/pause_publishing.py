@@ -1,8 +1,8 @@
-"""manage.py pause_publishing: the emergency stop for commands."""
+"""manage.py pause_publishing: pause sending commands (emergency stop)."""
 
 from sagas.management.publishing_decisions import PublishingDecisionCommand
 
 
 class Command(PublishingDecisionCommand):
-    help = "Pause publishing: commands are planned and visible, none leaves, deadlines rest."
+    help = "Pause sending commands: they are planned and visible but not sent, and deadlines are on hold."
     paused = True

@@ -1,4 +1,4 @@
-"""manage.py prune: let sagas that ended long ago go, with all their rows."""
+"""manage.py prune: delete sagas that ended long ago, with all their rows."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ PROGRESS_SECONDS = 2.0
 
 class Command(OperatorCommand):
     help = (
-        "Delete sagas that ended longer ago than --days, with all their rows; dismissed parked events and decided "
-        "quarantined messages as old; and keys of pruned events older than SAGA_PRUNED_KEYS_DAYS. What waits for a "
-        "person stays, and so does the audit. In small transactions, beside a system at work: may be interrupted."
+        "Delete sagas that ended more than --days ago, with all their rows; dismissed unmatched events and decided "
+        "quarantined messages of the same age; and keys of pruned events older than SAGA_PRUNED_KEYS_DAYS. Whatever "
+        "needs attention stays, and so does the audit. Works in small transactions on a running system and may be "
+        "interrupted."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=int, metavar="N", help="ended longer ago (default: SAGA_RETENTION_DAYS)")
-        parser.add_argument("--limit", type=int, metavar="N", help="at most so many sagas, those that ended first")
-        parser.add_argument("--dry-run", action="store_true", help="count what would leave, and change nothing")
+        parser.add_argument(
+            "--days", type=int, metavar="N", help="ended over N days ago (default: SAGA_RETENTION_DAYS)"
+        )
+        parser.add_argument("--limit", type=int, metavar="N", help="at most N sagas, those that ended first")
+        parser.add_argument("--dry-run", action="store_true", help="count what would be deleted, change nothing")
         parser.add_argument(
             "--json",
             action="store_true",
@@ -37,9 +40,9 @@ class Command(OperatorCommand):
     def act(self, options: Options) -> int:
         days = settings.SAGA_RETENTION_DAYS if options["days"] is None else options["days"]
         if days < 1:
-            raise UsageError("say --days N, at least 1: SAGA_RETENTION_DAYS is not set")
+            raise UsageError("give --days N, at least 1: SAGA_RETENTION_DAYS is not set")
         if options["limit"] is not None and options["limit"] < 1:
-            raise UsageError("--limit is at least 1")
+            raise UsageError("--limit must be at least 1")
         began = time.monotonic()
         done = self._count(days, options) if options["dry_run"] else self._prune(days, options)
         seconds = round(time.monotonic() - began, 1)
@@ -47,7 +50,7 @@ class Command(OperatorCommand):
             if options["json"]:
                 self.tell_data({"days": days, "dry_run": options["dry_run"], **asdict(done), "seconds": seconds})
             else:
-                self._tell(done, seconds, dry_run=options["dry_run"])
+                self._report(done, seconds, dry_run=options["dry_run"])
         return DONE
 
     def _count(self, days: int, options: Options) -> Pruned:
@@ -64,12 +67,12 @@ class Command(OperatorCommand):
                 self.say(f"{total.sagas} sagas with {total.events} events pruned")
         return total
 
-    def _tell(self, done: Pruned, seconds: float, *, dry_run: bool) -> None:
-        would = "would leave" if dry_run else f"left in {seconds} s"
-        self.tell(f"{done.sagas} sagas with {done.events} events {would}")
+    def _report(self, done: Pruned, seconds: float, *, dry_run: bool) -> None:
+        verb = "would be deleted" if dry_run else f"deleted in {seconds} s"
+        self.tell(f"{done.sagas} sagas with {done.events} events {verb}")
         if done.left:
-            self.tell(f"{done.left} sagas that are old enough stay: something of them is open, or somebody holds them")
+            self.tell(f"{done.left} sagas that are old enough stay: part of them is open, or they are locked")
         if done.dismissed_events or done.messages:
-            self.tell(f"{done.dismissed_events} dismissed events and {done.messages} decided messages {would}")
+            self.tell(f"{done.dismissed_events} dismissed events and {done.messages} decided messages {verb}")
         if done.keys:
-            self.tell(f"{done.keys} keys of what was pruned before are forgotten")
+            self.tell(f"{done.keys} keys of earlier pruned events deleted")

@@ -1,4 +1,4 @@
-"""manage.py replay_saga: fold a saga's log again and show the difference; write it only with --apply."""
+"""manage.py replay_saga: rebuild a saga from its log and show the differences; --apply stores the result."""
 
 from django.core.management.base import CommandParser
 
@@ -10,14 +10,14 @@ from sagas.management.decision_command import SagaDecisionCommand
 
 class Command(SagaDecisionCommand):
     help = (
-        "Fold a saga's log again and show what is stored otherwise (effects.differences: [{what, stored, folded}]). "
-        "Writes nothing without --apply, and then needs a --reason. Exit code 1 if there is a difference that it did "
-        "not write, 4 if --apply found none."
+        "Rebuild a saga from its log and show the differences (effects.differences: [{what, stored, folded}]). "
+        "Stores the result only with --apply, which needs a --reason. Exit code 1 if there are differences that were "
+        "not stored, 4 if --apply found none."
     )
 
     def add_targets(self, parser: CommandParser) -> None:
         super().add_targets(parser)
-        parser.add_argument("--apply", action="store_true", help="write what the log folds to")
+        parser.add_argument("--apply", action="store_true", help="replace the stored state by the result")
         add_payload_argument(parser)
 
     def is_decision(self, options: Options) -> bool:

@@ -1,4 +1,4 @@
-"""manage.py requeue_message: read a quarantined message again, with today's rules."""
+"""manage.py requeue_message: read a quarantined message again with the current rules."""
 
 from sagas import decisions
 from sagas.decisions import ActionRequest, ActionResult
@@ -6,7 +6,7 @@ from sagas.management.message_decisions import MessageDecisionCommand
 
 
 class Command(MessageDecisionCommand):
-    help = "Read quarantined messages again, with today's rules, and store them as events."
+    help = "Read quarantined messages again with the current rules and store them as events."
 
     def decide(self, message: int, request: ActionRequest) -> ActionResult:
         return decisions.requeue_message(message, request=request)

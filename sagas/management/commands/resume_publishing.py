@@ -1,11 +1,11 @@
-"""manage.py resume_publishing: let commands leave again."""
+"""manage.py resume_publishing: resume sending commands."""
 
 from sagas.management.publishing_decisions import PublishingDecisionCommand
 
 
 class Command(PublishingDecisionCommand):
     help = (
-        "Resume publishing: commands that are due leave at once, deadlines start anew. A service that its circuit "
-        "breaker paused gets ten commands first, and the others when it has confirmed these."
+        "Resume sending commands: those that are due are sent immediately, deadlines start anew. A service paused by "
+        "its circuit breaker gets ten commands first, and the others once it has confirmed these."
     )
     paused = False

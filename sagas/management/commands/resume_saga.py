@@ -1,4 +1,4 @@
-"""manage.py resume_saga: let a saga go on that was set aside by an error."""
+"""manage.py resume_saga: resume a saga that is blocked by an error."""
 
 from sagas import decisions
 from sagas.decisions import ActionRequest, ActionResult
@@ -7,7 +7,7 @@ from sagas.management.decision_command import SagaDecisionCommand
 
 
 class Command(SagaDecisionCommand):
-    help = "Let a saga go on that was set aside by an error, once the error is mended: its events are applied again."
+    help = "Resume a saga that is blocked by an error, once the error is repaired: its events are applied again."
 
     def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
         return decisions.resume(saga_id, request=request)

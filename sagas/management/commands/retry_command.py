@@ -5,6 +5,6 @@ from sagas.models import Action
 
 
 class Command(CommandDecisionCommand):
-    help = "Send exhausted commands again, in a new round with a full retry policy."
+    help = "Send exhausted commands again, in a new round with a fresh set of attempts."
     action = Action.RETRY
-    of_saga = "all of this saga's that are exhausted"
+    of_saga = "all exhausted commands of this saga"

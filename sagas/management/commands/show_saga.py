@@ -3,7 +3,7 @@
 from django.core.management.base import CommandParser
 
 from sagas.management.cli_base import DONE, OperatorCommand, Options, UsageError, add_payload_argument
-from sagas.management.saga_report import story, story_lines
+from sagas.management.saga_report import report, report_lines
 from sagas.management.targets import find_saga
 
 
@@ -12,7 +12,7 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("saga", help="saga id or task id")
-        parser.add_argument("--limit", type=int, default=200, help="lines of lanes, of commands and of the timeline")
+        parser.add_argument("--limit", type=int, default=200, help="at most N lanes, N commands and N timeline entries")
         add_payload_argument(parser)
         parser.add_argument(
             "--json",
@@ -23,11 +23,11 @@ class Command(OperatorCommand):
 
     def act(self, options: Options) -> int:
         if options["limit"] < 1:
-            raise UsageError("--limit is at least 1")
+            raise UsageError("--limit must be at least 1")
         saga = find_saga(options["saga"])
         if options["json"]:
-            self.tell_data(story(saga, options["limit"], payload=options["payload"]))
+            self.tell_data(report(saga, options["limit"], payload=options["payload"]))
         else:
-            for line in story_lines(saga, options["limit"], payload=options["payload"]):
+            for line in report_lines(saga, options["limit"], payload=options["payload"]):
                 self.tell(line)
         return DONE

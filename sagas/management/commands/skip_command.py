@@ -1,10 +1,10 @@
-"""manage.py skip_command: give a command up."""
+"""manage.py skip_command: skip a command."""
 
 from sagas.management.command_decisions import CommandDecisionCommand
 from sagas.models import Action
 
 
 class Command(CommandDecisionCommand):
-    help = "Give commands up: they count as not undone, and nothing is sent for them any more."
+    help = "Skip commands: they count as not undone and are not sent any more."
     action = Action.SKIP
-    of_saga = "all of this saga's that are not answered"
+    of_saga = "all unanswered commands of this saga"

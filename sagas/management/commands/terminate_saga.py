@@ -7,7 +7,7 @@ from sagas.management.decision_command import SagaDecisionCommand
 
 
 class Command(SagaDecisionCommand):
-    help = "Close a saga without undoing: commands already sent go on, every other is withdrawn, now and for ever."
+    help = "Close a saga without undoing: commands already sent continue, all others are withdrawn permanently."
 
     def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
         return decisions.terminate(saga_id, request=request)

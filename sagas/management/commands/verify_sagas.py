@@ -1,4 +1,4 @@
-"""manage.py verify_sagas: is every saga's stored state what its log folds to."""
+"""manage.py verify_sagas: compare each saga's stored state with its log."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PROGRESS_SECONDS = 2.0
 
 class Command(OperatorCommand):
     help = (
-        "Compare each saga's stored state with the fold of its log: all sagas, those named, or a --sample. A live "
-        "system may go on: what differs is looked at again under the saga's lock. Exit code 1 on a difference."
+        "Compare each saga's stored state with the result of its log: all sagas, the given ones, or a --sample. The "
+        "system may run meanwhile: a difference is checked again under the saga's lock. Exit code 1 on a difference."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("saga", nargs="*", help="saga ids or task ids; - reads them from stdin; none: all sagas")
-        parser.add_argument("--sample", type=int, metavar="N", help="so many, chosen by chance")
+        parser.add_argument("saga", nargs="*", help="saga ids or task ids; -: read from stdin; none: all sagas")
+        parser.add_argument("--sample", type=int, metavar="N", help="N sagas chosen at random")
         add_payload_argument(parser)
         parser.add_argument(
             "--json",
@@ -42,7 +42,7 @@ class Command(OperatorCommand):
             if not verdict.well:
                 different += 1
                 try:
-                    self._tell_verdict(verdict, payload=options["payload"], as_data=options["json"])
+                    self._report_verdict(verdict, payload=options["payload"], as_data=options["json"])
                     self.flush()
                 except LostAnswer as lost:
                     self.lose_answer(lost)
@@ -55,26 +55,26 @@ class Command(OperatorCommand):
             if options["json"]:
                 self.tell_data({"verified": verified, "different": different, "seconds": seconds})
             else:
-                result = f"{different} differ" if different else "all well"
+                result = f"{different} differ" if different else "all match"
                 self.tell(f"{verified} sagas verified in {seconds} s: {result}")
         return FAILED if different else DONE
 
     def _ids(self, options: Options) -> Iterator[UUID]:
         if options["saga"]:
             if options["sample"] is not None:
-                raise UsageError("name either sagas or --sample")
+                raise UsageError("give either sagas or --sample")
             return iter([find_saga(name).id for name in ids_from(options["saga"], "saga")])
         if options["sample"] is None:
             return verify.all_ids()
         if options["sample"] < 1:
-            raise UsageError("--sample is at least 1")
+            raise UsageError("--sample must be at least 1")
         return verify.some_ids(options["sample"])
 
-    def _tell_verdict(self, verdict: verify.Verdict, *, payload: bool, as_data: bool) -> None:
+    def _report_verdict(self, verdict: verify.Verdict, *, payload: bool, as_data: bool) -> None:
         differences = shown_differences([item._asdict() for item in verdict.differences], payload=payload)
         if as_data:
             self.tell_data({"id": verdict.saga_id, "differences": differences, "error": verdict.error})
             return
-        self.tell(f"saga {verdict.saga_id}: {verdict.error or 'it is not what its log folds to'}")
+        self.tell(f"saga {verdict.saga_id}: {verdict.error or 'stored state does not match the log'}")
         for item in differences:
-            self.tell(f"  {item['what']}: stored {as_json(item['stored'])}, the log folds to {as_json(item['folded'])}")
+            self.tell(f"  {item['what']}: stored {as_json(item['stored'])}, rebuilt from log {as_json(item['folded'])}")

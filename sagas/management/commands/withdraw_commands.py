@@ -1,4 +1,4 @@
-"""manage.py withdraw_commands: take back commands that were not confirmed, one, many, or all before a cut-over."""
+"""manage.py withdraw_commands: withdraw unconfirmed commands: one, many, or all planned before a time."""
 
 from django.core.management.base import CommandParser
 
@@ -12,20 +12,20 @@ from sagas.models import Action
 
 class Command(CommandDecisionCommand):
     help = (
-        "Withdraw commands by id, of a saga, or with --before all that were planned before a time and wait to be sent: "
-        "they count as not undone."
+        "Withdraw commands by id, those of a saga, or with --before all unsent ones planned before a time: they count "
+        "as not undone."
     )
     action = Action.WITHDRAW
-    of_saga = "all of this saga's that are not answered"
+    of_saga = "all unanswered commands of this saga"
 
     def add_targets(self, parser: CommandParser) -> None:
         super().add_targets(parser)
-        parser.add_argument("--before", metavar="T", help="planned before this time (ISO 8601; UTC if it says nothing)")
+        parser.add_argument("--before", metavar="T", help="planned before this time (ISO 8601; UTC without an offset)")
 
     def jobs(self, options: Options) -> list[Job]:
         if options["before"] is None:
             return super().jobs(options)
         if options["command"] or options["saga"]:
-            raise UsageError("name either commands, or --saga, or --before")
-        cut_over = moment(options["before"])
-        return [self.selected(options["before"], lambda: CommandSelection(planned_before=cut_over))]
+            raise UsageError("give only one of commands, --saga and --before")
+        before = moment(options["before"])
+        return [self.selected(options["before"], lambda: CommandSelection(planned_before=before))]
