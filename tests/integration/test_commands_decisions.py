@@ -91,7 +91,7 @@ def test_replay_saga_shows_a_difference_and_mends_it_only_when_told() -> None:
     SagaLog.objects.filter(id=saga.id).update(status="COMPLETED")
     looked = run("replay_saga", saga.id)
     assert looked.code == 1
-    assert 'saga status: stored "COMPLETED", the log folds to "COMPENSATING"' in looked.out
+    assert 'saga status: stored "COMPLETED", rebuilt from log "COMPENSATING"' in looked.out
     told = run("replay_saga", saga.id, "--json").data
     assert {item["what"] for item in told["effects"]["differences"]} == {
         "saga status",

@@ -149,7 +149,7 @@ def test_a_database_that_is_away_exits_with_1_and_one_sentence(monkeypatch: pyte
     ran = run("list_sagas")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == (
-        'The database could not do it: connection to server at "db" failed: refused. See manage.py doctor.\n'
+        'Database error: connection to server at "db" failed: refused. Run manage.py doctor.\n'
     )
 
 
@@ -268,7 +268,7 @@ def test_a_person_is_shown_what_would_happen_and_asked(monkeypatch: pytest.Monke
     assert (ran.code, ran.out) == (1, "")
     assert "would force_compensation" in ran.err
     assert f"Do this to {saga.id}? [y/N]" in ran.err
-    assert "Nothing was done." in ran.err
+    assert "Nothing was changed." in ran.err
     typed(monkeypatch, "")  # the end of the file
     assert run("force_compensation", saga.id, "--reason", "because").code == 1
     assert not Decision.objects.exists()

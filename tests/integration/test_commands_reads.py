@@ -154,13 +154,13 @@ def test_verify_sagas_reports_a_tampered_row_and_replay_mends_it() -> None:
     ran = run("verify_sagas")
     assert ran.code == 0
     assert "2 sagas verified" in ran.out
-    assert ran.out.endswith("all well\n")
+    assert ran.out.endswith("all match\n")
     Lane.objects.filter(saga=saga, entity=images[1]).update(outcome="undone")
     SagaLog.objects.filter(id=saga.id).update(status="COMPENSATION_SUCCEEDED")
     ran = run("verify_sagas")
     assert ran.code == 1
-    assert f"saga {saga.id}: it is not what its log folds to" in ran.out
-    assert 'saga status: stored "COMPENSATION_SUCCEEDED", the log folds to "COMPENSATING"' in ran.out
+    assert f"saga {saga.id}: stored state does not match the log" in ran.out
+    assert 'saga status: stored "COMPENSATION_SUCCEEDED", rebuilt from log "COMPENSATING"' in ran.out
     assert ran.out.endswith("1 differ\n")
     found, total = run("verify_sagas", "--json").lines
     assert set(found) == {"id", "differences", "error"}

@@ -693,9 +693,9 @@ def test_the_command_says_it_in_words() -> None:
     SagaLog.objects.filter(id=held.id).update(set_aside_at=timezone.now())
     age()
     looked = run("prune", "--days", 30, "--dry-run")
-    assert looked.out.splitlines()[0] == "1 sagas with 9 events would leave"
+    assert looked.out.splitlines()[0] == "1 sagas with 9 events would be deleted"
     assert "1 sagas that are old enough stay" in looked.out
-    assert run("prune", "--days", 30).out.startswith("1 sagas with 9 events left in ")
+    assert run("prune", "--days", 30).out.startswith("1 sagas with 9 events deleted in ")
 
 
 @pytest.mark.parametrize("words", [("--days", 0), ("--days", 30, "--limit", 0)])
