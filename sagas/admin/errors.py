@@ -42,7 +42,7 @@ def permission_denied(request: HttpRequest, exception: Exception | None = None) 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """404: the words of whoever raised it, if they were meant for people."""
     said = exception.args[0] if exception is not None and exception.args else ""
-    text = said if isinstance(said, str) and said else _("This page does not exist, or no longer exists.")
+    text = said if isinstance(said, str) and said else _("This page does not exist, or it was removed.")
     return _page(request, 404, _("Page not found"), str(text))
 
 

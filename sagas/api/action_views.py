@@ -1,4 +1,4 @@
-"""Decisions: each address is a few lines to the one function in `sagas.decisions` that admin and manage.py use too."""
+"""The addresses of decisions: each calls the function in `sagas.decisions` that admin and manage.py use too."""
 
 from __future__ import annotations
 
@@ -20,94 +20,94 @@ from sagas.rights import VIEW_PUBLISHING
 
 @extend_schema_view(post=decides(r.OnSagaOrLaneSerializer))
 class ForceCompensationView(DecisionView):
-    """Fails a saga, or one lane of it, whatever it has come to: all that is owed then is undone."""
+    """Mark a saga, or one lane of it, as failed, even if completed, and undo everything done so far."""
 
     serializer_class = r.OnSagaOrLaneSerializer
 
     def post(self, request: Request, saga_id: str) -> Response:
         saga = parse_saga_id(saga_id)
-        body, asked = self.asked(request)
-        return self.decided(decisions.force_compensation(saga, body.get("lane"), request=asked))
+        body, action_request = self.parse(request)
+        return self.decided(decisions.force_compensation(saga, body.get("lane"), request=action_request))
 
 
 @extend_schema_view(post=decides(r.OnSagaOrLaneSerializer))
 class CancelView(DecisionView):
-    """Stops a saga that still runs, or one lane of it, and undoes what it did."""
+    """Stop a running saga, or one lane of it, and undo what it did."""
 
     serializer_class = r.OnSagaOrLaneSerializer
 
     def post(self, request: Request, saga_id: str) -> Response:
         saga = parse_saga_id(saga_id)
-        body, asked = self.asked(request)
-        return self.decided(decisions.cancel(saga, body.get("lane"), request=asked))
+        body, action_request = self.parse(request)
+        return self.decided(decisions.cancel(saga, body.get("lane"), request=action_request))
 
 
 @extend_schema_view(post=decides(r.OnSagaSerializer))
 class TerminateView(DecisionView):
-    """Closes a saga without undoing it: what was sent goes on, every other command is withdrawn for ever."""
+    """Close a saga without undoing: commands already sent continue, all others are withdrawn permanently."""
 
     serializer_class = r.OnSagaSerializer
 
     def post(self, request: Request, saga_id: str) -> Response:
         saga = parse_saga_id(saga_id)
-        return self.decided(decisions.terminate(saga, request=self.asked(request)[1]))
+        return self.decided(decisions.terminate(saga, request=self.parse(request)[1]))
 
 
 @extend_schema_view(post=decides(r.OnSagaSerializer))
 class ResumeView(DecisionView):
-    """Lets a saga go on that was set aside by an error."""
+    """Resume a saga that is blocked by an error."""
 
     serializer_class = r.OnSagaSerializer
 
     def post(self, request: Request, saga_id: str) -> Response:
         saga = parse_saga_id(saga_id)
-        return self.decided(decisions.resume(saga, request=self.asked(request)[1]))
+        return self.decided(decisions.resume(saga, request=self.parse(request)[1]))
 
 
 @extend_schema_view(post=decides(r.ReplaySagaSerializer))
 class ReplayView(DecisionView):
-    """Folds a saga's log again and shows the difference; writes it only with apply."""
+    """Rebuild a saga from its log and show the differences; the result is stored only with apply."""
 
     serializer_class = r.ReplaySagaSerializer
 
     def post(self, request: Request, saga_id: str) -> Response:
         saga = parse_saga_id(saga_id)
-        body, asked = self.asked(request)
-        return self.decided(decisions.replay(saga, body["apply"], request=asked))
+        body, action_request = self.parse(request)
+        return self.decided(decisions.replay(saga, body["apply"], request=action_request))
 
 
 @extend_schema_view(post=decides(r.OnCommandSerializer))
 class DecideCommandView(DecisionView):
-    """One decision on one command."""
+    """Decide on one command."""
 
     serializer_class = r.OnCommandSerializer
     action = ""
 
     def post(self, request: Request, command_id: str) -> Response:
         command = parse_command_id(command_id)
-        return self.decided(decisions.decide_command(self.action, command, request=self.asked(request)[1]))
+        return self.decided(decisions.decide_command(self.action, command, request=self.parse(request)[1]))
 
 
 @extend_schema_view(post=decides(r.OnCommandsSerializer))
 class DecideCommandsView(DecisionView):
-    """One decision on many commands; what is not eligible is told with its reason and left alone."""
+    """Decide on many commands; those that are not eligible are listed with the reason and not changed."""
 
     serializer_class = r.OnCommandsSerializer
 
     def post(self, request: Request) -> Response:
-        body, asked = self.asked(request)
+        body, action_request = self.parse(request)
         selection = CommandSelection(
             ids=body.get("ids"), saga=body.get("saga"), planned_before=body.get("planned_before")
         )
         action = body["action"].replace("-", "_")
-        return self.decided(decisions.decide_commands(action, selection, request=asked))
+        return self.decided(decisions.decide_commands(action, selection, request=action_request))
 
 
 @extend_schema_view(
     get=reads(page_of(s.PublishingSerializer), p.PagedParameters), post=decides(r.SetPublishingSerializer)
 )
 class PublishingView(DecisionView):
-    """Whether commands may leave: all («*»), and each service's."""
+    """Show or change whether commands are sent: to all services ("*"), and to each one."""
 
     right = VIEW_PUBLISHING
     serializer_class = r.SetPublishingSerializer
@@ -118,61 +118,61 @@ class PublishingView(DecisionView):
         return self.answer_page(sliced(queries.publishing(), **given.page), s.PublishingSerializer)
 
     def post(self, request: Request) -> Response:
-        body, asked = self.asked(request)
+        body, action_request = self.parse(request)
         return self.decided(
-            decisions.set_publishing(body["paused"], body.get("service"), request=asked, only=body.get("only"))
+            decisions.set_publishing(body["paused"], body.get("service"), request=action_request, only=body.get("only"))
         )
 
 
 @extend_schema_view(post=decides(r.AttachSerializer))
 class AttachView(DecisionView):
-    """Says to which saga, or lane of it, all events of a key belong, or one parked event."""
+    """Assign all events of a task id, or one unmatched event, to a saga or to a lane of it."""
 
     serializer_class = r.AttachSerializer
 
     def post(self, request: Request) -> Response:
-        body, asked = self.asked(request)
+        body, action_request = self.parse(request)
         names: dict[str, Any] = {name: body.get(name) for name in ("key", "event", "lane")}
-        return self.decided(decisions.attach(saga_id=body["saga"], request=asked, **names))
+        return self.decided(decisions.attach(saga_id=body["saga"], request=action_request, **names))
 
 
 @extend_schema_view(post=decides(r.AdoptSerializer))
 class AdoptView(DecisionView):
-    """Starts a saga from the parked events of a key."""
+    """Start a saga from the unmatched events of a task id."""
 
     serializer_class = r.AdoptSerializer
 
     def post(self, request: Request) -> Response:
-        body, asked = self.asked(request)
-        return self.decided(decisions.adopt(body["key"], body.get("saga_type"), request=asked))
+        body, action_request = self.parse(request)
+        return self.decided(decisions.adopt(body["key"], body.get("saga_type"), request=action_request))
 
 
 @extend_schema_view(post=decides(r.DismissSerializer))
 class DismissView(DecisionView):
-    """Hides parked events; they stay, and go to their saga should it come."""
+    """Hide unmatched events. They stay, and are applied if their saga appears."""
 
     serializer_class = r.DismissSerializer
 
     def post(self, request: Request) -> Response:
-        body, asked = self.asked(request)
-        return self.decided(decisions.dismiss(key=body.get("key"), event=body.get("event"), request=asked))
+        body, action_request = self.parse(request)
+        return self.decided(decisions.dismiss(key=body.get("key"), event=body.get("event"), request=action_request))
 
 
 @extend_schema_view(post=decides(r.OnMessageSerializer))
 class RequeueMessageView(DecisionView):
-    """Reads a quarantined message again, with today's rules."""
+    """Read a quarantined message again with the current rules."""
 
     serializer_class = r.OnMessageSerializer
 
     def post(self, request: Request, message_id: int) -> Response:
-        return self.decided(decisions.requeue_message(message_id, request=self.asked(request)[1]))
+        return self.decided(decisions.requeue_message(message_id, request=self.parse(request)[1]))
 
 
 @extend_schema_view(post=decides(r.OnMessageSerializer))
 class DismissMessageView(DecisionView):
-    """Hides a quarantined message; its bytes stay."""
+    """Hide a quarantined message; its bytes stay."""
 
     serializer_class = r.OnMessageSerializer
 
     def post(self, request: Request, message_id: int) -> Response:
-        return self.decided(decisions.dismiss_message(message_id, request=self.asked(request)[1]))
+        return self.decided(decisions.dismiss_message(message_id, request=self.parse(request)[1]))

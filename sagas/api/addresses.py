@@ -1,8 +1,7 @@
-"""Parts of an address that may hold anything, also slashes: read from the address as it was sent, where the server
-tells it.
+"""Parts of an address that may contain any character, also slashes: read from the raw address if the server has it.
 
-WSGI gives the path decoded, in which an encoded slash cannot be told from a real one. waitress has the address as it
-was sent in REQUEST_URI, others in RAW_URI.
+WSGI passes the path decoded, so an encoded slash looks like a real one. waitress passes the raw address in REQUEST_URI,
+others in RAW_URI.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from rest_framework.request import Request
 
 
 def tail(request: Request, marker: str, decoded: str) -> list[str]:
-    """What may be meant by the part after `marker`: the likeliest first, one or two.
+    """Return the possible values of the part after `marker`, likeliest first: one or two.
 
-    `decoded` is that part as WSGI gives it. Only where nobody tells how the address was sent, there may be two.
+    `decoded` is that part as WSGI passes it. There can be two only without the raw address.
     """
-    sent = request.META.get("RAW_URI") or request.META.get("REQUEST_URI") or ""
-    path = sent.partition("?")[0]
+    raw = request.META.get("RAW_URI") or request.META.get("REQUEST_URI") or ""
+    path = raw.partition("?")[0]
     if marker in path:
         last = path.partition(marker)[2]
         return [unquote(last.removesuffix("/"), errors="replace")]

@@ -10,10 +10,10 @@ from rest_framework.exceptions import AuthenticationFailed
 
 
 class TokenAuthentication(KnoxAuthentication):  # type: ignore[misc]  # knox has no types
-    """Knox's tokens; bytes that no token can hold are a wrong token, where knox would raise."""
+    """Knox's tokens; bytes that no token can contain are an invalid token, where knox would raise."""
 
     def authenticate_credentials(self, token: bytes) -> Any:
-        if not token.isalnum():  # of bytes: ASCII alone
+        if not token.isalnum():  # for bytes: ASCII only
             raise AuthenticationFailed("Invalid token.")
         return super().authenticate_credentials(token)
 

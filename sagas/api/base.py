@@ -1,4 +1,4 @@
-"""What every address of the API has in common: who may, which parameters, one shape of pages and of errors."""
+"""What all addresses of the API share: permissions, parameters, one shape of pages and of errors."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ from sagas.rights import OPERATE, VIEW_SAGAS
 
 
 class CountedFirst(APIView):
-    """Counts a request as soon as its login is known: DRF counts only those that are also allowed."""
+    """Count a request against the throttle as soon as its login is known: DRF counts only permitted ones."""
 
     def perform_authentication(self, request: Request) -> None:
         super().perform_authentication(request)
         super().check_throttles(request)
 
     def check_throttles(self, request: Request) -> None:
-        """Do nothing: it was done."""
+        """Do nothing: perform_authentication has checked them."""
 
 
 class ApiView(CountedFirst, GenericAPIView[Any]):
-    """An address that is read, or where something is decided."""
+    """An address to read, or to take a decision."""
 
-    # What reading it takes.
+    # The permission to read it.
     right: str | None = VIEW_SAGAS
     permission_classes = [MayReadOrOperate]
     renderer_classes = [JSONRenderer, PageRenderer]
     parser_classes = [JSONParser, FormParser]
     filter_backends: Sequence[Any] = ()
     pagination_class = None
-    # What it takes; the browsable API draws a form of it.
+    # The query parameters; the browsable API shows them as a form.
     parameters: type[Parameters] = NoParameters
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
@@ -61,31 +61,31 @@ class ApiView(CountedFirst, GenericAPIView[Any]):
         raise ImproperlyConfigured("reads go through sagas.queries")
 
     def given(self, request: Request, rows: QuerySet[Any] | None = None) -> Parameters:
-        """The checked parameters. Raises BadRequest."""
+        """Return the checked parameters. Raises BadRequest."""
         return self.parameters.read(request, rows)
 
     @property
     def payload(self) -> bool:
-        """Whether this login may see what messages carry, error texts of services among it."""
+        """Return whether this login may see message contents, error texts of services included."""
         return may_see_payload(self.request)
 
     def answer_page(self, page: queries.Page[Any], form: Any, **options: Any) -> Response:
-        """A page in the envelope that all lists have."""
+        """Return a page in the envelope that all lists share."""
         options["context"] = {"payload": self.payload, **options.get("context", {})}
         items = form(page.items, many=True, **options).data
         return Response({"total": page.total, "offset": page.offset, "limit": page.limit, "items": items})
 
 
 class DecisionView(ApiView):
-    """An address where something is decided: answers 202 with what was accepted, 200 with what would happen."""
+    """An address of a decision: answers 202 with what was accepted, 200 with a preview."""
 
     right = OPERATE
 
     def get_serializer_class(self) -> Any:
         return self.serializer_class
 
-    def asked(self, request: Request) -> tuple[dict[str, Any], decisions.ActionRequest]:
-        """The checked body, and who asks. Raises ValidationError, BadRequest."""
+    def parse(self, request: Request) -> tuple[dict[str, Any], decisions.ActionRequest]:
+        """Return the checked body and the request of the decision. Raises ValidationError, BadRequest."""
         self.parameters.read(request)
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -103,7 +103,7 @@ class DecisionView(ApiView):
 
 
 def parse_saga_id(text: str) -> UUID:
-    """The saga's id. Raises BadId."""
+    """Parse a saga id. Raises BadId."""
     found = as_uuid(text)
     if found is None:
         raise errors.BadId("Invalid saga ID format")
@@ -111,7 +111,7 @@ def parse_saga_id(text: str) -> UUID:
 
 
 def parse_command_id(text: str) -> UUID:
-    """The command's id. Raises BadId."""
+    """Parse a command id. Raises BadId."""
     found = as_uuid(text)
     if found is None:
         raise errors.BadId("Invalid command ID format")
@@ -119,14 +119,14 @@ def parse_command_id(text: str) -> UUID:
 
 
 def find_saga(text: str) -> SagaLog:
-    """The saga. Raises BadId, NotFound."""
+    """Return the saga. Raises BadId, NotFound."""
     saga = queries.get_saga(parse_saga_id(text))
     if saga is None:
         raise NotFound(f"Saga with ID {text} not found")
     return saga
 
 
-# --- how the schema tells it ------------------------------------------------------------------------------------------
+# --- schema -----------------------------------------------------------------------------------------------------------
 
 REFUSALS = {
     400: BadRequestErrorSerializer,
@@ -141,13 +141,13 @@ OF_BODIES = {413: ErrorSerializer, 415: ErrorSerializer}
 
 
 def reads(answer: Any, parameters: type[Parameters] = NoParameters, *, missing: bool = False, name: str = "") -> Any:
-    """Describes a GET. `name` is for client generators, where the address alone gives none."""
+    """Describe a GET. `name` is the operation id for client generators, if the address alone gives none."""
     responses = {200: answer, **REFUSALS, **({404: ErrorSerializer} if missing else {})}
     return extend_schema(parameters=described(parameters), responses=responses, operation_id=name or None)
 
 
 def page_of(form: type[serializers.Serializer[Any]]) -> Any:
-    """The envelope of a list."""
+    """Return the schema of a list's envelope."""
     return inline_serializer(
         f"{form.__name__}Page",
         {
@@ -160,15 +160,15 @@ def page_of(form: type[serializers.Serializer[Any]]) -> Any:
 
 
 def decides(request: Any) -> Any:
-    """Describes a POST that decides."""
+    """Describe a POST that takes a decision."""
     key = OpenApiParameter(
         "Idempotency-Key",
         OpenApiTypes.STR,
         OpenApiParameter.HEADER,
-        description="a repeat with the same key answers what the first request did",
+        description="a request repeated with the same key returns the first result",
     )
     accepted = OpenApiResponse(DecidedSerializer, description="accepted")
-    would = OpenApiResponse(DecidedSerializer, description="what would happen (dry_run)")
+    would = OpenApiResponse(DecidedSerializer, description="preview (dry_run)")
     return extend_schema(
         parameters=[key],
         request=request,

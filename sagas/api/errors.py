@@ -1,4 +1,4 @@
-"""One shape for every error: {"detail"}, and for a bad request {"detail", "errors": {parameter: [message]}}."""
+"""One shape for all errors: {"detail"}, and for a bad request {"detail", "errors": {parameter: [message]}}."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from sagas.errors import Invalid, NotFound, Refused
 logger = logging.getLogger(__name__)
 
 INVALID = "Invalid request"
-AWAY = "The database is away, try again"
-READ_ONLY = "The database takes no changes at present, try again"
+UNAVAILABLE = "The database is not available, try again"
+READ_ONLY = "The database is read-only at present, try again"
 # SQLSTATE read_only_sql_transaction: a standby, or a database that was set read-only.
 _READ_ONLY_STATE = "25006"
 
 
 class BadRequest(exceptions.APIException):
-    """400: what is wrong with each parameter, in words."""
+    """400: what is wrong with each parameter."""
 
     status_code = status.HTTP_400_BAD_REQUEST
     default_detail = INVALID
@@ -40,14 +40,14 @@ class BadRequest(exceptions.APIException):
 
 
 class BadId(exceptions.APIException):
-    """400: an id in the address that is none."""
+    """400: a malformed id in the address."""
 
     status_code = status.HTTP_400_BAD_REQUEST
     default_code = "invalid"
 
 
 class TooLarge(exceptions.APIException):
-    """413: a body larger than this service reads."""
+    """413: a body larger than this service accepts."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = "The body is too large"
@@ -55,13 +55,13 @@ class TooLarge(exceptions.APIException):
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's exception handler of this API. What is left over is a bug, and becomes a 500."""
+    """Handle exceptions for DRF. Returns None for a bug, which becomes a 500."""
     if isinstance(error, NotFound | Invalid | Refused):
         return _decision_error(error)
-    unable = database_complaint(error)
-    if unable:
+    problem = database_complaint(error)
+    if problem:
         logger.error("the database cannot answer: %s", type(error).__name__)
-        return Response({"detail": unable}, status=status.HTTP_503_SERVICE_UNAVAILABLE)
+        return Response({"detail": problem}, status=status.HTTP_503_SERVICE_UNAVAILABLE)
     if isinstance(error, RequestDataTooBig):
         error = TooLarge()
     elif isinstance(error, SuspiciousOperation | MalformedRequest | MultiPartParserError):
@@ -78,20 +78,20 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 
 def database_complaint(error: BaseException | None) -> str:
-    """Say why the database cannot answer, without its own message, which names host and login; else empty."""
+    """Return why the database cannot answer, or "". Its own message is left out: it names host and login."""
     if isinstance(error, OperationalError | InterfaceError):
-        return AWAY
+        return UNAVAILABLE
     state = getattr(error.__cause__, "pgcode", None) if isinstance(error, DatabaseError) else None
     return READ_ONLY if state == _READ_ONLY_STATE else ""
 
 
 def outside_views(request: HttpRequest, code: int, error: BaseException | None = None) -> JsonResponse | None:
-    """Answer in JSON where no view of the API answered: unknown addresses, refused hosts, faults. None elsewhere."""
+    """Answer in JSON if no view of the API answered: unknown address, refused host, fault. Else return None."""
     if not f"{request.path_info}/".startswith("/api/"):
         return None
-    unable = database_complaint(error)
-    if unable:
-        return JsonResponse({"detail": unable}, status=status.HTTP_503_SERVICE_UNAVAILABLE)
+    problem = database_complaint(error)
+    if problem:
+        return JsonResponse({"detail": problem}, status=status.HTTP_503_SERVICE_UNAVAILABLE)
     if isinstance(error, RequestDataTooBig):
         code = TooLarge.status_code
     detail = {400: INVALID, 404: "Not found", 500: "Internal error"}.get(code, HTTPStatus(code).phrase)
@@ -99,7 +99,7 @@ def outside_views(request: HttpRequest, code: int, error: BaseException | None =
 
 
 def flat(detail: Any) -> dict[str, list[str]]:
-    """A serializer's errors as {field: [message]}, however deep they are."""
+    """Return a serializer's errors as {field: [message]}, at any depth."""
     if not isinstance(detail, Mapping):
         return {"body": _messages(detail)}
     return {("body" if name == "non_field_errors" else str(name)): _messages(found) for name, found in detail.items()}

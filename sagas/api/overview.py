@@ -1,4 +1,4 @@
-"""What is of no one saga: parked events, quarantine, the attention queue, definitions, the switch. Read."""
+"""Reads outside a single saga: unmatched events, quarantine, attention, definitions, sending commands."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ _READ = {
 
 @extend_schema(exclude=True)
 class IndexView(ApiView):
-    """The saga service: what there is to read for this login."""
+    """The saga service: the addresses that this login may read."""
 
     right = None
 
     def get(self, request: Request) -> Response:
         self.given(request)
         found = {name: reverse(name, request=request) for name, right in _READ.items() if may_read(request, right)}
-        return Response(found | {name: reverse(f"{name}", request=request) for name in ("schema", "docs")})
+        return Response(found | {name: reverse(name, request=request) for name in ("schema", "docs")})
 
 
 @extend_schema_view(get=reads(page_of(s.ParkedGroupSerializer), p.ParkedGroupsParameters))
 class ParkedView(ApiView):
-    """Events without a saga, grouped by key, the longest parked first."""
+    """List unmatched events, grouped by task id, longest waiting first."""
 
     right = VIEW_PARKED
     parameters = p.ParkedGroupsParameters
@@ -63,7 +63,7 @@ class ParkedView(ApiView):
 
 @extend_schema_view(get=reads(page_of(s.QuarantinedMessageSerializer), p.QuarantineParameters))
 class QuarantineView(ApiView):
-    """Messages that could not be read, the newest first. Their bytes are shown in the admin."""
+    """List unreadable messages, newest first. The admin shows their bytes."""
 
     right = VIEW_QUARANTINE
     parameters = p.QuarantineParameters
@@ -76,7 +76,7 @@ class QuarantineView(ApiView):
 
 @extend_schema_view(get=reads(page_of(s.AttentionItemSerializer), p.PagedParameters))
 class AttentionView(ApiView):
-    """Everything that needs attention, most severe first, then newest; of each kind what this login may read."""
+    """List what needs attention, most severe first, then newest; only the kinds that this login may read."""
 
     parameters = p.PagedParameters
 
@@ -89,30 +89,30 @@ class AttentionView(ApiView):
 
 @extend_schema_view(get=reads(page_of(s.DefinitionSerializer), p.PagedParameters, name="list_definitions"))
 class DefinitionsView(ApiView):
-    """The saga types, as data and as Mermaid."""
+    """List the saga types, as data and as Mermaid."""
 
     parameters = p.PagedParameters
 
     def get(self, request: Request) -> Response:
         given = self.given(request)
-        found = [told(item) for _name, item in sorted(registry.current_definitions().items())]
+        found = [definition_data(item) for _name, item in sorted(registry.current_definitions().items())]
         return self.answer_page(sliced(found, **given.page), s.DefinitionSerializer)
 
 
 @extend_schema_view(get=reads(s.DefinitionSerializer, missing=True))
 class DefinitionOfView(ApiView):
-    """One saga type."""
+    """Return one saga type."""
 
     def get(self, request: Request, saga_type: str) -> Response:
         self.given(request)
         try:
-            return Response(s.DefinitionSerializer(told(registry.current(saga_type))).data)
+            return Response(s.DefinitionSerializer(definition_data(registry.current(saga_type))).data)
         except registry.UnknownDefinition:
             raise NotFound(f"Saga type {saga_type} not found") from None
 
 
 class Unknown(ApiView):
-    """An address that there is not, by whatever method."""
+    """Answer 404 for an unknown address, with any method."""
 
     right = None
 
@@ -125,11 +125,11 @@ class Unknown(ApiView):
         raise NotFound("Not found")
 
 
-def told(definition: Definition) -> dict[str, Any]:
-    """A definition as data, with its diagram."""
+def definition_data(definition: Definition) -> dict[str, Any]:
+    """Return a definition as data, with its diagram."""
     return {**describe.data(definition), "mermaid": describe.mermaid(definition)}
 
 
 def sliced(found: Sequence[T], offset: int, limit: int) -> queries.Page[T]:
-    """A page of what is in memory."""
+    """Return a page of a list in memory."""
     return queries.Page(len(found), offset, limit, found[offset : offset + limit])

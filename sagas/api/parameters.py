@@ -1,6 +1,6 @@
-"""Query parameters, strictly: what is not known, not well formed or said twice is told, never ignored.
+"""Query parameters. Strict: an unknown, malformed or repeated parameter is an error.
 
-Each set is a django-filter FilterSet: the same declaration checks a request, filters, draws the form of the browsable
+Each set is a django-filter FilterSet: the same declaration checks a request, filters, renders the form of the browsable
 API, and describes itself in the schema.
 """
 
@@ -28,16 +28,16 @@ from sagas.models import LaneOutcome, SagaStatusChoice
 from sagas.queries.ids import is_storable, spelled
 
 LIMIT_MAXIMUM = 100
-# DRF's own: which renderer is wanted.
+# DRF's own parameter: the renderer.
 ALWAYS = frozenset({"format"})
-# fromisoformat alone takes any character between date and time, and dates written in other ways than clients do.
+# fromisoformat alone accepts any character between date and time, and date formats that clients do not use.
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-# An offset's plus sign that was not escaped has become a space on its way.
+# An unescaped plus sign of an offset arrives as a space.
 LOST_PLUS = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d\S*) (\d\d:?\d\d)")
 
 
 class Instant(forms.Field):
-    """ISO 8601; without an offset it is UTC, a date alone is its first moment, or its last (`end_of_day`)."""
+    """A time in ISO 8601, UTC without an offset; a date means its first moment, or its last (`end_of_day`)."""
 
     def __init__(self, *, end_of_day: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -79,7 +79,7 @@ class WholeNumber(forms.Field):
 
 
 class FreeText(forms.Field):
-    """Anything; what no row can hold only matches nothing."""
+    """Any text; one that no row can store matches nothing."""
 
     def to_python(self, value: Any) -> str:
         text = str(value or "")
@@ -87,7 +87,7 @@ class FreeText(forms.Field):
 
 
 class Filter(django_filters.Filter):  # type: ignore[misc]  # django-filter has no types
-    """Filters by equality, or not at all where the view does that itself (`by` is empty)."""
+    """Filter by equality; without `by` the view filters."""
 
     def __init__(self, by: str = "", **kwargs: Any) -> None:
         super().__init__(field_name=by or None, **kwargs)
@@ -128,7 +128,7 @@ class Flag(Choice):
 
 
 class Filled(Flag):
-    """Whether a column that may be null has a value."""
+    """Filter by whether a nullable column has a value."""
 
     def __init__(self, column: str, **kwargs: Any) -> None:
         super().__init__(f"{column}__isnull", **kwargs)
@@ -138,13 +138,13 @@ class Filled(Flag):
 
 
 class Parameters(django_filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
-    """What an address takes; this one takes nothing. `values` are the checked ones, by name."""
+    """The parameters of an address; this base has none. `values` are the checked ones, by name."""
 
     DEFAULTS: ClassVar[Mapping[str, int]] = {"limit": 20, "offset": 0}
 
     @classmethod
     def read(cls, request: Request, rows: QuerySet[Any] | None = None) -> Parameters:
-        """Checks a request's parameters. Raises BadRequest, which names every parameter that is wrong."""
+        """Check a request's parameters. Raises BadRequest, which names every wrong parameter."""
         given = cls(data=request.query_params, queryset=rows if rows is not None else _no_rows())
         errors = {name: [str(_("Unknown parameter."))] for name in request.query_params if not cls.takes(name)}
         for name, values in request.query_params.lists():
@@ -158,7 +158,7 @@ class Parameters(django_filters.FilterSet):  # type: ignore[misc]  # django-filt
 
     @classmethod
     def form_of(cls, request: Request) -> Any:
-        """The same as a form, filled in as the request has it."""
+        """Return the parameters as a form, filled in from the request."""
         return cls(data=request.query_params, queryset=_no_rows()).form
 
     @classmethod
@@ -167,16 +167,16 @@ class Parameters(django_filters.FilterSet):  # type: ignore[misc]  # django-filt
 
     @property
     def values(self) -> dict[str, Any]:
-        """Each parameter that was given, checked."""
+        """The given parameters, checked."""
         return {name: value for name, value in self.form.cleaned_data.items() if value not in (None, "")}
 
     @property
     def page(self) -> dict[str, int]:
-        """limit and offset, or what they are where they were not given."""
+        """limit and offset, given or default."""
         return {name: self.values.get(name, default) for name, default in self.DEFAULTS.items()}
 
     def rows(self) -> QuerySet[Any]:
-        """The rows that the filters leave."""
+        """Return the filtered rows."""
         rows: QuerySet[Any] = self.filter_queryset(self.queryset.all())
         return rows
 
@@ -188,7 +188,7 @@ def _no_rows() -> QuerySet[Any]:
 
 
 class NoParameters(Parameters):
-    """No parameters at all."""
+    """No parameters."""
 
 
 class LimitedParameters(Parameters):
@@ -247,7 +247,7 @@ class QuarantineParameters(PagedParameters):
 
 
 def described(parameters: type[Parameters]) -> list[OpenApiParameter]:
-    """The parameters as the schema tells them."""
+    """Return the parameters for the schema."""
     return [_described(name, item) for name, item in parameters.base_filters.items()]
 
 
@@ -259,7 +259,7 @@ def _described(name: str, item: Filter) -> OpenApiParameter:
         schema |= {} if field.most is None else {"maximum": field.most}
     elif isinstance(field, forms.ChoiceField):
         schema["enum"] = [str(value) for value, _label in field.choices if value]  # type: ignore[union-attr, misc]
-    words = str(item.label)
+    text = str(item.label)
     if isinstance(field, Instant):
-        words += "; ISO 8601, UTC where it says no offset, or a date"
-    return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=words)
+        text += "; ISO 8601 (UTC without an offset), or a date"
+    return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=text)

@@ -1,4 +1,4 @@
-"""Bodies of requests: JSON in UTF-8, or a form; none larger than DATA_UPLOAD_MAX_MEMORY_SIZE."""
+"""Parse request bodies: JSON in UTF-8 or a form, none larger than DATA_UPLOAD_MAX_MEMORY_SIZE."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def _read(stream: Any) -> bytes:
 
 
 class JSONParser(parsers.JSONParser):
-    """JSON (RFC 8259), whatever charset the request names. Raises ParseError for what is none, or is too deep."""
+    """Parse JSON (RFC 8259) as UTF-8, whatever charset the request names.
+
+    Raises ParseError for a body that is not JSON or nested too deeply.
+    """
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         try:
@@ -37,12 +40,12 @@ class JSONParser(parsers.JSONParser):
 
 
 class FormParser(parsers.FormParser):
-    """A form, as the browsable API sends it."""
+    """Parse a form, as the browsable API sends it."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         return QueryDict(_read(stream), encoding="utf-8")
 
 
 def _place(error: ValueError) -> str:
-    """What is wrong and where, without the body: JSONDecodeError alone says no more than that."""
+    """Describe what is wrong and where, without quoting the body; of all ValueErrors only JSONDecodeError does so."""
     return str(error) if isinstance(error, JSONDecodeError) else "not valid JSON in UTF-8"

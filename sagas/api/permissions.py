@@ -1,4 +1,4 @@
-"""Who may read, who may decide, who may see what messages carry. The same rights as in the admin: sagas.rights."""
+"""Who may read, decide, and see message contents. The same rights as in the admin: sagas.rights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sagas.rights import OPERATE, VIEW_PAYLOAD, attention_kinds
 
 
 class MayReadOrOperate(BasePermission):
-    """Reading takes the right that the address names (in development none, so that curl works); deciding its own."""
+    """Require the address's right for reading (none in development, so that curl works) and OPERATE for deciding."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.method in SAFE_METHODS:
@@ -22,7 +22,7 @@ class MayReadOrOperate(BasePermission):
 
 
 def may_read(request: Request, right: str | None) -> bool:
-    """Whether this login may read what takes `right`; what takes none is for every login."""
+    """Return whether this login may read what requires `right`; None means any login."""
     if settings.API_OPEN_READS:
         return True
     user: Any = request.user
@@ -35,5 +35,5 @@ def readable_attention(request: Request) -> frozenset[str]:
 
 
 def may_see_payload(request: Request) -> bool:
-    """Whether this login may see what messages carry. Never without a login, nowhere."""
+    """Return whether this login may see message contents. Never without a login, in no environment."""
     return bool(request.user and request.user.is_authenticated and request.user.has_perm(VIEW_PAYLOAD))

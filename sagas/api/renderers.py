@@ -11,7 +11,7 @@ from sagas.api.parameters import ALWAYS
 
 
 class PageRenderer(BrowsableAPIRenderer):
-    """Draws the parameters of an address as a plain form, and pages as plain links."""
+    """Render the parameters of an address as a plain form, and its pages as plain links."""
 
     template = "sagas/api/page.html"
 
@@ -25,15 +25,15 @@ class PageRenderer(BrowsableAPIRenderer):
         return context
 
     def get_filter_form(self, data: Any, view: Any, request: Any) -> None:
-        """None: `parameters_form` is this API's own. DRF would ask the view for rows to draw one for a bare list."""
+        """Return None: `parameters_form` replaces it. DRF would query rows to render a form for a bare list."""
 
     def show_form_for_method(self, view: Any, method: str, request: Any, obj: Any) -> bool:
-        # Its own question whether the login may; an address that is only read has no such form.
+        # DRF checks the permission; an address that is only read has no such form.
         return method == "POST" and bool(super().show_form_for_method(view, method, request, obj))
 
 
 def _neighbours(request: Any, data: Any) -> dict[str, str]:
-    """The pages before and after this one, as query strings."""
+    """Return the query strings of the previous and the next page."""
     if not isinstance(data, Mapping) or not {"total", "offset", "limit", "items"} <= set(data):
         return {}
     total, offset, limit = data["total"], data["offset"], data["limit"]

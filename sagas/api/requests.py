@@ -1,4 +1,4 @@
-"""What the decisions of the API take, strictly: a field that is not known is told, never ignored."""
+"""The request bodies of decisions. Strict: an unknown field is an error."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sagas.decisions import is_blank
 from sagas.decisions.action import REASON_LIMIT
 from sagas.queries.ids import spelled
 
-WHY = _("A reason is required.")
+REASON_REQUIRED = _("A reason is required.")
 
 
 class Id(s.CharField):
-    """An id as events carry it; a UUID in any of its spellings."""
+    """An id as events carry it; a UUID in any notation."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=200, **kwargs)
@@ -27,14 +27,14 @@ class Id(s.CharField):
 
 
 class ReasonedSerializer(s.Serializer[Any]):
-    """Every decision has a reason; a dry run may go without."""
+    """The body of a decision: it requires a reason, except for a dry run."""
 
     reason = s.CharField(required=False, allow_blank=True, max_length=REASON_LIMIT, help_text=_("reason"))
     dry_run = s.BooleanField(required=False, default=False, help_text=_("preview only: nothing is changed"))
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
-            # The browsable API's forms carry a token of their own.
+            # The browsable API's forms carry a CSRF token.
             unknown = set(data) - set(self.fields) - {"csrfmiddlewaretoken"}
             if unknown:
                 raise s.ValidationError({name: [_("Unknown field.")] for name in sorted(map(str, unknown))})
@@ -42,7 +42,7 @@ class ReasonedSerializer(s.Serializer[Any]):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if self.wants_reason(attrs) and is_blank(attrs.get("reason", "")):
-            raise s.ValidationError({"reason": [WHY]})
+            raise s.ValidationError({"reason": [REASON_REQUIRED]})
         return attrs
 
     def wants_reason(self, attrs: Mapping[str, Any]) -> bool:
@@ -79,10 +79,10 @@ class OnCommandsSerializer(ReasonedSerializer):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        said = [name for name in ("ids", "saga", "planned_before") if attrs.get(name) is not None]
-        if len(said) != 1:
+        given = [name for name in ("ids", "saga", "planned_before") if attrs.get(name) is not None]
+        if len(given) != 1:
             raise s.ValidationError({"ids": [_("Give exactly one of ids, saga and planned_before.")]})
-        if said == ["planned_before"] and attrs["action"] != "withdraw":
+        if given == ["planned_before"] and attrs["action"] != "withdraw":
             raise s.ValidationError({"action": [_("planned_before can only be used with the action withdraw.")]})
         return super().validate(attrs)
 

@@ -1,4 +1,4 @@
-"""Sagas and their parts: read."""
+"""Reads of sagas and their parts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sagas.rights import VIEW_COMMANDS
 
 @extend_schema_view(get=reads(page_of(s.SagaSummarySerializer), p.SagasParameters, name="list_sagas"))
 class SagasView(ApiView):
-    """All sagas, the newest first."""
+    """List sagas, newest first."""
 
     parameters = p.SagasParameters
 
@@ -52,7 +52,7 @@ _OWN = ("id", "correlation_id", "saga_type", "status", "steps_count", "start_tim
 
 @extend_schema_view(get=reads(s.SagaDetailSerializer, missing=True, name="get_saga"))
 class SagaView(_Detail):
-    """One saga: its steps, what it waits for, what is told of it in numbers."""
+    """Return one saga: its steps, what it waits for, its counts."""
 
     def get(self, request: Request, saga_id: str) -> Response:
         self.given(request)
@@ -61,7 +61,7 @@ class SagaView(_Detail):
 
 @extend_schema_view(get=reads(s.SagaDetailSerializer, missing=True))
 class SagaByCorrelationView(_Detail):
-    """The newest saga with a correlation id; any string is one."""
+    """Return the newest saga with a correlation id, which may be any string."""
 
     def get(self, request: Request, correlation_id: str) -> Response:
         self.given(request)
@@ -75,7 +75,7 @@ class SagaByCorrelationView(_Detail):
 
 @extend_schema_view(get=reads(s.SagaSummarySerializer(many=True), p.LimitedParameters))
 class SagasByTaskView(ApiView):
-    """The sagas of a task, as a bare list."""
+    """Return the sagas of a task, as a bare list."""
 
     parameters = p.LimitedParameters
 
@@ -91,7 +91,7 @@ class SagasByTaskView(ApiView):
 
 @extend_schema_view(get=reads(page_of(s.StepSerializer), p.StepsParameters, missing=True))
 class StepsView(ApiView):
-    """All steps of a saga, in the order in which they happened."""
+    """List the steps of a saga, in the order in which they happened."""
 
     parameters = p.StepsParameters
 
@@ -102,7 +102,7 @@ class StepsView(ApiView):
 
 @extend_schema_view(get=reads(page_of(s.LaneSerializer), p.LanesParameters, missing=True))
 class LanesView(ApiView):
-    """The lanes of a saga, such as its images, and what became of each."""
+    """List the lanes of a saga, such as its images, with their outcome."""
 
     parameters = p.LanesParameters
 
@@ -113,7 +113,7 @@ class LanesView(ApiView):
 
 @extend_schema_view(get=reads(page_of(s.CommandSerializer), p.CommandsParameters, missing=True))
 class CommandsView(ApiView):
-    """The commands of a saga, each with every attempt at it."""
+    """List the commands of a saga, each with all its attempts."""
 
     right = VIEW_COMMANDS
     parameters = p.CommandsParameters
@@ -125,9 +125,9 @@ class CommandsView(ApiView):
 
 @extend_schema_view(get=reads(page_of(s.SagaEventSerializer), p.EventsParameters, missing=True))
 class EventsView(ApiView):
-    """A saga's log: its events in the order in which it took them, and what each changed.
+    """List a saga's log: its events in the order in which they were applied, and what each changed.
 
-    What the messages carry is shown with payload=true, to a login that may see it.
+    Message contents are shown with payload=true, to a login that may see them.
     """
 
     parameters = p.EventsParameters
@@ -137,7 +137,7 @@ class EventsView(ApiView):
         values = given.values
         payload = values.get("payload") == "true"
         if payload and not self.payload:
-            self.permission_denied(request, message="To see what messages carry takes the permission view_payload")
+            self.permission_denied(request, message="Message contents require the permission view_payload")
         rows = parts.log(find_saga(saga_id).id, type=values.get("type", ""), entity=values.get("entity", ""))
         page = parts.event_page(rows, payload=payload, **given.page)
         return self.answer_page(page, s.SagaEventSerializer, payload=payload)
@@ -145,7 +145,7 @@ class EventsView(ApiView):
 
 @extend_schema_view(get=reads(page_of(s.TimelineEntrySerializer), p.PagedParameters, missing=True))
 class TimelineView(ApiView):
-    """A saga's whole story in one list: events, commands, attempts, deadlines, decisions."""
+    """List a saga's timeline: events, commands, attempts, deadlines, decisions."""
 
     parameters = p.PagedParameters
 

@@ -1,4 +1,4 @@
-"""The schema and its page, and what it tells beside what the views say of themselves."""
+"""The OpenAPI schema and its page, and the additions to what the views declare."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ _HEALTH = {
 
 
 def add_health(result: dict[str, Any], **_options: Any) -> dict[str, Any]:
-    """The health of the service, which is no view of this API: it must answer without login, database or throttle."""
+    """Add the health addresses, which are not views of this API: they answer without login, database or throttle."""
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}
     result["components"]["schemas"]["Health"] = _HEALTH
     for address in ("/api/v1/saga/health", "/health"):
         result["paths"][address] = {
             "get": {
                 "operationId": "health" if "saga" in address else "root_health",
-                "description": "How the parts fare, measured now or from a heartbeat.",
+                "description": "The state of the parts, measured now or from a heartbeat.",
                 "security": [{}],
                 "responses": {
                     "200": {"description": "", "content": content},
-                    "503": {"description": "the database is away", "content": content},
+                    "503": {"description": "the database is not available", "content": content},
                 },
             }
         }
     return result
 
 
-# Without OPTIONS: DRF would draw its answer by the template of the page, which cannot.
+# Without OPTIONS: DRF would render its answer with the page's template, which fails.
 _READ = ["get", "head"]
 
 
 class _JsonErrors(CountedFirst):
-    """Errors as JSON, at addresses whose answers are YAML or a page."""
+    """Return errors as JSON, at addresses whose answers are YAML or a page."""
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return errors.handle
@@ -74,6 +74,6 @@ class Schema(_JsonErrors, SpectacularAPIView):
 
 
 class Docs(_JsonErrors, SpectacularSwaggerView):
-    """Its page."""
+    """The page of the OpenAPI description."""
 
     http_method_names = _READ

@@ -1,4 +1,4 @@
-"""What the API answers, in the words of its contract. Reads only: requests are in `decisions`."""
+"""The answers of the API, by the names of its contract. Request bodies are in `sagas.api.requests`."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from sagas.error_text import shown_attempt, shown_error, shown_text
 from sagas.models import LaneOutcome, SagaLog, SagaStatusChoice, SagaStep
 from sagas.queries.attention import KINDS
 
-HIDDEN = "Without the permission view_payload what the service said reads [text, 42 characters]."
+HIDDEN = "Without the permission view_payload the service's text is replaced by [text, 42 characters]."
 
 ANY_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 
 
 @extend_schema_field(ANY_OBJECT)
 class ObjectField(s.JSONField):
-    """A JSON object of no fixed shape."""
+    """A JSON object without a fixed shape."""
 
 
 @extend_schema_field({**ANY_OBJECT, "nullable": True})
 class NullableObject(s.JSONField):
-    """The same, or null."""
+    """A JSON object without a fixed shape, or null."""
 
 
 class NullableText(s.CharField):
-    """A text that is null where it is empty."""
+    """A text; null if empty."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_null=True, **kwargs)
@@ -49,7 +49,7 @@ class NullableText(s.CharField):
 
 
 class ErrorText(s.CharField):
-    """What a service said of a failure: payload. `context["payload"]` says whether the login may see it."""
+    """The error text of a service: payload. `context["payload"]` tells whether the login may see it."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_null=True, help_text=HIDDEN, **kwargs)
@@ -59,7 +59,7 @@ class ErrorText(s.CharField):
 
 
 class LastError(NullableText):
-    """A command's last error, in which the service's own words are payload."""
+    """A command's last error, in which the service's text is payload."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(help_text=HIDDEN, **kwargs)
@@ -69,7 +69,7 @@ class LastError(NullableText):
 
 
 class AttemptError(s.CharField):
-    """The error of an attempt, which is payload where the service refused the command."""
+    """The error of an attempt; it is payload if the service refused the command."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_null=True, help_text=HIDDEN, **kwargs)
@@ -117,7 +117,7 @@ class StepSerializer(s.Serializer[SagaStep]):
 
 
 class OnHoldSerializer(s.Serializer[Any]):
-    """Why a deadline does not run. `service` is whose commands are paused, "*" for all."""
+    """Why a deadline is on hold. `service` names the paused service, "*" for all."""
 
     reason = s.ChoiceField([reason.value for reason in HoldReason])
     service = s.CharField()
@@ -206,7 +206,7 @@ class CommandSerializer(s.Serializer[Any]):
     confirmed_unsent_at = s.DateTimeField(
         source="command.confirmed_unsent_at",
         allow_null=True,
-        help_text="When an event confirmed it though it was never sent.",
+        help_text="When an event confirmed it although it was never sent.",
     )
     exhausted_by = s.ChoiceField([*ExhaustedBy.values, ""], source="command.exhausted_by")
     last_error = LastError(source="command.last_error")
@@ -215,7 +215,7 @@ class CommandSerializer(s.Serializer[Any]):
 
 
 class SagaEventSerializer(s.Serializer[Any]):
-    """One line of a saga's log. `payload` only for a login that may see it, and only when asked for."""
+    """One event of a saga's log. `payload` only on request, and only for a login that may see it."""
 
     number = s.IntegerField(source="log.seq")
     event_id = s.CharField(source="event.event_id")
@@ -239,7 +239,7 @@ class SagaEventSerializer(s.Serializer[Any]):
     def __init__(self, *args: Any, payload: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not payload:
-            # The body is not even read from the database.
+            # The body is not read from the database either.
             del self.fields["payload"]
 
 
@@ -253,7 +253,7 @@ class TimelineEntrySerializer(s.Serializer[Any]):
     future = s.BooleanField()
 
 
-# --- what is of no one saga -------------------------------------------------------------------------------------------
+# --- not part of a saga -----------------------------------------------------------------------------------------------
 
 
 class ParkedGroupSerializer(s.Serializer[Any]):
@@ -304,7 +304,7 @@ class AttentionItemSerializer(s.Serializer[Any]):
 
 
 class CircuitBreaker(s.Serializer[Any]):
-    """The circuit breaker of a service that it paused at least once. `canary`: the commands that are sent first."""
+    """The circuit breaker of a service, once it has paused it. `canary`: the commands that are sent first."""
 
     state = s.ChoiceField(BreakerState.choices)
     since = s.DateTimeField(source="changed_at")
@@ -384,7 +384,7 @@ class CommandPreviewSerializer(s.Serializer[Any]):
 
 
 class DecidedSerializer(s.Serializer[Any]):
-    """What was accepted, or (`dry_run`) what would happen, or (`repeated`) what the first press came to."""
+    """What was accepted, or (`dry_run`) a preview, or (`repeated`) the result of the first request."""
 
     decision_id = s.UUIDField(allow_null=True)
     action = s.CharField()

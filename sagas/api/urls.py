@@ -12,7 +12,7 @@ MESSAGE = r"^quarantine/(?P<message_id>[0-9]{1,18})"
 
 
 def _both(route: str, view: Any, name: str | None = None, **options: Any) -> list[URLPattern]:
-    """The address without a slash at its end, which is the one that is told, and with one."""
+    """Return the address without a trailing slash, which is the documented one, and with one."""
     plain = re_path(rf"{route}$", view.as_view(**options), name=name)
     return [plain, re_path(rf"{route}/$", view.as_view(schema=None, **options))]
 
@@ -20,7 +20,7 @@ def _both(route: str, view: Any, name: str | None = None, **options: Any) -> lis
 urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^$", overview.IndexView.as_view(), name="index"),
     *_both(r"^sagas", sagas.SagasView, "sagas"),
-    # Before the others: any string is a correlation id, also one with slashes or line ends.
+    # Before the others: a correlation id may be any string, also with slashes or line breaks.
     re_path(r"^sagas/by-correlation/(?P<correlation_id>[\s\S]+)$", sagas.SagaByCorrelationView.as_view()),
     re_path(r"^sagas/by-task/(?P<task_id>[\s\S]+)$", sagas.SagasByTaskView.as_view()),
     *_both(rf"{SAGA}", sagas.SagaView, "saga"),

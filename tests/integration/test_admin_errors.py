@@ -269,7 +269,7 @@ def test_an_error_is_drawn_in_the_frame_and_the_readers_language(
     assert f'<html lang="{language}"' in page
     assert "sagas/staff.css" in page
     assert (reverse("admin:logout") in page) is inside
-    words = {403: ("not decide", "no decidir"), 404: ("no such page", "no existe"), "csrf": ("no longer", "ya no es")}
+    words = {403: ("not decide", "no decidir"), 404: ("does not exist", "no existe"), "csrf": ("no longer", "ya no es")}
     assert words[kind][language == "es"] in page
     assert "CSRF verification failed" not in page
 
