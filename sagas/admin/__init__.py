@@ -1,7 +1,7 @@
-"""The admin: what support staff see and decide. It shows and asks; it never edits.
+"""The admin: what support staff see and decide. It shows and asks; it never edits rows.
 
-One noun a file. The admin of compensation's and bridge's models lives here too, because imports point down only. Every
-decision is one call of `sagas.decisions`; every read is one of `sagas.queries`, or a list of rows by an index.
+One noun per file. The admin of the models of compensation and bridge is here too, because imports only point down.
+Every decision is one call of `sagas.decisions`; every read is one of `sagas.queries`, or a list of rows by an index.
 """
 
 from sagas.admin import audit, command, event, logins, parked, publishing, quarantine, saga

@@ -1,4 +1,4 @@
-"""The decisions as the pages offer them: what each is called, what comes of it in plain words, what the form asks.
+"""The decisions as the pages offer them: title, consequence, button and form of each.
 
 Each is one call of `sagas.decisions`; nothing here decides.
 """
@@ -23,10 +23,10 @@ FormData = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionPage:
-    """One decision: `carry_out` takes what the form said; `back` is where the person goes after it.
+    """One decision. `carry_out` takes the form's data; `back` returns the page to show afterwards.
 
-    `button` is what confirms it, `consequence` says what happens, `also` the things one should know before. `look` is
-    what the preview runs, where that is not a dry run of `carry_out`.
+    `button` is the label of the confirming button, `consequence` says what happens, `also` lists further notes. `look`
+    is what the preview runs if it is not a dry run of `carry_out`. `destructive` marks what cannot be reversed.
     """
 
     action: Action
@@ -77,7 +77,7 @@ def _back_to_publishing(_form: FormData) -> str:
 
 
 def selection(form: FormData) -> CommandSelection:
-    """The commands that the form names: by id, of a saga, or planned before a time."""
+    """Return the commands that the form names: by id, of a saga, or planned before a time."""
     if form.get("ids"):
         return CommandSelection(ids=form["ids"])
     if form.get("planned_before"):
@@ -121,12 +121,12 @@ def _publishing(paused: bool) -> Callable[[FormData, ActionRequest], ActionResul
 
 
 def _compare(form: FormData, request: ActionRequest) -> ActionResult:
-    """What a replay would write; where the stored state is what the log says, only that."""
+    """Preview a replay: what it would store, or only the comparison if there are no differences."""
     found = decisions.replay(form["saga"], request=request)
     return decisions.replay(form["saga"], True, request=request) if found.effects["differences"] else found
 
 
-_CONFIRMED_BY_HAND = _(
+_MARK_DONE_CONSEQUENCE = _(
     "Marks the commands as confirmed and, permanently, as manual. They are not sent again. Commands "
     "that were waiting for them are sent; the preview lists them. Do this only after you have "
     "verified that the service has undone the work, and enter as the reason how you know: who "
@@ -245,7 +245,7 @@ ACTION_PAGES: dict[str, ActionPage] = {
             action=Action.MARK_DONE,
             title=_("Mark as done"),
             button=_("Confirm: verified as done"),
-            consequence=_CONFIRMED_BY_HAND,
+            consequence=_MARK_DONE_CONSEQUENCE,
             form=forms.EvidenceForm,
             carry_out=_on_commands(Action.MARK_DONE),
             back=_back_to_commands,

@@ -1,4 +1,4 @@
-"""The page of a decision: what comes of it, exactly what would be sent, the reason, and then the result."""
+"""The page of a decision: its consequence, the preview of what would be sent, the reason, then the result."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from sagas.error_text import shown_differences
 from sagas.errors import Busy, DecisionError, Invalid, NotFound
 from sagas.models import Action, Decision, SagaStatusChoice
 
-# More than anybody reads before pressing a button; the number of all is above the list.
+# More than anybody reads before confirming; the total is shown above the list.
 SHOWN = 200
 LABELS = {**dict(SagaStatusChoice.choices), **labels.COMMAND_STATUSES, **labels.LANE_OUTCOMES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What the page shows of a dry run. `refused` is why nothing would happen, `may_repeat` that it may pass."""
+    """The preview on the page. `refused`: why nothing would happen. `may_repeat`: a repeated request may succeed."""
 
     outcome: ActionResult | None = None
     refused: RefusalText | None = None
@@ -47,7 +47,10 @@ class Preview:
 
 
 def decide_view(admin: ReadOnlyAdmin, request: HttpRequest, action: str) -> HttpResponse:
-    """GET shows the form, with the preview where the target is known. POST previews; POST with `confirm` decides."""
+    """Show the form (GET), the preview (POST), or carry out the decision (POST with `confirm`).
+
+    GET shows the preview too if the target is known. Raises Http404, PermissionDenied.
+    """
     action_page = ACTION_PAGES.get(action)
     if action_page is None:
         raise Http404(_("There is no such decision."))
@@ -67,7 +70,7 @@ def decide_view(admin: ReadOnlyAdmin, request: HttpRequest, action: str) -> Http
 
 
 def draw_again(request: HttpRequest, action: str, notice: str) -> HttpResponse:
-    """The form as it came, with the reason why it was not taken: status 403. Nothing is carried out."""
+    """Show the submitted form again with the reason why it was not accepted: status 403. Nothing is carried out."""
     action_page = ACTION_PAGES[action]
     form = action_page.form(request.POST)
     admin = cast("ReadOnlyAdmin", site.get_model_admin(Decision))
@@ -75,23 +78,23 @@ def draw_again(request: HttpRequest, action: str, notice: str) -> HttpResponse:
 
 
 def ask(admin: ReadOnlyAdmin, request: HttpRequest, action: str, target: Mapping[str, Any]) -> HttpResponse:
-    """The page of a decision on a target that another page chose."""
+    """Show the page of a decision on a target that another page chose."""
     _need_operate(request)
     return _ask(admin, request, ACTION_PAGES[action], target)
 
 
 def _need_operate(request: HttpRequest) -> None:
     if not may_operate(request):
-        words_ = _('You may view this but not decide. Deciding requires the permission "%(name)s".')
-        raise PermissionDenied(words_ % {"name": _("May decide on sagas, commands, parked events and publishing")})
+        text = _('You may view this but not decide. Deciding requires the permission "%(name)s".')
+        raise PermissionDenied(text % {"name": _("May decide on sagas, commands, parked events and publishing")})
 
 
 def _ask(
     admin: ReadOnlyAdmin, request: HttpRequest, action_page: ActionPage, target: Mapping[str, Any], notice: str = ""
 ) -> HttpResponse:
     initial = {"request_key": DecisionForm.fresh_key(), **target}
-    said = _valid(action_page, initial)
-    found = preview(action_page, said, request) if said else None
+    fields = _valid(action_page, initial)
+    found = preview(action_page, fields, request) if fields else None
     return _show(admin, request, action_page, action_page.form(initial=initial), found, notice=notice)
 
 
@@ -103,37 +106,37 @@ def _show_again(
     status: int,
     notice: str = "",
 ) -> HttpResponse:
-    """A form that was not taken: with its errors, and with its target and preview where it names one."""
-    said = _valid(action_page, request.POST.dict())
-    found = preview(action_page, said, request) if said else None
+    """Show a form that was not accepted, with its errors, and with target and preview if it names one."""
+    fields = _valid(action_page, request.POST.dict())
+    found = preview(action_page, fields, request) if fields else None
     return _show(admin, request, action_page, form, found, status, notice)
 
 
-def _valid(action_page: ActionPage, said: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The checked target of a form, whatever its reason; empty where it names none that can be looked at."""
-    probe = action_page.form({**said, "reason": ""})
+def _valid(action_page: ActionPage, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the checked target of a form, ignoring its reason; empty if it names no valid target."""
+    probe = action_page.form({**fields, "reason": ""})
     return probe.cleaned_data if probe.is_valid() else {}
 
 
 def _carry_out(admin: ReadOnlyAdmin, request: HttpRequest, action_page: ActionPage, form: DecisionForm) -> HttpResponse:
-    said = form.cleaned_data
+    fields = form.cleaned_data
     try:
-        outcome = action_page.carry_out(said, _request(request, said))
+        outcome = action_page.carry_out(fields, _request(request, fields))
     except DecisionError as error:
         status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, Invalid) else 409
-        return _show(admin, request, action_page, form, _refused(action_page, said, error), status)
+        return _show(admin, request, action_page, form, _refused(action_page, fields, error), status)
     form_drafts.forget(request, action_page.action.value)
-    _tell(request, action_page, outcome)
-    return HttpResponseRedirect(action_page.back(said))
+    _report(request, action_page, outcome)
+    return HttpResponseRedirect(action_page.back(fields))
 
 
-def _request(request: HttpRequest, said: Mapping[str, Any], *, dry_run: bool = False) -> ActionRequest:
+def _request(request: HttpRequest, fields: Mapping[str, Any], *, dry_run: bool = False) -> ActionRequest:
     return ActionRequest(
         actor=request.user.get_username(),
         door="admin",
-        reason=said.get("reason", ""),
+        reason=fields.get("reason", ""),
         dry_run=dry_run,
-        idempotency_key=None if dry_run else said.get("request_key") or None,
+        idempotency_key=None if dry_run else fields.get("request_key") or None,
     )
 
 
@@ -146,14 +149,14 @@ def _show(
     status: int = 200,
     notice: str = "",
 ) -> HttpResponse:
-    said = (form.cleaned_data if form.is_valid() else request.POST.dict()) if form.is_bound else form.initial
+    fields = (form.cleaned_data if form.is_valid() else request.POST.dict()) if form.is_bound else form.initial
     context = {
         "title": action_page.title,
         "action_page": action_page,
         "form": form,
         "preview": found,
-        "target": _target(said),
-        "back": _safe_back(action_page, said),
+        "target": _target(fields),
+        "back": _safe_back(action_page, fields),
         "confirmable": _is_confirmable(action_page, found),
         "notice": notice,
         "typed_by": form_drafts.note(request, action_page.action.value),
@@ -162,14 +165,17 @@ def _show(
 
 
 def _is_confirmable(action_page: ActionPage, found: Preview | None) -> bool:
-    """A replay that would write nothing is none; what was refused may be repeated only where that may pass."""
+    """Return whether the form may be confirmed.
+
+    Not a replay without differences; after a refusal only if a repeated request may succeed.
+    """
     if found is None or found.outcome is None:
         return found is not None and found.may_repeat
     return action_page.action is not Action.REPLAY or bool(found.differences)
 
 
-def _target(said: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the decision is about, in words."""
+def _target(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the decision's target as pairs of label and value."""
     names = (
         ("saga", _("Saga")),
         ("lane", _("Image")),
@@ -179,8 +185,8 @@ def _target(said: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("message", _("Message")),
         ("service", _("Service")),
     )
-    lines = [(label, str(said[name])) for name, label in names if said.get(name)]
-    ids = _ids(said)
+    lines = [(label, str(fields[name])) for name, label in names if fields.get(name)]
+    ids = _ids(fields)
     if len(ids) == 1:
         lines.append((_("Command"), ids[0]))
     elif ids:
@@ -188,32 +194,32 @@ def _target(said: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _ids(said: Mapping[str, Any]) -> list[str]:
-    ids = said.get("ids") or []
+def _ids(fields: Mapping[str, Any]) -> list[str]:
+    ids = fields.get("ids") or []
     return ids.replace(",", " ").split() if isinstance(ids, str) else [str(one) for one in ids]
 
 
-def _safe_back(action_page: ActionPage, said: Mapping[str, Any]) -> str:
+def _safe_back(action_page: ActionPage, fields: Mapping[str, Any]) -> str:
     try:
-        return action_page.back({**said, "ids": _ids(said)})
-    except (KeyError, IndexError, NoReverseMatch):  # a target that no page is about
+        return action_page.back({**fields, "ids": _ids(fields)})
+    except (KeyError, IndexError, NoReverseMatch):  # a target without a page
         return formatting.list_url("sagas_sagalog")
 
 
 # --- the preview ------------------------------------------------------------------------------------------------------
 
 
-def preview(action_page: ActionPage, said: Mapping[str, Any], request: HttpRequest) -> Preview:
-    """What would happen: the decision itself, rolled back."""
+def preview(action_page: ActionPage, fields: Mapping[str, Any], request: HttpRequest) -> Preview:
+    """Return the preview: the decision itself, carried out and rolled back."""
     try:
         outcome = (action_page.look or action_page.carry_out)(
-            said, _request(request, {**said, "reason": ""}, dry_run=True)
+            fields, _request(request, {**fields, "reason": ""}, dry_run=True)
         )
     except DecisionError as error:
-        return _refused(action_page, said, error)
+        return _refused(action_page, fields, error)
     commands = [_line(command.as_json()) for command in islice(outcome.commands, SHOWN)]
     sent = sum(command.status_after in ("planned", "waiting") and not command.held_by for command in outcome.commands)
-    # What is released is counted in full, also where the list of it is shortened.
+    # Released commands are counted in full even if their list is shortened.
     sent = max(sent, sum((outcome.effects.get("released") or {}).values()))
     refused = outcome.effects.get("not_eligible") or []
     return Preview(
@@ -228,12 +234,12 @@ def preview(action_page: ActionPage, said: Mapping[str, Any], request: HttpReque
 
 
 def _differences(outcome: ActionResult, request: HttpRequest) -> list[dict[str, Any]]:
-    """What a replay found, error texts only for who may see them."""
+    """Return the differences that a replay found; error texts only with the permission."""
     return shown_differences(outcome.effects.get("differences") or [], payload=may_view_payload(request))
 
 
-def _refused(action_page: ActionPage, said: Mapping[str, Any], error: DecisionError) -> Preview:
-    return Preview(refused=explain(action_page, said, error), may_repeat=isinstance(error, Busy | Invalid))
+def _refused(action_page: ActionPage, fields: Mapping[str, Any], error: DecisionError) -> Preview:
+    return Preview(refused=explain(action_page, fields, error), may_repeat=isinstance(error, Busy | Invalid))
 
 
 def _line(command: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -247,56 +253,56 @@ def _line(command: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def effects(outcome: ActionResult) -> list[str]:
-    """What a decision comes to besides its commands, in sentences."""
-    told = outcome.effects
+    """Return the effects of a decision besides its commands, as sentences."""
+    result = outcome.effects
     lines = []
-    before, after = told.get("status_before"), told.get("status_after")
+    before, after = result.get("status_before"), result.get("status_after")
     if after and before and before != after:
-        said = {"before": LABELS.get(before, before), "after": LABELS.get(after, after)}
-        lines.append(_('The saga changes from "%(before)s" to "%(after)s".') % said)
+        values = {"before": LABELS.get(before, before), "after": LABELS.get(after, after)}
+        lines.append(_('The saga changes from "%(before)s" to "%(after)s".') % values)
     elif after:
         lines.append(_('Saga status: "%(after)s".') % {"after": LABELS.get(after, after)})
-    if told.get("events") is not None:
+    if result.get("events") is not None:
         lines.append(
-            ngettext("%(n)d event is moved.", "%(n)d events are moved.", told["events"]) % {"n": told["events"]}
+            ngettext("%(n)d event is moved.", "%(n)d events are moved.", result["events"]) % {"n": result["events"]}
         )
-    if told.get("still_parked"):
-        words_ = ngettext(
+    if result.get("still_parked"):
+        text = ngettext(
             "%(n)d event stays unmatched because it names no image. Enter the image.",
             "%(n)d events stay unmatched because they name no image. Enter the image.",
-            told["still_parked"],
+            result["still_parked"],
         )
-        lines.append(words_ % {"n": told["still_parked"]})
-    lines += _of_event(told)
-    if told.get("eligible") is not None:
-        words_ = ngettext(
+        lines.append(text % {"n": result["still_parked"]})
+    lines += _of_event(result)
+    if result.get("eligible") is not None:
+        text = ngettext(
             "%(n)d command is eligible, in %(sagas)d saga(s).",
             "%(n)d commands are eligible, in %(sagas)d saga(s).",
-            told["eligible"],
+            result["eligible"],
         )
-        lines.append(words_ % {"n": told["eligible"], "sagas": told.get("sagas", 0)})
-    if told.get("differences") == []:
+        lines.append(text % {"n": result["eligible"], "sagas": result.get("sagas", 0)})
+    if result.get("differences") == []:
         lines.append(_("The stored state matches the log: there is nothing to rebuild."))
-    if "changed" in told and not told["changed"]:
+    if "changed" in result and not result["changed"]:
         lines.append(_("No change: this is already the case."))
     return lines
 
 
-def _of_event(told: Mapping[str, Any]) -> list[str]:
-    """What a requeued message came to: its event, and where that is now."""
+def _of_event(result: Mapping[str, Any]) -> list[str]:
+    """Return the effects of a requeued message: its event, and where that is now."""
     lines = []
-    if told.get("type"):
+    if result.get("type"):
         lines.append(
-            _("The message is event %(event)s of type %(type)s.") % {"event": told["event"], "type": told["type"]}
+            _("The message is event %(event)s of type %(type)s.") % {"event": result["event"], "type": result["type"]}
         )
-    if told.get("already_stored"):
+    if result.get("already_stored"):
         lines.append(_("The event is already stored and is not applied again."))
-    if told.get("parked"):
-        reason = labels.PARKED_REASONS[told["parked"]]
+    if result.get("parked"):
+        reason = labels.PARKED_REASONS[result["parked"]]
         lines.append(
             _("No saga matches yet (%(reason)s): the event is kept with the unmatched events.") % {"reason": reason}
         )
-    for saga, moved in (told.get("other_sagas") or {}).items():
+    for saga, moved in (result.get("other_sagas") or {}).items():
         after = moved["status_after"]
         lines.append(_('Status of saga %(saga)s: "%(after)s".') % {"saga": saga, "after": LABELS.get(after, after)})
     return lines
@@ -305,11 +311,11 @@ def _of_event(told: Mapping[str, Any]) -> list[str]:
 # --- the result -------------------------------------------------------------------------------------------------------
 
 
-def _tell(request: HttpRequest, action_page: ActionPage, outcome: ActionResult) -> None:
+def _report(request: HttpRequest, action_page: ActionPage, outcome: ActionResult) -> None:
     if outcome.repeated:
-        said = {"actor": outcome.actor, "time": outcome.accepted_at.strftime("%Y-%m-%d %H:%M:%S UTC")}
+        values = {"actor": outcome.actor, "time": outcome.accepted_at.strftime("%Y-%m-%d %H:%M:%S UTC")}
         messages.warning(
-            request, _("Already requested by %(actor)s at %(time)s. Nothing was done a second time.") % said
+            request, _("Already requested by %(actor)s at %(time)s. Nothing was done a second time.") % values
         )
         return
     count = len(outcome.commands)
@@ -321,9 +327,9 @@ def _tell(request: HttpRequest, action_page: ActionPage, outcome: ActionResult) 
     messages.success(request, " ".join([*parts, *effects(outcome), *sentences(outcome)]))
     refused = outcome.effects.get("not_eligible") or []
     if refused:
-        words_ = ngettext(
+        text = ngettext(
             "%(n)d command was not changed: %(why)s",
             "%(n)d commands were not changed, the first because: %(why)s",
             len(refused),
         )
-        messages.warning(request, words_ % {"n": len(refused), "why": refused[0]["reason"]})
+        messages.warning(request, text % {"n": len(refused), "why": refused[0]["reason"]})

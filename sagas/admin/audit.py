@@ -1,4 +1,4 @@
-"""Every decision that a person took: who, when, by which door, why. And the pages on which they are taken."""
+"""The audit: every decision with actor, time, entry point and reason. And the pages that take decisions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sagas.queries.ids import saga_id
 
 @admin.register(Decision)
 class DecisionAdmin(ReadOnlyAdmin):
-    list_display = ("what", "target", "actor", "door_label", "when", "why")
+    list_display = ("what", "target", "actor", "entry_point", "when", "why")
     list_filter = (ActionFilter,)
     search_fields = ("id",)
     search_help_text = _("Full id of a decision, or any full id of a saga")
@@ -35,7 +35,7 @@ class DecisionAdmin(ReadOnlyAdmin):
         return [own]
 
     def decide(self, request: HttpRequest, action: str) -> HttpResponse:
-        """Prepare, preview and take a decision."""
+        """Prepare, preview and carry out a decision."""
         return decide_view(self, request, action)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Decision]:
@@ -56,7 +56,7 @@ class DecisionAdmin(ReadOnlyAdmin):
         return formatting.badge(decision.action, labels.ACTIONS.get(decision.action), "hand")
 
     @admin.display(description=_("by"))
-    def door_label(self, decision: Decision) -> str:
+    def entry_point(self, decision: Decision) -> str:
         return decision.get_door_display()
 
     @admin.display(description=_("when"))

@@ -1,6 +1,6 @@
-"""The buttons of a page: the decisions that are possible now, the one that the page's sentence names first.
+"""The buttons of a page: the decisions that are possible now, first the one that the page's sentence names.
 
-Whether a decision is possible is asked of `sagas.decisions`, which runs the same checks when it is carried out.
+`sagas.decisions` tells whether a decision is possible; it runs the same checks when the decision is carried out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ORDER = (
     *(Action.DISMISS, Action.DISMISS_MESSAGE, Action.RESUME_PUBLISHING, Action.PAUSE_PUBLISHING),
     *(Action.CANCEL, Action.FORCE_COMPENSATION, Action.SKIP, Action.WITHDRAW, Action.TERMINATE, Action.REPLAY),
 )
-# What the sentences of `sagas.queries.waiting` ask a person to do, the first possible one is the main button.
+# What the sentences of `sagas.queries.waiting` ask a person to do. The first possible one is the main button.
 ASKED_FOR: Mapping[str, Sequence[Action]] = {
     "set_aside": (Action.RESUME,),
     "decision": (Action.RETRY, Action.MARK_DONE),
@@ -46,7 +46,7 @@ OF_A_KEY: Mapping[Action, Any] = {
     Action.DISMISS: _("Dismiss all"),
 }
 OF_AN_EVENT: Mapping[Action, Any] = {Action.ATTACH: _("Attach this event")}
-# Of the events that may belong to a saga so many are looked at for one that it can be given.
+# How many of the events that may belong to a saga are checked for one that can be attached.
 LOOKED_AT = 20
 
 
@@ -61,38 +61,38 @@ class Button:
 
 
 def of_saga(saga: SagaLog, waiting: Waiting | None) -> list[Button]:
-    """What can be decided on a saga. First what its sentence asks for. Five queries at most."""
+    """Return the decisions on a saga, first the one that its sentence asks for. At most five queries."""
     main = _asked_for(saga, waiting)
     possible = decisions.possible_on_saga(saga) - ({main.action} if main else set())
     return [*([main] if main else []), *_buttons(possible, saga=saga.id)]
 
 
 def of_lane(lane: Lane) -> list[Button]:
-    """What can be decided on one lane."""
+    """Return the decisions on one lane."""
     return _buttons(decisions.possible_on_lane(lane), saga=lane.saga_id, lane=lane.entity)
 
 
 def of_commands(saga: SagaLog) -> list[Button]:
-    """What can be decided on all open commands of a saga at once. One query."""
+    """Return the decisions on all open commands of a saga. One query."""
     return _buttons(decisions.possible_on_commands_of(saga), saga=saga.id)
 
 
 def of_command(command: Command, saga: SagaLog | None) -> list[Button]:
-    """What can be decided on one command; where its saga is set aside, only to resume that."""
+    """Return the decisions on one command; only resuming its saga if that is blocked by an error."""
     if saga is not None and saga.set_aside_at is not None:
         return [_button(Action.RESUME, "main", saga=saga.id)]
-    needs_a_person = command.status == CommandStatus.EXHAUSTED or command.status in (
+    needs_decision = command.status == CommandStatus.EXHAUSTED or command.status in (
         CommandStatus.SKIPPED,
         CommandStatus.WITHDRAWN,
     )
     if command.held_since is not None:
         return _buttons(decisions.possible_on_command(command, saga), main=(Action.RELEASE,), ids=command.id)
     order = (Action.MARK_DONE,) if command.exhausted_by == ExhaustedBy.MANUAL else (Action.RETRY, Action.MARK_DONE)
-    return _buttons(decisions.possible_on_command(command, saga), main=order if needs_a_person else (), ids=command.id)
+    return _buttons(decisions.possible_on_command(command, saga), main=order if needs_decision else (), ids=command.id)
 
 
 def of_group(use: decisions.KeyUse, suggestion: SagaLog | None, *, waits: bool, main: bool = True) -> list[Button]:
-    """What can be decided on all parked events of a key. `waits`: whether one is there that is not dismissed."""
+    """Return the decisions on all unmatched events of a key. `waits`: whether one of them is not dismissed."""
     if not use.key:
         return []
     if suggestion is not None and suggestion.set_aside_at is not None:
@@ -113,7 +113,7 @@ def of_group(use: decisions.KeyUse, suggestion: SagaLog | None, *, waits: bool, 
 
 
 def of_event(row: Parked, event_id: str, suggestion: SagaLog | None, *, main: bool = False) -> list[Button]:
-    """What can be decided on one parked event. The form asks for a lane where the event needs one."""
+    """Return the decisions on one unmatched event. The form asks for a lane if the event needs one."""
     target: dict[str, Any] = {"stream": row.stream, "event": event_id}
     if suggestion is not None and not decisions.can_take_event(suggestion, row):
         return [_button(Action.RESUME, "main" if main else "", saga=suggestion.id)] if suggestion.set_aside_at else []
@@ -123,25 +123,25 @@ def of_event(row: Parked, event_id: str, suggestion: SagaLog | None, *, main: bo
 
 
 def of_message(possible: Collection[Action], pk: int) -> list[Button]:
-    """What can be decided on a quarantined message."""
+    """Return the decisions on a quarantined message."""
     return _buttons(possible, main=(Action.REQUEUE,), message=pk)
 
 
-def of_switch(service: str | None, standing: switches.Switches) -> list[Button]:
-    """What can be decided on the publishing switch of a service, or of all (None)."""
-    possible = decisions.possible_on_publishing(service, standing)
+def of_switch(service: str | None, current: switches.Switches) -> list[Button]:
+    """Return the decisions on the switch of a service, or of all services (None)."""
+    possible = decisions.possible_on_publishing(service, current)
     target = {"service": service, "only": "switch"} if service else {}
     return _buttons(possible, main=(Action.RESUME_PUBLISHING,), **target)
 
 
-def of_breaker(service: str, standing: switches.Switches) -> list[Button]:
-    """What can be decided on the circuit breaker of a service."""
-    possible = decisions.possible_on_breaker(service, standing)
+def of_breaker(service: str, current: switches.Switches) -> list[Button]:
+    """Return the decisions on the circuit breaker of a service."""
+    possible = decisions.possible_on_breaker(service, current)
     return _buttons(possible, main=(Action.RESUME_PUBLISHING,), service=service, only="breaker")
 
 
 def _asked_for(saga: SagaLog, waiting: Waiting | None) -> Button | None:
-    """The decision that the saga's sentence names, with its target."""
+    """Return the decision that the saga's sentence names, with its target."""
     asked = ASKED_FOR.get(waiting.kind, ()) if waiting is not None else ()
     if waiting is None or not asked:
         return None
@@ -157,15 +157,15 @@ def _asked_for(saga: SagaLog, waiting: Waiting | None) -> Button | None:
 
 
 def _resume_publishing(service: str) -> Button | None:
-    """Of what holds the service's commands: the switch of all first, for another one alone would not do."""
-    standing = switches.read()
-    name = None if standing.everything_paused else service
-    found = of_switch(name, standing) if standing.is_switched_off(service) else of_breaker(service, standing)
+    """Return the button that resumes a service: for the switch of all services first, which overrides the others."""
+    current = switches.read()
+    name = None if current.everything_paused else service
+    found = of_switch(name, current) if current.is_switched_off(service) else of_breaker(service, current)
     return next(iter(found), None)
 
 
 def _attach_to(saga: SagaLog) -> Button | None:
-    """To give the saga the first of the parked events that may belong to it, with all of its key where that can be."""
+    """Return the button that attaches the first likely unmatched event, with all of its key if possible."""
     rows = list(Parked.objects.filter(suggestion=saga.id, dismissed_at__isnull=True).order_by("event")[:LOOKED_AT])
     uses = decisions.uses_of_keys((row.stream, row.key) for row in rows if row.key)
     for row in rows:

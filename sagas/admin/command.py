@@ -1,4 +1,4 @@
-"""Commands: the list with decisions on many, and the page of one with every attempt."""
+"""Commands: the list with decisions on many, and the page of one with all its attempts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ UNDER_WAY = frozenset({CommandStatus.PLANNED, CommandStatus.WAITING, CommandStat
 
 @admin.register(Command)
 class CommandAdmin(ReadOnlyAdmin):
-    list_display = ("what", "state", "entity", "service", "tries", "planned", "trouble", "saga_link")
+    list_display = ("what", "state", "entity", "service", "attempt", "planned", "error", "saga_link")
     list_filter = (
         CommandStatusFilter,
         HeldFilter,
@@ -63,7 +63,7 @@ class CommandAdmin(ReadOnlyAdmin):
         return Command.objects.filter(id=found).first() if found else None
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """The list, each command of the page with what holds its deadline and its error as this person may see it."""
+        """Return the list; each command has `on_hold` and its error as this person may see it."""
         found = super().get_changelist_instance(request)
         found.result_list = list(found.result_list)
         holds = holding.read_for(found.result_list)
@@ -74,9 +74,9 @@ class CommandAdmin(ReadOnlyAdmin):
         return found
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """The longest waiting first where people decide; in order of planning those of a saga or under way; else by id.
+        """Order by waiting time where people decide, by planning time for a saga or open commands, else by id.
 
-        Each goes by an index, what is under way by one that holds nothing else: by id they are far apart.
+        Each uses an index; open commands have one of their own, since by id they are far apart.
         """
         if request.GET.get("held"):
             return ("held_since", "id")
@@ -110,16 +110,16 @@ class CommandAdmin(ReadOnlyAdmin):
         return states(command, command.on_hold)  # type: ignore[attr-defined]
 
     @admin.display(description=_("attempt"))
-    def tries(self, command: Command) -> str:
-        words_ = gettext("%(n)d of %(of)d, round %(round)d")
-        return words_ % {"n": command.attempt, "of": command.maximum_attempts, "round": command.round}
+    def attempt(self, command: Command) -> str:
+        text = gettext("%(n)d of %(of)d, round %(round)d")
+        return text % {"n": command.attempt, "of": command.maximum_attempts, "round": command.round}
 
     @admin.display(description=_("planned"))
     def planned(self, command: Command) -> Any:
         return formatting.at(command.planned_at)
 
     @admin.display(description=_("last error"))
-    def trouble(self, command: Command) -> str:
+    def error(self, command: Command) -> str:
         text: str = command.shown_error  # type: ignore[attr-defined]
         return text if len(text) <= 80 else text[:79] + "…"
 
@@ -148,11 +148,11 @@ class CommandAdmin(ReadOnlyAdmin):
         return self._ask(request, Action.WITHDRAW, chosen)
 
     def _ask(self, request: HttpRequest, action: Action, chosen: QuerySet[Command]) -> HttpResponse | None:
-        """The decision's page, with the ids as they are now: what was chosen is what is decided on."""
+        """Show the decision's page with the ids chosen now; the decision applies to exactly these."""
         ids = [str(identity) for identity in chosen.values_list("id", flat=True)[: MOST_COMMANDS + 1]]
         if len(ids) > MOST_COMMANDS:
-            words_ = gettext("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
-            messages.error(request, words_ % {"most": MOST_COMMANDS})
+            text = gettext("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
+            messages.error(request, text % {"most": MOST_COMMANDS})
             return None
         return ask(self, request, action.value, {"ids": " ".join(ids)})
 
@@ -173,7 +173,7 @@ class CommandAdmin(ReadOnlyAdmin):
 
 
 def states(command: Command, hold: OnHold | None = None) -> SafeString:
-    """The badges of a command; `hold` says why its deadline does not run, if so."""
+    """Return the badges of a command; `hold` tells why its deadline is on hold, if it is."""
     found = [formatting.badge(command.status, labels.COMMAND_STATUSES.get(command.status))]
     if command.held_since:
         found.append(formatting.badge("held", gettext("held"), "bad"))
@@ -187,24 +187,24 @@ def states(command: Command, hold: OnHold | None = None) -> SafeString:
 
 
 def _confirming(command: Command) -> Event | None:
-    """The service's event that confirmed a command."""
+    """Return the service's event that confirmed a command."""
     found = Event.objects.filter(source=Source.PULSAR, event_id=command.settled_event)
     return found.only("type", "topic", "producer").first()
 
 
 def _possible_in_list(request: HttpRequest) -> frozenset[Action]:
-    """The decisions that commands as the list's filters leave them may allow."""
-    status, why, of = (request.GET.get(name, "") for name in ("status", "exhausted_by", "saga"))
+    """Return the decisions that commands with the list's filters may allow."""
+    status, reason, of_saga = (request.GET.get(name, "") for name in ("status", "exhausted_by", "saga"))
     held = bool(request.GET.get("held"))
-    if (status and status not in CommandStatus.values) or (why and status not in ("", CommandStatus.EXHAUSTED)):
+    if (status and status not in CommandStatus.values) or (reason and status not in ("", CommandStatus.EXHAUSTED)):
         return frozenset()
-    if held and (why or status not in ("", CommandStatus.PLANNED)):
+    if held and (reason or status not in ("", CommandStatus.PLANNED)):
         return frozenset()
-    found = saga_id(of) if of else None
+    found = saga_id(of_saga) if of_saga else None
     if found is not None and SagaLog.objects.filter(id=found, set_aside_at__isnull=False).exists():
         return frozenset()
-    status = CommandStatus.PLANNED if held else CommandStatus.EXHAUSTED if why else status
-    return possible_in_state(status, invalid=why == ExhaustedBy.INVALID)
+    status = CommandStatus.PLANNED if held else CommandStatus.EXHAUSTED if reason else status
+    return possible_in_state(status, invalid=reason == ExhaustedBy.INVALID)
 
 
 def _is_entity(commands: QuerySet[Command], entity: str | None) -> bool:

@@ -1,7 +1,7 @@
-"""The pages for what went wrong: in the admin's frame and the reader's language, with Django's status codes.
+"""Error pages, in the admin's frame and the reader's language, with Django's status codes.
 
-Addresses of the API answer in JSON instead (`sagaproject.error_pages`). The pages for 400, 500 and 503
-stand alone: they need neither database nor login.
+Addresses of the API answer in JSON instead (`sagaproject.error_pages`). The pages for 400, 429, 500 and 503 are
+standalone: they need neither database nor login.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ DECIDE = "sagas_decision_decide"
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """400: a request that cannot be read. Stands alone, since not even its host may be right."""
+    """Answer 400: an unreadable request. Standalone, since even its host may be wrong."""
     text = _("The server could not read this request. Go back, reload the page and try again.")
     return _alone(request, 400, _("Bad request"), text)
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """403: logged in, and not allowed."""
+    """Answer 403: logged in, but not allowed."""
     text = str(exception or "") or _(
         "Your account does not have the permission for this page. Ask an administrator for it."
     )
@@ -40,20 +40,20 @@ def permission_denied(request: HttpRequest, exception: Exception | None = None) 
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """404: the words of whoever raised it, if they were meant for people."""
-    said = exception.args[0] if exception is not None and exception.args else ""
-    text = said if isinstance(said, str) and said else _("This page does not exist, or it was removed.")
+    """Answer 404, with the exception's message if it is a text for people."""
+    message = exception.args[0] if exception is not None and exception.args else ""
+    text = message if isinstance(message, str) and message else _("This page does not exist, or it was removed.")
     return _page(request, 404, _("Page not found"), str(text))
 
 
 def too_many_requests(request: HttpRequest) -> HttpResponse:
-    """429: an address with too many failed logins. Stands alone: an attacker's request is to cost nothing."""
+    """Answer 429: too many failed logins from an address. Standalone: an attacker's request must be cheap."""
     text = _("Too many logins failed from your address. Wait a minute and try again.")
     return _alone(request, 429, _("Too many failed logins"), text)
 
 
 def locked_out(request: HttpRequest, lasts: timedelta) -> HttpResponse:
-    """429: a name that is locked out at this address for a while."""
+    """Answer 429: a login name is locked for this address for a time."""
     text = _(
         "Too many logins with this name failed from your address. Try again in %(minutes)d minutes, or "
         "ask an administrator to unlock it."
@@ -62,7 +62,7 @@ def locked_out(request: HttpRequest, lasts: timedelta) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500: a fault of this service. Stands alone: the fault may be that the database is away."""
+    """Answer 500: a fault of this service. Standalone: the database may be unavailable."""
     text = _(
         "The service could not answer. Try again in a moment. If the error persists, contact the operator"
         " of the service."
@@ -71,7 +71,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def unavailable(request: HttpRequest, *, read_only: bool) -> HttpResponse:
-    """503: the database is away or, `read_only`, takes no changes. Stands alone: nothing of it can be read or kept."""
+    """Answer 503: the database is unavailable or, with `read_only`, read-only. Standalone: it needs no database."""
     if read_only:
         text = _("The database is read-only at present, so nothing was changed. Stored data can still be viewed.")
     else:
@@ -80,12 +80,15 @@ def unavailable(request: HttpRequest, *, read_only: bool) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """403: the form is of another login. A decision's form is drawn again with what was typed; nothing was done."""
+    """Answer 403: the form belongs to another login. Nothing is done.
+
+    A decision's form is shown again with what was typed.
+    """
     match = request.resolver_match
     if request.method == "POST" and match is not None and match.url_name == DECIDE:
         action = str(match.kwargs["action"])
         if _is_own_form(request, action):
-            return draw_again(request, action, _again())
+            return draw_again(request, action, _notice())
         back = "" if request.user.is_authenticated else form_drafts.keep(request, action)
         if back:
             text = _("You are no longer logged in. Nothing was done. What you typed is kept: log in to continue.")
@@ -98,7 +101,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def _is_own_form(request: HttpRequest, action: str) -> bool:
-    """Whether the form was drawn by us for whoever is logged in now: no other site can make one up."""
+    """Return whether we rendered the form for the current login; no other site can forge one."""
     return site.has_permission(request) and may_operate(request) and form_drafts.author(request, action) == _pk(request)
 
 
@@ -106,7 +109,7 @@ def _pk(request: HttpRequest) -> str:
     return str(request.user.pk)
 
 
-def _again() -> str:
+def _notice() -> str:
     return _(
         "This form was opened before you logged in again. Nothing was done. What you typed is still here: check it and "
         "confirm again."
@@ -114,7 +117,7 @@ def _again() -> str:
 
 
 def _page(request: HttpRequest, status: int, title: str, text: str, *, back: str = "") -> HttpResponse:
-    """In the frame for those who are logged in, else in that of the login page."""
+    """Render in the admin's frame for staff, else in the frame of the login page."""
     top = reverse("admin:index")
     if not hasattr(request, "user") or not hasattr(request, "session"):
         return _alone(request, status, title, text)

@@ -1,4 +1,4 @@
-"""The event log: what came in, as it came. Bodies are for those who may see them."""
+"""The event log: all events as received. Bodies are shown only with the permission."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ class EventAdmin(ReadOnlyAdmin):
 
 
 def body(event: Event) -> str:
-    """The body as text; the template escapes it."""
+    """Return the body as text; the template escapes it."""
     return json.dumps(event.payload, indent=2, ensure_ascii=False, sort_keys=True)
 
 
 def _found(term: str) -> list[int]:
-    """By event id or by key, each by its index."""
+    """Find events by event id or by key, each by its index."""
     if "\x00" in term:
         return []
     sources, spellings = ["pulsar", "operator", "compensation"], {term, spelled(term) or term}

@@ -1,4 +1,4 @@
-"""What lists can be narrowed down by. Each goes by an index, or by a table that people fill by hand."""
+"""Filters of the lists. Each uses an index, or a table that only people's decisions fill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sagas.definitions import registry
 from sagas.models import Action, Decision, SagaStatusChoice
 from sagas.queries.ids import saga_id
 
-# Decisions after which a saga's outcome is not the services' alone.
+# Decisions after which a saga's outcome does not come from the services alone.
 BY_HAND = (
     Action.FORCE_COMPENSATION,
     Action.CANCEL,
@@ -40,7 +40,7 @@ class _Choice(SimpleListFilter):
         return queryset if value is None else self.narrow(queryset, value)
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        """The rows that the chosen value leaves."""
+        """Return the rows that match the chosen value."""
         raise NotImplementedError
 
 
@@ -125,7 +125,7 @@ class ByHandFilter(_Choice):
         return True
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        # From the audit: people decide on some hundreds of sagas, whatever number of them there is.
+        # From the audit: people decide on a few hundred sagas, however many there are.
         decided = Decision.objects.filter(action__in=BY_HAND, saga__isnull=False)
         return queryset.filter(id__in=decided.values("saga"))
 
@@ -181,7 +181,7 @@ class ExhaustedByFilter(_Choice):
 
 
 class SagaOfFilter(_Choice):
-    """Given by links («the commands of this saga»); shows only what is chosen."""
+    """Set by links ("the commands of this saga"); offers only the chosen saga."""
 
     title = _("saga")
     parameter_name = "saga"

@@ -1,7 +1,7 @@
-"""What a person typed into a decision's form survives a login: nothing is carried out, nothing is in a URL or a log.
+"""Keep what a person typed into a decision's form across a login. Nothing is carried out; no URL or log has the text.
 
-A form carries a signed note on who it was drawn for. When it comes back without a login, its fields are kept in the
-session of that browser, for that person and a short time, and the person returns to the same page with them.
+A form carries a signed note on the user that it was rendered for. If it is submitted without a login, its fields are
+kept in the browser's session for that user and a short time, and the user returns to the same page with them.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from sagas.admin.action_pages import ACTION_PAGES
 
 SALT = "sagas.admin.form_drafts"
 IN_SESSION = "typed_decisions"
-# A form may stay open over a weekend; what is kept waits for a login that comes at once, or after a break.
+# A form may stay open over a weekend; kept fields wait for a login that follows soon, or after a break.
 NOTE_AGE = timedelta(days=7)
 KEPT_FOR = timedelta(hours=1)
-# Enough for the most commands that a form takes, each with its id.
+# Enough for MOST_COMMANDS ids.
 MOST_CHARACTERS = 300_000
 MOST_FORMS = 3
-# Longer targets stay in the session: servers and proxies cut addresses from some thousand characters on.
+# Longer targets stay in the session: servers and proxies truncate addresses of several thousand characters.
 LONGEST_TARGET = 1500
 NOT_IN_AN_ADDRESS = ("reason", "request_key")
 View = Callable[..., HttpResponse]
 
 
 def note(request: HttpRequest, action: str) -> str:
-    """The signed note that a form carries: who it was drawn for."""
+    """Return the signed note of a form: the user that it was rendered for."""
     return signing.dumps([str(request.user.pk), action], salt=SALT)
 
 
 def author(request: HttpRequest, action: str) -> str | None:
-    """The key of the user for whom the form that came back was drawn; None where its note is not ours, or too old."""
+    """Return the key of the user of a submitted form; None if its note is not ours, or too old."""
     try:
-        user, drawn_for = signing.loads(request.POST.get("typed_by", ""), salt=SALT, max_age=NOTE_AGE)
+        user, noted_action = signing.loads(request.POST.get("typed_by", ""), salt=SALT, max_age=NOTE_AGE)
     except (signing.BadSignature, ValueError):
         return None
-    return str(user) if drawn_for == action else None
+    return str(user) if noted_action == action else None
 
 
 def over_a_login(view: View) -> View:
-    """Let a form that comes back without a login lead to the login page and from there back to itself, filled in."""
+    """Wrap a view: a form submitted without a login leads to the login page and then back to the filled-in form."""
 
     def kept(request: HttpRequest, action: str) -> HttpResponse:
         if request.method == "POST" and not site.has_permission(request):
@@ -65,7 +65,7 @@ def over_a_login(view: View) -> View:
 
 
 def keep(request: HttpRequest, action: str) -> str:
-    """Keep a form's fields in the session; return the address at which it is filled in again, empty if none is kept."""
+    """Keep a form's fields in the session; return the address of the filled-in form, empty if none is kept."""
     user, action_page = author(request, action), ACTION_PAGES.get(action)
     if user is None or action_page is None:
         return ""
@@ -73,7 +73,7 @@ def keep(request: HttpRequest, action: str) -> str:
     if sum(map(len, fields.values())) > MOST_CHARACTERS:
         return ""
     name = secrets.token_urlsafe(12)
-    kept = {**_alive(request), name: {"user": user, "action": action, "at": time.time(), "fields": fields}}
+    kept = {**_unexpired(request), name: {"user": user, "action": action, "at": time.time(), "fields": fields}}
     request.session[IN_SESSION] = dict(list(kept.items())[-MOST_FORMS:])
     target = {key: value for key, value in fields.items() if key not in NOT_IN_AN_ADDRESS}
     if len(urlencode(target)) > LONGEST_TARGET:
@@ -82,8 +82,8 @@ def keep(request: HttpRequest, action: str) -> str:
 
 
 def kept_fields(request: HttpRequest, action: str) -> Mapping[str, str]:
-    """The fields of the kept form that the address names, if this person typed them; else nothing."""
-    found = _alive(request).get(request.GET.get("kept", ""))
+    """Return the fields of the kept form that the address names, if this person typed them; else nothing."""
+    found = _unexpired(request).get(request.GET.get("kept", ""))
     if found is None or (found["user"], found["action"]) != (str(request.user.pk), action):
         return {}
     fields: Mapping[str, str] = found["fields"]
@@ -91,13 +91,13 @@ def kept_fields(request: HttpRequest, action: str) -> Mapping[str, str]:
 
 
 def forget(request: HttpRequest, action: str) -> None:
-    """Drop what is kept of an action's forms: one was carried out."""
+    """Drop the kept forms of an action, after one was carried out."""
     kept = request.session.get(IN_SESSION)
     if kept:
         request.session[IN_SESSION] = {name: form for name, form in kept.items() if form["action"] != action}
 
 
-def _alive(request: HttpRequest) -> dict[str, Any]:
+def _unexpired(request: HttpRequest) -> dict[str, Any]:
     kept: dict[str, Any] = request.session.get(IN_SESSION, {})
     since = time.time() - KEPT_FOR.total_seconds()
     return {name: form for name, form in kept.items() if form["at"] > since}

@@ -1,4 +1,4 @@
-"""How the pages spell things: colours of states, times, ages, places to go."""
+"""Formatting for the pages: colours of states, times, ages, links."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-# What a person should look at first is red; what goes on by itself is blue; what is over is green or grey.
+# Red: look at it first. Blue: continues automatically. Green or grey: finished.
 TONES = {
     "STARTED": "info",
     "COMPLETED": "good",
@@ -46,24 +46,24 @@ TONES = {
 
 
 def badge(value: str, label: Any = None, tone: str | None = None) -> SafeString:
-    """A coloured word; also readable without the colour."""
+    """Return a coloured label; it is readable without the colour too."""
     return format_html(
         '<span class="sg-badge sg-{}">{}</span>', tone or TONES.get(value, "plain"), value if label is None else label
     )
 
 
 def at(moment: datetime | None) -> SafeString | str:
-    """A time in UTC, to the second."""
+    """Format a time in UTC, to the second."""
     if moment is None:
         return "–"
-    there = moment.astimezone(UTC)
+    utc = moment.astimezone(UTC)
     return format_html(
-        '<time class="sg-time" datetime="{}">{}</time>', there.isoformat(), there.strftime("%Y-%m-%d %H:%M:%S")
+        '<time class="sg-time" datetime="{}">{}</time>', utc.isoformat(), utc.strftime("%Y-%m-%d %H:%M:%S")
     )
 
 
 def age(span: timedelta) -> str:
-    """A span in its two largest units' words, the way one says it."""
+    """Format a span in its largest unit."""
     seconds = max(0, int(span.total_seconds()))
     if seconds < 60:
         return ngettext("%(n)d second", "%(n)d seconds", seconds) % {"n": seconds}
@@ -75,12 +75,12 @@ def age(span: timedelta) -> str:
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """How long a moment is past."""
+    """Format how long ago a moment was."""
     return _("%(age)s ago") % {"age": age(now - moment)}
 
 
 def link(target: str, text: Any) -> SafeString:
-    """A way to another page of ours."""
+    """Return a link to another page of the admin."""
     return format_html('<a class="sg-link" href="{}">{}</a>', target, text)
 
 
@@ -97,7 +97,7 @@ def lane_url(saga_id: Any, entity: str) -> str:
 
 
 def list_url(name: str, **wanted: Any) -> str:
-    """A list, narrowed down."""
+    """Return the URL of a list with filters."""
     return reverse(f"admin:{name}_changelist") + (f"?{urlencode(wanted)}" if wanted else "")
 
 
@@ -106,5 +106,5 @@ def parked_url(stream: str, key: str, entity: str) -> str:
 
 
 def decide_url(action: str, **target: Any) -> str:
-    """The page on which a decision is prepared."""
+    """Return the URL of a decision's page."""
     return reverse("admin:sagas_decision_decide", args=[action]) + (f"?{urlencode(target)}" if target else "")

@@ -1,4 +1,4 @@
-"""What a decision's page asks for. The target is hidden or chosen; the reason is always required to confirm."""
+"""The forms of decisions. The target is hidden or chosen; the reason is required to confirm."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sagas.models import SagaLog
 from sagas.queries import by_task
 from sagas.queries.ids import saga_id
 
-# So many commands fit one form and one request; more are decided on by saga, or planned before a time.
+# This many commands fit one form and one request; decide on more by saga, or by the time of planning.
 MOST_COMMANDS = 5000
 
 
 class DecisionForm(forms.Form):
-    """The reason, and a key of the form's own by which a double press is told from a second decision."""
+    """The reason, and a key per form by which a repeated request is recognized."""
 
     reason = forms.CharField(
         label=_("Reason"),
@@ -37,7 +37,7 @@ class DecisionForm(forms.Form):
         self.fields["reason"].widget.is_required = False
 
     def clean_reason(self) -> str:
-        """The reason; raises ValidationError where one is required and nobody can see anything in it."""
+        """Return the reason. Raises ValidationError if one is required and it has no visible character."""
         reason: str = self.cleaned_data["reason"]
         if self.fields["reason"].required and decisions.is_blank(reason):
             raise ValidationError(self.fields["reason"].error_messages["required"], code="required")
@@ -45,7 +45,7 @@ class DecisionForm(forms.Form):
 
     @staticmethod
     def fresh_key() -> str:
-        """A key for one showing of the form."""
+        """Return a key for one rendering of the form."""
         return f"admin:{uuid.uuid4()}"
 
 
@@ -57,31 +57,31 @@ class SagaForm(DecisionForm):
 
 
 class CommandsForm(DecisionForm):
-    """Commands: by their ids (which stay as they were chosen, whatever comes meanwhile), or those of a saga."""
+    """Commands: by their ids, fixed when they were chosen, or those of a saga."""
 
     ids = forms.CharField(widget=forms.HiddenInput, required=False, strip=True)
     saga = forms.UUIDField(widget=forms.HiddenInput, required=False)
 
     def clean_ids(self) -> list[uuid.UUID]:
-        """The ids as UUIDs."""
+        """Return the ids as UUIDs. Raises ValidationError."""
         try:
             ids = [uuid.UUID(part) for part in self.cleaned_data["ids"].replace(",", " ").split()]
         except ValueError:
             raise ValidationError(_("a command's id is a UUID")) from None
         if len(ids) > MOST_COMMANDS:
-            words = _("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
-            raise ValidationError(words % {"most": MOST_COMMANDS})
+            text = _("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
+            raise ValidationError(text % {"most": MOST_COMMANDS})
         return ids
 
     def clean(self) -> dict[str, Any]:
-        said = super().clean() or {}
-        if not self.errors and not (said.get("ids") or said.get("saga") or said.get("planned_before")):
+        fields = super().clean() or {}
+        if not self.errors and not (fields.get("ids") or fields.get("saga") or fields.get("planned_before")):
             raise ValidationError(_("Choose at least one command."))
-        return said
+        return fields
 
 
 class EvidenceForm(CommandsForm):
-    """The reason is the evidence."""
+    """Commands, with the evidence as the reason."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -92,7 +92,7 @@ class EvidenceForm(CommandsForm):
 
 
 class WithdrawForm(CommandsForm):
-    """Also by a cut-over: all that was planned before a time and waits to be sent."""
+    """Commands, also by a cut-over time: all unsent ones planned before it."""
 
     planned_before = forms.DateTimeField(
         label=_("Planned before"),
@@ -102,27 +102,27 @@ class WithdrawForm(CommandsForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        said = self.data or self.initial
-        if said.get("ids") or said.get("saga"):
+        fields = self.data or self.initial
+        if fields.get("ids") or fields.get("saga"):
             self.fields["planned_before"].widget = forms.HiddenInput()
 
 
 class ParkedForm(DecisionForm):
-    """Parked events: of a key, or one."""
+    """Unmatched events: those of a key, or one."""
 
     stream = forms.CharField(widget=forms.HiddenInput, required=False)
     key = forms.CharField(widget=forms.HiddenInput, required=False)
     event = forms.CharField(widget=forms.HiddenInput, required=False)
 
     def clean(self) -> dict[str, Any]:
-        said = super().clean() or {}
-        if not self.errors and not (said.get("key") or said.get("event")):
+        fields = super().clean() or {}
+        if not self.errors and not (fields.get("key") or fields.get("event")):
             raise ValidationError(_("Choose an event or a task id."))
-        return said
+        return fields
 
 
 class AttachForm(ParkedForm):
-    """The saga that the events belong to, and if wanted the lane."""
+    """The saga that the events belong to, and optionally the lane."""
 
     saga = forms.CharField(label=_("Saga"), help_text=_("Saga id or task id."))
     lane = forms.CharField(
@@ -131,13 +131,13 @@ class AttachForm(ParkedForm):
     field_order = ("saga", "lane", "reason")
 
     def clean(self) -> dict[str, Any]:
-        said = super().clean() or {}
-        if said.get("event") and not said.get("lane") and decisions.needs_lane(said["event"]):
+        fields = super().clean() or {}
+        if fields.get("event") and not fields.get("lane") and decisions.needs_lane(fields["event"]):
             self.add_error("lane", _("The event does not name its image. Enter the image id."))
-        return said
+        return fields
 
     def clean_saga(self) -> uuid.UUID:
-        """The saga's id; Raises ValidationError where no saga, or more than one, is meant."""
+        """Return the saga's id. Raises ValidationError if none or several match."""
         text = self.cleaned_data["saga"]
         found = saga_id(text)
         if found is not None and SagaLog.objects.filter(id=found).exists():
@@ -159,7 +159,7 @@ class MessageForm(DecisionForm):
 
 
 class PublishingForm(DecisionForm):
-    """One service, or all. `only`: its switch or its circuit breaker, where one of the two is meant."""
+    """One service, or all. `only`: only its switch or only its circuit breaker."""
 
     service = forms.ChoiceField(label=_("Service"), required=False)
     only = forms.ChoiceField(

@@ -1,4 +1,4 @@
-"""The start page's tiles: what `compensation.health` judges, in words."""
+"""The tiles of the start page: the verdicts of `compensation.health` as texts."""
 
 from __future__ import annotations
 
@@ -17,57 +17,57 @@ TONES = {HealthLevel.OK: "good", HealthLevel.WARNING: "warn", HealthLevel.ERROR:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthTile:
-    """One part of the service: `tone` good, warn or bad; `words` say what is so, `advice` what to do if not."""
+    """One part of the service: `tone` good, warn or bad; `text` states its condition, `advice` what to do."""
 
     name: Any
     tone: str
-    words: str
+    text: str
     advice: str = ""
 
 
 def parts() -> list[HealthTile]:
-    """All parts. Four queries."""
-    return [_WORDS[part.name](part) for part in health.measure().parts]
+    """Return the tiles of all parts. Four queries."""
+    return [_TILES[part.name](part) for part in health.measure().parts]
 
 
 def _bridge(part: health.HealthPart) -> HealthTile:
     silent = _("no signal for %(age)s") % {"age": formatting.age(part.age)} if part.age else ""
-    why, away = "; ".join(part.errors), ", ".join(part.away)
-    told = {
+    errors, missing = "; ".join(part.errors), ", ".join(part.away)
+    texts = {
         State.HEALTHY: (_("connected and up to date"), ""),
         State.NEVER_RAN: (_("not running"), _("No events arrive. Start run_bridge.")),
         State.SILENT: (silent, _("No events arrive. Start run_bridge.")),
         State.DISCONNECTED: (
-            why or _("no connection to Pulsar"),
+            errors or _("no connection to Pulsar"),
             _("No events arrive. Run manage.py doctor for advice."),
         ),
         State.PARTLY_AWAY: (
-            _("%(n)d connected; no signal or not connected: %(names)s") % {"n": part.connected, "names": away},
+            _("%(n)d connected; no signal or not connected: %(names)s") % {"n": part.connected, "names": missing},
             _("Restart it. If it was removed intentionally, its entry disappears after a day."),
         ),
-        State.BEHIND: (why or _("connected, catching up"), _("Deadlines are on hold until it has caught up.")),
+        State.BEHIND: (errors or _("connected, catching up"), _("Deadlines are on hold until it has caught up.")),
         State.STALLED: (
             _("messages are waiting on %(topics)s, but none are read") % {"topics": ", ".join(part.topics)},
             _("Run manage.py doctor for advice. Deadlines are on hold only for a limited time."),
         ),
     }
-    return _tile(_("Bridge"), part, *told[part.state])
+    return _tile(_("Bridge"), part, *texts[part.state])
 
 
 def _worker(part: health.HealthPart) -> HealthTile:
     advice = _("Commands and deadlines are not processed. Start the Celery worker and beat.")
-    told = {
+    texts = {
         State.HEALTHY: (_("OK"), ""),
         State.NEVER_RAN: (_("no signal"), advice),
         State.SILENT: (_("no signal for %(age)s") % {"age": formatting.age(part.age)} if part.age else "", advice),
     }
-    return _tile(_("Background worker"), part, *told[part.state])
+    return _tile(_("Background worker"), part, *texts[part.state])
 
 
 def _publisher(part: health.HealthPart) -> HealthTile:
     advice = _("Commands wait; no attempts are used up. Run manage.py doctor for advice.")
     services = ", ".join(service_words(service) for service in part.paused)
-    told = {
+    texts = {
         State.HEALTHY: (_("connected"), ""),
         State.NEVER_RAN: (_("no signal"), advice),
         State.SILENT: (_("no signal for %(age)s") % {"age": formatting.age(part.age)} if part.age else "", advice),
@@ -78,7 +78,7 @@ def _publisher(part: health.HealthPart) -> HealthTile:
             _("No commands are sent to them until sending is resumed."),
         ),
     }
-    return _tile(_("Publisher"), part, *told[part.state])
+    return _tile(_("Publisher"), part, *texts[part.state])
 
 
 def _backlog(part: health.HealthPart) -> HealthTile:
@@ -87,8 +87,8 @@ def _backlog(part: health.HealthPart) -> HealthTile:
     return _tile(_("Backlog"), part, str(part.count))
 
 
-def _tile(name: str, part: health.HealthPart, told: str, advice: str = "") -> HealthTile:
-    return HealthTile(name=name, tone=TONES[part.level], words=told, advice=advice)
+def _tile(name: str, part: health.HealthPart, text: str, advice: str = "") -> HealthTile:
+    return HealthTile(name=name, tone=TONES[part.level], text=text, advice=advice)
 
 
-_WORDS = {Name.BRIDGE: _bridge, Name.WORKER: _worker, Name.PUBLISHER: _publisher, Name.BACKLOG: _backlog}
+_TILES = {Name.BRIDGE: _bridge, Name.WORKER: _worker, Name.PUBLISHER: _publisher, Name.BACKLOG: _backlog}

@@ -1,7 +1,7 @@
-"""Users, groups and API tokens, in the looks of the other pages. create_token makes tokens, this page revokes them.
+"""Users, groups and API tokens, in the style of the other pages. create_token creates tokens, this page revokes them.
 
-Who may change users or groups gives nobody, and so not themselves, more than they hold: they hand out rights of their
-own alone, and touch no login and no group that holds more than they do. Superusers may do all of it.
+A person who may change users or groups can grant nobody, themselves included, more rights than they hold. They can
+grant only their own rights, and cannot change a login or group that holds more. Superusers may do everything.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib import admin
 
-# These two register their models when they are imported: before ours, so that ours are the last word.
+# Importing these two registers their models; import them before ours, so that ours replace them.
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission, User
@@ -26,12 +26,12 @@ from sagas.admin.parameters import DeclaredParameters
 for model in (User, Group, AuthToken):
     admin.site.unregister(model)
 
-# Only a superuser makes superusers, and lets somebody into the admin.
+# Only a superuser may create superusers and grant access to the admin.
 SUPERUSERS_ONLY = ("is_staff", "is_superuser")
 
 
 class _WithinOwnRights(DeclaredParameters, ModelAdmin):  # type: ignore[misc]
-    """Holders of rights, such as logins and groups, that nobody changes who holds less than they do."""
+    """Holders of rights, such as logins and groups; a person with fewer rights cannot change them."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_change_permission(request, obj) and self._is_within(request, obj)
@@ -40,7 +40,7 @@ class _WithinOwnRights(DeclaredParameters, ModelAdmin):  # type: ignore[misc]
         return super().has_delete_permission(request, obj) and self._is_within(request, obj)
 
     def formfield_for_manytomany(self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
-        """Offer the rights and the groups that the person may hand out; a form accepts no other."""
+        """Offer only the rights and groups that the person may grant; the form accepts no others."""
         if not request.user.is_superuser:
             kwargs["queryset"] = _grantable(request, db_field)
         return super().formfield_for_manytomany(db_field, request, **kwargs)
@@ -51,7 +51,7 @@ class _WithinOwnRights(DeclaredParameters, ModelAdmin):  # type: ignore[misc]
         return not getattr(holder, "is_superuser", False) and self.rights_of(holder) <= own_rights(request)
 
     def rights_of(self, holder: Any) -> set[int]:
-        """The rights that a login or a group holds, whether it is in use or not."""
+        """Return the rights that a login or a group holds, active or not."""
         raise NotImplementedError
 
 
@@ -83,7 +83,7 @@ class TokenAdmin(DeclaredParameters, KnoxTokenAdmin, ModelAdmin):  # type: ignor
     fields = ("token_key", "user", "created", "expiry")
     readonly_fields = ("token_key", "user", "created", "expiry")
     list_select_related = ("user",)
-    # Knox searches the digests too, which would tell them letter by letter.
+    # Knox searches the digests too, which would reveal them letter by letter.
     search_fields = ("token_key", "user__username")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -94,7 +94,7 @@ class TokenAdmin(DeclaredParameters, KnoxTokenAdmin, ModelAdmin):  # type: ignor
 
 
 def own_rights(request: HttpRequest) -> set[int]:
-    """The rights that the person behind the request holds, of their own or by a group."""
+    """Return the rights of the current user, their own and those of their groups."""
     return _rights_of_user(request.user)
 
 
@@ -104,7 +104,7 @@ def _rights_of_user(user: Any) -> set[int]:
 
 
 def _grantable(request: HttpRequest, field: ManyToManyField[Any, Any]) -> QuerySet[Any]:
-    """The rows of a field of rights or groups that hold nothing beyond the person's own rights."""
+    """Return the rights or groups of a form field that hold nothing beyond the person's own rights."""
     rights = Permission.objects.filter(pk__in=own_rights(request)).select_related("content_type")
     if field.remote_field.model is Permission:
         return rights

@@ -1,4 +1,4 @@
-"""The menu and the looks, as the callbacks that settings.UNFOLD names."""
+"""The menu, the colours and the stylesheet, as callbacks that settings.UNFOLD names."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ COLOUR = {
 
 
 def stylesheet(_request: HttpRequest) -> str:
-    """Our own styles, beside unfold's."""
+    """Return the URL of our own stylesheet, which adds to unfold's."""
     return static("sagas/staff.css")
 
 
 def colour(_request: HttpRequest) -> dict[str, str]:
-    """The house's colour, in unfold's shades."""
+    """Return the primary colour in unfold's shades."""
     return dict(COLOUR)
 
 
 def navigation(_request: HttpRequest) -> list[dict[str, Any]]:
-    """The menu; each entry shows to those who may read what it leads to."""
+    """Return the menu; an entry is visible to those who may read its target."""
     return [
         {
             "title": None,
@@ -73,8 +73,8 @@ def navigation(_request: HttpRequest) -> list[dict[str, Any]]:
 
 def _item(title: Any, icon: str, model: str, permission: str) -> dict[str, Any]:
     link = reverse_lazy(f"admin:{model}_changelist")
-    return {"title": title, "icon": icon, "link": link, "permission": _whoever_has(permission)}
+    return {"title": title, "icon": icon, "link": link, "permission": _has_permission(permission)}
 
 
-def _whoever_has(permission: str) -> Callable[[HttpRequest], bool]:
+def _has_permission(permission: str) -> Callable[[HttpRequest], bool]:
     return lambda request: may(request, permission)

@@ -1,4 +1,4 @@
-"""Parts of a page that are turned by themselves: ?lanes=2&timeline=3."""
+"""Parts of a page that are paginated independently: ?lanes=2&timeline=3."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from django.http import HttpRequest
 
 from sagas.queries import Page
 
-# Nobody turns further by hand; a number beyond it is somebody else's game.
+# Clamp crafted page numbers: no person pages this far.
 FURTHEST = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageSlice:
-    """`items` of `total`, with the addresses of the slices beside it (empty at the ends)."""
+    """`items` of `total`, with the addresses of the neighbouring slices (empty at the ends)."""
 
     items: Sequence[Any]
     total: int
@@ -28,13 +28,13 @@ class PageSlice:
 
 
 def number_of(request: HttpRequest, name: str) -> int:
-    """Which slice is asked for, from 1."""
-    said = request.GET.get(name, "1")
-    return min(max(1, int(said)), FURTHEST) if said.isascii() and said.isdigit() and len(said) < 9 else 1
+    """Return the requested slice, counted from 1."""
+    text = request.GET.get(name, "1")
+    return min(max(1, int(text)), FURTHEST) if text.isascii() and text.isdigit() and len(text) < 9 else 1
 
 
 def from_page(request: HttpRequest, name: str, page: Page[Any]) -> PageSlice:
-    """A page of a read as a slice of the page that shows it."""
+    """Turn a page of a query into a slice of the HTML page."""
     number = page.offset // page.limit + 1
     pages = max(1, -(-page.total // page.limit))
     return PageSlice(

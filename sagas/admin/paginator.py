@@ -1,4 +1,4 @@
-"""Pages of a list that may have a million rows: counted no further than anybody would turn pages."""
+"""Pages of a list that may have a million rows: counted only up to CAP."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 from django.core.paginator import Paginator
 from django.utils.functional import cached_property
 
-# Beyond it the list says «or more», and a person narrows it down.
+# Beyond it the list shows "10000+", and a person narrows it by filters.
 CAP = 10_000
 
 
 class CappedPaginator(Paginator[Any]):
-    """Counts at most CAP rows, however many there are."""
+    """Count at most CAP rows."""
 
     template_name = "sagas/admin/pagination.html"
 
     @cached_property
     def count(self) -> int:
-        """How many rows there are, CAP standing for «that many or more»."""
+        """Return the number of rows; CAP means that many or more."""
         found = self.object_list
-        # The order decides which rows are counted first: without it PostgreSQL may stop at the first CAP it meets.
+        # An order would decide which rows are counted; without it PostgreSQL may stop at the first CAP that it finds.
         return int(found.order_by()[:CAP].count()) if hasattr(found, "order_by") else len(found)
 
     @property
     def is_capped(self) -> bool:
-        """Whether there may be more rows than `count` says."""
+        """Return whether there may be more rows than `count`."""
         return self.count >= CAP

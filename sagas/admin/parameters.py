@@ -1,6 +1,6 @@
-"""The parameters that a list of the admin takes: those that it declares, and no other.
+"""Accept only the declared GET parameters of a list of the admin.
 
-Django's ChangeList turns every GET parameter that it does not know into a lookup of the ORM. Whoever may see a list
+Django's ChangeList turns every GET parameter that it does not know into a lookup of the ORM. Anyone who may see a list
 could then read every column letter by letter, also across relations: ?payload__error_message__startswith=a.
 """
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-# Names and values come from whoever wrote the address: enough of them to recognise one's own slip.
+# Names and values come from the address: show enough of them to recognise a typo.
 SHOWN, SHOWN_LETTERS = 5, 60
 
 
 class DeclaredParameters(_Base):
-    """A list that answers 400 with a page in words to any parameter, and to any selection, that it cannot take.
+    """A list that answers 400 with an explanation to any parameter or selection that it does not accept.
 
-    `own_parameters` names what the list reads beside its filters, its search, its order and its pages.
+    `own_parameters` names what the list reads besides filters, search, order and page.
     """
 
     own_parameters: tuple[str, ...] = ()
@@ -45,18 +45,18 @@ class DeclaredParameters(_Base):
         return [checked if getattr(url, "name", None) == name else url for url in super().get_urls()]
 
     def list_view(self, request: HttpRequest) -> HttpResponse:
-        """Show the list, or say what is wrong with what it is asked. Raises PermissionDenied."""
+        """Show the list, or a page with what is wrong in the request. Raises PermissionDenied."""
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         problems = [*self._wrong_parameters(request), *self._wrong_selection(request)]
         return self._refuse(request, problems) if problems else self.changelist_view(request)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """Allow the parameters of the declared filters, and no lookup beside them."""
+        """Allow only the parameters of the declared filters."""
         return request is not None and lookup in set(self._of_filters(request))
 
     def declared_parameters(self, request: HttpRequest) -> frozenset[str]:
-        """Return every parameter that this list takes from this person."""
+        """Return every parameter that this list accepts from this person."""
         sorts = self.get_sortable_by(request)
         searches = self.get_search_fields(request)
         return frozenset(
@@ -92,7 +92,7 @@ class DeclaredParameters(_Base):
             yield _("No such row: %(names)s.") % {"names": _listed(wrong)}
 
     def _is_key(self, value: str) -> bool:
-        """Whether a text may be the key of a row, for the query that looks for the chosen rows."""
+        """Return whether a text can be the key of a row, for the query of the chosen rows."""
         key: Any = self.opts.pk
         try:
             key.run_validators(key.to_python(value))  # validators know the range of a number
@@ -114,7 +114,7 @@ class DeclaredParameters(_Base):
 
 
 def _expected(item: Any, request: HttpRequest, admin: Any) -> list[str]:
-    """The parameters of a filter that is declared as the name of a field, or as a field and a class for it."""
+    """Return the parameters of a filter declared as a field's name, or as a field and a class for it."""
     field_path, make = item if isinstance(item, tuple | list) else (item, FieldListFilter.create)
     field = get_fields_from_path(admin.model, field_path)[-1]
     found: ListFilter = make(field, request, {}, admin.model, admin, field_path=field_path)

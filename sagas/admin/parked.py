@@ -1,4 +1,4 @@
-"""Events without a saga: grouped by key, and the page of a group with its single events."""
+"""Unmatched events: grouped by task id, and the page of a group with its single events."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ParkedAdmin(ReadOnlyAdmin):
         return [self.own_path("group/", self.group_view, "group")]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The groups, the longest parked first."""
+        """Show the groups, longest waiting first."""
         self.need_view(request)
         dismissed = request.GET.get("dismissed") == "yes"
         number = number_of(request, "page")
@@ -54,7 +54,7 @@ class ParkedAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """One event is shown among those of its key."""
+        """Redirect to the group of the event."""
         self.need_view(request)
         number = int(object_id) if object_id.isascii() and object_id.isdigit() and len(object_id) < 19 else 0
         row = Parked.objects.filter(event=number).first()
@@ -63,18 +63,18 @@ class ParkedAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(formatting.parked_url(row.stream, row.key, row.entity))
 
     def group_view(self, request: HttpRequest) -> HttpResponse:
-        """All parked events of a key; of those that name none, all of an image."""
+        """Show all unmatched events of a task id; without one, all of an image."""
         self.need_view(request)
-        said = {name: request.GET.get(name, "").replace("\x00", "") for name in ("stream", "key", "entity")}
-        rows = _group(**said)
+        group = {name: request.GET.get(name, "").replace("\x00", "") for name in ("stream", "key", "entity")}
+        rows = _group(**group)
         number = number_of(request, "page")
         page = page_of(rows, (number - 1) * EVENTS, EVENTS)
         if not page.total:
-            gone = what_became_of(said["stream"], said["key"])
-            told = gettext("There are no unmatched events with this id (any more).")
-            raise Http404(f"{told} {capfirst(gone)}." if gone else told)
+            gone = what_became_of(group["stream"], group["key"])
+            text = gettext("There are no unmatched events with this id (any more).")
+            raise Http404(f"{text} {capfirst(gone)}." if gone else text)
         suggestion = _suggestion(rows)
-        name = (said["stream"], said["key"])
+        name = (group["stream"], group["key"])
         use = decisions.uses_of_keys([name])[name]
         candidate = suggestion
         if len(use.takers) == 1:
@@ -82,13 +82,13 @@ class ParkedAdmin(ReadOnlyAdmin):
         waits = rows.filter(dismissed_at__isnull=True).exists()
         operates = may_operate(request)
         context = {
-            "title": said["key"] or said["entity"],
-            "said": said,
+            "title": group["key"] or group["entity"],
+            "group": group,
             "rows": from_page(request, "page", page),
             "events": _events_of(page.items, suggestion if operates else None, operates=operates),
             "suggestion": suggestion,
             "actions": buttons.of_group(use, candidate, waits=waits) if operates else [],
-            "pruned_at": queries.pruned_at([(said["stream"], said["key"])]).get((said["stream"], said["key"])),
+            "pruned_at": queries.pruned_at([(group["stream"], group["key"])]).get((group["stream"], group["key"])),
             "may_operate": may_operate(request),
         }
         return self.draw(request, "sagas/admin/parked_group.html", context)
@@ -100,7 +100,7 @@ def _group(stream: str, key: str, entity: str) -> QuerySet[Parked]:
 
 
 def _events_of(rows: Any, suggestion: SagaLog | None, *, operates: bool) -> list[dict[str, Any]]:
-    """Each parked row with its event (no bodies), and what can be decided on it alone."""
+    """Return each unmatched row with its event (without bodies) and the decisions on it alone."""
     found = Event.objects.filter(pk__in=[row.event for row in rows]).defer("payload", "body_hash").in_bulk()
     return [
         {
@@ -114,7 +114,7 @@ def _events_of(rows: Any, suggestion: SagaLog | None, *, operates: bool) -> list
 
 
 def _with_buttons(groups: Sequence[queries.ParkedGroup], *, dismissed: bool, may_operate: bool) -> list[dict[str, Any]]:
-    """Each group with what can be decided on it. Four queries, whatever the number of groups."""
+    """Return each group with the decisions on it. Four queries, whatever the number of groups."""
     uses = decisions.uses_of_keys((group.stream, group.key) for group in groups if group.key) if may_operate else {}
     candidates = {(group.stream, group.key): group.suggestion for group in groups}
     candidates |= {name: next(iter(use.takers)) for name, use in uses.items() if len(use.takers) == 1}

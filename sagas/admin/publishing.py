@@ -1,4 +1,4 @@
-"""The publishing switch: what may leave, what waits, and the way to hold it or let it go."""
+"""Sending commands: whether commands are sent, what waits, and the buttons to pause and resume."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class SwitchAdmin(ReadOnlyAdmin):
     list_title = _("sending commands")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """All services and their switch."""
+        """Show all services with their switches."""
         self.need_view(request)
         holds = deadlines.deadline_holds()
-        standing = holds.switches
-        rows = standing.rows
-        names = sorted({*decisions.services(), *rows, *standing.breakers} - {switches.EVERYTHING})
+        current = holds.switches
+        rows = current.rows
+        names = sorted({*decisions.services(), *rows, *current.breakers} - {switches.EVERYTHING})
         context = {
             "title": self.list_title,
-            "everything": _line(switches.EVERYTHING, rows, standing, request),
-            "services": [_line(name, rows, standing, request) for name in names],
+            "everything": _line(switches.EVERYTHING, rows, current, request),
+            "services": [_line(name, rows, current, request) for name in names],
             "withdraw_url": formatting.decide_url(Action.WITHDRAW.value)
             if may_operate(request) and decisions.is_anything_unsent()
             else "",
             "cap": CAP,
             "limit": settings.SAGA_BREAKER_COMMANDS,
-            "pauses": standing.pauses,
+            "pauses": current.pauses,
             "on_hold": holding.of_service(switches.EVERYTHING, holds),
         }
         return self.draw(request, "sagas/admin/publishing.html", context)
@@ -49,12 +49,12 @@ class SwitchAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """One switch is shown among the others."""
+        """Redirect to the list, which shows the switch."""
         self.need_view(request)
         return HttpResponseRedirect(formatting.list_url("compensation_switch"))
 
 
-def _line(name: str, rows: Mapping[str, Switch], standing: switches.Switches, request: HttpRequest) -> dict[str, Any]:
+def _line(name: str, rows: Mapping[str, Switch], current: switches.Switches, request: HttpRequest) -> dict[str, Any]:
     switch = rows.get(name)
     paused = bool(switch and switch.paused)
     service = "" if name == switches.EVERYTHING else name
@@ -62,30 +62,30 @@ def _line(name: str, rows: Mapping[str, Switch], standing: switches.Switches, re
         "name": service,
         "switch": switch,
         "paused": paused,
-        "paused_by_all": bool(service) and standing.everything_paused,
-        "breaker": _breaker(service, standing, request),
+        "paused_by_all": bool(service) and current.everything_paused,
+        "breaker": _breaker(service, current, request),
         "waiting": _count(service, *UNSENT),
         "sent": _count(service, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED),
         "exhausted": _count(service, CommandStatus.EXHAUSTED),
-        "button": next(iter(buttons.of_switch(service or None, standing)), None) if may_operate(request) else None,
+        "button": next(iter(buttons.of_switch(service or None, current)), None) if may_operate(request) else None,
     }
 
 
-def _breaker(service: str, standing: switches.Switches, request: HttpRequest) -> dict[str, Any] | None:
-    """A row of its own for the circuit breaker of a service, unless that is closed."""
-    row = standing.breakers.get(service)
+def _breaker(service: str, current: switches.Switches, request: HttpRequest) -> dict[str, Any] | None:
+    """Return the row for the circuit breaker of a service; None if it is closed."""
+    row = current.breakers.get(service)
     if row is None or row.state == BreakerState.CLOSED:
         return None
     is_open = row.state == BreakerState.OPEN
     return {
         "row": row,
         "is_open": is_open,
-        "words": holding.breaker_words(row) if is_open else holding.canary_words(row),
-        "button": next(iter(buttons.of_breaker(service, standing)), None) if may_operate(request) else None,
+        "text": holding.breaker_words(row) if is_open else holding.canary_words(row),
+        "button": next(iter(buttons.of_breaker(service, current)), None) if may_operate(request) else None,
     }
 
 
 def _count(service: str, *statuses: str) -> int:
-    """How many commands, counted up to CAP; by the index of the open ones."""
+    """Count commands up to CAP, by the index of the open ones."""
     found = Command.objects.filter(status__in=statuses)
     return (found.filter(service=service) if service else found).order_by()[:CAP].count()

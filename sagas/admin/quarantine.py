@@ -1,4 +1,4 @@
-"""Messages that could not be read: why, and their bytes, shown and never interpreted."""
+"""Unreadable messages: the reason, and their bytes, shown and never interpreted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.models import Action
 
-# A page of bytes; who needs more reads the row.
+# Bytes shown on a page; the row has the rest.
 SHOWN_BYTES = 4096
 PER_LINE = 16
 
@@ -57,7 +57,7 @@ class QuarantinedAdmin(ReadOnlyAdmin):
     list_before_template = "sagas/admin/quarantine_counts.html"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, and above it what was only counted."""
+        """Show the list, and above it the messages that were only counted."""
         rows = quarantine.counted_beside_open()
         counted = [{**row, "why": labels.QUARANTINE_CODES[row["last_code"]]} for row in rows]
         page: HttpResponse = super().changelist_view(request, {**(extra_context or {}), "counted": counted})
@@ -102,13 +102,13 @@ class QuarantinedAdmin(ReadOnlyAdmin):
 
 
 def as_text(body: bytes) -> str:
-    """The bytes as text: what is no text, or would move the cursor or turn the line around, is shown as «·»."""
+    """Return the bytes as text. Bytes that are not text or would move the cursor or reverse the line become "·"."""
     text = body[:SHOWN_BYTES].decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() or letter == "\n" else "·" for letter in text)
 
 
 def hex_lines(body: bytes) -> list[tuple[str, str, str]]:
-    """(offset, bytes in hex, the printable among them) of each line."""
+    """Return (offset, bytes in hex, printable ones) for each line."""
     lines = []
     for start in range(0, min(len(body), SHOWN_BYTES), PER_LINE):
         part = body[start : min(start + PER_LINE, SHOWN_BYTES)]

@@ -1,4 +1,4 @@
-"""What all our models have in common here: lists and pages to read. Nobody adds, changes or deletes a row."""
+"""The base of our models' admins: lists and pages to read. Rows cannot be added, changed or deleted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sagas.admin.rights import may_view_payload
 
 
 class ReadOnlyAdmin(DeclaredParameters, ModelAdmin):  # type: ignore[misc]
-    """A list, and for each row a page of our own template. What can be decided about it are links to decision pages."""
+    """A list, and for each row a page of our own template. Decisions are links to their pages."""
 
     paginator = CappedPaginator
     show_full_result_count = False
@@ -45,17 +45,17 @@ class ReadOnlyAdmin(DeclaredParameters, ModelAdmin):  # type: ignore[misc]
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        """Only the list, the page, and our own: the addresses for adding, deleting and history do not exist."""
+        """Return the list, the page and our own URLs; those for adding, deleting and history do not exist."""
         kept = {self._name("changelist"), self._name("change")}
         urls = [url for url in super().get_urls() if getattr(url, "name", None) in kept]
         return [*self.own_urls(), *urls]
 
     def own_urls(self) -> list[URLPattern]:
-        """Further pages; they come before the page of a row, which takes any path."""
+        """Return further URLs; they come before the page of a row, which matches any path."""
         return []
 
     def own_path(self, route: str, view: Callable[..., HttpResponse], name: str) -> URLPattern:
-        """An address of this admin that only asks for a login; the view asks for the permission."""
+        """Return a URL of this admin that requires a login; the view checks the permission."""
         own: URLPattern = path(route, self.admin_site.admin_view(view), name=self._name(name))
         return own
 
@@ -66,43 +66,43 @@ class ReadOnlyAdmin(DeclaredParameters, ModelAdmin):  # type: ignore[misc]
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The page of one row."""
+        """Show the page of one row."""
         row = self.get_object(request, unquote(object_id))
         if not self.has_view_permission(request, row):
             raise PermissionDenied
         if row is None:
-            away: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-            return away
+            redirect: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return redirect
         return self.draw(request, self.page_template, {"title": str(row), "row": row, **self.page(request, row)})
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """The list. Its foot says how many rows there are; unfold's head would say it again, and not know the cap."""
+        """Return the list. Its foot shows the number of rows; unfold's head would repeat it without the cap."""
         found = super().get_changelist_instance(request)
         found.full_result_count = found.result_count
         return found
 
     def page(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """What the page of a row shows besides it."""
+        """Return the further context of a row's page."""
         return {}
 
     def draw(self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
-        """A page with the menu around it, and the way back to the list above it; `crumbs` is what lies between."""
+        """Render a page with the menu and breadcrumbs: the list, then `crumbs`."""
         request.current_app = self.admin_site.name
         top = reverse(f"admin:{self._name('changelist')}")
         title = self.list_title or self.opts.verbose_name_plural
-        way = [] if request.path == top else [(top, title), *context.get("crumbs", [])]
+        crumbs = [] if request.path == top else [(top, title), *context.get("crumbs", [])]
         may = {"may_view_payload": may_view_payload(request)}
-        whole = {**self.admin_site.each_context(request), **may, **context, "crumbs": way}
+        whole = {**self.admin_site.each_context(request), **may, **context, "crumbs": crumbs}
         return TemplateResponse(request, template, whole, status=status)
 
     def need_view(self, request: HttpRequest) -> None:
-        """Raises PermissionDenied for who may not read this model."""
+        """Raise PermissionDenied unless the current user may read this model."""
         if not self.has_view_permission(request):
             raise PermissionDenied
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        every: QuerySet[Any] = self.model._default_manager.all()
-        return every
+        rows: QuerySet[Any] = self.model._default_manager.all()
+        return rows
 
     def _name(self, page: str) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_{page}"

@@ -1,4 +1,4 @@
-"""Why a decision is not possible, for a person: who decided what and when, and what can still be decided."""
+"""Why a decision is not possible: who decided what and when, and what can still be decided."""
 
 from __future__ import annotations
 
@@ -44,40 +44,40 @@ ENDED_BY: Mapping[str, Sequence[str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalText:
-    """What the page of a decision says when it is not possible. `still`: what is, on the same target."""
+    """The text of a decision that is not possible. `still`: the possible decisions on the same target."""
 
     sentence: str
     still: Sequence[Button] = ()
 
     @property
     def only_mark_done(self) -> bool:
-        """Whether to mark it done is all that is left."""
+        """Return whether marking as done is the only possible decision."""
         return [button.action for button in self.still] == [Action.MARK_DONE]
 
 
-def explain(action_page: ActionPage, said: Mapping[str, Any], error: Exception) -> RefusalText:
-    """Return why a decision was refused. What was decided before is looked up only for what the state forbids."""
+def explain(action_page: ActionPage, fields: Mapping[str, Any], error: Exception) -> RefusalText:
+    """Return why a decision was refused. Earlier decisions are looked up only if the state forbids it."""
     if not isinstance(error, Refused):
         return RefusalText(sentence=str(error))
-    earlier, still = _about(action_page, said)
-    why = _worded(earlier) if earlier is not None else str(error)
+    earlier, still = _about(action_page, fields)
+    why = _describe(earlier) if earlier is not None else str(error)
     return RefusalText(sentence=why, still=[button for button in still if button.action is not action_page.action])
 
 
 _Earlier = tuple[str, str, datetime]
 
 
-def _about(action_page: ActionPage, said: Mapping[str, Any]) -> tuple[_Earlier | None, Sequence[Button]]:
-    """Who decided before on the same target, and what can be decided on it now."""
-    if said.get("message"):
-        return _message(said["message"])
-    ids = said.get("ids") or []
+def _about(action_page: ActionPage, fields: Mapping[str, Any]) -> tuple[_Earlier | None, Sequence[Button]]:
+    """Return who decided before on the same target, and the decisions possible now."""
+    if fields.get("message"):
+        return _message(fields["message"])
+    ids = fields.get("ids") or []
     if len(ids) == 1:
         return _command(ids[0])
     if action_page.action in (Action.ATTACH, Action.ADOPT):
-        return _key(said.get("stream") or "", said.get("key") or ""), ()
-    if said.get("saga") and not ids:
-        return _saga(said["saga"], said.get("lane") or "")
+        return _key(fields.get("stream") or "", fields.get("key") or ""), ()
+    if fields.get("saga") and not ids:
+        return _saga(fields["saga"], fields.get("lane") or "")
     return None, ()
 
 
@@ -126,18 +126,18 @@ def _saga(saga_id: UUID, lane: str) -> tuple[_Earlier | None, Sequence[Button]]:
 
 
 def what_became_of(stream: str, key: str) -> str:
-    """Return who gave the events of a key to a saga, or started one from them, in words; empty where nobody did."""
+    """Return the sentence on who attached a key to a saga or started one from it; empty if nobody did."""
     earlier = _key(stream, key)
-    return _worded(earlier) if earlier is not None else ""
+    return _describe(earlier) if earlier is not None else ""
 
 
-def _worded(earlier: _Earlier) -> str:
+def _describe(earlier: _Earlier) -> str:
     action, actor, at = earlier
     return str(ALREADY[action] % {"actor": actor or _("somebody"), "time": when(at)})
 
 
 def _key(stream: str, key: str) -> _Earlier | None:
-    """Who gave the key to a saga, or started one from it."""
+    """Return who attached the key to a saga, or started one from it."""
     if not key:
         return None
     attached = Attachment.objects.filter(key=key, **({"stream": stream} if stream else {})).first()

@@ -1,4 +1,4 @@
-"""Who may do what: reading goes by Django's view permissions, two permissions of our own go beyond them."""
+"""Permissions: Django's view permissions for reading, and two of our own, to operate and to view payload."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = [
 
 
 def may(request: HttpRequest, permission: str) -> bool:
-    """Whether the person behind the request has a permission."""
+    """Return whether the current user has a permission."""
     return bool(request.user.is_active and request.user.has_perm(permission))  # type: ignore[union-attr, unused-ignore]
 
 
 def may_operate(request: HttpRequest) -> bool:
-    """Whether they may take decisions."""
+    """Return whether the current user may take decisions."""
     return may(request, OPERATE)
 
 
 def may_view_payload(request: HttpRequest) -> bool:
-    """Whether they may see what messages say, which may name patients' images."""
+    """Return whether the current user may see message contents, which may name patients' images."""
     return may(request, VIEW_PAYLOAD)
 
 
 def attention_of(request: HttpRequest) -> frozenset[str]:
-    """The kinds of attention items that they may see."""
+    """Return the kinds of attention items that the current user may see."""
     return attention_kinds(lambda right: may(request, right))

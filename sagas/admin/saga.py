@@ -34,15 +34,15 @@ COMMANDS = 25
 STEPS = 50
 TIMELINE = 50
 
-# Here, because making them costs more than all else that a line of the list takes.
-LANE_WORDS = {
+# At module level: creating them costs more than everything else in a row of the list.
+LANE_COUNTS = {
     "lanes_processed": ngettext_lazy("%(n)d processed", "%(n)d processed", "n"),
     "lanes_open": ngettext_lazy("%(n)d open", "%(n)d open", "n"),
     "lanes_undoing": ngettext_lazy("%(n)d being undone", "%(n)d being undone", "n"),
     "lanes_undone": ngettext_lazy("%(n)d undone", "%(n)d undone", "n"),
     "lanes_settled": ngettext_lazy("%(n)d closed manually", "%(n)d closed manually", "n"),
 }
-COMMAND_WORDS = {
+COMMAND_COUNTS = {
     "commands_exhausted": ngettext_lazy("%(n)d needs a decision", "%(n)d need a decision", "n"),
     "commands_on_the_way": ngettext_lazy("%(n)d pending", "%(n)d pending", "n"),
     "commands_confirmed": ngettext_lazy("%(n)d confirmed", "%(n)d confirmed", "n"),
@@ -51,7 +51,7 @@ COMMAND_WORDS = {
 
 @admin.register(SagaLog)
 class SagaAdmin(ReadOnlyAdmin):
-    list_display = ("name", "standing", "lanes", "commands", "started", "last_event", "failure")
+    list_display = ("name", "state", "lanes", "commands", "started", "last_event", "failure")
     list_filter = (StatusFilter, AgeFilter, TypeFilter, SetAsideFilter, ByHandFilter)
     search_fields = ("id",)
     search_help_text = _("Full id of a saga, task, image, correlation or event")
@@ -63,7 +63,7 @@ class SagaAdmin(ReadOnlyAdmin):
         return SagaLog.objects.annotate(by_hand=Exists(decided))
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """The list, each saga of the page with its error as this person may see it."""
+        """Return the list; each saga has its error as this person may see it."""
         found = super().get_changelist_instance(request)
         found.result_list = list(found.result_list)
         payload = may_view_payload(request)
@@ -88,7 +88,7 @@ class SagaAdmin(ReadOnlyAdmin):
         return saga.key
 
     @admin.display(description=_("status"))
-    def standing(self, saga: SagaLog) -> SafeString:
+    def state(self, saga: SagaLog) -> SafeString:
         parts_ = [formatting.badge(saga.status, saga.get_status_display())]
         if saga.set_aside_at is not None:
             parts_.append(formatting.badge("set_aside", gettext("blocked by an error"), "bad"))
@@ -102,7 +102,7 @@ class SagaAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("commands"))
     def commands(self, saga: SagaLog) -> str:
-        return in_numbers(saga, COMMAND_WORDS)
+        return counts_text(saga, COMMAND_COUNTS)
 
     @admin.display(description=_("started at"))
     def started(self, saga: SagaLog) -> Any:
@@ -120,7 +120,7 @@ class SagaAdmin(ReadOnlyAdmin):
     # --- the page -----------------------------------------------------------------------------------------------------
 
     def page(self, request: HttpRequest, row: SagaLog) -> dict[str, Any]:
-        holds = deadlines.deadline_holds()  # once, so that the whole page shows one moment
+        holds = deadlines.deadline_holds()  # read once, so that the whole page shows one moment
         payload = may_view_payload(request)
         waiting = queries.waiting(row, holds, payload=payload)
         return {
@@ -138,7 +138,7 @@ class SagaAdmin(ReadOnlyAdmin):
         }
 
     def lane_view(self, request: HttpRequest, saga_id: UUID) -> HttpResponse:
-        """The page of one lane: its steps and its commands."""
+        """Show the page of one lane: its steps and its commands."""
         self.need_view(request)
         entity = request.GET.get("lane", "").replace("\x00", "")
         lane = Lane.objects.select_related("saga").filter(saga=saga_id, entity=entity, known=True).first()
@@ -160,18 +160,18 @@ class SagaAdmin(ReadOnlyAdmin):
 
 
 def tally(saga: SagaLog) -> str:
-    """The lanes in numbers."""
-    return in_numbers(saga, LANE_WORDS)
+    """Return the number of lanes by status, as text."""
+    return counts_text(saga, LANE_COUNTS)
 
 
-def in_numbers(saga: SagaLog, told: Mapping[str, Any]) -> str:
-    """Counts with their words; the words agree with the count, which matters in Spanish."""
-    counts = ((getattr(saga, column), words_) for column, words_ in told.items())
-    return ", ".join(words_ % {"n": count} for count, words_ in counts if count) or "–"
+def counts_text(saga: SagaLog, labels: Mapping[str, Any]) -> str:
+    """Return counts with their labels; the labels agree with the count, which matters in Spanish."""
+    counts = ((getattr(saga, column), label) for column, label in labels.items())
+    return ", ".join(label % {"n": count} for count, label in counts if count) or "–"
 
 
 def lane_slice(request: HttpRequest, saga: SagaLog) -> PageSlice:
-    """The saga's lanes, a page of them. Their number is known without counting."""
+    """Return a page of the saga's lanes. Their number is known without counting."""
     number = number_of(request, "lanes")
     page = page_of(parts.lanes(saga.id), (number - 1) * LANES, LANES, total=saga.lanes_known)
     return from_page(request, "lanes", page)
@@ -180,7 +180,7 @@ def lane_slice(request: HttpRequest, saga: SagaLog) -> PageSlice:
 def command_slice(
     request: HttpRequest, saga_id: UUID, entity: str | None = None, holds: DeadlineHolds | None = None
 ) -> PageSlice:
-    """The commands of a saga or a lane with their attempts: what needs a person first."""
+    """Return a page of the commands of a saga or a lane with their attempts; those that need a decision first."""
     first = Case(When(status=CommandStatus.EXHAUSTED, then=0), When(status__in=SETTLED, then=2), default=1)
     rows = parts.commands(saga_id).defer("body").order_by(first, "planned_at", "entity", "-name")
     if entity is not None:
@@ -190,7 +190,7 @@ def command_slice(
 
 
 def timeline_slice(request: HttpRequest, saga_id: UUID, holds: DeadlineHolds, *, payload: bool) -> PageSlice:
-    """A page of the saga's story; the error texts of services in it only for who may see `payload`."""
+    """Return a page of the saga's timeline; error texts of services only with `payload`."""
     number = number_of(request, "timeline")
     page = queries.timeline(saga_id, (number - 1) * TIMELINE, TIMELINE, holds, payload=payload)
     return from_page(request, "timeline", page)

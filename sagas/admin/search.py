@@ -1,4 +1,4 @@
-"""The search box over sagas: one id of any kind, exactly, by an index each. Nothing here reads a table through."""
+"""Exact-id search for sagas: by an id of any kind, always by an index, never by a full scan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST = 500
 
 
 def saga_ids(term: str) -> list[UUID]:
-    """The sagas that an id belongs to: saga, task (its own or a further key), image, correlation or event id."""
+    """Return the sagas of an id: saga, task (own or other), image, correlation or event id."""
     term = term.strip()
     if not term or "\x00" in term:
         return []

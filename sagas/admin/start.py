@@ -1,4 +1,4 @@
-"""The start page: what needs a person, sagas by status, whether the parts live."""
+"""The start page: what needs attention, sagas by status, system health."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RED = ("exhausted", "held", "set_aside", "unread", "undelivered", "overdue", "br
 
 
 def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
-    """What the start page shows, as far as the person may see it. Some forty queries, none of which counts far."""
+    """Return the start page's context, limited to what the person may see. About 40 queries; each count is capped."""
     if not rights.may(request, rights.VIEW_SAGAS):
         return {**around, "title": _("Start"), "no_rights": True}
     kind = request.GET.get("kind", "")
@@ -67,16 +67,16 @@ def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kinds(page: Attention, chosen: str) -> list[dict[str, Any]]:
-    """How many items there are of each kind, the most severe first, each with the way to its own list."""
+    """Return the number of items of each kind, most severe first, each with the link to its own list."""
     top = reverse("admin:index")
-    every = sum(page.by_kind.values())
-    found = [{"kind": "", "label": _("all"), "tone": "plain", "count": every, "url": f"{top}#page"}]
+    total = sum(page.by_kind.values())
+    found = [{"kind": "", "label": _("all"), "tone": "plain", "count": total, "url": f"{top}#page"}]
     found += [
         {"kind": kind, "label": KINDS[kind], "tone": _tone(kind), "count": count, "url": f"{top}?kind={kind}#page"}
         for kind, count in page.by_kind.items()
         if count
     ]
-    return [{**line, "chosen": line["kind"] == chosen} for line in found] if every else []
+    return [{**line, "chosen": line["kind"] == chosen} for line in found] if total else []
 
 
 def _tone(kind: str) -> str:
@@ -94,27 +94,27 @@ def _line(item: AttentionItem, may_see_commands: bool) -> dict[str, Any]:
 
 
 def _url(item: AttentionItem, may_see_commands: bool) -> str:
-    """Return where the item is shown, as far as the reader may go there; empty where no page shows more of it."""
-    said = item.link
+    """Return the page of the item; empty if there is none that the reader may see."""
+    link = item.link
     if item.kind in ("exhausted", "overdue") and may_see_commands:
-        return formatting.list_url("compensation_command", saga=said["saga"], status=said["status"])
+        return formatting.list_url("compensation_command", saga=link["saga"], status=link["status"])
     if item.kind == "confirmed_unsent" and may_see_commands:
-        return formatting.list_url("compensation_command", saga=said["saga"], confirmed_unsent="yes")
+        return formatting.list_url("compensation_command", saga=link["saga"], confirmed_unsent="yes")
     if item.kind == "held" and may_see_commands:
-        return formatting.list_url("compensation_command", saga=said["saga"], held=said["held"])
+        return formatting.list_url("compensation_command", saga=link["saga"], held=link["held"])
     if item.kind == "parked":
-        return formatting.parked_url(said["stream"], said["key"], said["entity"])
+        return formatting.parked_url(link["stream"], link["key"], link["entity"])
     if item.kind == "quarantined":
-        return formatting.list_url("bridge_quarantined", code=said["code"], status=said["status"])
+        return formatting.list_url("bridge_quarantined", code=link["code"], status=link["status"])
     if item.kind == "counted":
-        return formatting.list_url("bridge_quarantined", status=said["status"])
+        return formatting.list_url("bridge_quarantined", status=link["status"])
     if item.kind in ("paused", "blocked", "breaker"):
         return formatting.list_url("compensation_switch")
     return formatting.saga_url(item.saga_id) if item.saga_id else ""
 
 
 def _counts() -> list[dict[str, Any]]:
-    """Sagas by status, some seconds old at most."""
+    """Return the number of sagas by status, at most COUNTS_SECONDS old."""
     counts: Any = cache.get_or_set("sagas.admin.status_counts", queries.status_counts, COUNTS_SECONDS)
     return [
         {

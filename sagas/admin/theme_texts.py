@@ -1,10 +1,10 @@
-"""The words of unfold's frame that staff read. Unfold brings no Spanish: marked here, they are translated with ours."""
+"""The texts of unfold's frame. Unfold has no Spanish; marked here, they are translated with ours."""
 
 from __future__ import annotations
 
 from django.utils.translation import gettext_noop
 
-WORDS = (
+TEXTS = (
     gettext_noop("All applications"),
     gettext_noop("Apply Filters"),
     gettext_noop("Dark"),

@@ -1,4 +1,4 @@
-"""The words of `sagas.admin.formatting`, for templates."""
+"""Template tags and filters: formatting, labels and error texts of the admin."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ register.filter("parked_reason", lambda value: labels.PARKED_REASONS.get(value, 
 
 @register.simple_tag(name="pause_words")
 def paused(pause: Pause, with_reason: bool = True) -> str:
-    """What a switch or circuit breaker pauses, since when, by whom and why."""
+    """Return what a switch or circuit breaker pauses, since when, by whom and why."""
     return pause_words(pause, reason=with_reason)
 
 
 @register.inclusion_tag("sagas/admin/banner.html", takes_context=True)
 def publishing_banner(context: Mapping[str, Any]) -> dict[str, Any]:
-    """What is paused, for staff; the reason only for those who may see sagas. One query."""
+    """Show what is paused, to staff; the reason only to those who may see sagas. One query."""
     request = context.get("request")
     if request is None or not getattr(request, "user", None) or not request.user.is_staff:
         return {}
@@ -57,42 +57,42 @@ def publishing_banner(context: Mapping[str, Any]) -> dict[str, Any]:
 
 @register.filter
 def ago(moment: datetime) -> str:
-    """How long a moment is past."""
+    """Return how long ago a moment was."""
     return formatting.ago(moment, timezone.now())
 
 
 @register.filter(name="shown_text")
 def text_of_a_service(text: str | None, may_view_payload: object) -> str:
-    """An error text of a service as the reader may see it."""
+    """Return an error text of a service as the reader may see it."""
     return shown_text(text, payload=may_view_payload is True)
 
 
 @register.filter(name="shown_error")
 def error_of_a_command(last_error: str, may_view_payload: object) -> str:
-    """A command's last error as the reader may see it."""
+    """Return a command's last error as the reader may see it."""
     return shown_error(last_error, payload=may_view_payload is True)
 
 
 @register.filter
 def attempt_error(attempt: Attempt, may_view_payload: object) -> str:
-    """The error of an attempt as the reader may see it."""
+    """Return the error of an attempt as the reader may see it."""
     return shown_attempt(attempt, payload=may_view_payload is True)
 
 
 @register.filter
 def destructive(buttons: Sequence[Button]) -> list[Button]:
-    """The buttons that are behind "More"."""
+    """Return the buttons that are behind "More"."""
     return [button for button in buttons if button.kind == "danger"]
 
 
 @register.filter
 def tone(value: str) -> str:
-    """The colour of a state."""
+    """Return the colour of a state."""
     return formatting.TONES.get(value, "plain")
 
 
 @register.filter
 def short(value: Any) -> str:
-    """The first letters of an id, enough to tell it from its neighbours."""
+    """Return the first letters of an id, enough to tell it from its neighbours."""
     text = str(value)
     return text if len(text) <= 13 else f"{text[:8]}…"

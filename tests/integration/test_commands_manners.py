@@ -148,9 +148,7 @@ def test_a_database_that_is_away_exits_with_1_and_one_sentence(monkeypatch: pyte
     monkeypatch.setattr("sagas.queries.sagas.list_sagas", away)
     ran = run("list_sagas")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err == (
-        'Database error: connection to server at "db" failed: refused. Run manage.py doctor.\n'
-    )
+    assert ran.err == ('Database error: connection to server at "db" failed: refused. Run manage.py doctor.\n')
 
 
 def test_a_reader_that_has_read_enough_is_no_error(postgres_url: str) -> None:

@@ -179,7 +179,7 @@ def test_one_of_two_bridges_that_is_silent_is_named_by_all(client: Client) -> No
     assert (part.state, part.level, part.away) == (State.PARTLY_AWAY, HealthLevel.WARNING, ("bridge:b:1",))
     assert "bridge:b:1" in check_bridge().says
     tile = next(tile for tile in tiles.parts() if tile.name == "Bridge")
-    assert (tile.tone, "bridge:b:1" in tile.words) == ("warn", True)
+    assert (tile.tone, "bridge:b:1" in tile.text) == ("warn", True)
 
 
 @pytest.mark.django_db
