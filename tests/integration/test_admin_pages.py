@@ -76,7 +76,7 @@ def test_the_start_page_speaks_spanish(staff: Client) -> None:
     tell_stories()
     page = staff.get(reverse("admin:index"), headers={"accept-language": "es"}).content.decode()
     assert "Lo que necesita a una persona" in page
-    assert "Eventos aparcados" in page
+    assert "Eventos sin asignar" in page
 
 
 def test_the_way_back_names_the_list_and_the_row(staff: Client) -> None:
