@@ -123,7 +123,7 @@ def test_pages_beside_the_rows_need_the_right_too(story: SagaLog) -> None:
 
 def test_who_has_no_right_sees_no_numbers_on_the_start_page(story: SagaLog) -> None:
     page = client_of("nobody", "view_group").get(reverse("admin:index")).content.decode()
-    assert "no permission to see sagas" in page
+    assert "may log in but not view sagas" in page
     assert story.key not in page
 
 

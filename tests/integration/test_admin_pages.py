@@ -75,7 +75,7 @@ def test_the_admin_asks_for_a_login() -> None:
 def test_the_start_page_speaks_spanish(staff: Client) -> None:
     tell_stories()
     page = staff.get(reverse("admin:index"), headers={"accept-language": "es"}).content.decode()
-    assert "Lo que necesita a una persona" in page
+    assert "Requiere atención" in page
     assert "Eventos sin asignar" in page
 
 

@@ -57,7 +57,7 @@ class Operator:
             return REFUSED
         told = " ".join(map(str, get_messages(answer.wsgi_request)))
         assert told
-        return REPEATED if "nothing was done twice" in told else DID
+        return REPEATED if "Nothing was done a second time" in told else DID
 
     def shell(self, name: str, *words: object) -> str:
         ran = terminal.decide(name, *words)

@@ -101,7 +101,7 @@ def test_the_pages_show_what_is_held_and_offer_to_release_it(staff: Client) -> N
     saga, other, _ = decided.shared()
     command = commands(saga)[0]
     page = staff.get(reverse("admin:compensation_command_change", args=[command.id])).content.decode()
-    assert "It is held for a decision" in page
+    assert "Held for a decision" in page
     assert other.key in page
     assert f"/{Action.RELEASE.value}/" in page
     assert (

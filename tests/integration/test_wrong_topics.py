@@ -152,7 +152,7 @@ def test_a_forged_confirmation_on_its_own_topic_is_marked_everywhere() -> None:
     staff, api = Client(), Api(person)
     staff.force_login(person)
     page = staff.get(reverse("admin:compensation_command_change", args=[command.pk])).content.decode()
-    assert "this command was never sent" in page
+    assert "the command was never sent" in page
     assert GATEWAY in page
     listed = staff.get(reverse("admin:compensation_command_changelist") + "?confirmed_unsent=yes").content.decode()
     assert str(command.pk) in listed
