@@ -40,7 +40,7 @@ UNDER_WAY = frozenset({CommandStatus.PLANNED, CommandStatus.WAITING, CommandStat
 
 @admin.register(Command)
 class CommandAdmin(ReadOnlyAdmin):
-    list_display = ("what", "state", "entity", "service", "attempt", "planned", "error", "saga_link")
+    list_display = ("what", "state", "entity", "service", "attempt_label", "planned", "error", "saga_link")
     list_filter = (
         CommandStatusFilter,
         HeldFilter,
@@ -110,7 +110,7 @@ class CommandAdmin(ReadOnlyAdmin):
         return states(command, command.on_hold)  # type: ignore[attr-defined]
 
     @admin.display(description=_("attempt"))
-    def attempt(self, command: Command) -> str:
+    def attempt_label(self, command: Command) -> str:
         text = gettext("%(n)d of %(of)d, round %(round)d")
         return text % {"n": command.attempt, "of": command.maximum_attempts, "round": command.round}
 

@@ -51,7 +51,7 @@ COMMAND_COUNTS = {
 
 @admin.register(SagaLog)
 class SagaAdmin(ReadOnlyAdmin):
-    list_display = ("name", "state", "lanes", "commands", "started", "last_event", "failure")
+    list_display = ("name", "badges", "lanes", "commands", "started", "last_event", "failure")
     list_filter = (StatusFilter, AgeFilter, TypeFilter, SetAsideFilter, ByHandFilter)
     search_fields = ("id",)
     search_help_text = _("Full id of a saga, task, image, correlation or event")
@@ -88,7 +88,7 @@ class SagaAdmin(ReadOnlyAdmin):
         return saga.key
 
     @admin.display(description=_("status"))
-    def state(self, saga: SagaLog) -> SafeString:
+    def badges(self, saga: SagaLog) -> SafeString:
         parts_ = [formatting.badge(saga.status, saga.get_status_display())]
         if saga.set_aside_at is not None:
             parts_.append(formatting.badge("set_aside", gettext("blocked by an error"), "bad"))
