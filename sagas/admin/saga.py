@@ -51,6 +51,7 @@ COMMAND_COUNTS = {
 
 @admin.register(SagaLog)
 class SagaAdmin(ReadOnlyAdmin):
+    # "badges", not "state": for that name the list would show the field.
     list_display = ("name", "badges", "lanes", "commands", "started", "last_event", "failure")
     list_filter = (StatusFilter, AgeFilter, TypeFilter, SetAsideFilter, ByHandFilter)
     search_fields = ("id",)
