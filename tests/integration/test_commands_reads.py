@@ -120,7 +120,7 @@ def test_show_saga_tells_the_whole_story() -> None:
         assert words in ran.out
     assert run("show_saga", saga.id, "--json", "--payload").data["waiting"]["sentence"] in ran.out
     assert "error: [text, 9 characters]" in run("show_saga", saga.id).out
-    assert run("show_saga", saga.id, "--limit", 1).out.count("the first 1 shown") == 3
+    assert run("show_saga", saga.id, "--limit", 1).out.count("first 1 shown") == 3
 
 
 def test_show_saga_as_json() -> None:
