@@ -54,7 +54,7 @@ def _merged_topics(catalog: Catalog) -> Iterator[str]:
 
 
 def _unknown_topics() -> Iterator[str]:
-    """Yield a sentence for each name in PULSAR_TOPICS that no definition knows: the topic that was meant is not read."""
+    """Yield a sentence for each name in PULSAR_TOPICS that no definition knows: the intended topic is not read."""
     definitions = registry.all_definitions()
     known = {topic for definition in definitions for event in definition.events for topic in event.topics}
     known |= {item.topic for definition in definitions for item in definition.compensations}

@@ -53,7 +53,7 @@ class ProcessSpec:
 
 
 class Process:
-    """A part that was started. Not thread-safe; the thread that starts it must live as long as it does (see parent_watch)."""
+    """A part that was started. Not thread-safe; the thread that starts it must live as long (see parent_watch)."""
 
     def __init__(self, part: ProcessSpec, stdin: str = "") -> None:
         self.part = part
