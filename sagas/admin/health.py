@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from compensation import health
 from compensation.health import BACKLOG_CAP, HealthLevel, Name, State
 from sagas.admin import formatting
-from sagas.queries.holding import service_words
+from sagas.queries.holding import service_title
 
 TONES = {HealthLevel.OK: "good", HealthLevel.WARNING: "warn", HealthLevel.ERROR: "bad"}
 
@@ -66,7 +66,7 @@ def _worker(part: health.HealthPart) -> HealthTile:
 
 def _publisher(part: health.HealthPart) -> HealthTile:
     advice = _("Commands wait; no attempts are used up. Run manage.py doctor for advice.")
-    services = ", ".join(service_words(service) for service in part.paused)
+    services = ", ".join(service_title(service) for service in part.paused)
     texts = {
         State.HEALTHY: (_("connected"), ""),
         State.NEVER_RAN: (_("no signal"), advice),

@@ -80,7 +80,7 @@ def _breaker(service: str, current: switches.Switches, request: HttpRequest) -> 
     return {
         "row": row,
         "is_open": is_open,
-        "text": holding.breaker_words(row) if is_open else holding.canary_words(row),
+        "text": holding.breaker_text(row) if is_open else holding.canary_text(row),
         "button": next(iter(buttons.of_breaker(service, current)), None) if may_operate(request) else None,
     }
 

@@ -170,7 +170,7 @@ class ActionContext:
             try:
                 statements.lock(key)
             except OperationalError:
-                raise Busy(_("somebody else is at work on this saga: try again in a moment")) from None
+                raise Busy(_("another process is working on this saga: try again in a moment")) from None
             self.held.add(key)
             if self.before is not None:
                 self.before[key] = seen(key, self.only)
@@ -398,21 +398,21 @@ def _commands(saga_id: UUID, ids: Sequence[UUID] | None) -> dict[UUID, CommandPr
 def check_reason(reason: str) -> None:
     """Raises Invalid for a reason in which nobody can see anything."""
     if is_blank(reason):
-        raise Invalid(_("say why: a reason is required"))
+        raise Invalid(_("a reason is required"))
 
 
 def _check(request: ActionRequest) -> None:
     if request.door not in EntryPoint.values:
-        raise Invalid(_("unknown door %(door)s") % {"door": request.door})
+        raise Invalid(_("unknown entry point %(door)s") % {"door": request.door})
     if is_blank(request.actor):
-        raise Invalid(_("a decision needs somebody who takes it"))
+        raise Invalid(_("the actor must not be empty"))
     if not request.dry_run:
         check_reason(request.reason)
     if len(request.reason) > REASON_LIMIT or "\0" in request.reason:
         raise Invalid(_("the reason must be plain text of at most %(limit)d characters") % {"limit": REASON_LIMIT})
     key = request.idempotency_key
     if key is not None and not (0 < len(key) <= 200 and key.isprintable()):
-        raise Invalid(_("an idempotency key is 1 to 200 printable characters"))
+        raise Invalid(_("an idempotency key must be 1 to 200 printable characters"))
 
 
 @contextmanager
@@ -437,7 +437,9 @@ def _earlier(context: ActionContext) -> ActionResult | None:
         known = Decision.objects.filter(actor=request.actor, request_key=request.idempotency_key).first()
         if known is not None:
             if (known.action, known.target) != (context.action.value, context.target):
-                raise Refused(_("this idempotency key was used for another decision: %(other)s") % {"other": known})
+                raise Refused(
+                    _("this idempotency key was already used for another decision: %(other)s") % {"other": known}
+                )
             return _answer(known)
     if context.once is None or request.dry_run:
         return None

@@ -63,7 +63,7 @@ class CommandSelection:
         """The commands. Of a saga, those that the action can be meant for. Raises Invalid, NotFound."""
         said = [name for name in ("ids", "saga", "planned_before") if getattr(self, name) is not None]
         if len(said) != 1:
-            raise Invalid(_("say which commands: either ids, or a saga, or planned_before"))
+            raise Invalid(_("select the commands by exactly one of ids, saga and planned_before"))
         if self.ids is not None:
             return _as_ids(self.ids)
         return list(self._found(action).values_list("id", flat=True))
@@ -71,7 +71,7 @@ class CommandSelection:
     def _found(self, action: Action) -> QuerySet[Command]:
         if self.planned_before is not None:
             if action is not Action.WITHDRAW:
-                raise Invalid(_("planned_before selects what waits to be sent: it can only be withdrawn"))
+                raise Invalid(_("planned_before selects unsent commands, which can only be withdrawn"))
             return planned_before(self.planned_before)
         return _meant_of(saga_row(self.saga or "").id, action).order_by("entity", "-name")
 
@@ -111,7 +111,7 @@ def _each_saga(action: Action, ids: Sequence[UUID], request: ActionRequest) -> A
         by_saga[saga_id].append(identity)
         found.add(identity)
     refused = [
-        {"id": str(identity), "code": "not_found", "reason": _("there is no such command")}
+        {"id": str(identity), "code": "not_found", "reason": _("no such command")}
         for identity in ids
         if identity not in found
     ]
@@ -281,23 +281,21 @@ def _not_eligible(command_id: UUID, reason: str) -> dict[str, Any]:
 def _forbids(action: Action, command: Command) -> str:
     """Why the command's state forbids the action, in words; empty when it does not."""
     if command.status == CommandStatus.CONFIRMED:
-        return _("it is confirmed: there is nothing left to decide")
+        return _("already confirmed: no decision is needed")
     if action is Action.MARK_DONE:
         return ""
     if action is Action.RELEASE:
-        return "" if command.held_since else _("it is not held: no decision keeps it from being sent")
+        return "" if command.held_since else _("not held: there is nothing to release")
     if command.status in (CommandStatus.SKIPPED, CommandStatus.WITHDRAWN):
-        return _("it was given up (%(status)s): only marking it done is left") % {
-            "status": command.get_status_display()
-        }
+        return _("already %(status)s: you can still mark it as done") % {"status": command.get_status_display()}
     if action is not Action.RETRY:
         return ""
     if command.status != CommandStatus.EXHAUSTED:
-        return _("it is on its way (%(status)s): a retry is for one that is exhausted") % {
+        return _("still in progress (%(status)s): only a command that needs a decision can be retried") % {
             "status": command.get_status_display()
         }
     if command.invalid:
-        return _("the service would refuse it in every round: %(why)s") % {"why": command.invalid}
+        return _("the service would refuse it again: %(why)s") % {"why": command.invalid}
     return ""
 
 
@@ -311,7 +309,7 @@ def _action(action: Action | str) -> Action:
     except ValueError:
         raise Invalid(_("unknown action %(action)s") % {"action": action}) from None
     if chosen not in ACTIONS:
-        raise Invalid(_("%(action)s is no decision on a command") % {"action": action})
+        raise Invalid(_("%(action)s is not a decision on a command") % {"action": action})
     return chosen
 
 

@@ -59,7 +59,7 @@ def dismiss_message(quarantine_id: int, *, request: ActionRequest) -> ActionResu
         except NotInQuarantine:
             raise NotFound(_("there is no quarantined message %(id)s") % {"id": quarantine_id}) from None
         except AlreadyDecided:
-            raise Refused(_("this message was decided on before")) from None
+            raise Refused(_("this message was already requeued or dismissed")) from None
 
     target = f"message {quarantine_id}"
     return carry_out(Action.DISMISS_MESSAGE, target, request, work, once=lambda: f"dismiss-message:{quarantine_id}")
@@ -71,7 +71,7 @@ def _store(context: ActionContext, quarantine_id: int) -> Event:
     except NotInQuarantine:
         raise NotFound(_("there is no quarantined message %(id)s") % {"id": quarantine_id}) from None
     except AlreadyDecided:
-        raise Refused(_("this message was requeued before")) from None
+        raise Refused(_("this message was already requeued")) from None
     except StillUnreadable as error:
         raise Refused(_("it still cannot be read: %(why)s") % {"why": error.reason}) from None
     return Event.objects.get(id=pk)

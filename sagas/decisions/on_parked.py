@@ -60,7 +60,7 @@ def attach(
     `event` is the event's id. Raises NotFound, Invalid, Refused (some already went elsewhere).
     """
     if (key is None) == (event is None):
-        raise Invalid(_("say what to attach: either a key, or one event"))
+        raise Invalid(_("specify either a key or one event to attach"))
     _check_named(key, event)
     saga = saga_row(saga_id)
     if key is not None:
@@ -123,14 +123,14 @@ def dismiss(*, request: ActionRequest, key: str | None = None, event: str | None
     Raises NotFound, Invalid.
     """
     if (key is None) == (event is None):
-        raise Invalid(_("say what to dismiss: either a key, or one event"))
+        raise Invalid(_("specify either a key or one event to dismiss"))
     _check_named(key, event)
     target = f"key {key}" if key is not None else f"event {event}"
 
     def work(context: ActionContext) -> None:
         found = _parked_of(key, event)
         if not found.exists():
-            raise NotFound(_("nothing is parked under this"))
+            raise NotFound(_("no unmatched event has this key or event id"))
         context.effects["events"] = found.filter(dismissed_at=None).update(dismissed_at=context.now)
 
     return carry_out(Action.DISMISS, target, request, work)
@@ -168,7 +168,7 @@ def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Actio
         _check_lane(now, lane)
         parked = _parked_of(None, event_id).filter(stream=now.saga_type).first()
         if parked is None:
-            raise Refused(_("this event is not parked: it belongs to a saga already, or was never received"))
+            raise Refused(_("no unmatched event has this id: it already belongs to a saga, or was never received"))
         with previewed(context, routing_key(now)):
             # The row itself decides who has the event, should a birth take it at this moment.
             gone, _each = Parked.objects.filter(event=parked.event).delete()
@@ -176,7 +176,7 @@ def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Actio
                 Pending.objects.create(id=parked.event, key=routing_key(now), lane=lane)
             context.apply(routing_key(now))
         if not gone or Parked.objects.filter(event=parked.event).exists():
-            raise Refused(_("the saga cannot take this event: it speaks of an image but names none. Name the lane"))
+            raise Refused(_("this event lacks the id of its image: specify the image"))
         context.effects["events"] = 1
         note_status(context, now)
 
@@ -190,12 +190,12 @@ def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Actio
 def _check_named(key: str | None, event: str | None) -> None:
     """An empty key would mean every event that names none, whatever it belongs to."""
     if not (key or event):
-        raise Invalid(_("an empty name names nothing: say the key, or the event's id"))
+        raise Invalid(_("the key or event id must not be empty"))
 
 
 def _check_lane(saga: SagaLog, lane: str | None) -> None:
     if lane is not None and not Lane.objects.filter(saga=saga, entity=lane, known=True).exists():
-        raise NotFound(_("the saga has no lane %(lane)s") % {"lane": lane})
+        raise NotFound(_("the saga has no image %(lane)s") % {"lane": lane})
 
 
 def uses_of_keys(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], KeyUse]:
@@ -271,43 +271,45 @@ def needs_lane(event_id: str) -> bool:
 def _check_attachable(saga: SagaLog, use: KeyUse, lane: str | None) -> None:
     check_not_set_aside(saga)
     if saga.saga_type != use.stream:
-        raise Refused(_("the saga is of another type than the events"))
+        raise Refused(_("the saga and the events have different saga types"))
     _check_key(saga, use, lane)
 
 
 def _check_may_be_adopted(use: KeyUse) -> None:
     if use.own is not None:
-        raise Refused(_("a saga with this key exists by now"))
+        raise Refused(_("a saga with this key already exists"))
     if use.attached is not None:
-        raise Refused(_("this key is attached to another saga"))
+        raise Refused(_("this key is already attached to another saga"))
 
 
 def _check_key(saga: SagaLog, use: KeyUse, lane: str | None) -> None:
     if use.key == saga.key:
-        raise Refused(_("this is the saga's own key: its events come to it anyway. Attach single events to a lane"))
+        raise Refused(
+            _("this is the saga's own key: its events already belong to it. Attach single events to an image instead")
+        )
     if use.own is not None:
-        raise Refused(_("a saga of its own has this key"))
+        raise Refused(_("this key belongs to another saga"))
     if use.attached is not None and use.attached != (saga.id, lane):
-        raise Refused(_("this key is attached already, to saga %(saga)s") % {"saga": use.attached[0]})
+        raise Refused(_("this key is already attached to saga %(saga)s") % {"saga": use.attached[0]})
     elsewhere = min(use.went_to - {saga.id}, default=None)
     if elsewhere is not None:
-        raise Refused(_("events of this key already went to saga %(saga)s") % {"saga": elsewhere})
+        raise Refused(_("events of this key already belong to saga %(saga)s") % {"saga": elsewhere})
 
 
 def _stream_of(key: str, saga_type: str | None) -> str:
     if not key:
-        raise Invalid(_("events without a key cannot start a saga: attach them"))
+        raise Invalid(_("events without a key cannot start a saga: attach them to one instead"))
     if saga_type is not None and saga_type not in registry.current_definitions():
-        raise NotFound(_("no saga type is called %(name)s") % {"name": saga_type})
+        raise NotFound(_("unknown saga type %(name)s") % {"name": saga_type})
     found = set(Parked.objects.filter(key=key).values_list("stream", flat=True))
     found |= set(SagaLog.objects.filter(key=key).values_list("saga_type", flat=True)) if not found else set()
     if saga_type is not None:
         found &= {saga_type}
     if not found:
-        raise NotFound(_("nothing is parked under key %(key)s") % {"key": key})
+        raise NotFound(_("no unmatched event has the key %(key)s") % {"key": key})
     if len(found) > 1:
         raise Invalid(
-            _("several saga types have this key (%(names)s): say which") % {"names": ", ".join(sorted(found))}
+            _("several saga types have this key (%(names)s): specify one") % {"names": ", ".join(sorted(found))}
         )
     return found.pop()
 

@@ -66,7 +66,7 @@ def set_publishing(
     name = EVERYTHING if service is None else service
     if name != EVERYTHING and name not in services():
         raise NotFound(
-            _("no service is called %(name)s: there are %(known)s") % {"name": name, "known": ", ".join(services())}
+            _("unknown service %(name)s; known services: %(known)s") % {"name": name, "known": ", ".join(services())}
         )
 
     def work(context: ActionContext) -> None:

@@ -36,7 +36,7 @@ def replay(saga_id: UUID | str, apply: bool = False, *, request: ActionRequest) 
         now = current(context, saga)
         found = replaying.compare(now.id)
         if not found:
-            raise Refused(_("the stored state is what the log folds to: there is nothing to write"))
+            raise Refused(_("the stored state already matches the event log: there is nothing to rebuild"))
         with previewed(context, routing_key(saga)):
             context.follow(routing_key(saga), replaying.mend(now.id, context.now))
         context.effects |= {"differences": [item._asdict() for item in found], "status_after": saga_row(now.id).status}

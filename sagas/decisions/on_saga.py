@@ -87,7 +87,7 @@ def resume(saga_id: UUID | str, *, request: ActionRequest) -> ActionResult:
 
 
 def _apply_again(context: ActionContext, keys: Sequence[str]) -> None:
-    words = _("its events still cannot be applied: %(error)s. Mend that first")
+    words = _("its events still cannot be applied: %(error)s. Fix this first")
     try:
         context.apply(*keys)
     except EventsNotApplicable as error:
@@ -127,14 +127,14 @@ def current(context: ActionContext, saga: SagaLog) -> SagaLog:
 def check_not_set_aside(saga: SagaLog) -> None:
     """Raise Refused for a saga that is set aside: no decision but to resume it is possible."""
     if saga.set_aside_at is not None:
-        raise Refused(_("the saga was set aside by an error: resume it first"))
+        raise Refused(_("the saga is blocked by an error: resume it first"))
 
 
 def check(action: Action, saga: SagaLog, lane: Lane | None = None) -> None:
     """Raise Refused where the stored state of a saga, or of one lane of it, forbids a decision. No queries."""
     if action is Action.RESUME:
         if saga.set_aside_at is None:
-            raise Refused(_("the saga is not set aside: nothing to resume"))
+            raise Refused(_("the saga is not blocked by an error: there is nothing to resume"))
         return
     check_not_set_aside(saga)
     if action is Action.REPLAY:
@@ -186,20 +186,20 @@ def _lane(saga: SagaLog, entity: str) -> Lane:
     """The lane. Raises NotFound."""
     row = Lane.objects.filter(saga=saga, entity=entity, known=True).first()
     if row is None:
-        raise NotFound(_("the saga has no lane %(lane)s") % {"lane": entity})
+        raise NotFound(_("the saga has no image %(lane)s") % {"lane": entity})
     return row
 
 
 def _check_may_fail(action: Action, saga: SagaLog, lane: Lane | None) -> None:
     if lane is not None:
         if lane.failed:
-            raise Refused(_("the lane failed already: what is owed in it is being undone or was decided"))
+            raise Refused(_("the image already failed: its compensation is in progress or was decided"))
     else:
         check_known_version(saga)
         if saga_has_failed(saga):
-            raise Refused(_("the saga failed already: what is owed in it is being undone or was decided"))
+            raise Refused(_("the saga already failed: its compensation is in progress or was decided"))
     if action is Action.CANCEL and saga.status not in UNFINISHED:
-        words = _("the saga is %(status)s and does not run any more: force its compensation to undo what it did")
+        words = _("the saga is %(status)s and no longer running: force compensation to undo what it did")
         raise Refused(words % {"status": saga.status})
 
 
@@ -207,7 +207,7 @@ def _check_may_terminate(saga: SagaLog) -> None:
     if saga.status not in OPEN:
         raise Refused(_("the saga is %(status)s: there is nothing to terminate") % {"status": saga.status})
     if saga_from(saga.state, SagaCounts()).claimed is not None:
-        raise Refused(_("the saga was terminated already: the commands that were sent before may still finish"))
+        raise Refused(_("the saga was already terminated: commands sent before may still finish"))
 
 
 def check_known_version(saga: SagaLog) -> None:
@@ -215,7 +215,7 @@ def check_known_version(saga: SagaLog) -> None:
     try:
         registry.get(saga.saga_type, saga.version)
     except registry.UnknownDefinition:
-        words = _("this release does not know %(type)s version %(version)d: decide with the release that does")
+        words = _("this release does not support %(type)s version %(version)d: use a release that does")
         raise Refused(words % {"type": saga.saga_type, "version": saga.version}) from None
 
 

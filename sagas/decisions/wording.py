@@ -34,8 +34,8 @@ def sentences(outcome: ActionResult) -> Iterator[str]:
         yield ngettext("%(what)s is sent.", "%(what)s are sent.", sent.total()) % {"what": counted(sent)}
     if released:
         words = ngettext(
-            "%(what)s that was waiting for it is sent.",
-            "%(what)s that were waiting for it are sent.",
+            "%(what)s that was waiting for this is sent.",
+            "%(what)s that were waiting for this are sent.",
             sum(released.values()),
         )
         yield words % {"what": counted(released)}
@@ -43,24 +43,24 @@ def sentences(outcome: ActionResult) -> Iterator[str]:
         yield _("There are more: counting stopped here.")
     if later:
         words = ngettext(
-            "%(what)s is sent after the commands that come before it are answered.",
-            "%(what)s are sent after the commands that come before them are answered.",
+            "%(what)s is sent once the commands before it are answered.",
+            "%(what)s are sent once the commands before them are answered.",
             later.total(),
         )
         yield words % {"what": counted(later)}
     if held:
         words = ngettext(
-            "%(what)s is held for a decision, because another task has the image too: %(sagas)s.",
-            "%(what)s are held for a decision, because another task has the images too: %(sagas)s.",
+            "%(what)s is held for a decision because another task also has the image: %(sagas)s.",
+            "%(what)s are held for a decision because another task also has the images: %(sagas)s.",
             held.total(),
         )
         yield words % {"what": counted(held), "sagas": _sagas(outcome.effects.get("held") or {})}
     if also := outcome.effects.get("also_known_to"):
-        words = _("Other tasks lose these images when they are undone here: %(sagas)s.")
+        words = _("Other tasks also lose these images: %(sagas)s.")
         yield words % {"sagas": _sagas(also)}
     yield from _of_publishing(outcome.effects)
     if paused := outcome.effects.get("publishing_paused"):
-        words = _("Publishing to %(services)s is paused: what goes there is sent only after it is resumed.")
+        words = _("Sending commands to %(services)s is paused: these commands are sent after it is resumed.")
         yield words % {"services": ", ".join(paused)}
     if services := outcome.effects.get("after_canary"):
         words = _(
@@ -92,9 +92,9 @@ def _of_publishing(effects: Mapping[str, Any]) -> Iterator[str]:
         yield words % {**breaker, "most": CANARY}
     if by := effects.get("stays_paused_by"):
         yield {
-            "all": _("Publishing stays paused: it is paused for all services."),
-            "service": _("Publishing stays paused by the service's switch."),
-            "breaker": _("Publishing stays paused by the circuit breaker."),
+            "all": _("Sending commands remains paused: it is paused for all services."),
+            "service": _("Sending commands remains paused by the service's switch."),
+            "breaker": _("Sending commands remains paused by the circuit breaker."),
         }[by]
 
 

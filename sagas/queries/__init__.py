@@ -1,6 +1,6 @@
-"""All reads of sagas, for API, admin and command line alike: nothing here locks or changes a row.
+"""Read sagas, for the API, the admin and the command line alike: nothing here locks or changes a row.
 
-Each function says how many queries it makes; none makes more for a bigger saga or a longer page.
+Each function states how many queries it makes; none makes more for a larger saga or a longer page.
 """
 
 from sagas.queries.attention import Attention, attention

@@ -145,12 +145,14 @@ def _tell_exhausted(rows: Sequence[_Row]) -> list[Item]:
             latest=row["latest"],
             count=row["count"],
             sentence=ngettext(
-                "%(count)d command of saga %(key)s is given up: %(names)s. %(error)s",
-                "%(count)d commands of saga %(key)s are given up: %(names)s. %(error)s",
+                "%(count)d command of saga %(key)s needs a decision: %(names)s. %(error)s",
+                "%(count)d commands of saga %(key)s need a decision: %(names)s. %(error)s",
                 row["count"],
             )
             % {"count": row["count"], "key": keys.get(row["saga_id"], ""), "names": _names(row), "error": row["error"]},
-            advice=_("Look at what each attempt came to; then retry, skip, or mark done what was undone by hand."),
+            advice=_(
+                "Check the attempts. Retry if the service is back, mark as done if you have verified it, or skip."
+            ),
             saga_id=row["saga_id"],
             link={"saga": str(row["saga_id"]), "status": CommandStatus.EXHAUSTED.value},
         )
@@ -175,10 +177,10 @@ def _tell_held(rows: Sequence[_Row]) -> list[Item]:
             latest=row["latest"],
             count=row["count"],
             sentence=ngettext(
-                "%(count)d command of saga %(key)s is held since %(since)s, because another saga has the image too:"
-                " %(names)s.",
-                "%(count)d commands of saga %(key)s are held, the first since %(since)s, because another saga has the"
-                " images too: %(names)s.",
+                "%(count)d command of saga %(key)s has been held since %(since)s because another saga also has the "
+                "image: %(names)s.",
+                "%(count)d commands of saga %(key)s are held, the first since %(since)s, because another saga also has "
+                "the images: %(names)s.",
                 row["count"],
             )
             % {
@@ -187,7 +189,7 @@ def _tell_held(rows: Sequence[_Row]) -> list[Item]:
                 "since": when(row["since"]),
                 "names": _names(row),
             },
-            advice=_("Look at the other saga; then release what may be undone for both, and withdraw the rest."),
+            advice=_("Check the other saga. Release what may be undone for both, and withdraw the rest."),
             saga_id=row["saga_id"],
             link={"saga": str(row["saga_id"]), "held": "yes"},
         )
@@ -218,7 +220,7 @@ def _tell_overdue(rows: Sequence[_Row]) -> list[Item]:
             latest=row["latest"],
             count=row["count"],
             sentence=ngettext(
-                "%(count)d confirmation for saga %(key)s is overdue since %(since)s: %(names)s.",
+                "%(count)d confirmation for saga %(key)s has been overdue since %(since)s: %(names)s.",
                 "%(count)d confirmations for saga %(key)s are overdue, the first since %(since)s: %(names)s.",
                 row["count"],
             )
@@ -240,7 +242,9 @@ def _overdue_advice(row: _Row, holds: DeadlineHolds) -> str:
     services = dict.fromkeys((row["first_service"], row["last_service"]))
     found = (holding.of_service(service, holds) for service in services)
     held = next((hold for hold in found if hold is not None), None)
-    return held.sentence if held else _("Check that a Celery worker and beat run: they act on passed deadlines.")
+    return (
+        held.sentence if held else _("Check that a Celery worker and beat are running: they process missed deadlines.")
+    )
 
 
 def _unsent(now: datetime) -> QuerySet[Command]:
@@ -264,14 +268,14 @@ def _tell_confirmed_unsent(rows: Sequence[_Row]) -> list[Item]:
             latest=row["latest"],
             count=row["count"],
             sentence=ngettext(
-                "%(count)d command of saga %(key)s is confirmed by an event, though it was never sent: %(names)s.",
-                "%(count)d commands of saga %(key)s are confirmed by events, though they were never sent: %(names)s.",
+                "%(count)d command of saga %(key)s was confirmed by an event although it was never sent: %(names)s.",
+                "%(count)d commands of saga %(key)s were confirmed by events although they were never sent: %(names)s.",
                 row["count"],
             )
             % {"count": row["count"], "key": keys.get(row["saga_id"], ""), "names": _names(row)},
             advice=ngettext(
-                "Make sure in the service that it is undone, and see who wrote the event. Shown for %(days)d day.",
-                "Make sure in the service that it is undone, and see who wrote the event. Shown for %(days)d days.",
+                "Verify in the service that it is undone, and check who sent the event. Shown for %(days)d day.",
+                "Verify in the service that it is undone, and check who sent the event. Shown for %(days)d days.",
                 UNSENT_SHOWN.days,
             )
             % {"days": UNSENT_SHOWN.days},
@@ -328,8 +332,8 @@ def _tell_parked(rows: Sequence[_Row]) -> list[Item]:
 
 def _parked_item(row: _Row, pruned: datetime | None) -> Item:
     sentence = ngettext(
-        "%(count)d event of %(key)s belongs to no saga.",
-        "%(count)d events of %(key)s belong to no saga.",
+        "%(count)d event of %(key)s does not match any saga.",
+        "%(count)d events of %(key)s do not match any saga.",
         row["count"],
     ) % {"count": row["count"], "key": row["key"] or row["alone"]}
     advice = _("Attach the key to its saga, start a saga from it, or dismiss it with a reason.")
@@ -368,7 +372,7 @@ def _unreadable_item(row: _Row) -> Item:
     return _quarantined_item(
         row,
         words % {"count": row["count"], "why": _why(row["code"])},
-        _("Look at the bytes and the reason; requeue what can be read by now, dismiss the rest."),
+        _("Check the reason. Requeue after a fix, otherwise dismiss."),
     )
 
 
@@ -391,8 +395,8 @@ def _wrong_topic_item(row: _Row) -> Item:
         row,
         words % {"count": row["count"], "places": ", ".join(told) + ("…" if len(busiest) > WRITERS else "")},
         _(
-            "See who may write to these topics: the broker's grants decide, a producer's name proves nothing. "
-            "Then dismiss them."
+            "Check who may write to these topics: the broker's permissions decide, a producer's name proves nothing. "
+            "Then dismiss the messages."
         ),
     )
 
@@ -429,9 +433,9 @@ def _tell_set_aside(rows: Sequence[_Row]) -> list[Item]:
             since=row["since"],
             latest=row["since"],
             count=1,
-            sentence=_("Saga %(key)s is set aside: applying its events failed (%(error)s).")
+            sentence=_("Saga %(key)s is blocked by an error: its events could not be applied (%(error)s).")
             % {"key": row["key"], "error": row["error"]},
-            advice=_("This is a fault of this service: have it mended, then resume the saga."),
+            advice=_("This is an error in this service. Have it fixed, then resume the saga."),
             saga_id=row["id"],
             link={"saga": str(row["id"])},
         )
@@ -468,9 +472,9 @@ def _tell_stalled(rows: Sequence[_Row]) -> list[Item]:
             since=row["since"],
             latest=row["since"],
             count=1,
-            sentence=_("Saga %(key)s is %(status)s and nothing has happened since %(since)s.")
+            sentence=_("Saga %(key)s (%(status)s) has made no progress since %(since)s.")
             % {"key": row["key"], "status": SagaStatusChoice(row["status"]).label, "since": when(row["since"])},
-            advice=_("Its page says what it waits for: ask that service, or cancel it so that it is undone."),
+            advice=_("Its page shows what it is waiting for. Ask that service, or cancel the saga to undo it."),
             saga_id=row["id"],
             link={"saga": str(row["id"])},
         )
@@ -498,8 +502,8 @@ def _tell_paused(rows: Sequence[_Row]) -> list[Item]:
 
 def _paused_item(switch: Switch, count: int) -> Item:
     words = ngettext(
-        "Publishing to %(service)s is paused by %(who)s: %(count)d command waits.",
-        "Publishing to %(service)s is paused by %(who)s: %(count)d commands wait.",
+        "%(count)d command is waiting: sending to %(service)s was paused by %(who)s.",
+        "%(count)d commands are waiting: sending to %(service)s was paused by %(who)s.",
         count,
     )
     service = _("all services") if switch.service == "*" else switch.service
@@ -509,7 +513,7 @@ def _paused_item(switch: Switch, count: int) -> Item:
         latest=switch.changed_at,
         count=count,
         sentence=words % {"service": service, "who": switch.changed_by or switch.reason, "count": count},
-        advice=_("Withdraw what must not be sent, then resume publishing."),
+        advice=_("Withdraw the commands that must not be sent, then resume sending."),
         link={"service": switch.service},
     )
 
@@ -537,12 +541,13 @@ def _breaker_item(breaker: Breaker, count: int) -> Item:
     if breaker.state == BreakerState.OPEN:
         sentence = holding.breaker_words(breaker)
         advice = _(
-            "Withdraw what must not be sent, then resume: ten commands are sent first, the others if these succeed."
+            "Withdraw the commands that must not be sent, then resume: ten commands are sent first, the others if "
+            "these succeed."
         )
     else:
         sentence = holding.canary_words(breaker)
         advice = _("Wait for the service's answers: one refusal or missed deadline pauses it again.")
-    waiting = ngettext("%(count)d command waits.", "%(count)d commands wait.", count) % {"count": count}
+    waiting = ngettext("%(count)d command is waiting.", "%(count)d commands are waiting.", count) % {"count": count}
     return Item(
         kind="breaker",
         since=breaker.changed_at,
@@ -567,9 +572,9 @@ def _tell_counted(rows: Sequence[_Row]) -> list[Item]:
             latest=row["last_at"],
             count=row["number"],
             sentence=ngettext(
-                "%(count)d more message of %(topic)s could not be read and was only counted, at %(last)s: %(why)s.",
-                "%(count)d more messages of %(topic)s could not be read and were only counted, the last at %(last)s:"
-                " %(why)s.",
+                "%(count)d more message on topic %(topic)s could not be read and was only counted, at %(last)s: %(why)s.",
+                "%(count)d more messages on topic %(topic)s could not be read and were only counted, the last at "
+                "%(last)s: %(why)s.",
                 row["number"],
             )
             % {
@@ -579,7 +584,8 @@ def _tell_counted(rows: Sequence[_Row]) -> list[Item]:
                 "why": _why(row["last_code"]),
             },
             advice=_(
-                "Ask the service to stop sending them. This line goes when the kept messages of the topic are decided."
+                "Ask the service to stop sending them. This item disappears once the stored messages of the topic are "
+                "requeued or dismissed."
             ),
             link={"topic": row["topic"], "status": QuarantineStatus.OPEN.value},
         )
@@ -615,12 +621,12 @@ def _tell_blocked(rows: Sequence[_Row]) -> list[Item]:
             latest=row["since"],
             count=row["count"],
             sentence=ngettext(
-                "The topic %(topic)s takes no commands since %(since)s, %(count)d command waits: %(why)s.",
-                "The topic %(topic)s takes no commands since %(since)s, %(count)d commands wait: %(why)s.",
+                "%(count)d command is waiting because topic %(topic)s has refused commands since %(since)s: %(why)s.",
+                "%(count)d commands are waiting because topic %(topic)s has refused commands since %(since)s: %(why)s.",
                 row["count"],
             )
             % {"topic": row["topic"], "since": when(row["since"]), "count": row["count"], "why": row["reason"]},
-            advice=_("Change what Pulsar names as the reason; the commands are then sent, and no attempt is lost."),
+            advice=_("Fix the reason that Pulsar gives. The commands are then sent, and no attempt is lost."),
             link={"topic": row["topic"]},
         )
         for row in rows
@@ -644,8 +650,8 @@ def _tell_undelivered(rows: Sequence[_Row]) -> list[Item]:
 
 def _undelivered_item(topic: Waiting, now: datetime) -> Item:
     sentence = ngettext(
-        "%(count)d message waits undelivered on topic %(topic)s since %(since)s.",
-        "%(count)d messages wait undelivered on topic %(topic)s since %(since)s.",
+        "%(count)d message on topic %(topic)s has not been delivered since %(since)s.",
+        "%(count)d messages on topic %(topic)s have not been delivered since %(since)s.",
         topic.undelivered,
     ) % {"count": topic.undelivered, "topic": topic.topic, "since": when(topic.since)}
     services, until = ", ".join(services_on(topic.topic)), hold_ends(topic)
@@ -653,7 +659,10 @@ def _undelivered_item(topic: Waiting, now: datetime) -> Item:
         more = _("Deadlines of %(services)s are on hold until %(until)s at the latest.")
         sentence += " " + more % {"services": services, "until": when(until)}
     elif services:
-        more = _("Deadlines of %(services)s run again since %(until)s: what waits may hold answers.")
+        more = _(
+            "Deadlines of %(services)s have been running again since %(until)s: the undelivered messages may contain "
+            "answers."
+        )
         sentence += " " + more % {"services": services, "until": when(until)}
     return Item(
         kind="undelivered",
@@ -661,7 +670,7 @@ def _undelivered_item(topic: Waiting, now: datetime) -> Item:
         latest=topic.since,
         count=topic.undelivered,
         sentence=sentence,
-        advice=_("See whether the number falls. If it does not, restart the bridges: they subscribe anew."),
+        advice=_("Check whether the number falls. If not, restart the bridges so that they subscribe again."),
         link={"topic": topic.topic},
     )
 
@@ -673,11 +682,9 @@ def _tell_unread(rows: Sequence[_Row]) -> list[Item]:
             since=row["since"],
             latest=row["since"],
             count=1,
-            sentence=_("No messages are read from %(topic)s since %(since)s: %(why)s.")
+            sentence=_("No messages have been read from topic %(topic)s since %(since)s: %(why)s.")
             % {"topic": row["topic"], "since": when(row["since"]), "why": row["reason"]},
-            advice=_(
-                "Change what Pulsar names as the reason; the bridge tries again automatically. Deadlines are on hold."
-            ),
+            advice=_("Fix the reason that Pulsar gives. The bridge tries again automatically; deadlines are on hold."),
             link={"topic": row["topic"]},
         )
         for row in rows

@@ -1,4 +1,4 @@
-"""Whether a command's deadline is on hold, and whether its service is paused: as data, and in words for people."""
+"""Whether a command's deadline is on hold, and whether its service is paused: as data and as sentences for people."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from compensation.undelivered import Undelivered
 class OnHold:
     """Why a deadline does not run.
 
-    reason: paused, bridge_away, bridge_behind, backlog or undelivered. Of a pause `service` is whose commands are
-    paused, "*" for all, `since` and `by` when and by whom. `sentence` says the same to a person, in their language.
+    reason: paused, bridge_away, bridge_behind, backlog or undelivered. For a pause, `service` is the service whose
+    commands are paused ("*": all), `since` and `by` are when and by whom. `sentence` is the same for a person, in
+    their language.
     """
 
     reason: str
@@ -32,58 +33,58 @@ class OnHold:
     sentence: str
 
     def as_data(self) -> dict[str, Any]:
-        """Give all of it, by name."""
+        """Return all fields by name."""
         return asdict(self)
 
 
 def read_for(commands: Sequence[Command]) -> DeadlineHolds | None:
-    """Read what keeps deadlines on hold, for a list of commands; None for an empty one.
+    """Read what keeps deadlines on hold, for a list of commands; None for an empty list.
 
-    Also where none of them has a deadline now, so that a page takes the same number of queries whatever is on it.
+    It is read even if no command has a deadline, so that a page makes the same number of queries whatever it shows.
     """
     return deadlines.deadline_holds() if commands else None
 
 
 def on_hold(command: Command, holds: DeadlineHolds | None = None) -> OnHold | None:
-    """Why the deadline of this command is on hold; None if it runs, or if there is none.
+    """Return why the deadline of this command is on hold; None if it runs, or if there is none.
 
-    holds: what `read_for` gave for a list of commands; it is read if it is not given.
+    holds: the result of `read_for` for a list of commands; read here if not given.
     """
     if not _has_deadline(command):
         return None
     hold = (holds or deadlines.deadline_holds()).of(command)
-    return _in_words(hold) if hold else None
+    return _described(hold) if hold else None
 
 
 def of_service(service: str, holds: DeadlineHolds) -> OnHold | None:
-    """Why the deadlines of this service ("*": of every service) are on hold; None if they run."""
+    """Return why the deadlines of this service ("*": of every service) are on hold; None if they run."""
     hold = holds.of_service(service)
-    return _in_words(hold) if hold else None
+    return _described(hold) if hold else None
 
 
-def pause_words(pause: Pause, *, reason: bool = True) -> str:
-    """What is paused, since when, by whom and, if wanted, why: for banners, pages and sentences."""
+def pause_text(pause: Pause, *, reason: bool = True) -> str:
+    """Describe what is paused, since when, by whom and, with `reason`, why: for banners, pages and sentences."""
     if isinstance(pause, Breaker):
-        return breaker_words(pause)
-    said = {
-        "service": service_words(pause.service),
+        return breaker_text(pause)
+    values = {
+        "service": service_title(pause.service),
         "since": when(pause.changed_at),
         "by": pause.changed_by or _("the setting SAGA_PUBLISHING"),
         "reason": pause.reason,
     }
     if reason and pause.reason and pause.changed_by:
-        words = _("Publishing to %(service)s has been paused since %(since)s by %(by)s (%(reason)s).")
+        text = _("Sending commands to %(service)s has been paused since %(since)s by %(by)s (%(reason)s).")
     else:
-        words = _("Publishing to %(service)s has been paused since %(since)s by %(by)s.")
-    return words % said
+        text = _("Sending commands to %(service)s has been paused since %(since)s by %(by)s.")
+    return text % values
 
 
-def breaker_words(breaker: Breaker) -> str:
-    """Why an open circuit breaker paused its service, since when, and what to do."""
-    words = {
+def breaker_text(breaker: Breaker) -> str:
+    """Describe why an open circuit breaker paused its service, since when, and what to do."""
+    text = {
         TripCause.PLANNED: _(
             "The circuit breaker paused %(service)s at %(since)s: %(planned)d commands planned in ten minutes, the "
-            "limit is %(allowed)d. Look at them, then resume."
+            "limit is %(allowed)d. Check them, then resume."
         ),
         TripCause.REFUSED: _(
             "The circuit breaker paused %(service)s again at %(since)s: the service refused one of the first commands. "
@@ -94,17 +95,17 @@ def breaker_words(breaker: Breaker) -> str:
             "time. Before, %(planned)d commands were planned in ten minutes, the limit was %(allowed)d."
         ),
         TripCause.EXHAUSTED: _(
-            "The circuit breaker paused %(service)s again at %(since)s: one of the first commands was given up. "
-            "Before, %(planned)d commands were planned in ten minutes, the limit was %(allowed)d."
+            "The circuit breaker paused %(service)s again at %(since)s: one of the first commands ran out of "
+            "attempts. Before, %(planned)d commands were planned in ten minutes, the limit was %(allowed)d."
         ),
     }[TripCause(breaker.cause)]
-    return words % _said_of(breaker)
+    return text % _values_of(breaker)
 
 
-def canary_words(breaker: Breaker) -> str:
-    """What a circuit breaker that was resumed waits for."""
+def canary_text(breaker: Breaker) -> str:
+    """Describe what a circuit breaker that was resumed waits for."""
     if breaker.canary:
-        words = ngettext(
+        text = ngettext(
             "%(service)s was resumed at %(since)s by %(by)s after its circuit breaker had paused it: the first "
             "%(first)d command is sent, the others when the service has confirmed it.",
             "%(service)s was resumed at %(since)s by %(by)s after its circuit breaker had paused it: the first "
@@ -112,14 +113,14 @@ def canary_words(breaker: Breaker) -> str:
             len(breaker.canary),
         )
     else:
-        words = _(
+        text = _(
             "%(service)s was resumed at %(since)s by %(by)s after its circuit breaker had paused it: the first "
             "commands are sent as soon as they are due and nothing else pauses them."
         )
-    return words % _said_of(breaker)
+    return text % _values_of(breaker)
 
 
-def _said_of(breaker: Breaker) -> dict[str, Any]:
+def _values_of(breaker: Breaker) -> dict[str, Any]:
     return {
         "service": breaker.service,
         "since": when(breaker.changed_at),
@@ -130,13 +131,13 @@ def _said_of(breaker: Breaker) -> dict[str, Any]:
     }
 
 
-def service_words(service: str) -> str:
-    """A service's name, or what all of them are called."""
+def service_title(service: str) -> str:
+    """Return the name of a service, or "all services"."""
     return _("all services") if service == switches.EVERYTHING else service
 
 
 def when(moment: datetime | None) -> str:
-    """A time as the sentences write it."""
+    """Format a time as in the sentences: UTC, to the second; a dash for none."""
     return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
@@ -144,7 +145,7 @@ def _has_deadline(command: Command) -> bool:
     return command.status == CommandStatus.PUBLISHED and command.deadline_at is not None
 
 
-def _in_words(hold: Hold) -> OnHold:
+def _described(hold: Hold) -> OnHold:
     return OnHold(
         reason=hold.reason.value,
         service=hold.pause.service if hold.pause else switches.EVERYTHING,
@@ -154,12 +155,12 @@ def _in_words(hold: Hold) -> OnHold:
     )
 
 
-def _undelivered_words(found: Undelivered) -> str:
+def _undelivered_text(found: Undelivered) -> str:
     return ngettext(
-        "%(count)d message waits undelivered on %(topics)s since %(since)s; the deadline runs again by %(until)s "
-        "at the latest.",
-        "%(count)d messages wait undelivered on %(topics)s since %(since)s; the deadline runs again by %(until)s "
-        "at the latest.",
+        "%(count)d message on %(topics)s has not been delivered since %(since)s; the deadline runs again by "
+        "%(until)s at the latest.",
+        "%(count)d messages on %(topics)s have not been delivered since %(since)s; the deadline runs again by "
+        "%(until)s at the latest.",
         found.messages,
     ) % {
         "count": found.messages,
@@ -171,7 +172,7 @@ def _undelivered_words(found: Undelivered) -> str:
 
 def _cause(hold: Hold) -> str:
     if hold.pause is not None:
-        return pause_words(hold.pause)
+        return pause_text(hold.pause)
     if hold.reason == HoldReason.BRIDGE_AWAY:
         return _("The bridge is not connected to Pulsar.")
     if hold.reason == HoldReason.BRIDGE_BEHIND:
@@ -179,5 +180,5 @@ def _cause(hold: Hold) -> str:
             return _("The bridge has not caught up with Pulsar yet.")
         return _("The bridge has not caught up with Pulsar yet on %(topics)s.") % {"topics": ", ".join(hold.topics)}
     if hold.undelivered is not None:
-        return _undelivered_words(hold.undelivered)
-    return _("Events received since %(since)s wait to be applied.") % {"since": when(hold.since)}
+        return _undelivered_text(hold.undelivered)
+    return _("Events received since %(since)s have not been applied yet.") % {"since": when(hold.since)}

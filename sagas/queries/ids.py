@@ -1,4 +1,4 @@
-"""Ids that people and clients write, as the event log keeps them."""
+"""Ids entered by people and clients, normalized as the event log stores them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from bridge.codec import canonical_id
 
 
 def spelled(text: str) -> str | None:
-    """The id in the log's spelling (UUIDs in lower case); None where no event can carry it."""
+    """Return the id as the event log spells it (UUIDs in lower case); None if no event can carry it."""
     return canonical_id(text.strip())
 
 
 def saga_id(text: str) -> uuid.UUID | None:
-    """The saga id that a text spells in one of the usual ways; None where it spells none."""
+    """Parse a saga id in any usual UUID notation; return None for any other text."""
     try:
         return uuid.UUID(text.strip())
     except ValueError:
@@ -21,5 +21,5 @@ def saga_id(text: str) -> uuid.UUID | None:
 
 
 def is_storable(text: str) -> bool:
-    """Whether PostgreSQL can be asked for it at all."""
+    """Return whether PostgreSQL accepts the text as a parameter: not empty, no NUL, no lone surrogate."""
     return bool(text) and "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)

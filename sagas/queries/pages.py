@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 T = TypeVar("T")
 
-# Counting a million rows costs 40 ms: too much to draw each page with, and nobody can tell a number some seconds old.
+# Counting a million rows costs 40 ms: too much for every page. A large total may be some seconds old instead.
 REMEMBER_FROM = 10_000
 REMEMBER_SECONDS = 5.0
 REMEMBER_MOST = 1000
@@ -28,20 +28,20 @@ class Page(Generic[T]):
 
 
 def page_of(rows: QuerySet[Any, T], offset: int, limit: int, *, total: int | None = None) -> Page[T]:
-    """One page, in two queries (one where the caller knows the total, one where the page is beyond the end)."""
+    """Return one page, in two queries (one if the caller knows the total, one if the page is beyond the end)."""
     known = rows.count() if total is None else total
-    # An offset may be greater than what PostgreSQL can count to.
+    # An offset may be greater than PostgreSQL's bigint.
     return Page(known, offset, limit, list(rows[offset : offset + limit]) if offset < known else [])
 
 
 def remembered(asked: Hashable, count: Callable[[], int]) -> int:
-    """What `count` gives; where that is much, what it gave at most some seconds ago in this process."""
+    """Return the result of `count`; a large one is cached in this process for REMEMBER_SECONDS."""
     known = _known.get(asked)
     if known is not None and known[0] > time.monotonic():
         return known[1]
     total = count()
     if total >= REMEMBER_FROM:
-        if len(_known) >= REMEMBER_MOST:  # each span of time that somebody asked for is one
+        if len(_known) >= REMEMBER_MOST:  # each requested time span is a key of its own
             _known.clear()
         _known[asked] = (time.monotonic() + REMEMBER_SECONDS, total)
     return total

@@ -1,4 +1,4 @@
-"""Events without a saga, grouped by the key under which they came. Five to seven queries a page."""
+"""Unmatched events, grouped by the key under which they arrived. Five to seven queries a page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bridge.models import Event
 from sagas.models import Lane, Parked, PrunedKey, SagaLog
 from sagas.queries.pages import Page, page_of
 
-# How many of a group's events are named; the others are found by its key.
+# How many events of a group are listed; the others can be found by its key.
 NAMED_EVENTS = 20
 
 _FOR_THE_ATTENTION_LIST = {
@@ -37,11 +37,11 @@ _FOR_THE_LIST = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkedGroup:
-    """All parked events of one key (`key` is empty for events that name none: those go by their `entity`).
+    """All parked events of one key. Events without a key (`key` is empty) are grouped by their `entity`.
 
-    `suggestion` is the one saga that has a lane of their entity, else the one that the apply turn thought of.
-    `pruned_at`: when the saga that had this key was pruned; they came too late for it.
-    `entity` is the first of `entities`. Times: `first_at` and `last_at` are when they were parked.
+    `suggestion` is the only saga that has a lane of their entity, otherwise the one that applying suggested.
+    `pruned_at`: when the saga that had this key was pruned; the events arrived too late for it.
+    `entity` is the first of `entities`. `first_at` and `last_at` are when the events were parked.
     """
 
     stream: str
@@ -61,26 +61,26 @@ class ParkedGroup:
 
 
 def parked_groups(offset: int = 0, limit: int = 100, *, dismissed: bool = False) -> Page[ParkedGroup]:
-    """A page of the groups, the longest parked first."""
+    """Return a page of the groups, the longest parked first."""
     rows = Parked.objects.filter(dismissed_at__isnull=not dismissed)
     page = page_of(_oldest_first(_by_key(rows)), offset, limit)
     return Page(page.total, offset, limit, _groups(_described(rows, page.items, _FOR_THE_LIST), dismissed))
 
 
 def groups_before(before: datetime) -> QuerySet[Any, Any]:
-    """Return the groups of what was parked before a time and is not dismissed, in no order, to be counted."""
+    """Return the groups of events parked before a time and not dismissed, unordered, for counting."""
     return _by_key(Parked.objects.filter(dismissed_at__isnull=True, since__lt=before))
 
 
 def newest_groups(before: datetime, part: slice) -> list[dict[str, Any]]:
-    """Return a part of the groups of what was parked before a time and is not dismissed, the newest first."""
+    """Return a part of the groups of events parked before a time and not dismissed, the newest first."""
     rows = Parked.objects.filter(dismissed_at__isnull=True, since__lt=before)
     newest = _by_key(rows).annotate(latest=Max("since")).order_by("-latest", "stream", "key", "alone")
     return _described(rows, list(newest[part]), {**_FOR_THE_ATTENTION_LIST, "latest": Max("since")})
 
 
 def pruned_at(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], datetime]:
-    """(stream, key) → when the last saga that had it was pruned. One query, or none."""
+    """Return {(stream, key): when the last saga that had it was pruned}. One query, none without keys."""
     wanted = {(stream, key) for stream, key in keys if key}
     if not wanted:
         return {}
@@ -89,7 +89,7 @@ def pruned_at(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], datetime
 
 
 def _by_key(rows: QuerySet[Parked]) -> QuerySet[Any, Any]:
-    """By stream and key; what names no key by its entity."""
+    """Group by stream and key; events without a key by their entity."""
     alone = Case(When(key="", then=F("entity")), default=Value(""), output_field=TextField())
     return rows.annotate(alone=alone).order_by().values("stream", "key", "alone").annotate(first_at=Min("since"))
 
@@ -99,12 +99,12 @@ def _oldest_first(groups: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
 
 
 def _described(
-    rows: QuerySet[Parked], page: Sequence[dict[str, Any]], told_of_each: Mapping[str, Any]
+    rows: QuerySet[Parked], page: Sequence[dict[str, Any]], details: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The groups of a page, with what is told of each: sorting what each of thousands consists of is the dear part."""
-    asked = rows.filter(stream__in={row["stream"] for row in page}, key__in={row["key"] for row in page})
-    told = {_name(row): row for row in _by_key(asked).annotate(**told_of_each)} if page else {}
-    return [told[_name(row)] for row in page if _name(row) in told]  # or it has found its saga meanwhile
+    """Return the groups of a page with their details: aggregating these for thousands of groups is the costly part."""
+    wanted = rows.filter(stream__in={row["stream"] for row in page}, key__in={row["key"] for row in page})
+    found = {_name(row): row for row in _by_key(wanted).annotate(**details)} if page else {}
+    return [found[_name(row)] for row in page if _name(row) in found]  # a group may have found its saga meanwhile
 
 
 def _groups(found: Sequence[dict[str, Any]], dismissed: bool) -> list[ParkedGroup]:
@@ -145,7 +145,7 @@ def _name(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _events_of(found: Sequence[dict[str, Any]], dismissed: bool) -> dict[tuple[str, str, str], list[tuple[str, str]]]:
-    """(event id, type) of the groups' events, the first parked first. Bodies are not read."""
+    """Return the (event id, type) of the groups' events, the first parked first. Bodies are not read."""
     keys = {row["key"] for row in found}
     parked = Parked.objects.filter(stream__in={row["stream"] for row in found}, dismissed_at__isnull=not dismissed)
     rows = parked.filter(key__in=keys).order_by("event").values_list("event", "stream", "key", "entity")[:20_000]
@@ -159,7 +159,7 @@ def _events_of(found: Sequence[dict[str, Any]], dismissed: bool) -> dict[tuple[s
 
 
 def _owners(entities: set[tuple[str, str]]) -> dict[tuple[str, str], set[UUID]]:
-    """(stream, entity) → the sagas that have a lane of it."""
+    """Return {(stream, entity): the sagas that have a lane of it}."""
     owners: dict[tuple[str, str], set[UUID]] = defaultdict(set)
     rows = Lane.objects.filter(entity__in={entity for _, entity in entities}, known=True)
     for saga_id, stream, entity in rows.values_list("saga_id", "saga__saga_type", "entity"):

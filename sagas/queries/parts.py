@@ -1,4 +1,4 @@
-"""The parts of one saga: steps, lanes, commands, events. A page of each in a constant number of queries."""
+"""Read the parts of one saga: steps, lanes, commands, events. A page of each takes a constant number of queries."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from sagas.queries.holding import OnHold
 from sagas.queries.ids import is_storable
 from sagas.queries.pages import Page, page_of
 
-# A detail page carries so many steps; the others are paged.
+# A detail page shows this many steps; the others are paged.
 FIRST_STEPS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """An event of a saga: the saga's line in its log, the event, and how often it came again."""
+    """An event of a saga: its row in the saga's log, the event, and how often it was delivered again."""
 
     log: SagaEvent
     event: Event
@@ -33,7 +33,7 @@ class LoggedEvent:
 
 @dataclass(frozen=True, slots=True)
 class CommandStory:
-    """A command and every attempt at it, the oldest first; `on_hold` says why its deadline does not run, if so."""
+    """A command and all its attempts, the oldest first; `on_hold` is why its deadline does not run, if so."""
 
     command: Command
     attempts: Sequence[Attempt]
@@ -41,29 +41,29 @@ class CommandStory:
 
 
 def steps(saga_id: UUID) -> QuerySet[SagaStep]:
-    """All steps of a saga, in the order in which they happened."""
+    """Return all steps of a saga, in the order in which they happened."""
     return SagaStep.objects.filter(saga=saga_id).order_by("occurred_at", "id")
 
 
 def first_steps(saga_id: UUID) -> list[SagaStep]:
-    """The steps that a detail page shows."""
+    """Return the steps that a detail page shows."""
     return list(steps(saga_id)[:FIRST_STEPS])
 
 
 def lanes(saga_id: UUID) -> QuerySet[Lane]:
-    """All lanes of a saga, in the order in which they opened."""
+    """Return all lanes of a saga, in the order in which they opened."""
     return Lane.objects.filter(saga=saga_id, known=True).order_by("opened_at", "id")
 
 
 def commands(saga_id: UUID) -> QuerySet[Command]:
-    """All commands of a saga, in the order in which they were planned."""
+    """Return all commands of a saga, in the order in which they were planned."""
     return Command.objects.filter(saga_id=saga_id).order_by("planned_at", "entity", "name")
 
 
 def command_page(
     rows: QuerySet[Command], offset: int, limit: int, holds: DeadlineHolds | None = None
 ) -> Page[CommandStory]:
-    """A page of commands with their attempts. Six queries at most."""
+    """Return a page of commands with their attempts. At most six queries."""
     page = page_of(rows, offset, limit)
     attempts = attempts_of([command.id for command in page.items])
     holds = holds or holding.read_for(page.items)
@@ -74,7 +74,7 @@ def command_page(
 
 
 def log(saga_id: UUID, *, type: str = "", entity: str = "") -> QuerySet[SagaEvent]:
-    """A saga's log, in the order in which it took its events; those of a type or an entity alone where that is said."""
+    """Return a saga's log, in the order in which its events were applied; only those of a type or entity, if given."""
     rows = SagaEvent.objects.filter(saga=saga_id).order_by("seq")
     wanted = {name: value for name, value in (("type", type), ("entity", entity)) if value}
     if not all(is_storable(value) for value in wanted.values()):
@@ -83,7 +83,7 @@ def log(saga_id: UUID, *, type: str = "", entity: str = "") -> QuerySet[SagaEven
 
 
 def event_page(rows: QuerySet[SagaEvent], offset: int, limit: int, *, payload: bool = False) -> Page[LoggedEvent]:
-    """A page of a log with its events; their bodies only where `payload` says so. Four queries."""
+    """Return a page of a log with its events; their bodies only with `payload`. Four queries."""
     page = page_of(rows, offset, limit)
     pks = [row.event for row in page.items]
     found = Event.objects.filter(pk__in=pks).defer("body_hash", *([] if payload else ["payload"]))

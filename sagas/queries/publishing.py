@@ -1,4 +1,4 @@
-"""The switches that pause commands, with what each holds back or has under way. Five queries."""
+"""Read the switches that pause commands, with the commands that each holds back or has in progress. Five queries."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from sagas.queries.holding import OnHold
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publishing:
-    """One switch: of all («*»), or of one service. A service is paused by its own switch or by the one of all.
+    """One switch: of all services ("*") or of one. A service is paused by its own switch or by the one of all.
 
-    `since`, `by` and `reason` are of its own switch. `waiting`: commands released and not sent; `sent`: under way.
-    `paused_by` is what pauses it: the switch of "all", that of the "service", its circuit "breaker", or None.
-    `paused_services`: those that this line pauses, for the switch of all ("*") every service that is paused.
-    `deadlines_on_hold`: why its deadlines do not run, if so. `breaker`: its circuit breaker, unless that never opened.
+    `since`, `by` and `reason` are of its own switch. `waiting`: commands released and not sent; `sent`: sent and not
+    confirmed. `paused_by` is what pauses it: the switch of "all", that of the "service", its circuit "breaker", or
+    None. `paused_services`: the services that this row pauses; for the switch of all every service that is paused.
+    `deadlines_on_hold`: why its deadlines do not run, if so. `breaker`: its circuit breaker, None if that never opened.
     """
 
     service: str
@@ -40,13 +40,13 @@ class Publishing:
 
 
 def publishing() -> list[Publishing]:
-    """The switch of all, then each service's."""
+    """Return the switch of all services, then that of each service, by name."""
     holds = deadlines.deadline_holds()
-    standing = holds.switches
-    rows = standing.rows
-    loads = {load.service: load for load in load_by_service(clock.now(), standing)}
+    current = holds.switches
+    rows = current.rows
+    loads = {load.service: load for load in load_by_service(clock.now(), current)}
     known = {item.service for definition in registry.all_definitions() for item in definition.compensations}
-    services = sorted(known.union(rows, standing.breakers, loads) - {switches.EVERYTHING})
+    services = sorted(known.union(rows, current.breakers, loads) - {switches.EVERYTHING})
     names = [switches.EVERYTHING, *services]
     found = []
     for name in names:
@@ -55,25 +55,25 @@ def publishing() -> list[Publishing]:
         found.append(
             Publishing(
                 service=name,
-                paused=standing.is_paused(name),
+                paused=current.is_paused(name),
                 since=row.changed_at if row else None,
                 by=row.changed_by if row else "",
                 reason=row.reason if row else "",
                 waiting=sum(load.due + load.later for load in mine),
                 sent=sum(load.sent for load in mine),
-                paused_by=_paused_by(name, standing),
+                paused_by=_paused_by(name, current),
                 paused_services=[
                     service
                     for service in (services if name == switches.EVERYTHING else [name])
-                    if standing.is_paused(service)
+                    if current.is_paused(service)
                 ],
                 deadlines_on_hold=holding.of_service(name, holds),
-                breaker=standing.breakers.get(name),
+                breaker=current.breakers.get(name),
             )
         )
     return found
 
 
-def _paused_by(service: str, standing: Switches) -> str | None:
-    pause = standing.pause_of(service)
+def _paused_by(service: str, current: Switches) -> str | None:
+    pause = current.pause_of(service)
     return switches.kind_of(pause) if pause is not None else None

@@ -1,4 +1,4 @@
-"""Sagas: the list with its filters, one saga, and what is told of it in numbers. Every filter goes by an index."""
+"""Read sagas: the list with its filters, one saga, and its numbers. Every filter uses an index."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEWEST = ("-start_time", "-id")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SagaFilters:
-    """Which sagas are wanted; all that is given must hold. The two times are inclusive, and of the start."""
+    """Filters of the list of sagas; a saga must match all that are given. Both times are of the start, inclusive."""
 
     status: str = ""
     from_date: datetime | None = None
@@ -32,7 +32,7 @@ class SagaFilters:
 
 
 def matching(filters: SagaFilters) -> QuerySet[SagaLog]:
-    """The sagas that the filters leave, the newest first. `task_id` is any key under which events came."""
+    """Return the sagas that match, the newest first. `task_id` matches any key under which events arrived."""
     rows = SagaLog.objects.order_by(*NEWEST)
     exact = {"status": filters.status, "saga_type": filters.saga_type}
     rows = rows.filter(**{name: value for name, value in exact.items() if value})
@@ -50,21 +50,21 @@ def matching(filters: SagaFilters) -> QuerySet[SagaLog]:
 
 
 def list_sagas(filters: SagaFilters = SagaFilters(), offset: int = 0, limit: int = 20) -> Page[SagaLog]:
-    """A page of the sagas that match, the newest first, with the exact total. Two queries, whatever is asked.
+    """Return a page of the sagas that match, the newest first, with the exact total. Always two queries.
 
-    A total of ten thousand and more may be some seconds old.
+    A total of ten thousand or more may be some seconds old.
     """
     rows = matching(filters).defer("state")
     return page_of(rows, offset, limit, total=remembered(filters, rows.count))
 
 
 def get_saga(saga_id: UUID) -> SagaLog | None:
-    """One saga, or None."""
+    """Return one saga, or None."""
     return SagaLog.objects.filter(id=saga_id).first()
 
 
 def by_correlation(correlation_id: str) -> SagaLog | None:
-    """The newest saga with this correlation id, or None. A saga without one of its own goes by its task id."""
+    """Return the newest saga with this correlation id, or None. A saga without one uses its task id."""
     if not is_storable(correlation_id):
         return None
     rows = SagaLog.objects.order_by(*NEWEST)
@@ -76,12 +76,12 @@ def by_correlation(correlation_id: str) -> SagaLog | None:
 
 
 def by_task(task_id: str, limit: int = 20) -> list[SagaLog]:
-    """The sagas under which events of this task came, the newest first."""
+    """Return the sagas that have events of this task, the newest first."""
     return list(matching(SagaFilters(task_id=task_id)).defer("state")[:limit]) if task_id else []
 
 
 def of_event(event_id: str) -> SagaLog | None:
-    """The saga that applied the event with this id, from whatever source; None where none did."""
+    """Return the saga that applied the event with this id, whatever its source; None if none did."""
     if not is_storable(event_id):
         return None
     spellings = {event_id.strip(), spelled(event_id) or event_id}
@@ -90,8 +90,8 @@ def of_event(event_id: str) -> SagaLog | None:
 
 
 def metadata(saga: SagaLog) -> dict[str, Any]:
-    """What is told of a saga in numbers: lanes by outcome, commands by what holds of them. One query."""
-    told: dict[str, Any] = {
+    """Return the numbers of a saga: lanes by outcome, commands by state. One query."""
+    found: dict[str, Any] = {
         "task_id": saga.key,
         "definition_version": saga.version,
         "failure_scope": saga.failure_scope,
@@ -113,14 +113,14 @@ def metadata(saga: SagaLog) -> dict[str, Any]:
     }
     by_hand = Command.objects.filter(saga_id=saga.id, by_hand=True, status=CommandStatus.CONFIRMED).count()
     if by_hand:
-        told["commands"]["by_hand"] = by_hand
+        found["commands"]["by_hand"] = by_hand
     if saga.set_aside_at is not None:
-        told["set_aside"] = {"at": saga.set_aside_at, "error": saga.set_aside_error}
-    return told
+        found["set_aside"] = {"at": saga.set_aside_at, "error": saga.set_aside_error}
+    return found
 
 
 def duplicates(saga: SagaLog) -> int:
-    """How many times events of this saga were delivered again."""
+    """Count how many times events of this saga were delivered again."""
     return Duplicate.objects.filter(event__in=SagaEvent.objects.filter(saga=saga).values("event")).count()
 
 
@@ -128,7 +128,7 @@ def _with_key(task_id: str) -> Any:
     key = spelled(task_id)
     if key is None:
         return []
-    # A union, not an OR: PostgreSQL would read the whole table for the latter.
+    # A union instead of an OR, for which PostgreSQL would read the whole table.
     own = SagaLog.objects.filter(key=key).order_by().values("id")
     return own.union(SagaKey.objects.filter(key=key).values("saga_id"), all=True)
 

@@ -189,8 +189,8 @@ def _event_title(event: Event, said: Mapping[str, Any], detail: dict[str, Any]) 
     if event.source == "compensation":
         detail |= {"command": said.get("name", ""), "round": said.get("round", 1)}
         words = {
-            "CommandExhausted": _("%(command)s is given up in round %(round)d: a person must decide"),
-            "CommandPublished": _("%(command)s was sent, which is all that this service needs"),
+            "CommandExhausted": _("%(command)s failed (round %(round)d) and needs a decision"),
+            "CommandPublished": _("%(command)s was sent; this service sends no confirmation"),
         }
         return "news", words.get(event.type, event.type) % {"command": detail["command"], "round": detail["round"]}
     return "event", event.type
@@ -218,7 +218,7 @@ def changes(note: Mapping[str, Any]) -> list[str]:
     if note.get("failed") == "saga":
         told.append(_("The saga failed"))
     elif note.get("failed") == "lane":
-        told.append(_("The lane failed"))
+        told.append(_("The image failed"))
     for name, words in _COUNTS:
         if note.get(name):
             told.append(words % {"count": note[name]})
@@ -226,11 +226,14 @@ def changes(note: Mapping[str, Any]) -> list[str]:
 
 
 _COUNTS = (
-    ("opened", ngettext_lazy("%(count)d lane opened", "%(count)d lanes opened", "count")),
-    ("owed", ngettext_lazy("%(count)d command is owed", "%(count)d commands are owed", "count")),
+    ("opened", ngettext_lazy("%(count)d image added", "%(count)d images added", "count")),
+    ("owed", ngettext_lazy("%(count)d command required", "%(count)d commands required", "count")),
     ("confirmed", ngettext_lazy("%(count)d command confirmed", "%(count)d commands confirmed", "count")),
-    ("given_up", ngettext_lazy("%(count)d command given up", "%(count)d commands given up", "count")),
-    ("exhausted", ngettext_lazy("%(count)d command exhausted", "%(count)d commands exhausted", "count")),
+    (
+        "given_up",
+        ngettext_lazy("%(count)d command skipped or withdrawn", "%(count)d commands skipped or withdrawn", "count"),
+    ),
+    ("exhausted", ngettext_lazy("%(count)d command needs a decision", "%(count)d commands need a decision", "count")),
 )
 
 
@@ -316,16 +319,16 @@ def _commands(pks: Iterable[str], holds: DeadlineHolds | None) -> dict[tuple[str
     for row in rows:
         held = holding.on_hold(row, holds)
         for kind, at, entry_kind, words in (
-            ("planned", row.planned_at, "command", _("%(command)s is owed and planned, topic %(topic)s")),
-            ("released", row.released_at, "command", _("%(command)s may leave: what it waited for is answered")),
+            ("planned", row.planned_at, "command", _("%(command)s planned, topic %(topic)s")),
+            ("released", row.released_at, "command", _("%(command)s released: the commands before it are answered")),
             (
                 "unsent",
                 row.confirmed_unsent_at,
                 "command",
-                _("%(command)s counts as confirmed, though it was never sent: an event says that it was undone"),
+                _("%(command)s counts as confirmed although it was never sent: an event reports it as undone"),
             ),
-            ("deadline", row.deadline_at, "deadline", _("%(service)s must have answered %(command)s")),
-            ("next", row.next_at, "deadline", _("Next attempt at %(command)s is due")),
+            ("deadline", row.deadline_at, "deadline", _("Deadline for %(service)s to confirm %(command)s")),
+            ("next", row.next_at, "deadline", _("Next attempt at %(command)s")),
         ):
             if at is not None:
                 said = {"command": row.name, "topic": row.topic, "service": row.service}

@@ -1,4 +1,4 @@
-"""What a saga waits for: one plain sentence, and the same as data. Some five queries, whatever the saga's size."""
+"""What a saga waits for, as one plain sentence and as data. About five queries, whatever the size of the saga."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from sagas.engine.expected import ShownStep, expected
 from sagas.engine.state import SagaCounts, SagaState, saga_from
 from sagas.error_text import shown_error
 from sagas.models import Parked, SagaLog, SagaStatusChoice
-from sagas.queries.holding import OnHold, canary_words, on_hold, pause_words, when
+from sagas.queries.holding import OnHold, canary_text, on_hold, pause_text, when
 
-# Which of several commands speaks for a saga: the one nearest to the service first.
+# Which of several commands is shown for a saga: the one nearest to the service first.
 _NEAREST = (CommandStatus.PUBLISHED, CommandStatus.PUBLISHING, CommandStatus.WAITING, CommandStatus.PLANNED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """`sentence` is for a person and in their language; `kind` and the rest say the same to a program.
+    """What a saga waits for: `sentence` for a person, in their language; `kind` and the rest for a program.
 
     kind: set_aside, decision, held, confirmation, sending, due, retry, predecessor, paused, canary, events, lanes,
     applying, parked.
-    `count` is of the things that wait alike (commands, images or events); the others tell of the first of them.
-    `on_hold` says why its deadline does not run, if so; `held_by` is the other saga because of which it is held.
+    `count` is the number of commands, images or events in the same situation; the other fields describe the first.
+    `on_hold` is why its deadline does not run, if so; `held_by` is the other saga because of which it is held.
     """
 
     kind: str
@@ -59,20 +59,21 @@ class Waiting:
     on_hold: OnHold | None = None
 
     def as_data(self) -> dict[str, Any]:
-        """All of it, by name."""
+        """Return all fields by name."""
         return asdict(self)
 
 
 def waiting(saga: SagaLog, holds: DeadlineHolds | None = None, *, payload: bool = False) -> Waiting | None:
-    """What this saga waits for, or None where nothing is open. `holds`: what the caller has read of it already.
+    """Return what this saga waits for; None if nothing is pending.
 
+    holds: the deadline holds, if the caller has read them already; otherwise they are read.
     payload: whether the reader may see the error texts of services.
     """
     if saga.set_aside_at is not None:
         return _set_aside(saga)
     found: Waiting | None = None
     if saga.status in (SagaStatusChoice.COMPENSATION_FAILED, SagaStatusChoice.COMPENSATING):
-        found = _for_a_command(saga, holds, payload=payload) or _pending(saga) or _last_words(saga)
+        found = _for_a_command(saga, holds, payload=payload) or _pending(saga) or _last_events(saga)
     elif saga.status == SagaStatusChoice.STARTED:
         found = _for_events(saga)
     return found or _pending(saga) or _parked(saga)
@@ -80,16 +81,16 @@ def waiting(saga: SagaLog, holds: DeadlineHolds | None = None, *, payload: bool 
 
 def _set_aside(saga: SagaLog) -> Waiting:
     count = Parked.objects.filter(suggestion=saga.id, reason="set_aside").count()
-    words = ngettext(
-        "Set aside since %(since)s, because applying its events failed (%(error)s): %(count)d event waits. "
-        "Once the fault is mended, resume the saga.",
-        "Set aside since %(since)s, because applying its events failed (%(error)s): %(count)d events wait. "
-        "Once the fault is mended, resume the saga.",
+    text = ngettext(
+        "%(count)d event is waiting: the saga has been blocked by an error since %(since)s (%(error)s). Resume "
+        "it after a fix.",
+        "%(count)d events are waiting: the saga has been blocked by an error since %(since)s (%(error)s). Resume "
+        "it after a fix.",
         count,
     )
-    said = {"since": when(saga.set_aside_at), "error": saga.set_aside_error, "count": count}
+    values = {"since": when(saga.set_aside_at), "error": saga.set_aside_error, "count": count}
     return Waiting(
-        kind="set_aside", sentence=words % said, since=saga.set_aside_at, count=count, error=saga.set_aside_error
+        kind="set_aside", sentence=text % values, since=saga.set_aside_at, count=count, error=saga.set_aside_error
     )
 
 
@@ -106,8 +107,8 @@ def _for_a_command(saga: SagaLog, holds: DeadlineHolds | None, *, payload: bool)
     return _waiting_for(saga, command, alike.count(), on_hold(command, holds), payload=payload)
 
 
-def _last_words(saga: SagaLog) -> Waiting:
-    """The command's row may be a step ahead of the saga's counters, which come with its events."""
+def _last_events(saga: SagaLog) -> Waiting:
+    """Return the answer where no command is open: its row may be ahead of the counters, which change with events."""
     return Waiting(kind="applying", sentence=_("Waiting for its last events to be applied."), since=saga.last_event_at)
 
 
@@ -115,7 +116,7 @@ def _first_command(saga: SagaLog) -> Command | None:
     rows = Command.objects.filter(saga_id=saga.id).defer("body")
     if saga.status == SagaStatusChoice.COMPENSATION_FAILED:
         return rows.filter(status=CommandStatus.EXHAUSTED).order_by("settled_at", "id").first()
-    # What is held comes first: nothing but a decision moves it on.
+    # Held commands come first: only a decision moves them on.
     nearest = Case(
         When(held_since__isnull=False, then=Value(-1)),
         *(When(status=status, then=Value(place)) for place, status in enumerate(_NEAREST)),
@@ -127,8 +128,9 @@ def _first_command(saga: SagaLog) -> Command | None:
 
 
 def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | None, *, payload: bool) -> Waiting:
-    kind, words, since = _command_words(saga, command, hold)
-    said = {
+    kind, text, since = _decision_text(command, alike) or _command_text(saga, command, hold)
+    values = {
+        "count": alike,
         "command": command.name,
         "topic": command.topic,
         "service": command.service,
@@ -142,10 +144,10 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
         "after": _predecessors(saga, command.name),
         "other": _task_of(command.held_by) if command.held_by else "",
     }
-    more = ngettext(" (and %(more)d command like it)", " (and %(more)d commands like it)", alike - 1)
+    more = "" if kind in ("decision", "held") or alike == 1 else _more_alike(alike - 1)
     return Waiting(
         kind=kind,
-        sentence=_with_hold(words % said + (more % {"more": alike - 1} if alike > 1 else ""), hold),
+        sentence=_with_hold(text % values + more, hold),
         since=since,
         count=alike,
         command=command.name,
@@ -167,68 +169,87 @@ def _with_hold(sentence: str, hold: OnHold | None) -> str:
     return f"{sentence} {hold.sentence}" if hold else sentence
 
 
-def _command_words(saga: SagaLog, command: Command, hold: OnHold | None) -> tuple[str, str, datetime | None]:
-    """(kind, sentence, since when)."""
+def _more_alike(count: int) -> str:
+    return ngettext(" (and %(more)d more like it)", " (and %(more)d more like it)", count) % {"more": count}
+
+
+def _decision_text(command: Command, alike: int) -> tuple[str, str, datetime | None] | None:
+    """Return (kind, sentence, since when) of commands that only a person can move on; None for any other."""
     if command.status == CommandStatus.EXHAUSTED:
-        words = _(
-            "A person must decide on %(command)s for %(entity)s (topic %(topic)s), given up at %(since)s after attempt "
-            "%(attempt)d of %(of)d: %(error)s Retry it, skip it, or mark it done."
+        text = ngettext(
+            "%(count)d command needs a decision: %(command)s for %(entity)s (topic %(topic)s) failed at %(since)s "
+            "after attempt %(attempt)d of %(of)d: %(error)s Retry it, skip it, or mark it as done.",
+            "%(count)d commands need a decision. The first, %(command)s for %(entity)s (topic %(topic)s), failed at "
+            "%(since)s after attempt %(attempt)d of %(of)d: %(error)s Retry, skip, or mark them as done.",
+            alike,
         )
-        return "decision", words, command.settled_at
+        return "decision", text, command.settled_at
     if command.held_since is not None:
-        words = _(
-            "A person must decide on %(command)s for %(entity)s (topic %(topic)s), held since %(since)s because task "
-            "%(other)s has it too: release it, or withdraw it."
+        text = ngettext(
+            "%(count)d command needs a decision: %(command)s for %(entity)s (topic %(topic)s) has been held since "
+            "%(since)s because task %(other)s also has the image. Release it, or withdraw it.",
+            "%(count)d commands need a decision. The first, %(command)s for %(entity)s (topic %(topic)s), has been "
+            "held since %(since)s because task %(other)s also has the image. Release them, or withdraw them.",
+            alike,
         )
-        return "held", words, command.held_since
+        return "held", text, command.held_since
+    return None
+
+
+def _command_text(saga: SagaLog, command: Command, hold: OnHold | None) -> tuple[str, str, datetime | None]:
+    """Return (kind, sentence, since when) of a command that needs no decision."""
     if command.status == CommandStatus.PUBLISHED:
-        return _sent_words(command, hold)
+        return _sent_text(command, hold)
     if command.status == CommandStatus.PUBLISHING:
-        words = _("%(command)s for %(entity)s is being sent to topic %(topic)s, attempt %(attempt)d of %(of)d.")
-        return "sending", words, command.claimed_at
+        text = _("%(command)s for %(entity)s is being sent to topic %(topic)s, attempt %(attempt)d of %(of)d.")
+        return "sending", text, command.claimed_at
     if command.released_at is None:
-        words = _("%(command)s for %(entity)s (topic %(topic)s) waits until %(after)s of the same lane is answered.")
-        return "predecessor", words, command.planned_at
-    standing = switches.peek()
-    pause = standing.pause_of(command.service)
-    if pause is not None:
-        words = _("%(command)s for %(entity)s waits to be sent to topic %(topic)s. Resume publishing, or withdraw it.")
-        # What a person wrote as the reason may hold a percent sign, and the sentence is a template.
-        return "paused", pause_words(pause).replace("%", "%%") + " " + words, pause.changed_at
-    canary = standing.canary_before(command.service, command.id)
-    if canary is not None:
-        words = _("%(command)s for %(entity)s waits to be sent to topic %(topic)s.")
-        return "canary", canary_words(canary).replace("%", "%%") + " " + words, canary.changed_at
-    if command.next_at is not None and command.next_at > clock.now():
-        words = _(
-            "Waiting for the next attempt at %(command)s for %(entity)s on topic %(topic)s at %(next)s; attempt "
-            "%(attempt)d of %(of)d came to this: %(error)s"
+        text = _(
+            "%(command)s for %(entity)s (topic %(topic)s) is waiting until %(after)s for the same image is answered."
         )
-        return "retry", words, command.planned_at
-    words = _("%(command)s for %(entity)s is due since %(since)s and about to be sent to topic %(topic)s.")
-    return "due", words, command.next_at
+        return "predecessor", text, command.planned_at
+    current = switches.peek()
+    pause = current.pause_of(command.service)
+    if pause is not None:
+        text = _("%(command)s for %(entity)s is waiting to be sent to topic %(topic)s. Resume sending, or withdraw it.")
+        # The reason that a person gave may contain a percent sign, and the sentence is a template.
+        return "paused", pause_text(pause).replace("%", "%%") + " " + text, pause.changed_at
+    canary = current.canary_before(command.service, command.id)
+    if canary is not None:
+        text = _("%(command)s for %(entity)s is waiting to be sent to topic %(topic)s.")
+        return "canary", canary_text(canary).replace("%", "%%") + " " + text, canary.changed_at
+    if command.next_at is not None and command.next_at > clock.now():
+        text = _(
+            "Next attempt at %(command)s for %(entity)s (topic %(topic)s) at %(next)s. Result of attempt %(attempt)d "
+            "of %(of)d: %(error)s"
+        )
+        return "retry", text, command.planned_at
+    text = _("%(command)s for %(entity)s has been due since %(since)s and is about to be sent to topic %(topic)s.")
+    return "due", text, command.next_at
 
 
-def _sent_words(command: Command, hold: OnHold | None) -> tuple[str, str, datetime | None]:
+def _sent_text(command: Command, hold: OnHold | None) -> tuple[str, str, datetime | None]:
     since = command.published_at
     if hold is not None:
-        # Its deadline may be in the past, and begins again afterwards: no time that one could wait for.
-        words = _(
-            "Waiting since %(since)s for %(service)s to confirm %(command)s for %(entity)s on topic %(topic)s, attempt "
-            "%(attempt)d of %(of)d."
+        # No deadline here: it may be in the past, and it restarts when the hold ends.
+        text = _(
+            "Waiting since %(since)s for %(service)s to confirm %(command)s for %(entity)s (topic %(topic)s, attempt "
+            "%(attempt)d of %(of)d)."
         )
     elif command.deadline_at is None:
-        words = _("%(command)s for %(entity)s was sent to topic %(topic)s at %(since)s: waiting to be counted.")
-    else:
-        words = _(
-            "Waiting since %(since)s for %(service)s to confirm %(command)s for %(entity)s on topic %(topic)s, attempt "
-            "%(attempt)d of %(of)d, until %(deadline)s."
+        text = _(
+            "%(command)s for %(entity)s was sent to topic %(topic)s at %(since)s and is about to be counted as done."
         )
-    return "confirmation", words, since
+    else:
+        text = _(
+            "Waiting since %(since)s for %(service)s to confirm %(command)s for %(entity)s (topic %(topic)s, attempt "
+            "%(attempt)d of %(of)d, deadline %(deadline)s)."
+        )
+    return "confirmation", text, since
 
 
 def _task_of(saga_id: UUID) -> str:
-    """The task of a saga, or its id where it is not there any more."""
+    """Return the task id of a saga, or its saga id if the saga was pruned."""
     return SagaLog.objects.filter(id=saga_id).values_list("key", flat=True).first() or str(saga_id)
 
 
@@ -244,9 +265,9 @@ def _predecessors(saga: SagaLog, command: str) -> str:
 def _for_events(saga: SagaLog) -> Waiting | None:
     definition = _definition(saga)
     if definition is None:
-        words = _("This release does not know %(type)s version %(version)d: a newer one goes on with the saga.")
-        said = {"type": saga.saga_type, "version": saga.version}
-        return Waiting(kind="applying", sentence=words % said, since=saga.last_event_at)
+        text = _("This release does not support %(type)s version %(version)d: a newer release continues the saga.")
+        values = {"type": saga.saga_type, "version": saga.version}
+        return Waiting(kind="applying", sentence=text % values, since=saga.last_event_at)
     state = saga_from(saga.state, SagaCounts())
     parts = [
         part
@@ -266,12 +287,12 @@ def _intake(definition: Definition, state: SagaState, saga: SagaLog) -> Waiting 
     if state.intake_over or not definition.counts_lanes:
         return None
     if state.announced is None:
-        words = _("How many %(things)s there are is not known yet. Expected next: %(event)s.")
+        text = _("The number of %(things)s is not known yet. Expected next: %(event)s.")
     else:
-        words = _("More %(things)s may still be announced. Expected next: %(event)s.")
+        text = _("More %(things)s may still be announced. Expected next: %(event)s.")
     event = ", ".join(event.type for event in definition.events if event.means.ends_intake)
-    said = {"things": _things(definition, 2), "event": event or "–"}
-    return Waiting(kind="events", sentence=words % said, since=saga.last_event_at, event=event or None)
+    values = {"things": _things(definition, 2), "event": event or "–"}
+    return Waiting(kind="events", sentence=text % values, since=saga.last_event_at, event=event or None)
 
 
 def _unseen(definition: Definition, state: SagaState, saga: SagaLog) -> Waiting | None:
@@ -279,17 +300,17 @@ def _unseen(definition: Definition, state: SagaState, saga: SagaLog) -> Waiting 
     missing = announced - saga.lanes_known
     if missing <= 0:
         return None
-    words = ngettext(
-        "%(missing)d of %(announced)d announced %(things)s has not been named by any event yet.",
-        "%(missing)d of %(announced)d announced %(things)s have not been named by any event yet.",
+    text = ngettext(
+        "%(missing)d of %(announced)d announced %(things)s has not appeared in any event yet.",
+        "%(missing)d of %(announced)d announced %(things)s have not appeared in any event yet.",
         missing,
     )
-    said = {"missing": missing, "announced": announced, "things": _things(definition, announced)}
-    return Waiting(kind="lanes", sentence=words % said, since=saga.last_event_at, count=missing)
+    values = {"missing": missing, "announced": announced, "things": _things(definition, announced)}
+    return Waiting(kind="lanes", sentence=text % values, since=saga.last_event_at, count=missing)
 
 
 class OpenLanes(NamedTuple):
-    """Open lanes that wait for the same events: how many, the one that waits longest, and since when."""
+    """Open lanes that wait for the same events: how many, the longest-waiting one, and since when it waits."""
 
     lanes: int
     entity: str
@@ -297,14 +318,14 @@ class OpenLanes(NamedTuple):
 
 
 def _open_lanes(definition: Definition, saga: SagaLog) -> Waiting | None:
-    """What most of the open lanes wait for."""
+    """Return what most of the open lanes wait for."""
     if not saga.lanes_open:
         return None
     groups = lanes_by_expected(definition, saga)
     if not groups:
         return None
     events, found = min(groups.items(), key=lambda item: (-item[1].lanes, when(item[1].since), item[1].entity))
-    said = {
+    values = {
         "count": found.lanes,
         "known": saga.lanes_known,
         "things": _things(definition, saga.lanes_known),
@@ -315,7 +336,7 @@ def _open_lanes(definition: Definition, saga: SagaLog) -> Waiting | None:
     }
     return Waiting(
         kind="events",
-        sentence=_lane_words(definition, found.lanes, bool(events)) % said,
+        sentence=_lane_text(definition, found.lanes, bool(events)) % values,
         since=found.since,
         count=found.lanes,
         entity=found.entity,
@@ -323,20 +344,20 @@ def _open_lanes(definition: Definition, saga: SagaLog) -> Waiting | None:
     )
 
 
-def _lane_words(definition: Definition, count: int, expects: bool) -> str:
+def _lane_text(definition: Definition, count: int, expects: bool) -> str:
     if not expects:
         return ngettext(
-            "%(count)d of %(known)d %(things)s is not finished, last moved at %(since)s, and no further event is "
+            "%(count)d of %(known)d %(things)s is not finished (last progress at %(since)s), and no further event is "
             "defined for it (%(entity)s).",
-            "%(count)d of %(known)d %(things)s are not finished, the first last moved at %(since)s, and no further "
-            "event is defined for them (%(entity)s …).",
+            "%(count)d of %(known)d %(things)s are not finished (last progress of the first at %(since)s), and no "
+            "further event is defined for them (%(entity)s …).",
             count,
         )
     if not definition.entity_field:
         return _("Waiting for %(service)s since %(since)s. Expected next: %(event)s.")
     return ngettext(
-        "%(count)d of %(known)d %(things)s is waiting for %(service)s since %(since)s. Expected next: %(event)s "
-        "(%(entity)s).",
+        "%(count)d of %(known)d %(things)s has been waiting for %(service)s since %(since)s. Expected next: "
+        "%(event)s (%(entity)s).",
         "%(count)d of %(known)d %(things)s are waiting for %(service)s, the first since %(since)s. Expected next: "
         "%(event)s (%(entity)s …).",
         count,
@@ -344,7 +365,7 @@ def _lane_words(definition: Definition, count: int, expects: bool) -> str:
 
 
 def lanes_by_expected(definition: Definition, saga: SagaLog) -> dict[tuple[str, ...], OpenLanes]:
-    """The open lanes, by the types of the events that each waits for."""
+    """Return the open lanes, grouped by the types of the events that each waits for."""
     whole, lanes = _step_patterns(definition, saga)
     found: dict[tuple[str, ...], OpenLanes] = {}
     for count, entity, since, steps in lanes:
@@ -358,10 +379,10 @@ def lanes_by_expected(definition: Definition, saga: SagaLog) -> dict[tuple[str, 
 def _step_patterns(
     definition: Definition, saga: SagaLog
 ) -> tuple[list[ShownStep], list[tuple[int, str, datetime | None, list[ShownStep]]]]:
-    """The saga's own steps, and (how many, the first of them, since when, steps) of open lanes whose steps look alike.
+    """Return the saga's own steps, and (count, first entity, since when, steps) per group of lanes with equal steps.
 
-    One query: it reads the saga's lanes and steps by index, and answers with one row a pattern, of which even thousands
-    of lanes have few. "Since" is the time of the step that is furthest in the definition's order.
+    One query: it reads the saga's lanes and steps by index and returns one row per pattern of steps; even thousands of
+    lanes have few patterns. "Since" is the time of the step that is furthest in the definition's order.
     """
     order = [event.type for event in definition.events]
     with connection.cursor() as cursor:
@@ -398,31 +419,31 @@ def _step_patterns(
 
 
 def _service(event: Event) -> str:
-    """The service that an event comes from, as people write its name."""
+    """Return the name of the service that an event comes from, as people write it."""
     return event.means.step.service.replace("_", " ").title() if event.means.step else "–"
 
 
 def _things(definition: Definition, count: int) -> str:
-    """What people call so many entities of this saga type. Only the nouns of our own definitions are translated."""
+    """Return the noun for `count` entities of this saga type. Only the nouns of our own definitions are translated."""
     title = definition.entity_title
     if title == "Image":
         return ngettext("image", "images", count)
     return title.lower() if count == 1 else f"{title.lower()}s"
 
 
-# --- what is in the log, and not in the saga --------------------------------------------------------------------------
+# --- stored events that are not applied yet -----------------------------------------------------------------------------
 
 
 def _pending(saga: SagaLog) -> Waiting | None:
     count = Pending.objects.filter(key=f"{saga.saga_type}:{saga.key}").count()
     if not count:
         return None
-    words = ngettext(
-        "%(count)d event of it is stored and about to be applied.",
-        "%(count)d events of it are stored and about to be applied.",
+    text = ngettext(
+        "%(count)d stored event is about to be applied.",
+        "%(count)d stored events are about to be applied.",
         count,
     )
-    return Waiting(kind="applying", sentence=words % {"count": count}, since=saga.last_event_at, count=count)
+    return Waiting(kind="applying", sentence=text % {"count": count}, since=saga.last_event_at, count=count)
 
 
 def _parked(saga: SagaLog) -> Waiting | None:
@@ -431,12 +452,12 @@ def _parked(saga: SagaLog) -> Waiting | None:
     if found["since"] is None:
         return None
     count = rows.count()
-    words = ngettext(
-        "%(count)d event is parked that may belong to this saga: attach it, or dismiss it.",
-        "%(count)d events are parked that may belong to this saga: attach them, or dismiss them.",
+    text = ngettext(
+        "%(count)d unmatched event may belong to this saga: attach it, or dismiss it.",
+        "%(count)d unmatched events may belong to this saga: attach them, or dismiss them.",
         count,
     )
-    return Waiting(kind="parked", sentence=words % {"count": count}, since=found["since"], count=count)
+    return Waiting(kind="parked", sentence=text % {"count": count}, since=found["since"], count=count)
 
 
 def _definition(saga: SagaLog) -> Definition | None:

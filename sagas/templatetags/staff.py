@@ -15,7 +15,7 @@ from compensation.switches import Pause
 from sagas.admin import formatting, labels, rights
 from sagas.admin.buttons import Button
 from sagas.error_text import shown_attempt, shown_error, shown_text
-from sagas.queries.holding import pause_words
+from sagas.queries.holding import pause_text
 
 register = template.Library()
 
@@ -39,7 +39,7 @@ register.filter("parked_reason", lambda value: labels.PARKED_REASONS.get(value, 
 @register.simple_tag(name="pause_words")
 def paused(pause: Pause, with_reason: bool = True) -> str:
     """Return what a switch or circuit breaker pauses, since when, by whom and why."""
-    return pause_words(pause, reason=with_reason)
+    return pause_text(pause, reason=with_reason)
 
 
 @register.inclusion_tag("sagas/admin/banner.html", takes_context=True)
