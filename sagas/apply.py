@@ -1,12 +1,12 @@
-"""The apply turn: many sagas, many events, one transaction.
+"""Apply waiting events to their sagas: many sagas and many events in one transaction.
 
-Claim a window of the queue and take it page by page, saga by saga. Of a page lock what can be locked, read what still
-waits, route it to its sagas, fold, write state, steps, log and the commands that are owed, commit. Then match again
-what was parked for lanes that opened, and go on until a whole pass over the queue finds nothing: a nudge that came
-while we held a key is not lost that way.
+Claim a window of the queue and process it page by page. For each page: lock the keys that are free, read the events
+that still wait, route them to their sagas, fold, write state, steps, log and the required commands, commit. Then match
+parked events again for lanes that opened, and repeat until a whole pass over the queue finds nothing: this way a
+wake-up that arrived while a key was locked is not lost.
 
-Safe to run in any number of processes at once, and again after a crash at any point: the queue's row goes with the
-effects. The statements are in `rows`, the meaning is in `engine`.
+Safe to run in any number of processes at once, and again after a crash at any point: an event leaves the queue in the
+transaction that stores its effects. The SQL is in `statements`, the rules are in `engine`.
 """
 
 from __future__ import annotations
@@ -46,26 +46,27 @@ from sagas.statements import EventRow, SagaRow
 logger = logging.getLogger(__name__)
 
 _HOST = socket.gethostname()
-# Events whose transaction is over within milliseconds.
+# A transaction with up to this many events ends within milliseconds.
 LITTLE = 100
-# Pages of the queue that are looked at together, where so much waits.
+# How many pages of the queue are claimed together.
 WINDOW = 20
 
 
+# PostgreSQL's error code "out of memory", also of a full lock table.
 _OUT_OF_MEMORY = "53200"
 
 
 class WorkerLimitReached(Exception):
-    """As many pages are being applied on this host as should be at once: who applies them claims again afterwards."""
+    """This host's limit of concurrently applied pages is reached; the running workers will claim the rest."""
 
 
 def run_apply(seconds: float | None = None, turns: int | None = None) -> int:
-    """Applies what waits until a whole pass finds nothing or `seconds` are over; returns how many events it moved.
+    """Apply waiting events until a whole pass finds nothing or the time is over; return how many events it moved.
 
-    seconds: before it makes way for others and nudges itself (the setting APPLY_SECONDS, well below the soft time limit
-    of a task). turns: how many pages may be applied on this host at once, where that pays (`_turns_for`); it leaves
-    where there are so many, to whoever claims again after each commit. None: any number.
-    Opens its own transactions. May run anywhere, any number of times at once.
+    seconds: the time budget, after which it stops and sends a wake-up to continue later (default: the setting
+    APPLY_SECONDS, well below the soft time limit of a task). turns: how many pages may be applied on this host at once,
+    if that pays (`_turns_for`); if the limit is reached it returns, and the running workers claim the rest after their
+    commits. None: no limit. Opens its own transactions. May run concurrently, any number of times.
     """
     until = time.monotonic() + (settings.APPLY_SECONDS if seconds is None else seconds)
     total = 0
@@ -83,23 +84,24 @@ def run_apply(seconds: float | None = None, turns: int | None = None) -> int:
 
 
 def _pass(until: float, turns: int | None) -> int:
-    """One pass over the queue, window after window, past rows that others hold or that this code is too old for.
+    """Make one pass over the queue, skipping rows that others have locked or that this code is too old for.
 
-    No further than to the first page that ends after `until`: under steady load there is always one more.
+    Stops after the first page that ends after `until`: under steady load there is always one more. Returns how many
+    events it moved.
     """
     moved, after = 0, 0
     while window := statements.claim(after, WINDOW * settings.APPLY_PAGE):
         after = window[-1].id
-        may = turns if turns is None else _turns_for(len(window), turns)
+        allowed = turns if turns is None else _turns_for(len(window), turns)
         for page in _pages(window, statements.most_keys(settings.APPLY_TURNS)):
-            moved += _apply_page_of_many(page, may)
+            moved += _apply_page_of_many(page, allowed)
             if moved and time.monotonic() > until:
                 return moved
     return moved
 
 
 def _apply_page_of_many(page: Sequence[statements.PendingRow], turns: int | None) -> int:
-    """The same as `apply_page`, but leaves where the server has no room for its locks, and takes fewer from then on."""
+    """Call `apply_page`, but stop if the server's lock table is full, and use smaller pages from then on."""
     try:
         return apply_page(page, turns)
     except OperationalError as error:
@@ -111,22 +113,22 @@ def _apply_page_of_many(page: Sequence[statements.PendingRow], turns: int | None
 
 
 def _pages(window: list[statements.PendingRow], most_keys: int) -> Iterator[list[statements.PendingRow]]:
-    """A window of the queue in pages, what waits under the same key together, the longest waiting key first.
+    """Split a window of the queue into pages, rows of the same key together, the longest-waiting key first.
 
-    A saga is loaded and written once a page, however many of its events are in it. Where thousands of sagas run at once
-    their events lie thousands of rows apart: the further a worker is behind, the less each event costs it this way.
-    most_keys: of one page, as each is a lock.
+    A saga is loaded and written once per page, however many of its events are in it. If thousands of sagas run at once,
+    their events are thousands of rows apart: the further a worker is behind, the less each event costs this way.
+    most_keys: the maximum of keys in one page, as each is a lock.
     """
     first: dict[str, int] = {}
     window.sort(key=lambda row: first.setdefault(row.key, row.id))
     for start in range(0, len(window), settings.APPLY_PAGE):
         page = window[start : start + settings.APPLY_PAGE]
-        # A page of so many rows has no more keys than rows: most servers' lock tables hold all of them.
+        # A page has at most as many keys as rows, and most servers' lock tables have room for that many.
         yield from [page] if len(page) <= most_keys else _parts(page, most_keys)
 
 
 def _parts(page: list[statements.PendingRow], most_keys: int) -> Iterator[list[statements.PendingRow]]:
-    """A page, whose rows lie key by key, in parts of so many keys."""
+    """Split a page, whose rows are grouped by key, into parts of at most `most_keys` keys."""
     part: list[statements.PendingRow] = []
     keys = 0
     for _key, group in groupby(page, key=attrgetter("key")):
@@ -139,18 +141,19 @@ def _parts(page: list[statements.PendingRow], most_keys: int) -> Iterator[list[s
 
 
 def _turns_for(waiting: int, turns: int) -> int:
-    """How many may be at it: all where little waits, which nobody should wait for, or more than one page.
+    """Return how many workers may apply at once: all of them for few events (no delay), or for more than one page.
 
-    In between the second would only halve the pages of the first, and events that share a transaction are cheaper.
+    In between, a second worker would only halve the pages of the first, and events that share a transaction are
+    cheaper.
     """
     return 1 if LITTLE < waiting < settings.APPLY_PAGE else turns
 
 
 def apply_page(page: Sequence[statements.PendingRow], turns: int | None = None) -> int:
-    """Applies what it can lock of a page, in one transaction; returns how many events it moved.
+    """Apply the rows of a page whose keys can be locked, in one transaction; return how many events it moved.
 
-    Where the database refuses what a page wrote, each saga is applied by itself, and the one to blame is set aside.
-    Raises NoTurn where `turns` others are at it on this host.
+    If the database refuses a write, each saga is applied in its own transaction, and the one that fails is set aside.
+    Raises WorkerLimitReached if `turns` others are applying on this host. Opens its own transaction.
     """
     try:
         with _gc_disabled(), transaction.atomic(durable=True):
@@ -158,16 +161,20 @@ def apply_page(page: Sequence[statements.PendingRow], turns: int | None = None) 
                 raise WorkerLimitReached
             applied = _apply_unlocked(page)
     except (DataError, IntegrityError) as error:
-        logger.warning("a page of %d events was refused (%s): one saga at a time", len(page), type(error).__name__)
+        logger.warning(
+            "the database refused a page of %d events (%s): applying one saga at a time",
+            len(page),
+            type(error).__name__,
+        )
         return _apply_one_by_one(page)
     after_commit(applied)
     return applied.moved
 
 
 def after_commit(applied: ApplyResult) -> None:
-    """What follows once an apply transaction is committed: parked events find the lanes that opened, commands leave.
+    """Follow up a committed apply transaction: match parked events with lanes that opened, wake the publisher.
 
-    Commands of an entity that two sagas know by now are held; those of one that was undone may be held no more.
+    Commands of an entity that two sagas now know are held; holds that an undone lane justified are ended. May run twice.
     """
     if applied.opened:
         statements.unpark_entities(applied.opened)
@@ -178,18 +185,18 @@ def after_commit(applied: ApplyResult) -> None:
 
 
 def apply_key(key: str) -> ApplyResult:
-    """Applies all that waits under a routing key whose lock the caller's transaction holds.
+    """Apply all events that wait under a routing key, in the caller's transaction, which holds the key's lock.
 
-    For decisions, which need a saga as it is now. Raises what the engine raises: a decision on a broken saga must fail.
+    For decisions, which need the current state. Raises what the engine raises: a decision on a broken saga must fail.
     """
     ids = statements.pending_of([key])
     return _apply(ids, {key}, raise_errors=True, ordered_by_person=True) if ids else ApplyResult()
 
 
 def apply_inside(page: Sequence[statements.PendingRow], now: datetime) -> ApplyResult:
-    """Applies what it can lock of a page, in the caller's transaction, as if it were `now`.
+    """Apply the rows of a page whose keys can be locked, in the caller's transaction, as if the time were `now`.
 
-    For stories that are played on a clock of their own and never committed: nothing of `after_commit` is done.
+    For simulated sagas that run on their own clock and are never committed: `after_commit` is not called.
     """
     return _apply_unlocked(page, now, ordered_by_person=True)
 
@@ -212,7 +219,7 @@ def _apply_one_by_one(page: Sequence[statements.PendingRow]) -> int:
             with transaction.atomic(durable=True):
                 applied = _apply_unlocked(group)
         except (DataError, IntegrityError) as error:
-            logger.exception("saga %s is set aside: the database refused what it came to", key)
+            logger.exception("saga %s is set aside: the database refused its new state", key)
             with transaction.atomic(durable=True):
                 applied = _set_aside_whole(group, error_location(error))
         after_commit(applied)
@@ -222,10 +229,11 @@ def _apply_one_by_one(page: Sequence[statements.PendingRow]) -> int:
 
 @contextmanager
 def _gc_disabled() -> Iterator[None]:
-    """Holds the garbage collector back. A page is a million small values that live until its end and refer to no cycle:
+    """Disable the garbage collector while a page is applied.
 
-    looking for cycles among them again and again takes up to a third of the turn, and counting references frees them.
-    A time limit may strike between any two lines here: what one page left switched off, the next one switches on.
+    A page has a million small values that live until its end and have no cycles: searching them for cycles takes up to
+    a third of the time, and reference counting frees them. A time limit may be raised between any two lines here: if
+    one page leaves the collector disabled, the next one enables it.
     """
     gc.disable()
     try:
@@ -246,10 +254,10 @@ def _apply(
     now: datetime | None = None,
     ordered_by_person: bool = False,
 ) -> ApplyResult:
-    """Routes, folds and writes those of the events `ids` whose routing keys are `held`, which is locked.
+    """Route, fold and store those of the events `ids` whose routing keys are in `held`, which are locked.
 
-    An event may wait under another key by now than when it was claimed: somebody sent it to its saga, whose lock is not
-    ours. It is left to the pass that claims it anew.
+    An event may wait under another key than when it was claimed: another worker rerouted it to its saga, whose lock we
+    do not hold. It is left to the pass that claims it again. In the caller's transaction.
     """
     now = now or clock.now()
     applied = ApplyResult()
@@ -267,45 +275,51 @@ def _set_aside_whole(group: Sequence[statements.PendingRow], error: str) -> Appl
 
 
 def _route(events: Sequence[EventRow], applied: ApplyResult, now: datetime) -> list[SagaBatch]:
-    """Gives each event to its saga: by key, by a person's word, by birth, or by its entity; parks the others."""
+    """Assign each event to its saga: by key, by an attachment, by starting one, or by its entity; park the others."""
     groups: dict[str, list[EventRow]] = defaultdict(list)
     for event in events:
         groups[event.routing_key].append(event)
     stored = statements.load_sagas([_key_of(group[0]) for group in groups.values()])
-    strangers = {key: group for key, group in groups.items() if key not in stored}
-    for key in _send_to_attached(strangers, applied):
-        del strangers[key]
-    found = [_work(stored[key], group) for key, group in groups.items() if key in stored]
-    work = [item for item in found if item is not None] + _births(strangers, now)
-    _send_by_entity(strangers, applied, now)
-    parked = [row for item in work for row in _unfit(item, now)]
+    unknown = {key: group for key, group in groups.items() if key not in stored}
+    for key in _reroute_attached(unknown, applied):
+        del unknown[key]
+    found = [_batch(stored[key], group) for key, group in groups.items() if key in stored]
+    work = [item for item in found if item is not None] + _births(unknown, now)
+    _reroute_by_entity(unknown, applied, now)
+    parked = [row for item in work for row in _take_unfit(item, now)]
     statements.park(parked)
     applied.parked += len(parked)
     return [item for item in work if item.events]
 
 
 def _key_of(event: EventRow) -> tuple[str, str]:
-    """(saga type, key) of the saga that an event waits for. One without a key waits under its entity's name."""
+    """Return (saga type, key) of the saga that an event waits for. An event without a key waits under its entity."""
     stream, _, key = event.routing_key.partition(":")
     return (stream, "") if not event.key and key == f"@{event.entity}" else (stream, key)
 
 
-def _work(row: SagaRow, events: list[EventRow]) -> SagaBatch | None:
-    """None where this code does not know the saga's definition: a newer worker will take it, the events wait."""
+def _batch(row: SagaRow, events: list[EventRow]) -> SagaBatch | None:
+    """Return the batch of a stored saga; None if this code does not know its definition.
+
+    Such events stay in the queue until a newer worker takes them.
+    """
     try:
         definition = registry.get(row.saga_type, row.version)
     except registry.UnknownDefinition:
-        logger.warning("saga %s runs on %s version %d, which this code lacks", row.id, row.saga_type, row.version)
+        logger.warning(
+            "saga %s runs on %s version %d, which this release does not have", row.id, row.saga_type, row.version
+        )
         return None
     return SagaBatch(row, SagaIdentity(definition, row.scope, row.id, row.key), events)
 
 
-def _send_to_attached(strangers: Mapping[str, list[EventRow]], applied: ApplyResult) -> list[str]:
-    keys = [_key_of(group[0]) for group in strangers.values() if group[0].key]
+def _reroute_attached(unknown: Mapping[str, list[EventRow]], applied: ApplyResult) -> list[str]:
+    """Reroute events whose key is attached to a saga; return the routing keys of these events."""
+    keys = [_key_of(group[0]) for group in unknown.values() if group[0].key]
     found = statements.attached(keys) if keys else {}
     gone = []
     moves: list[tuple[int, str, str | None]] = []
-    for key, group in strangers.items():
+    for key, group in unknown.items():
         target = found.get(_key_of(group[0]))
         if target is not None:
             moves += [(event.pk, *target) for event in group]
@@ -316,12 +330,15 @@ def _send_to_attached(strangers: Mapping[str, list[EventRow]], applied: ApplyRes
     return gone
 
 
-def _births(strangers: dict[str, list[EventRow]], now: datetime) -> list[SagaBatch]:
-    """Sagas that start here, with what was parked for them: both sides look after they have the key's lock."""
-    starting = [key for key, group in strangers.items() if any(_starts(event) for event in group)]
+def _births(unknown: dict[str, list[EventRow]], now: datetime) -> list[SagaBatch]:
+    """Create the sagas that start here, with the events parked for them; remove both from `unknown`.
+
+    Parking and this search both happen under the key's lock, so no event is missed.
+    """
+    starting = [key for key, group in unknown.items() if any(_starts(event) for event in group)]
     if not starting:
         return []
-    keys = {key: _key_of(strangers[key][0]) for key in starting}
+    keys = {key: _key_of(unknown[key][0]) for key in starting}
     parked: dict[str, list[EventRow]] = defaultdict(list)
     for event in statements.take_parked(list(keys.values()), statements.content_types()):
         parked[event.routing_key].append(event)
@@ -340,7 +357,7 @@ def _births(strangers: dict[str, list[EventRow]], now: datetime) -> list[SagaBat
             set_aside=False,
             created_at=now,
         )
-        events = sorted(strangers.pop(key) + parked[key], key=lambda event: event.pk)
+        events = sorted(unknown.pop(key) + parked[key], key=lambda event: event.pk)
         born.append(SagaBatch(row, SagaIdentity(definition, row.scope, row.id, saga_key), events, born=True))
     return born
 
@@ -351,12 +368,15 @@ def _starts(event: EventRow) -> bool:
     return registry.starts(event.stream, event.type)
 
 
-def _send_by_entity(strangers: Mapping[str, list[EventRow]], applied: ApplyResult, now: datetime) -> None:
-    """Events whose key no saga has: to the one that has their entity's lane, where their type allows; else parked."""
+def _reroute_by_entity(unknown: Mapping[str, list[EventRow]], applied: ApplyResult, now: datetime) -> None:
+    """Reroute events whose key no saga has to the only saga with their entity's lane, if their type allows; else park.
+
+    In the caller's transaction.
+    """
     known = registry.current_definitions()
-    events = [event for group in strangers.values() for event in group if event.stream in known]
-    asked = sorted({(event.stream, event.entity) for event in events if event.entity})
-    found = statements.owners(asked) if asked else {}
+    events = [event for group in unknown.values() for event in group if event.stream in known]
+    wanted = sorted({(event.stream, event.entity) for event in events if event.entity})
+    found = statements.owners(wanted) if wanted else {}
     moves: list[tuple[int, str, str | None]] = []
     parked = []
     for event in events:
@@ -373,8 +393,11 @@ def _send_by_entity(strangers: Mapping[str, list[EventRow]], applied: ApplyResul
     applied.parked += len(parked)
 
 
-def _unfit(item: SagaBatch, now: datetime) -> list[dict[str, Any]]:
-    """What this saga cannot take now, to be parked: all where it is set aside, else what lacks the entity it needs."""
+def _take_unfit(item: SagaBatch, now: datetime) -> list[dict[str, Any]]:
+    """Remove the events that this saga cannot take now; return their rows to be parked.
+
+    These are all events if the saga is set aside, otherwise those that lack the entity they need.
+    """
     if item.row.set_aside:
         reason, unfit = ParkedReason.SET_ASIDE, item.events
     else:
@@ -402,17 +425,17 @@ def _fold(work: Iterable[SagaBatch], *, raise_errors: bool, set_aside: str) -> N
 
 
 def _guarded(engine: Callable[[SagaBatch], None], item: SagaBatch, raise_errors: bool) -> None:
-    """Where the engine raises on a saga, that saga waits for its mending, and the others go on."""
+    """Call the engine for one saga. If it raises, set the error, so that only this saga is set aside."""
     if item.error:
         return
     try:
         engine(item)
-    except SoftTimeLimitExceeded:  # a slow machine's fault, not this saga's
+    except SoftTimeLimitExceeded:  # caused by a slow machine, not by this saga
         raise
     except Exception as error:
         if raise_errors:
             raise
-        logger.exception("saga %s is set aside: its events make the engine raise", item.row.id)
+        logger.exception("saga %s is set aside: the engine failed on its events", item.row.id)
         item.error = error_location(error)
 
 
@@ -423,7 +446,7 @@ def _interpret(item: SagaBatch) -> None:
 
 
 def _load(work: Sequence[SagaBatch]) -> None:
-    """Loads the lanes that the facts touch, and all of them where a fact speaks for all."""
+    """Load the lanes that the facts touch, or all lanes of a saga with a fact that concerns all."""
     known = [item for item in work if not item.born]
     whole = {item.row.id: item.identity for item in known if item.whole}
     some = {item.row.id: item.identity for item in known if not item.whole}
@@ -447,7 +470,7 @@ def _fold_one(item: SagaBatch) -> None:
 
 
 def error_location(error: BaseException) -> str:
-    """An error without its message, which may quote what is confidential: its type and where it was raised."""
+    """Describe an error by its type and place, without its message, which may quote confidential data."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"

@@ -1,4 +1,4 @@
-"""What an apply transaction carries from step to step."""
+"""The data that one apply transaction passes from step to step."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class ApplyResult:
 
     @property
     def moved(self) -> int:
-        """Events that left the place in the queue where they were."""
+        """Return how many events were applied, parked or rerouted."""
         return self.events + self.parked + self.rerouted
 
 
 @dataclass(slots=True)
 class SagaBatch:
-    """One saga of a page: its row as loaded, the events that are its own, and what they fold to."""
+    """One saga of a page: its row as loaded, its events, and their fold."""
 
     row: SagaRow
     identity: SagaIdentity
     events: list[EventRow]
     born: bool = False
-    interpreted: list[tuple[Fact, Interpretation]] = field(default_factory=list)  # the events as the engine takes them
-    whole: bool = False  # whether one of them speaks for all lanes
+    interpreted: list[tuple[Fact, Interpretation]] = field(default_factory=list)  # the events as the engine reads them
+    whole: bool = False  # whether one of them concerns all lanes
     stored: StoredLanes = NOTHING_STORED
     fold: Fold | None = None
     notes: list[dict[str, Any]] = field(default_factory=list)
-    error: str = ""  # set where the saga must be set aside
+    error: str = ""  # set if the saga must be set aside

@@ -1,4 +1,4 @@
-"""The circuit breakers of `compensation`, each pause with its line in the audit."""
+"""Count and judge for the circuit breakers of `compensation`, and write an audit row for each pause."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sagas.models import Action, Decision, EntryPoint
 
 
 def count(planned: Mapping[str, int]) -> None:
-    """Count commands that the caller's transaction planned, by service, and pause where they are too many.
+    """Count commands that the caller's transaction planned, by service, and pause services with too many.
 
-    Must be the last that this transaction does: see `compensation.breaker.count`.
+    Must be the last statement of this transaction: see `compensation.breaker.count`.
     """
     for opened in breaker.count(planned):
         _audit(opened)
@@ -34,7 +34,7 @@ def judge_canaries() -> None:
 
 
 def _audit(opened: Breaker) -> None:
-    """Write down who paused publishing, as for a decision of a person."""
+    """Write an audit row for the pause, as for a decision of a person."""
     numbers = {"planned": opened.planned, "allowed": opened.allowed}
     Decision.objects.create(
         id=uuid.uuid4(),
@@ -54,5 +54,5 @@ def _reason(opened: Breaker) -> str:
     return {
         TripCause.REFUSED: "the service refused one of the first commands after the resumption",
         TripCause.DEADLINE: "one of the first commands after the resumption was not answered in time",
-        TripCause.EXHAUSTED: "one of the first commands after the resumption was given up",
+        TripCause.EXHAUSTED: "one of the first commands after the resumption ran out of attempts",
     }[TripCause(opened.cause)]

@@ -1,7 +1,7 @@
-"""Error texts are payload: a service may name files and patients in them.
+"""Show error texts, which are payload: a service may name files and patients in them.
 
-Who may not see payload (`sagas.rights.VIEW_PAYLOAD`) reads how long a text is. What this service says itself, such as
-"No answer within 300 seconds.", is shown to everybody who sees the row.
+A reader without the right `sagas.rights.VIEW_PAYLOAD` sees only the length of a text. Texts of this service itself,
+such as "No answer within 300 seconds.", are shown to everyone who may see the row.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FAILURES = frozenset({"failure", "lane_failure", "upload_failure"})
 
 
 def shown_text(text: str | None, *, payload: bool, as_data: bool = False) -> str:
-    """Return an error text of a service, or how long it is for who may not see `payload`; "" where there is none.
+    """Return an error text of a service, or its length for a reader who may not see `payload`; "" if there is none.
 
     as_data: the form of the API's contract, which is the same in every language.
     """
@@ -33,27 +33,27 @@ def shown_text(text: str | None, *, payload: bool, as_data: bool = False) -> str
 
 
 def shown_error(last_error: str, *, payload: bool, as_data: bool = False) -> str:
-    """Return a command's last error, with what the service said in it as `shown_text` gives it."""
-    own, said = split_error(last_error)
-    return own + shown_text(said, payload=payload, as_data=as_data)
+    """Return a command's last error; the part of it that comes from the service is shown as by `shown_text`."""
+    own, of_service = split_error(last_error)
+    return own + shown_text(of_service, payload=payload, as_data=as_data)
 
 
 def shown_attempt(attempt: Attempt, *, payload: bool, as_data: bool = False) -> str:
-    """Return the error of an attempt, which is the service's where it refused the command, else our own."""
+    """Return the error of an attempt: the service's text if it refused the command, otherwise our own."""
     if attempt.outcome != AttemptOutcome.REFUSED:
         return attempt.error
     return shown_text(attempt.error, payload=payload, as_data=as_data)
 
 
 def shown_effects(effects: Mapping[str, Any], *, payload: bool) -> dict[str, Any]:
-    """Return the effects of a decision, with the error texts in the differences of a replay as `shown_text` does."""
+    """Return the effects of a decision, with the error texts in the differences of a replay as by `shown_text`."""
     if "differences" not in effects:
         return dict(effects)
     return {**effects, "differences": shown_differences(effects["differences"], payload=payload)}
 
 
 def shown_differences(differences: Sequence[Mapping[str, Any]], *, payload: bool) -> list[dict[str, Any]]:
-    """Return [{what, stored, folded}] of a replay, with each error text in it as `shown_text` gives it."""
+    """Return [{what, stored, folded}] of a replay, with each error text in it as by `shown_text`."""
     return [dict(item) if payload else _without_texts(item) for item in differences]
 
 
@@ -68,7 +68,7 @@ def _hidden(value: Any) -> Any:
 
 
 def _hidden_within(value: Any) -> Any:
-    """A folded state without the texts of its failures. What is stored may have any shape: that is why it differs."""
+    """Remove the texts of failures from a folded state. A stored state may have any shape: that is why it differs."""
     if isinstance(value, Mapping):
         return {
             name: _hidden_mark(found) if name in _FAILURES else _hidden_within(found) for name, found in value.items()
@@ -77,12 +77,12 @@ def _hidden_within(value: Any) -> Any:
 
 
 def _hidden_mark(mark: Any) -> Any:
-    """[when, event id, text] without the text; all of anything else."""
+    """Hide the text of a mark [when, event id, text]; hide any other value as a whole."""
     if isinstance(mark, list | tuple) and len(mark) == 3:
         return [*mark[:2], _hidden(mark[2])]
     return None if mark is None else _hidden(str(mark))
 
 
 def _length(text: str) -> str:
-    words = ngettext("[text, %(count)d character]", "[text, %(count)d characters]", len(text))
-    return words % {"count": len(text)}
+    shown = ngettext("[text, %(count)d character]", "[text, %(count)d characters]", len(text))
+    return shown % {"count": len(text)}

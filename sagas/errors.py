@@ -1,21 +1,21 @@
-"""What a decision can be told instead of being carried out. Each message is for a person: what is wrong, what to do."""
+"""Why a decision is not carried out. Each message is for a person: what is wrong, what to do."""
 
 
 class DecisionError(Exception):
-    """The root of what a decision is refused with."""
+    """The base class of all errors of decisions."""
 
 
 class NotFound(DecisionError):
-    """There is no such thing to decide on."""
+    """The target of the decision does not exist."""
 
 
 class Invalid(DecisionError):
-    """The request itself is wrong: a reason is missing, a selection makes no sense."""
+    """The request itself is wrong: a reason is missing, a selection is contradictory."""
 
 
 class Refused(DecisionError):
-    """The state forbids it."""
+    """The current state does not allow the decision."""
 
 
 class Busy(Refused):
-    """The saga's lock could not be had in time: somebody is at work on it."""
+    """The saga's lock was not free in time: another process is working on the saga."""

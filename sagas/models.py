@@ -1,4 +1,4 @@
-"""Sagas as rows. All of it is folded from the saga's log and can be folded again; the log itself is `bridge.Event`."""
+"""The tables of sagas. All rows are folded from the saga's log and can be folded again; the log is `bridge.Event`."""
 
 import uuid
 from typing import ClassVar
@@ -11,7 +11,7 @@ from sagas.engine.state import LaneStatus, SagaStatus
 
 
 class SagaStatusChoice(models.TextChoices):
-    """The six names of the HTTP contract, with the words that staff read."""
+    """The six statuses of the HTTP contract, with their labels for people."""
 
     STARTED = SagaStatus.STARTED.value, _("started")
     COMPLETED = SagaStatus.COMPLETED.value, _("completed")
@@ -21,12 +21,12 @@ class SagaStatusChoice(models.TextChoices):
     COMPENSATION_FAILED = SagaStatus.COMPENSATION_FAILED.value, _("compensation failed")
 
 
-# Where nothing is under way and nobody is asked to decide.
+# Statuses in which nothing is in progress and no decision is needed.
 ENDED = (SagaStatusChoice.COMPLETED, SagaStatusChoice.FAILED, SagaStatusChoice.COMPENSATION_SUCCEEDED)
 
 
 class LaneOutcome(models.TextChoices):
-    """What became of a lane, with the words that staff read."""
+    """The statuses of a lane, with their labels for people."""
 
     OPEN = LaneStatus.OPEN.value, _("open")
     PROCESSED = LaneStatus.PROCESSED.value, _("processed")
@@ -36,7 +36,7 @@ class LaneOutcome(models.TextChoices):
 
 
 class SagaLog(models.Model):
-    """One saga: what was frozen at its birth, what its facts add up to, and the counters of its lanes.
+    """One saga: what was fixed at its birth, what its facts fold to, and the counters of its lanes.
 
     `state` is the engine's value; the other columns are read from it for lists and filters.
     """
@@ -82,21 +82,21 @@ class SagaLog(models.Model):
             ("view_payload", _("May see what messages say")),
         ]
         constraints = [
-            # Finds the saga of an event; two workers can never give birth to it twice.
+            # Finds the saga of an event; prevents two workers from creating it twice.
             models.UniqueConstraint(fields=["key", "saga_type"], name="saga_once"),
             models.CheckConstraint(condition=models.Q(status__in=SagaStatusChoice.values), name="saga_status"),
         ]
         indexes = [
             models.Index(fields=["-start_time", "-id"], name="saga_newest"),  # the list
-            # the list, one status; and what stands still. No column here changes with every event: a saga's row is
-            # written again and again, and its indexes should not be.
+            # The list, one status; and sagas without progress. No column here changes with every event: a saga's row
+            # is updated very often, and its indexes should not be.
             models.Index(fields=["status", "-start_time", "-id"], name="saga_status_newest"),
             models.Index(fields=["saga_type", "-start_time", "-id"], name="saga_type_newest"),  # the list, one type
             models.Index(fields=["correlation_id", "-start_time", "-id"], name="saga_correlation"),  # by-correlation
             models.Index(
                 fields=["set_aside_at"], name="saga_set_aside", condition=models.Q(set_aside_at__isnull=False)
             ),
-            # Retention, those that ended first. Its columns change when a saga ends, and its status' index with them.
+            # Retention, the earliest end first. Its columns change only when a saga ends, as does the index on status.
             models.Index(fields=["end_time", "id"], name="saga_ended", condition=models.Q(status__in=ENDED)),
         ]
 
@@ -105,12 +105,12 @@ class SagaLog(models.Model):
 
 
 class Lane(models.Model):
-    """One entity of a saga, such as an image: sticky flags, what commands were answered (`state`), and the outcome."""
+    """One entity of a saga, such as an image: its flags, what is known of its commands (`state`), and its status."""
 
     id = models.BigAutoField(primary_key=True)
     saga = models.ForeignKey(SagaLog, models.CASCADE, related_name="lanes", db_index=False)
     entity = models.TextField(_("entity"), db_collation="C")
-    # False for holders of the saga's own steps that a command's news or a decision named: kept, but no lane.
+    # False for a row that only holds the saga's own steps, or that only a command's event or a decision named: no lane.
     known = models.BooleanField(default=True)
     failed = models.BooleanField(_("failed"), default=False)
     outcome = models.TextField(_("outcome"), choices=LaneOutcome, db_collation="C")
@@ -130,11 +130,11 @@ class Lane(models.Model):
 
 
 class SagaStep(models.Model):
-    """One step of one entity: what its facts say (`rank`), and what it shows (`status`)."""
+    """One step of one entity: what its facts prove (`rank`), and the status that people see (`status`)."""
 
     id = models.BigAutoField(primary_key=True)
-    # No constraint in the database: checking it costs 5 µs a row, a twentieth of all that an event costs, and rows come
-    # from the apply turn alone, which holds the saga's lock and has its row in hand.
+    # No constraint in the database: checking it costs 5 µs a row, a twentieth of the total cost of an event, and only
+    # applying inserts rows, while it holds the saga's lock and has loaded its row.
     saga = models.ForeignKey(SagaLog, models.CASCADE, related_name="steps", db_index=False, db_constraint=False)
     entity = models.TextField(_("entity"), db_collation="C")
     step_type = models.TextField(_("step"), db_collation="C")
@@ -161,22 +161,22 @@ class SagaStep(models.Model):
 
     @property
     def public_id(self) -> uuid.UUID:
-        """The step's id for clients: the same for ever, also after a replay."""
+        """Return the step's id for clients: it never changes, not even after a replay."""
         return uuid.uuid5(self.saga_id, f"{self.entity}:{self.step_type}:{self.service}")
 
 
 class SagaEvent(AppendOnly):
-    """The saga's log: which events it holds, in which order it took them, and in short what each changed.
+    """The saga's log: which events were applied, in which order, and in short what each changed.
 
-    The primary key is the last guard: an event cannot be applied twice, whatever a lock does. Never changed; deleted
-    with its saga, by retention.
+    The primary key guarantees that an event is not applied twice, even if a lock fails. Never updated; deleted with its
+    saga, by retention.
     """
 
     event = models.BigIntegerField(primary_key=True)
     # No constraint in the database, as with steps.
     saga = models.ForeignKey(SagaLog, models.CASCADE, related_name="log", db_index=False, db_constraint=False)
     seq = models.IntegerField(_("number"))
-    # The lane that an attachment named; the event itself never changes.
+    # The lane that a person attached the event to; the event itself never changes.
     lane = models.TextField(null=True, db_collation="C")
     applied_at = models.DateTimeField(_("applied at"))
     note = models.JSONField(default=dict)
@@ -194,7 +194,7 @@ class SagaEvent(AppendOnly):
 
 
 class ParkedReason(models.TextChoices):
-    """Why an event waits outside of any saga."""
+    """Why an event is parked."""
 
     NO_SAGA = "no_saga", _("no saga has its key, nor its image")
     AMBIGUOUS = "ambiguous", _("its image belongs to several sagas")
@@ -203,13 +203,13 @@ class ParkedReason(models.TextChoices):
 
 
 class Parked(models.Model):
-    """An event that no saga could take yet. It is applied when its saga or image appears; people see it here."""
+    """An event that does not match any saga yet. It is applied as soon as its saga or image appears."""
 
     event = models.BigIntegerField(primary_key=True)
     stream = models.TextField(db_collation="C")
     key = models.TextField(_("key"), db_collation="C")
     entity = models.TextField(_("entity"), db_collation="C")
-    # Whether its entity may find its saga: it may carry a key of its service's own, or names none.
+    # Whether it may be matched by its entity: its type may carry a key of the service's own, or it has no key.
     by_entity = models.BooleanField(default=False)
     reason = models.TextField(_("reason"), choices=ParkedReason)
     since = models.DateTimeField(_("since"))
@@ -232,7 +232,7 @@ class Parked(models.Model):
 
 
 class SagaKey(models.Model):
-    """A key other than its own under which events came to a saga: by attachment, or found by their image."""
+    """Another key under which events were applied to a saga: by attachment, or matched by their image."""
 
     id = models.BigAutoField(primary_key=True)
     stream = models.TextField(db_collation="C")
@@ -250,7 +250,7 @@ class SagaKey(models.Model):
 
 
 class Attachment(models.Model):
-    """A person's word that all events of a key, past and future, belong to a saga, or to one lane of it."""
+    """The decision that all events of a key, past and future, belong to a saga, or to one lane of it."""
 
     id = models.BigAutoField(primary_key=True)
     stream = models.TextField(db_collation="C")
@@ -271,7 +271,7 @@ class Attachment(models.Model):
 
 
 class PrunedKey(models.Model):
-    """A key under which events came to a saga that has been pruned: what comes late under it can be explained."""
+    """A key of a saga that has been pruned: explains events that arrive too late under this key."""
 
     id = models.BigAutoField(primary_key=True)
     stream = models.TextField(db_collation="C")
@@ -294,7 +294,7 @@ class PrunedKey(models.Model):
 
 
 class Action(models.TextChoices):
-    """Every decision that a person can take."""
+    """Every decision that a person can make."""
 
     FORCE_COMPENSATION = "force_compensation", _("force compensation")
     CANCEL = "cancel", _("cancel")
@@ -316,7 +316,7 @@ class Action(models.TextChoices):
 
 
 class EntryPoint(models.TextChoices):
-    """By which way a decision came in. `system`: nobody decided; the service itself did."""
+    """The entry point of a decision. `system`: no person decided, but the service itself."""
 
     API = "api", _("API")
     ADMIN = "admin", _("admin")
@@ -325,7 +325,7 @@ class EntryPoint(models.TextChoices):
 
 
 class Decision(AppendOnly):
-    """The audit: who decided what, when, by which door and why. Never changed, never deleted."""
+    """The audit log: who decided what, when, through which entry point and why. Never changed, never deleted."""
 
     id = models.UUIDField(primary_key=True, editable=False)
     action = models.TextField(_("action"), choices=Action)
@@ -334,7 +334,7 @@ class Decision(AppendOnly):
     actor = models.TextField(_("who"))
     door = models.TextField(_("by"), choices=EntryPoint)
     reason = models.TextField(_("why"))
-    # What makes a second press of the same decision answer what the first did.
+    # Names the decision: a repeated request is answered as the first was.
     once = models.TextField(null=True, unique=True)
     request_key = models.TextField(null=True)
     decided_at = models.DateTimeField(_("when"))

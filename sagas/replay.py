@@ -41,7 +41,7 @@ def compare(saga_id: UUID) -> list[Difference]:
     ]
 
 
-def mend(saga_id: UUID, now: datetime | None = None) -> ApplyResult:
+def repair(saga_id: UUID, now: datetime | None = None) -> ApplyResult:
     """Writes what the log folds to over what is stored, and plans what is owed and was not planned.
 
     In the caller's transaction, which holds the saga's lock. May run twice.

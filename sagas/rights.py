@@ -1,21 +1,21 @@
-"""Which right each thing takes, for the admin and the API alike: Django's view permissions, and two of our own."""
+"""The permissions that the admin and the API require: Django's view permissions, and two of our own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# A saga with its steps, lanes, log and timeline, and what it waits for.
+# View a saga with its steps, lanes, log and timeline, and what it waits for.
 VIEW_SAGAS = "sagas.view_sagalog"
 VIEW_COMMANDS = "compensation.view_command"
 VIEW_PARKED = "sagas.view_parked"
 VIEW_QUARANTINE = "bridge.view_quarantined"
 VIEW_PUBLISHING = "compensation.view_switch"
-# Every decision.
+# Make any decision.
 OPERATE = "sagas.operate_saga"
-# What messages carry, on top of the right to see the event.
+# View the contents of messages; required in addition to the right to see the event.
 VIEW_PAYLOAD = "sagas.view_payload"
 
-# What the attention queue shows: what a saga waits for is told on its page too.
+# The permission for each kind of attention item. What a saga waits for is also on its page: same permission.
 _ATTENTION = {
     "exhausted": VIEW_SAGAS,
     "held": VIEW_SAGAS,
@@ -35,5 +35,5 @@ _ATTENTION = {
 
 
 def attention_kinds(has: Callable[[str], bool]) -> frozenset[str]:
-    """Return the kinds of attention items that a person may see, who has the rights for which `has` is true."""
+    """Return the kinds of attention items that a person may see. has: whether the person has a permission."""
     return frozenset(kind for kind, right in _ATTENTION.items() if has(right))

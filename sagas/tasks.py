@@ -1,4 +1,4 @@
-"""Celery's doors to applying. No arguments: what there is to do is in the database."""
+"""Celery tasks for applying, sweeping and pruning. They take no arguments: the work is found in the database."""
 
 from celery import shared_task
 from django.conf import settings
@@ -9,17 +9,17 @@ from sagas import retention, sweeper
 
 @shared_task(name="sagas.apply")
 def apply() -> int:
-    """Applies what waits. May run twice, and beside itself."""
+    """Apply waiting events; return how many. May run twice, and concurrently."""
     return applying.run_apply(turns=settings.APPLY_TURNS)
 
 
 @shared_task(name="sagas.sweep")
 def sweep() -> None:
-    """Finds what a lost nudge left behind. May run twice, and beside itself."""
+    """Find the work of lost wake-ups. May run twice, and concurrently."""
     sweeper.sweep()
 
 
 @shared_task(name="sagas.prune")
 def prune() -> None:
-    """Lets old sagas go for a while, where that is switched on. May run twice, and beside itself."""
+    """Delete old sagas for a few seconds, if retention is enabled. May run twice, and concurrently."""
     retention.turn()

@@ -1,7 +1,7 @@
-"""What people may decide: one function each, behind admin, API and manage.py alike.
+"""The decisions of people: one function each, used by the admin, the API and manage.py alike.
 
-Each takes the saga's lock, applies what is pending, checks, appends the decision to the log and applies it, writes the
-audit row: in one transaction. With `request.dry_run` the same code runs and is rolled back.
+Each takes the saga's lock, applies pending events, checks, appends the decision to the log, applies it and writes the
+audit row, in one transaction. With `request.dry_run` the same code runs and is rolled back.
 """
 
 from sagas.decisions.action import ActionRequest, ActionResult, CommandPreview

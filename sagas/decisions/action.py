@@ -1,4 +1,4 @@
-"""What every decision has in common: who presses, what it answered, how a second press is told from a new one."""
+"""What all decisions have in common: who requests one, its result, and how a repeated request is recognized."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from sagas.models import Action, Decision, EntryPoint, SagaLog
 
 REASON_LIMIT = 1000
 LOCK_WAIT = "5s"
-# How many commands an answer is kept with: enough to look at, whatever the saga's size.
+# How many commands are stored with a result: enough to read, whatever the saga's size.
 KEPT_COMMANDS = 1000
 MAY_BE_SENT = (*UNSENT, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionRequest:
-    """Who asks, by which door, why. With `dry_run` all is done and rolled back: it shows what would happen."""
+    """Who requests a decision, through which entry point (`door`), and why. With `dry_run` it is only previewed."""
 
     actor: str
     door: str
@@ -46,12 +46,12 @@ class ActionRequest:
 
 @dataclass(frozen=True, slots=True)
 class CommandPreview:
-    """One command that a decision makes or moves. `body` is the message that it carries, while it may still be sent.
+    """One command that a decision creates or changes. `body` is its message, as long as it may still be sent.
 
-    `leaves`: it may be sent from now on (unless publishing is paused); else it waits for another of its lane.
-    `released`: the decision was not about this command; it had to wait and may be sent because of the decision.
+    `leaves`: it may be sent from now on (unless sending is paused); otherwise it waits for another of its lane.
+    `released`: the decision was not about this command; it was waiting and may be sent because of the decision.
     `held_by`: the other saga that knows its entity, while it is held for a person because of that.
-    Where a dry run starts a saga, its id and those of its commands are of that run only.
+    If a dry run starts a saga, the ids of that saga and its commands are valid in that run only.
     """
 
     id: UUID
@@ -84,12 +84,12 @@ class CommandPreview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionResult:
-    """What a decision did, or (`dry_run`) would do, or (`repeated`) did when it was pressed first.
+    """What a decision did, or (`dry_run`) would do, or (`repeated`) did at the first request.
 
-    `effects["released"]` counts the released commands by name, also where the list of commands is shortened;
-    `effects["publishing_paused"]` names the services to which commands could be sent if publishing were not paused,
+    `effects["released"]` counts the released commands by name, also if the list of commands is shortened;
+    `effects["publishing_paused"]` lists the services to which commands could be sent if sending were not paused;
     `effects["after_canary"]` those to which they are sent when the first commands after a resumption are confirmed;
-    `effects["held"]` counts the commands that are held, by the other saga that knows their entities.
+    `effects["held"]` counts the held commands, by the other saga that knows their entities.
     """
 
     action: str
@@ -103,7 +103,7 @@ class ActionResult:
     dry_run: bool = False
 
     def as_json(self, *, payload: bool = False) -> dict[str, Any]:
-        """The answer of API and commands alike; error texts in it only for who may see `payload`."""
+        """Return the answer of the API and the commands; error texts are included only with `payload`."""
         return {
             "decision_id": str(self.decision_id) if self.decision_id else None,
             "action": self.action,
@@ -118,7 +118,7 @@ class ActionResult:
 
 
 class SagaSnapshot(NamedTuple):
-    """A saga and its commands at one moment; all empty while no saga has the key."""
+    """A saga and its commands at one moment; all fields are empty if no saga has the key."""
 
     saga_id: UUID | None
     status: str
@@ -127,11 +127,11 @@ class SagaSnapshot(NamedTuple):
 
 
 class EventsNotApplicable(Refused):
-    """Applying events made the engine raise, so the decision cannot be carried out. `place` says where it did."""
+    """The engine raised while applying events, so the decision cannot be carried out. `place` is where it raised."""
 
     def __init__(self, place: str) -> None:
-        words = _("the events of the saga cannot be applied: %(error)s. Nothing was changed")
-        super().__init__(words % {"error": place})
+        text = _("the events of the saga cannot be applied: %(error)s. Nothing was changed")
+        super().__init__(text % {"error": place})
         self.place = place
 
 
@@ -139,9 +139,9 @@ class EventsNotApplicable(Refused):
 class ActionContext:
     """A decision while it is carried out, in its transaction.
 
-    `held` are the routing keys that it has locked. While `before` is a dict, it keeps what each of them showed first.
-    `not_ordered` counts the commands, by service, that events planned which had waited: no preview shows them as this
-    decision's doing.
+    `held`: the routing keys that it has locked. `before`: a snapshot of each of them when it was locked, inside
+    `previewed`; otherwise None. `only`: the commands that these snapshots contain; None for all. `not_ordered` counts
+    the commands, by service, that events planned which had waited: no preview shows them as a result of this decision.
     """
 
     action: Action
@@ -161,10 +161,10 @@ class ActionContext:
     changed: list[tuple[str, str]] = field(default_factory=list)  # (saga type, entity) whose holds are to be looked at
 
     def hold(self, *keys: str) -> None:
-        """Lock routing keys until the transaction ends. Raises Busy if somebody else keeps one for too long.
+        """Lock routing keys until the transaction ends. Raises Busy if a lock is not free within LOCK_WAIT.
 
-        A key that turns up late is not in the common order of locks: two decisions that wait for each other are
-        told so by the database, and one of them is Busy.
+        A key that is locked later is not in the common order of locks: if two decisions wait for each other, the
+        database detects the deadlock, and one of them raises Busy.
         """
         for key in sorted(set(keys) - self.held):
             try:
@@ -173,20 +173,20 @@ class ActionContext:
                 raise Busy(_("another process is working on this saga: try again in a moment")) from None
             self.held.add(key)
             if self.before is not None:
-                self.before[key] = seen(key, self.only)
+                self.before[key] = snapshot(key, self.only)
 
     def status_before(self, key: str) -> str | None:
-        """What the saga of a routing key was before, while `previewed` watches; None if there was none."""
+        """Return the earlier status of the saga of a routing key, inside `previewed`; None if there was no saga."""
         was = (self.before or {}).get(key)
         return was.status or None if was else None
 
     def apply(self, *keys: str) -> None:
-        """Apply what waits under these routing keys and everything that follows from it, locking what that needs.
+        """Apply what waits under these routing keys and everything that follows from it, locking keys as needed.
 
-        What follows: events that are sent on to another key, parked events of lanes that open, holds of commands whose
-        entity two sagas know or know no more, and what the outbox reports of commands that it plans. All of it would
-        be applied right after the commit, so all of it belongs to the decision and to its preview. Raises Busy,
-        EventsFail.
+        What follows: events that are rerouted to another key, parked events of lanes that open, holds of commands that
+        start or end because two sagas know their entity or no longer do, and what the outbox reports about commands
+        that it plans. All of it would be applied right after the commit, so it belongs to the decision and to its
+        preview. Raises Busy, EventsNotApplicable.
         """
         for key in keys:
             self.hold(key)
@@ -223,7 +223,7 @@ class ActionContext:
             return
         if self.before is not None:
             for key in shared_entities.routing_keys(entities):
-                self.before[key] = self.before.get(key) or seen(key, self.only)
+                self.before[key] = self.before.get(key) or snapshot(key, self.only)
         shared_entities.look_again(entities)
 
     def _apply(self, key: str) -> ApplyResult:
@@ -235,6 +235,7 @@ class ActionContext:
             raise EventsNotApplicable(error_location(error)) from error
 
     def outcome(self) -> ActionResult:
+        """Return the result, with the effects that follow from the list of commands."""
         released = Counter(command.name for command in self.commands if command.released)
         if released:
             self.effects.setdefault("released", dict(sorted(released.items())))
@@ -273,11 +274,11 @@ def carry_out(
     saga_id: UUID | None = None,
     once: Callable[[], str | None] = lambda: None,
 ) -> ActionResult:
-    """Locks, looks whether it was decided already, does the work, writes the audit row: one transaction.
+    """Lock, check for an earlier request, do the work and write the audit row, in one transaction.
 
-    `locks` are routing keys (none: the target itself is locked, so that two presses at once are still two in a row).
-    `once` names the decision so that a second press of it answers what the first did; it is
-    asked under the locks. Opens its own transaction, so it must not be called in one. Raises what `work` raises.
+    locks: routing keys; if empty, the target itself is locked, so that concurrent requests run one after another.
+    once: returns a name of the decision, so that a repeated request is answered as the first was; called under the
+    locks. Opens its own transaction, so it must not be called inside one. Raises what `work` raises.
     """
     _check(request)
     context = ActionContext(action, target, request, clock.now(), uuid.uuid4(), saga_id)
@@ -300,12 +301,12 @@ def carry_out(
 
 
 def as_uuid(value: UUID | str) -> UUID:
-    """Raises ValueError for anything that is none."""
+    """Parse a UUID. Raises ValueError for any other text."""
     return value if isinstance(value, UUID) else UUID(str(value))
 
 
 def saga_row(saga_id: UUID | str) -> SagaLog:
-    """The saga. Raises NotFound."""
+    """Return the saga. Raises NotFound."""
     try:
         return SagaLog.objects.get(id=as_uuid(saga_id))
     except (SagaLog.DoesNotExist, ValueError):
@@ -313,18 +314,18 @@ def saga_row(saga_id: UUID | str) -> SagaLog:
 
 
 def by_saga(counts: Mapping[UUID, int]) -> dict[str, dict[str, Any]]:
-    """Counts by saga, each with the saga's task and status; both are empty for a saga that is not there."""
+    """Return counts by saga, each with the saga's task id and status; both are empty for a saga that does not exist."""
     found = SagaLog.objects.filter(id__in=counts).values_list("id", "key", "status")
     known = {saga_id: (key, status) for saga_id, key, status in found}
-    told: dict[str, dict[str, Any]] = {}
+    result: dict[str, dict[str, Any]] = {}
     for saga_id, count in sorted(counts.items()):
         key, status = known.get(saga_id, ("", ""))
-        told[str(saga_id)] = {"task_id": key, "status": status, "count": count}
-    return told
+        result[str(saga_id)] = {"task_id": key, "status": status, "count": count}
+    return result
 
 
 def routing_key(saga: SagaLog) -> str:
-    """What the saga's events wait under, and the name of its lock."""
+    """Return the key under which the saga's events wait; it is also the name of its lock."""
     return f"{saga.saga_type}:{saga.key}"
 
 
@@ -332,18 +333,18 @@ def routing_key(saga: SagaLog) -> str:
 def previewed(
     context: ActionContext, *keys: str, targets: Collection[UUID] = (), only: Sequence[UUID] | None = None
 ) -> Iterator[None]:
-    """Note what happens inside to sagas and their commands: which come to be, which move or may leave only now.
+    """Record what the block changes: which commands are created, changed or released, and the status of other sagas.
 
-    keys: routing keys that are locked already; every key that is locked inside is added to them. targets: the
-    commands that the decision is about; only: the commands to look at, where no other can be concerned.
+    keys: routing keys that are locked already; every key that is locked inside the block is added. targets: the
+    commands that the decision is about; only: the commands to compare, if no other can be affected.
     """
     context.only = only
-    context.before = {key: seen(key, only) for key in keys}
+    context.before = {key: snapshot(key, only) for key in keys}
     yield
     before, context.before = context.before, None
     changed: dict[str, Any] = {}
     for key, was in before.items():
-        now = seen(key, only)
+        now = snapshot(key, only)
         context.commands += _moved(was.commands, now.commands, targets)
         if now.saga_id is not None and (was.status, was.events_count) != (now.status, now.events_count):
             changed[str(now.saga_id)] = {"status_before": was.status or None, "status_after": now.status}
@@ -352,8 +353,8 @@ def previewed(
         context.effects["other_sagas"] = others
 
 
-def seen(key: str, only: Sequence[UUID] | None = None) -> SagaSnapshot:
-    """The saga of a routing key with its commands, or with those of them that are asked for."""
+def snapshot(key: str, only: Sequence[UUID] | None = None) -> SagaSnapshot:
+    """Return the saga of a routing key with all its commands, or only the given ones."""
     stream, _colon, name = key.partition(":")
     found = SagaLog.objects.filter(saga_type=stream, key=name).values_list("id", "status", "events_count").first()
     if found is None:
@@ -396,7 +397,7 @@ def _commands(saga_id: UUID, ids: Sequence[UUID] | None) -> dict[UUID, CommandPr
 
 
 def check_reason(reason: str) -> None:
-    """Raises Invalid for a reason in which nobody can see anything."""
+    """Raise Invalid for a reason without visible text."""
     if is_blank(reason):
         raise Invalid(_("a reason is required"))
 
@@ -417,7 +418,7 @@ def _check(request: ActionRequest) -> None:
 
 @contextmanager
 def _transaction() -> Iterator[None]:
-    """A transaction that waits for each lock only so long."""
+    """Open a transaction that waits at most LOCK_WAIT for each lock."""
     with transaction.atomic(durable=True):
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_WAIT])
@@ -431,7 +432,7 @@ def _request_lock(request: ActionRequest) -> list[str]:
 
 
 def _earlier(context: ActionContext) -> ActionResult | None:
-    """What an earlier press of the same decision, or of the same request, answered."""
+    """Return the result of an earlier request of the same decision, or with the same idempotency key; else None."""
     request = context.request
     if request.idempotency_key and not request.dry_run:
         known = Decision.objects.filter(actor=request.actor, request_key=request.idempotency_key).first()
@@ -475,7 +476,7 @@ def _answer(known: Decision) -> ActionResult:
 def _audit(context: ActionContext, outcome: ActionResult) -> None:
     answer = outcome.as_json()  # without payload: the audit outlives what retention deletes
     kept = [{**command, "body": None} for command in answer["commands"][:KEPT_COMMANDS]]
-    # Beside the commands: the release before this one builds a command from exactly the fields that it knows.
+    # Stored beside the commands: the previous release builds a command from exactly the fields that it knows.
     released = [command["id"] for command in kept if command.pop("released")]
     held = {command["id"]: other for command in kept if (other := command.pop("held_by"))}
     Decision.objects.create(

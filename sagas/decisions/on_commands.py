@@ -1,4 +1,4 @@
-"""Decisions on commands, one or many: retry, skip, mark done by hand, withdraw, release what is held."""
+"""Decisions on commands, one or many: retry, skip, mark as done, withdraw, release a held one."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ KINDS = {
     Action.MARK_DONE: kinds.COMMANDS_MARKED_DONE,
     Action.WITHDRAW: kinds.COMMANDS_WITHDRAWN,
 }
-# A release says nothing of the saga, only when its commands may leave: it is no fact of the log.
+# A release is no fact of the log: it does not change the saga, only when its commands may be sent.
 ACTIONS = (*KINDS, Action.RELEASE)
 _ANY_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandSelection:
-    """Which commands: by id, of a saga, or planned before a time (a cut-over). Exactly one is said.
+    """Which commands: by id, of a saga, or planned before a time (a cut-over). Exactly one must be given.
 
-    What is found is frozen before anything is decided: commands that come later are not in it.
+    The list of commands is fixed before anything is decided: later commands are not included.
     """
 
     ids: Sequence[UUID | str] | None = None
@@ -60,9 +60,9 @@ class CommandSelection:
     planned_before: datetime | None = None
 
     def find(self, action: Action) -> list[UUID]:
-        """The commands. Of a saga, those that the action can be meant for. Raises Invalid, NotFound."""
-        said = [name for name in ("ids", "saga", "planned_before") if getattr(self, name) is not None]
-        if len(said) != 1:
+        """Return the ids of the commands; of a saga, those that the action applies to. Raises Invalid, NotFound."""
+        given = [name for name in ("ids", "saga", "planned_before") if getattr(self, name) is not None]
+        if len(given) != 1:
             raise Invalid(_("select the commands by exactly one of ids, saga and planned_before"))
         if self.ids is not None:
             return _as_ids(self.ids)
@@ -73,13 +73,13 @@ class CommandSelection:
             if action is not Action.WITHDRAW:
                 raise Invalid(_("planned_before selects unsent commands, which can only be withdrawn"))
             return planned_before(self.planned_before)
-        return _meant_of(saga_row(self.saga or "").id, action).order_by("entity", "-name")
+        return _applicable_of(saga_row(self.saga or "").id, action).order_by("entity", "-name")
 
 
 def decide_command(action: Action | str, command_id: UUID | str, *, request: ActionRequest) -> ActionResult:
-    """One decision on one command.
+    """Carry out one decision on one command, in its own transaction.
 
-    Raises NotFound, Invalid, Refused (a retry of what is not exhausted, anything after a confirmation, …).
+    Raises NotFound, Invalid, Refused (a retry of a command that is not exhausted, any decision after a confirmation).
     """
     chosen = _action(action)
     command = _command(command_id)
@@ -87,7 +87,7 @@ def decide_command(action: Action | str, command_id: UUID | str, *, request: Act
 
 
 def decide_commands(action: Action | str, selection: CommandSelection, *, request: ActionRequest) -> ActionResult:
-    """One decision on many commands, a transaction a saga; what is not eligible is told with its reason and left alone.
+    """Carry out one decision on many commands, one transaction per saga; skip commands that are not eligible.
 
     `effects` has {eligible, not_eligible: [{id, code, reason}], sagas, status_counts: of these sagas afterwards}.
     Raises Invalid, NotFound.
@@ -129,8 +129,8 @@ def _each_saga(action: Action, ids: Sequence[UUID], request: ActionRequest) -> A
         commands += outcome.commands
         refused += outcome.effects.get("not_eligible", [])
         statuses[outcome.effects["status_after"]] += 1
-        for other, told in outcome.effects.get("also_known_to", {}).items():
-            known_to[other] = {**told, "count": told["count"] + known_to.get(other, {}).get("count", 0)}
+        for other, known in outcome.effects.get("also_known_to", {}).items():
+            known_to[other] = {**known, "count": known["count"] + known_to.get(other, {}).get("count", 0)}
     effects = {
         "eligible": len(ids) - len(refused),
         "not_eligible": refused,
@@ -150,7 +150,7 @@ def _each_saga(action: Action, ids: Sequence[UUID], request: ActionRequest) -> A
 
 
 def _remember(total: ActionResult, action: Action, target: str, request: ActionRequest) -> ActionResult:
-    """The bulk decision's own audit row, beside those of its sagas."""
+    """Write the audit row of the bulk decision itself, in addition to those of its sagas."""
 
     def work(context: ActionContext) -> None:
         context.commands += total.commands
@@ -160,7 +160,7 @@ def _remember(total: ActionResult, action: Action, target: str, request: ActionR
 
 
 def _same_request(action: Action, target: str, request: ActionRequest) -> ActionResult | None:
-    """What the same bulk request answered, if it came to its end; asked before the work, which may be long."""
+    """Return the result of the same bulk request, if it was completed; checked first, as the work may take long."""
     if not request.idempotency_key or request.dry_run:
         return None
     known = Decision.objects.filter(actor=request.actor, request_key=request.idempotency_key).exists()
@@ -180,16 +180,16 @@ def _decide(
     target: str,
     bulk: frozenset[UUID] = frozenset(),
 ) -> ActionResult:
-    """One saga's part of a decision. bulk: all commands that the decision is about, where they may be of many sagas."""
+    """Carry out a decision for one saga. bulk: all commands of a decision that may be about several sagas."""
     saga = saga_row(saga_id)
 
     def work(context: ActionContext) -> None:
         now = current(context, saga)
-        chosen, refused = _sort_out(action, ids)
+        chosen, refused = _split_by_eligibility(action, ids)
         if refused and not bulk:
             raise Refused(refused[0]["reason"])
         targets = [command.id for command in chosen]
-        # An answer lets others of its lane leave: only a retry and a release concern nobody else.
+        # An answer releases other commands of its lane; only a retry and a release affect no other command.
         only = targets if action in (Action.RETRY, Action.RELEASE) else None
         if action is Action.RELEASE and chosen:
             context.effects["also_known_to"] = _known_to(chosen)
@@ -206,13 +206,13 @@ def _decide(
 
 
 def _known_to(commands: Sequence[Command]) -> dict[str, dict[str, Any]]:
-    """The other sagas that know the commands' entities, each with how many of these entities it knows."""
+    """Return the other sagas that know entities of the commands, each with the number of entities that it knows."""
     unclaimed = [Unclaimed(str(c.id), str(c.saga_id), c.stream, c.entity) for c in commands]
     return by_saga({saga: len(known) for saga, known in others_by_saga(unclaimed).items()})
 
 
 def _once(action: Action, command_id: UUID) -> str:
-    """A retry is a new decision in each round; the others are taken once."""
+    """Name the decision: a retry is a new decision in each round, the others can be taken once."""
     if action is not Action.RETRY:
         return f"{action.value}:{command_id}"
     command = _command(command_id)
@@ -224,27 +224,27 @@ def possible_on_command(command: Command, saga: SagaLog | None) -> frozenset[Act
     """Return the decisions on one command that its state and its saga's allow now. No queries."""
     if saga is None or refusal(check_not_set_aside, saga):
         return frozenset()
-    return frozenset(action for action in ACTIONS if not _forbids(action, command))
+    return frozenset(action for action in ACTIONS if not _refusal_reason(action, command))
 
 
 def possible_on_commands_of(saga: SagaLog) -> frozenset[Action]:
     """Return the decisions on all commands of a saga that at least one command is eligible for. One query."""
     if refusal(check_not_set_aside, saga):
         return frozenset()
-    found = _meant_of(saga.id, Action.WITHDRAW).annotate(unfit=Q(invalid__gt=""), held=Q(held_since__isnull=False))
+    found = _applicable_of(saga.id, Action.WITHDRAW).annotate(unfit=Q(invalid__gt=""), held=Q(held_since__isnull=False))
     states = [_like(*state) for state in found.order_by().values_list("status", "unfit", "held").distinct()]
-    return frozenset(action for action in ACTIONS if any(not _forbids(action, command) for command in states))
+    return frozenset(action for action in ACTIONS if any(not _refusal_reason(action, command) for command in states))
 
 
 def possible_in_state(status: str = "", *, invalid: bool = False) -> frozenset[Action]:
-    """Return the decisions that commands of a status may allow; of any status where none is given. No queries."""
+    """Return the decisions that commands of a status may allow; of any status if none is given. No queries."""
     states = [status] if status else list(CommandStatus.values)
     commands = [_like(state, invalid, held) for state in states for held in {False, state == CommandStatus.PLANNED}]
-    return frozenset(action for action in ACTIONS if any(not _forbids(action, command) for command in commands))
+    return frozenset(action for action in ACTIONS if any(not _refusal_reason(action, command) for command in commands))
 
 
 def _like(status: str, unfit: bool, held: bool) -> Command:
-    """A command as far as `_forbids` reads it."""
+    """Build a command with the fields that `_refusal_reason` reads."""
     return Command(status=status, invalid="unfit" if unfit else "", held_since=_ANY_TIME if held else None)
 
 
@@ -253,8 +253,8 @@ def is_anything_unsent() -> bool:
     return Command.objects.filter(status__in=UNSENT).exists()
 
 
-def _meant_of(saga_id: UUID, action: Action) -> QuerySet[Command]:
-    """The commands of a saga that an action on all of them is meant for."""
+def _applicable_of(saga_id: UUID, action: Action) -> QuerySet[Command]:
+    """Return the commands of a saga that an action on the whole saga applies to."""
     found = Command.objects.filter(saga_id=saga_id)
     if action is Action.RETRY:
         return found.filter(status=CommandStatus.EXHAUSTED)
@@ -263,10 +263,10 @@ def _meant_of(saga_id: UUID, action: Action) -> QuerySet[Command]:
     return found.exclude(status__in=SETTLED)
 
 
-def _sort_out(action: Action, ids: Sequence[UUID]) -> tuple[list[Command], list[dict[str, Any]]]:
+def _split_by_eligibility(action: Action, ids: Sequence[UUID]) -> tuple[list[Command], list[dict[str, Any]]]:
     chosen, refused = [], []
     for command in Command.objects.filter(id__in=ids).order_by("id"):
-        reason = _forbids(action, command)
+        reason = _refusal_reason(action, command)
         if reason:
             refused.append(_not_eligible(command.id, reason))
         else:
@@ -278,8 +278,8 @@ def _not_eligible(command_id: UUID, reason: str) -> dict[str, Any]:
     return {"id": str(command_id), "code": "refused", "reason": reason}
 
 
-def _forbids(action: Action, command: Command) -> str:
-    """Why the command's state forbids the action, in words; empty when it does not."""
+def _refusal_reason(action: Action, command: Command) -> str:
+    """Return why the command's state forbids the action, as a text for people; empty if it does not."""
     if command.status == CommandStatus.CONFIRMED:
         return _("already confirmed: no decision is needed")
     if action is Action.MARK_DONE:

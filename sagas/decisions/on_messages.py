@@ -13,17 +13,17 @@ from sagas.models import Action, Parked, SagaEvent, SagaLog
 
 
 def requeue_message(quarantine_id: int, *, request: ActionRequest) -> ActionResult:
-    """Reads a quarantined message again, with today's rules, stores it as an event and applies it to its saga.
+    """Read a quarantined message again, with the current rules, store it as an event and apply it to its saga.
 
-    `effects` has the event and its type, and then what became of it: the saga that took it with its status before and
-    after, or why it is parked (`parked`); `already_stored` where the log had the event before.
-    Raises NotFound, Invalid, Refused (it still cannot be read, or cannot be applied), Busy.
+    `effects` has the event and its type, and the result: the saga that it was applied to with its status before and
+    after, or why it is parked (`parked`); `already_stored` if the log contained the event before. Opens its own
+    transaction. Raises NotFound, Invalid, Refused (it still cannot be read, or cannot be applied), Busy.
     """
     target = f"message {quarantine_id}"
     routed = event_log.routing_of(quarantine_id)
 
     def work(context: ActionContext) -> None:
-        # What waits already is not this decision's doing.
+        # Events that are waiting already are not an effect of this decision.
         context.apply(*routed)
         with previewed(context, *routed):
             event = _store(context, quarantine_id)
@@ -38,9 +38,9 @@ def requeue_message(quarantine_id: int, *, request: ActionRequest) -> ActionResu
 
 
 def possible_on_message(row: Quarantined) -> frozenset[Action]:
-    """Return the decisions on a quarantined message that are possible now: requeue, if it can be read by now.
+    """Return the decisions on a quarantined message that are possible now: requeue only if it has become readable.
 
-    Reads the message's bytes by today's rules. No queries.
+    Reads the message's bytes with the current rules. No queries.
     """
     found = set()
     if row.status != QuarantineStatus.REQUEUED and not event_log.unreadable(row):
@@ -51,7 +51,10 @@ def possible_on_message(row: Quarantined) -> frozenset[Action]:
 
 
 def dismiss_message(quarantine_id: int, *, request: ActionRequest) -> ActionResult:
-    """Hides a quarantined message from the attention queue; its bytes stay. Raises NotFound, Invalid, Refused."""
+    """Remove a quarantined message from the attention list; its bytes stay. Raises NotFound, Invalid, Refused.
+
+    Opens its own transaction.
+    """
 
     def work(context: ActionContext) -> None:
         try:
@@ -78,11 +81,11 @@ def _store(context: ActionContext, quarantine_id: int) -> Event:
 
 
 def _note_saga(context: ActionContext, event: Event) -> None:
-    """Notes what has become of the event: the saga that has it now, or why none has."""
-    taken = SagaEvent.objects.filter(event=event.id).values_list("saga_id", flat=True).first()
+    """Note the saga that the event was applied to, or why it is parked."""
+    saga_id = SagaEvent.objects.filter(event=event.id).values_list("saga_id", flat=True).first()
     parked = Parked.objects.filter(event=event.id).values_list("reason", flat=True).first()
-    if taken is not None:
-        saga = SagaLog.objects.get(id=taken)
+    if saga_id is not None:
+        saga = SagaLog.objects.get(id=saga_id)
         context.saga_id = saga.id
         context.effects |= {
             "saga": str(saga.id),

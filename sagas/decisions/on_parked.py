@@ -1,4 +1,4 @@
-"""Decisions on events without a saga: attach a key or one event, start a saga from a key, dismiss."""
+"""Decisions on unmatched events: attach a key or one event, start a saga from a key, dismiss."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from sagas.models import Action, Attachment, Decision, Lane, Parked, SagaKey, Sa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyUse:
-    """Which sagas have a key already: as their own, by an attachment (with its lane), or by events that went there."""
+    """Which sagas use a key already: as their own, by an attachment (with its lane), or by events applied to them."""
 
     stream: str
     key: str
@@ -43,7 +43,7 @@ class KeyUse:
 
     @property
     def takers(self) -> frozenset[UUID]:
-        """The sagas that have something of this key; with one of them no other saga can take it."""
+        """Return the sagas that have events of this key; if there is one, no other saga can take the key."""
         return self.went_to | ({self.attached[0]} if self.attached else set())
 
 
@@ -55,9 +55,10 @@ def attach(
     event: str | None = None,
     lane: str | None = None,
 ) -> ActionResult:
-    """Says to which saga (or lane of it) all events of a key belong, past and future, or one parked event.
+    """Attach all events of a key, past and future, or one parked event, to a saga or to one lane of it.
 
-    `event` is the event's id. Raises NotFound, Invalid, Refused (some already went elsewhere).
+    event: the event's id. Opens its own transaction. Raises NotFound, Invalid, Refused (some already belong to another
+    saga).
     """
     if (key is None) == (event is None):
         raise Invalid(_("specify either a key or one event to attach"))
@@ -69,9 +70,9 @@ def attach(
 
 
 def adopt(key: str, saga_type: str | None = None, *, request: ActionRequest) -> ActionResult:
-    """Starts a saga from the parked events of a key that no starting event ever came for.
+    """Start a saga from the parked events of a key for which no starting event arrived. Opens its own transaction.
 
-    Raises NotFound (nothing is parked under it), Invalid (several saga types have it: say which), Refused.
+    Raises NotFound (no parked event has the key), Invalid (several saga types have it and none was given), Refused.
     """
     stream = _stream_of(key, saga_type)
     routed = event_log.routing_key(stream, key)
@@ -110,7 +111,7 @@ def adopt(key: str, saga_type: str | None = None, *, request: ActionRequest) -> 
 
 
 def _adoption(stream: str, key: str, target: str) -> str:
-    """Names the adoption of a key. One whose saga ended long ago and was pruned does not stand in the way of a next."""
+    """Name the adoption of a key. An adoption whose saga has been pruned does not prevent another one."""
     now = SagaLog.objects.filter(saga_type=stream, key=key).values("id")
     earlier = Decision.objects.filter(action=Action.ADOPT, target=target, once__startswith=f"adopt:{stream}:")
     last = earlier.exclude(saga__in=now).order_by("-decided_at").first()
@@ -118,9 +119,9 @@ def _adoption(stream: str, key: str, target: str) -> str:
 
 
 def dismiss(*, request: ActionRequest, key: str | None = None, event: str | None = None) -> ActionResult:
-    """Hides parked events, of a key or one, from the attention queue. They stay, and go to their saga should it come.
+    """Remove the parked events of a key, or one parked event, from the attention list.
 
-    Raises NotFound, Invalid.
+    The events are kept, and still applied if their saga appears. Opens its own transaction. Raises NotFound, Invalid.
     """
     if (key is None) == (event is None):
         raise Invalid(_("specify either a key or one event to dismiss"))
@@ -153,7 +154,7 @@ def _attach_key(saga: SagaLog, key: str, lane: str | None, request: ActionReques
         with previewed(context, routing_key(now), foreign):
             context.effects["events"] = statements.unpark("stream = %s AND key = %s", [stream, key])
             context.apply(foreign)
-        _tell_parked(context, _parked(stream, key))
+        _note_still_parked(context, _parked(stream, key))
         note_status(context, now)
 
     target = f"key {key} to saga {saga.id}" + (f" lane {lane}" if lane else "")
@@ -170,7 +171,7 @@ def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Actio
         if parked is None:
             raise Refused(_("no unmatched event has this id: it already belongs to a saga, or was never received"))
         with previewed(context, routing_key(now)):
-            # The row itself decides who has the event, should a birth take it at this moment.
+            # Deleting the row decides the race with a saga that starts at this moment and takes the event.
             gone, _each = Parked.objects.filter(event=parked.event).delete()
             if gone:
                 Pending.objects.create(id=parked.event, key=routing_key(now), lane=lane)
@@ -188,7 +189,7 @@ def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Actio
 
 
 def _check_named(key: str | None, event: str | None) -> None:
-    """An empty key would mean every event that names none, whatever it belongs to."""
+    """Refuse an empty key or id: an empty key would match every event without one."""
     if not (key or event):
         raise Invalid(_("the key or event id must not be empty"))
 
@@ -199,7 +200,7 @@ def _check_lane(saga: SagaLog, lane: str | None) -> None:
 
 
 def uses_of_keys(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], KeyUse]:
-    """Return for each (stream, key) which sagas have it already. Three queries, none without keys."""
+    """Return for each (stream, key) which sagas use it already. Three queries, none without keys."""
     wanted = set(keys)
     if not wanted:
         return {}
@@ -232,9 +233,9 @@ def uses_of_keys(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], KeyUs
 def possible_with_key(use: KeyUse, suggestion: SagaLog | None) -> dict[Action, dict[str, str]]:
     """Return what can be decided on all parked events of a key (attach it, start a saga from it), by its uses.
 
-    Each comes with the part of its target that is known: of ATTACH the suggested saga, where that can take the key.
-    Callers suggest the only taker of a key, if it has one. No queries. Whether there is something to dismiss is the
-    caller's to know.
+    Each comes with the known part of its target: for ATTACH the suggested saga, if that saga can take the key. Callers
+    suggest the only taker of a key, if it has one. Whether there is something to dismiss, the caller has to know. No
+    queries.
     """
     found: dict[Action, dict[str, str]] = {}
     if use.key and use.stream in registry.current_definitions() and not refusal(_check_may_be_adopted, use):
@@ -255,15 +256,15 @@ def can_take_event(saga: SagaLog, parked: Parked) -> bool:
 
 
 def needs_lane(event_id: str) -> bool:
-    """Return whether an event of this id speaks of an image and names none, so that a lane must be named. One query."""
+    """Return whether an event with this id needs an image and names none, so that a lane must be given. One query."""
     named = Event.objects.filter(source=kinds.WIRE, event_id=event_id).values_list("stream", "type", "entity")
     current_ = registry.current_definitions()
     return any(
         not entity
         and stream in current_
         and current_[stream].entity_field
-        and (told := current_[stream].event_of.get(type_)) is not None
-        and told.entity is Entity.LANE
+        and (spec := current_[stream].event_of.get(type_)) is not None
+        and spec.entity is Entity.LANE
         for stream, type_, entity in named
     )
 
@@ -324,8 +325,8 @@ def _parked_of(key: str | None, event_id: str | None) -> QuerySet[Parked]:
     return Parked.objects.filter(event__in=Event.objects.filter(event_id=event_id).values("id"))
 
 
-def _tell_parked(context: ActionContext, parked: QuerySet[Parked]) -> None:
-    """What stayed parked all the same, because it speaks of an image and names none."""
+def _note_still_parked(context: ActionContext, parked: QuerySet[Parked]) -> None:
+    """Note how many events are still parked, because they need an image and name none."""
     left = parked.count()
     if left:
         context.effects["still_parked"] = left

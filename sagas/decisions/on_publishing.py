@@ -1,4 +1,4 @@
-"""The emergency stop, and the circuit breaker: pause and resume publishing, all of it or one service's commands."""
+"""The emergency stop and the circuit breaker: pause and resume sending commands, to all services or to one."""
 
 from __future__ import annotations
 
@@ -18,51 +18,51 @@ from sagas.errors import Invalid, NotFound
 from sagas.models import Action
 
 EVERYTHING = "*"
-# Counting goes no further: nobody counts beyond it, and after a long pause there may be millions.
+# Counting stops here: after a long pause there may be millions.
 COUNTED = 10_000
 
-# What holds a service's commands back: the switch that people set, or its circuit breaker.
+# What holds back a service's commands: the switch that people set, or its circuit breaker.
 Holder = Literal["switch", "breaker"]
 
 
 def services() -> list[str]:
-    """The services that some definition sends commands to."""
+    """Return the services that some definition sends commands to, sorted."""
     return sorted({item.service for known in registry.all_definitions() for item in known.compensations})
 
 
-def possible_on_publishing(service: str | None, standing: switches.Switches) -> frozenset[Action]:
-    """Return the one decision on a switch that would change it, given all switches; none for an unknown service."""
+def possible_on_publishing(service: str | None, current: switches.Switches) -> frozenset[Action]:
+    """Return the decision that would change a switch, given all switches; none for an unknown service."""
     name = EVERYTHING if service is None else service
     if name != EVERYTHING and name not in services():
         return frozenset()
-    switch = standing.rows.get(name)
+    switch = current.rows.get(name)
     paused = switch is not None and switch.paused
     return frozenset({Action.RESUME_PUBLISHING if paused else Action.PAUSE_PUBLISHING})
 
 
-def possible_on_breaker(service: str, standing: switches.Switches) -> frozenset[Action]:
-    """Return the decision on the circuit breaker of a service: to resume, while it is open."""
-    is_open = service in services() and standing.open_breaker(service) is not None
+def possible_on_breaker(service: str, current: switches.Switches) -> frozenset[Action]:
+    """Return the decision on the circuit breaker of a service: resume, while it is open."""
+    is_open = service in services() and current.open_breaker(service) is not None
     return frozenset({Action.RESUME_PUBLISHING} if is_open else ())
 
 
 def set_publishing(
     paused: bool, service: str | None = None, *, request: ActionRequest, only: Holder | None = None
 ) -> ActionResult:
-    """Pauses or resumes publishing. While paused commands are planned and visible, none leaves, deadlines rest.
+    """Pause or resume sending commands. While paused, commands are planned and visible but not sent; deadlines wait.
 
-    Repeating it changes nothing and says so (`effects.changed`). A resumption lists the commands that may be sent at
-    once, the first KEPT_COMMANDS of them; `effects.released` counts them by name, up to COUNTED in all
+    Repeating it changes nothing (`effects.changed` is false). Resuming lists the first KEPT_COMMANDS of the commands
+    that may be sent at once; `effects.released` counts them by name, up to COUNTED in all
     (`effects.released_at_least`: there are more).
 
-    A service may be paused by its switch and by its circuit breaker. Pausing is of the switch alone; resuming one
-    service is of both, or of the one that `only` names, and `effects.resumed` says which it was. Resuming all moves the
-    switch of all alone. A breaker that is resumed sends a canary first: `effects.breaker` says how many commands wait
-    and how many of them go first. Raises NotFound (no such service), Invalid.
+    A service may be paused by its switch and by its circuit breaker. Pausing sets the switch only; resuming one service
+    resumes both, or the one given by `only`, and `effects.resumed` lists which. Resuming all services sets the switch
+    of all only. A resumed breaker sends a canary first: `effects.breaker` says how many commands wait and how many of
+    them are sent first. Opens its own transaction. Raises NotFound (no such service), Invalid.
     """
     if only == "breaker" and (paused or service is None):
         raise Invalid(_("A circuit breaker can only be resumed, and only that of one service."))
-    # An empty name is nobody's service, and must not stop or start all of them.
+    # An empty name is not a service, and must not pause or resume all of them.
     name = EVERYTHING if service is None else service
     if name != EVERYTHING and name not in services():
         raise NotFound(
@@ -87,7 +87,7 @@ def set_publishing(
 
 
 def _released(before: Switches, after: Switches, now: datetime) -> QuerySet[Command]:
-    """The commands that are due, and were held back by a pause that is over."""
+    """Return the commands that are due and were held back by a pause that is over."""
     leaving = queries.sendable(now, after)
     if before.everything_paused:
         return leaving
@@ -95,7 +95,7 @@ def _released(before: Switches, after: Switches, now: datetime) -> QuerySet[Comm
 
 
 def _note_resumed(context: ActionContext, service: str, switched: bool, resumed: Breaker | None) -> None:
-    """Say which of the two was resumed, what the breaker lets go first, and what still pauses the service."""
+    """Note which of the two was resumed, what the breaker sends first, and what still pauses the service."""
     context.effects["resumed"] = [name for name, changed in (("switch", switched), ("breaker", resumed)) if changed]
     if resumed is not None:
         waiting = Command.objects.filter(service=service, status__in=UNSENT).count()

@@ -1,4 +1,4 @@
-"""The decision to replay a saga: fold its log again, show the difference, write it only when told to."""
+"""The decision to replay a saga: fold its log again and show the differences; write them only with `apply`."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from sagas.models import Action
 
 
 def replay(saga_id: UUID | str, apply: bool = False, *, request: ActionRequest) -> ActionResult:
-    """Folds the saga's log again; `effects.differences` is [{what, stored, folded}]. Writes only with `apply`.
+    """Fold the saga's log again; `effects.differences` is [{what, stored, folded}]. Writes only with `apply`.
 
-    Without `apply` nothing is written, no reason is needed and no decision is recorded. Raises NotFound, Invalid,
-    Refused (with `apply`: the saga is set aside, or there is no difference to write).
+    Without `apply` nothing is written, no reason is needed and no decision is recorded. Opens its own transaction.
+    Raises NotFound, Invalid, Refused (with `apply`: the saga is blocked by an error, or there are no differences).
     """
     saga = saga_row(saga_id)
     check_known_version(saga)
     if not apply:
-        return _only_look(saga.id, request)
+        return _only_compare(saga.id, request)
 
     def work(context: ActionContext) -> None:
         now = current(context, saga)
@@ -38,14 +38,14 @@ def replay(saga_id: UUID | str, apply: bool = False, *, request: ActionRequest) 
         if not found:
             raise Refused(_("the stored state already matches the event log: there is nothing to rebuild"))
         with previewed(context, routing_key(saga)):
-            context.follow(routing_key(saga), replaying.mend(now.id, context.now))
+            context.follow(routing_key(saga), replaying.repair(now.id, context.now))
         context.effects |= {"differences": [item._asdict() for item in found], "status_after": saga_row(now.id).status}
 
     locks = [routing_key(saga)]
     return carry_out(Action.REPLAY, f"saga {saga.id}", request, work, locks=locks, saga_id=saga.id)
 
 
-def _only_look(saga_id: UUID, request: ActionRequest) -> ActionResult:
+def _only_compare(saga_id: UUID, request: ActionRequest) -> ActionResult:
     def work(context: ActionContext) -> None:
         context.effects["differences"] = [item._asdict() for item in replaying.compare(saga_id)]
 

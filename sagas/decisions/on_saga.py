@@ -36,22 +36,25 @@ OPEN = (*UNFINISHED, SagaStatusChoice.COMPENSATION_FAILED)
 
 
 def force_compensation(saga_id: UUID | str, lane: str | None = None, *, request: ActionRequest) -> ActionResult:
-    """Fails a saga, or one lane of it, whatever it has come to: all that is owed then is undone.
+    """Mark a saga, or one lane of it, as failed, even if completed: everything done so far is then undone.
 
-    Raises NotFound, Invalid, Refused (it failed already).
+    Opens its own transaction. Raises NotFound, Invalid, Refused (it already failed).
     """
     return _fail(Action.FORCE_COMPENSATION, kinds.COMPENSATION_FORCED, saga_id, lane, request)
 
 
 def cancel(saga_id: UUID | str, lane: str | None = None, *, request: ActionRequest) -> ActionResult:
-    """The same for a saga that still runs. Raises NotFound, Invalid, Refused (it does not run any more, or failed)."""
+    """Do the same for a saga that is still running.
+
+    Opens its own transaction. Raises NotFound, Invalid, Refused (it is no longer running, or already failed).
+    """
     return _fail(Action.CANCEL, kinds.SAGA_CANCELLED, saga_id, lane, request)
 
 
 def terminate(saga_id: UUID | str, *, request: ActionRequest) -> ActionResult:
-    """Closes a saga without undoing: commands already sent go on by their policy, every other is withdrawn, for ever.
+    """Close a saga without undoing it: commands already sent continue, all others are withdrawn permanently.
 
-    Raises NotFound, Invalid, Refused (it has ended).
+    Opens its own transaction. Raises NotFound, Invalid, Refused (it has ended).
     """
     saga = saga_row(saga_id)
 
@@ -67,9 +70,10 @@ def terminate(saga_id: UUID | str, *, request: ActionRequest) -> ActionResult:
 
 
 def resume(saga_id: UUID | str, *, request: ActionRequest) -> ActionResult:
-    """Lets a saga go on that was set aside by an error, once the error is mended: its events are applied again.
+    """Resume a saga that was blocked by an error, after the error is fixed: its events are applied again.
 
-    Raises NotFound, Invalid, Refused (it is not set aside, or its events still make the engine raise).
+    Opens its own transaction. Raises NotFound, Invalid, Refused (it is not blocked, or the engine still raises on its
+    events).
     """
     saga = saga_row(saga_id)
 
@@ -77,7 +81,7 @@ def resume(saga_id: UUID | str, *, request: ActionRequest) -> ActionResult:
         check(Action.RESUME, saga_row(saga.id))
         with previewed(context, routing_key(saga)):
             SagaLog.objects.filter(id=saga.id).update(set_aside_at=None, set_aside_error="")
-            # Each waits under the key that it names itself, which need not be the saga's.
+            # Each waits under the key that it names, which may differ from the saga's.
             keys = statements.unparked("suggestion = %s AND reason = 'set_aside'", [saga.id])
             context.effects["events"] = len(keys)
             _apply_again(context, [routing_key(saga), *sorted(set(keys))])
@@ -87,17 +91,17 @@ def resume(saga_id: UUID | str, *, request: ActionRequest) -> ActionResult:
 
 
 def _apply_again(context: ActionContext, keys: Sequence[str]) -> None:
-    words = _("its events still cannot be applied: %(error)s. Fix this first")
+    text = _("its events still cannot be applied: %(error)s. Fix this first")
     try:
         context.apply(*keys)
     except EventsNotApplicable as error:
-        raise Refused(words % {"error": error.place}) from error
+        raise Refused(text % {"error": error.place}) from error
     except DatabaseError as error:
-        raise Refused(words % {"error": error_location(error)}) from error
+        raise Refused(text % {"error": error_location(error)}) from error
 
 
 def append(context: ActionContext, saga: SagaLog, kind: str, content: dict[str, Any], lane: str = "") -> None:
-    """Appends the decision to the log and applies it."""
+    """Append the decision to the log and apply it, in the caller's transaction, which holds the saga's lock."""
     event_log.append(
         [
             NewFact(
@@ -117,7 +121,7 @@ def append(context: ActionContext, saga: SagaLog, kind: str, content: dict[str, 
 
 
 def current(context: ActionContext, saga: SagaLog) -> SagaLog:
-    """The saga with all that waited for it applied. Raises Refused if it is set aside."""
+    """Apply all events that wait for the saga and return it. Raises Refused if it is blocked by an error."""
     context.apply(routing_key(saga))
     now = saga_row(saga.id)
     check_not_set_aside(now)
@@ -125,13 +129,13 @@ def current(context: ActionContext, saga: SagaLog) -> SagaLog:
 
 
 def check_not_set_aside(saga: SagaLog) -> None:
-    """Raise Refused for a saga that is set aside: no decision but to resume it is possible."""
+    """Raise Refused for a saga that is blocked by an error: it can only be resumed."""
     if saga.set_aside_at is not None:
         raise Refused(_("the saga is blocked by an error: resume it first"))
 
 
 def check(action: Action, saga: SagaLog, lane: Lane | None = None) -> None:
-    """Raise Refused where the stored state of a saga, or of one lane of it, forbids a decision. No queries."""
+    """Raise Refused if the stored state of a saga, or of one lane of it, forbids a decision. No queries."""
     if action is Action.RESUME:
         if saga.set_aside_at is None:
             raise Refused(_("the saga is not blocked by an error: there is nothing to resume"))
@@ -148,7 +152,7 @@ def check(action: Action, saga: SagaLog, lane: Lane | None = None) -> None:
 def possible_on_saga(saga: SagaLog) -> frozenset[Action]:
     """Return the decisions on the whole saga that its stored state allows now. No queries.
 
-    Whether the events of a saga that is set aside can be applied by now shows only when it is resumed.
+    Whether the events of a saga that is blocked by an error can be applied now is known only after it is resumed.
     """
     actions = (Action.FORCE_COMPENSATION, Action.CANCEL, Action.TERMINATE, Action.RESUME, Action.REPLAY)
     return frozenset(action for action in actions if not refusal(check, action, saga))
@@ -161,7 +165,7 @@ def possible_on_lane(lane: Lane) -> frozenset[Action]:
 
 
 def refusal(check_: Callable[..., None], *arguments: Any) -> str:
-    """Return why a check refuses, in words; empty where it does not."""
+    """Return why a check refuses, as a text for people; empty if it does not."""
     try:
         check_(*arguments)
     except Refused as refused:
@@ -183,7 +187,7 @@ def _fail(action: Action, kind: str, saga_id: UUID | str, lane: str | None, requ
 
 
 def _lane(saga: SagaLog, entity: str) -> Lane:
-    """The lane. Raises NotFound."""
+    """Return the lane. Raises NotFound."""
     row = Lane.objects.filter(saga=saga, entity=entity, known=True).first()
     if row is None:
         raise NotFound(_("the saga has no image %(lane)s") % {"lane": entity})
@@ -199,8 +203,8 @@ def _check_may_fail(action: Action, saga: SagaLog, lane: Lane | None) -> None:
         if saga_has_failed(saga):
             raise Refused(_("the saga already failed: its compensation is in progress or was decided"))
     if action is Action.CANCEL and saga.status not in UNFINISHED:
-        words = _("the saga is %(status)s and no longer running: force compensation to undo what it did")
-        raise Refused(words % {"status": saga.status})
+        text = _("the saga is %(status)s and no longer running: force compensation to undo what it did")
+        raise Refused(text % {"status": saga.status})
 
 
 def _check_may_terminate(saga: SagaLog) -> None:
@@ -211,22 +215,22 @@ def _check_may_terminate(saga: SagaLog) -> None:
 
 
 def check_known_version(saga: SagaLog) -> None:
-    """Raise Refused where this release does not know the version of the definition that the saga runs on."""
+    """Raise Refused if this release does not know the version of the definition that the saga runs on."""
     try:
         registry.get(saga.saga_type, saga.version)
     except registry.UnknownDefinition:
-        words = _("this release does not support %(type)s version %(version)d: use a release that does")
-        raise Refused(words % {"type": saga.saga_type, "version": saga.version}) from None
+        text = _("this release does not support %(type)s version %(version)d: use a release that does")
+        raise Refused(text % {"type": saga.saga_type, "version": saga.version}) from None
 
 
 def saga_has_failed(saga: SagaLog) -> bool:
-    """Whether the saga as a whole failed, by the failure scope that it was born with."""
+    """Return whether the saga as a whole failed, by the failure scope that it was started with."""
     identity = SagaIdentity(registry.get(saga.saga_type, saga.version), saga.failure_scope, str(saga.id), saga.key)
     return saga_failed(identity, saga_from(saga.state, SagaCounts()))
 
 
 def note_status(context: ActionContext, saga: SagaLog) -> None:
-    """Notes the saga's status before the decision, of the row as it was read then, and after it."""
+    """Note the saga's status before the decision (`saga` as it was read then) and after it."""
     context.effects["status_before"] = saga.status
     context.effects["status_after"] = saga_row(saga.id).status
 

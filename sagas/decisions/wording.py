@@ -1,4 +1,4 @@
-"""What a decision means for the commands that it lists, in sentences: the same in the admin and on a terminal."""
+"""Sentences on what a decision means for its commands: the same in the admin and on a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compensation.breaker import CANARY
 from sagas.decisions.action import ActionResult
 from sagas.models import SagaStatusChoice
 
-# Commands that have a plain name. Any other is called by the name that its definition gives it.
+# Commands with a noun for people. Any other is shown by the name in its definition.
 _NOUNS = {
     "DeleteRetrievedImage": ngettext_lazy("%(n)d image deletion", "%(n)d image deletions", "n"),
     "RollbackAnonymization": ngettext_lazy("%(n)d anonymization rollback", "%(n)d anonymization rollbacks", "n"),
@@ -21,9 +21,9 @@ _NOUNS = {
 
 
 def sentences(outcome: ActionResult) -> Iterator[str]:
-    """Which commands are sent because of the decision, counted by name: those that it is about and those it releases.
+    """Describe which commands are sent because of the decision, counted by name: its targets and those it releases.
 
-    The sentences hold for a dry run as well as for a decision that was carried out.
+    The sentences apply to a dry run and to a decision that was carried out.
     """
     will_be_sent = [command for command in outcome.commands if command.status_after in ("planned", "waiting")]
     sent = Counter(command.name for command in will_be_sent if command.leaves and not command.released)
@@ -33,47 +33,47 @@ def sentences(outcome: ActionResult) -> Iterator[str]:
     if sent:
         yield ngettext("%(what)s is sent.", "%(what)s are sent.", sent.total()) % {"what": counted(sent)}
     if released:
-        words = ngettext(
+        text = ngettext(
             "%(what)s that was waiting for this is sent.",
             "%(what)s that were waiting for this are sent.",
             sum(released.values()),
         )
-        yield words % {"what": counted(released)}
+        yield text % {"what": counted(released)}
     if outcome.effects.get("released_at_least"):
         yield _("There are more: counting stopped here.")
     if later:
-        words = ngettext(
+        text = ngettext(
             "%(what)s is sent once the commands before it are answered.",
             "%(what)s are sent once the commands before them are answered.",
             later.total(),
         )
-        yield words % {"what": counted(later)}
+        yield text % {"what": counted(later)}
     if held:
-        words = ngettext(
+        text = ngettext(
             "%(what)s is held for a decision because another task also has the image: %(sagas)s.",
             "%(what)s are held for a decision because another task also has the images: %(sagas)s.",
             held.total(),
         )
-        yield words % {"what": counted(held), "sagas": _sagas(outcome.effects.get("held") or {})}
+        yield text % {"what": counted(held), "sagas": _sagas(outcome.effects.get("held") or {})}
     if also := outcome.effects.get("also_known_to"):
-        words = _("Other tasks also lose these images: %(sagas)s.")
-        yield words % {"sagas": _sagas(also)}
+        text = _("Other tasks also lose these images: %(sagas)s.")
+        yield text % {"sagas": _sagas(also)}
     yield from _of_publishing(outcome.effects)
     if paused := outcome.effects.get("publishing_paused"):
-        words = _("Sending commands to %(services)s is paused: these commands are sent after it is resumed.")
-        yield words % {"services": ", ".join(paused)}
+        text = _("Sending commands to %(services)s is paused: these commands are sent after it is resumed.")
+        yield text % {"services": ", ".join(paused)}
     if services := outcome.effects.get("after_canary"):
-        words = _(
-            "To %(services)s only the first commands are sent at present, after a circuit breaker: what goes there "
-            "follows when these are confirmed."
+        text = _(
+            "After a circuit breaker opened, only the first commands are sent to %(services)s for now. These commands "
+            "follow when the first are confirmed."
         )
-        yield words % {"services": ", ".join(services)}
+        yield text % {"services": ", ".join(services)}
 
 
 def _of_publishing(effects: Mapping[str, Any]) -> Iterator[str]:
-    """What a resumption moved, and what still pauses the service."""
+    """Describe what a resumption changed, and what still pauses the service."""
     if breaker := effects.get("breaker"):
-        words = {
+        text = {
             "canary": _(
                 "The circuit breaker of %(service)s is resumed: of %(waiting)d waiting commands the first %(first)d "
                 "are sent now, the others when the service has confirmed these. One refusal or missed deadline pauses "
@@ -89,7 +89,7 @@ def _of_publishing(effects: Mapping[str, Any]) -> Iterator[str]:
                 "and answered by an event, so none is tried first."
             ),
         }[breaker["state"]]
-        yield words % {**breaker, "most": CANARY}
+        yield text % {**breaker, "most": CANARY}
     if by := effects.get("stays_paused_by"):
         yield {
             "all": _("Sending commands remains paused: it is paused for all services."),
@@ -99,15 +99,15 @@ def _of_publishing(effects: Mapping[str, Any]) -> Iterator[str]:
 
 
 def counted(names: Mapping[str, int]) -> str:
-    """How many commands of each name, in plain words: "36 image deletions, 1 anonymization rollback"."""
+    """Count the commands of each name: "36 image deletions, 1 anonymization rollback"."""
     return ", ".join(_noun(name, names[name]) for name in sorted(names))
 
 
-def _sagas(told: Mapping[str, Mapping[str, Any]]) -> str:
-    """Sagas by their task, each with its status."""
+def _sagas(counts: Mapping[str, Mapping[str, Any]]) -> str:
+    """List sagas by task id, each with its status."""
     return ", ".join(
         f"{saga['task_id']} ({SagaStatusChoice(saga['status']).label})" if saga["task_id"] else identity
-        for identity, saga in told.items()
+        for identity, saga in counts.items()
     )
 
 

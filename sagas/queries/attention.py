@@ -1,7 +1,7 @@
-"""All that needs attention, the most severe kind first, within a kind the newest: each with one sentence on what to do.
+"""The list of what needs attention: the most severe kind first, within a kind the newest, each with advice.
 
 Every item can be reached by paging, and totals are exact: each kind is counted over the rows of a partial index, or of
-an index on a status, and a page reads no more of a kind than it shows.
+an index on a status, and a page reads no more rows of a kind than it shows.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from sagas.queries.holding import when
 from sagas.queries.pages import Page
 from sagas.queries.parked import groups_before, newest_groups, pruned_at
 
-# What may still solve itself is shown only after a while.
+# Problems that may resolve automatically are shown only after this time.
 PARKED_AFTER = timedelta(minutes=5)
 STALLED_AFTER = timedelta(minutes=30)
 OVERDUE_AFTER = timedelta(minutes=1)
 BLOCKED_AFTER = timedelta(minutes=5)
-# Nobody has to decide on these, so they leave by themselves; the mark stays on the command.
+# These need no decision, so they disappear automatically; the mark stays on the command.
 UNSENT_SHOWN = timedelta(days=7)
-# So many of those who write to wrong topics are named, the busiest first.
+# How many (producer, topic) pairs of messages on wrong topics are named, the busiest first.
 WRITERS = 3
 SHOWN_LETTERS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One thing that needs attention. `sentence` says what it is, `advice` what to do; `count`, how many it stands for.
+    """One item that needs attention: `sentence` is the problem, `advice` what to do, `count` how many cases it covers.
 
     kind: set_aside, exhausted, held, unread, undelivered, overdue, confirmed_unsent, breaker, blocked, paused, stalled,
-    quarantined, counted, parked, from the most severe on. `since` is when the first of what it stands for began,
-    `latest` when the last did. `link` is what leads a page there.
+    quarantined, counted, parked, from the most severe on. `since` is when the first case began, `latest` when the last
+    one did. `link` contains the parameters from which a page makes its link.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Item:
     link: Mapping[str, Any] = field(default_factory=dict)
 
     def age(self, now: datetime) -> timedelta:
-        """How long it has waited."""
+        """Return how long it has waited."""
         return now - self.since
 
 
@@ -72,21 +72,21 @@ _Row = Mapping[str, Any]
 
 
 class _Kind(NamedTuple):
-    """One kind of thing that needs attention: how many there are, a part of them (the newest first), and their words.
+    """One kind of item: how to count its rows, find a part of them (the newest first), and describe them.
 
-    `rows` is what is counted of it; None where the rows are few and are all found at once.
-    Only what is on the page is put into words: that costs more than finding it.
+    `rows` is what is counted; None if the rows are few and all found at once.
+    Only the rows of the page are described: that costs more than finding them.
     """
 
     name: str
     rows: Callable[[datetime], QuerySet[Any, Any]] | None
     find: Callable[[datetime, slice], Sequence[_Row]]
-    tell: Callable[[Sequence[_Row]], list[Item]]
+    describe: Callable[[Sequence[_Row]], list[Item]]
 
 
 @dataclass(frozen=True, slots=True)
 class Attention(Page[Item]):
-    """A page of what needs attention. `by_kind` is the exact number of items of each kind that there is."""
+    """A page of what needs attention. `by_kind` is the exact number of items of each kind."""
 
     by_kind: Mapping[str, int]
 
@@ -101,9 +101,9 @@ def attention(
 ) -> Attention:
     """Return a page of what needs attention, the most severe kind first, the newest first within it.
 
-    `kind` narrows it down to one. `kinds` are those that the reader may see; without it all, and the others are not
-    counted either. `payload`: whether the reader may see the error texts of services. Some thirty queries at most,
-    whatever there is.
+    kind: return items of this kind only. kinds: the kinds that the reader may see (None: all); others are not counted
+    either. payload: whether the reader may see the error texts of services. At most some thirty queries, however many
+    items there are.
     """
     now = clock.now()
     seen = [each for each in _KINDS if kinds is None or each.name in kinds]
@@ -119,12 +119,12 @@ def attention(
         total += count
         if part.start < part.stop:
             found = few[each.name][part] if each.name in few else each.find(now, part)
-            items += each.tell([_shown(row, payload=payload) for row in found])
+            items += each.describe([_shown(row, payload=payload) for row in found])
     return Attention(total, offset, limit, items, {each.name: counts[each.name] for each in seen})
 
 
 def _shown(row: _Row, *, payload: bool) -> _Row:
-    """A row with its error as the reader may see it."""
+    """Return the row with its error as the reader may see it."""
     return {**row, "error": shown_error(row["error"], payload=payload)} if "error" in row else row
 
 
@@ -136,7 +136,7 @@ def _find_exhausted(_now: datetime, part: slice) -> list[_Row]:
     return _by_saga(Command.objects.filter(status=CommandStatus.EXHAUSTED), "settled_at", part)
 
 
-def _tell_exhausted(rows: Sequence[_Row]) -> list[Item]:
+def _describe_exhausted(rows: Sequence[_Row]) -> list[Item]:
     keys = _keys(rows)
     return [
         Item(
@@ -168,7 +168,7 @@ def _find_held(_now: datetime, part: slice) -> list[_Row]:
     return _by_saga(held(), "held_since", part)
 
 
-def _tell_held(rows: Sequence[_Row]) -> list[Item]:
+def _describe_held(rows: Sequence[_Row]) -> list[Item]:
     keys = _keys(rows)
     return [
         Item(
@@ -198,7 +198,7 @@ def _tell_held(rows: Sequence[_Row]) -> list[Item]:
 
 
 def _late(now: datetime) -> QuerySet[Command]:
-    """Deadlines that passed a while ago and were not acted on: they are on hold, or no worker runs the sweep."""
+    """Return commands whose deadline passed a while ago without effect: it is on hold, or no worker runs the sweep."""
     return Command.objects.filter(status=CommandStatus.PUBLISHED, deadline_at__lt=now - OVERDUE_AFTER)
 
 
@@ -210,7 +210,7 @@ def _find_overdue(now: datetime, part: slice) -> list[_Row]:
     return _by_saga(_late(now), "deadline_at", part)
 
 
-def _tell_overdue(rows: Sequence[_Row]) -> list[Item]:
+def _describe_overdue(rows: Sequence[_Row]) -> list[Item]:
     keys = _keys(rows)
     holds = deadlines.deadline_holds()
     return [
@@ -259,7 +259,7 @@ def _find_confirmed_unsent(now: datetime, part: slice) -> list[_Row]:
     return _by_saga(_unsent(now), "confirmed_unsent_at", part)
 
 
-def _tell_confirmed_unsent(rows: Sequence[_Row]) -> list[Item]:
+def _describe_confirmed_unsent(rows: Sequence[_Row]) -> list[Item]:
     keys = _keys(rows)
     return [
         Item(
@@ -287,10 +287,10 @@ def _tell_confirmed_unsent(rows: Sequence[_Row]) -> list[Item]:
 
 
 def _by_saga(commands: QuerySet[Command], since: str, part: slice) -> list[_Row]:
-    """The sagas of commands, the newest trouble first; what is told of each is read for this part alone."""
+    """Group commands by saga, the newest first; the details are read for this part only."""
     newest = commands.order_by().values("saga_id").annotate(latest=Max(since))
     page = [row["saga_id"] for row in newest.order_by("-latest", "saga_id")[part]]
-    told = (
+    details = (
         commands.filter(saga_id__in=page)
         .order_by()
         .values("saga_id")
@@ -305,8 +305,8 @@ def _by_saga(commands: QuerySet[Command], since: str, part: slice) -> list[_Row]
             error=Max("last_error"),
         )
     )
-    found = {row["saga_id"]: row for row in told}
-    return [found[saga] for saga in page if saga in found]  # or it was decided meanwhile
+    found = {row["saga_id"]: row for row in details}
+    return [found[saga] for saga in page if saga in found]  # a saga may have been decided on meanwhile
 
 
 def _names(row: _Row) -> str:
@@ -325,7 +325,7 @@ def _find_parked(now: datetime, part: slice) -> list[_Row]:
     return [{**row, "since": row["first_at"]} for row in newest_groups(now - PARKED_AFTER, part)]
 
 
-def _tell_parked(rows: Sequence[_Row]) -> list[Item]:
+def _describe_parked(rows: Sequence[_Row]) -> list[Item]:
     pruned = pruned_at((row["stream"], row["key"]) for row in rows)
     return [_parked_item(row, pruned.get((row["stream"], row["key"]))) for row in rows]
 
@@ -353,47 +353,47 @@ def _parked_item(row: _Row, pruned: datetime | None) -> Item:
 
 
 def _find_quarantined(_now: datetime, part: slice) -> Sequence[_Row]:
-    """By code, of which there are some ten."""
+    """Group open messages by code, of which there are about ten."""
     open_ones = Quarantined.objects.filter(status=QuarantineStatus.OPEN).order_by()
     counted = open_ones.values("code").annotate(since=Min("received_at"), latest=Max("received_at"), count=Count("id"))
     return list(counted.order_by("-latest", "code"))[part]
 
 
-def _tell_quarantined(rows: Sequence[_Row]) -> list[Item]:
+def _describe_quarantined(rows: Sequence[_Row]) -> list[Item]:
     return [
         _wrong_topic_item(row) if row["code"] == QuarantineCode.WRONG_TOPIC else _unreadable_item(row) for row in rows
     ]
 
 
 def _unreadable_item(row: _Row) -> Item:
-    words = ngettext(
+    text = ngettext(
         "%(count)d message could not be read: %(why)s.", "%(count)d messages could not be read: %(why)s.", row["count"]
     )
     return _quarantined_item(
         row,
-        words % {"count": row["count"], "why": _why(row["code"])},
+        text % {"count": row["count"], "why": _why(row["code"])},
         _("Check the reason. Requeue after a fix, otherwise dismiss."),
     )
 
 
 def _wrong_topic_item(row: _Row) -> Item:
-    """Who wrote to which topic: a service that is set up wrongly, or somebody who would speak for another."""
+    """Show who wrote to which topic: a misconfigured service, or one that pretends to be another."""
     open_ones = Quarantined.objects.filter(status=QuarantineStatus.OPEN, code=row["code"]).order_by()
     places = open_ones.values_list("topic", "producer").annotate(number=Count("id"))
     busiest = list(places.order_by("-number", "topic", "producer")[: WRITERS + 1])
-    told = [
+    shown = [
         _("%(producer)s to %(topic)s (%(count)d)")
         % {"producer": producer[:SHOWN_LETTERS] or "–", "topic": topic, "count": number}
         for topic, producer, number in busiest[:WRITERS]
     ]
-    words = ngettext(
+    text = ngettext(
         "%(count)d message has a type that its topic does not accept, by producer: %(places)s.",
         "%(count)d messages have types that their topics do not accept, by producer: %(places)s.",
         row["count"],
     )
     return _quarantined_item(
         row,
-        words % {"count": row["count"], "places": ", ".join(told) + ("…" if len(busiest) > WRITERS else "")},
+        text % {"count": row["count"], "places": ", ".join(shown) + ("…" if len(busiest) > WRITERS else "")},
         _(
             "Check who may write to these topics: the broker's permissions decide, a producer's name proves nothing. "
             "Then dismiss the messages."
@@ -426,7 +426,7 @@ def _find_set_aside(_now: datetime, part: slice) -> list[_Row]:
     return list(rows.values("id", "key", error=F("set_aside_error"), since=F("set_aside_at"))[part])
 
 
-def _tell_set_aside(rows: Sequence[_Row]) -> list[Item]:
+def _describe_set_aside(rows: Sequence[_Row]) -> list[Item]:
     return [
         Item(
             kind="set_aside",
@@ -443,12 +443,12 @@ def _tell_set_aside(rows: Sequence[_Row]) -> list[Item]:
     ]
 
 
-def _standing_still(now: datetime) -> QuerySet[SagaLog]:
-    """By both clocks: events of long ago that came in just now are no standstill."""
+def _without_progress(now: datetime) -> QuerySet[SagaLog]:
+    """Filter by both clocks: a saga whose old events arrived only now is making progress."""
     before = now - STALLED_AFTER
     return SagaLog.objects.filter(
         status__in=[SagaStatusChoice.STARTED, SagaStatusChoice.COMPENSATING],
-        # What had its last event before then started before then: there is an index on that.
+        # Redundant, but there is an index on it: a saga starts before its last event.
         start_time__lt=before,
         last_event_at__lt=before,
         updated_at__lt=before,
@@ -457,15 +457,15 @@ def _standing_still(now: datetime) -> QuerySet[SagaLog]:
 
 
 def _stalled(now: datetime) -> QuerySet[Any, Any]:
-    return _standing_still(now).order_by().values("id")
+    return _without_progress(now).order_by().values("id")
 
 
 def _find_stalled(now: datetime, part: slice) -> list[_Row]:
-    rows = _standing_still(now).order_by("-last_event_at", "id")
+    rows = _without_progress(now).order_by("-last_event_at", "id")
     return list(rows.values("id", "key", "status", since=F("last_event_at"))[part])
 
 
-def _tell_stalled(rows: Sequence[_Row]) -> list[Item]:
+def _describe_stalled(rows: Sequence[_Row]) -> list[Item]:
     return [
         Item(
             kind="stalled",
@@ -483,7 +483,7 @@ def _tell_stalled(rows: Sequence[_Row]) -> list[Item]:
 
 
 def _find_paused(_now: datetime, part: slice) -> Sequence[_Row]:
-    """Switches that hold something back, of which there are no more than services."""
+    """Find the switches that hold commands back; there are no more than services."""
     switches = list(Switch.objects.filter(paused=True).order_by("-changed_at", "service"))
     if not switches:
         return []
@@ -496,12 +496,12 @@ def _held_by(switch: Switch, waiting: Mapping[str, int]) -> int:
     return sum(waiting.values()) if switch.service == "*" else waiting.get(switch.service, 0)
 
 
-def _tell_paused(rows: Sequence[_Row]) -> list[Item]:
+def _describe_paused(rows: Sequence[_Row]) -> list[Item]:
     return [_paused_item(row["switch"], row["count"]) for row in rows]
 
 
 def _paused_item(switch: Switch, count: int) -> Item:
-    words = ngettext(
+    text = ngettext(
         "%(count)d command is waiting: sending to %(service)s was paused by %(who)s.",
         "%(count)d commands are waiting: sending to %(service)s was paused by %(who)s.",
         count,
@@ -512,7 +512,7 @@ def _paused_item(switch: Switch, count: int) -> Item:
         since=switch.changed_at,
         latest=switch.changed_at,
         count=count,
-        sentence=words % {"service": service, "who": switch.changed_by or switch.reason, "count": count},
+        sentence=text % {"service": service, "who": switch.changed_by or switch.reason, "count": count},
         advice=_("Withdraw the commands that must not be sent, then resume sending."),
         link={"service": switch.service},
     )
@@ -523,7 +523,7 @@ def _by_service(commands: QuerySet[Command]) -> dict[str, int]:
 
 
 def _find_breakers(_now: datetime, part: slice) -> Sequence[_Row]:
-    """Circuit breakers that hold commands back, the open ones first, with all that is before their services."""
+    """Find circuit breakers that hold commands back, the open ones first, with the number of unsent commands."""
     found = list(Breaker.objects.exclude(state=BreakerState.CLOSED).order_by("-changed_at", "service"))
     if not found:
         return []
@@ -533,19 +533,19 @@ def _find_breakers(_now: datetime, part: slice) -> Sequence[_Row]:
     return [{"breaker": breaker, "count": waiting.get(breaker.service, 0)} for breaker in found][part]
 
 
-def _tell_breakers(rows: Sequence[_Row]) -> list[Item]:
+def _describe_breakers(rows: Sequence[_Row]) -> list[Item]:
     return [_breaker_item(row["breaker"], row["count"]) for row in rows]
 
 
 def _breaker_item(breaker: Breaker, count: int) -> Item:
     if breaker.state == BreakerState.OPEN:
-        sentence = holding.breaker_words(breaker)
+        sentence = holding.breaker_text(breaker)
         advice = _(
             "Withdraw the commands that must not be sent, then resume: ten commands are sent first, the others if "
             "these succeed."
         )
     else:
-        sentence = holding.canary_words(breaker)
+        sentence = holding.canary_text(breaker)
         advice = _("Wait for the service's answers: one refusal or missed deadline pauses it again.")
     waiting = ngettext("%(count)d command is waiting.", "%(count)d commands are waiting.", count) % {"count": count}
     return Item(
@@ -564,7 +564,7 @@ def _find_counted(_now: datetime, part: slice) -> Sequence[_Row]:
     return [{**row, "since": row["first_at"]} for row in rows][part]
 
 
-def _tell_counted(rows: Sequence[_Row]) -> list[Item]:
+def _describe_counted(rows: Sequence[_Row]) -> list[Item]:
     return [
         Item(
             kind="counted",
@@ -572,7 +572,8 @@ def _tell_counted(rows: Sequence[_Row]) -> list[Item]:
             latest=row["last_at"],
             count=row["number"],
             sentence=ngettext(
-                "%(count)d more message on topic %(topic)s could not be read and was only counted, at %(last)s: %(why)s.",
+                "%(count)d more message on topic %(topic)s could not be read and was only counted, at %(last)s: "
+                "%(why)s.",
                 "%(count)d more messages on topic %(topic)s could not be read and were only counted, the last at "
                 "%(last)s: %(why)s.",
                 row["number"],
@@ -594,7 +595,7 @@ def _tell_counted(rows: Sequence[_Row]) -> list[Item]:
 
 
 def _find_blocked(now: datetime, part: slice) -> Sequence[_Row]:
-    """Topics that refuse commands which wait for them: a refusal that nothing waits for any more is no trouble."""
+    """Find topics that refuse waiting commands. A refusal that no command waits for any more is not a problem."""
     topics = blocked_topics(now - BLOCKED_AFTER)
     if not topics:
         return []
@@ -613,7 +614,7 @@ def _find_blocked(now: datetime, part: slice) -> Sequence[_Row]:
     ][part]
 
 
-def _tell_blocked(rows: Sequence[_Row]) -> list[Item]:
+def _describe_blocked(rows: Sequence[_Row]) -> list[Item]:
     return [
         Item(
             kind="blocked",
@@ -643,7 +644,7 @@ def _find_undelivered(_now: datetime, part: slice) -> Sequence[_Row]:
     return [{"topic": row} for row in topics][part]
 
 
-def _tell_undelivered(rows: Sequence[_Row]) -> list[Item]:
+def _describe_undelivered(rows: Sequence[_Row]) -> list[Item]:
     now = clock.now()
     return [_undelivered_item(row["topic"], now) for row in rows]
 
@@ -675,7 +676,7 @@ def _undelivered_item(topic: Waiting, now: datetime) -> Item:
     )
 
 
-def _tell_unread(rows: Sequence[_Row]) -> list[Item]:
+def _describe_unread(rows: Sequence[_Row]) -> list[Item]:
     return [
         Item(
             kind="unread",
@@ -691,22 +692,22 @@ def _tell_unread(rows: Sequence[_Row]) -> list[Item]:
     ]
 
 
-# The most severe first: what only a person can move on, then what is held back, then what may still resolve itself.
+# The most severe first: what only a person can move on, then what is held back, then what may resolve automatically.
 _KINDS = (
-    _Kind("set_aside", _set_aside, _find_set_aside, _tell_set_aside),
-    _Kind("exhausted", _exhausted, _find_exhausted, _tell_exhausted),
-    _Kind("held", _held, _find_held, _tell_held),
-    _Kind("unread", None, _find_unread, _tell_unread),
-    _Kind("undelivered", None, _find_undelivered, _tell_undelivered),
-    _Kind("overdue", _overdue, _find_overdue, _tell_overdue),
-    _Kind("confirmed_unsent", _confirmed_unsent, _find_confirmed_unsent, _tell_confirmed_unsent),
-    _Kind("breaker", None, _find_breakers, _tell_breakers),
-    _Kind("blocked", None, _find_blocked, _tell_blocked),
-    _Kind("paused", None, _find_paused, _tell_paused),
-    _Kind("stalled", _stalled, _find_stalled, _tell_stalled),
-    _Kind("quarantined", None, _find_quarantined, _tell_quarantined),
-    _Kind("counted", None, _find_counted, _tell_counted),
-    _Kind("parked", _parked, _find_parked, _tell_parked),
+    _Kind("set_aside", _set_aside, _find_set_aside, _describe_set_aside),
+    _Kind("exhausted", _exhausted, _find_exhausted, _describe_exhausted),
+    _Kind("held", _held, _find_held, _describe_held),
+    _Kind("unread", None, _find_unread, _describe_unread),
+    _Kind("undelivered", None, _find_undelivered, _describe_undelivered),
+    _Kind("overdue", _overdue, _find_overdue, _describe_overdue),
+    _Kind("confirmed_unsent", _confirmed_unsent, _find_confirmed_unsent, _describe_confirmed_unsent),
+    _Kind("breaker", None, _find_breakers, _describe_breakers),
+    _Kind("blocked", None, _find_blocked, _describe_blocked),
+    _Kind("paused", None, _find_paused, _describe_paused),
+    _Kind("stalled", _stalled, _find_stalled, _describe_stalled),
+    _Kind("quarantined", None, _find_quarantined, _describe_quarantined),
+    _Kind("counted", None, _find_counted, _describe_counted),
+    _Kind("parked", _parked, _find_parked, _describe_parked),
 )
 # The names of the kinds, the most severe first.
 KINDS = tuple(kind.name for kind in _KINDS)

@@ -1,7 +1,7 @@
-"""One true story of a saga: events, commands, attempts, deadlines and decisions in one ordered list, a page at a time.
+"""The timeline of a saga: events, commands, attempts, deadlines and decisions in one ordered list, page by page.
 
-The order is the one in which this service learned or did things, by its own clock: what each event changed only makes
-sense in the order in which the events were taken. When something happened, by its source's clock, is beside it.
+Entries are in order of arrival, by the clock of this service: what each event changed only makes sense in the order in
+which the events were applied. The time at which something happened, by its source's clock, is in the detail.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from django.db import connection
 from django.db.models import BigIntegerField, Count, Exists, F, IntegerField, OuterRef, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext, ngettext_lazy
+from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 
 from bridge.models import Duplicate, Event
 from compensation.deadlines import DeadlineHolds
 from compensation.models import UNSENT, Attempt, AttemptOutcome, Command, CommandStatus
+from sagas.engine import facts as kinds
 from sagas.error_text import shown_attempt
 from sagas.models import Action, Decision, SagaEvent, SagaStatusChoice
 from sagas.queries import holding
@@ -30,11 +31,11 @@ from sagas.queries.pages import Page
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of the story. `at` orders it; `title` and `changes` are sentences for people, `detail` is data.
+    """One entry of the timeline. `at` orders it; `title` and `changes` are sentences for people, `detail` is data.
 
     kind: event (from a service), decision (of a person), news (of our own commands), command (planned, released),
-    attempt, deadline (passed, or still to come: then `future` is true). No payload in any of it, but for the error of
-    an attempt that the service refused, where `timeline` was told that it may be shown.
+    attempt, deadline (passed, or in the future: then `future` is true). Contains no payload, except for the error of
+    an attempt that the service refused, if `timeline` was called with `payload`.
     """
 
     at: datetime
@@ -57,7 +58,7 @@ class _Ref(NamedTuple):
 def timeline(
     saga_id: UUID, offset: int = 0, limit: int = 100, holds: DeadlineHolds | None = None, *, payload: bool = False
 ) -> Page[Entry]:
-    """A page of a saga's story, the oldest first, then what is still due. Ten queries at most, whatever its size.
+    """Return a page of a saga's timeline, the oldest first, future deadlines last. At most ten queries.
 
     payload: whether the reader may see the error texts of services.
     """
@@ -66,13 +67,13 @@ def timeline(
 
 
 def _page_of(rows: QuerySet[Any, Any], offset: int, limit: int) -> tuple[int, list[_Ref]]:
-    """How many lines there are, and a page of them, from one walk: a saga of 3,000 images has tens of thousands."""
+    """Return the number of entries and a page of them from one query: a saga of 3,000 images has tens of thousands."""
     found: list[tuple[Any, ...]] = []
-    if offset < _FURTHEST:
+    if offset < _OFFSET_LIMIT:
         lines, parameters = rows.query.sql_with_params()
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT lines.*, count(*) OVER () FROM ({lines}) AS lines"  # noqa: S608 (Django's own words)
+                f"SELECT lines.*, count(*) OVER () FROM ({lines}) AS lines"  # noqa: S608 (Django's own SQL)
                 " ORDER BY line_at, line_rank, line_number, line_ref LIMIT %s OFFSET %s",
                 [*parameters, limit, offset],
             )
@@ -80,18 +81,19 @@ def _page_of(rows: QuerySet[Any, Any], offset: int, limit: int) -> tuple[int, li
     return (found[0][-1] if found else rows.count()), [_Ref(*row[:-1]) for row in found]
 
 
-# PostgreSQL counts no further.
-_FURTHEST = 2**63
+# The largest offset that PostgreSQL accepts is below this.
+_OFFSET_LIMIT = 2**63
 
 
 def _refs(saga_id: UUID) -> QuerySet[Any, Any]:
-    """Where each line of the story comes from: (at, rank among those at one time, number, kind, pk)."""
+    """Return the source of each entry: (at, rank among entries of the same time, number, kind, pk)."""
     commands = Command.objects.filter(saga_id=saga_id)
     attempts = Attempt.objects.filter(command__saga_id=saga_id)
-    told = Event.objects.filter(source="operator", event_id=Cast(OuterRef("id"), TextField()))
+    # Decisions that are events of the log are shown as these.
+    logged = Event.objects.filter(source="operator", event_id=Cast(OuterRef("id"), TextField()))
     log = SagaEvent.objects.filter(saga=saga_id)
     rows: QuerySet[Any, Any] = _part(log, "applied_at", 1, "event", "event", "seq").union(
-        _part(Decision.objects.filter(~Exists(told), saga=saga_id), "decided_at", 0, "decision"),
+        _part(Decision.objects.filter(~Exists(logged), saga=saga_id), "decided_at", 0, "decision"),
         _part(commands, "planned_at", 2, "planned"),
         _part(commands.filter(released_at__gt=F("planned_at")), "released_at", 3, "released"),
         _part(commands.filter(confirmed_unsent_at__isnull=False), "confirmed_unsent_at", 4, "unsent"),
@@ -116,7 +118,7 @@ def _part(rows: QuerySet[Any], at: str, rank: int, kind: str, ref: str = "id", n
     return part
 
 
-# --- from places to lines ---------------------------------------------------------------------------------------------
+# --- from references to entries ---------------------------------------------------------------------------------------
 
 
 def _entries(refs: Sequence[_Ref], holds: DeadlineHolds | None, *, payload: bool) -> list[Entry]:
@@ -129,7 +131,7 @@ def _entries(refs: Sequence[_Ref], holds: DeadlineHolds | None, *, payload: bool
     lines |= _attempts([int(pk) for pk in (*pks["attempt"], *pks["overdue"])], payload=payload)
     command_ids = {pk for kind in ("planned", "released", "unsent", "deadline", "next") for pk in pks[kind]}
     lines |= _commands(command_ids, holds)
-    # A row may have moved on between the two looks: its line is then left out of this page.
+    # A row may have changed between the two queries: its entry is then left out of this page.
     return [lines[ref.kind, ref.ref] for ref in refs if (ref.kind, ref.ref) in lines]
 
 
@@ -137,22 +139,22 @@ def _events(pks: Sequence[int]) -> dict[tuple[str, str], Entry]:
     if not pks:
         return {}
     events = {event.pk: event for event in Event.objects.filter(pk__in=pks).defer("payload", "body_hash")}
-    said = _said([event.pk for event in events.values() if event.source != "pulsar"])
+    own = _contents([event.pk for event in events.values() if event.source != "pulsar"])
     again = dict(
         Duplicate.objects.filter(event__in=pks).order_by().values_list("event").annotate(times=Count("id")),
     )
     return {
-        ("event", str(row.event)): _event(row, events[row.event], again.get(row.event, 0), said.get(row.event, {}))
+        ("event", str(row.event)): _event(row, events[row.event], again.get(row.event, 0), own.get(row.event, {}))
         for row in SagaEvent.objects.filter(event__in=pks)
     }
 
 
-def _said(pks: Sequence[int]) -> dict[int, Mapping[str, Any]]:
-    """What facts of our own say: who and why, or which command. These are our words, no payload of a service."""
+def _contents(pks: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+    """Return the contents of our own facts: who and why, or which command. Written by us, so not payload."""
     return dict(Event.objects.filter(pk__in=pks).values_list("pk", "payload")) if pks else {}
 
 
-def _event(row: SagaEvent, event: Event, again: int, said: Mapping[str, Any]) -> Entry:
+def _event(row: SagaEvent, event: Event, again: int, content: Mapping[str, Any]) -> Entry:
     detail: dict[str, Any] = {
         "number": row.seq,
         "event_id": event.event_id,
@@ -171,7 +173,7 @@ def _event(row: SagaEvent, event: Event, again: int, said: Mapping[str, Any]) ->
         detail["remark"] = event.note
     if row.lane:
         detail["attached_to_lane"] = row.lane
-    kind, title = _event_title(event, said, detail)
+    kind, title = _event_title(event, content, detail)
     return Entry(
         at=row.applied_at,
         kind=kind,
@@ -182,47 +184,78 @@ def _event(row: SagaEvent, event: Event, again: int, said: Mapping[str, Any]) ->
     )
 
 
-def _event_title(event: Event, said: Mapping[str, Any], detail: dict[str, Any]) -> tuple[str, str]:
+def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any]) -> tuple[str, str]:
     if event.source == "operator":
-        detail |= {"actor": said.get("actor", ""), "reason": said.get("reason", "")}
-        return "decision", _("%(event)s by %(actor)s: %(reason)s") % {"event": event.type, **_who(detail)}
+        detail |= {"actor": content.get("actor", ""), "reason": content.get("reason", "")}
+        return "decision", _decision_title(_DECISION_OF.get(event.type), event.type, detail)
     if event.source == "compensation":
-        detail |= {"command": said.get("name", ""), "round": said.get("round", 1)}
-        words = {
+        detail |= {"command": content.get("name", ""), "round": content.get("round", 1)}
+        titles = {
             "CommandExhausted": _("%(command)s failed (round %(round)d) and needs a decision"),
             "CommandPublished": _("%(command)s was sent; this service sends no confirmation"),
         }
-        return "news", words.get(event.type, event.type) % {"command": detail["command"], "round": detail["round"]}
+        return "news", titles.get(event.type, event.type) % {"command": detail["command"], "round": detail["round"]}
     return "event", event.type
 
 
-def _who(detail: Mapping[str, Any]) -> dict[str, str]:
-    return {"actor": detail["actor"] or _("somebody"), "reason": detail["reason"]}
+def _decision_title(action: str | None, name: str, detail: Mapping[str, Any]) -> str:
+    """Return who decided what and why. name: what a decision is called that has no sentence of its own."""
+    values = {"event": name, "actor": detail["actor"] or _("somebody"), "reason": detail["reason"]}
+    known = _DECISIONS.get(action or "")
+    return str(known % values) if known else _("%(event)s by %(actor)s: %(reason)s") % values
+
+
+# The decisions that are events of the log.
+_DECISION_OF = {
+    kinds.SAGA_ADOPTED: Action.ADOPT.value,
+    kinds.SAGA_CANCELLED: Action.CANCEL.value,
+    kinds.COMPENSATION_FORCED: Action.FORCE_COMPENSATION.value,
+    kinds.SAGA_TERMINATED: Action.TERMINATE.value,
+    kinds.COMMANDS_RETRIED: Action.RETRY.value,
+    kinds.COMMANDS_SKIPPED: Action.SKIP.value,
+    kinds.COMMANDS_MARKED_DONE: Action.MARK_DONE.value,
+    kinds.COMMANDS_WITHDRAWN: Action.WITHDRAW.value,
+}
+_DECISIONS = {
+    Action.FORCE_COMPENSATION.value: gettext_lazy("Compensation forced by %(actor)s: %(reason)s"),
+    Action.CANCEL.value: gettext_lazy("Cancelled by %(actor)s: %(reason)s"),
+    Action.TERMINATE.value: gettext_lazy("Terminated by %(actor)s: %(reason)s"),
+    Action.RESUME.value: gettext_lazy("Resumed by %(actor)s: %(reason)s"),
+    Action.REPLAY.value: gettext_lazy("Rebuilt from the log by %(actor)s: %(reason)s"),
+    Action.RETRY.value: gettext_lazy("Retried by %(actor)s: %(reason)s"),
+    Action.SKIP.value: gettext_lazy("Skipped by %(actor)s: %(reason)s"),
+    Action.MARK_DONE.value: gettext_lazy("Marked as done by %(actor)s: %(reason)s"),
+    Action.WITHDRAW.value: gettext_lazy("Withdrawn by %(actor)s: %(reason)s"),
+    Action.RELEASE.value: gettext_lazy("Released by %(actor)s: %(reason)s"),
+    Action.ATTACH.value: gettext_lazy("Attached by %(actor)s: %(reason)s"),
+    Action.ADOPT.value: gettext_lazy("Started from unmatched events by %(actor)s: %(reason)s"),
+    Action.REQUEUE.value: gettext_lazy("Requeued by %(actor)s: %(reason)s"),
+}
 
 
 def changes(note: Mapping[str, Any]) -> list[str]:
-    """What an event changed, in sentences, from the note in the saga's log."""
-    told = []
+    """Describe what an event changed, in sentences, from the note in the saga's log."""
+    found = []
     if "status" in note:
         before, after = (
             SagaStatusChoice(name).label if name in SagaStatusChoice.values else name for name in note["status"]
         )
-        told.append(_("Saga: %(before)s → %(after)s") % {"before": before, "after": after})
+        found.append(_("Saga: %(before)s → %(after)s") % {"before": before, "after": after})
     steps = [f"{step_type} ({service})" for step_type, service, *_rank in note.get("steps", [])]
     if steps:
         count = note.get("steps_count", len(steps))
         rest = ngettext(" and %(more)d more", " and %(more)d more", count - len(steps)) % {"more": count - len(steps)}
-        told.append(
+        found.append(
             _("Step: %(steps)s") % {"steps": ", ".join(dict.fromkeys(steps)) + (rest if count > len(steps) else "")}
         )
     if note.get("failed") == "saga":
-        told.append(_("The saga failed"))
+        found.append(_("The saga failed"))
     elif note.get("failed") == "lane":
-        told.append(_("The image failed"))
-    for name, words in _COUNTS:
+        found.append(_("The image failed"))
+    for name, text in _COUNTS:
         if note.get(name):
-            told.append(words % {"count": note[name]})
-    return told or [_("Nothing changed")]
+            found.append(text % {"count": note[name]})
+    return found or [_("Nothing changed")]
 
 
 _COUNTS = (
@@ -244,8 +277,9 @@ def _decisions(pks: Sequence[str]) -> dict[tuple[str, str], Entry]:
         ("decision", str(row.id)): Entry(
             at=row.decided_at,
             kind="decision",
-            title=_("%(event)s by %(actor)s: %(reason)s")
-            % {"event": Action(row.action).label, "actor": row.actor, "reason": row.reason},
+            title=_decision_title(
+                row.action, str(Action(row.action).label), {"actor": row.actor, "reason": row.reason}
+            ),
             detail={
                 "decision_id": str(row.id),
                 "action": row.action,
@@ -271,8 +305,8 @@ def _attempts(pks: Sequence[int], *, payload: bool) -> dict[tuple[str, str], Ent
 
 
 def _attempt(row: Attempt, *, payload: bool) -> Entry:
-    words = _("Attempt %(number)d at %(command)s, topic %(topic)s: %(outcome)s")
-    said = {
+    title = _("Attempt %(number)d at %(command)s, topic %(topic)s: %(outcome)s")
+    values = {
         "number": row.number,
         "command": row.command.name,
         "topic": row.command.topic,
@@ -282,7 +316,7 @@ def _attempt(row: Attempt, *, payload: bool) -> Entry:
     return Entry(
         at=row.started_at,
         kind="attempt",
-        title=words % said,
+        title=title % values,
         entity=row.command.entity,
         changes=[error] if error else [],
         detail={
@@ -300,11 +334,11 @@ def _attempt(row: Attempt, *, payload: bool) -> Entry:
 
 
 def _overdue(row: Attempt, at: datetime) -> Entry:
-    words = _("No answer to %(command)s in time (attempt %(number)d)")
+    title = _("No answer to %(command)s in time (attempt %(number)d)")
     return Entry(
         at=at,
         kind="deadline",
-        title=words % {"command": row.command.name, "number": row.number},
+        title=title % {"command": row.command.name, "number": row.number},
         entity=row.command.entity,
         detail={**_about(row.command), "round": row.round, "attempt": row.number},
     )
@@ -318,7 +352,7 @@ def _commands(pks: Iterable[str], holds: DeadlineHolds | None) -> dict[tuple[str
     holds = holds or holding.read_for(rows)
     for row in rows:
         held = holding.on_hold(row, holds)
-        for kind, at, entry_kind, words in (
+        for kind, at, entry_kind, title in (
             ("planned", row.planned_at, "command", _("%(command)s planned, topic %(topic)s")),
             ("released", row.released_at, "command", _("%(command)s released: the commands before it are answered")),
             (
@@ -331,12 +365,12 @@ def _commands(pks: Iterable[str], holds: DeadlineHolds | None) -> dict[tuple[str
             ("next", row.next_at, "deadline", _("Next attempt at %(command)s")),
         ):
             if at is not None:
-                said = {"command": row.name, "topic": row.topic, "service": row.service}
+                values = {"command": row.name, "topic": row.topic, "service": row.service}
                 on_hold = held if kind == "deadline" else None
                 lines[kind, str(row.id)] = Entry(
                     at=at,
                     kind=entry_kind,
-                    title=words % said,
+                    title=title % values,
                     entity=row.entity,
                     changes=[on_hold.sentence] if on_hold else (),
                     detail={

@@ -431,7 +431,7 @@ def _things(definition: Definition, count: int) -> str:
     return title.lower() if count == 1 else f"{title.lower()}s"
 
 
-# --- stored events that are not applied yet -----------------------------------------------------------------------------
+# --- stored events that are not applied yet -------------------------------------------------------------------------
 
 
 def _pending(saga: SagaLog) -> Waiting | None:
