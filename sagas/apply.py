@@ -174,7 +174,8 @@ def apply_page(page: Sequence[statements.PendingRow], turns: int | None = None) 
 def after_commit(applied: ApplyResult) -> None:
     """Follow up a committed apply transaction: match parked events with lanes that opened, wake the publisher.
 
-    Commands of an entity that two sagas now know are held; holds that an undone lane justified are ended. May run twice.
+    Commands of an entity that two sagas now know are held; holds because of a lane that is now undone are ended. May
+    run twice.
     """
     if applied.opened:
         statements.unpark_entities(applied.opened)

@@ -1,4 +1,4 @@
-"""Saga ids: UUID version 7, so that new rows land beside each other in the index (random ones double the WAL)."""
+"""Saga ids: UUID version 7, so that new rows are adjacent in the index (random ids double the WAL)."""
 
 import os
 import time
@@ -6,7 +6,7 @@ import uuid
 
 
 def new_saga_id() -> uuid.UUID:
-    """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then chance."""
+    """Return a UUIDv7 (RFC 9562): 48 bits of milliseconds, the rest random."""
     milliseconds = time.time_ns() // 1_000_000
     value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | (0x7 << 76)

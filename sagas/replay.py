@@ -1,4 +1,4 @@
-"""State is always equal to the fold of the saga's log: folds it again and tells, or mends, the difference."""
+"""Fold a saga's log again and report, or repair, the differences: the stored state must equal the fold of its log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sagas.models import Lane, SagaLog, SagaStep
 
 
 class Difference(NamedTuple):
-    """One thing that is stored otherwise than the log folds to. May hold error texts: see sagas.error_text."""
+    """One value that is stored differently from the fold of the log. May contain error texts: see sagas.error_text."""
 
     what: str
     stored: Any
@@ -27,7 +27,10 @@ class Difference(NamedTuple):
 
 
 def compare(saga_id: UUID) -> list[Difference]:
-    """What differs between a saga's stored state and the fold of its log. Reads only; wants the saga's lock."""
+    """Return the differences between a saga's stored state and the fold of its log.
+
+    Reads only. Exact only under the saga's lock; without it an event that is applied meanwhile may appear as one.
+    """
     row = SagaLog.objects.get(id=saga_id)
     identity = _identity(row)
     log = statements.read_log(identity.saga_id, statements.content_types())
@@ -42,7 +45,7 @@ def compare(saga_id: UUID) -> list[Difference]:
 
 
 def repair(saga_id: UUID, now: datetime | None = None) -> ApplyResult:
-    """Writes what the log folds to over what is stored, and plans what is owed and was not planned.
+    """Overwrite the stored state with the fold of the log, and plan required commands that are missing.
 
     In the caller's transaction, which holds the saga's lock. May run twice.
     """
@@ -58,8 +61,8 @@ def repair(saga_id: UUID, now: datetime | None = None) -> ApplyResult:
     _remove_strays(stored, fold)
     store.store([item], applied, when, ordered_by_person=True)
     commands = [store.LaneCommandChanges(fold, entity) for entity in fold.lanes]
-    outbox.settle([word for of_lane in commands for word in of_lane.answers()])
-    outbox.release([identity for of_lane in commands for identity in of_lane.may_leave()], when)
+    outbox.settle([settlement for of_lane in commands for settlement in of_lane.all_settled()])
+    outbox.release([identity for of_lane in commands for identity in of_lane.all_released()], when)
     applied.to_publish = True
     return applied
 
@@ -85,10 +88,10 @@ def _saga_row(row: SagaLog) -> statements.SagaRow:
 def _saga_differences(row: SagaLog, fold: Fold, events: int) -> list[Difference]:
     folded = store.saga_columns(fold) | {"events_count": events}
     if not events:
-        # Set aside by its very first events: its times are theirs, which no log holds yet.
+        # Set aside by its first events: the row has their times, but they are not in the log yet.
         folded = {name: value for name, value in folded.items() if value is not None}
     return [
-        Difference(f"saga {name}", _told(getattr(row, name)), _told(value))
+        Difference(f"saga {name}", _as_json(getattr(row, name)), _as_json(value))
         for name, value in folded.items()
         if getattr(row, name) != value
     ]
@@ -99,16 +102,16 @@ def _lane_differences(saga_id: UUID, stored: statements.StoredLanes, fold: Fold)
 
 
 def _lane_columns(saga_id: UUID, fold: Fold) -> list[Difference]:
-    """What lists and filters read of a lane, beside its state."""
+    """Compare the columns of a lane that lists and filters read, in addition to its state."""
     found = []
     shown = Lane.objects.filter(saga=saga_id).order_by("entity").values_list("entity", "failed", "outcome", "opened_at")
     for entity, *was in shown:
         row = store.lane_row(fold, entity) if entity in fold.lanes else None
         if row is None:
-            continue  # told by its state
+            continue  # reported with its state
         for name, before in zip(("failed", "outcome", "opened_at"), was, strict=True):
             if row[name] != before:
-                found.append(Difference(f"lane {entity} {name}", _told(before), _told(row[name])))
+                found.append(Difference(f"lane {entity} {name}", _as_json(before), _as_json(row[name])))
     return found
 
 
@@ -144,14 +147,14 @@ def _stored_steps(stored: statements.StoredLanes) -> dict[tuple[str, StepKey], s
 
 
 def _unplanned(fold: Fold) -> list[Difference]:
-    """Commands that are owed and not in the outbox."""
+    """Return the commands that are required and not in the outbox."""
     planned = set(Command.objects.filter(saga_id=fold.identity.saga_id).values_list("entity", "name"))
     required = {(entity, item.command) for entity in fold.lanes for item in fold.required(entity)}
-    return [Difference(f"command {name} of {entity}", None, "owed") for entity, name in sorted(required - planned)]
+    return [Difference(f"command {name} of {entity}", None, "required") for entity, name in sorted(required - planned)]
 
 
 def _remove_strays(stored: statements.StoredLanes, fold: Fold) -> None:
-    """Rows of lanes and steps that the log does not fold to."""
+    """Delete rows of lanes and steps that the log does not fold to."""
     folded = _folded_steps(fold)
     Lane.objects.filter(id__in=[row.pk for entity, row in stored.rows.items() if entity not in fold.lanes]).delete()
     SagaStep.objects.filter(
@@ -159,5 +162,5 @@ def _remove_strays(stored: statements.StoredLanes, fold: Fold) -> None:
     ).delete()
 
 
-def _told(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value

@@ -1,13 +1,13 @@
-"""Retention: sagas that ended long ago leave with all their rows; what may still need a person stays.
+"""Retention: delete sagas that ended long ago, with all their rows, but never one that may still need a person.
 
-A saga leaves when its status is final, it ended and was last written before the given time, it is not set aside, no
-command of it is open, no command of another saga is held because of it, and nothing waits or is parked under any of its
-keys. It leaves in one transaction, under the same locks as applying: whole or not at all. A saga that somebody holds is
-left for the next time.
+A saga is deleted if its status is final, it ended and was last written before the given time, it is not set aside, none
+of its commands is open, no command of another saga is held because of it, and no event waits or is parked under any of
+its keys. It is deleted in one transaction, under the same locks as applying: completely or not at all. A saga that is
+locked is left for the next time.
 
-What stays: the audit (`Decision`), for ever; the keys of the events and of the saga, for a second period: a message
-that is delivered again is a duplicate, and an event that comes late can be explained. This module decides what leaves;
-`bridge.retention` and `compensation.retention` delete what is theirs.
+What is kept: the audit log (`Decision`), permanently; the keys of the events and of the saga, for a second period, so
+that a message that is delivered again is a duplicate and a late event can be explained. This module decides what is
+deleted; `bridge.retention` and `compensation.retention` delete their own rows.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from sagas.models import ENDED
 
 logger = logging.getLogger(__name__)
 
-# How long the task prunes before it makes way for others: it shares its worker with those that must not wait.
+# How long the task prunes each time: it shares its worker with tasks that must not wait.
 SECONDS = 2.0
-# After how many seconds the task looks again at those that had to stay.
+# After how many seconds the task checks the sagas again that could not be deleted.
 AGAIN = 600.0
-# Sagas that one look takes in.
+# How many ended sagas one query reads.
 LOOK = 500
-# Events of one transaction, unless a single saga has more.
+# The maximum of events in one transaction, unless a single saga has more.
 EVENTS = 2000
-# Parked events, and keys of sagas, of one transaction.
+# The maximum of parked events, and of keys of sagas, in one transaction.
 PAGE = 1000
 
 Key = tuple[str, str]  # stream, key
@@ -47,7 +47,7 @@ Key = tuple[str, str]  # stream, key
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What left, or would leave. `left`: sagas that are old enough and stay, because somebody holds or needs them."""
+    """What was deleted, or would be. `left`: sagas that are old enough but locked, or that may still need a person."""
 
     sagas: int = 0
     events: int = 0
@@ -61,7 +61,7 @@ class Pruned:
 
 
 class Candidate(NamedTuple):
-    """A saga whose status is final and whose end is old enough. `seems_ripe`: what its own row says of it."""
+    """A saga whose status is final and whose end is old enough. `seems_ripe`: whether its own row allows deletion."""
 
     id: UUID
     saga_type: str
@@ -76,16 +76,16 @@ _START = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
 
 @dataclass(slots=True)
 class Place:
-    """How far a walk over the ended sagas has come: ahead is what gets old meanwhile, behind what had to stay.
+    """The position of a walk over the ended sagas. Sagas before it could not be deleted; others may still become old.
 
-    began: when it last was at the start, in seconds of the monotonic clock.
+    began: when the walk last began at the start, in seconds of the monotonic clock.
     """
 
     after: tuple[datetime, UUID] = _START
     began: float = field(default_factory=time.monotonic)
 
     def move(self, to: Candidate) -> None:
-        """Go on after a saga."""
+        """Continue after a saga."""
         self.after = (to.end_time, to.id)
 
     def begin_again(self) -> None:
@@ -96,11 +96,11 @@ class Place:
 def steps(
     before: datetime, keys_before: datetime, *, place: Place | None = None, limit: int | None = None
 ) -> Iterator[Pruned]:
-    """Prunes step by step; each step is committed when it is yielded, so that the caller may stop after any.
+    """Prune step by step; each step is committed when it is yielded, so that the caller may stop after any.
 
-    before: what ended (was decided on, was dismissed) earlier leaves; keys_before: keys pruned earlier are forgotten.
-    place: where the walk begins, moved along with it; limit: of sagas. Opens its own transactions. May run twice, and
-    beside itself and everything else.
+    before: sagas that ended, messages decided on and events dismissed earlier are deleted; keys_before: keys pruned
+    earlier are deleted. place: where the walk begins; updated while walking. limit: of sagas. Opens its own
+    transactions. May run twice, and concurrently with itself and everything else.
     """
     yield from _until_nothing(lambda: Pruned(dismissed_events=_prune_dismissed(before)))
     yield from _until_nothing(lambda: Pruned(messages=log.forget_messages(before)))
@@ -110,7 +110,7 @@ def steps(
 
 
 def count(before: datetime, *, limit: int | None = None) -> Pruned:
-    """What `steps` would delete now, keys aside. Reads only, and locks nothing."""
+    """Count what `steps` would delete now, except keys. Reads only, and locks nothing."""
     total = Pruned(dismissed_events=_count_dismissed(before), messages=log.count_messages(before))
     place = Place()
     while page := _ended(before, place):
@@ -126,10 +126,10 @@ def count(before: datetime, *, limit: int | None = None) -> Pruned:
     return total
 
 
-def turn() -> Pruned:
-    """What beat asks for every few seconds: prunes for SECONDS, and goes on there the next time. Own transactions.
+def run_prune() -> Pruned:
+    """Prune for SECONDS, and continue from there the next time; beat calls it every few seconds.
 
-    Does nothing while SAGA_RETENTION_DAYS is not set.
+    Does nothing if SAGA_RETENTION_DAYS is not set. Opens its own transactions.
     """
     total = Pruned()
     if not settings.SAGA_RETENTION_DAYS:
@@ -146,12 +146,12 @@ def turn() -> Pruned:
     return total
 
 
-# How far this process has walked; a new one begins at the start, which only means to look twice.
+# How far this process has walked; a new one begins at the start, so that some sagas are only checked twice.
 _place = Place()
 
 
 def days_ago(days: int) -> datetime:
-    """The time so many days ago."""
+    """Return the time `days` days ago."""
     return clock.now() - timedelta(days=days)
 
 
@@ -169,7 +169,7 @@ def _walk(before: datetime, place: Place, limit: int | None) -> Iterator[Pruned]
         seeming = [item for item in page if item.seems_ripe]
         for group in _groups(seeming):
             chosen = group if limit is None else group[: limit - gone]
-            place.move(chosen[-1])  # first: what cannot be pruned for an error must not keep the next from it
+            place.move(chosen[-1])  # first: a group that cannot be pruned because of an error must not block the next
             done = _prune_group(chosen, before)
             gone += done.sagas
             yield done
@@ -179,29 +179,29 @@ def _walk(before: datetime, place: Place, limit: int | None) -> Iterator[Pruned]
         yield Pruned(left=len(page) - len(seeming))
 
 
-# What a saga's own row must say. By both clocks: the services' (end_time) and ours (updated_at): history that was read
-# from the topics yesterday is not old.
+# What a saga's own row must fulfil. Both clocks count, the services' (end_time) and ours (updated_at): old events that
+# were read from the topics only yesterday are not old here.
 _SEEMS_RIPE = "updated_at < %s AND set_aside_at IS NULL AND commands_on_the_way = 0 AND commands_exhausted = 0"
-# In the words of the index, so that the planner sees that it serves.
+# Written as in the index condition, so that the planner uses the index.
 _ENDED = ", ".join(f"'{status.value}'" for status in ENDED)
 
 
 def _ended(before: datetime, place: Place) -> list[Candidate]:
-    """The next of the sagas that ended before a time, by the index of their ends. Not all of them may leave."""
+    """Return the next sagas that ended before a time, by the index of end times. Not all of them may be deleted."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT id, saga_type, key, end_time, events_count, {_SEEMS_RIPE} FROM sagas_saga
             WHERE status IN ({_ENDED}) AND end_time < %s AND (end_time, id) > (%s, %s)
             ORDER BY end_time, id LIMIT {LOOK}
-            """,  # noqa: S608 (our own words)
+            """,  # noqa: S608 (constants of this module)
             [before, before, *place.after],
         )
         return [Candidate(*row) for row in cursor.fetchall()]
 
 
 def _groups(page: Sequence[Candidate]) -> Iterator[list[Candidate]]:
-    """Sagas of one transaction each: so many that their events come to EVENTS, at least one."""
+    """Split sagas into groups for one transaction each, of at most EVENTS events but at least one saga."""
     group: list[Candidate] = []
     events = 0
     for item in page:
@@ -215,11 +215,12 @@ def _groups(page: Sequence[Candidate]) -> Iterator[list[Candidate]]:
 
 
 def _prune_group(group: Sequence[Candidate], before: datetime) -> Pruned:
-    """One transaction: locks what it can, looks again at what it locked, deletes."""
+    """Lock the sagas that are free, check them again under the lock and delete them, in one transaction."""
     with transaction.atomic(durable=True):
         held = statements.try_lock(_routed((item.saga_type, item.key)) for item in group)
         mine = [item for item in group if _routed((item.saga_type, item.key)) in held]
-        # Under the saga's lock nobody gives it another key. Holding its other keys too, nothing is on its way to it.
+        # Under the saga's lock it cannot get another key. With the locks of its other keys, no event can be rerouted
+        # to it either.
         keys = _keys_of(mine)
         held |= statements.try_lock(
             _routed(key) for all_keys in keys.values() for key in all_keys if _routed(key) not in held
@@ -235,7 +236,7 @@ def _routed(key: Key) -> str:
 
 
 def _keys_of(sagas: Iterable[Candidate]) -> dict[UUID, set[Key]]:
-    """Each saga's own key, those under which events came to it, and those that a person attached."""
+    """Return each saga's keys: its own, those under which events were applied to it, and those that were attached."""
     keys = {item.id: {(item.saga_type, item.key)} for item in sagas}
     with connection.cursor() as cursor:
         cursor.execute(
@@ -252,7 +253,7 @@ def _keys_of(sagas: Iterable[Candidate]) -> dict[UUID, set[Key]]:
 
 
 def _ripe(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: datetime) -> list[Candidate]:
-    """Those of them that may leave. Must be asked after the locks were taken: a snapshot is older than its locks."""
+    """Return the sagas that may be deleted. Call it after the locks were taken: a snapshot is older than its locks."""
     if not sagas:
         return []
     ids = [item.id for item in sagas]
@@ -262,7 +263,7 @@ def _ripe(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: dat
             SELECT id FROM sagas_saga s
             WHERE id = ANY(%s) AND status IN ({_ENDED}) AND end_time < %s AND {_SEEMS_RIPE}
               AND NOT EXISTS (SELECT 1 FROM sagas_parked p WHERE p.suggestion = s.id AND p.dismissed_at IS NULL)
-            """,  # noqa: S608 (our own words)
+            """,  # noqa: S608 (constants of this module)
             [ids, before, before],
         )
         ripe = {row[0] for row in cursor.fetchall()}
@@ -272,10 +273,10 @@ def _ripe(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: dat
 
 
 def _wanted(keys: set[Key]) -> set[Key]:
-    """The keys under which something waits to be applied, or is parked and not dismissed."""
+    """Return the keys under which an event waits to be applied, or is parked and not dismissed."""
     by_name = {_routed(key): key for key in keys}
     with connection.cursor() as cursor:
-        # Reads the queue whole: it is small by construction, and has no index on its keys.
+        # Reads the whole queue: it is small by design, and has no index on its keys.
         cursor.execute("SELECT DISTINCT key FROM bridge_pending WHERE key = ANY(%s)", [list(by_name)])
         pending = {by_name[row[0]] for row in cursor.fetchall()}
         cursor.execute(
@@ -292,9 +293,9 @@ def _wanted(keys: set[Key]) -> set[Key]:
 
 
 def _delete(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: datetime) -> int:
-    """Deletes sagas whose locks are held, with all their rows, and remembers their keys; returns how many events.
+    """Delete sagas whose locks are held, with all their rows, and keep their keys; return the number of events.
 
-    What was parked under their keys and dismissed only lately leaves later, by itself.
+    Events parked under their keys and dismissed only recently are deleted later.
     """
     now = clock.now()
     ids = [item.id for item in sagas]
@@ -317,7 +318,7 @@ def _delete(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: d
         log.forget(events, now)
         commands.forget(ids)
         for table in ("sagas_step", "sagas_lane", "sagas_saga_key", "sagas_attachment"):
-            cursor.execute(f"DELETE FROM {table} WHERE saga_id = ANY(%s)", [ids])  # noqa: S608 (our own words)
+            cursor.execute(f"DELETE FROM {table} WHERE saga_id = ANY(%s)", [ids])  # noqa: S608 (constants of this module)
         cursor.execute("DELETE FROM sagas_saga WHERE id = ANY(%s)", [ids])
         cursor.execute(
             """
@@ -334,9 +335,9 @@ def _columns(keys: Iterable[Key]) -> list[list[str]]:
     return [[stream for stream, _ in pairs], [key for _, key in pairs]]
 
 
-# --- what is of no saga -----------------------------------------------------------------------------------------------
+# --- rows without a saga ----------------------------------------------------------------------------------------------
 
-# Of a saga that is still there, dismissed events wait for it to leave.
+# Dismissed events under the key of an existing saga are deleted with that saga.
 _DISMISSED = """
     SELECT p.event FROM sagas_parked p JOIN bridge_event e ON e.id = p.event
     WHERE p.dismissed_at < %s AND e.occurred_at < %s
@@ -345,7 +346,7 @@ _DISMISSED = """
 
 
 def _prune_dismissed(before: datetime) -> int:
-    """Deletes parked events that a person dismissed before a time and that are of no saga, at most PAGE of them."""
+    """Delete parked events that a person dismissed before a time and whose key no saga has, at most PAGE of them."""
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(
             f"DELETE FROM sagas_parked WHERE event IN ({_DISMISSED} LIMIT %s FOR UPDATE OF p SKIP LOCKED)"  # noqa: S608
@@ -359,7 +360,7 @@ def _prune_dismissed(before: datetime) -> int:
 
 def _count_dismissed(before: datetime) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM ({_DISMISSED}) AS dismissed", [before, before])  # noqa: S608 (our own words)
+        cursor.execute(f"SELECT count(*) FROM ({_DISMISSED}) AS dismissed", [before, before])  # noqa: S608 (constants of this module)
         return int(cursor.fetchone()[0])
 
 

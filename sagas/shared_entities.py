@@ -1,10 +1,11 @@
-"""Entities that two sagas of one type know: what undoing them for one saga would take from the other is held.
+"""Hold commands for entities that two sagas of one type know: undoing the entity for one would harm the other.
 
-A saga *knows* an entity when an event from Pulsar named it there (`Lane.known`); what only a person said of it does not
-count. A saga whose own lane is undone has no reason to hold anything, but only if we undid it: each of its commands was
-sent, or marked done by a person. A confirmation of what was never sent proves nothing, anybody could have written it.
+A saga *knows* an entity if an event from Pulsar named it there (`Lane.known`); what only a person entered does not
+count. A saga whose own lane is undone is no reason for a hold, but only if we undid it: each of its commands was sent,
+or marked as done by a person. A confirmation of a command that was never sent proves nothing: anyone could have written
+it.
 
-The hold itself is `compensation.held`; it is no part of the engine's state. Nothing here takes a saga's lock.
+The hold itself is in `compensation.held`; it is not part of the engine's state. Nothing here takes a saga's lock.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from compensation.held import Unclaimed
 from compensation.outbox import NewCommand
 from sagas.models import SagaLog
 
-# Held commands that one sweep looks at again.
+# How many held commands one sweep checks again.
 PAGE = 1000
 
 
 def others(commands: Sequence[Unclaimed]) -> Mapping[str, str]:
-    """Return for each command whose entity another saga of its type knows the least id of such a saga. One query.
+    """Return {command id: the least id of another saga of its type that knows its entity}. One query.
 
-    Two index probes a command where nobody else knows the entity, which is nearly always so.
+    Two index probes per command if no other saga knows the entity, which is nearly always the case.
     """
     with connection.cursor() as cursor:
         cursor.execute(_OTHERS, _columns(commands))
@@ -47,7 +48,7 @@ def others_by_saga(commands: Sequence[Unclaimed]) -> dict[UUID, set[str]]:
 
 
 def known_to_others(commands: Sequence[NewCommand]) -> list[NewCommand]:
-    """Return commands that are to be planned, each with the saga that holds it. One query, none without commands.
+    """Return the commands to be planned, each with the saga because of which it is held. One query, none without any.
 
     Must be called after the lanes of the same transaction were written.
     """
@@ -60,10 +61,10 @@ def known_to_others(commands: Sequence[NewCommand]) -> list[NewCommand]:
 
 
 def look_again(entities: Sequence[tuple[str, str]]) -> int:
-    """Hold, or let go, the unclaimed commands of these (saga type, entity); returns how many were changed.
+    """Hold or release the unclaimed commands of these (saga type, entity); return how many were changed.
 
     For entities whose lane opened or was undone: after the commit, or in the transaction of a decision, whose preview
-    shows it. Never waits for a lock. May run twice. One query where no command of these entities waits to be sent.
+    shows it. Never waits for a lock. May run twice. One query if no command of these entities waits to be sent.
     """
     return _compare(held.of_entities(entities))
 
@@ -76,13 +77,13 @@ def routing_keys(entities: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def sweep() -> int:
-    """Look again at the next part of what is held: the end of a hold may have been missed by a crash. May run twice."""
+    """Check the next part of the held commands again: a crash may have missed the end of a hold. May run twice."""
     commands, _place.after = held.page(_place.after, PAGE)
     return _compare(commands)
 
 
 def knowing_held(saga_ids: Sequence[UUID]) -> set[UUID]:
-    """Which of these sagas know an entity of which another saga holds a command: they are the reason for the hold."""
+    """Return those of the sagas that are the reason for a hold: they know an entity of another saga's held command."""
     with connection.cursor() as cursor:
         cursor.execute(_KNOWING_HELD, [list(saga_ids)])
         return {row[0] for row in cursor.fetchall()}
@@ -102,22 +103,25 @@ def _compare(commands: Sequence[Unclaimed]) -> int:
 
 
 def _without_reason(commands: Sequence[Unclaimed], found: Mapping[str, str]) -> list[Unclaimed]:
-    """Held commands whose entity no other saga knows any more. What a pruned saga knew, nobody can say."""
-    free = [command for command in commands if command.held_by and command.id not in found]
-    if not free:
+    """Return held commands whose entity no other saga knows any more.
+
+    Not those held because of a saga that has been pruned: it is unknown what that saga knew.
+    """
+    candidates = [command for command in commands if command.held_by and command.id not in found]
+    if not candidates:
         return []
-    there = SagaLog.objects.filter(id__in={command.held_by for command in free}).values_list("id", flat=True)
-    known = {str(saga_id) for saga_id in there}
-    return [command for command in free if command.held_by in known]
+    holders = SagaLog.objects.filter(id__in={command.held_by for command in candidates}).values_list("id", flat=True)
+    known = {str(saga_id) for saga_id in holders}
+    return [command for command in candidates if command.held_by in known]
 
 
 def _columns(commands: Sequence[Unclaimed]) -> list[list[str | None]]:
-    """The commands as the parameters of `_WANTED`."""
+    """Return the commands as the parameters of `_WANTED`."""
     return [list(column) for column in zip(*(command[:4] for command in commands), strict=True)] or [[], [], [], []]
 
 
 class _Place:
-    """How far this process has swept; a new one begins at the start, which only means to look twice."""
+    """How far this process has swept; a new one begins at the start, so that some rows are only checked twice."""
 
     after: tuple[datetime, str] | None = None
 
@@ -125,7 +129,7 @@ class _Place:
 _place = _Place()
 
 
-# A lane that is undone, though one of its commands was neither sent nor marked done by a person.
+# Whether one of the lane's commands was neither sent nor marked as done by a person.
 _NOT_UNDONE_BY_US = """EXISTS (
     SELECT 1 FROM compensation_command c WHERE c.saga_id = l.saga_id AND c.entity = l.entity AND NOT c.by_hand
     AND NOT EXISTS (
@@ -134,7 +138,7 @@ _NOT_UNDONE_BY_US = """EXISTS (
     )
 )"""
 
-# LATERAL … OFFSET 0: lanes by their entity, then each lane's saga by its id, whatever the planner makes of the numbers.
+# LATERAL … OFFSET 0 forces the order: lanes by their entity, then each lane's saga by its id, whatever the statistics.
 _WANTED = "unnest(%s::text[], %s::uuid[], %s::text[], %s::text[]) AS w(id, saga_id, stream, entity)"
 _OF_ONE = f"""
     SELECT l.saga_id FROM (

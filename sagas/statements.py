@@ -1,7 +1,8 @@
-"""Rows ⇄ engine state: the statements of the apply turn, each named and explained. All run in the caller's transaction.
+"""The SQL statements of applying, each in a named function. All run in the caller's transaction.
 
-Values go in as one array a column (`bridge.sql.recordset`) and come back as tuples: the ORM's objects cost five times
-as much to read and its upserts half of the throughput. Columns are taken from the models.
+They convert between rows and engine state. Values are passed as one array per column (`bridge.sql.recordset`) and
+returned as tuples: reading ORM objects costs five times as much, and the ORM's upserts halve the throughput. Column
+types are taken from the models.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ TALLY_COLUMNS = (
     "failed_steps_count",
 )
 SAGA_BIRTH = ("id", "saga_type", "version", "failure_scope", "key", "created_at")
-# What nearly every event changes, and what few do: a narrow write costs a third of a whole one.
+# The columns that nearly every event changes, and those that few events change: a narrow update costs a third of a
+# full one.
 SAGA_COUNTS = ("status", "end_time", "last_event_at", *TALLY_COLUMNS, "events_count", "updated_at")
-SAGA_WORDS = ("correlation_id", "start_time", "error_message", "state", "set_aside_at", "set_aside_error")
+SAGA_DETAILS = ("correlation_id", "start_time", "error_message", "state", "set_aside_at", "set_aside_error")
 LANE_CHANGES = ("known", "failed", "outcome", "opened_at", "state")
 STEP_CHANGES = (
     "status",
@@ -54,16 +56,16 @@ STEP_CHANGES = (
 )
 
 
-# The share of the server's lock table that the pages under way on this host may fill with their keys. The rest is for
-# everybody else: tables, other hosts, other databases of the server. It holds about twice what its settings promise.
+# The share of the server's lock table that the concurrent pages of this host may fill with their keys. The rest is for
+# tables, other hosts and other databases of the server. The table holds about twice what its settings promise.
 LOCKS_SHARE = 0.75
 
-# Rows that left the queue and still take its room: some 2 MB.
+# How many deleted rows of the queue are tolerated before a vacuum: some 2 MB.
 DEAD_ROWS = 20_000
 
 
 class PendingRow(NamedTuple):
-    """An event that waits, under its routing key."""
+    """A waiting event with its routing key."""
 
     id: int
     key: str
@@ -71,7 +73,7 @@ class PendingRow(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """An event as the apply turn reads it. `key` is what the event names, `routing_key` what it waits under."""
+    """An event as applying reads it. `key` is the key that the event names, `routing_key` the key it waits under."""
 
     pk: int
     routing_key: str
@@ -88,15 +90,15 @@ class EventRow(NamedTuple):
 
     @property
     def spec(self) -> Event | None:
-        """What the newest definition that declares its type says of it; None for our own facts and unknown types."""
+        """Return its type as the newest definition declares it; None for our own facts and unknown types."""
         return registry.event(self.stream, self.type) if self.source == WIRE else None
 
     def found_by_entity(self) -> bool:
-        """Whether its entity may find its saga: its type may carry a key of the service's own, or it names no key."""
+        """Return whether it may be matched by its entity: it has no key, or its type may carry a key of the service."""
         return not self.key or (self.spec is not None and self.spec.own_key)
 
     def fact(self) -> Fact:
-        """The same for the engine."""
+        """Return the event as the engine reads it."""
         return Fact(
             self.event_id,
             self.type,
@@ -120,7 +122,7 @@ class SagaRow(NamedTuple):
     saga: SagaState
     events_count: int
     set_aside: bool
-    created_at: datetime | None = None  # of one that is not stored yet
+    created_at: datetime | None = None  # only of a saga that is not stored yet
 
     @property
     def routing_key(self) -> str:
@@ -128,25 +130,25 @@ class SagaRow(NamedTuple):
 
 
 class StoredRow(NamedTuple):
-    """A stored lane or step: its pk, and its values in the order of LANE_CHANGES or STEP_CHANGES."""
+    """A stored lane or step: its pk, and its values in order of LANE_CHANGES or STEP_CHANGES."""
 
     pk: int
     values: tuple[Any, ...]
 
 
 class StoredLanes(NamedTuple):
-    """What is stored of one saga's lanes."""
+    """The stored lanes of one saga, or some of them."""
 
     lanes: dict[str, LaneState]
     rows: dict[str, StoredRow]  # by entity
     steps: dict[str, dict[StepKey, StoredRow]]  # by entity
 
 
-NOTHING_STORED = StoredLanes({}, {}, {})  # never written to
+NOTHING_STORED = StoredLanes({}, {}, {})  # shared: must not be changed
 
 
 def content_types() -> list[str]:
-    """Event types whose meaning needs their body, in any version of any saga type."""
+    """Return the event types that the engine reads with their body, in any version of any saga type."""
     return sorted({event.type for item in registry.all_definitions() for event in item.events if event.reads_content})
 
 
@@ -154,7 +156,7 @@ def content_types() -> list[str]:
 
 
 def claim(after: int, limit: int) -> list[PendingRow]:
-    """The next page of the queue after an id. Takes no lock: locking the keys is what claims."""
+    """Return the next rows of the queue after an id. Takes no lock: the rows are claimed by locking their keys."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id, key, lane FROM bridge_pending WHERE id > %s ORDER BY id LIMIT %s",
@@ -164,27 +166,27 @@ def claim(after: int, limit: int) -> list[PendingRow]:
 
 
 def pending_of(keys: Sequence[str]) -> list[int]:
-    """What waits under these routing keys. Reads the queue whole: it is small by construction."""
+    """Return the ids of the events that wait under these routing keys. Reads the whole queue: it is small by design."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT id FROM bridge_pending WHERE key = ANY(%s) ORDER BY id", [list(keys)])
         return [row[0] for row in cursor.fetchall()]
 
 
 def most_keys(turns: int) -> int:
-    """How many keys a page may lock where `turns` pages are applied at once.
+    """Return how many keys a page may lock if `turns` pages are applied at once.
 
-    Where the lock table is full, every transaction of the server that needs another lock fails.
+    If the lock table is full, every transaction of the server that needs another lock fails.
     """
     return max(1, int(_lock_table() * LOCKS_SHARE) // (turns * _LockShare.factor))
 
 
 def take_fewer_locks() -> None:
-    """From now on half as many in this process: more hosts than this one, or somebody else, fill the lock table."""
+    """Halve the number of locks in this process from now on: other hosts or other programs also fill the lock table."""
     _LockShare.factor = min(_LockShare.factor * 2, _LockShare.MOST)
 
 
 class _LockShare:
-    """By how much fewer locks this process takes than its share. A process lives for a thousand tasks."""
+    """The factor by which this process takes fewer locks than its share. A process ends after a thousand tasks."""
 
     MOST = 64
     factor = 1
@@ -192,7 +194,7 @@ class _LockShare:
 
 @cache
 def _lock_table() -> int:
-    """How many locks the server promises to hold at once; asked once a process, it takes a restart to change."""
+    """Return how many locks the server guarantees; read once per process, as changing it takes a server restart."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT current_setting('max_locks_per_transaction')::bigint"
@@ -202,10 +204,10 @@ def _lock_table() -> int:
 
 
 def try_lock(keys: Iterable[str]) -> set[str]:
-    """Locks what can be locked without waiting, until the transaction ends; returns which keys those are.
+    """Lock the keys that can be locked without waiting, until the transaction ends; return these keys.
 
     The keys are a parameter: in a filter over a subquery the planner may push the volatile function down and take
-    a lock on every row it reads.
+    a lock for every row it reads.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -216,7 +218,7 @@ def try_lock(keys: Iterable[str]) -> set[str]:
 
 
 def acquire_worker_slot(host: str, turns: int) -> bool:
-    """Takes one of the turns in which a host applies pages, until the transaction ends; False where none is free.
+    """Take one of the `turns` worker slots of a host until the transaction ends; return False if none is free.
 
     Never waits.
     """
@@ -230,17 +232,17 @@ def acquire_worker_slot(host: str, turns: int) -> bool:
 
 
 def lock(key: str) -> None:
-    """Waits for a routing key's lock and holds it until the transaction ends. For decisions: one key at a time."""
+    """Wait for a routing key's lock and hold it until the transaction ends. For decisions: one key at a time."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
 
 
 def vacuum_queue() -> bool:
-    """Lets the room of rows that left the queue be used again, where that is much of it; returns whether it was.
+    """Vacuum the queue's table if it has many dead rows, so that their space is reused; return whether it did.
 
-    autovacuum looks once a minute at most (autovacuum_naptime), and at full speed the queue's file would have grown to
-    some 60 MB by then. Giving room back to the disk is left to it: that needs a lock which nothing else may hold.
-    Cannot run in a transaction, and does nothing there.
+    autovacuum checks at most once a minute (autovacuum_naptime), and at full load the table's file would grow to some
+    60 MB by then. Returning space to the disk is left to autovacuum: that needs an exclusive lock. VACUUM cannot run in
+    a transaction; called in one, this does nothing.
     """
     if connection.in_atomic_block:
         return False
@@ -256,9 +258,9 @@ def vacuum_queue() -> bool:
 
 
 def read_events(ids: Sequence[int], content_types: Sequence[str]) -> list[EventRow]:
-    """The events among `ids` that still wait, in the order of their ids.
+    """Return the events among `ids` that still wait, in order of their ids.
 
-    Must be a statement of its own after the lock was taken: a statement's snapshot is older than the locks it takes.
+    Must be a separate statement after the locks were taken: a statement's snapshot is older than the locks it takes.
     Bodies are read only of `content_types` and of our own facts.
     """
     with connection.cursor() as cursor:
@@ -271,7 +273,7 @@ def read_events(ids: Sequence[int], content_types: Sequence[str]) -> list[EventR
 
 
 def take_parked(keys: Sequence[tuple[str, str]], content_types: Sequence[str]) -> list[EventRow]:
-    """Takes the events parked under these (stream, key) out of the car park, for the sagas that are born here."""
+    """Delete the parked rows of these (stream, key) and return their events, for the sagas that start here."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -292,7 +294,7 @@ def take_parked(keys: Sequence[tuple[str, str]], content_types: Sequence[str]) -
 
 
 def reroute(moves: Sequence[tuple[int, str, str | None]]) -> None:
-    """Lets events wait under another routing key: (event, key, lane)."""
+    """Move waiting events to another routing key: (event, key, lane)."""
     _for_each(
         "UPDATE bridge_pending p SET key = r.key, lane = r.lane FROM {rows} WHERE p.id = r.id",
         {"id": "bigint", "key": "text", "lane": "text"},
@@ -301,7 +303,7 @@ def reroute(moves: Sequence[tuple[int, str, str | None]]) -> None:
 
 
 def park(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Moves events from the queue to the car park. One that is parked already stays as it is."""
+    """Move events from the queue to the table of parked events. An event that is already parked is not changed."""
     columns = _columns(Parked, "event", "stream", "key", "entity", "by_entity", "reason", "since", "suggestion")
     names = sql.names(columns)
     _for_each(
@@ -316,9 +318,9 @@ def park(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def unpark(where: str, parameters: Sequence[Any]) -> int:
-    """Moves parked events back to the queue, under the routing key of their own; returns how many.
+    """Move parked events back to the queue, under their own routing key; return how many.
 
-    One statement, so that a birth that takes the same rows and this one cannot both have them.
+    One statement, so that a saga that starts and takes the same rows cannot get them too.
     """
     with connection.cursor() as cursor:
         cursor.execute(_UNPARK.format(where=where), list(parameters))
@@ -326,7 +328,7 @@ def unpark(where: str, parameters: Sequence[Any]) -> int:
 
 
 def unparked(where: str, parameters: Sequence[Any]) -> list[str]:
-    """Moves parked events back to the queue as `unpark` does; returns the routing key of each of them."""
+    """Move parked events back to the queue as `unpark` does; return the routing key of each event."""
     with connection.cursor() as cursor:
         cursor.execute(_UNPARK.format(where=where) + " RETURNING key", list(parameters))
         return [row[0] for row in cursor.fetchall()]
@@ -342,12 +344,12 @@ _UNPARK = """
 
 
 def unpark_entities(entities: Sequence[tuple[str, str]]) -> int:
-    """Matches parked events again whose entity's lane has just opened: (stream, entity)."""
+    """Requeue parked events of entities whose lane has just opened, by (stream, entity); return how many."""
     return unpark(_OF_ENTITIES, _columns_of(entities))
 
 
 def unparked_entities(entities: Sequence[tuple[str, str]]) -> list[str]:
-    """Matches the same events again; returns the routing key of each, so that the caller can apply them at once."""
+    """Requeue the same events; return the routing key of each event, so that the caller can apply them at once."""
     return unparked(_OF_ENTITIES, _columns_of(entities))
 
 
@@ -366,9 +368,10 @@ def _columns_of(pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
 
 
 def unpark_matched(after: int, limit: int = 5000) -> tuple[int, int]:
-    """Lets go what a race or a crash left behind in the car park: rows whose saga, key's owner or lane is there.
+    """Requeue parked events that a race or a crash left behind: their saga, attachment or lane exists.
 
-    Looks at `limit` rows after an event's pk; returns (how many went, the pk to go on after, 0 for from the start).
+    Checks `limit` rows after an event's pk; returns (how many were requeued, the pk to continue after, 0 for the
+    start).
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -383,7 +386,7 @@ def unpark_matched(after: int, limit: int = 5000) -> tuple[int, int]:
     return moved, last if count == limit else 0
 
 
-# OFFSET 0 keeps the planner from hashing all sagas instead of looking each up.
+# OFFSET 0 prevents the planner from hashing all sagas instead of looking up each one.
 _MATCHED = """event IN (
     SELECT p.event FROM sagas_parked p
     WHERE p.event > %s AND p.event <= %s AND p.reason <> 'set_aside' AND (
@@ -406,7 +409,7 @@ _MATCHED = """event IN (
 
 
 def load_sagas(keys: Sequence[tuple[str, str]]) -> dict[str, SagaRow]:
-    """Stored sagas by routing key, of (saga type, key)."""
+    """Return the stored sagas of these (saga type, key), by routing key."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -424,7 +427,7 @@ def load_sagas(keys: Sequence[tuple[str, str]]) -> dict[str, SagaRow]:
 
 
 def attached(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str | None]]:
-    """(stream, key) → (routing key of the saga that a person attached it to, lane)."""
+    """Return {(stream, key): (routing key of the saga that a person attached it to, lane)}."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -439,9 +442,9 @@ def attached(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str
 
 
 def owners(entities: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """(saga type, entity) → [(routing key, saga id)] of the sagas that have a lane of it. Two are enough to know.
+    """Return {(saga type, entity): [(routing key, saga id)]} of the sagas that have a lane of it, at most two each.
 
-    Lanes first, then each lane's saga by its id: a planner without statistics would walk over all sagas of the type.
+    Lanes first, then each lane's saga by its id: a planner without statistics would read all sagas of the type.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -466,10 +469,10 @@ def owners(entities: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[tu
 
 
 def load_lanes(identities: Mapping[str, SagaIdentity], wanted: Sequence[tuple[str, str]]) -> dict[str, StoredLanes]:
-    """What is stored of the wanted (saga id, entity), by saga id.
+    """Return the stored lanes of the wanted (saga id, entity), by saga id.
 
-    LATERAL … OFFSET 0 keeps the planner at one index probe a lane, also at its stock costs, where a plain join with
-    unnest reads the whole table.
+    LATERAL … OFFSET 0 makes the planner use one index probe per lane, even at its default costs, at which a plain join
+    with unnest reads the whole table.
     """
     ids, entities = [saga_id for saga_id, _ in wanted], [entity for _, entity in wanted]
     source = (
@@ -480,7 +483,7 @@ def load_lanes(identities: Mapping[str, SagaIdentity], wanted: Sequence[tuple[st
 
 
 def load_all_lanes(identities: Mapping[str, SagaIdentity]) -> dict[str, StoredLanes]:
-    """All that is stored of the lanes of these sagas, for facts that speak for all of them."""
+    """Return all stored lanes of these sagas, for facts that concern all lanes."""
     source = (
         "unnest(%s::uuid[]) AS w(saga_id) CROSS JOIN LATERAL"
         " (SELECT * FROM {table} t WHERE t.saga_id = w.saga_id OFFSET 0) AS t"
@@ -528,18 +531,18 @@ def _with_metadata(row: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def insert_sagas(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Plain inserts: were a lock ever broken, the unique key must raise, not overwrite."""
-    _insert(SagaLog, (*SAGA_BIRTH, *SAGA_COUNTS, *SAGA_WORDS), rows)
+    """Insert sagas. A plain INSERT: if a lock ever fails, the unique key must raise, not overwrite."""
+    _insert(SagaLog, (*SAGA_BIRTH, *SAGA_COUNTS, *SAGA_DETAILS), rows)
 
 
 def update_sagas(rows: Sequence[Mapping[str, Any]]) -> None:
-    _update(SagaLog, (*SAGA_COUNTS, *SAGA_WORDS), rows)
+    _update(SagaLog, (*SAGA_COUNTS, *SAGA_DETAILS), rows)
 
 
 def update_counts(rows: Sequence[Mapping[str, Any]], unmoved: Collection[str] = ()) -> None:
-    """The same of sagas of which events said nothing that their counts do not show.
+    """Update sagas of which only counts, status and times changed.
 
-    unmoved: the columns of the tally that are as stored in each of the rows; they are not sent.
+    unmoved: the count columns that are unchanged in all rows; they are not written.
     """
     _update(SagaLog, tuple(name for name in SAGA_COUNTS if name not in unmoved), rows)
 
@@ -561,9 +564,9 @@ def update_steps(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def log_applied(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Takes events off the queue and writes them into their sagas' logs, in one statement: by pk, never by key.
+    """Move events from the queue to their sagas' logs, in one statement: by pk, never by key.
 
-    Marking by key would lose the event that came between the read and the mark.
+    Deleting by key would lose an event that arrived after the read.
     """
     columns = _columns(SagaEvent, "event", "saga", "seq", "lane", "applied_at", "note")
     names = sql.names(columns)
@@ -579,7 +582,7 @@ def log_applied(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def insert_keys(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Remembers under which other keys events came to a saga."""
+    """Store under which other keys events were applied to a saga. May run twice."""
     _for_each(
         "INSERT INTO sagas_saga_key (stream, key, saga_id)"
         " SELECT r.stream, r.key, r.saga_id FROM {rows} ON CONFLICT DO NOTHING",
@@ -589,7 +592,7 @@ def insert_keys(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_log(saga_id: str, content_types: Sequence[str]) -> list[EventRow]:
-    """A saga's whole log, in the order in which it took its events."""
+    """Return a saga's whole log, in the order in which its events were applied."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""

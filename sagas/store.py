@@ -1,4 +1,4 @@
-"""From folded sagas to rows: state, steps, log, and the commands that are owed. One transaction's writes."""
+"""Write folded sagas as rows: state, steps, log and required commands. All writes of one apply transaction."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from sagas.engine.view import step_view
 from sagas.models import ParkedReason
 from sagas.statements import EventRow, StoredRow
 
-ERROR_WORDS = 500
+ERROR_LIMIT = 500
 
 
 def store(work: Sequence[SagaBatch], applied: ApplyResult, now: datetime, *, ordered_by_person: bool = False) -> None:
-    """Writes all that a page's folds came to. In the caller's transaction, whose locks keep the sagas still.
+    """Write the results of a page's folds, in the caller's transaction, which holds the locks of the sagas.
 
-    ordered_by_person: what it plans is part of a decision or a bulk job, and does not count for the circuit breaker, or
-    is for the caller to count (`applied.uncounted`). Else this comes last in its transaction: others who plan for the
-    same services wait for its end.
+    ordered_by_person: the planned commands are part of a decision or a bulk job: they do not count for the circuit
+    breaker, or the caller counts them (`applied.uncounted`). Otherwise this must be the last call of its transaction:
+    other transactions that plan for the same services wait for its end.
     """
     folded = [item for item in work if not item.error]
     broken = [item for item in work if item.error]
@@ -73,13 +73,13 @@ def _store_sagas(folded: Iterable[SagaBatch], broken: Iterable[SagaBatch], now: 
 
 
 def _only_counters_changed(fold: Fold) -> bool:
-    """Whether its events said nothing of the saga itself, only of its lanes."""
+    """Return whether the events changed only lanes, counts and the time of the last event."""
     before, saga = fold.before, fold.saga
     return before.started is not None and before[:-2] == saga[:-2]  # all but last_at and counts
 
 
 def _unmoved(counted: Iterable[SagaBatch]) -> set[str]:
-    """The columns of the tally that no event of these moved: most, where a page holds many sagas at the same stage."""
+    """Return the count columns that no event of these sagas changed: most, if many sagas of a page are at one stage."""
     folds = [_fold(item) for item in counted]
     before = zip(*(fold.before.counts for fold in folds), strict=True)
     after = zip(*(fold.saga.counts for fold in folds), strict=True)
@@ -87,7 +87,10 @@ def _unmoved(counted: Iterable[SagaBatch]) -> set[str]:
 
 
 def store_lanes(work: Iterable[SagaBatch], applied: ApplyResult) -> None:
-    """Writes the lanes and steps that differ from what is stored."""
+    """Write the lanes and steps that differ from the stored ones, in the caller's transaction.
+
+    Lanes that opened or were undone are added to `applied`.
+    """
     new_lanes: list[dict[str, Any]] = []
     changed_lanes: list[dict[str, Any]] = []
     new_steps: list[dict[str, Any]] = []
@@ -115,7 +118,7 @@ def store_lanes(work: Iterable[SagaBatch], applied: ApplyResult) -> None:
 def _note_change(
     applied: ApplyResult, entity: tuple[str, str], before: tuple[Any, ...], after: tuple[Any, ...]
 ) -> None:
-    """Notes a lane that opened though its row was there, or that was undone. `before`, `after`: as LANE_CHANGES."""
+    """Note an existing row that became a lane, or a lane that was undone. before, after: in order of LANE_CHANGES."""
     if after[0] and not before[0]:
         applied.opened.append(entity)
     if after[2] == LaneStatus.UNDONE.value != before[2]:
@@ -123,7 +126,7 @@ def _note_change(
 
 
 def parked_row(event: EventRow, reason: ParkedReason, suggestion: str | None, now: datetime) -> dict[str, Any]:
-    """The row of an event that no saga can take now."""
+    """Return the row of an event that no saga can take now."""
     return {
         "event": event.pk,
         "stream": event.stream,
@@ -137,10 +140,10 @@ def parked_row(event: EventRow, reason: ParkedReason, suggestion: str | None, no
 
 
 def saga_columns(fold: Fold) -> dict[str, Any]:
-    """The saga's columns that its state gives."""
+    """Return the saga's columns that are computed from its state."""
     identity, saga = fold.identity, fold.saga
     state = saga_data(saga)
-    state.pop("last_at", None)  # which the row keeps beside it: what else is in the state seldom changes
+    state.pop("last_at", None)  # stored in a column of its own, because the rest of the state seldom changes
     return {
         "correlation_id": saga.correlation.text if saga.correlation else identity.key,
         "start_time": saga.started.occurred_at if saga.started else saga.last_at,
@@ -182,7 +185,7 @@ def _saga_row(item: SagaBatch, now: datetime) -> dict[str, Any]:
 
 
 def _broken_row(item: SagaBatch, now: datetime) -> dict[str, Any]:
-    """A saga whose events the engine cannot fold: as it was before them, and why it stands still."""
+    """Return the row of a saga whose events the engine cannot fold: its state before them, and the error."""
     before = Fold(item.identity, item.row.saga, {})
     first = item.events[0].occurred_at
     columns = saga_columns(before)
@@ -211,7 +214,7 @@ def _birth(item: SagaBatch) -> dict[str, Any]:
 
 
 def lane_row(fold: Fold, entity: str) -> dict[str, Any] | None:
-    """The lane's row; None for a holder of steps alone."""
+    """Return the lane's row; None if it only holds steps."""
     lane = fold.lanes[entity]
     if not lane.known and not lane.commands and lane.forced is None:
         return None
@@ -232,7 +235,7 @@ _lane_values = itemgetter(*statements.LANE_CHANGES)
 
 
 def step_values(fold: Fold, entity: str, key: StepKey, required: tuple[Compensation, ...]) -> tuple[Any, ...]:
-    """A step's row, in the order of rows.STEP_CHANGES."""
+    """Return the values of a step's row, in the order of statements.STEP_CHANGES."""
     view = step_view(fold.identity, fold.saga, fold.lanes[entity], key, required)
     return (
         view.status.value,
@@ -247,7 +250,7 @@ def step_values(fold: Fold, entity: str, key: StepKey, required: tuple[Compensat
 
 
 def all_steps(fold: Fold, entity: str) -> Iterator[tuple[StepKey, tuple[Any, ...]]]:
-    """Every step of a holder with its row's values."""
+    """Yield every step of a lane (or of the saga itself) with the values of its row."""
     required = fold.required(entity)
     for key in step_keys(fold.identity, fold.lanes[entity], required):
         yield key, step_values(fold, entity, key, required)
@@ -275,9 +278,9 @@ def _step_rows(item: SagaBatch, fold: Fold, entity: str) -> Iterator[dict[str, A
 
 
 def _as_stored(fold: Fold, lane: LaneState, key: StepKey, stored: StoredRow) -> bool:
-    """Whether a step that no command undoes, and of which nothing new is known, shows what is stored.
+    """Return whether a step that no command undoes and that has no new facts is shown as it is stored.
 
-    Only what had no outcome yet can show another status then: asking for that costs less than making the row anew.
+    Only a step without an outcome can then have another status: checking that costs less than building the row again.
     """
     if lane.steps[key].rank > STARTED_RANK:
         return True
@@ -311,103 +314,106 @@ def _foreign_keys(work: Iterable[SagaBatch]) -> list[dict[str, Any]]:
 
 
 def _store_commands(work: Iterable[SagaBatch], applied: ApplyResult, now: datetime) -> dict[str, int]:
-    """Plans what is owed and says what facts said of it; returns how many new commands each service has."""
+    """Plan required commands and pass on what facts report about them; return the number of new ones by service."""
     planned: list[NewCommand] = []
     settled: list[Settlement] = []
     refused: list[CommandRefusal] = []
-    free: list[UUID] = []
+    released_ids: list[UUID] = []
     for item in work:
         fold = _fold(item)
         for entity in fold.changed:
-            if not fold.required(entity):  # nor was anything before: what is owed stays owed
+            if not fold.required(entity):  # nothing was required before either: a requirement never ends
                 continue
             commands = LaneCommandChanges(fold, entity)
             planned += commands.planned(now)
             settled += commands.settled()
-            free += commands.released()
+            released_ids += commands.released()
         refused += _refusals(item)
     planned = shared_entities.known_to_others(planned)
     new = outbox.plan(planned)
     outbox.settle(settled)
     outbox.refuse(refused)
-    outbox.release(free, now)
-    retried = any(word.status == "retried" for word in settled)
-    may_leave = any(command.released and not command.held_by for command in planned)
-    applied.to_publish |= bool(free) or retried or may_leave
+    outbox.release(released_ids, now)
+    retried = any(settlement.status == "retried" for settlement in settled)
+    sendable = any(command.released and not command.held_by for command in planned)
+    applied.to_publish |= bool(released_ids) or retried or sendable
     return new
 
 
 class LaneCommandChanges:
-    """What a fold did to the commands of one lane, as words for the outbox."""
+    """The outbox changes that a fold causes for the commands of one lane."""
 
     def __init__(self, fold: Fold, entity: str) -> None:
         self.fold = fold
         self.identity = fold.identity
         self.lane = fold.lanes[entity]
         self.required = fold.required(entity)
-        self.free = set(released(fold.identity, fold.saga, self.lane, self.required))
+        self.released_now = set(released(fold.identity, fold.saga, self.lane, self.required))
         before = fold.stored.get(entity)
         self.before = before if before is not None else LaneState(entity)
         self.required_before = fold.required_before(entity)
-        self.free_before = set(released(fold.identity, fold.before, self.before, self.required_before))
+        self.released_before = set(released(fold.identity, fold.before, self.before, self.required_before))
 
     def planned(self, now: datetime) -> list[NewCommand]:
-        """Commands that were not owed before."""
+        """Return the commands that were not required before."""
         return [
-            new_command(self.identity, self.fold.saga, self.lane, item, released=item.command in self.free, now=now)
+            new_command(
+                self.identity, self.fold.saga, self.lane, item, released=item.command in self.released_now, now=now
+            )
             for item in self.required
             if item not in self.required_before
         ]
 
     def released(self) -> list[UUID]:
-        """Commands that were owed before and may leave only now."""
+        """Return the ids of commands that were required before and may be sent only now."""
         return [
             self._id(item)
             for item in self.required_before
-            if item.command in self.free and item.command not in self.free_before
+            if item.command in self.released_now and item.command not in self.released_before
         ]
 
     def settled(self) -> list[Settlement]:
-        """What facts said of commands that were owed before."""
-        return [word for item in self.required_before for word in self._words(item)]
+        """Return what facts report about commands that were required before."""
+        return [settlement for item in self.required_before for settlement in self._changes_of(item)]
 
-    def may_leave(self) -> list[UUID]:
-        """Every command whose predecessors are answered, for an outbox that may have missed it."""
-        return [self._id(item) for item in self.required if item.command in self.free]
+    def all_released(self) -> list[UUID]:
+        """Return the ids of all commands whose predecessors are answered, for an outbox that may have missed some."""
+        return [self._id(item) for item in self.required if item.command in self.released_now]
 
-    def answers(self) -> list[Settlement]:
-        """What holds of every command that is answered, for an outbox that may have missed it."""
-        return [word for item in self.required if (word := self._answer(item)) is not None]
+    def all_settled(self) -> list[Settlement]:
+        """Return the settlements of all answered commands, for an outbox that may have missed some."""
+        return [settlement for item in self.required if (settlement := self._settlement(item)) is not None]
 
-    def _words(self, item: Compensation) -> Iterator[Settlement]:
-        was = self.before.commands.get(item.command, NO_FACTS)
+    def _changes_of(self, item: Compensation) -> Iterator[Settlement]:
+        facts_before = self.before.commands.get(item.command, NO_FACTS)
         facts = self.lane.commands.get(item.command, NO_FACTS)
-        held_before = command_state(self.identity, self.fold.before, self.before, item)
-        held = command_state(self.identity, self.fold.saga, self.lane, item)
-        if facts.round > was.round:
+        state_before = command_state(self.identity, self.fold.before, self.before, item)
+        state = command_state(self.identity, self.fold.saga, self.lane, item)
+        if facts.round > facts_before.round:
             yield Settlement(command_id=self._id(item), status="retried", at=self._last(facts), round=facts.round)
-        if held is held_before and facts[:4] == was[:4]:
+        if state is state_before and facts[:4] == facts_before[:4]:
             return
-        word = self._answer(item)
-        if word is not None:
-            yield word
+        settlement = self._settlement(item)
+        if settlement is not None:
+            yield settlement
 
-    def _answer(self, item: Compensation) -> Settlement | None:
+    def _settlement(self, item: Compensation) -> Settlement | None:
         facts = self.lane.commands.get(item.command, NO_FACTS)
-        held = command_state(self.identity, self.fold.saga, self.lane, item)
-        if held is CommandState.CONFIRMED:
+        state = command_state(self.identity, self.fold.saga, self.lane, item)
+        if state is CommandState.CONFIRMED:
             mark = facts.confirmed or facts.by_hand or facts.published
-            return self._word(item, "confirmed", mark, by_hand=facts.confirmed is None and facts.by_hand is not None)
-        if held is CommandState.SKIPPED:
-            return self._word(item, "skipped", facts.skipped, by_hand=True)
-        if held is CommandState.WITHDRAWN:
-            return self._word(item, "withdrawn", facts.withdrawn or self.fold.saga.failure, by_hand=True)
+            by_hand = facts.confirmed is None and facts.by_hand is not None
+            return self._settled_by(mark, item, "confirmed", by_hand=by_hand)
+        if state is CommandState.SKIPPED:
+            return self._settled_by(facts.skipped, item, "skipped", by_hand=True)
+        if state is CommandState.WITHDRAWN:
+            return self._settled_by(facts.withdrawn or self.fold.saga.failure, item, "withdrawn", by_hand=True)
         return None
 
-    def _word(self, item: Compensation, said: Any, mark: Mark | None, *, by_hand: bool) -> Settlement:
-        assert mark is not None  # what holds was said by somebody
+    def _settled_by(self, mark: Mark | None, item: Compensation, status: Any, *, by_hand: bool) -> Settlement:
+        assert mark is not None  # a fact brought the command into this state
         return Settlement(
-            command_id=self._id(item), status=said, at=mark.occurred_at, by_hand=by_hand, event_id=mark.event_id
+            command_id=self._id(item), status=status, at=mark.occurred_at, by_hand=by_hand, event_id=mark.event_id
         )
 
     def _last(self, facts: CommandFacts) -> datetime:
@@ -423,10 +429,10 @@ def _refusals(item: SagaBatch) -> Iterator[CommandRefusal]:
         refused = interpretation.means.refuses
         if not refused or not fact.names or interpretation.event is None:
             continue
-        words = fact.content.get(interpretation.event.error_in)
+        text = fact.content.get(interpretation.event.error_in)
         yield CommandRefusal(
             command_id=UUID(command_id(item.row.id, fact.names, refused)),
-            error=words[:ERROR_WORDS] if isinstance(words, str) and words else "refused without a reason",
+            error=text[:ERROR_LIMIT] if isinstance(text, str) and text else "refused without a reason",
             at=fact.occurred_at,
             event_id=fact.id,
         )

@@ -1,4 +1,4 @@
-"""What no nudge may be trusted with: the database alone tells what still waits."""
+"""Find the work of lost wake-ups in the database, which alone is reliable."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from bridge.models import Event, Pending
 from bridge.wakeup import nudge
 from sagas import breakers, shared_entities, statements
 
-# A nudge that is on its way needs no second one.
+# A younger event's wake-up may still be pending and needs no second one.
 NUDGE_AGE = timedelta(seconds=2)
 
 
 def sweep() -> None:
-    """Nudges for events that wait too long, matches parked events and holds again, keeps the queue's file small, and
-    moves circuit breakers on whose first commands were answered.
+    """Do the periodic work: wake workers for events that wait too long, match parked events, check holds and canaries.
 
-    Own transactions; may run twice.
+    Also keeps the file of the queue's table small. Opens its own transactions; may run twice.
     """
     statements.vacuum_queue()
     shared_entities.sweep()
@@ -29,7 +28,7 @@ def sweep() -> None:
 
 
 def pending_too_long() -> bool:
-    """Whether the first of the queue came in long enough ago that its nudge must be lost."""
+    """Return whether the first event of the queue is so old that its wake-up must have been lost."""
     first = Pending.objects.order_by("id").values_list("id", flat=True).first()
     if first is None:
         return False
@@ -37,13 +36,13 @@ def pending_too_long() -> bool:
 
 
 def match_parked() -> int:
-    """Looks at the next part of the car park for events whose saga, lane or owner has appeared; returns how many go."""
+    """Requeue those of the next part of parked events whose saga or lane has appeared; return how many."""
     moved, _place.after = statements.unpark_matched(_place.after)
     return moved
 
 
 class _Place:
-    """How far this process has looked; a new one begins at the start, which only means to look twice."""
+    """How far this process has searched; a new one begins at the start, so that some rows are only checked twice."""
 
     after = 0
 

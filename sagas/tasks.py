@@ -22,4 +22,4 @@ def sweep() -> None:
 @shared_task(name="sagas.prune")
 def prune() -> None:
     """Delete old sagas for a few seconds, if retention is enabled. May run twice, and concurrently."""
-    retention.turn()
+    retention.run_prune()

@@ -1,4 +1,4 @@
-"""Whether sagas are what their logs fold to: many of them, in constant memory, beside a system at work."""
+"""Verify that sagas equal the folds of their logs: any number of them, in constant memory, while the system works."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found of one saga. `error` is set where its log cannot be folded at all."""
+    """The result for one saga. `error` is set if its log cannot be folded at all."""
 
     saga_id: UUID
     differences: Sequence[Difference] = ()
@@ -30,12 +30,12 @@ class Verdict:
 
     @property
     def well(self) -> bool:
-        """Whether the stored state is what the log folds to."""
+        """Return whether the stored state equals the fold of the log."""
         return not self.differences and not self.error
 
 
 def each(saga_ids: Iterable[UUID]) -> Iterator[Verdict]:
-    """The verdict on each of these sagas, as it is found. Reads only; one that is deleted meanwhile is left out."""
+    """Yield the verdict on each of these sagas. Reads only; a saga that is deleted meanwhile is left out."""
     for saga_id in saga_ids:
         verdict = _verdict(saga_id)
         if verdict is not None:
@@ -43,7 +43,7 @@ def each(saga_ids: Iterable[UUID]) -> Iterator[Verdict]:
 
 
 def all_ids() -> Iterator[UUID]:
-    """Every saga, a page at a time."""
+    """Yield the ids of all sagas, read page by page."""
     page = list(_ids()[:PAGE])
     while page:
         yield from page
@@ -51,7 +51,7 @@ def all_ids() -> Iterator[UUID]:
 
 
 def some_ids(count: int) -> Iterator[UUID]:
-    """So many sagas, chosen by chance."""
+    """Return the ids of `count` random sagas."""
     return iter(_ids().order_by("?")[:count])
 
 
@@ -66,13 +66,13 @@ def _verdict(saga_id: UUID) -> Verdict | None:
         return None
     except (DatabaseError, InterfaceError):
         raise
-    except Exception as error:  # a log that cannot be folded is what this looks for
+    except Exception as error:  # finding logs that cannot be folded is the purpose
         logger.debug("saga %s cannot be folded", saga_id, exc_info=True)
         return Verdict(saga_id, error=f"its log cannot be folded ({error_location(error)})")
 
 
 def _differences(saga_id: UUID) -> Sequence[Difference]:
-    """A first look may fall between two statements of somebody's commit; what it finds must hold under the lock."""
+    """Compare without the lock first, and again under it: another transaction may commit between two statements."""
     if not compare(saga_id):
         return ()
     saga = SagaLog.objects.get(id=saga_id)

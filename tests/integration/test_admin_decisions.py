@@ -118,7 +118,7 @@ def test_the_form_shows_what_would_happen_and_does_nothing(action: str, story: S
 @pytest.mark.parametrize("action", ["mark_done", "skip", "withdraw"])
 def test_the_page_names_what_is_released_and_does_not_contradict_itself(action: str, story: Story, ana: Client) -> None:
     page = ana.get(address(action), target(action, story)).content.decode()
-    assert "1 image deletion that was waiting for it is sent." in page
+    assert "1 image deletion that was waiting for this is sent." in page
     assert "Commands that were waiting for them are sent" in page
     assert "Nothing is sent." not in page
 

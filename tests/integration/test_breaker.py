@@ -547,7 +547,7 @@ def test_a_decision_says_that_its_commands_wait_for_the_canary() -> None:
     resume()
     outcome = decisions.force_compensation(saga.id, request=decided.request())
     assert outcome.effects["after_canary"] == [SERVICE]
-    assert f"To {SERVICE} only the first commands are sent at present" in " ".join(decisions.sentences(outcome))
+    assert f"only the first commands are sent to {SERVICE} for now" in " ".join(decisions.sentences(outcome))
     answer(sent())
     breakers.judge_canaries()
     assert str(outcome.commands[0].id) in sent()
@@ -631,12 +631,12 @@ def test_only_an_open_breaker_can_be_resumed_and_of_one_service() -> None:
 def test_every_page_tells_of_an_open_breaker(staff: Client) -> None:
     saga = tripped()
     words = f"The circuit breaker paused {SERVICE} at "
-    numbers = "30 commands planned in ten minutes, the limit is 20. Look at them, then resume."
+    numbers = "30 commands planned in ten minutes, the limit is 20. Check them, then resume."
     first = pages.attention().items[0]
     assert (first.kind, first.count) == ("breaker", 30)
     assert first.sentence.startswith(words)
     assert numbers in first.sentence
-    assert first.sentence.endswith("30 commands wait.")
+    assert first.sentence.endswith("30 commands are waiting.")
     found = pages.waiting(saga)
     assert found is not None
     assert (found.kind, found.sentence.startswith(words)) == ("paused", True)

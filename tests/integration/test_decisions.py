@@ -130,7 +130,7 @@ def test_a_decision_waits_for_a_saga_at_work_only_so_long(monkeypatch: pytest.Mo
 def test_a_decision_sees_what_waits_for_the_saga() -> None:
     saga, images = decided.running(1)
     event_log.append([event("ProcessingCompleted", saga.key, images[0], seconds=50)])
-    with pytest.raises(Refused, match="does not run any more"):
+    with pytest.raises(Refused, match="no longer running"):
         decisions.cancel(saga.id, request=request())
 
 
@@ -187,7 +187,7 @@ def test_one_lane_is_undone_and_the_others_go_on() -> None:
     assert Lane.objects.filter(saga=saga, failed=True).count() == 1
     with pytest.raises(NotFound):
         decisions.force_compensation(saga.id, "no image of it", request=request())
-    with pytest.raises(Refused, match="failed already"):
+    with pytest.raises(Refused, match="already failed"):
         decisions.cancel(saga.id, images[1], request=request())
 
 
@@ -199,7 +199,7 @@ def test_a_completed_saga_can_be_undone_but_not_cancelled() -> None:
         decisions.terminate(saga.id, request=request())
     decisions.force_compensation(saga.id, request=request())
     assert status(saga) == "COMPENSATING"
-    with pytest.raises(Refused, match="failed already"):
+    with pytest.raises(Refused, match="already failed"):
         decisions.cancel(saga.id, request=request())
 
 
@@ -248,15 +248,15 @@ def test_resume_applies_what_was_set_aside(monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(Refused, match="still cannot be applied"):
             decisions.resume(saga.id, request=request())
         for call in (decisions.force_compensation, decisions.cancel, decisions.terminate):
-            with pytest.raises(Refused, match="set aside"):
+            with pytest.raises(Refused, match="blocked by an error"):
                 call(saga.id, request=request())
-        with pytest.raises(Refused, match="set aside"):
+        with pytest.raises(Refused, match="blocked by an error"):
             decisions.replay(saga.id, apply=True, request=request())
         assert Parked.objects.filter(reason="set_aside").count() == 1
     outcome = decisions.resume(saga.id, request=request())
     assert (outcome.effects["events"], status(saga)) == (1, "COMPENSATING")
     assert not Parked.objects.exists()
-    with pytest.raises(Refused, match="not set aside"):
+    with pytest.raises(Refused, match="not blocked by an error"):
         decisions.resume(saga.id, request=request())
 
 
@@ -276,7 +276,7 @@ def test_a_saga_set_aside_twice_is_resumed_twice(monkeypatch: pytest.MonkeyPatch
 def test_replay_shows_the_difference_and_writes_it_only_when_told() -> None:
     saga, images = decided.failed()
     assert decisions.replay(saga.id, request=request("")).effects["differences"] == []
-    with pytest.raises(Refused, match="nothing to write"):
+    with pytest.raises(Refused, match="nothing to rebuild"):
         decisions.replay(saga.id, apply=True, request=request())
     SagaLog.objects.filter(id=saga.id).update(status="COMPLETED", lanes_known=9, events_count=1)
     SagaStep.objects.filter(saga=saga, entity=images[0], step_type="ANONYMIZATION_COMPLETE").delete()
@@ -361,7 +361,7 @@ def test_giving_up_ends_in_failed_and_cannot_be_retried(action: str, word: str) 
     assert [(c.status_before, c.status_after, c.body) for c in outcome.commands] == [("exhausted", word, None)]
     assert status(saga) == "FAILED"
     assert decisions.decide_command(action, command.id, request=request()).repeated
-    with pytest.raises(Refused, match="given up"):
+    with pytest.raises(Refused, match="you can still mark it as done"):
         decisions.decide_command("retry", command.id, request=request())
     decisions.decide_command("mark_done", command.id, request=request())
     assert status(saga) == "COMPENSATION_SUCCEEDED"
@@ -475,15 +475,15 @@ def test_a_key_that_went_elsewhere_is_refused() -> None:
         decisions.attach(saga_id=saga.id, key=other.key, request=request())
     key, _ = decided.parked(image=theirs[0])  # found its way by its image
     assert not Parked.objects.exists()
-    with pytest.raises(Refused, match="already went"):
+    with pytest.raises(Refused, match="already belong"):
         decisions.attach(saga_id=saga.id, key=key, request=request())
     lone, _ = decided.parked()
     decisions.attach(saga_id=saga.id, key=lone, lane=images[0], request=request())
-    with pytest.raises(Refused, match="attached already"):
+    with pytest.raises(Refused, match="already attached"):
         decisions.attach(saga_id=other.id, key=lone, request=request())
-    with pytest.raises(Refused, match="attached already"):
+    with pytest.raises(Refused, match="already attached"):
         decisions.attach(saga_id=saga.id, key=lone, request=request())
-    with pytest.raises(NotFound, match="no lane"):
+    with pytest.raises(NotFound, match="no image"):
         decisions.attach(saga_id=saga.id, key=new_ids(1)[0], lane="none of it", request=request())
 
 
@@ -503,9 +503,9 @@ def test_one_event_is_attached() -> None:
     outcome = decisions.attach(saga_id=saga.id, event=second, lane=images[0], request=request())
     assert (outcome.effects["events"], status(saga), Parked.objects.count()) == (1, "COMPLETED", 1)
     assert decisions.attach(saga_id=saga.id, event=second, lane=images[0], request=request()).repeated
-    with pytest.raises(Refused, match="not parked"):
+    with pytest.raises(Refused, match="no unmatched event"):
         decisions.attach(saga_id=saga.id, event=second, request=request())
-    with pytest.raises(Refused, match="not parked"):
+    with pytest.raises(Refused, match="no unmatched event"):
         decisions.attach(saga_id=saga.id, event="never came", request=request())
     assert key
     assert first
@@ -756,7 +756,7 @@ def test_what_an_answer_releases_is_counted_in_plain_words(action: str) -> None:
         lambda ask: decisions.decide_commands(action, CommandSelection(ids=list(rollbacks)), request=ask)
     )
     assert done.effects["released"] == {"DeleteRetrievedImage": 1}
-    assert list(decisions.sentences(done)) == ["1 image deletion that was waiting for it is sent."]
+    assert list(decisions.sentences(done)) == ["1 image deletion that was waiting for this is sent."]
     assert {c.name for c in done.commands if c.released} == {"DeleteRetrievedImage"}
     assert [row["released"] for row in done.as_json()["commands"]] == [c.released for c in done.commands]
 
@@ -779,8 +779,8 @@ def test_sentences_tell_what_is_sent_now_later_and_only_after_a_pause() -> None:
     shown = decisions.force_compensation(saga.id, request=request(dry_run=True))
     assert list(decisions.sentences(shown)) == [
         "1 image deletion, 1 anonymization rollback are sent.",
-        "1 image deletion is sent after the commands that come before it are answered.",
-        "Publishing to DATA_RETRIEVAL is paused: what goes there is sent only after it is resumed.",
+        "1 image deletion is sent once the commands before it are answered.",
+        "Sending commands to DATA_RETRIEVAL is paused: these commands are sent after it is resumed.",
     ]
 
 

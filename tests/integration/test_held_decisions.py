@@ -93,7 +93,7 @@ def test_show_saga_tells_what_is_held() -> None:
     saga, other, _ = decided.shared()
     ran = run("show_saga", str(saga.id))
     assert f"planned, held because of saga {other.id}" in ran.out
-    assert "A person must decide" in ran.out
+    assert "command needs a decision" in ran.out
     assert [line["held_by"] for line in run("show_saga", str(saga.id), "--json").data["commands"]["items"]]
 
 

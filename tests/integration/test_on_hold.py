@@ -108,8 +108,8 @@ def nothing() -> None:
 SITUATIONS: list[tuple[Callable[[], None], str | None, str]] = [
     (nothing, None, ""),
     (pause_another, None, ""),
-    (pause_all, "paused", "Publishing to all services has been paused since"),
-    (pause_service, "paused", "Publishing to ANONYMIZATION has been paused since"),
+    (pause_all, "paused", "Sending commands to all services has been paused since"),
+    (pause_service, "paused", "Sending commands to ANONYMIZATION has been paused since"),
     (bridge_away, "bridge_away", "The bridge is not connected to Pulsar."),
     (bridge_behind, "bridge_behind", "The bridge has not caught up"),
     (unapplied, "backlog", "wait to be applied"),
@@ -117,7 +117,7 @@ SITUATIONS: list[tuple[Callable[[], None], str | None, str]] = [
     (
         answers_undelivered,
         "undelivered",
-        "202 messages wait undelivered on anonymization-anonymization",
+        "202 messages on anonymization-anonymization",
     ),
 ]
 HELD = [item for item in SITUATIONS if item[1]]
@@ -164,7 +164,9 @@ def test_the_sentence_the_api_and_the_commands_say_why(
 
 
 def deadline_line(items: list[dict[str, Any]]) -> dict[str, Any]:
-    return next(item for item in items if item["title"] == "ANONYMIZATION must have answered RollbackAnonymization")
+    return next(
+        item for item in items if item["title"] == "Deadline for ANONYMIZATION to confirm RollbackAnonymization"
+    )
 
 
 @pytest.mark.parametrize(("happen", "reason", "words"), SITUATIONS)
@@ -191,7 +193,7 @@ def test_a_command_that_is_not_sent_because_of_a_pause_says_so(staff: Client) ->
     found = queries.waiting(saga)
     assert found is not None
     assert found.kind == "paused"
-    assert found.sentence.startswith("Publishing to ANONYMIZATION has been paused since")
+    assert found.sentence.startswith("Sending commands to ANONYMIZATION has been paused since")
     assert "by ana (stop 100% of it). RollbackAnonymization for" in found.sentence
     command = Command.objects.get(name="RollbackAnonymization")
     text = staff.get(reverse("admin:compensation_command_change", args=[command.id])).content.decode()
@@ -203,7 +205,7 @@ def test_the_attention_list_says_what_holds_an_overdue_answer() -> None:
     overdue()
     pause_service()
     item = next(item for item in queries.attention().items if item.kind == "overdue")
-    assert "The deadline is on hold. Publishing to ANONYMIZATION has been paused since" in item.advice
+    assert "The deadline is on hold. Sending commands to ANONYMIZATION has been paused since" in item.advice
     assert "by ana" in item.advice
 
 
@@ -232,7 +234,7 @@ def test_one_paused_service_is_not_shown_as_on(staff: Client) -> None:
     assert "Commands are sent to all services" not in text
     assert "sg-tone-good" not in text
     assert ">partly paused<" in text
-    assert "Publishing to ANONYMIZATION has been paused since" in text
+    assert "Sending commands to ANONYMIZATION has been paused since" in text
     assert "by ana (stop 100% of it)." in text
 
 
@@ -285,9 +287,10 @@ def test_the_banner_is_on_every_page_and_says_which_service_by_whom_and_since_wh
     for page in pages:
         text = staff.get(page).content.decode()
         assert text.count("sg-banner") == 2, page
-        assert "Publishing to ANONYMIZATION has been paused since" in text, page
-        said = f"Publishing to DATA_RETRIEVAL has been paused since {since:%Y-%m-%d %H:%M:%S} UTC by bea (maintenance)."
-        assert said in text, page
+        assert "Sending commands to ANONYMIZATION has been paused since" in text, page
+        when = f"{since:%Y-%m-%d %H:%M:%S} UTC"
+        sentence = f"Sending commands to DATA_RETRIEVAL has been paused since {when} by bea (maintenance)."
+        assert sentence in text, page
 
 
 def test_the_banner_shows_nothing_to_strangers_and_no_reason_to_who_may_not_see_sagas(client: Client) -> None:
@@ -296,12 +299,12 @@ def test_the_banner_shows_nothing_to_strangers_and_no_reason_to_who_may_not_see_
     assert "sg-banner" not in client.get(reverse("admin:login")).content.decode()
     client.force_login(User.objects.create_user("clerk", is_staff=True))
     text = client.get(reverse("admin:index")).content.decode()
-    assert "Publishing to ANONYMIZATION has been paused since" in text
+    assert "Sending commands to ANONYMIZATION has been paused since" in text
     assert "stop 100%" not in text
 
 
 def test_a_pause_that_the_settings_began_names_them(staff: Client, settings: Any) -> None:
     settings.SAGA_PUBLISHING = "paused"
     text = staff.get(reverse("admin:index")).content.decode()
-    assert "Publishing to all services has been paused since" in text
+    assert "Sending commands to all services has been paused since" in text
     assert "by the setting SAGA_PUBLISHING." in text

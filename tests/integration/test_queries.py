@@ -93,17 +93,17 @@ def test_a_started_saga_says_which_event_is_missing() -> None:
     task, image = new_ids(2)
     tell(event("RetrievalStarted", task))
     found = waiting(task)
-    assert found.sentence == "How many images there are is not known yet. Expected next: RetrievalCompleted."
+    assert found.sentence == "The number of images is not known yet. Expected next: RetrievalCompleted."
     assert found.event == "RetrievalCompleted"
     tell(event("RetrievalCompleted", task, seconds=2, result={"successful_images": 2}))
-    assert waiting(task).sentence.startswith("2 of 2 announced images have not been named")
+    assert waiting(task).sentence.startswith("2 of 2 announced images have not appeared")
     tell(event("ImagesRetrieved", task, seconds=3, image_ids=[image]))
     found = waiting(task)
     assert (found.kind, found.count) == ("lanes", 1)
     assert "Expected next: ImageReadyForAnonymization (" in found.sentence
     tell(*image_through(task, image)[:3])
     assert (
-        "1 of 1 image is waiting for Anonymization since 2026-03-01 12:00:12 UTC. "
+        "1 of 1 image has been waiting for Anonymization since 2026-03-01 12:00:12 UTC. "
         f"Expected next: ImageReadyForProcessing or ProcessingCompleted ({image})."
     ) in waiting(task).sentence
 
@@ -180,9 +180,9 @@ def test_a_compensating_saga_names_command_topic_attempt_and_times() -> None:
     assert shown.error == "The service refused it: busy"
     assert shown.error in shown.sentence
     switches.set_switch("ANONYMIZATION", True, "ana", "broken")
-    assert waiting(row.key).sentence.startswith("Publishing to ANONYMIZATION has been paused since")
+    assert waiting(row.key).sentence.startswith("Sending commands to ANONYMIZATION has been paused since")
     remove(rollback)
-    assert "waits until RollbackAnonymization of the same lane is answered" in waiting(row.key).sentence
+    assert "is waiting until RollbackAnonymization for the same image is answered" in waiting(row.key).sentence
 
 
 def test_an_exhausted_command_asks_a_person() -> None:
@@ -193,7 +193,7 @@ def test_an_exhausted_command_asks_a_person() -> None:
     SagaLog.objects.update(status="COMPENSATION_FAILED")
     found = waiting(row.key)
     assert found.kind == "decision"
-    assert "after attempt 10 of 10: No answer. Retry it, skip it, or mark it done." in found.sentence
+    assert "after attempt 10 of 10: No answer. Retry it, skip it, or mark it as done." in found.sentence
 
 
 def test_a_saga_that_is_set_aside_and_one_with_parked_events_say_so() -> None:
@@ -222,7 +222,7 @@ def test_the_timeline_tells_all_in_one_order() -> None:
     assert [entry.future for entry in page.items][-2:] == [False, True]
     failure = next(entry for entry in page.items if entry.title == "ProcessingFailed")
     assert failure.entity == image
-    assert any("owed" in change for entry in page.items for change in entry.changes)
+    assert any("required" in change for entry in page.items for change in entry.changes)
     assert "error_message" not in failure.detail
     middle = queries.timeline(row.id, 4, 3)
     assert list(middle.items) == list(page.items[4:7])
@@ -259,9 +259,9 @@ def test_what_was_undone_without_us_is_marked_in_the_story_and_shown_for_a_week(
     }
     [item] = queries.attention().items
     assert (item.kind, item.count, item.saga_id) == ("confirmed_unsent", 2, row.id)
-    assert f"2 commands of saga {task} are confirmed by events, though they were never sent" in item.sentence
+    assert f"2 commands of saga {task} were confirmed by events although they were never sent" in item.sentence
     assert "for 7 days" in item.advice
-    told = [entry for entry in queries.timeline(row.id).items if "though it was never sent" in entry.title]
+    told = [entry for entry in queries.timeline(row.id).items if "although it was never sent" in entry.title]
     assert [entry.entity for entry in told] == [early, late]
     assert {entry.kind for entry in told} == {"command"}
 

@@ -633,12 +633,12 @@ def test_the_task_does_a_little_and_goes_on_there_the_next_time(settings: Any, m
     SagaLog.objects.filter(id=first.id).update(
         end_time=timezone.now() - timedelta(days=200), set_aside_at=timezone.now()
     )
-    assert [retention.turn().sagas for _ in range(4)] == [1, 1, 0, 0]  # the first must stay: it is walked past
+    assert [retention.run_prune().sagas for _ in range(4)] == [1, 1, 0, 0]  # the first must stay: it is walked past
     assert SagaLog.objects.get() == first
     SagaLog.objects.update(set_aside_at=None)
-    assert retention.turn().sagas == 0
+    assert retention.run_prune().sagas == 0
     monkeypatch.setattr(retention, "AGAIN", 0.0)
-    assert retention.turn().sagas == 1  # and looked at again after a while
+    assert retention.run_prune().sagas == 1  # and looked at again after a while
 
 
 def test_what_cannot_be_pruned_for_an_error_does_not_keep_the_next_from_it(
@@ -657,9 +657,9 @@ def test_what_cannot_be_pruned_for_an_error_does_not_keep_the_next_from_it(
 
     between.append(fails_once)
     with pytest.raises(ValueError, match="must not be pruned"):
-        retention.turn()
+        retention.run_prune()
     assert SagaLog.objects.count() == 3
-    assert retention.turn().sagas == 2
+    assert retention.run_prune().sagas == 2
 
 
 def test_beat_asks_for_it_on_the_queue_of_housekeeping() -> None:

@@ -273,7 +273,7 @@ def test_it_is_told_from_its_start(topic: str, client: Client) -> None:
     assert health.measure().part(Name.BRIDGE).state == State.HEALTHY
     backlog.note([Reading(topic, 202, stalled=True)])
     [item] = queries.attention(kind="undelivered").items
-    assert item.sentence.startswith(f"202 messages wait undelivered on topic {topic} since ")
+    assert item.sentence.startswith(f"202 messages on topic {topic} have not been delivered since ")
     assert "Deadlines of DATA_RETRIEVAL are on hold until" in item.sentence
     pass_time(HOLD + SECOND)
     [item] = queries.attention(kind="undelivered").items

@@ -159,7 +159,7 @@ def test_a_forged_confirmation_on_its_own_topic_is_marked_everywhere() -> None:
     assert listed.count("never sent") >= 2
     assert "never sent" in staff.get(reverse("admin:sagas_sagalog_change", args=[saga.id])).content.decode()
     start = staff.get(reverse("admin:index")).content.decode()
-    assert "confirmed by an event, though it was never sent" in start
+    assert "confirmed by an event although it was never sent" in start
     assert "confirmed_unsent=yes" in start
     answer = api.get(f"sagas/{saga.id}/commands", {"confirmed_unsent": "true"}).json()
     assert [one["id"] for one in answer["items"]] == [str(command.pk)]
