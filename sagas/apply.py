@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 _HOST = socket.gethostname()
 # A transaction with up to this many events ends within milliseconds.
-LITTLE = 100
+FEW_EVENTS = 100
 # How many pages of the queue are claimed together.
 WINDOW = 20
 
@@ -60,19 +60,19 @@ class WorkerLimitReached(Exception):
     """This host's limit of concurrently applied pages is reached; the running workers will claim the rest."""
 
 
-def run_apply(seconds: float | None = None, turns: int | None = None) -> int:
+def run_apply(seconds: float | None = None, slots: int | None = None) -> int:
     """Apply waiting events until a whole pass finds nothing or the time is over; return how many events it moved.
 
     seconds: the time budget, after which it stops and sends a wake-up to continue later (default: the setting
-    APPLY_SECONDS, well below the soft time limit of a task). turns: how many pages may be applied on this host at once,
-    if that pays (`_turns_for`); if the limit is reached it returns, and the running workers claim the rest after their
+    APPLY_SECONDS, well below the soft time limit of a task). slots: how many pages may be applied on this host at once,
+    if that pays (`_slots_for`); if the limit is reached it returns, and the running workers claim the rest after their
     commits. None: no limit. Opens its own transactions. May run concurrently, any number of times.
     """
     until = time.monotonic() + (settings.APPLY_SECONDS if seconds is None else seconds)
     total = 0
     while True:
         try:
-            moved = _pass(until, turns)
+            moved = _pass(until, slots)
         except WorkerLimitReached:
             return total
         total += moved
@@ -83,7 +83,7 @@ def run_apply(seconds: float | None = None, turns: int | None = None) -> int:
             return total
 
 
-def _pass(until: float, turns: int | None) -> int:
+def _pass(until: float, slots: int | None) -> int:
     """Make one pass over the queue, skipping rows that others have locked or that this code is too old for.
 
     Stops after the first page that ends after `until`: under steady load there is always one more. Returns how many
@@ -92,7 +92,7 @@ def _pass(until: float, turns: int | None) -> int:
     moved, after = 0, 0
     while window := statements.claim(after, WINDOW * settings.APPLY_PAGE):
         after = window[-1].id
-        allowed = turns if turns is None else _turns_for(len(window), turns)
+        allowed = slots if slots is None else _slots_for(len(window), slots)
         for page in _pages(window, statements.most_keys(settings.APPLY_TURNS)):
             moved += _apply_page_of_many(page, allowed)
             if moved and time.monotonic() > until:
@@ -100,10 +100,10 @@ def _pass(until: float, turns: int | None) -> int:
     return moved
 
 
-def _apply_page_of_many(page: Sequence[statements.PendingRow], turns: int | None) -> int:
+def _apply_page_of_many(page: Sequence[statements.PendingRow], slots: int | None) -> int:
     """Call `apply_page`, but stop if the server's lock table is full, and use smaller pages from then on."""
     try:
-        return apply_page(page, turns)
+        return apply_page(page, slots)
     except OperationalError as error:
         if getattr(error.__cause__, "pgcode", "") != _OUT_OF_MEMORY:
             raise
@@ -140,24 +140,24 @@ def _parts(page: list[statements.PendingRow], most_keys: int) -> Iterator[list[s
     yield part
 
 
-def _turns_for(waiting: int, turns: int) -> int:
+def _slots_for(waiting: int, slots: int) -> int:
     """Return how many workers may apply at once: all of them for few events (no delay), or for more than one page.
 
     In between, a second worker would only halve the pages of the first, and events that share a transaction are
     cheaper.
     """
-    return 1 if LITTLE < waiting < settings.APPLY_PAGE else turns
+    return 1 if FEW_EVENTS < waiting < settings.APPLY_PAGE else slots
 
 
-def apply_page(page: Sequence[statements.PendingRow], turns: int | None = None) -> int:
+def apply_page(page: Sequence[statements.PendingRow], slots: int | None = None) -> int:
     """Apply the rows of a page whose keys can be locked, in one transaction; return how many events it moved.
 
     If the database refuses a write, each saga is applied in its own transaction, and the one that fails is set aside.
-    Raises WorkerLimitReached if `turns` others are applying on this host. Opens its own transaction.
+    Raises WorkerLimitReached if `slots` others are applying on this host. Opens its own transaction.
     """
     try:
         with _gc_disabled(), transaction.atomic(durable=True):
-            if turns is not None and not statements.acquire_worker_slot(_HOST, turns):
+            if slots is not None and not statements.acquire_worker_slot(_HOST, slots):
                 raise WorkerLimitReached
             applied = _apply_unlocked(page)
     except (DataError, IntegrityError) as error:

@@ -172,12 +172,12 @@ def pending_of(keys: Sequence[str]) -> list[int]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def most_keys(turns: int) -> int:
-    """Return how many keys a page may lock if `turns` pages are applied at once.
+def most_keys(slots: int) -> int:
+    """Return how many keys a page may lock if `slots` pages are applied at once.
 
     If the lock table is full, every transaction of the server that needs another lock fails.
     """
-    return max(1, int(_lock_table() * LOCKS_SHARE) // (turns * _LockShare.factor))
+    return max(1, int(_lock_table() * LOCKS_SHARE) // (slots * _LockShare.factor))
 
 
 def take_fewer_locks() -> None:
@@ -217,8 +217,8 @@ def try_lock(keys: Iterable[str]) -> set[str]:
         return {row[0] for row in cursor.fetchall()}
 
 
-def acquire_worker_slot(host: str, turns: int) -> bool:
-    """Take one of the `turns` worker slots of a host until the transaction ends; return False if none is free.
+def acquire_worker_slot(host: str, slots: int) -> bool:
+    """Take one of the `slots` worker slots of a host until the transaction ends; return False if none is free.
 
     Never waits.
     """
@@ -226,7 +226,7 @@ def acquire_worker_slot(host: str, turns: int) -> bool:
         cursor.execute(
             "SELECT turn FROM unnest(%s::text[]) AS turn"
             " WHERE pg_try_advisory_xact_lock(hashtextextended(turn, 0)) LIMIT 1",
-            [[f"apply on {host} {number}" for number in range(turns)]],
+            [[f"apply on {host} {number}" for number in range(slots)]],
         )
         return cursor.fetchone() is not None
 

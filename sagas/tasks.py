@@ -10,7 +10,7 @@ from sagas import retention, sweeper
 @shared_task(name="sagas.apply")
 def apply() -> int:
     """Apply waiting events; return how many. May run twice, and concurrently."""
-    return applying.run_apply(turns=settings.APPLY_TURNS)
+    return applying.run_apply(slots=settings.APPLY_TURNS)
 
 
 @shared_task(name="sagas.sweep")

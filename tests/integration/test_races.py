@@ -78,14 +78,14 @@ def test_who_finds_no_turn_leaves_all_to_who_has_it() -> None:
     event_log.append(retrieval(task, [image]))
     with second_connection() as holder:
         holder.execute(LOCK, [f"apply on {socket.gethostname()} 0"])
-        assert run_apply(turns=1) == 0
+        assert run_apply(slots=1) == 0
         assert Pending.objects.count() == 3
-        assert run_apply(turns=2) == 3  # a second turn is free
+        assert run_apply(slots=2) == 3  # a second slot is free
 
 
 @pytest.mark.parametrize(("waiting", "turns"), [(1, 4), (100, 4), (101, 1), (1999, 1), (2000, 4)])
 def test_more_than_one_applies_where_little_waits_or_more_than_a_page(waiting: int, turns: int) -> None:
-    assert applying._turns_for(waiting, 4) == turns
+    assert applying._slots_for(waiting, 4) == turns
 
 
 def test_as_many_as_like_may_apply_where_nobody_counts_turns() -> None:
