@@ -112,7 +112,7 @@ SITUATIONS: list[tuple[Callable[[], None], str | None, str]] = [
     (pause_service, "paused", "Sending commands to ANONYMIZATION has been paused since"),
     (bridge_away, "bridge_away", "The bridge is not connected to Pulsar."),
     (bridge_behind, "bridge_behind", "The bridge has not caught up"),
-    (unapplied, "backlog", "wait to be applied"),
+    (unapplied, "backlog", "have not been applied yet"),
     (others_undelivered, None, ""),
     (
         answers_undelivered,
@@ -144,7 +144,7 @@ def test_the_sentence_the_api_and_the_commands_say_why(
     found = queries.waiting(saga)
     assert found is not None
     assert words in found.sentence
-    assert ("until" in found.sentence) == (reason is None)  # a time that means something, or none
+    assert (", deadline " in found.sentence) == (reason is None)  # a time that means something, or none
     detail = client.get(f"/api/v1/saga/sagas/{saga.id}").json()["waiting"]
     listed = client.get(f"/api/v1/saga/sagas/{saga.id}/commands?name=RollbackAnonymization").json()["items"][0]
     line = deadline_line(client.get(f"/api/v1/saga/sagas/{saga.id}/timeline").json()["items"])

@@ -168,7 +168,7 @@ def test_a_compensating_saga_names_command_topic_attempt_and_times() -> None:
     found = waiting(row.key)
     assert (found.kind, found.attempt, found.maximum_attempts, found.deadline) == ("confirmation", 2, 10, soon)
     assert (
-        f"ANONYMIZATION to confirm RollbackAnonymization for {image} on topic anonymization-commands" in found.sentence
+        f"ANONYMIZATION to confirm RollbackAnonymization for {image} (topic anonymization-commands, " in found.sentence
     )
     rollback.update(status="waiting", next_at=soon, deadline_at=None, last_error="The service refused it: busy")
     found = waiting(row.key)
