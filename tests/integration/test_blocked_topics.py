@@ -126,7 +126,7 @@ def test_after_minutes_it_needs_a_person_for_as_long_as_commands_wait_for_it(pub
     BlockedTopic.objects.update(since=now - timedelta(minutes=6))
     [item] = shown()
     assert item.count == 3
-    assert "The topic data-retrieval-commands takes no commands since" in item.sentence
+    assert "topic data-retrieval-commands has refused commands since" in item.sentence
     assert BUSY in item.sentence
 
     outbox.settle([Settlement(command_id=command.id, status="withdrawn", at=later(1)) for command in commands])

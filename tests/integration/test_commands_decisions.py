@@ -208,7 +208,7 @@ def test_attach_one_event() -> None:
     _, [event_id, other] = decided.parked(("AnonymizationCompleted", "ProcessingStarted"))
     ran = decide("attach", "--event", event_id, "--saga", saga.id)
     assert ran.code == 4
-    assert "Name the lane" in ran.data["error"]
+    assert "specify the image" in ran.data["error"]
     assert decide("attach", "--event", event_id, "--saga", saga.id, "--image", images[0]).code == 0
     assert Parked.objects.get().event == Event.objects.get(event_id=other).id
 

@@ -60,7 +60,7 @@ def test_what_was_only_counted_needs_a_person_with_the_exact_number() -> None:
     overflow(1234, NOW)
     [item] = items("counted")
     assert item.count == 1234
-    assert "1234 more messages of orders could not be read and were only counted" in item.sentence
+    assert "1234 more messages on topic orders could not be read and were only counted" in item.sentence
     assert "not JSON" in item.sentence
     Quarantined.objects.update(status=QuarantineStatus.DISMISSED)
     assert items("counted") == []
@@ -70,7 +70,7 @@ def test_a_topic_that_is_not_read_needs_a_person() -> None:
     a_bridge_without("image-processing", NOW)
     [item] = items("unread")
     assert item.since == NOW
-    assert "No messages are read from image-processing since" in item.sentence
+    assert "No messages have been read from topic image-processing since" in item.sentence
     assert BUSY in item.sentence
 
 
@@ -82,7 +82,7 @@ def test_the_start_page_and_the_api_show_each_kind(staff: Client, person: User) 
         topic="data-retrieval-commands", since=NOW - timedelta(minutes=9), last_at=NOW, reason="a schema"
     )
     text = staff.get(reverse("admin:index")).content.decode()
-    for said in ("7 more messages of orders", "No messages are read from", "takes no commands since", "a schema"):
+    for said in ("7 more messages on topic orders", "No messages have been read", "has refused commands", "a schema"):
         assert said in text
     kinds = {item["kind"] for item in Api(person).get("attention").json()["items"]}
     assert {"counted", "unread", "blocked", "quarantined"} <= kinds

@@ -277,7 +277,7 @@ def test_it_is_told_from_its_start(topic: str, client: Client) -> None:
     assert "Deadlines of DATA_RETRIEVAL are on hold until" in item.sentence
     pass_time(HOLD + SECOND)
     [item] = queries.attention(kind="undelivered").items
-    assert "Deadlines of DATA_RETRIEVAL run again since" in item.sentence
+    assert "Deadlines of DATA_RETRIEVAL have been running again since" in item.sentence
     part = health.measure().part(Name.BRIDGE)
     assert (part.state, part.is_error, part.topics) == (State.STALLED, True, (topic,))
     found = service.check_bridge()
