@@ -55,7 +55,7 @@ def test_the_saga_says_that_a_person_must_decide_and_names_the_other_task() -> N
     assert told is not None
     assert (told.kind, told.count, told.held_by) == ("held", 2, str(other.id))
     assert other.key in told.sentence
-    assert "release it, or withdraw it" in told.sentence
+    assert "Release them, or withdraw them." in told.sentence
     shown = Api(operator()).get(f"sagas/{saga.id}").json()["waiting"]
     assert (shown["kind"], shown["held_by"]) == ("held", str(other.id))
 
