@@ -1,7 +1,7 @@
-"""Models of tables that are history: rows are added, and later only the columns that the model names may change.
+"""Models of append-only tables: rows are inserted, and later only the columns that the model names may change.
 
-The database holds each of these tables to the same by a trigger, whoever writes (`bridge_append_only` and the
-migrations called `append_only`). Retention is the one exception: see `bridge.retention.deleting`.
+A trigger in the database enforces the same for every writer (`bridge_append_only` and the migrations called
+`append_only`). Retention is the only exception: see `bridge.retention.deleting`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ M = TypeVar("M", bound=models.Model)
 
 
 class AppendOnlyQuerySet(models.QuerySet[M, M]):
-    """Reads and inserts; every method that could rewrite history raises HistoryIsAppendOnly.
+    """A queryset that reads and inserts; every method that could change rows raises HistoryIsAppendOnly.
 
-    `_update` and `_raw_delete` are what the ORM itself calls, for `save` and for cascades.
+    The ORM itself calls `_update` for `save` and `_raw_delete` for cascades.
     """
 
     def update(self, **kwargs: Any) -> int:
@@ -51,7 +51,7 @@ class AppendOnlyQuerySet(models.QuerySet[M, M]):
 
 
 class AppendOnly(models.Model):
-    """A row of history. Subclasses name in CHANGEABLE the columns that may be filled in later, if any."""
+    """A row that is inserted and kept. CHANGEABLE: the columns that may be updated later, if any."""
 
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset()
 
@@ -68,21 +68,21 @@ class AppendOnly(models.Model):
             return
         if not self._state.adding or kwargs.get("force_update"):
             refuse(type(self))
-        # A pk chosen by hand must not turn the insert into an update of another row.
+        # A pk set by the caller must not turn the insert into an update of another row.
         super().save(*args, **{**kwargs, "force_insert": True})
 
     def delete(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Raises HistoryIsAppendOnly."""
+        """Raise HistoryIsAppendOnly."""
         refuse(type(self))
 
 
 def check_changes(model: type[models.Model], fields: Iterable[str]) -> None:
-    """Raises HistoryIsAppendOnly unless all of these columns may change."""
+    """Raise HistoryIsAppendOnly unless all of these columns may change."""
     names = set(fields)
     if not names or names - getattr(model, "CHANGEABLE", frozenset()):
         refuse(model)
 
 
 def refuse(model: type[models.Model]) -> NoReturn:
-    """Raises HistoryIsAppendOnly."""
+    """Raise HistoryIsAppendOnly."""
     raise HistoryIsAppendOnly(f"{model._meta.db_table} is append-only: rows are never changed or deleted")

@@ -1,7 +1,7 @@
-"""Topics that take no commands until somebody changes something: a missing grant, a schema, an exclusive producer.
+"""Topics that refuse commands until a person changes something: a missing grant, a schema, an exclusive producer.
 
-Not an outage: the broker is there, and waiting alone does not help. Each such topic has a row from its first refusal
-until it takes a message.
+This is not an outage: the broker is available, and waiting alone does not help. Each such topic has a row from its
+first refusal until it accepts a message.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,7 +12,7 @@ from django.db import connection
 from bridge import sql
 from bridge.models import BlockedTopic
 
-# Commands that wait are tried once a minute at least: after such a silence a refusal is a new one.
+# Waiting commands are tried at least once a minute, so a refusal after such a silence starts a new period.
 _SAME = timedelta(hours=1)
 
 _COLUMNS = {"topic": "text", "reason": "text"}
@@ -27,14 +27,14 @@ _NOTE = f"""
 
 
 def blocked_topics(before: datetime) -> list[BlockedTopic]:
-    """The topics that have refused since before a time, the longest first. One query."""
+    """Return the topics that have refused messages since before a time, the longest first. One query."""
     return list(BlockedTopic.objects.filter(since__lt=before).order_by("since", "topic"))
 
 
 def note(blocked: Mapping[str, str], open_topics: Collection[str], now: datetime) -> None:
-    """Write down which topics refuse (short name -> why), and that others took a message.
+    """Record which topics refuse messages (short name -> reason), and which accepted one.
 
-    Two statements at most, in their own transactions unless the caller has one. May be repeated.
+    At most two statements, in their own transactions unless the caller has one. May run twice.
     """
     if open_topics:
         BlockedTopic.objects.filter(topic__in=open_topics).delete()

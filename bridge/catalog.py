@@ -1,6 +1,6 @@
-"""Which events exist: handed to the bridge by the project, from what the saga definitions declare.
+"""The event types that exist. The project makes the catalog from the saga definitions and hands it to the bridge.
 
-The bridge knows no saga. It knows types, the topics they come on, and which fields of them must be what.
+The bridge does not know sagas: it knows event types, the topics that carry them, and the kinds of their fields.
 """
 
 import re
@@ -19,13 +19,12 @@ FieldKind = Literal["id", "ids", "text", "integer", "object"]
 REGION = "{region}"
 REGION_PATTERN = r"[A-Za-z0-9_-]+"
 
-
-# How many topics of how many regions are remembered; each is resolved once.
-_MAX_REMEMBERED = 10_000
+# How many resolved topics are cached, whatever region names come.
+_MAX_CACHED = 10_000
 
 
 class CatalogError(ValueError):
-    """The event types cannot work together. `problems`: one sentence each."""
+    """The event types contradict each other. `problems`: one sentence for each contradiction."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
@@ -34,18 +33,18 @@ class CatalogError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One type of event.
+    """One event type.
 
-    name: what the message's `type` says.
-    stream: which kind of saga it speaks of; opaque here.
+    name: the value of the message's `type`.
+    stream: the saga type that it belongs to; opaque here.
     topics: short names; "{region}" in one stands for any region.
-    key_field, entity_field: the fields that name the saga's key and the entity.
-    fields: what known fields must be, if they are there and not null; "result.total_images" looks into an object.
-        id: a text of 1-200 printable characters; ids: a list of such; text; object;
-        integer: a whole number that fits four bytes.
-    always_typed: its messages always carry their type, so its topics imply nothing about a message without one.
-    aliases: other texts that the message's `type` may hold on these topics, and nowhere else.
-    declared_in: where people find the declaration, for sentences about it.
+    key_field, entity_field: the fields that hold the saga's key and the entity.
+    fields: the kinds of known fields, checked if present and not null; "result.total_images" is a field of an object.
+        id: a string of 1-200 printable characters; ids: a list of ids; text: a string; object;
+        integer: a 32-bit integer.
+    always_typed: its messages always carry their type, so it is never the default type of a topic.
+    aliases: other values of the message's `type` that mean this type, on its own topics only.
+    declared_in: where people find the declaration, for error texts.
     """
 
     name: str
@@ -63,23 +62,22 @@ class EventType:
 
 
 class OnTopic(NamedTuple):
-    """The types that come on one topic.
+    """The event types that one topic carries.
 
-    default: what a message without a type is, if its topic tells.
-    said_as: the texts that a message's `type` may hold on this topic, and the type that each of them means.
+    default: the type of a message without one, if the topic has a default.
+    by_name: event type by the values that a message's `type` may have on this topic, aliases included.
     """
 
     types: tuple[EventType, ...]
     default: EventType | None
-    said_as: Mapping[str, EventType]
+    by_name: Mapping[str, EventType]
 
 
 class Catalog:
-    """All types of event, looked up by name or by the short name of a topic.
+    """All event types, found by name or by the short name of a topic.
 
-    Several types may share a topic: the message says which it is. Raises CatalogError if two types have the same name,
-    if messages of two types on one topic may lack their type, if an alias could mean two types, or if a field has an
-    unknown kind.
+    Several types may share a topic if their messages carry their type. Raises CatalogError if two types have the same
+    name, if a topic would have two default types, if an alias could mean two types, or if a field has an unknown kind.
     """
 
     def __init__(self, event_types: tuple[EventType, ...]) -> None:
@@ -96,30 +94,30 @@ class Catalog:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The short names of all topics, each once, those with {region} as they are written."""
+        """Return the short names of all topics, each once, {region} not replaced."""
         return tuple(dict.fromkeys(topic for event_type in self.event_types for topic in event_type.topics))
 
     @property
     def probe_topic(self) -> str:
-        """A topic without {region}, which is there, to look for the broker by. Raises CatalogError if there is none."""
+        """Return a topic without {region}, for testing the broker. Raises CatalogError if there is none."""
         found = next((topic for topic in self.topics if REGION not in topic), None)
         if found is None:
-            raise CatalogError([f"no event comes on a topic without {REGION}, by which the broker could be looked for"])
+            raise CatalogError([f"no event type has a topic without {REGION}; one is needed to test the broker"])
         return found
 
     def by_name(self, name: str) -> EventType | None:
         return self._by_name.get(name)
 
-    def meant_somewhere(self, text: str) -> EventType | None:
-        """The type that this text means on some topic, as its name or an alias."""
+    def type_on_any_topic(self, text: str) -> EventType | None:
+        """Return the event type with this name or alias, whatever its topics."""
         return self._by_text.get(text)
 
     def on_topic(self, topic: str) -> OnTopic:
-        """The types that come on this topic (short name, with a region in its place)."""
+        """Return the event types that this topic carries (short name, {region} replaced by a region)."""
         found = self._on_topic.get(topic)
         if found is None:
             found = self._resolve(topic)
-            if len(self._on_topic) < _MAX_REMEMBERED:
+            if len(self._on_topic) < _MAX_CACHED:
                 self._on_topic[topic] = found
         return found
 
@@ -132,27 +130,27 @@ class Catalog:
             )
         )
         default = next((event_type for event_type in types if not event_type.always_typed), None)
-        # Services also write the topic's own name as the type: that says no more than no type at all.
-        said_as = {} if default is None else {topic: default}
-        said_as |= {alias: event_type for event_type in types for alias in event_type.aliases}
-        said_as |= {event_type.name: event_type for event_type in types}
-        return OnTopic(types, default, said_as)
+        # Services also write the topic's own name as the type: treat that as no type.
+        by_name = {} if default is None else {topic: default}
+        by_name |= {alias: event_type for event_type in types for alias in event_type.aliases}
+        by_name |= {event_type.name: event_type for event_type in types}
+        return OnTopic(types, default, by_name)
 
 
 def _problems(event_types: Sequence[EventType]) -> Iterator[str]:
     names = Counter(event_type.name for event_type in event_types)
-    yield from (f"{count} event types are called {name}" for name, count in names.items() if count > 1)
+    yield from (f"{count} event types have the name {name}" for name, count in names.items() if count > 1)
     for event_type in event_types:
         for name, kind in event_type.fields.items():
             if kind not in get_args(FieldKind):
-                yield f"{event_type}: the field {name} is {kind!r}, which is no kind of field"
+                yield f"{event_type}: the field {name} has the unknown kind {kind!r}"
     yield from _alias_problems(event_types, names)
     for one, other in combinations((event_type for event_type in event_types if not event_type.always_typed), 2):
         for topic, twin in _shared(one, other):
-            words = topic if topic == twin else f"{topic} and {twin} can be the same topic"
+            topics = topic if topic == twin else f"{topic} and {twin} can be the same topic"
             yield (
-                f"{words}: messages of {one} and of {other} come on it, and either may lack its type. Mark all but one "
-                "with always_typed=True; the one left is what a message without a type is"
+                f"{topics}: it carries {one} and {other}, and either may lack its type. Mark all but one with "
+                "always_typed=True; the remaining one becomes the default for messages without a type"
             )
 
 
@@ -168,12 +166,12 @@ def _alias_problems(event_types: Sequence[EventType], names: Collection[str]) ->
 
 
 def _shared(one: EventType, other: EventType) -> Iterator[tuple[str, str]]:
-    """The topics on which both may come, as each of them writes them."""
+    """Yield the topics that both types have, as each of them writes them."""
     return ((a, b) for a in one.topics for b in other.topics if overlap(a, b))
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether two short names, regions in any place, can name the same topic."""
+    """Return whether two short names, with {region} anywhere in them, can name the same topic."""
     if REGION not in one and REGION not in other:
         return one == other
     left, right = _letters(one), _letters(other)
@@ -193,7 +191,7 @@ def overlap(one: str, other: str) -> bool:
 
 
 def _next(letters: Sequence[str], at: int) -> tuple[int, ...]:
-    """Where it may go on after this letter. A region has one letter or more: it goes on, or ends."""
+    """Return the positions that may follow this letter. A region has one or more letters: it may continue or end."""
     return (at, at + 1) if letters[at] == REGION else (at + 1,)
 
 
@@ -209,12 +207,12 @@ def _same_letter(one: str, other: str) -> bool:
 
 
 def region_pattern(topic: str) -> re.Pattern[str]:
-    """What a regional topic's short name may look like, dots taken as dots."""
+    """Return the pattern of a regional topic's short names, with dots escaped."""
     return re.compile(re.escape(topic).replace(re.escape(REGION), REGION_PATTERN))
 
 
 @cache
 def get_catalog() -> Catalog:
-    """The project's catalog (setting BRIDGE_CATALOG: the dotted path of a function that makes it), made once."""
+    """Return the project's catalog, made once (setting BRIDGE_CATALOG: dotted path of the function that makes it)."""
     make: Callable[[], Catalog] = import_string(settings.BRIDGE_CATALOG)
     return make()

@@ -1,6 +1,6 @@
-"""Bytes → Envelope, or Rejected with the reason. Pure: the clock, the catalog and the limits come in as arguments.
+"""Decode bytes to an Envelope, or to Rejected with the reason. Pure: clock, catalog and limits are arguments.
 
-What is accepted is exactly what every later part can hold: PostgreSQL's text and jsonb, the columns, the engine.
+A message is accepted only if every later part can hold it: PostgreSQL's text and jsonb, the columns, the engine.
 """
 
 import re
@@ -22,13 +22,13 @@ MAX_DEPTH = 32
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_AHEAD = timedelta(days=1)
 
-_ID_RULE = "an id is a text of 1 to 200 printable characters, with no space at either end"
+_ID_RULE = "1 to 200 printable characters without surrounding spaces"
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _ANY_UUID = re.compile(
     r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\}?", re.IGNORECASE
 ).fullmatch
 _PLAIN = frozenset({str, int, bool, type(None)})
-# orjson turns a whole number over 64 bits into a float, silently; a float of that size may be such a number.
+# orjson silently turns an integer over 64 bits into a float, so a float of that size may have been such an integer.
 _MAX_FLOAT = 2.0**63
 _MAX_INTEGER = 2**31
 
@@ -41,17 +41,17 @@ class _Unreadable(Exception):
 
 
 class _FieldCheck(NamedTuple):
-    """What one known field must be: `path` leads to it through objects."""
+    """The check of one known field. `path`: the object keys that lead to it. `rule`: what it must be, for people."""
 
     name: str
     path: tuple[str, ...]
-    holds: Callable[[Any], bool]
+    is_valid: Callable[[Any], bool]
     code: Code
     rule: str
 
 
 class Codec:
-    """Decodes messages against one catalog. `max_body`: the longest body that is read, in bytes."""
+    """Decode messages against one catalog. `max_body`: the longest body that is read, in bytes."""
 
     def __init__(self, catalog: Catalog, max_body: int) -> None:
         self._catalog = catalog
@@ -59,7 +59,7 @@ class Codec:
         self._checks = {event_type.name: _checks_of(event_type) for event_type in catalog.event_types}
 
     def decode(self, message: Message, now: datetime) -> Envelope | Rejected:
-        """Read a message that was received `now`. Never raises, whatever the bytes; the same bytes, the same answer."""
+        """Decode a message that was received `now`. Never raises; the result depends on the arguments only."""
         try:
             return self._decode(message, now)
         except _Unreadable as found:
@@ -75,11 +75,11 @@ class Codec:
         key = _id_of(body, event_type.key_field)
         entity = _id_of(body, event_type.entity_field) if event_type.entity_field else ""
         if not key and not entity:
-            named = " nor ".join(filter(None, (event_type.key_field, event_type.entity_field)))
-            raise _Unreadable(Code.NO_KEY, f"the message names no {named}, so it belongs to nothing")
+            fields = " and ".join(filter(None, (event_type.key_field, event_type.entity_field)))
+            raise _Unreadable(Code.NO_KEY, f"{fields} missing: the message cannot be assigned to a saga")
         correlation_id = _id_of(body, "correlation_id")
         for check in self._checks[event_type.name]:
-            _hold(check, body)
+            _check_field(check, body)
         return Envelope(
             message=message,
             event_id=event_id,
@@ -96,65 +96,70 @@ class Codec:
 
     def _parse(self, body: bytes) -> dict[str, Any]:
         if len(body) > self._max_body:
-            raise _Unreadable(Code.TOO_LARGE, f"the body has {len(body):,} bytes, over the limit of {self._max_body:,}")
+            raise _Unreadable(Code.TOO_LARGE, f"the body has {len(body):,} bytes; the limit is {self._max_body:,}")
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise _why_no_json(body, error) from None
+            raise _json_error(body, error) from None
         if type(value) is not dict:
             raise _Unreadable(Code.NOT_AN_OBJECT, f"the body is {_kind(value)}, not an object")
-        # In JSON a NUL can only be written as an escape, so most bodies need no look at their texts.
+        # In JSON a NUL can only be written as an escape, so the strings of most bodies need no check.
         _inspect(value, escapes=b"\\u0000" in body)
         return value
 
     def _event_type(self, body: Mapping[str, Any], message: Message) -> EventType:
-        """What the message is, as far as its topic may say so: whoever writes to one topic speaks for that one alone.
+        """Return the type of the message, among those that its topic may carry. Raises _Unreadable.
 
-        The topic tells the type where the message names none, or names the topic itself. Raises _Unreadable.
+        A producer can only send the types of the topics that it may write to. The topic's default type applies where
+        the message names no type, or names the topic itself.
         """
         here = self._catalog.on_topic(message.short_name)
         name = body.get("type")
         if name is None:
             if here.default is None:
-                raise _Unreadable(Code.UNKNOWN_TYPE, f"the message has no type, and {_why_none(here)}")
+                raise _Unreadable(Code.UNKNOWN_TYPE, f"the message has no type, and {_why_no_default(here)}")
             return here.default
         if type(name) is not str:
-            raise _Unreadable(Code.WRONG_TYPE, f"the type must be a text, but is {_kind(name)}")
-        found = here.said_as.get(name)
+            raise _Unreadable(Code.WRONG_TYPE, f"type must be a string, but is {_kind(name)}")
+        found = here.by_name.get(name)
         if found is not None:
             return found
-        elsewhere = self._catalog.meant_somewhere(name)
+        elsewhere = self._catalog.type_on_any_topic(name)
         if elsewhere is not None:
-            raise _Unreadable(Code.WRONG_TOPIC, f"{elsewhere.name} is not accepted from {_only(here)}")
+            raise _Unreadable(Code.WRONG_TOPIC, f"{elsewhere.name} is not accepted from {_describe(here)}")
         if name == message.short_name and here.types:
-            raise _Unreadable(Code.UNKNOWN_TYPE, f"the message names its topic as its type, and {_why_none(here)}")
-        raise _Unreadable(Code.UNKNOWN_TYPE, "no saga type knows the type of event that the message names")
+            reason = f"the message gives its topic as its type, and {_why_no_default(here)}"
+            raise _Unreadable(Code.UNKNOWN_TYPE, reason)
+        raise _Unreadable(Code.UNKNOWN_TYPE, "no saga type declares the event type of this message")
 
 
-def _only(here: OnTopic) -> str:
-    """The topic, by what may come on it."""
+def _describe(here: OnTopic) -> str:
+    """Describe the topic by the types that it carries."""
     if not here.types:
         return "this topic, which no saga type declares"
-    return f"this topic, which is for {' and '.join(event_type.name for event_type in here.types)} only"
+    return f"this topic, which carries only {' and '.join(event_type.name for event_type in here.types)}"
 
 
-def _why_none(here: OnTopic) -> str:
-    """Why its topic does not say which type a message without one is."""
+def _why_no_default(here: OnTopic) -> str:
+    """Say why the topic has no default type."""
     if not here.types:
-        return "its topic tells none"
+        return "no saga type declares its topic"
     if len(here.types) == 1:
-        return f"messages of {here.types[0].name} always carry theirs"
-    return f"its topic carries {len(here.types)} types, of which none is the default"
+        return f"every {here.types[0].name} message must have its type"
+    return f"its topic carries {len(here.types)} types without a default"
 
 
 @cache
 def get_codec() -> Codec:
-    """The project's codec, from its catalog and the setting BRIDGE_MAX_BODY."""
+    """Return the project's codec, made from its catalog and the setting BRIDGE_MAX_BODY."""
     return Codec(get_catalog(), settings.BRIDGE_MAX_BODY)
 
 
 def canonical_id(value: object) -> str | None:
-    """The id as it is compared: a UUID in lower case with its dashes, anything else as it is; None if it is no id."""
+    """Return the id in the form that is compared, or None if it is malformed.
+
+    A UUID becomes lower case with dashes; any other id stays as it is.
+    """
     if type(value) is not str:
         return None
     if _CANONICAL_UUID(value):
@@ -165,55 +170,56 @@ def canonical_id(value: object) -> str | None:
 
 
 def _id_of(body: Mapping[str, Any], name: str) -> str:
-    """The canonical id in this field, "" if it is missing or null."""
+    """Return the canonical id in this field, "" if it is missing or null. Raises _Unreadable for a malformed id."""
     value = body.get(name)
     if value is None:
         return ""
     found = canonical_id(value)
     if found is None:
-        raise _Unreadable(Code.BAD_ID, f"the field {name} holds no id: {_ID_RULE}")
+        raise _Unreadable(Code.BAD_ID, f"invalid id: {name} must be a string of {_ID_RULE}")
     return found
 
 
 def _own_id(message: Message, notes: list[str]) -> str:
-    """An id from the message's place on its topic. The publish time tells places of the same number apart for ever."""
-    notes.append("the message has no id: named by its place on the topic")
+    """Return an id made of the message's position on its topic, and note that.
+
+    The publish time keeps such ids unique permanently: positions repeat when a topic is deleted and created again.
+    """
+    notes.append("the message has no id: its position on the topic is used")
     return f"{message.topic}@{message.message_id}@{message.published_ms}"
 
 
 def _occurred_at(body: Mapping[str, Any], message: Message, now: datetime, notes: list[str]) -> datetime:
     text = body.get("timestamp")
     if text is None:
-        notes.append("the message has no timestamp: this is when it was published")
+        notes.append("the message has no timestamp: its publish time is used")
         when = message.published_at or now
     else:
         when = _timestamp(text)
     if when < EARLIEST:
-        raise _Unreadable(Code.BAD_TIMESTAMP, "the event's time lies before the year 2000")
+        raise _Unreadable(Code.BAD_TIMESTAMP, "implausible timestamp: before the year 2000")
     if when - now > MAX_AHEAD:
-        raise _Unreadable(Code.BAD_TIMESTAMP, "the event's time lies more than a day ahead of our clock")
+        raise _Unreadable(Code.BAD_TIMESTAMP, "implausible timestamp: more than one day in the future")
     return when
 
 
 def _timestamp(text: Any) -> datetime:
     if type(text) is not str:
-        raise _Unreadable(Code.WRONG_TYPE, f"the timestamp must be a text, but is {_kind(text)}")
+        raise _Unreadable(Code.WRONG_TYPE, f"timestamp must be a string, but is {_kind(text)}")
     try:
         return instants.parse(text)
     except ValueError:
-        raise _Unreadable(
-            Code.BAD_TIMESTAMP, f"the timestamp is not in an accepted format ({instants.ACCEPTED})"
-        ) from None
+        raise _Unreadable(Code.BAD_TIMESTAMP, f"timestamp is not in an accepted format: {instants.ACCEPTED}") from None
 
 
 def _hash(body: dict[str, Any], event_type: EventType, event_id: str, key: str, entity: str) -> bytes:
-    """The hash of what the message says: neither spacing, nor the order of keys, nor how an id is written counts."""
-    said = {"id": event_id, event_type.key_field: key, event_type.entity_field: entity}
-    spelled = {name: value for name, value in said.items() if name and value and body.get(name, value) != value}
-    return content_hash(event_type.name, {**body, **spelled} if spelled else body)
+    """Hash the content. Spacing, the order of keys and the spelling of ids make no difference."""
+    ids = {"id": event_id, event_type.key_field: key, event_type.entity_field: entity}
+    canonical = {name: value for name, value in ids.items() if name and value and body.get(name, value) != value}
+    return content_hash(event_type.name, {**body, **canonical} if canonical else body)
 
 
-# --- what JSON allows and we cannot keep ------------------------------------------------------------------------------
+# --- valid JSON that cannot be stored ---------------------------------------------------------------------------------
 
 
 def _inspect(body: dict[str, Any], escapes: bool) -> None:
@@ -228,13 +234,13 @@ def _inspect_value(value: Any, depth: int) -> None:
     kind = type(value)
     if kind is str:
         if "\0" in value:
-            raise _Unreadable(Code.BAD_TEXT, "a text holds a NUL character, which PostgreSQL cannot keep")
+            raise _Unreadable(Code.BAD_TEXT, "invalid character: a string contains NUL, which PostgreSQL cannot store")
     elif kind is float:
         if abs(value) >= _MAX_FLOAT:
-            raise _Unreadable(Code.BAD_NUMBER, "a number is too large to be kept exactly")
+            raise _Unreadable(Code.BAD_NUMBER, "a number is too large to be stored exactly")
     elif kind is dict or kind is list:
         if depth > MAX_DEPTH:
-            raise _Unreadable(Code.TOO_DEEP, f"the message is nested more than {MAX_DEPTH} deep")
+            raise _Unreadable(Code.TOO_DEEP, f"the message is nested more than {MAX_DEPTH} levels deep")
         if kind is dict:
             _inspect_keys(value)
         for item in value.values() if kind is dict else value:
@@ -247,23 +253,23 @@ def _inspect_keys(value: dict[str, Any]) -> None:
 
 
 def _encrypted(count: int) -> _Unreadable:
-    what = "the message is encrypted" if count == 1 else f"the body is a batch of {count} encrypted messages"
-    return _Unreadable(Code.ENCRYPTED, f"{what}, and this service has no key")
+    subject = "the message is encrypted" if count == 1 else f"the body is a batch of {count} encrypted messages"
+    return _Unreadable(Code.ENCRYPTED, f"{subject}, and this service has no key")
 
 
-def _why_no_json(body: bytes, error: orjson.JSONDecodeError) -> _Unreadable:
-    """orjson says why in a sentence whose first words are stable; nothing of the body is in ours."""
-    said = str(error)
+def _json_error(body: bytes, error: orjson.JSONDecodeError) -> _Unreadable:
+    """Translate orjson's error, whose first words are stable, to a reason that quotes nothing of the body."""
+    text = str(error)
     if not body.strip():
         return _Unreadable(Code.NOT_JSON, "the body is empty")
-    if "depth" in said:
-        return _Unreadable(Code.TOO_DEEP, f"the message is nested more than {MAX_DEPTH} deep")
-    if "infinity" in said:
-        return _Unreadable(Code.BAD_NUMBER, "a number is too large to be kept exactly")
-    if "UTF-8" in said:
-        return _Unreadable(Code.NOT_JSON, "the body is no text in UTF-8")
-    if "surrogate" in said:
-        return _Unreadable(Code.BAD_TEXT, "a text holds half a character (a lone surrogate)")
+    if "depth" in text:
+        return _Unreadable(Code.TOO_DEEP, f"the message is nested more than {MAX_DEPTH} levels deep")
+    if "infinity" in text:
+        return _Unreadable(Code.BAD_NUMBER, "a number is too large to be stored exactly")
+    if "UTF-8" in text:
+        return _Unreadable(Code.NOT_JSON, "the body is not valid UTF-8")
+    if "surrogate" in text:
+        return _Unreadable(Code.BAD_TEXT, "invalid character: a string contains a lone surrogate")
     return _Unreadable(Code.NOT_JSON, f"the body is not JSON (line {error.lineno}, column {error.colno})")
 
 
@@ -271,20 +277,20 @@ def _why_no_json(body: bytes, error: orjson.JSONDecodeError) -> _Unreadable:
 
 
 def _checks_of(event_type: EventType) -> tuple[_FieldCheck, ...]:
-    already = {event_type.key_field, event_type.entity_field}
+    checked_as_ids = {event_type.key_field, event_type.entity_field}
     return tuple(
         _FieldCheck(name, tuple(name.split(".")), *_KINDS[kind])
         for name, kind in event_type.fields.items()
-        if name not in already
+        if name not in checked_as_ids
     )
 
 
-def _hold(check: _FieldCheck, body: Mapping[str, Any]) -> None:
+def _check_field(check: _FieldCheck, body: Mapping[str, Any]) -> None:
     value: Any = body
     for step in check.path:
         value = value.get(step) if type(value) is dict else None
-    if value is not None and not check.holds(value):
-        raise _Unreadable(check.code, f"the field {check.name} must be {check.rule}, but is {_kind(value)}")
+    if value is not None and not check.is_valid(value):
+        raise _Unreadable(check.code, f"{check.name} must be {check.rule}, but is {_kind(value)}")
 
 
 def _is_id(value: Any) -> bool:
@@ -310,23 +316,23 @@ def _is_object(value: Any) -> bool:
 _KINDS: dict[str, tuple[Callable[[Any], bool], Code, str]] = {
     "id": (_is_id, Code.BAD_ID, f"an id ({_ID_RULE})"),
     "ids": (_is_list_of_ids, Code.BAD_ID, f"a list of ids ({_ID_RULE})"),
-    "text": (_is_text, Code.WRONG_TYPE, "a text"),
-    "integer": (_is_integer, Code.WRONG_TYPE, "a whole number that fits four bytes"),
+    "text": (_is_text, Code.WRONG_TYPE, "a string"),
+    "integer": (_is_integer, Code.WRONG_TYPE, "a 32-bit integer"),
     "object": (_is_object, Code.WRONG_TYPE, "an object"),
 }
 
 
 def _kind(value: Any) -> str:
-    """What a JSON value is, in words; never what it says."""
+    """Name the JSON type of a value, never its content."""
     match value:
         case None:
             return "null"
         case bool():
-            return "true or false"
+            return "a boolean"
         case int() | float():
             return "a number"
         case str():
-            return "a text"
+            return "a string"
         case list():
             return "a list"
         case _:

@@ -1,4 +1,4 @@
-"""The bridge's loop: receive, decode, store, acknowledge, nudge. One step is one turn of it."""
+"""The bridge's loop: receive, decode, store, acknowledge, nudge."""
 
 import logging
 import os
@@ -26,14 +26,15 @@ from bridge.topics import get_topics
 logger = logging.getLogger(__name__)
 
 _BEAT_SECONDS = 1.0
-_BACKOFF_SECONDS, _BACKOFF_SECONDS_AT_MOST = 0.1, 5.0
-# So long may one full batch follow another before that is a backlog. Publish times are by the producers' clocks.
+_BACKOFF_SECONDS, _BACKOFF_SECONDS_MAX = 0.1, 5.0
+# Full batches may follow each other for this long before they count as a backlog. Publish times cannot tell: they come
+# from the producers' clocks.
 _BEHIND_SECONDS = 5.0
-_TOPICS_NAMED = 5
+_MAX_BEHIND_TOPICS = 5
 
 
 class MessageSource(Protocol):
-    """Where batches come from: `bridge.pulsar.inlet.Inlet`, or a test's."""
+    """The source of batches: `bridge.pulsar.inlet.Inlet`, or a fake in tests."""
 
     @property
     def is_connected(self) -> bool: ...
@@ -49,7 +50,7 @@ class MessageSource(Protocol):
 
 @dataclass(slots=True)
 class Vitals:
-    """What the heartbeat tells."""
+    """The values that the heartbeat reports."""
 
     received: int = 0
     stored: int = 0
@@ -63,7 +64,8 @@ class Vitals:
     received_by_last_beat: int = 0
     last_beat: float = field(default=float("-inf"))
 
-    def took(self, batch: Batch, moment: float) -> None:
+    def record(self, batch: Batch, moment: float) -> None:
+        """Count a received batch. `moment`: monotonic seconds."""
         self.received += len(batch.messages)
         if batch.messages:
             self.last_message = moment
@@ -71,22 +73,22 @@ class Vitals:
             self.full_since, self.is_caught_up, self.behind_topics = None, True, ()
             return
         self.full_since = moment if self.full_since is None else self.full_since
-        # A burst is no backlog: only what goes on for a while makes one who had caught up fall behind.
+        # A burst is not a backlog: a bridge that had caught up falls behind only if it goes on for a while.
         self.is_caught_up = self.is_caught_up and moment - self.full_since < _BEHIND_SECONDS
         topics = Counter(message.topic for message in batch.messages)
-        self.behind_topics = tuple(topic for topic, _ in topics.most_common(_TOPICS_NAMED))
+        self.behind_topics = tuple(topic for topic, _ in topics.most_common(_MAX_BEHIND_TOPICS))
 
     def last_message_age(self, moment: float) -> timedelta | None:
         return None if self.last_message is None else timedelta(seconds=moment - self.last_message)
 
 
 class Consumer:
-    """Takes messages from Pulsar into the event log. One a process; several processes may share the subscription.
+    """Move messages from Pulsar to the event log. One per process; several processes may share the subscription.
 
-    No message is acknowledged before its commit, none is ever refused to Pulsar: while the database is away the same
-    batch is tried again and nothing is received.
+    A message is acknowledged only after its commit, and never negatively acknowledged: while the database is
+    unavailable the same batch is tried again and nothing is received.
 
-    wake: called after each commit that added events; it must not wait.
+    wake: called after each commit that added events; must not block.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class Consumer:
         self._is_stopping = False
 
     def run(self) -> None:
-        """Take turns until `stop`, then leave in order. Blocks."""
+        """Run steps until `stop`, then close the source and remove the heartbeat. Blocks."""
         try:
             self._beat(forget=True)
             while not self._is_stopping:
@@ -120,13 +122,16 @@ class Consumer:
             self._leave()
 
     def stop(self) -> None:
-        """End after the turn under way. For signal handlers: raises Interrupted to end a wait of Pulsar's client."""
+        """End after the current step. For signal handlers: raises Interrupted to end a wait of Pulsar's client."""
         self._is_stopping = True
         if self._source.is_blocking:
             raise Interrupted("stop")
 
     def step(self) -> bool:
-        """One turn; whether anything was taken in. Raises Interrupted if `stop` came while it waited for Pulsar."""
+        """Receive and store one batch. Return whether messages were stored.
+
+        Raises Interrupted if `stop` was called while it waited for Pulsar.
+        """
         self._beat_if_due()
         batch = self._receive()
         return bool(batch.messages) and self._take(batch)
@@ -139,32 +144,32 @@ class Consumer:
                 self._source.open()
                 self._is_open = True
                 logger.info("subscribed to Pulsar")
-                # At once: with the next beat, events would be stored for a second by a bridge that is told to be away.
+                # Immediately: otherwise the heartbeat would report a disconnected bridge for up to a second more.
                 self._beat()
             batch = self._source.receive()
         except BrokerUnavailable as error:
-            self._trouble(str(error))
-            self._pause(_BACKOFF_SECONDS_AT_MOST if not self._is_open else _BACKOFF_SECONDS)
+            self._report_error(str(error))
+            self._pause(_BACKOFF_SECONDS_MAX if not self._is_open else _BACKOFF_SECONDS)
             return Batch()
-        self.vitals.took(batch, self._clock())
+        self.vitals.record(batch, self._clock())
         if not batch.messages and self._source.is_connected:
             self.vitals.error = ""
         elif not batch.messages:
-            # What gathers meanwhile is seen when it comes.
+            # Disconnected: messages may be accumulating unseen.
             self.vitals.is_caught_up = False
         return batch
 
     # --- storing ---
 
     def _take(self, batch: Batch) -> bool:
-        """Store and acknowledge; False if we are told to stop before the database took it."""
+        """Store and acknowledge; return False if `stop` came before the database accepted the batch."""
         backoff = _BACKOFF_SECONDS
         while not self._is_stopping:
             if self._store(batch.messages):
                 self._source.acknowledge(batch)
                 return True
             self._pause(backoff)
-            backoff = min(backoff * 2, _BACKOFF_SECONDS_AT_MOST)
+            backoff = min(backoff * 2, _BACKOFF_SECONDS_MAX)
             self._beat_if_due()
         return False
 
@@ -183,8 +188,8 @@ class Consumer:
         try:
             result = event_log.store_batch(*self._decode(messages, clock.now()))
         except (DatabaseError, InterfaceError) as error:
-            # Its text may quote values: only its kind is told.
-            self._trouble(f"the database does not take events: {_kind_of(error)}")
+            # The error's text may quote values, so only its kind is reported.
+            self._report_error(f"the database does not accept events: {_kind_of(error)}")
             connection.close()
             return False
         self.vitals.stored += result.stored
@@ -195,7 +200,7 @@ class Consumer:
             self._wake()
         return True
 
-    # --- telling, leaving ---
+    # --- reporting, stopping ---
 
     def _beat_if_due(self) -> None:
         if self._clock() - self.vitals.last_beat >= _BEAT_SECONDS:
@@ -207,7 +212,7 @@ class Consumer:
         rate = (vitals.received - vitals.received_by_last_beat) / seconds
         vitals.last_beat, vitals.received_by_last_beat = self._clock(), vitals.received
         connected = self._is_open and self._source.is_connected
-        # An unread topic may hold the answer that somebody waits for.
+        # An unread topic may hold a confirmation whose deadline is running.
         unread = self._source.unread
         try:
             heartbeats.beat(
@@ -231,7 +236,7 @@ class Consumer:
             if forget:
                 heartbeats.forget_the_dead()
         except (DatabaseError, InterfaceError) as error:
-            self._trouble(f"the database does not take the heartbeat: {_kind_of(error)}")
+            self._report_error(f"the database does not accept the heartbeat: {_kind_of(error)}")
             connection.close()
 
     def _leave(self) -> None:
@@ -239,13 +244,13 @@ class Consumer:
         try:
             heartbeats.leave(self.name)
         except (DatabaseError, InterfaceError):
-            logger.info("the heartbeat stays: the database is away")
-        logger.info("left: %d received, %d stored", self.vitals.received, self.vitals.stored)
+            logger.info("could not remove the heartbeat: the database is unavailable")
+        logger.info("stopped: %d received, %d stored", self.vitals.received, self.vitals.stored)
 
-    def _trouble(self, words: str) -> None:
-        if words != self.vitals.error:
-            logger.warning("%s", words)
-        self.vitals.error = words
+    def _report_error(self, text: str) -> None:
+        if text != self.vitals.error:
+            logger.warning("%s", text)
+        self.vitals.error = text
 
     def _pause(self, seconds: float) -> None:
         until = self._clock() + seconds
@@ -259,7 +264,7 @@ def _kind_of(error: Exception) -> str:
 
 
 def make_consumer(wake: Callable[[], None]) -> Consumer:
-    """The project's consumer, from the settings. Connects to nothing yet."""
+    """Make the project's consumer from the settings. Opens no connection yet."""
     topics = get_topics()
     flow = Flow(
         batch_size=settings.BRIDGE_BATCH_SIZE,

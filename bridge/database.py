@@ -1,4 +1,4 @@
-"""What the database must be for the service to keep what it is given."""
+"""Check that the database's encoding and isolation level suit the service."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,41 +11,41 @@ _ISOLATION = "read committed"
 
 
 def encoding_problem(database: BaseDatabaseWrapper | None = None) -> str:
-    """Say what is wrong with the database's encoding; empty if nothing is. Raises DatabaseError if it cannot be asked.
+    """Describe the problem with the database's encoding; empty if it is UTF8. Raises DatabaseError.
 
-    PostgreSQL converts text to the encoding of the database: LATIN1 refuses most of the world's letters, and SQL_ASCII
-    takes any bytes and compares and cuts them wrongly.
+    PostgreSQL converts text to the encoding of the database: LATIN1 rejects most letters of the world, and SQL_ASCII
+    accepts any bytes but compares and cuts them wrongly.
     """
     encoding = _setting("server_encoding", database)
     if encoding == "UTF8":
         return ""
     return (
-        f"The database has the encoding {encoding}, which cannot hold every message. Create it with "
+        f"The database has the encoding {encoding}, which cannot store every message. Create it with "
         "CREATE DATABASE name ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0 and run migrate there."
     )
 
 
 def isolation_problem() -> str:
-    """Say what is wrong with the isolation of single statements; empty if nothing is. Raises DatabaseError.
+    """Describe the problem with the isolation level of single statements; empty if it is right. Raises DatabaseError.
 
-    The service asks for READ COMMITTED when it connects. Behind a PgBouncer that ignores the start-up parameter
-    `options` only its transactions ask for it, and the role's default holds for statements outside of one.
+    The service requests READ COMMITTED when it connects. Behind a PgBouncer that ignores the start-up parameter
+    `options`, only its transactions request it, and statements outside of one run with the role's default.
     """
     isolation = _setting("default_transaction_isolation")
     if isolation == _ISOLATION:
         return ""
     return (
-        f"Statements outside of a transaction run as {isolation.upper()}: under load some fail and are repeated. "
+        f"Statements outside a transaction run as {isolation.upper()}: under load some fail and are repeated. "
         "Run ALTER ROLE name SET default_transaction_isolation = 'read committed'."
     )
 
 
 @register(Tags.database)
 def check_database(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Error bridge.E001 for an encoding that loses text, Warning bridge.W001 for an isolation that costs repetitions.
+    """Return error bridge.E001 for a wrong encoding and warning bridge.W001 for a wrong isolation level.
 
-    Django runs it before migrate, and with check --database default. Where the database is away it says nothing:
-    whoever needs it says so.
+    Django runs it before migrate, and with check --database default. It returns nothing while the database is
+    unavailable: the code that needs the database reports that.
     """
     if "default" not in (databases or ()):
         return []

@@ -1,4 +1,4 @@
-"""What can go wrong at the edge, one root for all of it."""
+"""The errors of the bridge, with one root class."""
 
 
 class BridgeError(Exception):
@@ -6,13 +6,13 @@ class BridgeError(Exception):
 
 
 class BrokerUnavailable(BridgeError):
-    """The Pulsar broker could not be reached, gave no answer in the time allowed, or refused.
+    """The Pulsar broker could not be reached, did not answer in time, or refused the request.
 
-    answer: what its client calls that, such as Timeout or AuthorizationError; empty if it said nothing.
+    answer: the client's name for the error, such as Timeout or AuthorizationError; empty if there is none.
     """
 
-    def __init__(self, words: str, answer: str = "") -> None:
-        super().__init__(words)
+    def __init__(self, text: str, answer: str = "") -> None:
+        super().__init__(text)
         self.answer = answer
 
 
@@ -21,7 +21,7 @@ class Interrupted(BridgeError):
 
 
 class HistoryIsAppendOnly(BridgeError):
-    """Somebody tried to change or delete an event. The event log is only ever added to."""
+    """Code tried to change or delete a row of an append-only table, such as an event."""
 
 
 class NotInQuarantine(BridgeError):
@@ -29,13 +29,13 @@ class NotInQuarantine(BridgeError):
 
 
 class AlreadyDecided(BridgeError):
-    """A person has already requeued or dismissed this quarantined message."""
+    """This quarantined message has already been requeued or dismissed."""
 
 
 class StillUnreadable(BridgeError):
-    """A quarantined message was decoded again, and still cannot become an event.
+    """A quarantined message was decoded again and still cannot become an event.
 
-    `reason` says why, in words that quote nothing of the message.
+    `reason` is a text for people that quotes nothing of the message.
     """
 
     def __init__(self, reason: str) -> None:

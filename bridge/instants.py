@@ -1,7 +1,7 @@
-"""Times as texts: a closed list of formats, each read right over all hours of a day.
+"""Parse timestamps in a closed list of formats.
 
-`datetime.fromisoformat` alone would read more, and some of it wrongly: it takes a digit as the separator of date and
-time, so that HL7's 20260301123045-0500 came out as another hour with another offset.
+`datetime.fromisoformat` alone accepts more formats and reads some of them wrongly: it accepts a digit as the separator
+of date and time, so that HL7's 20260301123045-0500 became another hour with another offset.
 """
 
 import re
@@ -17,9 +17,9 @@ ACCEPTED = "ISO 8601 with date and time, or YYYYMMDDHHMMSS as in HL7 and DICOM"
 
 
 def parse(text: str) -> datetime:
-    """Return the moment in UTC; a text without a zone is UTC. Digits beyond microseconds are cut off.
+    """Return the time in UTC; a text without a zone is UTC. Digits beyond microseconds are cut off.
 
-    Raises ValueError for every other format, and for what is no moment of the calendar. The error quotes nothing.
+    Raises ValueError for every other format and for dates that do not exist. The error does not quote the text.
     """
     found = _EXTENDED(text)
     if found is not None:
@@ -33,4 +33,4 @@ def parse(text: str) -> datetime:
         when = datetime.fromisoformat(text if zone else f"{text}Z")
         return when if when.tzinfo is UTC else when.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError("no moment of the calendar") from None
+        raise ValueError("not an existing date and time") from None

@@ -1,4 +1,4 @@
-"""Commands on their way to Pulsar: a page at a time, each with an outcome of its own."""
+"""Publish commands to Pulsar: a page at a time, with one outcome for each message."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ _UNANSWERED = Sent(None, "Pulsar gave no answer", reachable=False, permanent=Fal
 
 
 class OutgoingMessage(NamedTuple):
-    """id: the caller's, to tell the results apart; topic: a short name."""
+    """A message to publish. id: chosen by the caller, to identify the result; topic: a short name."""
 
     id: str
     topic: str
@@ -25,11 +25,12 @@ class OutgoingMessage(NamedTuple):
 
 
 class PublishResult(NamedTuple):
-    """message_id: where it is, if it is known to be there; else error says why, in words.
+    """The outcome of one message.
 
-    reachable: whether the broker answered. If not, nothing is known: the message may have arrived all the same.
-    permanent: whether sending the same again must fail.
-    blocked: whether the broker answered that the topic takes no message at all, such as for a grant or a schema.
+    message_id: its position on the topic if it is known to have arrived; otherwise `error` is a text that says why.
+    reachable: whether the broker answered. If not, the outcome is unknown: the message may have arrived.
+    permanent: whether sending the same message again would fail too.
+    blocked: whether the broker answered that the topic accepts no message, for example for lack of a grant.
     """
 
     id: str
@@ -41,9 +42,9 @@ class PublishResult(NamedTuple):
 
 
 class Publisher:
-    """Publishes, with a client that it makes when it needs one and drops when the broker does not answer.
+    """Publish messages with a client that is made when needed and discarded when the broker does not answer.
 
-    Dropped, because a client that has seen a long outage waits for up to a minute before it tries again.
+    It is discarded because a client that has seen a long outage waits for up to a minute before it tries again.
     """
 
     def __init__(self, make_outlet: Callable[[], Outlet], topics: Topics, probe_topic: str) -> None:
@@ -53,10 +54,11 @@ class Publisher:
         self._outlet: Outlet | None = None
 
     def publish(self, page: Sequence[OutgoingMessage]) -> list[PublishResult]:
-        """Send all of the page, wait once, and say of each what became of it, in the page's order.
+        """Send the whole page, wait once, and return the outcome of each message, in the page's order.
 
-        Raises nothing for a broker that is away or refuses: that is an outcome. May be repeated with the same messages:
-        the receivers know them by the id in their bodies. Call it outside of any transaction: it may wait for seconds.
+        Does not raise if the broker is unavailable or refuses: that is an outcome. May run twice with the same
+        messages: the receivers recognize them by the id in their bodies. Call it outside any transaction: it may wait
+        for seconds.
         """
         answers = self._send(page)
         if not all(answer.reachable for answer in answers):
@@ -64,7 +66,7 @@ class Publisher:
         return [PublishResult(message.id, *answer) for message, answer in zip(page, answers, strict=True)]
 
     def probe(self) -> None:
-        """Raises BrokerUnavailable if the broker cannot be reached within some seconds."""
+        """Check that the broker answers. Raises BrokerUnavailable if it does not within seconds."""
         try:
             self._open().probe(self._topics.full(self._probe_topic))
         except BrokerUnavailable:
@@ -72,7 +74,7 @@ class Publisher:
             raise
 
     def prepare(self, topic: str) -> None:
-        """Ask whether messages may be sent to a topic (its short name), and send none. Raises BrokerUnavailable."""
+        """Check that messages can be sent to a topic (short name), sending none. Raises BrokerUnavailable."""
         self._open().prepare(self._topics.full(topic))
 
     def close(self) -> None:
@@ -93,7 +95,7 @@ class Publisher:
             except BrokerUnavailable as error:
                 answers[number] = refusal(error)
                 if answers[number].blocked or not answers[number].reachable:
-                    # A producer that cannot be had costs a time-out or a question: once, not for each message.
+                    # A failed attempt to make a producer costs a request or a timeout: once, not for each message.
                     answers[number + 1 :] = [answers[number]] * (len(page) - number - 1)
                     break
         outlet.flush()
@@ -105,28 +107,28 @@ class Publisher:
         return self._outlet
 
 
-class _Own:
+class _ProcessPublisher:
     """The publisher of this process."""
 
     pid: int = 0
     publisher: Publisher | None = None
     lock = threading.Lock()
-    # A client does not survive a fork: using or even deleting the parent's hangs, so it is kept and left alone.
+    # A client does not survive a fork: using or even deleting the parent's client hangs, so it is kept and not used.
     inherited: list[Publisher] = []
 
 
 def get_publisher() -> Publisher:
-    """The publisher of this process, made when first asked for: a forked child gets its own."""
-    with _Own.lock:
-        if _Own.publisher is not None and _Own.pid != os.getpid():
-            _Own.inherited.append(_Own.publisher)
-            _Own.publisher = None
-        if _Own.publisher is None:
-            _Own.pid = os.getpid()
-            _Own.publisher = _make_publisher()
-        return _Own.publisher
+    """Return the publisher of this process, made on the first call. A forked child gets its own."""
+    with _ProcessPublisher.lock:
+        if _ProcessPublisher.publisher is not None and _ProcessPublisher.pid != os.getpid():
+            _ProcessPublisher.inherited.append(_ProcessPublisher.publisher)
+            _ProcessPublisher.publisher = None
+        if _ProcessPublisher.publisher is None:
+            _ProcessPublisher.pid = os.getpid()
+            _ProcessPublisher.publisher = _make_publisher()
+        return _ProcessPublisher.publisher
 
 
 def _make_publisher() -> Publisher:
-    # The bridge subscribes to the probe topic, so whoever may do that may look it up.
+    # The bridge subscribes to the probe topic, so the token's role may look it up.
     return Publisher(lambda: Outlet(settings.PULSAR), get_topics(), get_catalog().probe_topic)

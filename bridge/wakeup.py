@@ -1,4 +1,4 @@
-"""Wake a Celery task by name. A nudge carries no arguments and no promise: the sweepers find what it lost."""
+"""Wake a Celery task by name. A nudge has no arguments and no guarantee: the sweeps find work whose nudge was lost."""
 
 import logging
 import threading
@@ -14,34 +14,34 @@ logger = logging.getLogger(__name__)
 
 Wakeup = Literal["apply", "publish"]
 
-# How long RabbitMQ keeps a nudge that nobody takes, by its own clock, so that hours without a worker pile up nothing.
-# Not Celery's `expires`, which a worker compares with its clock: one that is ahead would throw every nudge away. On
-# Valkey the length of a queue is bounded instead (sagaproject.valkey_transport).
+# How long RabbitMQ keeps a nudge that no worker takes, by its own clock, so that hours without a worker leave no
+# backlog of nudges. Not Celery's `expires`: a worker compares that with its own clock, and one that is ahead would
+# discard every nudge. On Valkey the length of the queue is limited instead (sagaproject.valkey_transport).
 _KEPT_SECONDS = 15
-_EVERY_SECONDS = 0.05
-_AFTER_A_FAILURE_SECONDS = 2.0
+_INTERVAL_SECONDS = 0.05
+_AFTER_FAILURE_SECONDS = 2.0
 _LAST_NUDGE_SECONDS = 0.5
 
 
 def nudge(name: Wakeup) -> bool:
-    """Say that there is work. Never raises, may be repeated at will; False if the Celery broker did not take it."""
+    """Signal that there is work. Return False if the Celery broker did not accept it. Never raises; may run twice."""
     try:
         current_app.send_task(settings.WAKEUPS[name], expiration=_KEPT_SECONDS, ignore_result=True, retry=False)
-    except Exception as error:  # whatever the transport raises: the work is in the database, and so is the sweeper's
-        logger.warning("no nudge to %s: %s", name, type(error).__name__)
+    except Exception as error:  # whatever the transport raises: the work is in the database, where the sweep finds it
+        logger.warning("could not wake %s: %s", name, type(error).__name__)
         return False
     return True
 
 
 def nudge_on_commit(name: Wakeup) -> None:
-    """Nudge when the current transaction has committed, or at once outside one. Never fails the commit's caller."""
+    """Nudge after the current transaction has committed, or immediately outside one. Never raises."""
     transaction.on_commit(partial(nudge, name), robust=True)
 
 
 class Nudger:
-    """Nudges from a thread of its own, at most every 50 ms: a Celery broker that hangs holds up nobody but itself.
+    """Send nudges from a separate thread, at most every 50 ms, so that a hanging Celery broker delays no caller.
 
-    However often it is asked meanwhile, one nudge follows the last time it was asked.
+    However often it is asked in between, one nudge follows the last request.
     """
 
     def __init__(self, name: Wakeup, send: Callable[[Wakeup], bool] = nudge) -> None:
@@ -55,11 +55,11 @@ class Nudger:
         self._thread.start()
 
     def ask(self) -> None:
-        """There is work. Returns at once."""
+        """Request a nudge. Returns immediately."""
         self._asked.set()
 
     def stop(self) -> None:
-        """Let a nudge that is asked for go out, if that takes no time. May be called though it was never started."""
+        """Stop the thread; send a requested nudge first if that takes at most 0.5 s. May be called before `start`."""
         self._stopping.set()
         self._asked.set()
         if self._thread.is_alive():
@@ -69,6 +69,6 @@ class Nudger:
         while not self._stopping.is_set():
             self._asked.wait()
             self._asked.clear()
-            went_out = self._send(self._name)
-            # What did not go out is not owed: the sweeper finds the work.
-            self._stopping.wait(_EVERY_SECONDS if went_out else _AFTER_A_FAILURE_SECONDS)
+            is_sent = self._send(self._name)
+            # A nudge that could not be sent is not repeated: the sweep finds the work.
+            self._stopping.wait(_INTERVAL_SECONDS if is_sent else _AFTER_FAILURE_SECONDS)

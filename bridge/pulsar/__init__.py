@@ -1,1 +1,1 @@
-"""The only place that speaks Pulsar's client: its exceptions, its quirks and its objects end here."""
+"""The only package that uses Pulsar's client: its exceptions, quirks and objects do not leave it."""

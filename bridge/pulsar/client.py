@@ -1,4 +1,4 @@
-"""Pulsar's client: how it is made, and what becomes of its exceptions."""
+"""Make Pulsar's client and translate its exceptions."""
 
 import logging
 import os
@@ -20,19 +20,19 @@ logger = logging.getLogger(__name__)
 # Where Debian, Red Hat and Alpine keep all certificates in one file.
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
-# What the client's words mean to a person who has to do something about them.
+# What the client's errors mean for the person who has to act on them.
 _MEANINGS = {
-    "Timeout": "Pulsar gives no answer in time (may be a missing or wrong token)",
-    "ConnectError": "no connection to Pulsar comes about (nobody listens, or its certificate is not accepted)",
+    "Timeout": "Pulsar gave no answer in time (possibly a missing or wrong token)",
+    "ConnectError": "cannot connect to Pulsar (it is not listening, or its certificate is not accepted)",
     "AuthenticationError": "Pulsar does not accept the token",
     "AuthorizationError": "Pulsar does not allow it: the token's role lacks a grant",
-    "LookupError": "Pulsar does not say where the topics are (a pattern of topics takes a grant of consume on the "
-    "whole namespace, which the token's role may lack)",
-    "TopicNotFound": "Pulsar knows no such topic, and makes none by itself",
-    "ProducerBlockedQuotaExceededError": "the topic is full: nobody takes its messages",
-    "ProducerBlockedQuotaExceededException": "the topic is full: nobody takes its messages",
-    "InvalidTopicName": "Pulsar accepts no topic of this name",
-    "TopicTerminated": "the topic was terminated: it takes no further messages",
+    "LookupError": "Pulsar does not say where the topics are (a pattern of topics needs a grant of consume on the whole "
+    "namespace, which the token's role may lack)",
+    "TopicNotFound": "the topic does not exist, and Pulsar does not create topics automatically",
+    "ProducerBlockedQuotaExceededError": "the topic is full: its messages are not consumed",
+    "ProducerBlockedQuotaExceededException": "the topic is full: its messages are not consumed",
+    "InvalidTopicName": "Pulsar does not accept this topic name",
+    "TopicTerminated": "the topic was terminated: it accepts no further messages",
     "NotAllowedError": "Pulsar does not allow this on the topic",
     "IncompatibleSchema": "the topic has a schema, and messages without one do not fit it",
     "ConsumerBusy": "another system holds the subscription exclusively, or the subscription has another type",
@@ -40,13 +40,13 @@ _MEANINGS = {
     "ProducerFenced": "another producer has taken the topic over exclusively",
 }
 
-# The broker is there, and it is about this one topic: trying again is in vain until somebody changes something. A topic
-# is also not found while brokers hand it over to each other, which ends by itself.
+# The broker is available and the error concerns one topic: a retry fails until a person changes something. A topic is
+# also not found while brokers hand it over to each other, which ends without a change.
 TOPIC_ANSWERS = frozenset(_MEANINGS) - {"Timeout", "ConnectError", "LookupError"}
 
 
 def connect(options: Mapping[str, Any], operation_timeout_seconds: int | None = None) -> pulsar.Client:
-    """A client by the setting PULSAR. Opens no connection yet; only for this process, never across a fork."""
+    """Make a client from the setting PULSAR. Opens no connection yet; only for this process, never across a fork."""
     return pulsar.Client(
         options["service_url"],
         authentication=_authentication(options),
@@ -59,9 +59,9 @@ def connect(options: Mapping[str, Any], operation_timeout_seconds: int | None = 
 
 
 def _system_certificates() -> str | None:
-    """The file of the system's certificates. Left to itself the client takes those of a package, certifi.
+    """Return the file of the system's certificates; by default the client uses those of the package certifi.
 
-    A hospital's own authority is known to its machines, and not to a package.
+    A hospital's own certificate authority is installed on its machines and is not part of a package.
     """
     paths = (ssl.get_default_verify_paths().cafile, *_BUNDLES)
     return next((path for path in paths if path and Path(path).is_file()), None)
@@ -74,21 +74,22 @@ def _authentication(options: Mapping[str, Any]) -> pulsar.Authentication | None:
 
 
 def read_token(path: Path) -> str:
-    """Read the token at each connection, so that a rotated one is taken up; empty if it cannot be read.
+    """Read the token at each connection, so that a rotated one takes effect; empty if it cannot be read.
 
-    Called from the client's thread: it must not raise.
+    Runs on the client's thread and must not raise.
     """
     try:
         return path.read_text().strip()
     except (OSError, ValueError) as error:
-        logger.error("no token can be read from PULSAR_TOKEN_FILE: %s", type(error).__name__)
+        logger.error("cannot read a token from PULSAR_TOKEN_FILE: %s", type(error).__name__)
         return ""
 
 
 def _client_logger() -> Any:
-    """The client's own logger in C++: one written in Python takes the GIL for every debug line, and may abort at exit.
+    """Return a logger of the client itself, written in C++.
 
-    stdout belongs to commands that print JSON, so it writes to stderr where that can be opened by name.
+    A logger in Python takes the GIL for every debug line and may abort at exit. It writes to stderr where that can be
+    opened by name, because some commands print JSON to stdout.
     """
     mode = os.fstat(sys.__stderr__.fileno()).st_mode if sys.__stderr__ else stat.S_IFSOCK
     if stat.S_ISSOCK(mode):
@@ -98,24 +99,24 @@ def _client_logger() -> Any:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Pulsar's exceptions as ours: Interrupted if a signal handler raised, else BrokerUnavailable."""
+    """Translate Pulsar's exceptions: Interrupted if a signal handler raised, else BrokerUnavailable."""
     try:
         yield
     except pulsar.Interrupted:
         raise Interrupted("a signal ended the call to Pulsar") from None
     except pulsar.PulsarException as error:
         name = type(error).__name__
-        raise BrokerUnavailable(in_words(name), name) from error
+        raise BrokerUnavailable(describe(name), name) from error
 
 
-def in_words(answer: str) -> str:
-    """Say what an answer of the client means, and its name; nothing of a message's content is ever in it."""
-    return f"{_MEANINGS.get(answer, 'Pulsar does not do what was asked')}: {answer}"
+def describe(answer: str) -> str:
+    """Return what the client's error means, and its name. Never contains anything of a message."""
+    return f"{_MEANINGS.get(answer, 'Pulsar could not carry out the request')}: {answer}"
 
 
 @contextmanager
 def quietly(what: str) -> Iterator[None]:
-    """For calls whose failure costs nothing: said in the log, and over."""
+    """Log a Pulsar exception instead of raising it, for calls whose failure is harmless."""
     try:
         yield
     except pulsar.PulsarException as error:

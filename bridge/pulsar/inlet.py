@@ -1,4 +1,4 @@
-"""Taking in: subscriptions as one stream of batches, mended when the broker falls silent or goes away."""
+"""Receive messages: all subscriptions as one stream of batches, renewed when the broker is silent or unavailable."""
 
 import logging
 import re
@@ -14,7 +14,7 @@ from django.utils import timezone
 from bridge.envelope import Message, producer_name
 from bridge.errors import BrokerUnavailable
 from bridge.heartbeats import UnreadTopic
-from bridge.pulsar.client import connect, in_words, quietly, translated
+from bridge.pulsar.client import connect, describe, quietly, translated
 from bridge.pulsar.silence_timer import SilenceTimer
 from bridge.topics import Names, Subscriptions, Topics
 
@@ -22,26 +22,27 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A batch is one parameter of one statement: bounded in bytes as well as in messages.
+# A batch is one parameter of one statement: limited in bytes as well as in messages.
 _MAX_BATCH_BYTES = 8 * 1024 * 1024
-_LOOK_SECONDS = 0.5
-# The client reconnects by itself, but after a long outage waits for up to a minute; a new one does not.
-_RENEW_SECONDS, _RENEW_SECONDS_AT_MOST = 15.0, 60.0
-# Stalls come soon after subscribing, over a backlog; under traffic nothing else shows that one topic of many stands.
-_SETTLE_SECONDS, _SETTLE_SECONDS_AT_MOST = 10.0, 600.0
-# A topic that cannot be had is asked for again after so long, with a client that gives up soon: nothing is received
-# meanwhile.
-_ASK_SECONDS, _ASK_SECONDS_AT_MOST = 10.0, 30.0
+_CHECK_SECONDS = 0.5
+# The client reconnects automatically, but after a long outage it waits for up to a minute; a new client does not.
+_RENEW_SECONDS, _RENEW_SECONDS_MAX = 15.0, 60.0
+# Deliveries stall soon after subscribing to a topic with a backlog. While other topics of the connection have traffic,
+# only this timer detects that one of them has stalled.
+_STALL_SECONDS, _STALL_SECONDS_MAX = 10.0, 600.0
+# Interval for probing a topic that could not be subscribed to. The probing client has a short timeout, because nothing
+# is received in the meantime.
+_PROBE_SECONDS, _PROBE_SECONDS_MAX = 10.0, 30.0
 _PROBE_TIMEOUT_SECONDS = 2
-_OF_CONNECTION = frozenset({"Interrupted", "ConnectError", "AuthenticationError", "AlreadyClosed"})
-# With more topics than this that give no answer it is the broker that gives none.
-_SILENT_TOPICS = 3
-_NO_TEXT = "\ufffd"  # instead of a name that is no text in UTF-8
+_CONNECTION_ERRORS = frozenset({"Interrupted", "ConnectError", "AuthenticationError", "AlreadyClosed"})
+# If more topics than this do not answer, the broker itself does not answer.
+_MAX_SILENT_TOPICS = 3
+_UNREADABLE_NAME = "\ufffd"  # instead of a name that is not valid UTF-8
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one receive brought. `full`: there may be more where it came from."""
+    """The messages of one `receive`. `full`: more may be waiting. `size`: bytes of all bodies."""
 
     messages: list[Message] = field(default_factory=list)
     full: bool = False
@@ -51,10 +52,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """How much to take at once.
+    """How much to receive at once.
 
-    batch_size: messages; wait_ms: the longest wait for the first of them; window: messages prefetched, a topic;
-    silence_seconds: the longest silence of a connection before it subscribes again.
+    batch_size: messages in a batch. wait_ms: the longest wait for the first of them. window: messages prefetched for
+    each topic. silence_seconds: the longest silence of a connection before it subscribes again.
     """
 
     batch_size: int
@@ -66,9 +67,9 @@ class Flow:
 class Inlet:
     """The subscriptions of the bridge. For one thread.
 
-    options: the setting PULSAR. One connection for all topics that are known by name, and one for each pattern;
-    each is watched and mended for itself. A topic that cannot be had is left out, named in `unread`, and asked for
-    again; a pattern whose topics are not all to be had is left out as a whole.
+    options: the setting PULSAR. One connection serves all topics that are known by name, and one each pattern; each
+    is monitored and renewed separately. A topic that cannot be subscribed to is left out, listed in `unread`, and
+    probed again; a pattern of which one topic cannot be subscribed to is left out as a whole.
     """
 
     def __init__(
@@ -79,57 +80,57 @@ class Inlet:
         flow: Flow,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        # A signal handler that raises ends a call under way, and only then may it.
+        # While true, a signal handler may raise to end the current call of the client.
         self.is_blocking = False
         self._topics = topics
         self._names: dict[str, Names] = {}
         self._flow = flow
         self._clock = clock
-        self._next_look = 0.0
-        self._renewal = SilenceTimer(_RENEW_SECONDS_AT_MOST, clock(), first=_RENEW_SECONDS)
+        self._next_check = 0.0
+        self._renewal = SilenceTimer(_RENEW_SECONDS_MAX, clock(), first=_RENEW_SECONDS)
         targets: list[list[str] | re.Pattern[str]] = [list(subscriptions.topics)]
         targets += map(re.compile, subscriptions.patterns)
         wait_ms = max(1, flow.wait_ms // len(targets))
-        self._lines = [_Line(options, target, flow, wait_ms, clock) for target in targets]
+        self._connections = [_Connection(options, target, flow, wait_ms, clock) for target in targets]
 
     @property
     def is_connected(self) -> bool:
-        lines = [line for line in self._lines if not line.is_left_out]
-        return bool(lines) and all(line.is_connected for line in lines)
+        connections = [connection for connection in self._connections if not connection.is_left_out]
+        return bool(connections) and all(connection.is_connected for connection in connections)
 
     @property
     def unread(self) -> list[UnreadTopic]:
-        """The topics that cannot be had, under the names that people know them by."""
-        missing = [topic for line in self._lines for topic in line.missing]
+        """Return the topics that could not be subscribed to, under the names that people know."""
+        missing = [topic for connection in self._connections for topic in connection.missing]
         return sorted(topic._replace(topic=self._topics.names(topic.topic).shown) for topic in missing)
 
     def open(self) -> None:
-        """Connect and subscribe to all that can be had. Raises BrokerUnavailable, or Interrupted by a signal."""
+        """Connect and subscribe to all available topics. Raises BrokerUnavailable, or Interrupted by a signal."""
         with self._blocking():
-            for line in self._lines:
-                line.open()
-            if all(line.is_left_out for line in self._lines):
-                raise BrokerUnavailable(self._lines[0].missing[0].reason)
+            for connection in self._connections:
+                connection.open()
+            if all(connection.is_left_out for connection in self._connections):
+                raise BrokerUnavailable(self._connections[0].missing[0].reason)
 
     def receive(self) -> Batch:
-        """What has come, about a batch; empty after the wait.
+        """Return about one batch of messages; an empty one if none came within the wait.
 
-        Raises BrokerUnavailable, or Interrupted by a signal, from mending a connection: before anything is taken.
+        Raises BrokerUnavailable, or Interrupted by a signal, when it renews a connection, before it takes any message.
         """
-        if self._clock() >= self._next_look:
-            self._next_look = self._clock() + _LOOK_SECONDS
-            self._look_after_lines()
+        if self._clock() >= self._next_check:
+            self._next_check = self._clock() + _CHECK_SECONDS
+            self._check_connections()
         batch = Batch()
-        for line in tuple(self._lines):
-            # Where a full batch leaves off, the next receive goes on: no topic starves.
-            self._lines.append(self._lines.pop(0))
-            self._fill(batch, line)
+        for connection in tuple(self._connections):
+            # After a full batch the next `receive` continues with the next connection, so that no topic starves.
+            self._connections.append(self._connections.pop(0))
+            self._fill(batch, connection)
             if batch.full:
                 break
         return batch
 
     def acknowledge(self, batch: Batch) -> None:
-        """Tell Pulsar that the batch is safe. Never raises: what is not acknowledged comes again, as a duplicate."""
+        """Acknowledge the batch to Pulsar. Never raises: unacknowledged messages are redelivered, as duplicates."""
         failed = 0
         for consumer, native in batch.natives:
             try:
@@ -137,16 +138,18 @@ class Inlet:
             except pulsar.PulsarException:
                 failed += 1
         if failed:
-            logger.warning("%d of %d messages could not be acknowledged: they come again", failed, len(batch.natives))
+            logger.warning(
+                "%d of %d messages could not be acknowledged: they will be redelivered", failed, len(batch.natives)
+            )
 
     def close(self) -> None:
         """Flush the acknowledgements and disconnect. Never raises."""
-        for line in self._lines:
-            line.close()
+        for connection in self._connections:
+            connection.close()
 
-    def _fill(self, batch: Batch, line: "_Line") -> None:
+    def _fill(self, batch: Batch, connection: "_Connection") -> None:
         while not batch.full:
-            consumer, natives = line.receive()
+            consumer, natives = connection.receive()
             for native in natives:
                 message = self._message(native)
                 batch.messages.append(message)
@@ -156,48 +159,48 @@ class Inlet:
             if len(natives) < self._flow.window:
                 return
 
-    def _look_after_lines(self) -> None:
-        for line in self._lines:
-            line.notice_reconnection()
-            if line.is_suspect:
+    def _check_connections(self) -> None:
+        for connection in self._connections:
+            connection.reset_after_reconnection()
+            if connection.is_suspect:
                 with self._blocking():
-                    line.subscribe_again()
+                    connection.subscribe_again()
         if self.is_connected:
             self._renewal.heard(self._clock())
-            self._ask_for_missing()
+            self._probe_missing()
         elif self._renewal.is_over(self._clock()):
             self._renew()
 
-    def _ask_for_missing(self) -> None:
-        for line in self._lines:
-            if line.is_asking_due:
+    def _probe_missing(self) -> None:
+        for connection in self._connections:
+            if connection.is_probe_due:
                 with self._blocking():
-                    line.ask_again()
+                    connection.probe_missing()
 
     def _renew(self) -> None:
-        logger.warning("no connection to Pulsar for a while: connecting anew")
-        self._renewal.looked(self._clock())
+        logger.warning("no connection to Pulsar for a while: reconnecting")
+        self._renewal.checked(self._clock())
         with self._blocking():
-            for line in self._lines:
-                if not line.is_connected and not line.is_left_out:
-                    line.open()
+            for connection in self._connections:
+                if not connection.is_connected and not connection.is_left_out:
+                    connection.open()
 
     def _message(self, native: pulsar.Message) -> Message:
         full = native.topic_name()
         names = self._names.get(full)
         if names is None:
             names = self._names[full] = self._topics.names(full)
-        place = native.message_id()
-        sealed = native.encryption_context()
+        position = native.message_id()
+        encryption = native.encryption_context()
         return Message(
             topic=names.shown,
             short_name=names.short,
-            message_id=f"{place.ledger_id()}:{place.entry_id()}:{place.partition()}:{place.batch_index()}",
+            message_id=f"{position.ledger_id()}:{position.entry_id()}:{position.partition()}:{position.batch_index()}",
             published_ms=native.publish_timestamp(),
             body=native.data(),
             properties=_text_or(native.properties, {}),
-            encrypted=0 if sealed is None else max(1, sealed.batch_size()),
-            producer=producer_name(_text_or(native.producer_name, _NO_TEXT)),
+            encrypted=0 if encryption is None else max(1, encryption.batch_size()),
+            producer=producer_name(_text_or(native.producer_name, _UNREADABLE_NAME)),
         )
 
     @contextmanager
@@ -211,24 +214,24 @@ class Inlet:
 
 
 class _Missing:
-    """A topic or pattern that cannot be had: since when, why, and when it is asked for again."""
+    """A topic or pattern that could not be subscribed to: since when, why, and when it is probed again."""
 
     def __init__(self, topic: str, answer: str, now: float) -> None:
         self.unread = UnreadTopic(topic, timezone.now(), _reason(answer))
-        self._interval = _ASK_SECONDS
+        self._interval = _PROBE_SECONDS
         self._next = now + self._interval
         logger.warning("%s", self.unread)
 
     def is_due(self, now: float) -> bool:
         return now >= self._next
 
-    def refused_again(self, answer: str, now: float) -> None:
+    def postpone(self, answer: str, now: float) -> None:
         self.unread = self.unread._replace(reason=_reason(answer))
-        self._interval = min(self._interval * 2, _ASK_SECONDS_AT_MOST)
+        self._interval = min(self._interval * 2, _PROBE_SECONDS_MAX)
         self._next = now + self._interval
 
 
-class _Line:
+class _Connection:
     """One connection and its consumer, for some topics or for a pattern of them."""
 
     def __init__(
@@ -244,7 +247,7 @@ class _Line:
         self._flow = flow
         self._wait_ms = wait_ms
         self._clock = clock
-        self._be_patient()
+        self._reset_timers()
         self._was_connected = False
         self._client: pulsar.Client | None = None
         self._consumer: pulsar.Consumer | None = None
@@ -257,11 +260,11 @@ class _Line:
 
     @property
     def is_left_out(self) -> bool:
-        """Whether nothing of it can be had. Only a pattern: of topics known by name, the others are taken."""
+        """Whether nothing is received. Only for a pattern: of topics known by name, the others are received."""
         return isinstance(self._target, re.Pattern) and bool(self._missing)
 
     @property
-    def is_asking_due(self) -> bool:
+    def is_probe_due(self) -> bool:
         now = self._clock()
         return any(one.is_due(now) for one in self._missing.values())
 
@@ -271,29 +274,29 @@ class _Line:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it may have stalled: all of it, or a topic of it while the others hide that by their traffic."""
+        """Whether delivery may have stalled, on all its topics or on one while the others have traffic."""
         now = self._clock()
-        return self.is_connected and (self._patience.is_over(now) or self._settling.is_over(now))
+        return self.is_connected and (self._silence.is_over(now) or self._stall_timer.is_over(now))
 
-    def notice_reconnection(self) -> None:
-        """A connection that the client renewed by itself, as after a broker's restart, is as young as one of ours."""
+    def reset_after_reconnection(self) -> None:
+        """Treat a connection that the client renewed, for example after a broker's restart, as a new one."""
         connected = self.is_connected
         if connected and not self._was_connected:
-            self._be_patient()
+            self._reset_timers()
         self._was_connected = connected
 
     def open(self) -> None:
         self.close()
         self._client = connect(self._options)
         if isinstance(self._target, list):
-            # Another one each time, should it be this one that gets no answer.
+            # A different topic each time, in case this one topic is the one that does not answer.
             self._times_opened += 1
-            self._ask_first(self._target[(self._times_opened - 1) % len(self._target)])
+            self._check_broker(self._target[(self._times_opened - 1) % len(self._target)])
         self._subscribe()
-        self._be_patient()
+        self._reset_timers()
 
-    def ask_again(self) -> None:
-        """Ask for what is missing and due; where some of it is to be had by now, subscribe to it with the others."""
+    def probe_missing(self) -> None:
+        """Probe the missing topics that are due. If some are available now, subscribe to them with the others."""
         now = self._clock()
         due = [topic for topic, one in self._missing.items() if one.is_due(now)]
         try:
@@ -301,11 +304,11 @@ class _Line:
         except pulsar.Interrupted:
             raise
         except pulsar.PulsarException as error:
-            # What there is of a consumer receives all the same.
+            # The existing consumer, if any, goes on receiving.
             answers = dict.fromkeys(due, _answer(error))
         for topic, answer in answers.items():
             if answer:
-                self._missing[topic].refused_again(answer, self._clock())
+                self._missing[topic].postpone(answer, self._clock())
             else:
                 del self._missing[topic]
                 logger.info("%s can be read again", topic)
@@ -321,8 +324,8 @@ class _Line:
             with quietly("close a consumer"):
                 self._consumer.close()
             self._consumer = None
-        self._patience.looked(self._clock())
-        self._settling.looked(self._clock())
+        self._silence.checked(self._clock())
+        self._stall_timer.checked(self._clock())
         self._subscribe()
 
     def receive(self) -> tuple[pulsar.Consumer | None, list[pulsar.Message]]:
@@ -332,12 +335,12 @@ class _Line:
         try:
             natives = self._consumer.batch_receive()
         except pulsar.PulsarException as error:
-            # The other lines of this batch must not suffer; this one is found unconnected, and renewed.
-            logger.warning("a connection to Pulsar broke: %s", type(error).__name__)
+            # The other connections still fill this batch; this one will be found disconnected and renewed.
+            logger.warning("lost a connection to Pulsar: %s", type(error).__name__)
             self.close()
             return None, []
         if natives:
-            self._patience.heard(self._clock())
+            self._silence.heard(self._clock())
         return self._consumer, natives
 
     def close(self) -> None:
@@ -346,21 +349,21 @@ class _Line:
             with quietly("close"):
                 client.close()
 
-    def _be_patient(self) -> None:
-        self._patience = SilenceTimer(self._flow.silence_seconds, self._clock())
-        self._settling = SilenceTimer(_SETTLE_SECONDS_AT_MOST, self._clock(), first=_SETTLE_SECONDS)
+    def _reset_timers(self) -> None:
+        self._silence = SilenceTimer(self._flow.silence_seconds, self._clock())
+        self._stall_timer = SilenceTimer(_STALL_SECONDS_MAX, self._clock(), first=_STALL_SECONDS)
 
-    def _ask_first(self, topic: str) -> None:
-        """One question: where it is in vain, subscribing would tell so of each topic, in three lines."""
+    def _check_broker(self, topic: str) -> None:
+        """Look up one topic first: if the broker does not answer, subscribing would log three lines for each topic."""
         assert self._client is not None
         try:
             self._client.get_topic_partitions(topic)
         except pulsar.PulsarException as error:
-            if not _is_of_topic(error) or _answer(error) == "Timeout":
+            if not _concerns_topic(error) or _answer(error) == "Timeout":
                 raise
 
     def _subscribe(self) -> None:
-        """Subscribe to what can be had. Raises what the client raises where that is nothing, or it is the broker."""
+        """Subscribe to all available topics. Raises the client's error if none is, or if it concerns the broker."""
         assert self._client is not None
         if isinstance(self._target, re.Pattern):
             self._subscribe_to_pattern(self._client, self._target)
@@ -370,7 +373,7 @@ class _Line:
             self._consumer = self._consumer_of(self._client, wanted or self._target)
             return
         except pulsar.PulsarException as error:
-            if not _is_of_topic(error):
+            if not _concerns_topic(error):
                 raise
             answers = self._probe(wanted or self._target)
             refused = {topic: answer for topic, answer in answers.items() if answer}
@@ -383,14 +386,14 @@ class _Line:
         try:
             self._consumer = self._consumer_of(client, pattern)
         except pulsar.PulsarException as error:
-            if not _is_of_topic(error):
+            if not _concerns_topic(error):
                 raise
             self._missing = {pattern.pattern: _Missing(pattern.pattern, _answer(error), self._clock())}
 
     def _probe(self, topics: Iterable[str]) -> dict[str, str]:
-        """Ask for each topic alone; returns what the broker answered, empty where the topic can be had.
+        """Subscribe to each topic alone, briefly; return the error for each, empty if the topic is available.
 
-        Raises what the client raises where it is the broker that does not answer.
+        Raises the client's error if the broker itself does not answer.
         """
         answers: dict[str, str] = {}
         seconds = self._options["operation_timeout_seconds"]
@@ -405,7 +408,7 @@ class _Line:
                     answers[topic] = ""
                 except pulsar.PulsarException as error:
                     answers[topic] = _answer(error)
-                    if not _is_of_topic(error) or list(answers.values()).count("Timeout") > _SILENT_TOPICS:
+                    if not _concerns_topic(error) or list(answers.values()).count("Timeout") > _MAX_SILENT_TOPICS:
                         raise
         finally:
             with quietly("close"):
@@ -420,23 +423,23 @@ class _Line:
             target,
             self._options["subscription"],
             consumer_type=pulsar.ConsumerType.Shared,
-            # A new subscription must see what was published before it, such as the first events of a new region.
+            # A new subscription must receive earlier messages too, such as the first events of a new region.
             initial_position=pulsar.InitialPosition.Earliest,
             receiver_queue_size=window,
             batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(window, _MAX_BATCH_BYTES, self._wait_ms),
-            # Brokers that do not know it acknowledge the whole entry, and what was not taken of it is lost.
+            # Brokers that do not support it acknowledge the whole entry, and its unread messages would be lost.
             batch_index_ack_enabled=False,
-            # Otherwise an encrypted message is neither given out nor acknowledged, and a window of them ends its topic.
+            # Otherwise encrypted messages are neither delivered nor acknowledged: a window of them blocks the topic.
             crypto_failure_action=pulsar.ConsumerCryptoFailureAction.CONSUME,
         )
 
 
-def _text_or(read: Callable[[], T], otherwise: T) -> T:
-    """What the client reads from a message's metadata. A producer may put bytes there that are no text."""
+def _text_or(read: Callable[[], T], default: T) -> T:
+    """Read a message's metadata, or return the default: a producer may put bytes there that are not valid UTF-8."""
     try:
         return read()
     except UnicodeDecodeError:
-        return otherwise
+        return default
 
 
 def _answer(error: pulsar.PulsarException) -> str:
@@ -444,10 +447,10 @@ def _answer(error: pulsar.PulsarException) -> str:
 
 
 def _reason(answer: str) -> str:
-    """What an answer means for one topic, where others are to be had."""
-    return "Pulsar gives no answer for this topic in time: Timeout" if answer == "Timeout" else in_words(answer)
+    """Return what the client's error means for one topic while others are available."""
+    return "Pulsar gave no answer for this topic in time: Timeout" if answer == "Timeout" else describe(answer)
 
 
-def _is_of_topic(error: pulsar.PulsarException) -> bool:
-    """Whether it may be about one topic alone. Brokers also answer with silence for one that they cannot serve."""
-    return _answer(error) not in _OF_CONNECTION
+def _concerns_topic(error: pulsar.PulsarException) -> bool:
+    """Whether the error may concern one topic alone. Brokers also give no answer for a topic that they cannot serve."""
+    return _answer(error) not in _CONNECTION_ERRORS

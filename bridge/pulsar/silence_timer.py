@@ -1,29 +1,30 @@
-"""How long a silence may be before one looks."""
+"""Decide when a silence is long enough to check the connection."""
 
 
 class SilenceTimer:
-    """When silence is suspicious. The wait doubles with each look that finds nothing, and starts anew when one does.
+    """Says when a silence is suspicious. All times are seconds of one monotonic clock.
 
-    Brokers have stopped delivering without a word (pulsar-lite over a backlog, mostly); subscribing again wakes them.
+    The interval doubles with each check that finds nothing, and starts again at `first` when one finds a stall.
+    Brokers have silently stopped delivering (mostly pulsar-lite with a backlog); subscribing again restarts delivery.
     """
 
     def __init__(self, longest: float, now: float, first: float = 1.0) -> None:
         self._longest = longest
         self._first = self._interval = min(first, longest)
         self._since = now
-        self._looked_at: float | None = None
+        self._checked_at: float | None = None
 
     def heard(self, now: float) -> None:
-        """Something came: soon after we looked, it had been waiting for that."""
-        if self._looked_at is not None and now - self._looked_at < self._first:
+        """Record that a message came. Soon after a check, it means that the delivery had stalled."""
+        if self._checked_at is not None and now - self._checked_at < self._first:
             self._interval = self._first
-        self._looked_at = None
+        self._checked_at = None
         self._since = now
 
     def is_over(self, now: float) -> bool:
         return now - self._since > self._interval
 
-    def looked(self, now: float) -> None:
-        """We did something about it."""
+    def checked(self, now: float) -> None:
+        """Record that the connection was checked, for example by subscribing again."""
         self._interval = min(self._interval * 2, self._longest)
-        self._looked_at = self._since = now
+        self._checked_at = self._since = now

@@ -129,7 +129,7 @@ def test_a_bridge_whose_database_is_away_takes_no_more_than_its_window(space: Sp
             assert eventually(lambda: are_connected(1))
             proxy.refuse()
             space.publish("retrieval-started", starts(3000))
-            assert eventually(lambda: "the database does not take" in running[0].words, 60)
+            assert eventually(lambda: "the database does not accept" in running[0].words, 60)
             time.sleep(2)  # time in which it might take more
             (consumer,) = space.stats("retrieval-started")["subscriptions"]["saga"]["consumers"]
             assert 0 < consumer["unackedMessages"] <= 600  # a batch and a window

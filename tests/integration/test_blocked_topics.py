@@ -10,7 +10,7 @@ from bridge import blocked
 from bridge.errors import BrokerUnavailable
 from bridge.models import BlockedTopic, Heartbeat
 from bridge.publisher import PublishResult
-from bridge.pulsar.client import in_words
+from bridge.pulsar.client import describe
 from bridge.pulsar.outlet import refusal
 from compensation import delivery, outbox
 from compensation.models import CommandStatus
@@ -53,15 +53,15 @@ def publisher() -> FakePublisher:
 )
 def test_what_pulsar_refuses_for_the_topic_is_told_apart_and_in_words(answer: type[Exception]) -> None:
     name = answer.__name__
-    sent = refusal(BrokerUnavailable(in_words(name), name))
+    sent = refusal(BrokerUnavailable(describe(name), name))
     assert (sent.blocked, sent.reachable, sent.permanent) == (True, True, False)
     assert sent.error is not None
-    assert "Pulsar does not do what was asked" not in sent.error
+    assert "Pulsar could not carry out the request" not in sent.error
 
 
 @pytest.mark.parametrize(("name", "reachable", "permanent"), [("Timeout", False, False), ("MessageTooBig", True, True)])
 def test_what_is_not_the_topics(name: str, reachable: bool, permanent: bool) -> None:
-    sent = refusal(BrokerUnavailable(in_words(name), name))
+    sent = refusal(BrokerUnavailable(describe(name), name))
     assert (sent.blocked, sent.reachable, sent.permanent) == (False, reachable, permanent)
 
 

@@ -37,7 +37,7 @@ def test_what_is_no_region(topic: str) -> None:
 
 
 def test_two_types_have_two_names() -> None:
-    with pytest.raises(CatalogError, match="2 event types are called Placed"):
+    with pytest.raises(CatalogError, match="2 event types have the name Placed"):
         Catalog((kind("Placed", "a"), kind("Placed", "b")))
 
 
@@ -56,11 +56,11 @@ def test_an_alias_holds_on_the_topics_of_its_type() -> None:
     placed = replace(kind("Placed", "a", "orders.{region}.placed"), aliases=("done", "b"))
     closed = replace(typed("Closed", "b"), aliases=("done",))
     catalog = Catalog((placed, closed))
-    assert catalog.on_topic("a").said_as["done"] is catalog.on_topic("orders.usa.placed").said_as["done"] is placed
-    assert catalog.on_topic("b").said_as == {"done": closed, "Closed": closed}
-    assert catalog.meant_somewhere("b") is placed
-    assert catalog.meant_somewhere("Closed") is closed
-    assert catalog.meant_somewhere("a") is None
+    assert catalog.on_topic("a").by_name["done"] is catalog.on_topic("orders.usa.placed").by_name["done"] is placed
+    assert catalog.on_topic("b").by_name == {"done": closed, "Closed": closed}
+    assert catalog.type_on_any_topic("b") is placed
+    assert catalog.type_on_any_topic("Closed") is closed
+    assert catalog.type_on_any_topic("a") is None
 
 
 def test_an_alias_is_not_the_name_of_a_type() -> None:
@@ -116,7 +116,7 @@ def test_names_overlap_exactly_where_one_topic_matches_both(one: str, other: str
 
 
 def test_a_kind_of_field_must_exist() -> None:
-    with pytest.raises(CatalogError, match="the field n is 'number'"):
+    with pytest.raises(CatalogError, match="the field n has the unknown kind 'number'"):
         Catalog((EventType("Placed", "s", ("a",), "key", fields={"n": "number"}),))  # type: ignore[dict-item]
 
 

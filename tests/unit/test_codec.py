@@ -95,12 +95,12 @@ def test_the_topic_tells_the_type_if_the_message_names_the_topic() -> None:
 
 @pytest.mark.parametrize(
     ("topic", "why"),
-    [("moves", "its topic carries 2 types, of which none is the default"), ("lost", "messages of OrderLost always")],
+    [("moves", "its topic carries 2 types without a default"), ("lost", "every OrderLost message must have")],
 )
 def test_the_name_of_a_topic_without_a_default_is_no_type(topic: str, why: str) -> None:
     found = refuse(body(type=topic), topic)
     assert found.code == "unknown-type"
-    assert found.reason.startswith(f"the message names its topic as its type, and {why}")
+    assert found.reason.startswith(f"the message gives its topic as its type, and {why}")
 
 
 def test_an_alias_means_its_type_on_the_topics_of_that_type_alone() -> None:
@@ -109,7 +109,7 @@ def test_an_alias_means_its_type_on_the_topics_of_that_type_alone() -> None:
     found = refuse(body(type="order-done"), "moves")
     assert (found.code, found.reason) == (
         "wrong-topic",
-        "OrderClosed is not accepted from this topic, which is for OrderMoved and OrderLost only",
+        "OrderClosed is not accepted from this topic, which carries only OrderMoved and OrderLost",
     )
 
 
@@ -140,10 +140,10 @@ def test_of_several_types_on_a_topic_the_message_says_which(missing: Any) -> Non
     found = refuse(body(type=missing), "moves")
     assert (found.code, found.reason) == (
         "unknown-type",
-        "the message has no type, and its topic carries 2 types, of which none is the default",
+        "the message has no type, and its topic carries 2 types without a default",
     )
     assert refuse(body(type=missing), "lost").reason == (
-        "the message has no type, and messages of OrderLost always carry theirs"
+        "the message has no type, and every OrderLost message must have its type"
     )
 
 

@@ -260,21 +260,21 @@ def test_check_names_types_that_a_shared_topic_cannot_tell_apart() -> None:
     with registry.also(sharing):
         [problem] = messages()
         assert problem == (
-            "orders-paid: messages of OrderPaid (order_of_the_tests version 1) and of Extra "
-            "(order_of_the_tests version 1) come on it, and either may lack its type. "
-            "Mark all but one with always_typed=True; the one left is what a message without "
-            "a type is"
+            "orders-paid: it carries OrderPaid (order_of_the_tests version 1) and Extra "
+            "(order_of_the_tests version 1), and either may lack its type. "
+            "Mark all but one with always_typed=True; the remaining one becomes the default for "
+            "messages without a type"
         )
     with registry.also(with_event(topics=("orders-paid",), always_typed=True)):
         assert messages() == []
     # Another version's topic is in use as long as that version is listed.
     with registry.also(ORDERS, replace(with_event(topics=("orders-paid",)), version=2)):
         assert (
-            "OrderPaid (order_of_the_tests version 1 and 2) and of Extra (order_of_the_tests version 2)"
+            "OrderPaid (order_of_the_tests version 1 and 2) and Extra (order_of_the_tests version 2)"
             in messages()[0]
         )
     with registry.also(with_event(topics=("processing.{region}.completed",))):
-        assert "ProcessingCompleted (image_processing version 1) and of Extra" in messages()[0]
+        assert "ProcessingCompleted (image_processing version 1) and Extra" in messages()[0]
 
 
 def test_check_names_aliases_that_could_mean_two_types() -> None:

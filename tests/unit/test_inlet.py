@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bridge.envelope import producer_name
 from bridge.errors import BrokerUnavailable
 from bridge.pulsar import inlet as inlets
-from bridge.pulsar.inlet import Flow, Inlet, _Line
+from bridge.pulsar.inlet import Flow, Inlet, _Connection
 from bridge.pulsar.outlet import refusal
 from bridge.topics import Subscriptions, Topics
 
@@ -38,45 +38,45 @@ class Client:
         return Consumer()
 
 
-def old_line(now: list[float]) -> _Line:
-    """A line that has been well for so long that it is looked at only every ten minutes."""
-    line = _Line({"subscription": "saga"}, ["topic"], FLOW, 20, lambda: now[0])
-    line._client = cast(Any, Client())
-    line.subscribe_again()
-    line.notice_reconnection()
+def old_connection(now: list[float]) -> _Connection:
+    """A connection that has been well for so long that it is looked at only every ten minutes."""
+    connection = _Connection({"subscription": "saga"}, ["topic"], FLOW, 20, lambda: now[0])
+    connection._client = cast(Any, Client())
+    connection.subscribe_again()
+    connection.reset_after_reconnection()
     for _ in range(8):
         now[0] += OLD + 1
-        assert line.is_suspect
-        line.subscribe_again()
-        line.notice_reconnection()
+        assert connection.is_suspect
+        connection.subscribe_again()
+        connection.reset_after_reconnection()
     now[0] += 15
-    assert not line.is_suspect
-    return line
+    assert not connection.is_suspect
+    return connection
 
 
 def test_a_connection_that_the_client_renewed_is_looked_at_as_a_new_one() -> None:
     now = [0.0]
-    line = old_line(now)
-    consumer = cast(Consumer, line._consumer)
+    connection = old_connection(now)
+    consumer = cast(Consumer, connection._consumer)
 
     consumer.connected = False
-    line.notice_reconnection()
-    assert not line.is_suspect
+    connection.reset_after_reconnection()
+    assert not connection.is_suspect
     consumer.connected = True
-    line.notice_reconnection()
+    connection.reset_after_reconnection()
     now[0] += 11
 
-    assert line.is_suspect
+    assert connection.is_suspect
 
 
 def test_a_connection_that_stays_is_left_alone() -> None:
     now = [0.0]
-    line = old_line(now)
+    connection = old_connection(now)
 
-    line.notice_reconnection()
+    connection.reset_after_reconnection()
     now[0] += 11
 
-    assert not line.is_suspect
+    assert not connection.is_suspect
 
 
 # --- topics that cannot be had ---
@@ -210,8 +210,8 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
         (pulsar.ConsumerBusy, "another system holds the subscription exclusively"),
         (pulsar.IncompatibleSchema, "has a schema"),
         (pulsar.AuthorizationError, "lacks a grant"),
-        (pulsar.TopicNotFound, "no such topic"),
-        (pulsar.InvalidTopicName, "no topic of this name"),
+        (pulsar.TopicNotFound, "the topic does not exist"),
+        (pulsar.InvalidTopicName, "does not accept this topic name"),
         (pulsar.Timeout, "no answer for this topic"),
         (pulsar.UnknownError, "UnknownError"),
     ],
