@@ -6,4 +6,4 @@ class BridgeConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from bridge import database  # noqa: F401 (registers the check of the database)
+        from bridge import database  # noqa: F401 (registers the database check)

@@ -1,7 +1,7 @@
-"""Topics on which the broker holds messages that no bridge has taken: what it said of them, kept as rows.
+"""Record topics with messages that the broker has not delivered to any bridge.
 
-A row outlives the bridge that wrote it, so that a restart does not begin the time anew. Without the broker's admin
-interface there are no rows, and nobody knows.
+A row outlives the bridge that wrote it, so that a restart does not reset the time. Without the broker's admin interface
+there are no rows and nothing is known.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from django.db.models.functions import Now
 from bridge import sql
 from bridge.models import TopicBacklog
 
-# Bridges ask every ten seconds: what is older is no longer known.
+# Bridges query the broker every ten seconds: an older reading no longer counts.
 FRESH = timedelta(minutes=1)
-# After such a silence of all bridges it is not known that the messages are the same.
+# After such a gap in the readings the messages may be other ones, so the time starts again.
 _SAME = timedelta(minutes=10)
 
 
 class Reading(NamedTuple):
-    """What the broker said of one topic (its shown name): messages that nobody takes, and whether it stands still."""
+    """The broker's report on one topic (shown name): undelivered messages, and whether delivery has stalled."""
 
     topic: str
     undelivered: int
@@ -30,9 +30,9 @@ class Reading(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A topic whose messages wait or waited undelivered.
+    """A topic that has or had undelivered messages.
 
-    since: when that began. until: when it ended or was last seen; None while it goes on.
+    since: when that began. until: when it ended or was last seen; None while it lasts.
     """
 
     topic: str
@@ -43,9 +43,9 @@ class Waiting(NamedTuple):
 
 
 def note(readings: Sequence[Reading]) -> None:
-    """Write down what the broker said. Two statements at most, each in its own transaction unless the caller has one.
+    """Store the readings. At most two statements, each in its own transaction unless the caller has one.
 
-    May be repeated, and by several bridges at once.
+    May run twice, and in several bridges at the same time.
     """
     empty = sorted(reading.topic for reading in readings if not reading.undelivered)
     TopicBacklog.objects.filter(topic__in=empty, ended_at=None).update(
@@ -59,14 +59,14 @@ def note(readings: Sequence[Reading]) -> None:
 
 
 def read() -> list[Waiting]:
-    """The topics whose messages wait undelivered, and those whose messages did. One query."""
+    """Return the topics that have or had undelivered messages. One query."""
     fresh = ExpressionWrapper(Q(seen_at__gt=Now() - FRESH), output_field=BooleanField())
     rows = TopicBacklog.objects.annotate(fresh=fresh).order_by("topic")
     return [_waiting(row, fresh=row.fresh) for row in rows]
 
 
 def waiting() -> list[Waiting]:
-    """The topics whose messages wait undelivered now. One query."""
+    """Return the topics that have undelivered messages now. One query."""
     return [row for row in read() if row.until is None]
 
 

@@ -1,4 +1,4 @@
-"""What passes through the edge: a message as Pulsar gave it, and what the codec made of it."""
+"""The values of the bridge: a message as Pulsar delivered it, and the codec's result."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ MAX_PRODUCER_NAME = 200
 
 
 class Message(NamedTuple):
-    """A message as it came.
+    """A message as Pulsar delivered it.
 
-    topic: as people know it: without tenant and namespace where they are ours, without the partition.
+    topic: the name that people know: without our own tenant and namespace, without the partition.
     short_name: the catalog's name of that topic, before any override.
     message_id: ledger:entry:partition:batch index.
     published_ms: the publish time, milliseconds since 1970; 0 if Pulsar gave none.
-    encrypted: how many encrypted messages the body holds: a batch of them arrives as one. 0 if it is not encrypted.
-    producer: the name that the producer gave itself, see `producer_name`; it proves nothing.
+    encrypted: the number of encrypted messages in the body (a batch of them arrives as one); 0 if not encrypted.
+    producer: the name that the producer claims, see `producer_name`; not verified.
     """
 
     topic: str
@@ -35,7 +35,7 @@ class Message(NamedTuple):
 
     @property
     def published_at(self) -> datetime | None:
-        """None also for a time that no clock shows: a producer may say what it likes."""
+        """The publish time; None if there is none or it is out of range, since producers may send any number."""
         try:
             return datetime.fromtimestamp(self.published_ms / 1000, UTC) if self.published_ms else None
         except (ValueError, OverflowError, OSError):
@@ -43,7 +43,7 @@ class Message(NamedTuple):
 
 
 class Envelope(NamedTuple):
-    """An event, decoded and checked: ready for the event log. Ids are canonical, times are aware, UTC."""
+    """A decoded and checked event, ready for the event log. Ids are canonical; times are aware and in UTC."""
 
     message: Message
     event_id: str
@@ -59,7 +59,7 @@ class Envelope(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A message that cannot become an event, and why: `reason` is for people and quotes nothing of the message."""
+    """A message that cannot become an event. `reason` is for people and quotes nothing of the message."""
 
     message: Message
     received_at: datetime
@@ -68,18 +68,21 @@ class Rejected(NamedTuple):
 
 
 def producer_name(claimed: str) -> str:
-    """A producer's name as it is stored and shown: at most 200 characters, each printable. Takes any text."""
+    """Return a producer's name as it is stored and shown: at most 200 characters, each printable."""
     name = claimed[:MAX_PRODUCER_NAME]
     return name if name.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in name)
 
 
 def content_hash(event_type: str, payload: Mapping[str, Any]) -> bytes:
-    """What tells a repeat from another event under the same id: neither spacing nor the order of keys counts."""
+    """Hash type and payload, to tell a duplicate from another event with the same id.
+
+    Spacing and the order of keys make no difference.
+    """
     canonical = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(canonical, digest_size=16, person=_person(event_type)).digest()
 
 
 @cache
 def _person(event_type: str) -> bytes:
-    """The type is part of the content: on a topic that tells the type, equal bytes can be two events."""
+    """Return the type as a key of the hash: on a topic with a default type, equal bytes can be two different events."""
     return hashlib.blake2b(event_type.encode(), digest_size=16).digest()

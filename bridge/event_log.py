@@ -1,4 +1,4 @@
-"""The one door: facts become rows of the event log, each exactly once, together with the word that they wait."""
+"""Store each event exactly once and enqueue it for applying, in one transaction."""
 
 import random
 import time
@@ -36,23 +36,23 @@ _EVENT_FIELDS = (
     "payload",
     "body_hash",
 )
-_TRIES = 5
+_MAX_ATTEMPTS = 5
 _DEADLOCK, _SERIALIZATION_FAILURE = "40P01", "40001"
 _LIMIT_EXCEEDED = "54"  # a class of codes: rows or parameters too large together
 _ID = {"id": "text"}
-# LATERAL … OFFSET 0: one index probe an id, whatever the planner makes of their number.
+# LATERAL … OFFSET 0: one index probe for each id, whatever number of ids the planner assumes.
 _KNOWN = f"""
     SELECT r.id, e.pk, e.body_hash FROM {sql.recordset(_ID)}
     CROSS JOIN LATERAL (
         SELECT id AS pk, body_hash FROM bridge_event WHERE source = 'pulsar' AND event_id = r.id OFFSET 0
     ) AS e
 """  # noqa: S608 (constants of this module)
-_CONFLICT = "another event with this id is already in the log, and its content is another"
-_PRUNED = "its event was in the log, and has left it with its saga, which ended long ago"
+_CONFLICT = "an event with this id and different content is already in the log"
+_PRUNED = "its event was in the log and has been removed with its saga, which ended long ago"
 
 
 class NewFact(NamedTuple):
-    """A fact of our own, to be appended. `routing_key` says which saga applies it, `lane` which lane of it, if told."""
+    """A fact of our own, to be appended. `routing_key` names the saga that applies it; `lane` is one of its lanes."""
 
     source: Source | str
     event_id: str
@@ -68,7 +68,7 @@ class NewFact(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoreResult:
-    """How many messages of a batch became events, were known already, or went to quarantine."""
+    """How many messages of a batch became events, were duplicates, or went to quarantine."""
 
     stored: int = 0
     duplicates: int = 0
@@ -81,50 +81,50 @@ class StoreResult:
 
 
 def routing_key(stream: str, key: str, entity: str = "") -> str:
-    """What an event waits under: its saga's key, or, where it names none, its entity's."""
+    """Return the key under which an event waits: that of its saga, or, if the event has no key, of its entity."""
     return f"{stream}:{key}" if key else f"{stream}:@{entity}"
 
 
 def append(facts: Sequence[NewFact]) -> list[int]:
-    """Add facts of our own to the log, and have them wait to be applied. In the caller's transaction.
+    """Append facts of our own to the log and enqueue them. Return the pks of the new ones. Caller's transaction.
 
-    May be repeated: a fact whose (source, event_id) is known is left as it is. Returns the pks of the new ones.
+    May run twice: a fact whose (source, event_id) is in the log already is skipped.
     """
     now = clock.now()
     return list(_insert(_row_of_fact(fact, now) for fact in facts).values())
 
 
 def store_batch(envelopes: Sequence[Envelope], rejected: Sequence[Rejected] = ()) -> StoreResult:
-    """Put what came from Pulsar into the log, and what could not be read into quarantine.
+    """Store events from Pulsar in the log, and unreadable messages in quarantine.
 
-    Opens its own transaction; when this returns outside of one, all of it is committed. May be repeated: what is known
-    already becomes a Duplicate row, or goes to quarantine if the same id now has other content. What was pruned is a
-    duplicate too, of which no row is kept. An event that the database refuses goes to quarantine alone. Deadlocks are
-    tried again; every other database error is the caller's.
+    Opens its own transaction; if the caller has none, everything is committed on return. May run twice: a known event
+    becomes a Duplicate row, or goes to quarantine if its content differs. A pruned event is a duplicate too, but gets
+    no row. An event that the database rejects goes to quarantine without affecting the others. Deadlocks are retried;
+    every other database error is raised.
     """
     try:
-        return _again_after_deadlocks(lambda: _store(envelopes, rejected))
+        return _retry_deadlocks(lambda: _store(envelopes, rejected))
     except (Error, orjson.JSONEncodeError) as error:
-        if not envelopes or not _is_refusal(error):
+        if not envelopes or not _is_rejection(error):
             raise
         if len(envelopes) == 1:
-            refused = [*rejected, _refused(envelopes[0], error)]
-            return _again_after_deadlocks(lambda: _store((), refused))
+            all_rejected = [*rejected, _rejected_by_database(envelopes[0], error)]
+            return _retry_deadlocks(lambda: _store((), all_rejected))
     middle = len(envelopes) // 2
     return store_batch(envelopes[:middle], rejected) + store_batch(envelopes[middle:])
 
 
 def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
-    """Read a quarantined message again, with today's catalog and limits; returns the pk of its event.
+    """Decode a quarantined message again, with the current catalog and limits; return the pk of its event.
 
-    In one transaction, the caller's if there is one. Raises NotInQuarantine, AlreadyDecided (it has been requeued), or
-    StillUnreadable, which leave everything as it was. The event may be known by now: that is success too.
+    In one transaction, the caller's if there is one. Raises NotInQuarantine, AlreadyDecided (it was requeued before) or
+    StillUnreadable, and then changes nothing. It also succeeds if the event is in the log already.
     """
     now = clock.now()
     with transaction.atomic():
         row = quarantine.lock(quarantined_id)
         if row.status == QuarantineStatus.REQUEUED:
-            raise AlreadyDecided("this message has been requeued before")
+            raise AlreadyDecided("this message has already been requeued")
         pk = _store_one(_read_again(row, now))
         quarantine.decide(row, QuarantineStatus.REQUEUED, now, actor, why)
         wakeup.nudge_on_commit("apply")
@@ -132,7 +132,7 @@ def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
 
 
 def unreadable(row: Quarantined) -> str:
-    """Return why a quarantined message cannot be read by today's catalog and limits either; empty where it can."""
+    """Return why a quarantined message is unreadable with the current catalog and limits too; empty if it is not."""
     try:
         _read_again(row, clock.now())
     except StillUnreadable as error:
@@ -141,9 +141,9 @@ def unreadable(row: Quarantined) -> str:
 
 
 def routing_of(quarantined_id: int) -> list[str]:
-    """The key that the event of a quarantined message would wait under, so that the caller can lock it beforehand.
+    """Return the routing key of a quarantined message's event, so that the caller can lock it before a requeue.
 
-    Empty if the message is not there or still cannot be read. Reads only.
+    Empty if the message does not exist or is still unreadable. Reads only.
     """
     row = Quarantined.objects.filter(pk=quarantined_id).first()
     try:
@@ -154,7 +154,7 @@ def routing_of(quarantined_id: int) -> list[str]:
 
 
 def _read_again(row: Quarantined, now: datetime) -> Envelope:
-    """Decode a quarantined message by today's catalog and limits. Raises StillUnreadable."""
+    """Decode a quarantined message with the current catalog and limits. Raises StillUnreadable."""
     decoded = get_codec().decode(quarantine.message_of(row), now)
     if isinstance(decoded, Rejected):
         raise StillUnreadable(decoded.reason)
@@ -165,7 +165,7 @@ def _read_again(row: Quarantined, now: datetime) -> Envelope:
 
 
 class _WerePruned(Exception):
-    """Events were inserted that the log had before, and has let go."""
+    """Events were inserted that had been in the log before and were pruned."""
 
     def __init__(self, event_ids: Collection[str]) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class _WerePruned(Exception):
 def _store(
     envelopes: Sequence[Envelope], rejected: Sequence[Rejected], pruned: frozenset[str] = frozenset()
 ) -> StoreResult:
-    """`pruned`: ids that are known to have been in the log before, and are not inserted."""
+    """Store a batch in one transaction. `pruned`: ids of pruned events, which are not inserted."""
     first: dict[str, Envelope] = {}
     repeats = [envelope for envelope in envelopes if first.setdefault(envelope.event_id, envelope) is not envelope]
     try:
@@ -208,10 +208,10 @@ def _store_one(envelope: Envelope) -> int:
 
 
 def _insert_unpruned(envelopes: Sequence[Envelope]) -> dict[str, int]:
-    """Insert what is new; raises _WerePruned, for the transaction to be rolled back, if some of it only seems so.
+    """Insert new events. Raises _WerePruned, so that the transaction is rolled back, if some of them were pruned.
 
-    Asked afterwards and in a statement of its own: the insert's snapshot may be older than the pruning that made its
-    place free. Not asked of what is too young to have been pruned: nearly all that ever comes.
+    Pruned ids are looked up after the insert and in a separate statement: the insert's snapshot may be older than the
+    pruning that removed the row. Events too young to have been pruned, nearly all of them, need no lookup.
     """
     inserted = _insert(map(_row_of_envelope, envelopes))
     old = [e for e in envelopes if e.event_id in inserted and retention.is_old(e.occurred_at, e.received_at)]
@@ -222,9 +222,9 @@ def _insert_unpruned(envelopes: Sequence[Envelope]) -> dict[str, int]:
 
 
 def _compare(repeats: Sequence[Envelope]) -> tuple[list[tuple[int | None, Envelope]], list[Rejected]]:
-    """Tell repeats of what is in the log from other content under the same id.
+    """Separate duplicates of events in the log from messages with the same id and different content.
 
-    With the pk of the event; None where it has been pruned.
+    Each duplicate comes with the pk of its event; None if that was pruned.
     """
     duplicates: list[tuple[int | None, Envelope]] = []
     conflicts: list[Rejected] = []
@@ -284,7 +284,7 @@ def _row_of_envelope(envelope: Envelope) -> dict[str, Any]:
         "message_id": message.message_id,
         "producer": message.producer,
         "note": envelope.note,
-        # As it came, digits and all: the codec has seen that it is JSON that jsonb can hold.
+        # The unchanged bytes, so that numbers keep their digits: the codec has checked that jsonb can store them.
         "payload": message.body,
         "body_hash": envelope.body_hash,
         "routing_key": routing_key(envelope.stream, envelope.key, envelope.entity),
@@ -292,18 +292,18 @@ def _row_of_envelope(envelope: Envelope) -> dict[str, Any]:
 
 
 def _insert(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Insert what is new as Event and Pending in one statement; returns event id → pk of the new ones."""
-    # Two writers that insert the same ids in different orders deadlock, ON CONFLICT or not.
+    """Insert new events as Event and Pending rows in one statement; return event id → pk of the new ones."""
+    # Two writers that insert the same ids in different orders deadlock, even with ON CONFLICT.
     ordered = sorted(rows, key=lambda row: row["event_id"])
     if not ordered:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(_insert_sql(), sql.dump(_inserted(), ordered))
+        cursor.execute(_insert_sql(), sql.dump(_insert_columns(), ordered))
         return dict(cursor.fetchall())
 
 
 @cache
-def _inserted() -> dict[str, str]:
+def _insert_columns() -> dict[str, str]:
     return {**sql.columns_of(Event, *_EVENT_FIELDS), "routing_key": "text", "lane": "text"}
 
 
@@ -312,7 +312,7 @@ def _insert_sql() -> str:
     names = sql.names(sql.columns_of(Event, *_EVENT_FIELDS))
     return f"""
         WITH r AS MATERIALIZED (
-            SELECT r.* FROM {sql.recordset(_inserted())}
+            SELECT r.* FROM {sql.recordset(_insert_columns())}
         ), event AS (
             INSERT INTO bridge_event ({names})
             SELECT {names} FROM r
@@ -351,30 +351,30 @@ def _insert_duplicates(duplicates: Sequence[tuple[int | None, Envelope]]) -> Non
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
-def _again_after_deadlocks(work: Callable[[], T]) -> T:
-    for attempt in range(1, _TRIES):
+def _retry_deadlocks(run: Callable[[], T]) -> T:
+    for attempt in range(1, _MAX_ATTEMPTS):
         try:
-            return work()
+            return run()
         except OperationalError as error:
-            # Inside somebody else's transaction only they can start it again.
+            # Inside a caller's transaction only the caller can start it again.
             if _code_of(error) not in {_DEADLOCK, _SERIALIZATION_FAILURE} or connection.in_atomic_block:
                 raise
-            time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 (spreads out, hides nothing)
-    return work()
+            time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 (jitter, not cryptography)
+    return run()
 
 
-def _is_refusal(error: Exception) -> bool:
-    """Whether it is the content that is refused: trying again would not help, leaving the offender out would.
+def _is_rejection(error: Exception) -> bool:
+    """Whether the database rejects the content: a retry would not help, leaving the event out would.
 
-    Not so an IntegrityError: that would be our own doing (tables newer than this code), and cost every event.
+    An IntegrityError does not count: it would be an error of ours (tables newer than this code) and concern all events.
     """
     if isinstance(error, OperationalError):
         return _code_of(error).startswith(_LIMIT_EXCEEDED)
     return isinstance(error, DataError | orjson.JSONEncodeError)
 
 
-def _refused(envelope: Envelope, error: Exception) -> Rejected:
-    reason = f"the database cannot hold this event ({_code_of(error) or type(error).__name__})"
+def _rejected_by_database(envelope: Envelope, error: Exception) -> Rejected:
+    reason = f"the database rejected this event ({_code_of(error) or type(error).__name__})"
     return Rejected(envelope.message, envelope.received_at, QuarantineCode.REFUSED_BY_DATABASE, reason)
 
 

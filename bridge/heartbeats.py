@@ -1,8 +1,8 @@
-"""Heartbeats: one row a process, rewritten about every second, and how old each of them is.
+"""Heartbeats: one row per process, updated about every second.
 
-Every time in these rows is the database's: written by its clock and compared with its clock. A host whose own clock is
-wrong therefore neither looks dead nor makes others look dead. Each row keeps the process's own clock beside it, so that
-the difference can be shown.
+Every time in these rows is written and compared by the database's clock. A host whose own clock is wrong therefore
+neither looks dead nor makes others look dead. Each row also holds the process's own clock, so that the difference can
+be shown.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from bridge.models import Heartbeat, HeartbeatKind
 
-# How long a heartbeat of each kind may be silent before its process counts as dead. The only place that says so.
-# A bridge beats every second. The sweep comes every 2 s, but waits behind other tasks of a busy worker. The publisher's
-# is renewed by the sweep when it is 15 s old.
+# How old a heartbeat of each kind may be before its process counts as dead. Defined only here. A bridge beats every
+# second. The sweep runs every 2 s, but waits behind other tasks of a busy worker. The sweep renews the publisher's
+# heartbeat when it is 15 s old.
 ALIVE: Mapping[str, timedelta] = {
     HeartbeatKind.BRIDGE: timedelta(seconds=15),
     HeartbeatKind.SWEEPER: timedelta(seconds=30),
@@ -36,6 +36,7 @@ class Beat:
 
     clock_ahead: seconds by which the process's own clock was ahead of the database's at its last beat; None if unknown.
     well_for: how long it has been connected and caught up without a break; None if it is not so now.
+    detail: what the process reports about itself, see `bridge.consumer`.
     """
 
     name: str
@@ -60,20 +61,20 @@ class Beat:
 
     @property
     def error(self) -> str:
-        """What the process says is wrong; empty if nothing is."""
+        """The error that the process reports; empty if there is none."""
         return str(self.detail.get("error") or "")
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeState:
-    """How the bridges fare, all in all. Those whose last beat is too old count as dead.
+    """The state of all bridges together. Those whose last beat is too old count as dead.
 
-    alive: how many are.
-    connected: whether one at least is connected to Pulsar.
+    alive: how many are alive.
+    connected: whether at least one is connected to Pulsar.
     well_for: how long every connected bridge has been connected and caught up without a break; None if not so now.
-        One that holds unread messages may hold the answer that somebody waits for, so one is enough to say no.
-    behind_topics: where the messages come from that keep the bridges from catching up.
-    errors: what the bridges say is wrong, in words; one for each topic that is not read.
+        A bridge that is behind may hold an awaited confirmation, so one such bridge is enough for None.
+    behind_topics: the topics whose messages keep the bridges from catching up.
+    errors: texts of the errors that the bridges report, and one for each topic that is not read.
     """
 
     alive: int
@@ -86,7 +87,7 @@ class BridgeState:
 
 
 class UnreadTopic(NamedTuple):
-    """A topic, or a pattern of topics, that a bridge could not subscribe to: since when, and why, in words."""
+    """A topic, or a pattern of topics, that a bridge could not subscribe to. `reason` is a text for people."""
 
     topic: str
     since: datetime
@@ -105,10 +106,10 @@ def beat(
     last_message_age: timedelta | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record that `name` is alive. One statement, in its own transaction unless the caller has one; may be repeated.
+    """Record that `name` is alive. One statement, in its own transaction unless the caller has one; may run twice.
 
-    well: connected and, where that means something, caught up (default: connected). `well_since` is kept for as long
-    as beats follow each other within 15 s and all of them are well.
+    well: connected and, where that applies, caught up (default: connected). `well_since` is kept as long as beats
+    follow each other within 15 s and `well` is true in all of them.
     """
     values: dict[str, Any] = {
         "name": name,
@@ -124,17 +125,17 @@ def beat(
 
 
 def leave(name: str) -> None:
-    """Remove the row of a process that ends on purpose. May be repeated."""
+    """Remove the row of a process that stops in order. May run twice."""
     Heartbeat.objects.filter(name=name).delete()
 
 
 def forget_the_dead() -> None:
-    """Delete the rows of processes that have been silent for a day. May be repeated."""
+    """Delete the rows of processes without a beat for a day. May run twice."""
     Heartbeat.objects.filter(beat_at__lt=Now() - KEPT).delete()
 
 
 def read(*kinds: HeartbeatKind | str) -> list[Beat]:
-    """Give the heartbeats of these kinds (default: all), the freshest first. One query."""
+    """Return the heartbeats of these kinds (default: all), newest first. One query."""
     rows = Heartbeat.objects.filter(kind__in=kinds) if kinds else Heartbeat.objects.all()
     aged = rows.annotate(
         age=_since("beat_at"),
@@ -146,12 +147,12 @@ def read(*kinds: HeartbeatKind | str) -> list[Beat]:
 
 
 def bridge_state() -> BridgeState:
-    """How the bridges fare, from one query."""
+    """Return the state of all bridges together. One query."""
     return state_of(read(HeartbeatKind.BRIDGE))
 
 
 def state_of(bridges: list[Beat]) -> BridgeState:
-    """How the bridges fare, from their heartbeats."""
+    """Derive the state of all bridges from their heartbeats."""
     alive = [row for row in bridges if row.is_alive]
     connected = [row for row in alive if row.connected]
     well = [row.well_for for row in connected if row.well_for is not None]
@@ -167,9 +168,9 @@ def state_of(bridges: list[Beat]) -> BridgeState:
 
 
 def unread_topics() -> list[UnreadTopic]:
-    """The topics that a bridge which is alive could not subscribe to, each once, from one query.
+    """Return the topics that a living bridge could not subscribe to, each once. One query.
 
-    A bridge says so in `detail["unread_topics"]` of its heartbeat: objects of topic, since (ISO 8601) and reason.
+    A bridge reports them in `detail["unread_topics"]` of its heartbeat: objects of topic, since (ISO 8601) and reason.
     """
     return _unread_topics(row for row in read(HeartbeatKind.BRIDGE) if row.is_alive)
 
@@ -177,8 +178,8 @@ def unread_topics() -> list[UnreadTopic]:
 def _unread_topics(rows: Iterable[Beat]) -> list[UnreadTopic]:
     found: dict[str, UnreadTopic] = {}
     for row in rows:
-        for said in row.detail.get("unread_topics", ()):
-            one = UnreadTopic(said["topic"], datetime.fromisoformat(said["since"]), said["reason"])
+        for entry in row.detail.get("unread_topics", ()):
+            one = UnreadTopic(entry["topic"], datetime.fromisoformat(entry["since"]), entry["reason"])
             found[one.topic] = min(one, found.get(one.topic, one), key=lambda topic: topic.since)
     return [found[topic] for topic in sorted(found)]
 
@@ -202,7 +203,7 @@ def _beat(row: Any) -> Beat:
     )
 
 
-# statement_timestamp(), not now(): a beat inside a transaction must not carry the time at which that one began.
+# statement_timestamp(), not now(): a beat inside a transaction must not have the start time of that transaction.
 _BEAT_SQL = """
     INSERT INTO bridge_heartbeat AS old
         (name, kind, started_at, beat_at, connected, well_since, last_message_at, detail)

@@ -1,4 +1,4 @@
-"""The tables of the edge: what came in, what waits to be applied, what could not be read, and who is alive."""
+"""The tables of the bridge: events, backlog, duplicates, quarantine, blocked topics, heartbeats."""
 
 from typing import ClassVar
 
@@ -7,12 +7,12 @@ from django.utils.translation import gettext_lazy as _
 
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
 
-# Who may write to a topic is decided by the broker; every producer calls itself what it likes.
+# The broker decides who may write to a topic, but a producer may claim any name.
 PRODUCER_HELP = _("the name that the producer gave itself: for tracing only, it proves nothing")
 
 
 class Source(models.TextChoices):
-    """Who said it. An event is unique within its source, so no wire message can pass for a fact of our own."""
+    """Where an event comes from. Ids are unique within a source, so no message can pass for a fact of our own."""
 
     PULSAR = "pulsar", _("Pulsar")
     OPERATOR = "operator", _("a person")
@@ -20,9 +20,9 @@ class Source(models.TextChoices):
 
 
 class Event(AppendOnly):
-    """One fact, as it came. Written by `bridge.event_log` alone, in batches; never updated.
+    """One event, unchanged. Only `bridge.event_log` inserts events, in batches; they are never updated.
 
-    Never deleted either, but for `bridge.retention`.
+    Only `bridge.retention` deletes them.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -37,7 +37,7 @@ class Event(AppendOnly):
     received_at = models.DateTimeField(_("received at"))
     topic = models.TextField(_("topic"), blank=True)
     message_id = models.TextField(_("Pulsar message id"), blank=True)
-    # A release without this column may still be at work while it is added.
+    # db_default: an earlier release, which does not know this column, may still be running while it is added.
     producer = models.TextField(_("producer"), blank=True, db_default="", help_text=PRODUCER_HELP)
     note = models.TextField(_("note"), blank=True, help_text=_("what the bridge had to fill in or to choose"))
     payload = models.JSONField(_("payload"))
@@ -58,11 +58,11 @@ class Event(AppendOnly):
 
 
 class Pending(models.Model):
-    """An event that no saga has applied yet. Written in the event's own statement, deleted by the pk that was read."""
+    """An event that no saga has applied yet. Inserted by the event's own statement, deleted by the pk that was read."""
 
     id = models.BigIntegerField(primary_key=True, help_text=_("the event's"))
     key = models.TextField(_("routing key"), db_collation="C")
-    # Null, not "": nearly every row has none, and null costs nothing.
+    # Null, not "": nearly every row has no lane, and null takes no space.
     lane = models.TextField(_("lane"), null=True, help_text=_("only of an event that a person attached to a lane"))
 
     class Meta:
@@ -75,10 +75,10 @@ class Pending(models.Model):
 
 
 class Duplicate(AppendOnly):
-    """A further delivery of an event that is already in the log. Never changed; deleted with its event, if that is."""
+    """A repeated delivery of an event that is in the log. Never changed; deleted with its event."""
 
     id = models.BigAutoField(primary_key=True)
-    event = models.BigIntegerField(_("event"), db_index=True)  # «delivered n times» on a saga's page
+    event = models.BigIntegerField(_("event"), db_index=True)  # counted on a saga's page
     received_at = models.DateTimeField(_("received at"))
     topic = models.TextField(_("topic"), blank=True)
     message_id = models.TextField(_("Pulsar message id"), blank=True)
@@ -95,10 +95,10 @@ class Duplicate(AppendOnly):
 
 
 class PrunedEvent(models.Model):
-    """What is remembered of a message whose event was pruned, so that a further delivery is known for what it is.
+    """The key of a pruned event, so that a repeated delivery of its message is recognized.
 
-    `id` is md5 of the event's id: narrow, whatever the ids look like. Should two ids ever meet in it, their content
-    tells them apart, and the second goes to quarantine.
+    `id` is md5 of the event's id: narrow, whatever the ids look like. If two ids ever collide, the hashes of their
+    content differ, and the second goes to quarantine.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -116,7 +116,7 @@ class PrunedEvent(models.Model):
 
 
 class QuarantineCode(models.TextChoices):
-    """Why a message could not become an event, for filters and counts. The row's `reason` says it in full."""
+    """Why a message could not become an event, for filters and counts. The row's `reason` is the full text."""
 
     TOO_LARGE = "too-large", _("body over the limit")
     NOT_JSON = "not-json", _("not JSON")
@@ -142,10 +142,10 @@ class QuarantineStatus(models.TextChoices):
 
 
 class Quarantined(AppendOnly):
-    """A message that could not become an event: its bytes, where they came from, and why, until a person decides.
+    """A message that could not become an event, with its bytes, origin and reason, until a person decides.
 
     Of a body over the limit only the first bytes are kept (`is_cut`), with the size and the SHA-256 of the whole. Only
-    the decision is written later. Deleted by `bridge.retention` alone, long after it was decided on.
+    the decision is stored later. Only `bridge.retention` deletes it, long after the decision.
     """
 
     CHANGEABLE = frozenset({"status", "decided_at", "decided_by", "decided_why"})
@@ -157,7 +157,7 @@ class Quarantined(AppendOnly):
     received_at = models.DateTimeField(_("received at"))
     body = models.BinaryField(_("body"))
     body_hash = models.BinaryField(_("hash of the body"))
-    # Null in rows of releases that kept every body whole.
+    # Null in rows of earlier releases, which kept every body whole.
     size = models.IntegerField(_("size in bytes"), null=True)
     sha256 = models.BinaryField(_("SHA-256 of the body"), null=True)
     properties = models.JSONField(_("properties"), default=dict)
@@ -175,11 +175,11 @@ class Quarantined(AppendOnly):
         db_table = "bridge_quarantined"
         verbose_name = _("quarantined message")
         verbose_name_plural = _("quarantined messages")
-        # A redelivery of the same message is not kept twice.
+        # A redelivered message is not kept twice.
         constraints = [
             models.UniqueConstraint(fields=["topic", "message_id", "body_hash"], name="bridge_quarantined_once")
         ]
-        # The attention queue: what is open, newest first.
+        # The attention list: open messages, newest first.
         indexes = [models.Index(fields=["status", "-received_at"], name="bridge_quarantined_open")]
 
     def __str__(self) -> str:
@@ -187,20 +187,20 @@ class Quarantined(AppendOnly):
 
     @property
     def full_size(self) -> int:
-        """Bytes of the message as it came."""
+        """Size of the whole body in bytes."""
         return len(self.body) if self.size is None else self.size
 
     @property
     def is_cut(self) -> bool:
-        """Whether less is kept of the body than came."""
+        """Whether only a part of the body is kept."""
         return len(self.body) < self.full_size
 
 
 class QuarantineCount(models.Model):
-    """How many unreadable messages a topic brought in an hour: those that were kept, and those only counted.
+    """How many unreadable messages came on a topic in an hour: those that were kept, and those only counted.
 
-    Once `kept` reaches the quota, further messages of that hour are added to `counted` and not stored. A message that
-    is only counted cannot be told from its own repetition: `counted` is of deliveries.
+    Once `kept` reaches the quota, further messages of that hour are added to `counted` and not stored. Redeliveries of
+    a message that is only counted cannot be recognized: `counted` counts deliveries.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -227,7 +227,7 @@ class QuarantineCount(models.Model):
 
 
 class BlockedTopic(models.Model):
-    """A topic of commands that Pulsar refuses messages for, whatever they say. See `bridge.blocked`."""
+    """A command topic for which Pulsar refuses all messages. See `bridge.blocked`."""
 
     topic = models.TextField(_("topic"), primary_key=True, db_collation="C")
     since = models.DateTimeField(_("since"))
@@ -244,7 +244,7 @@ class BlockedTopic(models.Model):
 
 
 class TopicBacklog(models.Model):
-    """A topic on which messages wait that no bridge has taken, or did wait. See `bridge.backlog`."""
+    """A topic that has or had messages which no bridge has received. See `bridge.backlog`."""
 
     topic = models.TextField(_("topic"), primary_key=True, db_collation="C")
     undelivered = models.IntegerField(_("undelivered messages"))
@@ -269,7 +269,7 @@ class HeartbeatKind(models.TextChoices):
 
 
 class Heartbeat(models.Model):
-    """A process that says, about every second, that it lives and how it fares. See `bridge.heartbeats`."""
+    """The state that a process reports about every second. See `bridge.heartbeats`."""
 
     name = models.TextField(_("name"), primary_key=True)
     kind = models.TextField(_("kind"), choices=HeartbeatKind)

@@ -1,7 +1,7 @@
-"""Messages that could not become events: kept with their bytes and the reason, until a person decides.
+"""Keep messages that could not become events, with their bytes and the reason, until a person decides.
 
-A service that sends nothing else must not fill the database: what is kept of one message is bounded, and so is what is
-kept of one topic in an hour. Beyond that quota messages are counted (`QuarantineCount`).
+A service that sends only such messages must not fill the database: the bytes kept of one message are limited, and so
+are the messages kept of one topic in an hour. Messages beyond that quota are only counted (`QuarantineCount`).
 """
 
 import logging
@@ -24,15 +24,15 @@ from bridge.topics import get_topics
 
 logger = logging.getLogger(__name__)
 
-# What is kept of a body over the limit (the setting BRIDGE_MAX_BODY).
+# How much is kept of a body over the limit (setting BRIDGE_MAX_BODY).
 KEPT_BYTES = 64 * 1024
-# A message's properties are only shown: so many of them, each so long at most.
+# A message's properties are only shown: their number and length are limited.
 _PROPERTIES, _PROPERTY_LENGTH = 100, 1000
 
 _Place = tuple[str, datetime]  # topic and hour
 
 _COUNT = {"topic": "text", "hour": "timestamptz"}
-# The update changes nothing: it locks the row, and so returns what the last writer committed.
+# The update changes nothing: it locks the row, so that it returns what the last writer committed.
 _LOCK_COUNTS = f"""
     INSERT INTO bridge_quarantine_count AS old (topic, hour, kept, counted, last_code, last_reason)
     SELECT r.topic, r.hour, 0, 0, '', '' FROM {sql.recordset(_COUNT)}
@@ -48,13 +48,13 @@ _KEPT_ALREADY = f"""
 
 
 def keep(rejected: Sequence[Rejected]) -> None:
-    """Keep the bytes and the reason, or count what is beyond its topic's quota of the hour.
+    """Keep each message with its reason, or count it if it is beyond its topic's quota of the hour.
 
-    In the caller's transaction. A message that is kept already stays as it is, and is not counted.
+    Needs the caller's transaction. May run twice: a message that is kept already is neither changed nor counted.
     """
     if not rejected:
         return
-    # In one order for all writers, so that two of them cannot deadlock.
+    # The same order for all writers, so that two of them cannot deadlock.
     rows = sorted(map(_row_of, rejected), key=_identity)
     by_place: dict[_Place, list[Quarantined]] = defaultdict(list)
     for row in rows:
@@ -73,10 +73,10 @@ def keep(rejected: Sequence[Rejected]) -> None:
 
 
 def counted_beside_open() -> list[dict[str, Any]]:
-    """What was only counted, by topic: topic, number, first_at, last_at, last_code, last_reason; the oldest first.
+    """Return what was only counted, by topic: topic, number, first_at, last_at, last_code, last_reason; oldest first.
 
-    Of the hours in which a message of the topic was kept that still waits for a decision: whoever decides on the
-    messages that were kept has dealt with the others. One query.
+    Covers the hours in which a kept message of the topic is still open: a decision on the kept messages also settles
+    those that were only counted. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(_COUNTED, [QuarantineStatus.OPEN.value])
@@ -99,19 +99,19 @@ _COUNTED = """
 
 
 def dismiss(quarantined_id: int, *, actor: str, why: str) -> None:
-    """Hide a message from the open ones; its bytes stay, and `event_log.requeue` still takes it.
+    """Mark a message as dismissed; its bytes stay, and `event_log.requeue` still accepts it.
 
     In one transaction, the caller's if there is one. Raises NotInQuarantine or AlreadyDecided.
     """
     with transaction.atomic():
         row = lock(quarantined_id)
         if row.status != QuarantineStatus.OPEN:
-            raise AlreadyDecided("this message has been decided on before")
+            raise AlreadyDecided("this message has already been requeued or dismissed")
         decide(row, QuarantineStatus.DISMISSED, clock.now(), actor, why)
 
 
 def lock(quarantined_id: int) -> Quarantined:
-    """The row, locked for the rest of the caller's transaction. Raises NotInQuarantine."""
+    """Return the row, locked for the rest of the caller's transaction. Raises NotInQuarantine."""
     row = Quarantined.objects.select_for_update().filter(pk=quarantined_id).first()
     if row is None:
         raise NotInQuarantine(f"no quarantined message {quarantined_id}")
@@ -119,16 +119,16 @@ def lock(quarantined_id: int) -> Quarantined:
 
 
 def decide(row: Quarantined, status: QuarantineStatus, now: datetime, actor: str, why: str) -> None:
-    """Note who decided what, and why, on a row that the caller has locked."""
+    """Record a decision with its actor and reason on a row that the caller has locked."""
     row.status, row.decided_at, row.decided_by, row.decided_why = status, now, actor, why
     row.save(update_fields=["status", "decided_at", "decided_by", "decided_why"])
 
 
 def message_of(row: Quarantined) -> Message:
-    """The message again, as Pulsar gave it. Raises StillUnreadable for one that was not kept whole."""
+    """Return the message as Pulsar delivered it. Raises StillUnreadable for one that was not kept whole."""
     if row.is_cut:
         part = f"only the first {len(row.body):,} of its {row.full_size:,} bytes are kept"
-        raise StillUnreadable(f"{part}: the service has to send it again")
+        raise StillUnreadable(f"{part}: the service must send it again")
     names = get_topics().of_shown(row.topic)
     return Message(
         topic=names.shown,
@@ -169,7 +169,7 @@ def _hour(moment: datetime) -> datetime:
 
 
 def _lock_counts(places: Iterable[_Place]) -> dict[_Place, int]:
-    """How many were kept at each place, whose rows are locked until the caller's transaction ends."""
+    """Lock the counts of these topics and hours until the caller's transaction ends; return how many were kept."""
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_COUNTS, sql.dump(_COUNT, ({"topic": topic, "hour": hour} for topic, hour in places)))
         return {(topic, _hour(hour)): kept for topic, hour, kept in cursor.fetchall()}
@@ -190,7 +190,7 @@ def _count(place: _Place, kept: Sequence[Quarantined], counted: Sequence[Quarant
         row.update(kept=F("kept") + len(kept))
     if counted:
         last = max(counted, key=lambda one: one.received_at)
-        logger.warning("%d messages of %s are beyond the quota of the hour: only counted", len(counted), topic)
+        logger.warning("%d messages of %s exceed the quota of the hour: only counted", len(counted), topic)
         row.update(
             counted=F("counted") + len(counted),
             first_at=Coalesce(F("first_at"), min(one.received_at for one in counted)),
@@ -201,7 +201,7 @@ def _count(place: _Place, kept: Sequence[Quarantined], counted: Sequence[Quarant
 
 
 def _properties(properties: Mapping[str, str]) -> dict[str, str]:
-    """What is kept of a message's properties, which only its producer bounds."""
+    """Return the part of a message's properties that is kept; a producer may send any number of any length."""
     return {
         _storable(name[:_PROPERTY_LENGTH]): _storable(value[:_PROPERTY_LENGTH])
         for name, value in list(properties.items())[:_PROPERTIES]
@@ -209,5 +209,5 @@ def _properties(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def _storable(text: str) -> str:
-    """Properties are only shown: what PostgreSQL cannot keep of them is replaced."""
+    """Replace the characters that PostgreSQL cannot store; the properties are only shown."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -1,7 +1,7 @@
-"""Retention at the edge: the one way by which events leave the log, and what is remembered of them.
+"""Delete old events and quarantined messages: the only code that removes events from the log.
 
-Who calls says what leaves (`sagas.retention`: whole ended sagas, and what a person dismissed long ago). The keys of
-what came from Pulsar live on, so that a message that is delivered again is a duplicate, not news.
+The caller decides what is deleted (`sagas.retention`: whole ended sagas, and messages dismissed long ago). The keys of
+events from Pulsar are kept, so that a message that is delivered again counts as a duplicate and not as a new event.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -16,18 +16,18 @@ from bridge.models import QuarantineStatus, Source
 
 _ID = {"id": "text"}
 
-# Nothing leaves that occurred less than this long ago: what is younger need not be looked up. Half of the shortest
-# retention, so that no clock's error counts.
+# Events younger than this are never pruned, so their ids need no lookup. Half of the shortest retention, so that errors
+# of clocks do not matter.
 YOUNGEST = timedelta(hours=12)
-# Rows of one transaction, where rows leave by age alone.
+# Rows deleted in one transaction, where rows are deleted by age alone.
 PAGE = 5000
 
 
 @contextmanager
 def deleting() -> Iterator[None]:
-    """Let rows be deleted from append-only tables inside, in the caller's transaction. May be nested.
+    """Allow deleting rows from append-only tables inside the block, in the caller's transaction. May be nested.
 
-    An error inside rolls the transaction or savepoint back, and with it the permission.
+    An error inside rolls back the transaction or savepoint, and with it the permission.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -39,10 +39,10 @@ def deleting() -> Iterator[None]:
 
 
 def forget(events: Sequence[int], now: datetime) -> int:
-    """Delete events with the notes of their repeats, and keep their keys; returns how many there were.
+    """Delete events with their Duplicate rows and keep their keys; return how many events were deleted.
 
-    In the caller's transaction, in which all that speaks of them leaves too. May be repeated. Raises ValueError, for
-    the transaction to be rolled back, if a message among them occurred less than YOUNGEST ago.
+    Needs the caller's transaction, which must also delete everything that refers to them. May run twice. Raises
+    ValueError, so that the transaction is rolled back, if an event from Pulsar occurred less than YOUNGEST ago.
     """
     if not events:
         return 0
@@ -63,20 +63,20 @@ def forget(events: Sequence[int], now: datetime) -> int:
         )
         count, last = cursor.fetchone()
         if last is not None and not is_old(last, now):
-            raise ValueError("an event that may be delivered again unnoticed must not be pruned")
+            raise ValueError("an event this young must not be pruned: a redelivery would not be recognized")
     return int(count)
 
 
 def is_old(occurred_at: datetime, now: datetime) -> bool:
-    """Whether an event of this time can have been pruned by now."""
+    """Return whether an event of this time can have been pruned."""
     return now - occurred_at > YOUNGEST
 
 
 def remembered(event_ids: Collection[str]) -> dict[str, bytes]:
-    """Which of these ids of messages belong to events that were pruned: id → hash of the content.
+    """Return which of these event ids belong to pruned events: id → hash of the content.
 
-    Sees what is committed when it is called: to be certain that none of them slips in while it is being pruned, call it
-    *after* they were inserted, in the same transaction. Costs nothing while nothing was ever pruned.
+    Reads what is committed when it is called: to be certain that none of them is inserted while it is being pruned,
+    call it *after* the insert, in the same transaction. Costs nothing as long as nothing was ever pruned.
     """
     if not event_ids:
         return {}
@@ -95,7 +95,7 @@ def remembered(event_ids: Collection[str]) -> dict[str, bytes]:
 
 
 def forget_keys(before: datetime) -> int:
-    """Delete keys of events that were pruned before a time, at most PAGE of them; returns how many. Own transaction."""
+    """Delete the keys of events that were pruned before a time, at most PAGE; return how many. Own transaction."""
     return _delete_page(
         "bridge_pruned_event",
         "SELECT id FROM bridge_pruned_event WHERE pruned_at < %s ORDER BY pruned_at LIMIT %s FOR UPDATE SKIP LOCKED",
@@ -104,10 +104,10 @@ def forget_keys(before: datetime) -> int:
 
 
 def forget_messages(before: datetime) -> int:
-    """Delete quarantined messages that were decided on before a time, at most PAGE; returns how many. Own transaction.
+    """Delete quarantined messages that were decided on before a time, at most PAGE; return how many. Own transaction.
 
-    One that is open never leaves. With them leave the counts of messages beyond the quota of hours that long ago, in
-    which nothing is open.
+    An open message is never deleted. Also deletes the counts of messages beyond the quota for hours that long ago in
+    which no message is open.
     """
     with connection.cursor() as cursor:
         cursor.execute(_FORGET_COUNTS, [before, QuarantineStatus.OPEN.value])
@@ -115,7 +115,7 @@ def forget_messages(before: datetime) -> int:
 
 
 def count_messages(before: datetime) -> int:
-    """How many messages `forget_messages` would delete in all."""
+    """Return how many messages `forget_messages` would delete in all."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT count(*) FROM ({_DECIDED}) AS decided", _decided(before))  # noqa: S608 (our own words)
         return int(cursor.fetchone()[0])
@@ -130,7 +130,7 @@ _FORGET_COUNTS = """
     )
 """
 
-# Nothing is decided on before it was received: that finds them by index.
+# A message is received before it is decided on: the condition on received_at lets the query use the index.
 _DECIDED = "SELECT id FROM bridge_quarantined WHERE status = ANY(%s) AND received_at < %s AND decided_at < %s"
 
 

@@ -1,4 +1,4 @@
-"""Short names of topics, as the catalog writes them, and the full names that Pulsar knows them by."""
+"""Translate between the catalog's short names of topics and Pulsar's full names."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,14 +13,14 @@ _PARTITION = re.compile(r"-partition-\d+$")
 
 
 class Subscriptions(NamedTuple):
-    """What to subscribe to: full names, and where regions are open-ended a regular expression for each namespace."""
+    """What to subscribe to: full names, and, if any region counts, one regular expression for each namespace."""
 
     topics: tuple[str, ...]
     patterns: tuple[str, ...]
 
 
 class Names(NamedTuple):
-    """A topic as people read it, and as the catalog calls it."""
+    """A topic's name as shown to people, and its short name in the catalog."""
 
     shown: str
     short: str
@@ -30,8 +30,8 @@ class Topics:
     """The two-way map of names.
 
     overrides: short name → another name: "local-name", "tenant/namespace/name", or a full one with its scheme.
-        A regional one may be overridden as a whole ("processing.{region}.started") or for one region.
-    regions: those to subscribe to, or "*" for any, which takes a regular expression (Apache Pulsar only).
+        A regional topic may be overridden for all regions ("processing.{region}.started") or for one.
+    regions: those to subscribe to, or "*" for any, which needs a regular expression (Apache Pulsar only).
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Topics:
         ]
 
     def full(self, short: str) -> str:
-        """The name that Pulsar knows this topic by."""
+        """Return Pulsar's full name of this topic."""
         name = self._overrides.get(short, short)
         if "://" in name:
             return name
@@ -56,21 +56,21 @@ class Topics:
 
     @staticmethod
     def whole(full: str) -> str:
-        """The name of the topic of which this may be a partition."""
+        """Return the full name without the suffix of a partition."""
         return _PARTITION.sub("", full)
 
     def names(self, full: str) -> Names:
-        """What a full name that Pulsar gave means here. Any full name has an answer."""
+        """Return the names for a full name of Pulsar. Accepts any full name."""
         whole = self.whole(full)
         shown = whole.removeprefix(self._home)
         return Names(shown=shown, short=self._short(whole, shown))
 
     def of_shown(self, shown: str) -> Names:
-        """The same for a name as people read it (see Names), which is what tables keep."""
+        """Return the names for a shown name (see Names), the form that is stored in tables."""
         return self.names(shown if "://" in shown else f"{self._home}{shown}")
 
     def subscriptions(self, shorts: Iterable[str]) -> Subscriptions:
-        """What to subscribe to for these short names of the catalog."""
+        """Return what to subscribe to for these short names of the catalog."""
         topics: list[str] = []
         regional: list[str] = []
         for short in shorts:
@@ -123,8 +123,8 @@ class Topics:
         return shown
 
     def _in_region(self, short: str, region: str) -> str:
-        here = short.replace(REGION, region)
-        return self.full(here) if here in self._overrides else self.full(short).replace(REGION, region)
+        regional = short.replace(REGION, region)
+        return self.full(regional) if regional in self._overrides else self.full(short).replace(REGION, region)
 
 
 def _regional(name: str, region: str) -> str:
@@ -132,7 +132,7 @@ def _regional(name: str, region: str) -> str:
 
 
 def _patterns(regional: Iterable[str]) -> tuple[str, ...]:
-    """One expression a namespace: the client reads scheme, tenant and namespace off it as they stand, unescaped."""
+    """Return one expression for each namespace: the client reads scheme, tenant and namespace from it, unescaped."""
     local_names: dict[str, list[str]] = {}
     for full in regional:
         namespace, _, name = full.rpartition("/")
@@ -142,6 +142,6 @@ def _patterns(regional: Iterable[str]) -> tuple[str, ...]:
 
 @cache
 def get_topics() -> Topics:
-    """The project's topics, from the setting PULSAR."""
+    """Return the project's topics, from the setting PULSAR."""
     pulsar = settings.PULSAR
     return Topics(pulsar["tenant"], pulsar["namespace"], pulsar["topics"], pulsar["regions"])

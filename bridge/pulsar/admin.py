@@ -1,4 +1,4 @@
-"""Apache Pulsar's admin REST interface, as far as bridge and doctor read it. Optional: PULSAR_ADMIN_URL."""
+"""Read Apache Pulsar's admin REST interface, for bridge and doctor. Optional: PULSAR_ADMIN_URL."""
 
 import http.client
 import json
@@ -15,11 +15,11 @@ _REDIRECTS = 4
 
 
 class AdminUnavailable(Exception):
-    """The interface does not answer, or does not allow the question. The text is ours: it quotes no answer."""
+    """The interface does not answer or refuses the request. The text quotes nothing of its answer."""
 
 
 class PulsarAdmin:
-    """Reads from the admin interface. Each call opens a connection of its own and waits SECONDS at most for an answer.
+    """A client of the admin interface. Each call opens its own connection and waits at most SECONDS for an answer.
 
     options: the setting PULSAR.
     """
@@ -29,38 +29,38 @@ class PulsarAdmin:
         self._options = options
 
     def topics(self, namespace: str) -> list[str]:
-        """The full names of the topics of a namespace ("tenant/name"), partitioned ones by their own name too."""
+        """Return the full names of a namespace's topics ("tenant/name"); of partitioned ones also the base name."""
         found: set[str] = set()
         for part in ("", "/partitioned"):
             found.update(self._get(f"/admin/v2/persistent/{quote(namespace)}{part}") or [])
         return sorted(found)
 
     def stats(self, topic: str) -> Mapping[str, Any] | None:
-        """Backlog, subscriptions and their consumers of a topic (its full name); None if there is no such topic."""
-        place = "/admin/v2/" + quote(topic.replace("://", "/", 1))
-        found = self._get(f"{place}/stats")
+        """Return a topic's statistics: backlog, subscriptions, consumers. None if the topic (full name) is unknown."""
+        path = "/admin/v2/" + quote(topic.replace("://", "/", 1))
+        found = self._get(f"{path}/stats")
         if found is None:
-            found = self._get(f"{place}/partitioned-stats?perPartition=false")
+            found = self._get(f"{path}/partitioned-stats?perPartition=false")
         return found if isinstance(found, Mapping) else None
 
     def _get(self, path: str) -> Any:
         url = self._url._replace(path=self._url.path.rstrip("/") + path.partition("?")[0], query=path.partition("?")[2])
         for _ in range(_REDIRECTS):
-            status, body, elsewhere = self._ask(url)
+            status, body, location = self._request(url)
             if status == 404:
                 return None
             if status == 200:
                 return _parsed(body)
-            there = urlsplit(urljoin(url.geturl(), elsewhere))
-            # The token goes along: never from https to http.
-            if status not in (302, 307) or not elsewhere or there.scheme != url.scheme:
+            target = urlsplit(urljoin(url.geturl(), location))
+            # The token is sent again: never follow a redirect from https to http.
+            if status not in (302, 307) or not location or target.scheme != url.scheme:
                 break
-            # A broker of several names the one that has the topic.
-            url = there
+            # In a cluster a broker redirects to the one that owns the topic.
+            url = target
         raise AdminUnavailable(f"it answers with status {status}")
 
-    def _ask(self, url: SplitResult) -> tuple[int, bytes, str]:
-        """Status, body and where to ask instead, if it says so."""
+    def _request(self, url: SplitResult) -> tuple[int, bytes, str]:
+        """Return status, body and the Location header; the latter is empty if there is none."""
         connection = self._connection(url)
         headers = {"Accept": "application/json"}
         file = self._options["token_file"]
@@ -77,15 +77,15 @@ class PulsarAdmin:
             connection.close()
 
     def _connection(self, url: SplitResult) -> http.client.HTTPConnection:
-        place = url.hostname or "", url.port
+        host = url.hostname or ""
         if url.scheme != "https":
-            return http.client.HTTPConnection(place[0], place[1] or 8080, timeout=SECONDS)
+            return http.client.HTTPConnection(host, url.port or 8080, timeout=SECONDS)
         context = ssl.create_default_context(cafile=self._options["tls_trust_certs_file"] or None)
         if self._options["tls_allow_insecure"]:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         elif not self._options["tls_validate_hostname"]:
             context.check_hostname = False
-        return http.client.HTTPSConnection(place[0], place[1] or 8443, timeout=SECONDS, context=context)
+        return http.client.HTTPSConnection(host, url.port or 8443, timeout=SECONDS, context=context)
 
 
 def _parsed(body: bytes) -> Any:
@@ -96,4 +96,4 @@ def _parsed(body: bytes) -> Any:
 
 
 def _no_answer(failure: Exception) -> AdminUnavailable:
-    return AdminUnavailable(f"no answer that can be used ({type(failure).__name__})")
+    return AdminUnavailable(f"no usable answer ({type(failure).__name__})")

@@ -54,14 +54,14 @@ def check_backlogs(sleep: Callable[[float], None] = time.sleep) -> Finding:
     name = "backlogs"
     admin = PulsarAdmin(settings.PULSAR)
     try:
-        first = backlog.look(admin, backlog.subscribed_topics(admin))
-        waiting = [topic for topic, look in first.items() if look.messages]
+        first = backlog.sample(admin, backlog.subscribed_topics(admin))
+        waiting = [topic for topic, state in first.items() if state.messages]
         if waiting:
             sleep(LOOK_AGAIN_SECONDS)
-        second = backlog.look(admin, waiting)
+        second = backlog.sample(admin, waiting)
     except AdminUnavailable as failure:
         return _unavailable(name, failure)
-    stuck = [topic for topic in waiting if topic in second and second[topic].stood_since(first[topic])]
+    stuck = [topic for topic in waiting if topic in second and second[topic].is_stalled_since(first[topic])]
     if stuck:
         count = sum(second[topic].messages for topic in stuck)
         return error(

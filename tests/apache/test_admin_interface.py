@@ -8,7 +8,7 @@ import pytest
 
 from bridge.backlog import Reading
 from bridge.pulsar.admin import AdminUnavailable, PulsarAdmin
-from bridge.pulsar.backlog import compare, look
+from bridge.pulsar.backlog import compare, sample
 from bridge.topics import get_topics
 from sagaproject.doctor import statistics
 from sagaproject.doctor.finding import FindingLevel
@@ -68,19 +68,19 @@ def test_what_waits_undelivered_is_told_by_two_looks(there: Space, settings: Any
         there.publish("retrieval-started", starts(50))
         assert eventually(lambda: there.backlog("retrieval-started") == 50)
         # The broker sends ten and waits: that they reached the client says nothing of who takes them out of it.
-        assert eventually(lambda: look(admin, [topic])[topic].unsent == 40)
-        first = look(admin, [topic])
+        assert eventually(lambda: sample(admin, [topic])[topic].unsent == 40)
+        first = sample(admin, [topic])
         assert compare({}, first) == []
-        assert compare(first, look(admin, [topic])) == [Reading("retrieval-started", 50, stalled=True)]
+        assert compare(first, sample(admin, [topic])) == [Reading("retrieval-started", 50, stalled=True)]
         for _ in range(20):
             consumer.acknowledge(consumer.receive(timeout_millis=10_000))
         assert eventually(lambda: there.backlog("retrieval-started") == 30)
-        [moves] = compare(first, look(admin, [topic]))
+        [moves] = compare(first, sample(admin, [topic]))
         assert not moves.stalled
         assert 20 <= moves.undelivered < 30
         for _ in range(30):
             consumer.acknowledge(consumer.receive(timeout_millis=10_000))
-        assert eventually(lambda: compare(first, look(admin, [topic])) == [Reading("retrieval-started", 0, False)])
+        assert eventually(lambda: compare(first, sample(admin, [topic])) == [Reading("retrieval-started", 0, False)])
 
 
 def test_a_region_that_nobody_reads(there: Space) -> None:

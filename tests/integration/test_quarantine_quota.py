@@ -145,7 +145,7 @@ def test_logs_say_once_a_batch_what_was_only_counted(caplog: pytest.LogCaptureFi
     event_log.store_batch([], garbage(500))
     lines = [record.getMessage() for record in caplog.records if record.name == "bridge.quarantine"]
     assert len(lines) == 3
-    assert "498 messages of orders are beyond the quota of the hour: only counted" in lines
+    assert "498 messages of orders exceed the quota of the hour: only counted" in lines
 
 
 @override_settings(BRIDGE_QUARANTINE_PER_HOUR=2)

@@ -351,7 +351,7 @@ def test_a_message_of_a_pruned_saga_is_not_requeued() -> None:
     age()
     prune()
     row = decided.quarantined(messages[0].message.body)
-    with pytest.raises(StillUnreadable, match="has left it with its saga"):
+    with pytest.raises(StillUnreadable, match="has been removed with its saga"):
         event_log.requeue(row.pk)
     row.refresh_from_db()
     assert row.status == QuarantineStatus.OPEN

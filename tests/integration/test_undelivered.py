@@ -14,7 +14,7 @@ from bridge import backlog, clock, heartbeats
 from bridge.backlog import FRESH, Reading, Waiting
 from bridge.models import Heartbeat, TopicBacklog
 from bridge.pulsar.admin import AdminUnavailable, PulsarAdmin
-from bridge.pulsar.backlog import Look, Watch, compare, look
+from bridge.pulsar.backlog import BacklogMonitor, Sample, compare, sample
 from compensation import answers, deadlines, delivery, health, outbox
 from compensation.deadlines import HoldReason
 from compensation.health import Name, State
@@ -62,8 +62,8 @@ def say(fake: FakeAdmin, topic: str, count: int, *, unacked: int = 0, acked: int
     )
 
 
-def watch(settings: Any) -> Watch:
-    return Watch(PulsarAdmin(settings.PULSAR))
+def watch(settings: Any) -> BacklogMonitor:
+    return BacklogMonitor(PulsarAdmin(settings.PULSAR))
 
 
 def pass_time(span: timedelta) -> None:
@@ -95,18 +95,18 @@ def status_of(command: Command) -> str:
 @pytest.mark.parametrize(
     ("first", "last", "told"),
     [
-        (None, Look(202, 202, 1), None),
-        (None, Look(0, 0, 1), (0, False)),
-        (Look(202, 2, 1), Look(202, 2, 1), (202, True)),
-        (Look(202, 0, 1), Look(205, 3, 1), (205, True)),
-        (Look(202, 2, 1), Look(150, 50, 1), (2, False)),
-        (Look(202, 2, 1), Look(202, 2, 9), (2, False)),
-        (Look(30, 0, 1), Look(40, 0, 9), (0, False)),
-        (Look(0, 0, 1), Look(40, 40, 1), (0, False)),
-        (Look(40, 40, 1), Look(0, 0, 2), (0, False)),
+        (None, Sample(202, 202, 1), None),
+        (None, Sample(0, 0, 1), (0, False)),
+        (Sample(202, 2, 1), Sample(202, 2, 1), (202, True)),
+        (Sample(202, 0, 1), Sample(205, 3, 1), (205, True)),
+        (Sample(202, 2, 1), Sample(150, 50, 1), (2, False)),
+        (Sample(202, 2, 1), Sample(202, 2, 9), (2, False)),
+        (Sample(30, 0, 1), Sample(40, 0, 9), (0, False)),
+        (Sample(0, 0, 1), Sample(40, 40, 1), (0, False)),
+        (Sample(40, 40, 1), Sample(0, 0, 2), (0, False)),
     ],
 )
-def test_what_two_looks_at_a_topic_tell(first: Look | None, last: Look, told: tuple[int, bool] | None) -> None:
+def test_what_two_looks_at_a_topic_tell(first: Sample | None, last: Sample, told: tuple[int, bool] | None) -> None:
     found = compare({} if first is None else {full(TOPIC): first}, {full(TOPIC): last})
     assert found == ([] if told is None else [Reading(TOPIC, *told)])
 
@@ -131,9 +131,9 @@ def test_deadlines_are_on_hold_for_who_answers_on_a_topic_that_stands(
     late, other = sent(), sent("ANONYMIZATION", "b")
     say(admin, topic, 202, unacked=200)
     bridge = watch(settings)
-    bridge.turn()
+    bridge.step()
     assert backlog.waiting() == []
-    bridge.turn()
+    bridge.step()
     [waiting] = backlog.waiting()
     assert (waiting.topic, waiting.undelivered, waiting.stalled) == (topic, 202, True)
     deadlines.pass_deadlines(clock.now())
@@ -149,7 +149,7 @@ def test_when_the_messages_are_taken_the_clock_starts_again(admin: FakeAdmin, se
     bridge = watch(settings)
     for count in (202, 202, 0):
         say(admin, topic, count)
-        bridge.turn()
+        bridge.step()
     assert backlog.waiting() == []
     assert deadlines.deadline_holds().of(command) is None
     assert deadlines.pass_deadlines(clock.now()) == 0
@@ -176,14 +176,14 @@ def test_a_topic_that_stands_for_good_holds_deadlines_for_half_an_hour(topic: st
 def test_a_bridge_that_starts_again_does_not_begin_the_time_anew(admin: FakeAdmin, settings: Any, topic: str) -> None:
     say(admin, topic, 202)
     bridge = watch(settings)
-    bridge.turn()
-    bridge.turn()
+    bridge.step()
+    bridge.step()
     pass_time(timedelta(minutes=20))
     [before] = backlog.waiting()
     bridge = watch(settings)
-    bridge.turn()
+    bridge.step()
     assert backlog.waiting() == [before]
-    bridge.turn()
+    bridge.step()
     [after] = backlog.waiting()
     assert after.since == before.since
 
@@ -211,8 +211,8 @@ def test_what_the_broker_has_not_said_for_a_while_holds_nothing(topic: str) -> N
 def test_silence_alone_holds_no_deadline(admin: FakeAdmin, settings: Any) -> None:
     command = sent()
     bridge = watch(settings)
-    bridge.turn()
-    bridge.turn()
+    bridge.step()
+    bridge.step()
     assert deadlines.pass_deadlines(clock.now()) == 1
     assert status_of(command) == CommandStatus.WAITING
 
@@ -225,11 +225,11 @@ def test_without_an_answer_of_the_interface_nothing_is_held_and_nobody_falls(
     admin.status = 403
     bridge = watch(settings)
     for _ in range(3):
-        bridge.turn()
+        bridge.step()
     assert deadlines.pass_deadlines(clock.now()) == 1
     assert caplog.text.count("the backlog of the topics is not known: Pulsar's admin interface: it answers with") == 1
     admin.status, admin.topics[full(topic)] = 200, {"subscriptions": {"saga": {"consumers": None}}}
-    bridge.turn()
+    bridge.step()
     assert "the backlog of the topics is not known: TypeError" in caplog.text
     with pytest.raises(AdminUnavailable):
         PulsarAdmin({**settings.PULSAR, "admin_url": "http://127.0.0.1:1"}).topics("public/default")
@@ -240,7 +240,7 @@ def test_a_broker_without_the_topic_names_the_one_that_has_it(admin: FakeAdmin, 
     with fake_pulsar_admin.running() as other:
         other.status, other.elsewhere = 307, admin.url
         asked = PulsarAdmin({**settings.PULSAR, "admin_url": other.url, "token": "the-token"})
-        assert look(asked, [full(topic)])[full(topic)].messages == 202
+        assert sample(asked, [full(topic)])[full(topic)].messages == 202
         assert admin.tokens == ["Bearer the-token"]
         for elsewhere in ("", other.url, "https://127.0.0.1:1"):
             other.elsewhere = elsewhere
@@ -251,7 +251,7 @@ def test_a_broker_without_the_topic_names_the_one_that_has_it(admin: FakeAdmin, 
 @pytest.mark.django_db(transaction=True)
 def test_the_watch_looks_from_a_thread_of_its_own(admin: FakeAdmin, settings: Any, topic: str) -> None:
     say(admin, topic, 202)
-    bridge = Watch(PulsarAdmin(settings.PULSAR), seconds=0.01)
+    bridge = BacklogMonitor(PulsarAdmin(settings.PULSAR), seconds=0.01)
     bridge.start()
     try:
         until = clock.now() + timedelta(seconds=20)

@@ -102,7 +102,7 @@ def test_which_short_names_can_be_the_same_topic(one: str, other: str, share: bo
     if not share:
         assert Catalog((kind("Placed", one), kind("Closed", other)))
         return
-    with pytest.raises(CatalogError, match=r"Placed .* Closed .* may lack its type"):
+    with pytest.raises(CatalogError, match=r"Placed .* Closed.* may lack its type"):
         Catalog((kind("Placed", one), kind("Closed", other)))
     assert Catalog((kind("Placed", one), typed("Closed", other)))
 

@@ -270,8 +270,7 @@ def test_check_names_types_that_a_shared_topic_cannot_tell_apart() -> None:
     # Another version's topic is in use as long as that version is listed.
     with registry.also(ORDERS, replace(with_event(topics=("orders-paid",)), version=2)):
         assert (
-            "OrderPaid (order_of_the_tests version 1 and 2) and Extra (order_of_the_tests version 2)"
-            in messages()[0]
+            "OrderPaid (order_of_the_tests version 1 and 2) and Extra (order_of_the_tests version 2)" in messages()[0]
         )
     with registry.also(with_event(topics=("processing.{region}.completed",))):
         assert "ProcessingCompleted (image_processing version 1) and Extra" in messages()[0]
