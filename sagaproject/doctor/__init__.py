@@ -1,7 +1,7 @@
-"""manage.py doctor: is each part well, in plain words, and if not, what to do.
+"""Check each part of the service and advise what to do about problems (manage.py doctor).
 
-Safe at any time, also in production: what a check writes to see whether it can be written is rolled back, or expires
-within a second. No check can end or delay the others beyond its time-out.
+Safe at any time, also in production: a check's test write is rolled back or expires within a second. A check cannot
+abort the others, nor delay them beyond its timeout.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,14 +27,14 @@ __all__ = ["Finding", "FindingLevel", "examine"]
 
 
 class _DoctorCheck(NamedTuple):
-    """needs: the check whose error makes this one meaningless."""
+    """One check. needs: the check whose error makes this one meaningless."""
 
     name: str
     run: Callable[[], Finding]
     needs: str = ""
 
 
-# In the order in which one would repair things.
+# In the order in which problems should be fixed.
 _CHECKS = (
     _DoctorCheck("database", check_database),
     _DoctorCheck("migrations", check_migrations, "database"),
@@ -60,22 +60,23 @@ _CHECKS = (
 
 
 def examine() -> Iterator[Finding]:
-    """Run every check and give its finding as soon as it is known. Takes up to a minute if much is broken."""
+    """Run every check and yield each finding as soon as it is known. Takes up to a minute if much is broken."""
     failed: set[str] = set()
     for check in _CHECKS:
         finding = (
-            unknown(check.name, _called(check.needs))
+            unknown(check.name, _display_name(check.needs))
             if check.needs in failed
-            else bounded(check.name, _ready(check, failed))
+            else bounded(check.name, _bind(check, failed))
         )
         if finding.level == FindingLevel.ERROR:
             failed.add(check.name)
         yield finding
 
 
-def _ready(check: _DoctorCheck, failed: set[str]) -> Callable[[], Finding]:
+def _bind(check: _DoctorCheck, failed: set[str]) -> Callable[[], Finding]:
+    """Return the check's function; that of the topics is told whether the check of Pulsar failed."""
     return partial(check_topics, "pulsar" not in failed) if check.name == "topics" else check.run
 
 
-def _called(name: str) -> str:
+def _display_name(name: str) -> str:
     return {"celery broker": "Celery's broker"}.get(name, f"the {name}")

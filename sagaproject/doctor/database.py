@@ -1,4 +1,4 @@
-"""The database: whether it answers, takes writes, keeps all text, and has this version's tables."""
+"""Check the database: whether it answers, accepts writes, stores all text, and has this version's tables."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ OLDEST = 14
 
 
 def check_database(database: BaseDatabaseWrapper = connection) -> Finding:
-    """Whether PostgreSQL answers, is new enough, and stores UTF-8."""
+    """Check that PostgreSQL answers, is new enough, and stores UTF-8."""
     name = "database"
-    place = _place(settings.DATABASES["default"])
+    address = _address(settings.DATABASES["default"])
     try:
         with database.cursor() as cursor:
             cursor.execute("SHOW server_version")
@@ -26,30 +26,32 @@ def check_database(database: BaseDatabaseWrapper = connection) -> Finding:
     except DatabaseError as failure:
         return error(
             name,
-            f"PostgreSQL at {place} does not answer: {first_line(failure)}",
-            "Start it, or correct DATABASE_URL. On this machine alone: make up starts one.",
+            f"PostgreSQL at {address} does not answer: {first_line(failure)}",
+            "Start it, or correct DATABASE_URL. For development, make up starts one on this machine.",
         )
     if int(version.split(".")[0]) < OLDEST:
         return error(name, f"PostgreSQL {version} is too old.", f"Use PostgreSQL {OLDEST} or later.")
     if encoding:
         return error(name, encoding, "Then restore the data into it.")
-    return ok(name, f"PostgreSQL {version} at {place} answers.")
+    return ok(name, f"PostgreSQL {version} at {address} answers.")
 
 
 def check_writes(database: BaseDatabaseWrapper = connection) -> Finding:
-    """Whether the database takes a write: a row that is rolled back. Nothing of it stays."""
+    """Check that the database accepts writes, with a row that is rolled back."""
     name = "database writes"
     with database.cursor() as cursor:
         cursor.execute("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'")
         is_standby, is_read_only = cursor.fetchone()
     if is_standby:
-        return error(name, "It is a standby server, which takes no writes.", "Name the primary in DATABASE_URL.")
+        return error(
+            name, "It is a standby server, which accepts no writes.", "Set DATABASE_URL to the primary server."
+        )
     if is_read_only:
         return error(
             name,
-            "default_transaction_read_only is on: it takes no writes.",
+            "default_transaction_read_only is on: the database accepts no writes.",
             "Turn it off (ALTER DATABASE … or ALTER ROLE … RESET default_transaction_read_only), and find out who set "
-            "it and why: some servers do so by themselves when their disk is nearly full.",
+            "it and why: some servers turn it on automatically when their disk is nearly full.",
         )
     try:
         _write_and_roll_back(database)
@@ -57,18 +59,18 @@ def check_writes(database: BaseDatabaseWrapper = connection) -> Finding:
         code = getattr(failure.__cause__, "pgcode", None) or "no code"
         return error(
             name,
-            f"It refuses to write ({type(failure).__name__} {code}).",
+            f"The database refuses writes ({type(failure).__name__} {code}).",
             "53100 is a full disk, 42501 a missing grant, 42P01 a missing table: see migrations.",
         )
-    return ok(name, "It takes writes.")
+    return ok(name, "The database accepts writes.")
 
 
 def check_migrations() -> Finding:
-    """Whether the tables are those of this version."""
+    """Check that the tables are those of this version."""
     executor = MigrationExecutor(connection)
     waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if not waiting:
-        return ok("migrations", "The tables are those that this version expects.")
+        return ok("migrations", "All migrations of this version are applied.")
     names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in waiting[:5])
     return error("migrations", f"{len(waiting)} migrations are not applied: {names}.", "Run manage.py migrate.")
 
@@ -82,5 +84,5 @@ def _write_and_roll_back(database: BaseDatabaseWrapper) -> None:
         transaction.set_rollback(True, using=database.alias)
 
 
-def _place(entry: dict[str, Any]) -> str:
+def _address(entry: dict[str, Any]) -> str:
     return f"{entry['HOST'] or 'the local socket'}{':' + entry['PORT'] if entry['PORT'] else ''}/{entry['NAME']}"

@@ -1,4 +1,4 @@
-"""What a check found, and how a check is run: bounded in time, and unable to end the others."""
+"""The finding of a check, and how checks are run: each with a timeout, and unable to abort the others."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -9,12 +9,12 @@ from typing import Any
 
 from django.db import connection
 
-# No check may wait longer than this. Checks that talk to slow parts have time-outs of their own well below it.
+# The timeout of a check. Checks of slow parts have their own, much shorter timeouts.
 SECONDS = 20.0
 
 
 class FindingLevel(StrEnum):
-    """How bad it is. `skipped`: a setting that this check needs is not there, so nothing is known."""
+    """The severity of a finding. `skipped`: a setting that the check needs is missing, so nothing is known."""
 
     OK = "ok"
     SKIPPED = "skipped"
@@ -24,7 +24,7 @@ class FindingLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found. `do` is empty if there is nothing to do."""
+    """The result of one check. `says`: the finding. `do`: advice; empty if there is nothing to do."""
 
     name: str
     level: FindingLevel
@@ -56,10 +56,10 @@ def error(name: str, says: str, do: str) -> Finding:
 
 
 def bounded(name: str, check: Callable[[], Finding], seconds: float = SECONDS) -> Finding:
-    """Run a check in a thread of its own and wait for it at most so long. Never raises.
+    """Run a check in a separate thread and wait for it at most `seconds`. Never raises.
 
-    What it raises becomes a finding with the class of the exception and nothing of its text, which may quote data. A
-    check that does not come back keeps its thread, which ends with the process.
+    An exception becomes a finding with its class but not its text, which may quote data. A check that does not return
+    keeps its thread, which ends with the process.
     """
     found: list[Finding] = []
     thread = threading.Thread(target=_run, args=(name, check, found), daemon=True, name=f"doctor: {name}")
@@ -67,16 +67,16 @@ def bounded(name: str, check: Callable[[], Finding], seconds: float = SECONDS) -
     thread.join(seconds)
     if found:
         return found[0]
-    return error(name, f"No answer within {seconds:.0f} s.", "See whether what it asks is overloaded or stopped.")
+    return error(name, f"No answer within {seconds:.0f} s.", "Check whether the part is overloaded or stopped.")
 
 
-def unknown(name: str, because: str = "the database") -> Finding:
-    """A check that makes no sense while another part does not work."""
-    return error(name, f"Not known without {because}.", f"Fix {because} first.")
+def unknown(name: str, missing: str = "the database") -> Finding:
+    """Return the finding of a check that is meaningless while another part does not work."""
+    return error(name, f"Not checked: it needs {missing}.", f"Fix {missing} first.")
 
 
 def age(span: timedelta | None) -> str:
-    """A span in one unit."""
+    """Format a duration in one unit."""
     seconds = int(span.total_seconds()) if span else 0
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
 
@@ -86,10 +86,10 @@ def first_line(failure: Exception) -> str:
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
-    """Some names, and how many more there are."""
-    every = sorted(set(names))
-    more = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(every[:most]) + more
+    """Join the first names and say how many more there are."""
+    unique = sorted(set(names))
+    more = f" and {len(unique) - most} more" if len(unique) > most else ""
+    return ", ".join(unique[:most]) + more
 
 
 def _run(name: str, check: Callable[[], Finding], found: list[Finding]) -> None:

@@ -1,4 +1,4 @@
-"""Pulsar: its token, its transport, whether it answers and what we may do there."""
+"""Check Pulsar: token, encryption, whether it answers, and our rights there."""
 
 import base64
 import json
@@ -18,25 +18,25 @@ from sagas.definitions.registry import all_definitions
 
 
 def check_token() -> Finding:
-    """Whether a token is set and has not expired; in production one is expected."""
+    """Check that a token is set and has not expired; a missing one is only reported in production."""
     token = str(settings.PULSAR["token"])
     if not token and settings.ENVIRONMENT == "prod":
         return warning(
             "token",
-            "No PULSAR_TOKEN is set in production: if the broker asks for none, anybody who reaches it can read every "
-            "event and send commands.",
+            "No PULSAR_TOKEN is set in production: if the broker requires none, any client that can connect to it can "
+            "read every event and send commands.",
             "Turn on authentication in Pulsar and set PULSAR_TOKEN_FILE.",
         )
     if not token:
-        return ok("token", "No PULSAR_TOKEN is set: right for a broker that asks for none.")
+        return ok("token", "No PULSAR_TOKEN is set: correct for a broker without authentication.")
     expires = _expiry(token)
     if expires and expires < timezone.now():
-        return error("token", f"PULSAR_TOKEN expired on {expires:%Y-%m-%d %H:%M} UTC.", "Put a new one in its place.")
+        return error("token", f"PULSAR_TOKEN expired on {expires:%Y-%m-%d %H:%M} UTC.", "Replace it with a new one.")
     return ok("token", "A token is set" + (f"; it expires on {expires:%Y-%m-%d}." if expires else "."))
 
 
 def check_transport() -> Finding:
-    """Whether the connection to Pulsar is encrypted; in production it is expected to be."""
+    """Check that the connection to Pulsar is encrypted; a missing encryption is only reported in production."""
     if settings.PULSAR["service_url"].startswith("pulsar+ssl://"):
         return ok("tls", "The connection to Pulsar is encrypted.")
     if settings.ENVIRONMENT == "prod":
@@ -45,26 +45,26 @@ def check_transport() -> Finding:
             "PULSAR_SERVICE_URL is pulsar:// in production: events and the token cross the network unencrypted.",
             "Use pulsar+ssl:// with PULSAR_TLS_TRUST_CERTS_FILE.",
         )
-    return ok("tls", "The connection to Pulsar is not encrypted: right on one machine.")
+    return ok("tls", "The connection to Pulsar is not encrypted: acceptable on one machine.")
 
 
 def check_pulsar() -> Finding:
-    """Whether Pulsar answers, and lets us look up a topic and prepare to send to those of the commands."""
+    """Check that Pulsar answers, and that we may look up a topic and send to the command topics."""
     url = settings.PULSAR["service_url"]
-    place = host(url)
+    address = host(url)
     if not pulsar_address.answers(url):
         return error(
             "pulsar",
-            f"Nothing answers at {place}.",
-            "Start Pulsar, or correct PULSAR_SERVICE_URL. An outage exhausts nothing: commands wait.",
+            f"No server answers at {address}.",
+            "Start Pulsar, or correct PULSAR_SERVICE_URL. An outage uses up no attempts: commands wait.",
         )
     complaint = pulsar_address.tls_complaint(settings.PULSAR)
     if complaint:
         return error(
             "pulsar",
-            f"{place} accepts connections, but {complaint}.",
-            "Name the certificates that signed the broker's in PULSAR_TLS_TRUST_CERTS_FILE, and the broker in "
-            "PULSAR_SERVICE_URL as its certificate does; a port without TLS is pulsar://, not pulsar+ssl://.",
+            f"{address} accepts connections, but {complaint}.",
+            "Set PULSAR_TLS_TRUST_CERTS_FILE to the certificates that signed the broker's, and use the host name of "
+            "its certificate in PULSAR_SERVICE_URL; a port without TLS needs pulsar://, not pulsar+ssl://.",
         )
     try:
         publisher = get_publisher()
@@ -73,54 +73,54 @@ def check_pulsar() -> Finding:
             publisher.prepare(topic)
     except BrokerUnavailable as failure:
         return error(
-            "pulsar", f"{place} accepts connections, but {first_line(failure)}.", _pulsar_advice(failure.answer)
+            "pulsar", f"{address} accepts connections, but {first_line(failure)}.", _pulsar_advice(failure.answer)
         )
-    return ok("pulsar", f"Pulsar at {place} answers.")
+    return ok("pulsar", f"Pulsar at {address} answers.")
 
 
-def check_topics(pulsar_is_well: bool = True) -> Finding:
-    """Whether the bridges subscribe to all topics, by what they say."""
+def check_topics(is_pulsar_ok: bool = True) -> Finding:
+    """Check that the bridges are subscribed to all topics, as they report it."""
     expected = get_catalog().topics
     state = bridge_state()
     if state.errors:
         return error(
             "topics",
-            f"The bridge says: {state.errors[0]}",
+            f"The bridge reports: {state.errors[0]}",
             "Grant the token's role 'consume' on the namespace, or correct "
             "PULSAR_TENANT, PULSAR_NAMESPACE or PULSAR_TOPICS."
-            if pulsar_is_well
+            if is_pulsar_ok
             else "See pulsar, above.",
         )
     if not state.connected:
-        return error("topics", "No bridge is subscribed now.", "See bridge, below.")
-    return ok("topics", f"The bridge is subscribed to what the {len(expected)} declared topics name.")
+        return error("topics", "No bridge is subscribed.", "See bridge, below.")
+    return ok("topics", f"The bridge is subscribed to the {len(expected)} declared topics.")
 
 
 def command_topics() -> list[str]:
-    """The short names of the topics that commands are sent to."""
+    """Return the short names of the topics to which commands are sent."""
     return sorted({item.topic for definition in all_definitions() for item in definition.compensations})
 
 
 def _pulsar_advice(answer: str) -> str:
     pulsar = settings.PULSAR
     if answer.startswith("ProducerBlockedQuotaExceeded"):
-        return "See whether the service that takes the commands runs. Until then they wait, and no attempt is counted."
+        return "Check whether the service that receives these commands runs. They wait, and no attempt is counted."
     if answer == "AuthorizationError":
         return (
             "Grant the token's role 'produce' and 'consume' on "
             f"{pulsar['tenant']}/{pulsar['namespace']}, or correct PULSAR_TENANT or PULSAR_NAMESPACE."
         )
     if pulsar_address.only_speaks_tls(pulsar["service_url"]):
-        return "It speaks TLS: PULSAR_SERVICE_URL must begin with pulsar+ssl://."
-    token = "a wrong token: look at PULSAR_TOKEN" if pulsar["token"] else "a missing token: PULSAR_TOKEN is not set"
+        return "The server requires TLS: PULSAR_SERVICE_URL must begin with pulsar+ssl://."
+    token = "a wrong token: check PULSAR_TOKEN" if pulsar["token"] else "a missing token: PULSAR_TOKEN is not set"
     return (
-        f"If it timed out, it may be {token}. On Apache Pulsar a wrong or missing token shows itself as a time-out, "
-        "not as an authorization error; only the broker's log names it. Then see whether the broker is overloaded."
+        f"After a timeout, the cause may be {token}. Apache Pulsar reports a wrong or missing token as a timeout, not "
+        "as an authorization error; only the broker's log names it. Otherwise check whether the broker is overloaded."
     )
 
 
 def _expiry(token: str) -> datetime | None:
-    """Give when a JWT expires; None if it does not, or is no JWT."""
+    """Return when a JWT expires; None if it does not expire or is not a JWT."""
     try:
         middle = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))

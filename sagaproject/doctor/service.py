@@ -1,4 +1,4 @@
-"""This service's own parts and data: bridges, publishing, answers, events, definitions, clocks. From the database."""
+"""Check this service's own parts and data, from the database: bridges, publishing, answers, definitions, clocks."""
 
 import socket
 from datetime import UTC, timedelta
@@ -18,44 +18,44 @@ from sagaproject.doctor.finding import Finding, age, error, listed, ok, warning
 from sagas.definitions import registry
 from sagas.models import SagaStatusChoice
 
-# Clocks that differ by more make times on pages wrong enough to mislead.
+# A larger difference of clocks makes times on pages misleading.
 CLOCK_SECONDS = 5.0
 _CLOCK_FRESH = timedelta(minutes=10)
-# So many quarantined messages (the newest) and confirmed commands are looked at, and of each status so many of the
-# newest and the oldest sagas.
+# Limits of what is examined: quarantined messages (the newest) and confirmed commands; sagas (of each status the newest
+# and the oldest); open commands.
 SAMPLE = 5000
 SAGAS = 2000
 COMMANDS = 1000
 
 
 def check_bridge() -> Finding:
-    """Whether every bridge beats and is connected."""
+    """Check that every bridge has a recent heartbeat and is connected."""
     part = health.measure().part(Name.BRIDGE)
-    do = "Start manage.py run_bridge, and look at its log. Messages wait in Pulsar meanwhile: nothing is lost."
+    do = "Start manage.py run_bridge and check its log. Messages wait in Pulsar in the meantime: nothing is lost."
     if part.state == State.NEVER_RAN:
-        return error("bridge", "No bridge ever ran.", do)
+        return error("bridge", "No bridge has ever run.", do)
     if part.state == State.SILENT:
-        return error("bridge", f"Silent for {age(part.age)}.", do)
+        return error("bridge", f"No heartbeat for {age(part.age)}.", do)
     if part.state == State.DISCONNECTED:
         return error("bridge", "It runs, but is not connected to Pulsar.", "See pulsar and token, above.")
-    heard = (
+    last_message = (
         f"the last message came {age(part.last_message_age)} ago"
         if part.last_message_age
         else "no message has come yet"
     )
-    says = f"{part.connected} connected; {heard}."
+    says = f"{part.connected} connected; {last_message}."
     if part.state == State.PARTLY_AWAY:
         return warning(
             "bridge",
-            f"{says} Silent or not connected: {listed(part.away)}.",
-            "Start it again, or see its log. If it was removed on purpose, its row is forgotten after a day.",
+            f"{says} Without a heartbeat or not connected: {listed(part.away)}.",
+            "Start it again, or check its log. If it was removed on purpose, its row is deleted after a day.",
         )
     if part.state == State.STALLED:
         return error(
             "bridge",
-            f"{says} Messages wait on {listed(part.topics)}, and none is taken. Deadlines of the services that answer "
-            f"there are on hold for {settings.SAGA_DEADLINE_HOLD:g} s at most.",
-            "See database above. If it is well, restart the bridge: it subscribes anew.",
+            f"{says} Messages wait on {listed(part.topics)}, and none is received. Deadlines of the services that "
+            f"answer there are on hold for {settings.SAGA_DEADLINE_HOLD:g} s at most.",
+            "See database above. If it is OK, restart the bridge: it subscribes again.",
         )
     if part.state == State.BEHIND:
         where = f" on {listed(part.topics)}" if part.topics else ""
@@ -66,28 +66,28 @@ def check_bridge() -> Finding:
 
 
 def check_publisher() -> Finding:
-    """Whether commands can leave, and whether they may: what is paused, since when and by whom."""
+    """Check that commands can be sent and that sending is not paused: for which service, since when and by whom."""
     part = health.measure().part(Name.PUBLISHER)
-    standing = switches.peek()
-    pauses = " ".join(map(_pause, standing.pauses))
+    state = switches.peek()
+    pauses = " ".join(map(_pause, state.pauses))
     if part.is_error:
-        told = {
-            State.NEVER_RAN: "Nobody ever tried to publish.",
-            State.SILENT: f"Nobody has asked Pulsar for {age(part.age)}.",
+        problems = {
+            State.NEVER_RAN: "No worker has ever tried to send commands.",
+            State.SILENT: f"No worker has contacted Pulsar for {age(part.age)}.",
             State.DISCONNECTED: "The worker cannot reach Pulsar.",
         }
-        return error("publishing", f"{told[part.state]} {pauses}".strip(), "See worker, beat and pulsar, above.")
+        return error("publishing", f"{problems[part.state]} {pauses}".strip(), "See worker, beat and pulsar, above.")
     if pauses:
         return warning(
             "publishing",
-            f"{pauses} No command is sent there, and deadlines are on hold.",
-            "manage.py resume_publishing, when what must not be sent is withdrawn.",
+            f"{pauses} No commands are sent there, and deadlines are on hold.",
+            "Withdraw the commands that must not be sent, then run manage.py resume_publishing.",
         )
-    if standing.canaries:
+    if state.canaries:
         return warning(
             "publishing",
             f"After the circuit breaker paused them, only the first commands are sent to "
-            f"{', '.join(breaker.service for breaker in standing.canaries)}.",
+            f"{', '.join(breaker.service for breaker in state.canaries)}.",
             "Wait for the service's answers to these.",
         )
     return ok("publishing", "Commands can be sent to all services.")
@@ -106,47 +106,47 @@ def _pause(pause: Pause) -> str:
 
 
 def check_backlog() -> Finding:
-    """Whether workers keep up with the events."""
+    """Check that workers keep up with the events."""
     part = health.measure().part(Name.BACKLOG)
     if part.state == State.LONG:
-        return warning("queue", f"{part.count} events or more wait to be applied.", "Start more workers.")
+        return warning("queue", f"At least {part.count} events wait to be applied.", "Start more workers.")
     return ok("queue", f"{part.count} events wait to be applied.")
 
 
 def check_answers() -> Finding:
-    """Whether every kind of command that was sent and missed its deadline was answered at least once."""
+    """Check that every kind of command that missed a deadline has been answered at least once."""
     silent = []
     for item in sorted({(c.service, c.command, c.topic) for d in registry.all_definitions() for c in d.compensations}):
         count = _never_answered(*item[:2])
         if count:
-            many = f"{COMMANDS} or more" if count >= COMMANDS else str(count)
-            silent.append(f"{item[1]} (topic {item[2]}): {many} sent, none ever confirmed or refused")
+            number = f"at least {COMMANDS}" if count >= COMMANDS else str(count)
+            silent.append(f"{item[1]} (topic {item[2]}): {number} sent, none ever confirmed or refused")
     if silent:
         return warning(
             "answers",
             "; ".join(silent) + ".",
-            "See whether the service runs, reads that topic and answers such commands at all. If it never does, its "
-            "commands are to be marked as done by a person.",
+            "Check whether the service runs, reads that topic and answers such commands. If it never does, a person "
+            "has to mark its commands as done.",
         )
-    return ok("answers", "Every kind of command that is overdue was answered before.")
+    return ok("answers", "Every kind of command that is overdue has been answered before.")
 
 
 def check_event_topics() -> Finding:
-    """Whether messages wait in quarantine because their topic is not one that their type declares."""
+    """Check whether messages are in quarantine because their type is not accepted from their topic."""
     wrong = _on_wrong_topics()
     if wrong:
         return warning(
             "event topics",
-            f"Of the last {SAMPLE} messages that wait in quarantine {sum(wrong.values())} came on a topic that does "
-            f"not accept their type: {listed(wrong)}.",
-            "Ask the service that sends them, and see who may produce to these topics; a producer's name proves "
-            "nothing. Then dismiss them.",
+            f"Of the last {SAMPLE} open messages in quarantine, {sum(wrong.values())} came on a topic that does not "
+            f"accept their type: {listed(wrong)}.",
+            "Ask the team of the sending service, and check who may produce to these topics; a producer's name proves "
+            "nothing. Then dismiss the messages.",
         )
-    return ok("event topics", "No message waits in quarantine because of its topic.")
+    return ok("event topics", "No open message is in quarantine because of its topic.")
 
 
 def check_definitions() -> Finding:
-    """Whether this code has the definition of every open saga."""
+    """Check that this release has the definition of every open saga."""
     known = {(definition.name, definition.version) for definition in registry.all_definitions()}
     unknown = [f"{kind} version {version}" for kind, version in _open_definitions() if (kind, version) not in known]
     if unknown:
@@ -155,15 +155,15 @@ def check_definitions() -> Finding:
             f"Open sagas have definitions that this release lacks: {listed(unknown)}. Their events wait.",
             "Run the release that has them, beside this one or instead of it.",
         )
-    return ok("definitions", "This version has the definition of every open saga.")
+    return ok("definitions", "This release has the definition of every open saga.")
 
 
 def check_clocks() -> Finding:
-    """Whether the clocks of this host, workers and bridges agree with the database's."""
+    """Check that the clocks of this host, workers and bridges agree with the database's."""
     before = timezone.now()
-    there = clock.now()
+    database_now = clock.now()
     middle = before + (timezone.now() - before) / 2
-    ahead = {f"this host ({socket.gethostname()})": (middle - there).total_seconds()}
+    ahead = {f"this host ({socket.gethostname()})": (middle - database_now).total_seconds()}
     for row in heartbeats.read():
         if row.clock_ahead is not None and row.age < _CLOCK_FRESH:
             ahead[row.name] = row.clock_ahead
@@ -172,16 +172,16 @@ def check_clocks() -> Finding:
         return warning(
             "clocks",
             f"Clocks differ from the database's: {listed(wrong)}.",
-            "Let NTP set the clocks of all hosts. Until then ages on pages are wrong; deadlines and claims go by the "
-            "database's clock and are not.",
+            "Synchronize the clocks of all hosts with NTP. Until then ages on pages are wrong; deadlines and claims "
+            "use the database's clock and are right.",
         )
     return ok("clocks", f"{len(ahead)} clocks agree with the database's.")
 
 
 def _never_answered(service: str, command: str) -> int:
-    """How many open commands of a kind were sent, if one missed its deadline and none was ever answered; else 0.
+    """Return how many open commands of a kind were sent, if one missed its deadline and none was answered; else 0.
 
-    By the index of what is open; of what was confirmed some thousand, in the random order of their ids, are looked at.
+    Reads open commands by their index, and a few thousand confirmed ones in the random order of their ids.
     """
     with connection.cursor() as cursor:
         cursor.execute(_NEVER_ANSWERED, {"service": service, "name": command, "most": COMMANDS, "sample": SAMPLE})
@@ -210,7 +210,7 @@ _NEVER_ANSWERED = """
 
 
 def _on_wrong_topics() -> dict[str, int]:
-    """Who wrote to which topic, in words, and how many such messages wait."""
+    """Return the number of open messages by a text that names their topic and producer."""
     newest = Quarantined.objects.filter(status=QuarantineStatus.OPEN).order_by("-received_at").values("id")[:SAMPLE]
     found = (
         Quarantined.objects.filter(id__in=newest, code=QuarantineCode.WRONG_TOPIC)

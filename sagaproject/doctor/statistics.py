@@ -1,4 +1,4 @@
-"""What only the broker can tell, by its admin interface: who subscribes, which backlog stands, what nobody reads."""
+"""Check what only the broker's admin interface knows: subscribers, stalled backlogs, topics that are not read."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,40 +15,41 @@ from bridge.topics import get_topics
 from sagaproject.doctor.finding import Finding, error, listed, ok, skipped, warning
 from sagaproject.doctor.pulsar import command_topics
 
-# Long enough for a consumer at work to acknowledge something, short enough for a person to wait.
-LOOK_AGAIN_SECONDS = 3.0
+# Long enough for a working consumer to acknowledge a message, short enough for a person to wait.
+SECOND_SAMPLE_SECONDS = 3.0
 _SET_IT = "Set PULSAR_ADMIN_URL to the address of Pulsar's admin interface."
 
 
 def check_subscribers() -> Finding:
-    """Whether somebody takes the messages of every command topic."""
+    """Check that every command topic has a subscriber with a connected consumer."""
     name = "command topics"
     if not settings.PULSAR["admin_url"]:
-        return skipped(name, "Not checked without PULSAR_ADMIN_URL: whether somebody takes the commands.", _SET_IT)
+        return skipped(name, "Not checked without PULSAR_ADMIN_URL: the subscribers of commands.", _SET_IT)
     admin, topics = PulsarAdmin(settings.PULSAR), get_topics()
     try:
         found = {topic: admin.stats(topics.full(topic)) for topic in command_topics()}
     except AdminUnavailable as failure:
         return _unavailable(name, failure)
-    alone = [topic for topic, stats in found.items() if not backlog.subscriptions(stats)]
-    if alone:
+    unsubscribed = [topic for topic, stats in found.items() if not backlog.subscriptions(stats)]
+    if unsubscribed:
         return warning(
             name,
-            f"Nobody subscribes to {listed(alone)}: Pulsar drops what is sent there, and no command is ever answered.",
-            "Start the service that takes these commands, or correct PULSAR_TOPICS, PULSAR_TENANT or PULSAR_NAMESPACE.",
+            f"No subscription on {listed(unsubscribed)}: Pulsar drops the commands sent there.",
+            "Start the service that receives these commands, or correct PULSAR_TOPICS, PULSAR_TENANT or "
+            "PULSAR_NAMESPACE.",
         )
     idle = [topic for topic, stats in found.items() if not _has_consumer(stats)]
     if idle:
         return warning(
             name,
             f"No consumer is connected to {listed(idle)}; the commands wait there.",
-            "Start the service that takes these commands.",
+            "Start the service that receives these commands.",
         )
-    return ok(name, f"All {len(found)} command topics have a subscriber that is connected.")
+    return ok(name, f"All {len(found)} command topics have a connected subscriber.")
 
 
 def check_backlogs(sleep: Callable[[float], None] = time.sleep) -> Finding:
-    """Whether the backlog of every topic that we read moves. Looks twice where there is one."""
+    """Check that no topic that we read has a stalled backlog. Takes a second sample of topics with a backlog."""
     if not settings.PULSAR["admin_url"]:
         return _check_progress_of_bridges(sleep)
     name = "backlogs"
@@ -57,7 +58,7 @@ def check_backlogs(sleep: Callable[[float], None] = time.sleep) -> Finding:
         first = backlog.sample(admin, backlog.subscribed_topics(admin))
         waiting = [topic for topic, state in first.items() if state.messages]
         if waiting:
-            sleep(LOOK_AGAIN_SECONDS)
+            sleep(SECOND_SAMPLE_SECONDS)
         second = backlog.sample(admin, waiting)
     except AdminUnavailable as failure:
         return _unavailable(name, failure)
@@ -66,22 +67,20 @@ def check_backlogs(sleep: Callable[[float], None] = time.sleep) -> Finding:
         count = sum(second[topic].messages for topic in stuck)
         return error(
             name,
-            f"{count} messages wait and none was taken for {LOOK_AGAIN_SECONDS:.0f} s: {_shown(stuck)}.",
-            "See bridge and database above. If both are well, restart the bridge: it subscribes anew. Deadlines of the "
-            "services that answer there are on hold for a while only.",
+            f"{count} messages wait, and none was received for {SECOND_SAMPLE_SECONDS:.0f} s: {_shown(stuck)}.",
+            "See bridge and database above. If both are OK, restart the bridge: it subscribes again. Deadlines of the "
+            "services that answer there are on hold for a limited time only.",
         )
-    return ok(name, "No topic that we read has a backlog that stands.")
+    return ok(name, "No topic that we read has a stalled backlog.")
 
 
 def check_regions() -> Finding:
-    """Whether there are topics of our shape for regions that PULSAR_REGIONS does not name."""
+    """Check whether there are event topics of regions that PULSAR_REGIONS does not list."""
     name = "regions"
     if settings.PULSAR["regions"] == "*":
         return ok(name, "Every region is read.")
     if not settings.PULSAR["admin_url"]:
-        return skipped(
-            name, "Not checked without PULSAR_ADMIN_URL: whether a region is sent that we do not read.", _SET_IT
-        )
+        return skipped(name, "Not checked without PULSAR_ADMIN_URL: topics of regions that are not read.", _SET_IT)
     ours = set(get_topics().subscriptions(get_catalog().topics).topics)
     try:
         found = backlog.regional_topics(PulsarAdmin(settings.PULSAR))
@@ -91,28 +90,28 @@ def check_regions() -> Finding:
     if unread:
         return warning(
             name,
-            f"Nobody here reads {_shown(unread)}: their events are missing in every saga.",
+            f"Not read: {_shown(unread)}. Their events are missing in every saga.",
             f"Add the region to PULSAR_REGIONS (now {', '.join(settings.PULSAR['regions'])}), then restart the bridge.",
         )
-    return ok(name, f"No topics of other regions than {', '.join(settings.PULSAR['regions'])}.")
+    return ok(name, f"There are no topics of regions other than {', '.join(settings.PULSAR['regions'])}.")
 
 
 def _check_progress_of_bridges(sleep: Callable[[float], None]) -> Finding:
-    """Without the broker's word: whether a bridge that says it is behind takes messages."""
+    """Check, without the admin interface, that a bridge that reports a backlog receives messages."""
     first = _behind()
     if first:
-        sleep(LOOK_AGAIN_SECONDS)
+        sleep(SECOND_SAMPLE_SECONDS)
     second = _behind() if first else {}
     stuck = [name for name, received in first.items() if second.get(name) == received]
     if stuck:
         return error(
             "backlogs",
-            f"Behind, and took no message for {LOOK_AGAIN_SECONDS:.0f} s: {listed(stuck)}.",
-            "See database above. If it is well, restart the bridge: it subscribes anew.",
+            f"Behind, and received no message for {SECOND_SAMPLE_SECONDS:.0f} s: {listed(stuck)}.",
+            "See database above. If it is OK, restart the bridge: it subscribes again.",
         )
     return skipped(
         "backlogs",
-        "No bridge says that it is behind. Not checked without PULSAR_ADMIN_URL: the backlog of each topic.",
+        "No bridge reports a backlog. Not checked without PULSAR_ADMIN_URL: the backlog of each topic.",
         _SET_IT,
     )
 
@@ -134,7 +133,7 @@ def _shown(topics: Iterable[str]) -> str:
 def _unavailable(name: str, failure: AdminUnavailable) -> Finding:
     return warning(
         name,
-        f"Pulsar's admin interface could not be asked: {failure}.",
-        "Correct PULSAR_ADMIN_URL, or grant the token's role the right to read the namespace. 401 and 403 are a "
+        f"Pulsar's admin interface could not be used: {failure}.",
+        "Correct PULSAR_ADMIN_URL, or grant the token's role the right to read the namespace. 401 and 403 mean a "
         "missing right.",
     )

@@ -71,11 +71,11 @@ def test_a_token_that_is_not_good_is_told_as_the_likely_cause_of_a_time_out(
     environment = {**space.environment, "PULSAR_TOKEN": tokens[token], **IMPATIENT}
     with bridges(environment, tmp_path) as (bridge,):
         assert eventually(lambda: has_failed(bridge))
-        assert "may be a missing or wrong token" in bridge.words
+        assert "possibly a missing or wrong token" in bridge.words
         assert not is_ready()
         said = doctor(environment)
     assert not said["pulsar"]["well"]
-    assert "may be a missing or wrong token" in said["pulsar"]["says"]
+    assert "possibly a missing or wrong token" in said["pulsar"]["says"]
     assert words in said["pulsar"]["do"]
     assert "missing or wrong token" in said["topics"]["says"]
     assert said["topics"]["do"] == "See pulsar, above."

@@ -36,7 +36,7 @@ def test_subscribers_of_the_command_topics(there: Space) -> None:
     assert statistics.check_subscribers().level == FindingLevel.WARNING
     with there.client() as client:
         for topic in ("anonymization-commands", "data-retrieval-commands"):
-            assert "Nobody subscribes" in statistics.check_subscribers().says
+            assert "No subscription" in statistics.check_subscribers().says
             client.subscribe(there.full(topic), "service")
         assert eventually(lambda: statistics.check_subscribers().level == FindingLevel.OK)
     assert eventually(lambda: "No consumer is connected" in statistics.check_subscribers().says)

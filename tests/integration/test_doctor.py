@@ -69,7 +69,7 @@ def test_beat_is_judged_by_its_last_sweep() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("age", "connected", "well", "words"),
-    [(0, True, True, "1 connected"), (0, False, False, "not connected"), (300, True, False, "Silent for 5 min")],
+    [(0, True, True, "1 connected"), (0, False, False, "not connected"), (300, True, False, "No heartbeat for 5 min")],
 )
 def test_bridge_is_judged_by_its_heartbeat(age: float, connected: bool, well: bool, words: str) -> None:
     beat("bridge", age=age, connected=connected)
@@ -132,13 +132,13 @@ def test_a_broker_that_answers_but_does_not_do_it(
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("pulsar_is_well", "advice"), [(True, "Grant the token's role"), (False, "See pulsar, above")])
-def test_what_a_bridge_complains_of_is_first_pulsars(pulsar_is_well: bool, advice: str) -> None:
+@pytest.mark.parametrize(("is_pulsar_ok", "advice"), [(True, "Grant the token's role"), (False, "See pulsar, above")])
+def test_what_a_bridge_complains_of_is_first_pulsars(is_pulsar_ok: bool, advice: str) -> None:
     beat("bridge", connected=False, detail={"error": "no answer"})
 
-    found = check_topics(pulsar_is_well)
+    found = check_topics(is_pulsar_ok)
 
-    assert found.says == "The bridge says: no answer"
+    assert found.says == "The bridge reports: no answer"
     assert advice in found.do
 
 

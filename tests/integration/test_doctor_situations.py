@@ -1,4 +1,4 @@
-"""Situations in which the doctor once said "Everything is well", or did not come back. Now each is told."""
+"""Situations in which the doctor once said "All checks passed", or did not come back. Now each is told."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def assert_told(found: Finding, level: FindingLevel, *words: str) -> None:
     for word in words:
         assert word in found.says, found
     assert found.do
-    assert "Everything is well" not in verdict([found])
+    assert "All checks passed" not in verdict([found])
 
 
 # --- what the settings say
@@ -223,7 +223,9 @@ def test_a_pause_is_told_with_its_service_time_and_person() -> None:
     switches.set_switch("ANONYMIZATION", True, "ana", "look first")
     assert_told(service.check_publisher(), FindingLevel.WARNING, "by ana: ANONYMIZATION.", "deadlines are on hold")
     Heartbeat.objects.update(beat_at=timezone.now() - timedelta(minutes=5))
-    assert_told(service.check_publisher(), FindingLevel.ERROR, "Nobody has asked Pulsar for", "by ana: ANONYMIZATION.")
+    assert_told(
+        service.check_publisher(), FindingLevel.ERROR, "No worker has contacted Pulsar for", "by ana: ANONYMIZATION."
+    )
 
 
 # --- the database
@@ -323,9 +325,9 @@ def valkey(tmp_path: Path, settings: Any) -> Iterator[redis.Redis]:
 def test_a_valkey_without_memory(valkey: redis.Redis) -> None:
     assert check_celery_broker().level == FindingLevel.OK
     valkey.config_set("maxmemory", "1mb")
-    assert_told(check_celery_broker(), FindingLevel.ERROR, "takes no writes (OutOfMemoryError)")
+    assert_told(check_celery_broker(), FindingLevel.ERROR, "accepts no writes (OutOfMemoryError)")
     findings = {found.name: found for found in doctor.examine()}
-    assert findings["worker"].says == "Not known without Celery's broker."
+    assert findings["worker"].says == "Not checked: it needs Celery's broker."
     assert set(findings) >= {"beat", "pulsar", "bridge", "regions"}
 
 
@@ -342,8 +344,8 @@ def test_a_valkey_that_is_nearly_full_or_drops_what_it_likes(valkey: redis.Redis
 def test_a_valkey_that_is_a_replica(valkey: redis.Redis) -> None:
     valkey.replicaof("127.0.0.1", "1")
     found = check_celery_broker()
-    assert_told(found, FindingLevel.ERROR, "takes no writes (ReadOnlyError)")
-    assert "Name the primary" in found.do
+    assert_told(found, FindingLevel.ERROR, "accepts no writes (ReadOnlyError)")
+    assert "Set CELERY_BROKER_URL to the primary" in found.do
 
 
 # --- what the broker's admin interface tells
@@ -365,14 +367,14 @@ def test_without_its_address_it_is_said_what_is_not_checked() -> None:
         assert found.level == FindingLevel.SKIPPED
         assert "Not checked without PULSAR_ADMIN_URL" in found.says
         assert "Set PULSAR_ADMIN_URL" in found.do
-    assert verdict([found]) == "Everything that was checked is well; 1 skipped."
+    assert verdict([found]) == "All checks passed; 1 skipped."
 
 
 def test_a_command_topic_that_nobody_subscribes_to(admin: FakeAdmin) -> None:
     admin.topics[full("anonymization-commands")] = stats(service={})
-    assert_told(statistics.check_subscribers(), FindingLevel.WARNING, "Nobody subscribes to data-retrieval-commands")
+    assert_told(statistics.check_subscribers(), FindingLevel.WARNING, "No subscription on data-retrieval-commands")
     admin.topics[full("data-retrieval-commands")] = stats()
-    assert_told(statistics.check_subscribers(), FindingLevel.WARNING, "Nobody subscribes to data-retrieval-commands")
+    assert_told(statistics.check_subscribers(), FindingLevel.WARNING, "No subscription on data-retrieval-commands")
     admin.topics[full("data-retrieval-commands")] = stats(service={"consumers": []})
     assert_told(
         statistics.check_subscribers(), FindingLevel.WARNING, "No consumer is connected to data-retrieval-commands"
@@ -418,7 +420,7 @@ def test_messages_of_a_region_that_nobody_reads(admin: FakeAdmin) -> None:
     admin.topics[full("processing.brasil.started-partition-0")] = stats()
     admin.topics[full("processing.brasil.started-partition-1")] = stats()
     found = statistics.check_regions()
-    assert_told(found, FindingLevel.WARNING, "Nobody here reads processing.brasil.started:")
+    assert_told(found, FindingLevel.WARNING, "Not read: processing.brasil.started.")
     assert "PULSAR_REGIONS" in found.do
 
 
@@ -445,7 +447,7 @@ def test_without_the_admin_interface_a_bridge_that_stands_is_seen_by_its_heartbe
     say(5)
     found = statistics.check_backlogs(lambda _seconds: say(received))
     if stuck:
-        assert_told(found, FindingLevel.ERROR, "took no message", "bridge:a:1")
+        assert_told(found, FindingLevel.ERROR, "received no message", "bridge:a:1")
     else:
         assert found.level == FindingLevel.SKIPPED
 
@@ -482,14 +484,14 @@ def test_a_check_that_does_not_come_back_is_given_up() -> None:
 @pytest.mark.parametrize(
     ("levels", "words", "code"),
     [
-        ([FindingLevel.OK], "Everything is well.", 0),
-        ([FindingLevel.OK, FindingLevel.SKIPPED], "Everything that was checked is well; 1 skipped.", 0),
+        ([FindingLevel.OK], "All checks passed.", 0),
+        ([FindingLevel.OK, FindingLevel.SKIPPED], "All checks passed; 1 skipped.", 0),
         (
             [FindingLevel.OK, FindingLevel.SKIPPED, FindingLevel.WARNING],
-            "Not everything is well: 0 errors, 1 warnings.",
+            "Problems found: 0 errors, 1 warnings.",
             0,
         ),
-        ([FindingLevel.WARNING, FindingLevel.ERROR], "Not everything is well: 1 errors, 1 warnings.", 1),
+        ([FindingLevel.WARNING, FindingLevel.ERROR], "Problems found: 1 errors, 1 warnings.", 1),
     ],
 )
 def test_the_last_line_and_the_exit_code(

@@ -1,4 +1,4 @@
-"""manage.py doctor: is everything well, and if not, what to do."""
+"""manage.py doctor: check every part of the service and advise what to do about problems."""
 
 import logging
 from collections import Counter
@@ -16,8 +16,8 @@ from sagas.management.output import TextCommand
 
 class Command(TextCommand):
     help = (
-        "Say in plain words whether database, Celery's broker, worker, beat, Pulsar, bridge, publishing and what they "
-        "depend on are well, each with what to do if not. Exit code 1 if there is an error, else 0, also with warnings."
+        "Check database, Celery broker, worker, beat, Pulsar, bridge, publishing and what they depend on, and say what "
+        "to do about each problem. Exit code 1 if there is an error, otherwise 0, also with warnings."
     )
     requires_system_checks = []
 
@@ -67,7 +67,7 @@ class Command(TextCommand):
 
 @contextmanager
 def _without_logs() -> Iterator[None]:
-    """Keep back the logs of what is examined: the findings say it in words."""
+    """Suppress the logs of the parts under examination: the findings contain the same."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -77,9 +77,9 @@ def _without_logs() -> Iterator[None]:
 
 
 def verdict(findings: Sequence[Finding]) -> str:
-    """The last line. Only without warnings and errors it says that everything is well."""
+    """Return the last line of the output."""
     count = Counter(finding.level for finding in findings)
     errors, warnings, unchecked = count[FindingLevel.ERROR], count[FindingLevel.WARNING], count[FindingLevel.SKIPPED]
     if errors or warnings:
-        return f"Not everything is well: {errors} errors, {warnings} warnings."
-    return f"Everything that was checked is well; {unchecked} skipped." if unchecked else "Everything is well."
+        return f"Problems found: {errors} errors, {warnings} warnings."
+    return f"All checks passed; {unchecked} skipped." if unchecked else "All checks passed."
