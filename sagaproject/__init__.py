@@ -1,4 +1,4 @@
-"""Composition: what the packages are told, and how their processes are started."""
+"""Composition: connects the packages and starts their processes."""
 
 from sagaproject.celery import app as celery_app
 

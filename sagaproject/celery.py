@@ -1,4 +1,4 @@
-"""The Celery app: three queues by concern, and beat's sweeps."""
+"""The Celery app, with its three queues and beat's schedule of sweeps."""
 
 import os
 import sys
@@ -18,30 +18,30 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sagaproject.settings")
 
 
 class FreshConnection(Task):  # type: ignore[type-arg]
-    """A task that begins with a connection that works, and leaves none behind that it may have broken.
+    """A task that starts with a working database connection and closes the connection after a failure.
 
-    Connections are kept over tasks (CELERY_DB_REUSE_MAX). One whose server went away is of no use to any later task of
-    this process, and the one that a time limit cut off in mid-query is not either.
+    Connections are reused by later tasks (CELERY_DB_REUSE_MAX). A connection whose server is gone, or whose query was
+    interrupted by a time limit, would break every later task of this process.
     """
 
     abstract = True
 
     def before_start(self, *args: Any, **kwargs: Any) -> None:
-        # As a request begins: the next query first looks whether the connection still works, and else makes a new one.
-        if _is_ours():
+        # As at the start of a request: the next query first checks the connection and reconnects if it is broken.
+        if _may_close():
             connection.close_if_unusable_or_obsolete()
 
     def on_failure(self, *args: Any, **kwargs: Any) -> None:
-        if _is_ours():
+        if _may_close():
             connection.close()
 
     def on_retry(self, *args: Any, **kwargs: Any) -> None:
-        if _is_ours():
+        if _may_close():
             connection.close()
 
 
 class SagaCelery(Celery):
-    """An app that ends its process as manage.py does where the configuration cannot be used: its text, exit code 2."""
+    """An app that exits on an invalid configuration like manage.py: it prints the error and exits with code 2."""
 
     def _load_config(self) -> Any:
         try:
@@ -51,8 +51,8 @@ class SagaCelery(Celery):
             raise SystemExit(2) from None
 
 
-def _is_ours() -> bool:
-    """Whether the connection is not in the middle of a transaction of somebody who calls the task like a function."""
+def _may_close() -> bool:
+    """Whether the connection is in no transaction: the task may have been called as a function, inside the caller's."""
     return not connection.in_atomic_block
 
 
@@ -69,15 +69,15 @@ app.conf.task_routes = {
 }
 
 
-def _steady() -> datetime:
-    """A time that only ever goes forward at the same pace, from an arbitrary beginning."""
+def _monotonic_now() -> datetime:
+    """Return the monotonic clock as a datetime with an arbitrary origin."""
     return datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=time.monotonic())
 
 
 # By the monotonic clock: when the wall clock is set back an hour, Celery's own schedule sends nothing for an hour.
-# `expiration` is counted by RabbitMQ, and not, as `expires` would be, by the clock of whichever worker takes the task.
+# RabbitMQ measures `expiration`; `expires` would be compared with the clock of the worker that receives the task.
 app.conf.beat_schedule = {
-    name: {"task": name, "schedule": schedule(seconds, nowfun=_steady), "options": {"expiration": 10}}
+    name: {"task": name, "schedule": schedule(seconds, nowfun=_monotonic_now), "options": {"expiration": 10}}
     for name, seconds in {"sagas.sweep": 2.0, "compensation.sweep": 2.0, "sagas.prune": 10.0}.items()
 }
 app.autodiscover_tasks(["sagas", "compensation"])

@@ -1,4 +1,4 @@
-"""From which address a request comes."""
+"""Determine the client address of a request."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import ipaddress
 from django.conf import settings
 from django.http import HttpRequest
 
-# Where the web server does not know it either, such as behind a socket file.
+# If the web server does not know the address either, for example behind a Unix socket.
 UNKNOWN = "0.0.0.0"  # noqa: S104 (nothing listens there)
-# Of an IPv6 address the part that a client cannot choose.
+# The part of an IPv6 address that a client cannot choose.
 _NETWORK_BITS = 64
 
 
 def address(request: HttpRequest) -> str:
-    """Return the client's address: who connected, or behind trusted proxies whom the outermost of them named.
+    """Return the client's address: that of the connection, or behind proxies the one that the outermost reported.
 
-    Of X-Forwarded-For the last settings.TRUSTED_PROXIES entries are read, since clients can write those before. Of an
-    IPv6 address it is the network (/64): one client has all addresses in it.
+    Only the last settings.TRUSTED_PROXIES entries of X-Forwarded-For are read, since clients can write the others. For
+    an IPv6 address the network (/64) is returned: one client has all addresses in it.
     """
     connected = str(request.META.get("REMOTE_ADDR", ""))
     named = [part.strip() for part in str(request.META.get("HTTP_X_FORWARDED_FOR", "")).split(",")]
@@ -26,7 +26,7 @@ def address(request: HttpRequest) -> str:
 
 
 def _plain(text: str) -> str:
-    """Give an address without its port, in its one spelling; empty if it is none."""
+    """Return an address without port in its canonical spelling; empty if the text is not an address."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -1,4 +1,4 @@
-"""What one package is told about another, so that neither has to know it."""
+"""The values that connect the packages, so that the packages need not import each other."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -11,9 +11,9 @@ from sagas.engine.definition import Definition
 
 
 def bridge_catalog() -> Catalog:
-    """Give the bridge the event types, topics and keys that all listed versions of all definitions declare.
+    """Return the event types, topics and keys that all listed versions of all definitions declare, for the bridge.
 
-    Sagas in flight stay on the version they were born with, so what only an older version knows still comes in.
+    Open sagas stay on the version with which they started, so events that only an older version knows still come in.
     """
     return Catalog(
         event_types=tuple(
@@ -34,7 +34,7 @@ def bridge_catalog() -> Catalog:
 
 
 def answering_topics() -> Mapping[str, tuple[str, ...]]:
-    """Tell the compensations on which topics (short names) each service confirms and refuses commands."""
+    """Return the topics (short names) on which each service confirms and refuses commands, for the compensations."""
     found: dict[str, set[str]] = defaultdict(set)
     for definition in registry.all_definitions():
         for command, topic in _answers(definition):
@@ -43,7 +43,7 @@ def answering_topics() -> Mapping[str, tuple[str, ...]]:
 
 
 def _answers(definition: Definition) -> Iterator[tuple[str, str]]:
-    """(command, topic) for each event that is a word on a command."""
+    """Yield (command, topic) for each event that confirms or refuses a command."""
     for event in definition.events:
         for means in (event.means, *(other.means for other in event.instead)):
             for command in {means.confirms, means.refuses} - {""}:

@@ -1,10 +1,10 @@
-"""Headers that keep a page from loading or running what this service did not send."""
+"""Security headers that prevent a page from loading or running content of other origins."""
 
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-# Admin and Swagger UI are served from here, with inline styles; Alpine (in the admin) evaluates its attributes.
+# Admin and Swagger UI use inline styles and scripts; Alpine (in the admin) evaluates its attributes.
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -20,7 +20,10 @@ POLICY = "; ".join(
 
 
 class SecurityHeaders:
-    """Sets Content-Security-Policy and Permissions-Policy where a view has not, and keeps API answers out of caches."""
+    """Middleware that sets missing Content-Security-Policy and Permissions-Policy headers and forbids caching.
+
+    Static files may be cached.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

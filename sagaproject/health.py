@@ -1,4 +1,4 @@
-"""GET /health and GET /api/v1/saga/health: what `compensation.health` judges, in the words of the API's contract."""
+"""GET /health and GET /api/v1/saga/health: the results of `compensation.health` in the terms of the API's contract."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ READY, DISABLED, ERROR = "ready", "disabled", "error"
 
 @csrf_exempt
 def health(request: HttpRequest) -> JsonResponse:
-    """Answer 200, or 503 while the database is away. Open to all: it names no saga, address or person."""
+    """Answer 200, or 503 while the database is unavailable. Needs no login: contains no saga, address or person."""
     if request.method not in SAFE:
         detail = {"detail": f'Method "{request.method}" not allowed.'}
         return JsonResponse(detail, status=405, headers={"Allow": ", ".join(SAFE)})
@@ -25,10 +25,10 @@ def health(request: HttpRequest) -> JsonResponse:
 
 
 def report() -> dict[str, Any]:
-    """Give the state of the parts as the API's contract spells it.
+    """Return the state of the parts as the API's contract defines it.
 
-    `status` is "degraded" as soon as any part stands still, also worker or beat, which have no field of their own. A
-    pause is what somebody wants, so it is "disabled" and does not degrade.
+    `status` is "degraded" as soon as any part does not work, including worker and beat, which have no field. A pause is
+    intended, so it is "disabled" and does not degrade the status.
     """
     try:
         found = verdicts.measure()

@@ -1,4 +1,4 @@
-"""How often somebody may ask: one limit for all web processes, without a statement of the database for each request."""
+"""Limit the rate of requests across all web processes, without a database statement for each request."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from sagaproject import request_counts
 logger = logging.getLogger(__name__)
 
 _SECONDS = {"sec": 1, "min": 60, "hour": 3600, "day": 86_400}
-# Windows that a process remembers. Those that it forgets are still in the database.
-_MOST_WINDOWS = 10_000
+# Windows that a process caches. Discarded ones are still in the database.
+_MAX_WINDOWS = 10_000
 
 
 @dataclass(slots=True)
 class _Window:
-    """What this process may still let through until `until` (time.monotonic()).
+    """How many requests this process may still accept until `until` (time.monotonic()).
 
-    is_last: nothing more can be had from the database in this window. is_told: the log says so.
+    is_last: the database has no more requests left in this window. is_logged: the refusal has been logged.
     """
 
     left: int
     until: float
     is_last: bool
-    is_told: bool = False
+    is_logged: bool = False
 
 
 class Limiter:
-    """Lets `count` requests of each somebody through in `seconds`, in all processes together.
+    """Accept `count` requests of each client in `seconds`, in all processes together.
 
-    A process takes `block` requests at a time from the counter in the database and spends them by itself, so what it
-    took and did not spend is lost to the others until the window ends. Where the database is away or takes no changes,
-    each process counts by itself. May be used by several threads.
+    A process takes `block` requests at a time from the counter in the database and spends them locally; requests that
+    it took and did not spend are lost to the other processes until the window ends. While the database is unavailable
+    or read-only, each process counts separately. May be used by several threads.
     """
 
     def __init__(self, scope: str, count: int, seconds: int, block: int) -> None:
@@ -50,13 +50,13 @@ class Limiter:
         self._lock = threading.Lock()
 
     def wait(self, who: str) -> float:
-        """Seconds for which this process knows that `who` must wait; 0.0 if it knows of none. Counts nothing."""
+        """Return the seconds that `who` must wait, as far as this process knows; 0.0 if none. Counts nothing."""
         with self._lock:
             window = self._current(who)
             return self._refuse(who, window) if window and window.is_last and not window.left else 0.0
 
     def spend(self, who: str) -> float:
-        """Count one request: the seconds to wait if it is one too many, else 0.0."""
+        """Count one request. Return the seconds to wait if it exceeds the limit, else 0.0."""
         with self._lock:
             window = self._current(who)
             if window and window.left:
@@ -69,14 +69,14 @@ class Limiter:
             before = self._current(who)
             window = _Window(before.left if before else 0, time.monotonic() + seconds, is_last)
             self._windows[who] = window
-            self._keep_small()
+            self._discard_old()
             if not granted:
                 return self._refuse(who, window)
             window.left += granted - 1
         return 0.0
 
     def _take(self, who: str) -> tuple[int, float, bool]:
-        """How many requests this process gets, for how many seconds, and whether there are none after them."""
+        """Return how many requests this process gets, for how many seconds, and whether they are the last ones."""
         try:
             count, seconds = request_counts.add(f"{self._scope}:{who}", self._block, self._seconds)
         except (DatabaseError, InterfaceError):
@@ -85,25 +85,25 @@ class Limiter:
 
     def _refuse(self, who: str, window: _Window) -> float:
         seconds = max(0.001, window.until - time.monotonic())
-        if not window.is_told:
-            window.is_told = True
-            told = {"scope": self._scope, "who": who, "seconds": math.ceil(seconds)}
-            logger.warning("too many requests, refused for a while", extra=told)
+        if not window.is_logged:
+            window.is_logged = True
+            extra = {"scope": self._scope, "who": who, "seconds": math.ceil(seconds)}
+            logger.warning("too many requests: refused until the window ends", extra=extra)
         return seconds
 
     def _current(self, who: str) -> _Window | None:
         window = self._windows.get(who)
         return window if window and window.until > time.monotonic() else None
 
-    def _keep_small(self) -> None:
-        if len(self._windows) > _MOST_WINDOWS:
+    def _discard_old(self) -> None:
+        if len(self._windows) > _MAX_WINDOWS:
             self._windows = {who: window for who in self._windows if (window := self._current(who))}
-        if len(self._windows) > _MOST_WINDOWS:
+        if len(self._windows) > _MAX_WINDOWS:
             self._windows.clear()
 
 
 @cache
 def limiter(scope: str, rate: str, blocks: int) -> Limiter:
-    """Give the limiter of a scope for a rate such as 60/min, which a process takes in so many blocks."""
+    """Return the limiter of a scope for a rate such as 60/min, which a process takes in this number of blocks."""
     count, _, unit = rate.partition("/")
     return Limiter(scope, int(count), _SECONDS[unit], max(1, int(count) // blocks))

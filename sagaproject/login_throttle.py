@@ -1,4 +1,4 @@
-"""How many requests one login may make to the API."""
+"""Limit the requests of one login to the API."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     # DRF's views import this module while they are imported.
     from rest_framework.views import APIView
 
-# In how many blocks a process takes the requests of a login: each costs a statement.
+# The number of blocks in which a process takes a login's requests from the database: each block costs a statement.
 BLOCKS = 20
 
 
 class LoginThrottle(BaseThrottle):
-    """Limits the requests of one login; those without a login are AnonymousThrottle's."""
+    """Limit the requests of one login; AnonymousThrottle limits those without a login."""
 
     _wait = 0.0
 

@@ -1,6 +1,6 @@
-"""One line a record: time, level, logger, message, then the ids and counts given as `extra`.
+"""Format log records as one line: time, level, logger, message, then the ids and counts given as `extra`.
 
-No payload: of an exception it shows the type and where it was raised, never the message, which may quote a value that
+No payload: of an exception, the type and the traceback are logged but never its message, which may quote a value that
 was read (`KeyError: 'name of a patient'`) or a whole row ("Failing row contains ...").
 """
 
@@ -11,15 +11,15 @@ import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# What every record has anyway; the rest came in as `extra`.
+# Attributes of every record; the others came in as `extra`.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data", "request"}
-# Values of `extra` that are shown: short ids, numbers and words. Anything bigger might be payload.
+# Types of values of `extra` that are shown, if they are short. Anything else might be payload.
 SHOWN = (str, int, float, bool)
 LONGEST = 200
 
 
 class LineFormatter(logging.Formatter):
-    """Write UTC times, and `extra` as key=value; what is no short text or number shows only its type."""
+    """Write times in UTC and `extra` as key=value; of a value that is not a short text or number only the type."""
 
     converter = staticmethod(time.gmtime)
     default_msec_format = "%s.%03dZ"
@@ -30,7 +30,7 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         own = copy.copy(record)
-        own.exc_text = None  # what another formatter made of the exception
+        own.exc_text = None  # the exception as another formatter cached it
         if own.name.startswith("celery"):
             own.args = _without_messages(own.args)
         return super().format(own)
@@ -44,7 +44,7 @@ class LineFormatter(logging.Formatter):
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and what it came of, the first one first."""
+    """Yield an exception and its causes, the first cause first."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)
@@ -58,9 +58,9 @@ def _places(error: BaseException) -> str:
 
 
 def _without_messages(args: Any) -> Any:
-    """What Celery puts into its lines, with the types of exceptions in place of the exceptions."""
+    """Return the arguments of Celery's log lines with the types of exceptions in place of the exceptions."""
     if isinstance(args, Mapping):
-        # Of a task that failed: `exc` is the exception's repr, `traceback` ends with it.
+        # For a failed task, `exc` is the exception's repr, and `traceback` ends with it.
         texts = {"exc": str(args.get("exc")).partition("(")[0], "traceback": ""}
         return {**args, **{name: text for name, text in texts.items() if name in args}}
     if isinstance(args, tuple):

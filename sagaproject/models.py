@@ -1,10 +1,10 @@
-"""What the web processes count together."""
+"""The counters that the web processes share."""
 
 from django.db import models
 
 
 class RequestCount(models.Model):
-    """How many requests somebody made since their window of time began; written by sagaproject.request_counts."""
+    """How many requests a client made since its time window began. Written by sagaproject.request_counts."""
 
     key = models.CharField(primary_key=True, max_length=100)
     count = models.PositiveIntegerField()
@@ -12,7 +12,7 @@ class RequestCount(models.Model):
 
     class Meta:
         db_table = "sagaproject_request_count"
-        # Nobody reads or changes it but the service.
+        # Only the service itself reads and changes it.
         default_permissions = ()
 
     def __str__(self) -> str:

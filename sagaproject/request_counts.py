@@ -1,4 +1,4 @@
-"""Counters in the database, for all processes and hosts together."""
+"""Counters in the database, shared by all processes and hosts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ADD = """
         ends_at = CASE WHEN known.ends_at > statement_timestamp() THEN known.ends_at ELSE excluded.ends_at END
     RETURNING count, extract(epoch FROM ends_at - statement_timestamp()), xmax = 0
 """
-# Rows that others hold are left to them, so that two of these cannot wait for each other.
+# Locked rows are skipped, so that two of these statements cannot wait for each other.
 _FORGET = """
     DELETE FROM sagaproject_request_count WHERE key IN (
         SELECT key FROM sagaproject_request_count WHERE ends_at < statement_timestamp() - interval '1 hour'
@@ -22,11 +22,11 @@ _FORGET = """
 
 
 def add(key: str, amount: int, seconds: float) -> tuple[int, float]:
-    """Add to a counter: (what it stands at, seconds until it begins anew).
+    """Add to a counter; return its value and the seconds until it starts again at 0.
 
-    A window of `seconds` begins with the first addition after the last one ended. One statement, so that no addition is
-    lost; a new key also removes counters that ended long ago. Each call counts. Opens no transaction. Raises
-    DatabaseError or InterfaceError where the database is away or takes no changes.
+    A window of `seconds` begins with the first addition after the previous window ended. One statement, so that no
+    addition is lost; a new key also deletes counters that ended long ago. Each call counts. Opens no transaction.
+    Raises DatabaseError or InterfaceError if the database is unavailable or read-only.
     """
     with connection.cursor() as cursor:
         cursor.execute(_ADD, {"key": key, "amount": amount, "seconds": seconds})

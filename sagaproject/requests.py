@@ -1,4 +1,4 @@
-"""How a request is read from what the web server hands over, before any of our code sees it, and how it is answered."""
+"""Parse requests from the web server before any other code sees them, and answer HEAD without a body."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.utils.http import parse_header_parameters
 
-UNREADABLE = "invalid/invalid"  # no parser and no renderer takes it
+UNREADABLE = "invalid/invalid"  # no parser and no renderer accepts it
 
 
 class SafeRequest(WSGIRequest):
-    """A request in UTF-8, whatever charset its Content-Type names, and without headers that nothing can read.
+    """A request in UTF-8, whatever charset its Content-Type names, without unparsable headers.
 
-    Django decodes the query string by that charset while it makes the request, and any codec of Python is one: with
-    `charset=idna`, or with too many parameters, it raised outside of all error handling.
+    Django decodes the query string with that charset while it makes the request, and accepts any codec of Python: with
+    `charset=idna`, or with too many parameters, it raised outside all error handling.
     """
 
     def __init__(self, environ: dict[str, Any]) -> None:
@@ -27,7 +27,7 @@ class SafeRequest(WSGIRequest):
 
 
 class Handler(WSGIHandler):
-    """Django's own, with requests of ours. HEAD is answered without a body, which the web server would send."""
+    """Django's handler with SafeRequest. HEAD is answered without a body, because the web server would send it."""
 
     request_class = SafeRequest
 

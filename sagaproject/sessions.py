@@ -1,4 +1,4 @@
-"""Sessions in the database, whose keys come from cookies, that is from anybody."""
+"""Sessions in the database, with validation of the keys, which come from cookies and so from any client."""
 
 from typing import Any
 
@@ -6,7 +6,10 @@ from django.contrib.sessions.backends import db
 
 
 class SessionStore(db.SessionStore):
-    """Django's own; a key of other letters than Django makes is no session, where PostgreSQL would refuse a NUL."""
+    """Django's session store, except that a key with characters that Django never uses is not looked up.
+
+    PostgreSQL would raise an error for a NUL in it.
+    """
 
     def _validate_session_key(self, key: Any) -> bool:
         return bool(super()._validate_session_key(key) and str(key).isascii() and str(key).isalnum())  # type: ignore[misc]

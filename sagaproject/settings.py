@@ -1,4 +1,4 @@
-"""Django's settings, all of them made from sagaproject.env."""
+"""Django's settings, derived from sagaproject.env."""
 
 import ssl
 from datetime import timedelta
@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from sagaproject import env
 from sagaproject.version import VERSION
 
-# Lets Django's classes be written with the type they hold, as ModelAdmin[SagaLog].
+# Makes Django's classes generic at run time, as in ModelAdmin[SagaLog].
 django_stubs_ext.monkeypatch()
 
 ENV = env.load()
@@ -92,19 +92,19 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Logins ---------------------------------------------------------------------------------------------------------------
-# Five failures of a name from one address lock this name out there, for a quarter of an hour from the last one.
+# Five failures of a name from one address lock the name for that address, for 15 minutes from the last failure.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
-# What is tried while locked out neither lengthens the time nor is stored.
+# Attempts during a lock neither extend it nor are stored.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_USERNAME_CALLABLE = "sagaproject.lockout.username"
 AXES_CLIENT_IP_CALLABLE = "sagaproject.clients.address"
-AXES_CLIENT_STR_CALLABLE = "sagaproject.lockout.described"
-AXES_LOCKOUT_CALLABLE = "sagaproject.lockout.answer"
-# Masked where a failed form is stored, beside the password.
+AXES_CLIENT_STR_CALLABLE = "sagaproject.lockout.describe_client"
+AXES_LOCKOUT_CALLABLE = "sagaproject.lockout.locked_out"
+# Masked, like the password, where a failed form is stored.
 AXES_SENSITIVE_PARAMETERS = ["username", "next", "csrfmiddlewaretoken"]
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
@@ -183,7 +183,7 @@ UNFOLD = {
 }
 
 # API ------------------------------------------------------------------------------------------------------------------
-# In dev the quick start works with curl: reads need no login. Writes need one everywhere.
+# In dev reads need no login, so that the quick start works with curl. Writes always need one.
 API_OPEN_READS = ENV.is_dev
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -198,7 +198,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_THROTTLE_CLASSES": ["sagaproject.login_throttle.LoginThrottle"],
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
-# The simulator and the tests ask more often than any person; throttling is for what faces a network.
+# No throttling in dev: the simulator and the tests send more requests than any person.
 REQUEST_RATES = {} if ENV.is_dev else {"address": ENV.api.throttle_anon, "login": ENV.api.throttle_user}
 REST_KNOX = {
     "SECURE_HASH_ALGORITHM": "hashlib.sha512",
@@ -207,7 +207,7 @@ REST_KNOX = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Saga service",
-    "DESCRIPTION": "Sagas, what they wait for, and what people may decide about them.",
+    "DESCRIPTION": "Sagas, what they are waiting for, and the decisions that people can make about them.",
     "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": REST_FRAMEWORK["DEFAULT_PERMISSION_CLASSES"],
@@ -223,7 +223,7 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
-# What each package is told --------------------------------------------------------------------------------------------
+# Values for the packages ----------------------------------------------------------------------------------------------
 BRIDGE_CATALOG = "sagaproject.composition.bridge_catalog"
 ANSWERING_TOPICS = "sagaproject.composition.answering_topics"
 COMMAND_OTHERS = "sagas.shared_entities.others"
@@ -270,7 +270,7 @@ API_HOST = ENV.api.host
 API_PORT = ENV.api.port
 API_RELOAD = ENV.api.reload
 
-# Celery: PostgreSQL is the truth, a task is a nudge, and beat's sweeps repair what a broker lost ----------------------
+# Celery: the work is stored in PostgreSQL, a task is only a nudge, and beat's sweeps find the work of lost nudges -----
 CELERY_BROKER_URL = ENV.celery_broker_url
 if CELERY_BROKER_URL.startswith("amqps://"):
     CELERY_BROKER_USE_SSL = {
@@ -282,7 +282,7 @@ elif CELERY_BROKER_URL.startswith("rediss://") and ENV.celery_broker_tls_ca_file
     CELERY_BROKER_URL += f"&ssl_ca_certs={quote(ENV.celery_broker_tls_ca_file)}"
 CELERY_RESULT_BACKEND = None
 CELERY_TASK_IGNORE_RESULT = True
-# Otherwise beat also has Celery's daily cleaning of results, which goes by the wall clock.
+# Otherwise beat also schedules Celery's daily cleanup of results, which uses the wall clock.
 CELERY_RESULT_EXPIRES = None
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -306,7 +306,7 @@ CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 5
-# A connection a task costs 5 ms, more than a small task; docs/configuration.md says what that costs.
+# A new connection costs 5 ms per task, more than a small task; docs/configuration.md describes the cost of reuse.
 CELERY_DB_REUSE_MAX = ENV.celery_db_reuse_max
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
     {"confirm_publish": True, "connect_timeout": 3, "read_timeout": 30, "write_timeout": 10}
@@ -322,7 +322,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
         "global_keyprefix": "saga:",
     }
 )
-# In memory: a sweep that runs every two seconds has no past worth a file.
+# In memory: sweeps run every two seconds, so their last run need not be stored in a file.
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 
 # Logs: ids and types, never payload -----------------------------------------------------------------------------------
@@ -334,9 +334,9 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": ENV.log_level},
     "loggers": {
         "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
-        # It tells of each request that waits for a thread, hundreds a second under load.
+        # It logs each request that waits for a thread, hundreds per second under load.
         "waitress.queue": {"level": "ERROR"},
-        # Celery's own lines show task arguments; ours are empty or ids, but nothing below INFO is needed.
+        # Celery logs task arguments. Ours are empty or ids, but nothing below INFO is needed.
         "celery": {"level": "INFO"},
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.worker.request": {"level": "WARNING"},

@@ -1,7 +1,7 @@
-"""var/stack.json: what a running embedded stack says of itself, and how other commands find it.
+"""var/stack.json: the description of a running embedded stack, by which other commands find it.
 
-The supervisor holds a lock on var/stack.lock for as long as it lives. The kernel drops the lock with the process, so a
-stale file of a stack that was killed is never taken for a running one, whatever process has its pid by now.
+The supervisor holds a lock on var/stack.lock as long as it lives. The kernel releases the lock with the process, so a
+stale file of a killed stack is never mistaken for a running one, whatever process has its pid now.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ def take_lock(folder: Path) -> IO[str] | None:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """Give stack.json, whether its stack runs or not; None if there is none that can be read."""
+    """Return stack.json, whether its stack runs or not; None if there is no readable one."""
     try:
         content = json.loads(json_path(folder).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -41,7 +41,7 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def write(folder: Path, content: dict[str, Any]) -> None:
-    """Replace stack.json in one step; only its owner may read it, for it holds passwords."""
+    """Replace stack.json atomically; only its owner may read it, because it contains passwords."""
     target = json_path(folder)
     fresh = target.with_suffix(".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -55,20 +55,20 @@ def remove(folder: Path) -> None:
 
 
 def running(folder: Path) -> dict[str, Any] | None:
-    """Give stack.json if its stack runs now and belongs to the user who asks."""
+    """Return stack.json if its stack runs now and belongs to the current user."""
     if _owner(json_path(folder)) != os.getuid() or not _is_locked(folder):
         return None
     return read(folder)
 
 
 def why_not_running(folder: Path) -> str:
-    """Say in one line why `running` gives None for this folder, and how to get a stack.
+    """Return one line that says why `running` returns None for this folder, and how to get a stack.
 
-    The line names the folder and, of another user's stack, its owner; it holds nothing of stack.json.
+    It contains the folder and, for another user's stack, its owner, but nothing of stack.json.
     """
     if _is_closed(folder):
         return (
-            f"No stack of yours runs: you may not read {folder}. Set STACK_DIR to a folder of your own, "
+            f"No stack of yours is running: you may not read {folder}. Set STACK_DIR to a folder of your own, "
             "then run `make up`."
         )
     owners = {_owner(json_path(folder)), _owner(lock_path(folder))} - {None, os.getuid()}
@@ -76,18 +76,18 @@ def why_not_running(folder: Path) -> str:
     if owners and (locked or json_path(folder).exists()):
         name = _name_of(min(uid for uid in owners if uid is not None))
         return (
-            f"No stack of yours runs: the one in {folder} belongs to {name}. Run the command as {name}, "
+            f"No stack of yours is running: the one in {folder} belongs to {name}. Run the command as {name}, "
             "or set STACK_DIR to a folder of your own, then run `make up`."
         )
     if locked:
-        return f"No stack runs yet in {folder}: one is starting. Wait until `make up` has printed the addresses."
+        return f"No stack is running yet in {folder}: one is starting. Wait until `make up` has printed the addresses."
     if json_path(folder).exists():
-        return f"No stack runs in {folder}: the last one was killed. `make up` starts one."
-    return f"No stack runs in {folder}: `make up` starts one."
+        return f"No stack is running in {folder}: the last one was killed. `make up` starts one."
+    return f"No stack is running in {folder}: `make up` starts one."
 
 
 def _is_closed(folder: Path) -> bool:
-    """Whether the folder exists, and this user may not look into it."""
+    """Whether the folder exists and this user may not access its files."""
     try:
         folder.stat()
     except PermissionError:

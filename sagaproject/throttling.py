@@ -1,6 +1,6 @@
-"""An address with too many requests without a valid login is refused, before anything is looked up.
+"""Refuse requests of an address with too many failed authentications, before anything is looked up.
 
-DRF counts a request only after it was authenticated and allowed, so it never counts a 401. What a login may ask is
+DRF counts a request only after it was authenticated and allowed, so it never counts a 401. The requests of a login are
 limited by sagaproject.login_throttle.
 """
 
@@ -32,10 +32,11 @@ _MOST_KNOWN = 1000
 
 
 class KnownCredentials:
-    """Tokens and sessions that were good a while ago, by their digest.
+    """Digests of tokens and sessions that were valid recently. May be used by several threads.
 
-    They are still looked up when their address is refused otherwise: who only shares an address with an attacker, such
-    as that of a hospital, can go on working. They open no login: whoever is logged in could try names without end.
+    They are still authenticated while their address is refused, so that a client that shares an address with an
+    attacker, such as the address of a hospital, can go on working. They do not open a login page: a logged-in client
+    could otherwise try names without end.
     """
 
     def __init__(self) -> None:
@@ -62,17 +63,17 @@ known = KnownCredentials()
 
 
 class AnonymousThrottle:
-    """Middleware: counts each 401 of the API and each failed login by address, and refuses where there are too many.
+    """Middleware that counts each 401 of the API and each failed login by address, and answers 429 if there are many.
 
-    A request that is let in costs no statement. Never refuses GET health.
+    A request that is accepted costs no database statement. Never refuses GET health.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        counter = _of_addresses()
-        if counter is None or not (_is_of_the_api(request) or _is_login(request)):
+        counter = _address_limiter()
+        if counter is None or not (_is_api(request) or _is_login(request)):
             return self.get_response(request)
         address, credential = clients.address(request), _credential(request)
         wait = counter.wait(address)
@@ -83,7 +84,7 @@ class AnonymousThrottle:
             known.forget(credential)
             wait = counter.spend(address)
             return _refusal(request, wait) if wait else response
-        # DRF sets `auth` when it authenticates; elsewhere the user would be looked up for nothing.
+        # DRF sets `auth` when it authenticates; without it, reading the user would cost a needless query.
         if credential and hasattr(request, "auth") and request.user.is_authenticated:
             known.note(credential)
         return response
@@ -92,17 +93,17 @@ class AnonymousThrottle:
 @receiver(user_login_failed)
 def count_failed_login(request: HttpRequest | None = None, **_more: Any) -> None:
     """Count a failed login by its address."""
-    counter = _of_addresses()
+    counter = _address_limiter()
     if counter is not None and request is not None:
         counter.spend(clients.address(request))
 
 
-def _of_addresses() -> Limiter | None:
+def _address_limiter() -> Limiter | None:
     rate = settings.REQUEST_RATES.get("address")
     return limiter("address", rate, int(rate.partition("/")[0])) if rate else None
 
 
-def _is_of_the_api(request: HttpRequest) -> bool:
+def _is_api(request: HttpRequest) -> bool:
     return request.path_info.startswith("/api/") and not _HEALTH.fullmatch(request.path_info)
 
 
@@ -111,18 +112,18 @@ def _is_login(request: HttpRequest) -> bool:
 
 
 def _credential(request: HttpRequest) -> str:
-    """A digest of what a request proves its login by; empty if it brings nothing."""
-    said = request.META.get("HTTP_AUTHORIZATION") or request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
-    return hashlib.sha256(said.encode(errors="replace")).hexdigest() if said else ""
+    """Return a digest of the request's token or session key; empty if it has neither."""
+    secret = request.META.get("HTTP_AUTHORIZATION") or request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest() if secret else ""
 
 
 def _refusal(request: HttpRequest, wait: float) -> HttpResponse:
     seconds = max(1, math.ceil(wait))
-    if _is_of_the_api(request):
+    if _is_api(request):
         answer: HttpResponse = JsonResponse({"detail": str(Throttled(wait=seconds).detail)}, status=429)
     else:
         answer = pages.too_many_requests(request)
     answer.headers["Retry-After"] = str(seconds)
-    # Django would write a line for each; the limiter wrote one for all.
+    # Django would log each refusal; the limiter has logged one for all of them.
     answer._has_been_logged = True  # type: ignore[attr-defined]
     return answer

@@ -1,4 +1,4 @@
-"""Every address of the service."""
+"""All URLs of the service."""
 
 from django.contrib import admin
 from django.urls import include, path, re_path
@@ -21,7 +21,7 @@ urlpatterns = [
     re_path(r"^api/schema/?$", Schema.as_view(), name="schema"),
     re_path(r"^api/docs/?$", Docs.as_view(url_name="schema"), name="docs"),
     path("i18n/", include("django.conf.urls.i18n")),
-    # Of Django's: it leads from a row to its page on a site, which no row has, and fails for keys that are none.
+    # Django's redirect from a row to its page on a site: no row has such a page, and it fails for malformed keys.
     path("admin/r/<path:rest>", error_pages.absent),
     path("admin/", admin.site.urls),
 ]

@@ -1,17 +1,15 @@
-"""kombu's transport for Valkey and Redis, mended: a worker's main loop looks at the connections that it has, only.
+"""kombu's transport for Valkey and Redis, with three fixes.
 
-kombu 5.7 closes a broken connection first and takes it out of epoll afterwards, when it is too late: where a child of
-the pool was forked meanwhile it holds a copy of the socket, and the kernel goes on to report the old one, under the
-number of a new connection. The remote control's connection is read again and again though nothing is there, with
-redis-py 8 without any time-out: the main loop hung for good, and with it every task. Here a connection leaves epoll
-before it is closed, and a read of nothing gives up soon.
-
-And where an acknowledgement does not reach Valkey, kombu keeps the task's place among those that may be under way at
-once: after as many such failures as there are places the worker takes nothing more, though all works again. Here the
-place is given back; the message comes again after its visibility time-out, as one nudge more.
-
-And a queue of tasks that nobody takes would grow until Valkey is full. Our tasks carry nothing: of a long queue the
-newest few are worth as much as all of it. So a queue keeps QUEUE_LENGTH of them, whatever the clocks of the hosts say.
+1. kombu 5.7 closes a broken connection before it removes it from epoll, which is too late: if a child of the pool was
+   forked in the meantime, it holds a copy of the socket, and the kernel goes on reporting the old socket under the
+   number of a new connection. The remote control's connection is then read again and again though no data is there,
+   with redis-py 8 without any timeout: the main loop hung permanently, and with it every task. Here a connection is
+   removed from epoll before it is closed, and a read without data times out soon.
+2. If an acknowledgement does not reach Valkey, kombu keeps the task in its prefetch count: after as many such failures
+   as that count allows, the worker receives nothing more, even when everything works again. Here the task is removed
+   from the count; its message is redelivered after the visibility timeout, as one nudge more.
+3. A queue that no worker consumes would grow until Valkey is full. Our tasks have no arguments: the newest few of a
+   long queue are as good as all of them. So a queue keeps only QUEUE_LENGTH tasks, independent of any host's clock.
 """
 
 import os
@@ -21,24 +19,24 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.objects import cached_property
 
 READ_SECONDS = 1.0
-# Enough for every kind of task to be among them (beat sends one of the rarest for ten others), few enough that a worker
-# that comes back after hours has taken all of them within seconds.
+# Enough to contain every kind of task (beat sends one of the rarest for ten others), and few enough that a worker that
+# starts again after hours has processed all of them within seconds.
 QUEUE_LENGTH = 100
 
 
 class BoundedPubSub(redis.PrefixedRedisPubSub):
-    """Waits for a message for READ_SECONDS at most, whatever it is asked; None if none came."""
+    """A subscription whose reads wait at most READ_SECONDS, whatever timeout the caller requests."""
 
     def parse_response(self, *args: Any, **kwargs: Any) -> Any:
-        """Give a message, or None. Raises a connection error of redis-py if one began to come and did not end."""
+        """Return a message, or None. Raises a connection error of redis-py if a message arrived incompletely."""
         return super().parse_response(block=False, timeout=READ_SECONDS)
 
 
 class QoS(redis.QoS):
-    """Which messages are under way, and how many more may be."""
+    """The unacknowledged messages and the prefetch limit."""
 
     def ack(self, delivery_tag: str) -> None:
-        """Forget a message here and in Valkey; here also where Valkey's answer is an error, which is raised."""
+        """Acknowledge a message. It leaves the prefetch count even if Valkey fails; that error is raised."""
         try:
             super().ack(delivery_tag)
         except Exception:
@@ -46,7 +44,7 @@ class QoS(redis.QoS):
             raise
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """The same, having Valkey give it to somebody else, or to nobody."""
+        """Reject a message, with or without requeueing it. It leaves the prefetch count even if Valkey fails."""
         try:
             super().reject(delivery_tag, requeue=requeue)
         except Exception:
@@ -70,29 +68,31 @@ class Channel(redis.Channel):
         if "task" in message.get("headers", ()):
             key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
             with self.conn_or_acquire() as client:
-                # Tasks come in at the left end: what is cut off has waited longest. kombu's client prefixes the keys
-                # of the commands that kombu uses, and this is none of them.
+                # Tasks enter at the left end, so LTRIM removes the oldest. kombu's client adds its key prefix only to
+                # commands that kombu itself uses; LTRIM is not one of them.
                 client.ltrim(f"{self.global_keyprefix}{key}", 0, QUEUE_LENGTH - 1)
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]
         if asynchronous:
-            parameters["connection_class"] = _leaving_in_order(parameters["connection_class"], self)
+            parameters["connection_class"] = _unregistering(parameters["connection_class"], self)
         return parameters
 
 
-def _leaving_in_order(base: Any, channel: Any) -> Any:
+def _unregistering(base: Any, channel: Any) -> Any:
+    """Return a connection class that leaves the channel's poller before it disconnects."""
+
     class Connection(base):  # type: ignore[misc]
         def disconnect(self, *args: Any, **kwargs: Any) -> None:
-            # A child's copy shares the epoll of its parent, who still looks at the connection.
+            # A forked child shares the epoll of its parent, which still polls the connection.
             if self._sock is not None and self.pid == os.getpid():
-                _forget(channel, self._sock)
+                _unregister(channel, self._sock)
             super().disconnect(*args, **kwargs)
 
     return Connection
 
 
-def _forget(channel: Any, sock: Any) -> None:
+def _unregister(channel: Any, sock: Any) -> None:
     poller = channel.connection.cycle.poller if channel.connection is not None else None
     if poller is not None and sock.fileno() >= 0:
         poller.unregister(sock.fileno())
@@ -103,6 +103,6 @@ class ValkeyTransport(redis.Transport):
 
 
 def install() -> None:
-    """Let redis:// and rediss:// mean this transport, in this process. May be repeated."""
+    """Use this transport for redis:// and rediss:// in this process. May run twice."""
     for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:ValkeyTransport"

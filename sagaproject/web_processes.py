@@ -1,4 +1,4 @@
-"""Several processes that serve one socket: started, started again when one dies, and stopped together."""
+"""Run several processes that serve one socket: start them, restart those that die, and stop them together."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import NoReturn
 
 logger = logging.getLogger(__name__)
 
-# A process that dies sooner is not started again at once.
+# A process that dies earlier is restarted only after this many seconds.
 SHORTEST_LIFE = 1.0
 
 
-def run(count: int, work: Callable[[], None]) -> None:
-    """Run `work` in `count` processes until SIGTERM or SIGINT, which they get as SIGTERM; return when all have ended.
+def run(count: int, serve: Callable[[], None]) -> None:
+    """Run `serve` in `count` processes until SIGTERM or SIGINT, then send them SIGTERM; return when all have ended.
 
     Call it before there are threads and database connections: processes must not share them.
     """
-    _Processes(work).run(count)
+    _Processes(serve).run(count)
 
 
 class _Processes:
-    def __init__(self, work: Callable[[], None]) -> None:
-        self._work = work
+    def __init__(self, serve: Callable[[], None]) -> None:
+        self._serve = serve
         self._started: dict[int, float] = {}
         self._stopping = False
 
@@ -39,32 +39,32 @@ class _Processes:
             began = self._started.pop(pid, None)
             if began is None or self._stopping:
                 continue
-            logger.error("a web process ended and is started again", extra={"pid": pid, "status": status})
+            logger.error("a web process ended; restarting it", extra={"pid": pid, "status": status})
             if time.monotonic() - began < SHORTEST_LIFE:
                 time.sleep(SHORTEST_LIFE)
             self._start()
 
     def _start(self) -> None:
         both = {signal.SIGTERM, signal.SIGINT}
-        # Held back until the process is noted, so that no stop can miss it.
+        # Signals are blocked until the process is recorded, so that a stop cannot miss it.
         signal.pthread_sigmask(signal.SIG_BLOCK, both)
         try:
             if self._stopping:
                 return
             pid = os.fork()
             if pid == 0:
-                self._be_a_child(both)
+                self._run_child(both)
             self._started[pid] = time.monotonic()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
 
-    def _be_a_child(self, held_back: set[signal.Signals]) -> NoReturn:
+    def _run_child(self, blocked: set[signal.Signals]) -> NoReturn:
         code = 1
         try:
-            for number in held_back:
+            for number in blocked:
                 signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)
-            self._work()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+            self._serve()
             code = 0
         except BaseException:
             logger.exception("a web process failed")

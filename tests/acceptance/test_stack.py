@@ -103,7 +103,7 @@ def test_up_second_terminal_kills_and_an_end_without_a_trace(stack_folder: Path)
     assert not stack_file.json_path(stack_folder).exists()
     doctor = manage(stack_folder, "doctor")
     assert doctor.returncode == 2
-    assert doctor.stderr.startswith(f"No stack runs in {stack_folder}: `make up` starts one.\n")
+    assert doctor.stderr.startswith(f"No stack is running in {stack_folder}: `make up` starts one.\n")
 
 
 def test_after_kill_9_the_same_folder_starts_again(stack_folder: Path) -> None:

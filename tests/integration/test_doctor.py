@@ -104,7 +104,7 @@ def test_token(settings: Any, given: str, well: bool, words: str) -> None:
     ("answer", "given", "advice"),
     [
         ("Timeout", "", "may be a missing token: PULSAR_TOKEN is not set"),
-        ("Timeout", token(sub="saga"), "may be a wrong token: look at PULSAR_TOKEN"),
+        ("Timeout", token(sub="saga"), "may be a wrong token: check PULSAR_TOKEN"),
         (
             "AuthorizationError",
             token(sub="stranger"),

@@ -311,7 +311,7 @@ def test_without_a_stack_every_process_begins_with_how_to_start_one(words: list[
     done = started(words, STACK_DIR=str(tmp_path))
 
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == f"No stack runs in {tmp_path}: `make up` starts one."
+    assert done.stderr.splitlines()[0] == f"No stack is running in {tmp_path}: `make up` starts one."
     assert "Traceback" not in done.stderr
     assert "SECRET_KEY" not in done.stderr
     assert "ENVIRONMENT=prod" in done.stderr
@@ -322,7 +322,7 @@ def test_without_a_stack_a_command_for_development_says_so_too(words: list[str],
     done = started(["manage.py", *words], STACK_DIR=str(tmp_path), ENVIRONMENT="dev")
 
     assert done.returncode == 1
-    assert f"No stack runs in {tmp_path}: `make up` starts one." in done.stderr
+    assert f"No stack is running in {tmp_path}: `make up` starts one." in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -340,7 +340,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, **environment: str) -
 def test_what_is_configured_is_judged_below_that_no_stack_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = refused(tmp_path, monkeypatch, ALLOWED_HOSTS="saga.example")
 
-    assert lines[0].startswith("No stack runs")
+    assert lines[0].startswith("No stack is running")
     assert lines[1] == "As a production configuration, the environment has 5 problems:"
     assert len([line for line in lines if line.startswith("  - ")]) == 5
 
@@ -365,17 +365,18 @@ def test_an_image_without_a_makefile_is_production(tmp_path: Path, monkeypatch: 
 
 def test_a_stack_in_each_other_state_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     never = tmp_path / "never made"
-    assert refused(never, monkeypatch)[0] == f"No stack runs in {never}: `make up` starts one."
+    assert refused(never, monkeypatch)[0] == f"No stack is running in {never}: `make up` starts one."
 
     with stack_file.take_lock(tmp_path) or pytest.fail("locked"):
         starting = refused(tmp_path, monkeypatch)[0]
     assert (
-        starting == f"No stack runs yet in {tmp_path}: one is starting. Wait until `make up` has printed the addresses."
+        starting
+        == f"No stack is running yet in {tmp_path}: one is starting. Wait until `make up` has printed the addresses."
     )
 
     stack_file.write(tmp_path, {"environment": {}})
     killed = refused(tmp_path, monkeypatch)[0]
-    assert killed == f"No stack runs in {tmp_path}: the last one was killed. `make up` starts one."
+    assert killed == f"No stack is running in {tmp_path}: the last one was killed. `make up` starts one."
 
 
 def test_a_stack_of_another_user_is_not_used_and_its_owner_is_named(
@@ -389,7 +390,7 @@ def test_a_stack_of_another_user_is_not_used_and_its_owner_is_named(
         line = refused(tmp_path, monkeypatch)[0]
 
     owner = pwd.getpwuid(theirs).pw_name
-    assert line.startswith(f"No stack of yours runs: the one in {tmp_path} belongs to {owner}.")
+    assert line.startswith(f"No stack of yours is running: the one in {tmp_path} belongs to {owner}.")
     assert line.endswith("then run `make up`.")
 
 
@@ -397,7 +398,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
     # The tests may run as root, who may read every folder.
     monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
 
-    assert refused(tmp_path, monkeypatch)[0].startswith(f"No stack of yours runs: you may not read {tmp_path}.")
+    assert refused(tmp_path, monkeypatch)[0].startswith(f"No stack of yours is running: you may not read {tmp_path}.")
 
 
 def test_stack_json_is_for_its_owner_alone(tmp_path: Path) -> None:
