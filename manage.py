@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Django's command line for the saga service."""
 
-# signal itself first imports enum and more, and Ctrl-C would print a traceback of that.
+# The module signal imports enum and more; Ctrl-C during that import would print a traceback.
 import _signal  # type: ignore[import-not-found]
 import os
 import sys
 
 
 def main() -> None:
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # nohup and background jobs ignore it
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # ignored under nohup and in background jobs
         _signal.signal(_signal.SIGINT, _interrupted)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sagaproject.settings")
     from django.core.management import execute_from_command_line
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _interrupted(*_: object) -> None:
-    """Leave at once while a module is imported, where an exception may be swallowed or wrapped; else raise one."""
+    """Exit immediately during an import, where an exception might be swallowed or wrapped; otherwise raise one."""
     frame = sys._getframe().f_back
     while frame is not None:
         if frame.f_globals.get("__name__") in ("importlib._bootstrap", "_frozen_importlib"):

@@ -1,4 +1,4 @@
-"""DATABASE_URL in the spellings people use, as Django's DATABASES entry."""
+"""Parse DATABASE_URL, in its common spellings, to Django's DATABASES entry."""
 
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -18,8 +18,8 @@ LIBPQ_OPTIONS = frozenset(
 )
 PLACES = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
-# Bounds how long a peer that vanished without a word can hold a process. Keepalives watch a connection at rest; while a
-# query is on its way nobody but tcp_user_timeout (milliseconds) does: without it Linux sends it again for 15 minutes.
+# Limits how long a peer that vanished silently can block a process. Keepalives check an idle connection; while a query
+# is being sent only tcp_user_timeout (milliseconds) applies: without it Linux retransmits for 15 minutes.
 KEEPALIVE = {
     "connect_timeout": "5",
     "keepalives_idle": "10",
@@ -27,7 +27,7 @@ KEEPALIVE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
-# The same for the server's side: the session of a process that vanished holds the locks of its transaction.
+# The same for the server's side: the session of a vanished process holds the locks of its transaction.
 SERVER_KEEPALIVE = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
@@ -37,11 +37,11 @@ SERVER_KEEPALIVE = {
 
 
 class DatabaseUrlError(ValueError):
-    """What is wrong with the URL, in words, without the URL: it holds a password."""
+    """The URL is invalid. The text does not contain the URL, which holds a password."""
 
 
 def parse(url: str) -> dict[str, Any]:
-    """Give Django's DATABASES entry for `url`; raises DatabaseUrlError."""
+    """Return Django's DATABASES entry for `url`. Raises DatabaseUrlError."""
     parts = _split(url)
     entry: dict[str, Any] = {
         "ENGINE": "django.db.backends.postgresql",
@@ -55,28 +55,28 @@ def parse(url: str) -> dict[str, Any]:
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         _set_option(entry, name, value)
     if not entry["NAME"]:
-        raise DatabaseUrlError("names no database: it should end in /NAME")
+        raise DatabaseUrlError("has no database name: it must end in /NAME")
     return entry
 
 
 def with_server_settings(entry: dict[str, Any], settings: dict[str, str]) -> dict[str, Any]:
-    """Add `settings` as the session's defaults; what the URL's own options say wins, as the later word."""
-    words = " ".join(f"-c {name}={value}" for name, value in settings.items())
-    said = entry["OPTIONS"].get("options", "")
-    return {**entry, "OPTIONS": {**entry["OPTIONS"], "options": f"{words} {said}".strip()}}
+    """Return the entry with `settings` as the session's defaults. The URL's own options come later and win."""
+    defaults = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    from_url = entry["OPTIONS"].get("options", "")
+    return {**entry, "OPTIONS": {**entry["OPTIONS"], "options": f"{defaults} {from_url}".strip()}}
 
 
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise DatabaseUrlError("is no URL: write postgresql://USER:PASSWORD@HOST:PORT/NAME") from None
+        raise DatabaseUrlError("is not a valid URL: use postgresql://USER:PASSWORD@HOST:PORT/NAME") from None
     if parts.scheme not in SCHEMES:
         raise DatabaseUrlError(
             "must begin with postgresql:// (also postgres://, postgresql+asyncpg://, postgresql+psycopg2://)"
         )
     if parts.fragment:
-        raise DatabaseUrlError("holds a '#': write %23 for one in a password")
+        raise DatabaseUrlError("contains '#': write it as %23 in a password")
     return parts
 
 
@@ -87,15 +87,15 @@ def _host(parts: SplitResult) -> str:
 
 def _port(parts: SplitResult) -> str:
     if "," in parts.netloc:
-        raise DatabaseUrlError("names several hosts: give them as ?host=a,b&port=5432,5432")
+        raise DatabaseUrlError("contains several hosts: write them as ?host=a,b&port=5432,5432")
     try:
         return str(parts.port or "")
     except ValueError:
-        raise DatabaseUrlError("has a port that is no number from 1 to 65535 ('/' in a password is %2F)") from None
+        raise DatabaseUrlError("has a port that is not a number from 1 to 65535 ('/' in a password is %2F)") from None
 
 
 def _set_option(entry: dict[str, Any], name: str, value: str) -> None:
-    if name == "ssl":  # asyncpg's word for sslmode
+    if name == "ssl":  # asyncpg's name of sslmode
         name, value = "sslmode", {"true": "require", "false": "disable"}.get(value.lower(), value)
     if name in PLACES:
         entry[PLACES[name]] = value
@@ -103,5 +103,5 @@ def _set_option(entry: dict[str, Any], name: str, value: str) -> None:
     if name not in LIBPQ_OPTIONS:
         raise DatabaseUrlError(f"has an option that PostgreSQL's client does not know: {name}")
     if name == "sslmode" and value not in SSL_MODES:
-        raise DatabaseUrlError(f"has a sslmode that is none of {', '.join(sorted(SSL_MODES))}")
+        raise DatabaseUrlError(f"has an invalid sslmode; use one of {', '.join(sorted(SSL_MODES))}")
     entry["OPTIONS"][name] = value

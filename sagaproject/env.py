@@ -1,7 +1,7 @@
-"""The environment, read once and strictly. Nothing else in the project looks at it.
+"""Read and validate the environment. No other module of the project reads it.
 
-`load()` gives every setting, typed and checked, or raises ConfigurationError with all that is wrong, in words.
-docs/configuration.md describes each name for people; this module is the truth.
+`load()` returns every setting, typed and checked, or raises ConfigurationError with a text for each problem.
+docs/configuration.md describes each name for people; this module is authoritative.
 """
 
 import ipaddress
@@ -25,17 +25,17 @@ DAY = 86_400.0
 
 
 class ConfigurationError(Exception):
-    """The environment cannot be used; `problems` says all that is wrong with it.
+    """The environment is invalid. `problems`: one text for each problem.
 
-    `no_stack`: why no embedded stack can be used, where the command may have been meant for one; the text begins with
-    it. `is_empty`: nothing is configured at all; the text then leaves the problems of a production configuration out.
+    `no_stack`: why no embedded stack can be used, if the command may have been meant for one; the error text begins
+    with it. `is_empty`: nothing is configured at all; the error text then omits the problems.
     """
 
     def __init__(self, problems: list[str], no_stack: str = "", is_empty: bool = False) -> None:
         self.problems = problems
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         if no_stack and is_empty:
-            lines = [no_stack, "For production, set ENVIRONMENT=prod and what docs/configuration.md lists."]
+            lines = [no_stack, "For production, set ENVIRONMENT=prod and the settings in docs/configuration.md."]
         else:
             head = f"As a production configuration, the environment has {count}:" if no_stack else ""
             lines = [no_stack, "\n  - ".join([head or f"The configuration has {count}:", *problems])]
@@ -103,7 +103,7 @@ class ApiSettings:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedSettings:
-    """Which servers the embedded stack starts: pulsar is lite or apache, celery is valkey or rabbitmq."""
+    """The servers that the embedded stack starts. pulsar: lite or apache; celery: valkey or rabbitmq."""
 
     pulsar: str
     celery: str
@@ -111,9 +111,9 @@ class EmbeddedSettings:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Every setting of the service. `database` is Django's DATABASES entry; intervals are seconds.
+    """Every setting of the service. `database` is Django's DATABASES entry; intervals are in seconds.
 
-    `no_stack`: in development, why no embedded stack answers for servers that the environment does not name; else "".
+    `no_stack`: in development, why no embedded stack provides the servers that the environment does not name; else "".
     """
 
     name: str
@@ -140,7 +140,7 @@ class Environment:
 
 
 def load() -> Environment:
-    """Read the process's environment, or that of the running embedded stack; raises ConfigurationError."""
+    """Read the process's environment, completed by that of a running embedded stack. Raises ConfigurationError."""
     source = dict(os.environ)
     if not _may_use_a_stack(source):
         return read(source)
@@ -153,7 +153,7 @@ def load() -> Environment:
     try:
         return replace(read(source), no_stack=no_stack)
     except ConfigurationError as error:
-        # Without a Makefile this is the service's image, where nobody can run `make up`.
+        # Without a Makefile this is the service's image, where `make up` does not exist.
         if source.get("ENVIRONMENT") or not (ROOT / "Makefile").exists():
             raise
         is_empty = not any(source.get(name) for name in names())
@@ -161,7 +161,7 @@ def load() -> Environment:
 
 
 def read(source: Mapping[str, str]) -> Environment:
-    """Read `source`; raises ConfigurationError with every problem in it."""
+    """Read the settings from `source`. Raises ConfigurationError with every problem in it."""
     reader = Reader(source)
     environment = _read(reader)
     reader.misspelled("SAGA_")
@@ -195,30 +195,30 @@ def _read(reader: Reader) -> Environment:
 
 
 def stack_folder(source: Mapping[str, str] = os.environ) -> Path:
-    """Give the folder of the embedded stack's data, logs and stack.json (STACK_DIR, else var/ beside manage.py)."""
+    """Return the folder of the embedded stack's data, logs and stack.json (STACK_DIR, else var/ beside manage.py)."""
     return Path(source.get("STACK_DIR") or ROOT / "var").resolve()
 
 
 def postgres_binaries() -> Path | None:
-    """Give the folder of PostgreSQL's programs for the embedded stack (PG_BIN), if one is named."""
-    said = os.environ.get("PG_BIN")
-    return Path(said).resolve() if said else None
+    """Return the folder of PostgreSQL's programs for the embedded stack (PG_BIN), if it is set."""
+    folder = os.environ.get("PG_BIN")
+    return Path(folder).resolve() if folder else None
 
 
 def names() -> frozenset[str]:
-    """Give every name that the service reads."""
+    """Return every name that the service reads."""
     reader = Reader({"ENVIRONMENT": "dev"})
     _read(reader)
     return frozenset(reader.known)
 
 
 def snapshot() -> dict[str, str]:
-    """Give a copy of what the environment says, for the processes that this one starts."""
+    """Return a copy of the environment, for the processes that this one starts."""
     return dict(os.environ)
 
 
 def _may_use_a_stack(source: Mapping[str, str]) -> bool:
-    """Whether the environment leaves every server open, and does not say that this is production."""
+    """Whether the environment names no server and is not for production."""
     named = any(source.get(name) or source.get(f"{name}_FILE") for name in CONNECTIONS)
     return not named and (source.get("ENVIRONMENT") or "dev") == "dev"
 
@@ -226,7 +226,7 @@ def _may_use_a_stack(source: Mapping[str, str]) -> bool:
 def _debug(reader: Reader, dev: bool) -> bool:
     debug = reader.flag("DEBUG", False)
     if debug and not dev:
-        reader.problem("DEBUG must be off in prod: it shows settings and data to whoever meets an error.")
+        reader.problem("DEBUG must be off in prod: error pages would show settings and data to every client.")
     return debug
 
 
@@ -244,10 +244,10 @@ def _secret_key(reader: Reader, dev: bool) -> str:
 def _allowed_hosts(reader: Reader, dev: bool) -> tuple[str, ...]:
     hosts = reader.words("ALLOWED_HOSTS", DEV_HOSTS if dev else ())
     if not hosts:
-        reader.problem("ALLOWED_HOSTS is missing: list the names under which clients reach the service.")
+        reader.problem("ALLOWED_HOSTS is missing: list the host names that clients use for the service.")
     if any("*" in host for host in hosts):
-        # Also in dev: any web page could give this machine a name of its own, and read what needs no login.
-        reader.problem("ALLOWED_HOSTS must not hold a wildcard: list the names.")
+        # Also in dev: any web page could point its own host name at this machine and read what needs no login.
+        reader.problem("ALLOWED_HOSTS must not contain a wildcard: list the names.")
     return hosts
 
 
@@ -276,9 +276,9 @@ def _database(reader: Reader, dev: bool) -> dict[str, Any]:
             "statement_timeout": f"{timeout}s",
             "idle_in_transaction_session_timeout": "60s",
             **database_url.SERVER_KEEPALIVE,
-            # Stock 4.0 makes the planner scan whole tables where an index is there; disks are SSDs now.
+            # The default of 4.0 makes the planner scan whole tables although there is an index; disks are SSDs now.
             "random_page_cost": "1.1",
-            # Reading again after a lock needs a new snapshot, whatever the role's default is. A space is escaped here.
+            # Reading again after a lock needs a new snapshot, whatever the role's default is. The space is escaped.
             "default_transaction_isolation": r"read\ committed",
         },
     )
@@ -296,7 +296,7 @@ def _broker(reader: Reader, dev: bool) -> str:
 
 
 def _checked(url: str) -> str:
-    """Ask for the check of the broker's certificate, which kombu leaves out of rediss:// unless told."""
+    """Enable the check of the broker's certificate, which kombu omits for rediss:// by default."""
     if not url.startswith("rediss://") or "ssl_cert_reqs" in url:
         return url
     return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
@@ -310,7 +310,7 @@ def _pulsar(reader: Reader, dev: bool) -> PulsarSettings:
         reader.problem("PULSAR_SERVICE_URL is missing: pulsar://HOST:6650, or pulsar+ssl://HOST:6651.")
     insecure = reader.flag("PULSAR_TLS_ALLOW_INSECURE", False)
     if insecure and not dev:
-        reader.problem("PULSAR_TLS_ALLOW_INSECURE must be off in prod: anybody could play the broker.")
+        reader.problem("PULSAR_TLS_ALLOW_INSECURE must be off in prod: any server could impersonate the broker.")
     token, token_file = reader.secret("PULSAR_TOKEN"), reader.text("PULSAR_TOKEN_FILE")
     if (token or token_file) and _is_cleartext(url):
         reader.problem(
@@ -345,10 +345,10 @@ def _admin_url(reader: Reader) -> str:
 
 
 def _is_cleartext(url: str) -> bool:
-    """Whether a Pulsar URL names an address that is reached over a network without TLS."""
+    """Whether a Pulsar URL contains an address that is reached over a network without TLS."""
     try:
         hosts = [host for host, _port in pulsar_address.addresses(url)]
-    except ValueError:  # told elsewhere: it is no URL
+    except ValueError:  # not a URL, which is reported elsewhere
         return False
     return not url.startswith("pulsar+ssl://") and not all(_is_loopback(host) for host in hosts)
 
@@ -363,7 +363,7 @@ def _is_cleartext_http(url: str) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether an address, or the name of one, is of this machine alone."""
+    """Whether an address or host name is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -373,7 +373,7 @@ def _is_loopback(host: str) -> bool:
 def _topic_part(reader: Reader, name: str, default: str) -> str:
     value = reader.text(name, default)
     if "/" in value or " " in value:
-        reader.problem(f"{name} is one part of a topic's name: no '/' and no spaces, not {value!r}.")
+        reader.problem(f"{name} must be one part of a topic's name, without '/' and spaces, not {value!r}.")
     return value
 
 
@@ -396,7 +396,7 @@ def _readable(reader: Reader, name: str) -> str:
 def _sagas(reader: Reader, dev: bool) -> SagaSettings:
     if not dev and not reader.text("SAGA_PUBLISHING"):
         reader.problem(
-            "SAGA_PUBLISHING must be said in prod: on (commands are sent) or paused (planned and shown, none leaves)."
+            "SAGA_PUBLISHING must be set in prod: on (commands are sent) or paused (planned and shown, but not sent)."
         )
     settings = SagaSettings(
         publishing=reader.choice("SAGA_PUBLISHING", ("on", "paused"), "on"),
@@ -435,8 +435,8 @@ def _api(reader: Reader, dev: bool) -> ApiSettings:
     host = reader.text("API_HOST", "127.0.0.1")
     if dev and not _is_loopback(host):
         reader.problem(
-            "API_HOST must be an address of this machine alone (127.0.0.1) in dev, where the API is read without login "
-            f"and the secret key is known, not {host!r}. To serve others set ENVIRONMENT=prod."
+            "API_HOST must be a loopback address (127.0.0.1) in dev, where the API can be read without a login and the "
+            f"secret key is public, not {host!r}. To serve other machines set ENVIRONMENT=prod."
         )
     return ApiSettings(
         host=host,

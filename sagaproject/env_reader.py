@@ -1,4 +1,4 @@
-"""Typed reads of one mapping of names to words, which remember every problem instead of stopping at the first."""
+"""Read typed values from a mapping of names to texts, collecting every problem instead of stopping at the first."""
 
 import difflib
 import json
@@ -13,7 +13,7 @@ Number = TypeVar("Number", int, float)
 
 
 class Reader:
-    """Reads `source`; an empty value is the same as none. Problems collect in `problems`, in words, without secrets."""
+    """Reads `source`; an empty value counts as missing. `problems`: one text for each problem, without secrets."""
 
     def __init__(self, source: Mapping[str, str]) -> None:
         self.problems: list[str] = []
@@ -25,7 +25,7 @@ class Reader:
         return self._source.get(name, "").strip() or default
 
     def secret(self, name: str) -> str:
-        """Read NAME, or the file that NAME_FILE names (its last newline is not part of it)."""
+        """Read NAME, or the file that NAME_FILE names, without surrounding whitespace."""
         value, path = self.text(name), self.text(f"{name}_FILE")
         if value and path:
             self.problem(f"{name} and {name}_FILE are both set: keep one of them.")
@@ -56,7 +56,7 @@ class Reader:
         return False if value else default
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
-        return self._number(name, default, (least, most), int, "a whole number")
+        return self._number(name, default, (least, most), int, "an integer")
 
     def number(self, name: str, default: float, least: float, most: float) -> float:
         return self._number(name, default, (least, most), float, "a number")
@@ -66,7 +66,7 @@ class Reader:
         return tuple(word.strip() for word in self.text(name).split(",") if word.strip()) or default
 
     def mapping(self, name: str) -> dict[str, str]:
-        """Read a JSON object of texts."""
+        """Read a JSON object of strings."""
         raw = self.text(name, "{}")
         try:
             value = json.loads(raw)
@@ -74,12 +74,12 @@ class Reader:
             self.problem(f"{name} is not JSON: {error.msg} at character {error.pos}.")
             return {}
         if not isinstance(value, dict) or not all(isinstance(item, str) and item for item in value.values()):
-            self.problem(f'{name} must be a JSON object of texts, such as {{"retrieval-started": "my-topic"}}.')
+            self.problem(f'{name} must be a JSON object of strings, such as {{"retrieval-started": "my-topic"}}.')
             return {}
         return value
 
     def url(self, name: str, value: str, schemes: tuple[str, ...]) -> str:
-        """Check that `value` (of the setting `name`) is a URL with a host; the value itself is never shown."""
+        """Return `value` (of the setting `name`); report a problem, without it, unless it is a URL with a host."""
         try:
             parts = urlsplit(value)
             host = parts.hostname
@@ -89,18 +89,18 @@ class Reader:
             self.problem(f"{name} must look like {schemes[0]}://HOST:PORT (allowed: {', '.join(schemes)}).")
         return value
 
-    def problem(self, words: str) -> None:
-        self.problems.append(words)
+    def problem(self, text: str) -> None:
+        self.problems.append(text)
 
     def misspelled(self, prefix: str) -> None:
-        """Report names that begin with `prefix`, that nothing reads, and that look like a slip of one that is read."""
+        """Report unknown names that begin with `prefix` and resemble a known one."""
         for name in sorted(self._source):
             close = difflib.get_close_matches(name, self.known, n=1, cutoff=0.85)
             if name.startswith(prefix) and name not in self.known and close:
                 self.problem(f"{name} is not a setting: did you mean {close[0]}?")
 
     def _number(
-        self, name: str, default: Number, bounds: tuple[Number, Number], kind: Callable[[str], Number], words: str
+        self, name: str, default: Number, bounds: tuple[Number, Number], kind: Callable[[str], Number], expected: str
     ) -> Number:
         raw = self.text(name)
         if not raw:
@@ -108,7 +108,7 @@ class Reader:
         try:
             value = kind(raw)
         except ValueError:
-            self.problem(f"{name} must be {words}, not {raw!r}.")
+            self.problem(f"{name} must be {expected}, not {raw!r}.")
             return default
         if not bounds[0] <= value <= bounds[1]:
             self.problem(f"{name} must be from {bounds[0]} to {bounds[1]}, not {raw}.")

@@ -1,4 +1,4 @@
-"""What answers at the addresses of a Pulsar URL, and whether its TLS is right, in words. For the doctor."""
+"""Check whether the addresses of a Pulsar URL accept connections, and their TLS. For the doctor."""
 
 import socket
 import ssl
@@ -10,18 +10,18 @@ SECONDS = 3.0
 
 
 def addresses(url: str) -> list[tuple[str, int]]:
-    """Give the hosts and ports of a Pulsar URL, which may name several."""
+    """Return the hosts and ports of a Pulsar URL, which may contain several."""
     parts = urlsplit(url)
-    usual = 6651 if parts.scheme == "pulsar+ssl" else 6650
+    default_port = 6651 if parts.scheme == "pulsar+ssl" else 6650
     found = []
     for address in parts.netloc.split(","):
         host, _, port = address.rpartition(":") if address.rpartition(":")[2].isdigit() else (address, "", "")
-        found.append((host.strip("[]"), int(port or usual)))
+        found.append((host.strip("[]"), int(port or default_port)))
     return found
 
 
 def answers(url: str) -> bool:
-    """Whether one of the addresses accepts a connection."""
+    """Return whether one of the addresses accepts a connection. Waits up to SECONDS for each."""
     for address in addresses(url):
         try:
             socket.create_connection(address, timeout=SECONDS).close()
@@ -32,7 +32,7 @@ def answers(url: str) -> bool:
 
 
 def tls_complaint(options: Mapping[str, Any]) -> str:
-    """Say what is wrong with the TLS of the first address that answers; empty if nothing is, or none is wanted.
+    """Describe the TLS problem of the first address that answers; empty if there is none or TLS is not used.
 
     options: the setting PULSAR.
     """
@@ -49,32 +49,32 @@ def tls_complaint(options: Mapping[str, Any]) -> str:
 
 
 def only_speaks_tls(url: str) -> bool:
-    """Whether the URL says plain, and its first address speaks TLS."""
+    """Return whether the URL is without TLS but its first address requires it."""
     if not url.startswith("pulsar://"):
         return False
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        _shake_hands(addresses(url)[0], context)
-    except OSError:  # of which SSLError is one
+        _handshake(addresses(url)[0], context)
+    except OSError:  # SSLError is a subclass
         return False
     return True
 
 
 def _complaint(address: tuple[str, int], context: ssl.SSLContext) -> str:
     try:
-        _shake_hands(address, context)
+        _handshake(address, context)
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is not accepted: {error.verify_message}"
     except ssl.SSLError as error:
-        return f"no TLS comes about ({error.reason or type(error).__name__})"
+        return f"the TLS handshake failed ({error.reason or type(error).__name__})"
     except (ConnectionResetError, BrokenPipeError):
-        return "it ends the connection when asked for TLS"
+        return "it closes the connection during the TLS handshake"
     return ""
 
 
-def _shake_hands(address: tuple[str, int], context: ssl.SSLContext) -> None:
+def _handshake(address: tuple[str, int], context: ssl.SSLContext) -> None:
     with (
         socket.create_connection(address, timeout=SECONDS) as plain,
         context.wrap_socket(plain, server_hostname=address[0]),

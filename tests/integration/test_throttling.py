@@ -228,7 +228,7 @@ def test_who_is_logged_in_cannot_try_names_without_end() -> None:
 
 
 def test_a_limiter_remembers_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiter, "_MOST_WINDOWS", 3)
+    monkeypatch.setattr(limiter, "_MAX_WINDOWS", 3)
     process = limiter.Limiter("address", 1, 60, block=1)
     for number in range(10):
         assert not process.spend(str(number))

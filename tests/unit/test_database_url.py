@@ -54,14 +54,14 @@ def test_options(query: str, option: str, value: str) -> None:
     [
         ("mysql://saga@db/saga", "must begin with postgresql://"),
         ("saga", "must begin with postgresql://"),
-        ("postgresql://saga@db", "names no database"),
+        ("postgresql://saga@db", "has no database name"),
         ("postgresql://saga@db:port/saga", "has a port"),
         ("postgresql://saga@db:70000/saga", "has a port"),
         ("postgresql://saga:a#b@db/saga", "%23"),
         ("postgresql://saga@db/saga?sslmode=yes", "sslmode"),
         ("postgresql://saga@db/saga?pool_size=5", "pool_size"),
         ("postgresql://saga@a:1,b:2/saga", "several hosts"),
-        ("postgresql://saga@[::1/saga", "is no URL"),
+        ("postgresql://saga@[::1/saga", "is not a valid URL"),
     ],
 )
 def test_what_is_wrong_is_said_in_words(url: str, words: str) -> None:

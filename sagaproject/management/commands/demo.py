@@ -1,4 +1,4 @@
-"""manage.py demo: the development stack, and the simulator that plays the three services on it."""
+"""manage.py demo: run the development stack with the simulator, which plays the three services."""
 
 import contextlib
 import threading
@@ -24,7 +24,7 @@ from sagas.management.output import TextCommand, as_json
 if TYPE_CHECKING:
     from sagaproject.embedded.stack import Stack
 
-# With services that keep silent or refuse, the story is told with short waits, so that it ends within a minute.
+# If the simulated services do not answer or refuse, short timeouts let the demo end within a minute.
 SHORT_WAITS = {
     "SAGA_CONFIRMATION_TIMEOUT": "4",
     "SAGA_RETRY_INITIAL_INTERVAL": "0.3",
@@ -32,13 +32,13 @@ SHORT_WAITS = {
     "SAGA_RETRY_MAXIMUM_INTERVAL": "2",
     "SAGA_RETRY_MAXIMUM_ATTEMPTS": "5",
 }
-ENDS_BADLY = ("silence_rate", "refuse_rate", "stubborn_rate")
+FAILING_RATES = ("silence_rate", "refuse_rate", "stubborn_rate")
 
 
 class Command(TextCommand):
     help = (
-        "Start the development stack and let the simulator play the three services on it, until Ctrl-C. "
-        "With --once it stops after the verdict; exit code 0 only if every saga ended as the script foresaw."
+        "Run the development stack, with the simulator playing the three services, until Ctrl-C. "
+        "With --once it stops after the verdict; exit code 0 only if every saga ended as expected."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -50,21 +50,21 @@ class Command(TextCommand):
     def handle(self, *args: Any, **given: Any) -> None:
         if settings.ENVIRONMENT != "dev":
             raise CommandError("The demo is for development: set ENVIRONMENT=dev.")
-        # The embedded servers come with requirements-stack.txt alone; production has this command, but not them.
+        # Only requirements-stack.txt installs the embedded servers; production has this command but not the servers.
         from sagaproject.embedded.foreground import running
         from sagaproject.embedded.process import StackError
         from sagaproject.embedded.stack import Stack
 
         try:
-            told = simulator_options.from_arguments(given, failure_scope=settings.SAGA_FAILURE_SCOPE)
+            run_options = simulator_options.from_arguments(given, failure_scope=settings.SAGA_FAILURE_SCOPE)
         except simulator_options.OptionError as error:
             raise CommandError(str(error), returncode=2) from None
         screen = Screen()
-        stack = Stack(env.stack_folder(), screen.say, SHORT_WAITS if any(given[name] for name in ENDS_BADLY) else {})
+        stack = Stack(env.stack_folder(), screen.say, SHORT_WAITS if any(given[name] for name in FAILING_RATES) else {})
         try:
             with running(stack, screen) as asked_to_stop:
                 screen.say(stack.greeting())
-                report = _play(stack, told, screen, asked_to_stop)
+                report = _play(stack, run_options, screen, asked_to_stop)
         except (StackError, TransportError, ApiError) as error:
             raise CommandError(str(error)) from None
         if given["json"]:
@@ -73,18 +73,20 @@ class Command(TextCommand):
             raise SystemExit(1)
 
 
-def _play(stack: "Stack", told: simulator_options.Options, screen: Screen, asked_to_stop: Callable[[], bool]) -> Report:
-    """Let the simulator run beside the supervisor, which has to stay in this thread; give its report.
+def _play(
+    stack: "Stack", run_options: simulator_options.Options, screen: Screen, asked_to_stop: Callable[[], bool]
+) -> Report:
+    """Run the simulator beside the supervisor, which must stay in this thread; return its report.
 
-    However this ends, the simulator is asked to stop. It is not waited for after an error: it may be asking servers
-    that answer nothing any more, and ends when the stack has stopped.
+    However this ends, the simulator is asked to stop. After an error this does not wait for it: it may be waiting for
+    servers that no longer answer, and ends when the stack has stopped.
     """
     from sagaproject.embedded import disk
     from sagaproject.embedded.process import StackError
 
     stop = threading.Event()
     pool = ThreadPoolExecutor(1, thread_name_prefix="demo")
-    run = pool.submit(_simulate, stack, told, screen, stop)
+    run = pool.submit(_simulate, stack, run_options, screen, stop)
     try:
         while not run.done():
             stack.watch()
@@ -103,7 +105,7 @@ def _play(stack: "Stack", told: simulator_options.Options, screen: Screen, asked
         pool.shutdown(wait=False)
 
 
-def _simulate(stack: "Stack", told: simulator_options.Options, screen: Screen, stop: threading.Event) -> Report:
+def _simulate(stack: "Stack", run_options: simulator_options.Options, screen: Screen, stop: threading.Event) -> Report:
     broker = Broker.from_settings({**settings.PULSAR, "service_url": stack.environment["PULSAR_SERVICE_URL"]})
     with contextlib.ExitStack() as shown:
         show = shown.enter_context(table.display())
@@ -112,4 +114,4 @@ def _simulate(stack: "Stack", told: simulator_options.Options, screen: Screen, s
             shown.close()
             screen.say(f"\n{table.summary(report)}\n{stack.greeting()}")
 
-        return simulate(told, broker, stack.api_url, on_progress=show, on_verdict=conclude, stop=stop)
+        return simulate(run_options, broker, stack.api_url, on_progress=show, on_verdict=conclude, stop=stop)

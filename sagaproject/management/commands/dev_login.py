@@ -1,4 +1,4 @@
-"""manage.py dev_login: the login of a development stack."""
+"""manage.py dev_login: create the login of a development stack."""
 
 import sys
 from typing import Any
@@ -9,14 +9,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 
 class Command(BaseCommand):
-    help = "Create a login that may do everything, or give it a new password (read from stdin). Development only."
+    help = "Create a superuser, or set a new password for it (read from stdin). Development only."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
 
     def handle(self, *args: Any, username: str, **options: Any) -> None:
         if settings.ENVIRONMENT != "dev":
-            raise CommandError("dev_login is for ENVIRONMENT=dev: in prod use createsuperuser.")
+            raise CommandError("dev_login requires ENVIRONMENT=dev: in prod use createsuperuser.")
         password = sys.stdin.readline().strip()
         if not password:
             raise CommandError("No password on stdin.")

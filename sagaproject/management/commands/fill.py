@@ -1,4 +1,4 @@
-"""manage.py fill: many sagas in no time, for whoever sizes a machine or measures one."""
+"""manage.py fill: write many sagas quickly, to size or measure a machine."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ PROGRESS_SECONDS = 2.0
 
 class Command(TextCommand):
     help = (
-        "Fill the database with sagas as the service itself would have written them: some hundred stories, played "
-        "through the real engine and stamped out with ids and times of their own. To size a machine, or to measure "
-        "one. What is under way is due: pause publishing first where a worker runs that should not send it."
+        "Fill the database with sagas as the service itself would have written them: a few hundred event sequences, "
+        "run through the real engine and copied with new ids and times. For sizing or measuring a machine. The "
+        "commands of open sagas are due: pause sending first if a running worker should not send them."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("--sagas", type=int, required=True, metavar="N", help="how many")
-        add("--images", type=image_range, default=(1, 5), metavar="A-B", help="images of a saga (default 1-5)")
+        add("--sagas", type=int, required=True, metavar="N", help="number of sagas")
+        add("--images", type=image_range, default=(1, 5), metavar="A-B", help="images per saga (default 1-5)")
         add("--since", type=_moment, metavar="DATE", help="the first start time (default: a year ago)")
         add("--until", type=_moment, metavar="DATE", help="the last start time (default: now)")
-        add("--in-flight", type=share, default=0.01, help="share of the sagas that are under way (default %(default)s)")
-        add("--seed", type=int, default=1, help="the same seed tells the same stories, under new ids (%(default)s)")
-        add("--writers", type=int, default=2, help="connections that write at once (default %(default)s)")
-        add("--yes", action="store_true", help="also where there are sagas already")
-        add("--json", action="store_true", help="one object {sagas, events, statuses, seconds} at the end")
+        add("--in-flight", type=share, default=0.01, help="share of open sagas (default %(default)s)")
+        add("--seed", type=int, default=1, help="the same seed gives the same sequences, with new ids (%(default)s)")
+        add("--writers", type=int, default=2, help="number of writing connections (default %(default)s)")
+        add("--yes", action="store_true", help="add to existing sagas")
+        add("--json", action="store_true", help="print one object {sagas, events, statuses, seconds} at the end")
 
     def handle(self, *args: Any, **given: Any) -> None:
         if settings.ENVIRONMENT != "dev":
-            raise CommandError("fill is for ENVIRONMENT=dev: made-up sagas do not belong in production.", returncode=4)
-        wish = self._wish(given)
+            raise CommandError(
+                "fill requires ENVIRONMENT=dev: generated sagas must not get into production.", returncode=4
+            )
+        spec = self._spec(given)
         if not given["yes"] and SagaLog.objects.exists():
-            raise CommandError("There are sagas already: say --yes to add to them.", returncode=4)
+            raise CommandError("There are sagas already: use --yes to add to them.", returncode=4)
         began = self._shown = time.monotonic()
         try:
-            filled = fill.fill(wish, lambda done: self._show(done, wish.sagas, time.monotonic() - began))
+            filled = fill.fill(spec, lambda done: self._show(done, spec.sagas, time.monotonic() - began))
         except OptionError as error:
             raise CommandError(str(error), returncode=2) from error
         self.say("vacuum and analyze …")
@@ -65,13 +67,13 @@ class Command(TextCommand):
             for status, count in statuses.items():
                 self.tell(f"  {status} {count:,}")
 
-    def _wish(self, given: dict[str, Any]) -> FillSpec:
+    def _spec(self, given: dict[str, Any]) -> FillSpec:
         until = given["until"] or timezone.now()
         since = given["since"] or until - timedelta(days=365)
         if given["sagas"] < 1 or given["writers"] < 1:
-            raise CommandError("--sagas and --writers are at least 1.", returncode=2)
+            raise CommandError("--sagas and --writers must be at least 1.", returncode=2)
         if since >= until:
-            raise CommandError("--since must lie before --until.", returncode=2)
+            raise CommandError("--since must be before --until.", returncode=2)
         return FillSpec(
             given["sagas"], given["images"], since, until, given["in_flight"], given["seed"], given["writers"]
         )
@@ -79,11 +81,11 @@ class Command(TextCommand):
     def _show(self, done: int, of: int, seconds: float) -> None:
         if time.monotonic() - self._shown > PROGRESS_SECONDS:
             self._shown = time.monotonic()
-            self.say(f"{done:,} of {of:,} sagas, {done / seconds:,.0f} a second")
+            self.say(f"{done:,} of {of:,} sagas, {done / seconds:,.0f} per second")
 
 
 def _moment(text: str) -> datetime:
     try:
         return instants.parse(f"{text}T00:00" if len(text) == len("2026-01-31") else text)
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no date such as 2026-01-31, nor a time of ISO 8601") from None
+        raise ArgumentTypeError(f"{text!r} is neither a date such as 2026-01-31 nor an ISO 8601 time") from None

@@ -1,4 +1,4 @@
-"""manage.py probe: for container health checks; one part, no words, exit code 0 or 1."""
+"""manage.py probe: check one part for a container health check; no output, exit code 0 or 1."""
 
 import http.client
 import socket
@@ -15,8 +15,8 @@ from compensation import health
 
 class Command(BaseCommand):
     help = (
-        "Exit with 0 if web (here), bridge (of this host) or beat (with a worker) is well, else with 1. The last two "
-        "are judged by their heartbeats, as GET health does. doctor says more."
+        "Exit with 0 if web (here), bridge (of this host) or beat (with a worker) is healthy, otherwise with 1. The "
+        "last two are checked by their heartbeats, like GET health. Use doctor for details."
     )
     requires_system_checks = []
 
@@ -24,18 +24,18 @@ class Command(BaseCommand):
         parser.add_argument("part", choices=("web", "bridge", "beat"))
 
     def handle(self, *args: Any, part: str, **options: Any) -> None:
-        if not {"web": self._web_answers, "bridge": self._bridge_is_well, "beat": self._beat_is_well}[part]():
+        if not {"web": self._web_answers, "bridge": self._is_bridge_ok, "beat": self._is_beat_ok}[part]():
             raise SystemExit(1)
 
-    def _bridge_is_well(self) -> bool:
-        """Judge the bridges of this host alone: another host's must not hide that this one is dead."""
+    def _is_bridge_ok(self) -> bool:
+        """Check only the bridges of this host: another host's bridge must not hide that this one is dead."""
         try:
             here = [row for row in heartbeats.read(HeartbeatKind.BRIDGE) if row.host == socket.gethostname()]
         except DatabaseError:
             return False
         return not health.bridge(here).is_error
 
-    def _beat_is_well(self) -> bool:
+    def _is_beat_ok(self) -> bool:
         try:
             return not health.worker(heartbeats.read(HeartbeatKind.SWEEPER)).is_error
         except DatabaseError:

@@ -1,4 +1,4 @@
-"""manage.py serve: the web server, as API_HOST, API_PORT and API_RELOAD say."""
+"""manage.py serve: run the web server, configured by API_HOST, API_PORT and API_RELOAD."""
 
 from typing import Any
 
@@ -12,28 +12,28 @@ from sagaproject.wsgi import application
 
 
 class Command(BaseCommand):
-    help = "Serve API and admin on API_HOST:API_PORT, until SIGTERM."
+    help = "Serve API and admin on API_HOST:API_PORT until SIGTERM."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
-        parser.add_argument("--threads", type=int, default=8, help="threads of each (default %(default)s)")
+        parser.add_argument("--workers", type=int, default=2, help="number of processes (default %(default)s)")
+        parser.add_argument("--threads", type=int, default=8, help="threads per process (default %(default)s)")
 
     def handle(self, *args: Any, workers: int, threads: int, **options: Any) -> None:
         if workers < 1 or threads < 1:
             raise CommandError("--workers and --threads must be at least 1.")
-        connections.close_all()  # of the checks before; processes must not share one
+        connections.close_all()  # opened by the system checks; processes must not share one
         if settings.API_RELOAD:
-            autoreload.run_with_reloader(_serve_alone, threads)
+            autoreload.run_with_reloader(_serve_in_process, threads)
         elif workers == 1:
-            _serve_alone(threads, by_signals=True)
+            _serve_in_process(threads, handle_signals=True)
         else:
             listener = _listen()
             web_processes.run(workers, lambda: web_server.run(web_server.ChildServer(application, listener, threads)))
 
 
-def _serve_alone(threads: int, by_signals: bool = False) -> None:
+def _serve_in_process(threads: int, handle_signals: bool = False) -> None:
     server = web_server.Server(application, _listen(), threads)
-    if by_signals:
+    if handle_signals:
         web_server.run(server)
     else:
         server.run()

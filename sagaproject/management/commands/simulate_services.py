@@ -1,4 +1,4 @@
-"""Play the three services on the wire, and say whether every saga ended as it must."""
+"""manage.py simulate_services: play the three services on Pulsar and check that every saga ends as expected."""
 
 import signal
 import sys
@@ -23,7 +23,7 @@ from sagas.management.output import TextCommand, as_json
 class Command(TextCommand):
     help = (
         "Play Data Retrieval, Anonymization and Processing: send the events of many tasks, answer our commands, and "
-        "check through the API that every saga ends as the script says. Exit code 0 only if all do."
+        "check through the API that every saga ends as expected. Exit code 0 only if all do."
     )
     requires_system_checks = []
 
@@ -31,8 +31,8 @@ class Command(TextCommand):
         options.add_arguments(parser)
         add = parser.add_argument
         add("--api-url", default="", help="…/api/v1/saga; default: this machine, the configured port")
-        add("--api-token", default="", help="a token, where the API is not read without one")
-        add("--json", action="store_true", help="the report as one JSON object, the last line of stdout")
+        add("--api-token", default="", help="a token, if the API requires one")
+        add("--json", action="store_true", help="print the report as one JSON object, the last line of stdout")
         add(
             "--answer-all",
             action="store_true",
@@ -42,7 +42,7 @@ class Command(TextCommand):
     def handle(self, *args: Any, **given: Any) -> None:
         if settings.ENVIRONMENT != "dev":
             raise CommandError(
-                "simulate_services is for ENVIRONMENT=dev: it would answer real commands for the services.",
+                "simulate_services requires ENVIRONMENT=dev: it would answer real commands in place of the services.",
                 returncode=4,
             )
         screen = Screen()
@@ -55,12 +55,12 @@ class Command(TextCommand):
             sys.exit(1)
 
     def _play(self, given: dict[str, Any], screen: Screen) -> Report | None:
-        """Run the simulator until its end or a signal; return None where nobody reads its table any more."""
+        """Run the simulator until its end or a signal; return None if the reader of its output is gone."""
         try:
-            told = options.from_arguments(given, failure_scope=settings.SAGA_FAILURE_SCOPE)
+            run_options = options.from_arguments(given, failure_scope=settings.SAGA_FAILURE_SCOPE)
             with table.display() as show:
                 return simulate(
-                    told,
+                    run_options,
                     Broker.from_settings(settings.PULSAR),
                     given["api_url"] or f"http://127.0.0.1:{settings.API_PORT}/api/v1/saga",
                     api_token=given["api_token"],

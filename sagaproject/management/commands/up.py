@@ -1,4 +1,4 @@
-"""manage.py up: the development stack, in the foreground."""
+"""manage.py up: run the development stack in the foreground."""
 
 import time
 from typing import Any
@@ -11,12 +11,12 @@ from sagaproject.screen import Screen
 
 
 class Command(BaseCommand):
-    help = "Start PostgreSQL, Valkey, Pulsar, web server, bridge, worker and beat on this machine, until Ctrl-C."
+    help = "Run PostgreSQL, Valkey, Pulsar, web server, bridge, worker and beat on this machine until Ctrl-C."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.ENVIRONMENT != "dev":
             raise CommandError("The embedded stack is for development: set ENVIRONMENT=dev.")
-        # The embedded servers come with requirements-stack.txt alone; production has this command, but not them.
+        # Only requirements-stack.txt installs the embedded servers; production has this command but not the servers.
         from sagaproject.embedded.foreground import running
         from sagaproject.embedded.process import StackError
         from sagaproject.embedded.stack import Stack
