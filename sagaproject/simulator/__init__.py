@@ -1,4 +1,4 @@
-"""Plays Data Retrieval, Anonymization and Processing on the wire, and judges from outside how each saga ends.
+"""Play Data Retrieval, Anonymization and Processing on Pulsar, and check from outside how each saga ends.
 
-A foreign service in all but its address: it shares no code with the engine, so that it can catch the engine's bugs.
+The simulator shares no code with the engine, as if it were an external service, so that it can detect bugs there.
 """

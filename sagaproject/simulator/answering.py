@@ -1,4 +1,4 @@
-"""Receives our commands and sends the services' answers when they are due."""
+"""Receive our commands and send the services' answers when they are due."""
 
 import heapq
 import itertools
@@ -11,14 +11,14 @@ from sagaproject.simulator.services import Services
 from sagaproject.simulator.transport import SimulatorTransport
 from sagaproject.simulator.wire import SimulatedEvent
 
-SILENCE = 5.0  # seconds without a command after which one looks whether the broker still delivers
+SILENCE = 5.0  # seconds without a command until the consumers subscribe again
 LONGEST_SILENCE = 60.0
 
 
 class Answering:
-    """The loop of the services that take commands.
+    """The loop of the services that receive commands.
 
-    expecting: set while somebody waits for commands; only then is silence suspicious.
+    expecting: set while commands are expected; only then is silence suspicious.
     duplicate_rate: share of the answers that are sent twice.
     """
 
@@ -68,6 +68,6 @@ class Answering:
         if heard or not self.expecting.is_set():
             self._heard_at, self._silence = now, SILENCE
         elif now - self._heard_at > self._silence:
-            # pulsar-lite sometimes stops to deliver until a consumer subscribes anew.
+            # pulsar-lite sometimes stops delivering until a consumer subscribes again.
             self._transport.resubscribe()
             self._heard_at, self._silence = now, min(LONGEST_SILENCE, 2 * self._silence)

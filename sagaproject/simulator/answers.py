@@ -1,4 +1,4 @@
-"""How a service takes one command of ours: part of the story, so that the predictor knows it too."""
+"""How a service answers one of our commands. Part of the script, so that the predictor knows it too."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,27 +9,27 @@ from sagaproject.simulator.wire import DELETE, ROLLBACK
 
 
 class Manner(StrEnum):
-    """What a service does about a command."""
+    """How a service handles a command."""
 
     CONFIRM = "confirm"
     REFUSE = "refuse"  # refuses some attempts, confirms the next
-    RELENT = "relent"  # refuses, then does it of itself without being asked again
+    RELENT = "relent"  # refuses, then confirms without another attempt
     STUBBORN = "stubborn"  # refuses every attempt
-    SILENT = "silent"  # says nothing, ever
-    NAMELESS = "nameless"  # the anonymizer says that it is done, and not of which image
+    SILENT = "silent"  # never answers
+    NAMELESS = "nameless"  # the anonymizer confirms without naming the image
 
 
 class Voice(StrEnum):
-    """In which words the anonymizer confirms."""
+    """The form in which the anonymizer confirms."""
 
     ROLLED_BACK = "rolled_back"
-    OWN_TASK = "own_task"  # AnonymizationRolledBack under a task of its own, with the image
-    REVERSED = "reversed"  # AnonymizationFailed with a text that says that it is none
+    OWN_TASK = "own_task"  # AnonymizationRolledBack under its own task id, with the image
+    REVERSED = "reversed"  # AnonymizationFailed with a text that says that it is a rollback
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceAnswer:
-    """times: refusals before it is done. after: seconds that the service takes."""
+    """How a service answers one command. times: refusals before it confirms. after: seconds that the service takes."""
 
     manner: Manner = Manner.CONFIRM
     times: int = 0
@@ -38,12 +38,12 @@ class ServiceAnswer:
 
     @property
     def undoes(self) -> bool:
-        """Whether the command ends confirmed, given attempts enough."""
+        """Whether the command ends confirmed, given enough attempts."""
         return self.manner in (Manner.CONFIRM, Manner.REFUSE, Manner.RELENT)
 
 
 def choose(command: str, options: Options, rng: Random) -> ServiceAnswer:
-    """Choose how a command is taken. Draws the same numbers whatever the options, so that a seed's story keeps."""
+    """Choose how a command is answered. Draws the same numbers for all options, so that a seed keeps its script."""
     chance, kind, times, haste, pace = (rng.random() for _ in range(5))
     after = 1 + 2 * pace if haste < options.delay_rate else 0.15 * pace
     voice = list(Voice)[int(kind * len(Voice))]

@@ -1,4 +1,4 @@
-"""The judge's eyes: the service's HTTP API, read as any client reads it."""
+"""Read the service's HTTP API like any other client, for the judge."""
 
 import json
 import time
@@ -14,16 +14,16 @@ from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 PAGE = 100
-PATIENCE = 10.0  # seconds for one answer
+TIMEOUT = 10.0  # seconds for one answer
 
 
 class ApiError(Exception):
-    """The API gave no usable answer; the message says which call and why."""
+    """The API gave no usable answer. The text names the call and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class SagaSeen:
-    """A saga as the list shows it."""
+    """A saga as the API lists it."""
 
     saga_id: str
     correlation_id: str
@@ -31,9 +31,9 @@ class SagaSeen:
 
 
 class ApiClient:
-    """Reads; every method raises ApiError.
+    """A read-only client; every method may raise ApiError.
 
-    url: …/api/v1/saga, without a slash at its end. token: for a service that wants a login to be read.
+    url: …/api/v1/saga, without a trailing slash. token: for a service that requires a login for reads.
     """
 
     def __init__(self, url: str, token: str = "") -> None:
@@ -44,30 +44,30 @@ class ApiClient:
             self._headers["Authorization"] = f"Token {token}"
 
     def sagas(self, since: datetime) -> list[SagaSeen]:
-        """Give the sagas that began at `since` or later."""
+        """Return the sagas that started at `since` or later."""
         items = self._all("sagas", from_date=since.isoformat())
         return [SagaSeen(item["id"], item["correlation_id"], item["status"]) for item in items]
 
     def lanes(self, saga_id: str) -> dict[str, str]:
-        """Give image → outcome."""
+        """Return image → outcome."""
         return {item["entity"]: item["outcome"] for item in self._all(f"sagas/{quote(saga_id)}/lanes")}
 
     def commands(self, saga_id: str) -> dict[tuple[str, str], str]:
-        """Give (command, image) → status."""
+        """Return (command, image) → status."""
         items = self._all(f"sagas/{quote(saga_id)}/commands")
         return {(item["name"], item["entity"]): item["status"] for item in items}
 
     def events(self, saga_id: str) -> int:
-        """Give how many events from the wire the saga's history holds (it also holds facts of the service's own)."""
+        """Return how many events from Pulsar are in the saga's history (it also contains the service's own facts)."""
         return sum(item["source"] == "pulsar" for item in self._all(f"sagas/{quote(saga_id)}/events"))
 
     def quarantined(self) -> int:
-        """Give how many messages are in quarantine, whatever was decided of them, or were only counted beside them."""
+        """Return how many messages are in quarantine, whatever their status, or were only counted."""
         kept = self._total("quarantine")
         return kept + sum(int(item["count"]) for item in self._all("attention") if item["kind"] == "counted")
 
     def parked(self) -> Counter[str]:
-        """Give how many events are parked under each key."""
+        """Return how many events are parked under each key."""
         parked = Counter[str]()
         for item in self._all("parked"):
             parked[item["key"]] += item["count"]
@@ -87,7 +87,7 @@ class ApiClient:
         url = f"{self._url}/{path}?{urlencode(query)}"
         for _ in range(5):
             try:
-                with self._opener.open(Request(url, headers=self._headers), timeout=PATIENCE) as answer:  # noqa: S310
+                with self._opener.open(Request(url, headers=self._headers), timeout=TIMEOUT) as answer:  # noqa: S310
                     body: dict[str, Any] = json.load(answer)
                     return body
             except HTTPError as error:
@@ -96,11 +96,11 @@ class ApiClient:
                 time.sleep(min(5.0, float(error.headers.get("Retry-After") or 1)))
             except (OSError, HTTPException, ValueError) as error:
                 raise ApiError(f"GET {path}: {error}") from error
-        raise ApiError(f"GET {path}: asked too often")
+        raise ApiError(f"GET {path}: too many requests")
 
 
 def opener(url: str) -> OpenerDirector:
-    """Give what opens `url` and its neighbours: never by a proxy on this machine, elsewhere as the environment says."""
+    """Return an opener for `url`: without a proxy on this machine, elsewhere with the environment's proxy settings."""
     return build_opener(ProxyHandler({})) if _is_loopback(urlsplit(url).hostname or "") else build_opener()
 
 

@@ -1,4 +1,4 @@
-"""Compares what the service shows with what the script says, and lists what is unexpected."""
+"""Compare what the service shows with the script and list the differences."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,12 +11,12 @@ from sagaproject.simulator.scenario import Script, TaskScript
 from sagaproject.simulator.services import Services
 from sagaproject.simulator.wire import Quirk
 
-WORST = 200  # how many unexpected things are listed at most
+WORST = 200  # differences that are listed at most
 
 
 @dataclass(slots=True)
 class Found:
-    """One task's saga as it was last seen. `settled`: looked into, and all as foreseen."""
+    """One task's saga as it was last seen. `settled`: its details have been compared and are as expected."""
 
     script: TaskScript
     expected: Expectation
@@ -35,9 +35,9 @@ class Found:
 
 
 class Judge:
-    """Looks at the API. Every method may raise ApiError.
+    """Compare the API with the script. Every method may raise ApiError.
 
-    details: of how many sagas lanes, commands and history are compared, the first ones of the script.
+    details: number of sagas, from the start of the script, whose lanes, commands and history are compared.
     unsteady: messages may have been sent twice; see Options.
     """
 
@@ -49,7 +49,7 @@ class Judge:
         self._api = api
         self._garbage = garbage
         self._unsteady = unsteady
-        # By the key that they name: a message without an id that is sent twice is two events.
+        # By their key: a message without an id that is sent twice is two events.
         self._nameless = Counter(
             event.fields["task_id"] for task in script.tasks for event in task.events if event.quirk is Quirk.NAMELESS
         )
@@ -64,11 +64,11 @@ class Judge:
         }
 
     def begin(self) -> None:
-        """Note what was in quarantine before the first message."""
+        """Record how many messages are in quarantine before the first message is sent."""
         self._quarantined_before = self._api.quarantined()
 
     def look(self) -> list[Found]:
-        """Read the status of every saga; gives those that are not where they were."""
+        """Read the status of every saga; return those that changed."""
         moved = []
         for seen in self._api.sagas(self._script.began):
             found = self._by_name.get(seen.correlation_id)
@@ -82,11 +82,11 @@ class Judge:
         return moved
 
     def by_status(self) -> dict[str, int]:
-        """Give how many sagas were last seen in which status."""
+        """Return how many sagas were last seen in each status."""
         return dict(Counter(found.status for found in self.found if found.saga))
 
     def settle(self) -> bool:
-        """Look into the sagas that are where they should be; true if all is as foreseen."""
+        """Compare the details once every saga has its expected status; return whether everything is as expected."""
         if not all(found.as_expected for found in self.found):
             return False
         unsettled = [found for found in self._looked_into if not found.settled]
@@ -97,11 +97,11 @@ class Judge:
         return not any(self._outside())
 
     def exhausted(self) -> int:
-        """Give how many commands of the sagas looked into were last seen exhausted."""
+        """Return how many commands of the compared sagas were last seen exhausted."""
         return sum(found.exhausted for found in self._looked_into)
 
     def waiting(self) -> dict[str, dict[str, int]]:
-        """Give what is parked under the run's keys and what came to quarantine since it began."""
+        """Return the counts of events parked under the run's keys and of messages quarantined since it began."""
         parked, expected = self._api.parked(), self._parked()
         seen = sum(parked[key] for key in expected)
         return {
@@ -110,7 +110,7 @@ class Judge:
         }
 
     def unexpected(self) -> list[Unexpected]:
-        """Give what is not as foreseen, now; at most so many that a person can read them."""
+        """Return the current differences, at most WORST of them."""
         listed = [*self._complaints(), *self._outside(), *self._statuses()]
         for found in self._looked_into:
             if len(listed) >= WORST:
@@ -161,7 +161,7 @@ class Judge:
             yield Unexpected("", None, "", "messages in quarantine", f"{self._garbage}", f"{quarantined}")
 
     def _is_right(self, seen: int, expected: int, repeats: int) -> bool:
-        """Whether there are as many as expected; with an unsteady broker, up to so many more."""
+        """Return whether the count is as expected; with an unsteady broker it may be higher by `repeats`."""
         return expected <= seen <= expected + (repeats if self._unsteady else 0)
 
     def _parked(self) -> Counter[str]:
@@ -188,5 +188,5 @@ def _unexpected(found: Found, what: str, expected: str, seen: str) -> Unexpected
 
 
 def unreachable(error: ApiError) -> Unexpected:
-    """Give what is listed when the API itself cannot be read."""
+    """Return the entry that is listed when the API itself cannot be read."""
     return Unexpected("", None, "", "the API", "an answer", str(error))

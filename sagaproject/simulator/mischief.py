@@ -1,6 +1,6 @@
-"""What a wire does to messages: it shuffles, repeats and holds them back, and there is rubbish on it.
+"""Disturb the messages of a run: shuffle, repeat and delay them, and add unreadable ones.
 
-Rubbish is made from real events, so that a bridge which lets it through changes a saga, and is found out.
+Unreadable messages are made from real events, so that a bridge which accepts one changes a saga and is detected.
 """
 
 import json
@@ -20,7 +20,7 @@ TOO_LARGE = 1_100_000  # bytes; the bridge's limit is 1 MiB
 
 
 class Kind(StrEnum):
-    """What a message is to whoever counts."""
+    """The kind of a message, for counting."""
 
     EVENT = "event"
     DUPLICATE = "duplicate"
@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """One message to send. `late`: in the second part, after everything else has been sent."""
+    """One message to send. `late`: sent after everything that is not late."""
 
     position: float
     late: bool
@@ -38,14 +38,14 @@ class Sending:
     spoil: Callable[[SimulatedEvent, Random], bytes] | None = None
 
     def body(self) -> bytes:
-        """Give the bytes; the same ones each time."""
+        """Return the bytes; the same ones each time."""
         if self.spoil is None:
             return self.event.body()
         return self.spoil(self.event, dice(self.event.event_id))
 
 
 def order(script: Script, options: Options) -> list[Sending]:
-    """Give every message of a run in the order in which it is sent."""
+    """Return every message of a run in the order in which it is sent."""
     sendings = [sending for task in script.tasks for sending in _of_task(script, task, options)]
     sendings += _garbage(sendings, script, options)
     sendings.sort(key=lambda sending: (sending.late, sending.position))
@@ -60,7 +60,7 @@ def _of_task(script: Script, task: TaskScript, options: Options) -> Iterator[Sen
     for event, position in zip(task.events, positions, strict=True):
         late = event.late or rng.random() < options.delay_rate
         yield Sending(position, late, Kind.EVENT, event)
-        # A message without an id is told apart by its place on the topic: sent twice, it is two events.
+        # A message without an id is identified by its position on the topic: sent twice, it is two events.
         if rng.random() < options.duplicate_rate and event.quirk is not Quirk.NAMELESS:
             yield Sending(position + rng.expovariate(1), late or rng.random() < 0.2, Kind.DUPLICATE, event)
 
@@ -73,7 +73,7 @@ def _garbage(sendings: list[Sending], script: Script, options: Options) -> list[
     for number in range(count):
         model = rng.choice(sendings)
         spoil = rng.choice(SPOILERS) if number % 100 else too_large
-        # Of twins one is kept, whichever comes first: a repeat of the loser would be one more in quarantine.
+        # Of two messages with one id the first is kept: a repetition of the other would be one more in quarantine.
         if spoil is twin and (model.event.event_id in repeated or model.event.quirk is Quirk.NAMELESS):
             spoil = not_json
         repeated.add(model.event.event_id)
@@ -84,7 +84,7 @@ def _garbage(sendings: list[Sending], script: Script, options: Options) -> list[
 
 
 def _plain(event: SimulatedEvent) -> Fields:
-    """Give the message as an object with all that an envelope can have."""
+    """Return the message as an object with all fields that an envelope can have."""
     message: Fields = json.loads(replace(event, quirk=Quirk.NONE).body())
     return message | {"type": event.type}
 
@@ -137,7 +137,7 @@ def unknown_type(event: SimulatedEvent, rng: Random) -> bytes:
 
 
 def wrong_topic(event: SimulatedEvent, rng: Random) -> bytes:
-    """An event that another service would send, on the topic of this one."""
+    """Return an event of another service on the topic of this one."""
     others = [name for name in TOPICS if name != event.type]
     return encode(_plain(event) | {"type": rng.choice(others)})
 
@@ -160,7 +160,7 @@ def deep(event: SimulatedEvent, rng: Random) -> bytes:
 
 
 def twin(event: SimulatedEvent, rng: Random) -> bytes:
-    """The same id with other content, which means the same to the saga: whichever is kept, it ends alike."""
+    """Return the same id with different content of the same meaning: whichever is kept, the saga ends the same."""
     return replace(event, fields={**event.fields, "note": "altered"}).body()
 
 

@@ -1,7 +1,7 @@
-"""Where the simulator's choices and ids come from, and task ids that tell one run from another.
+"""Random numbers for the simulator's choices and ids, and task ids that identify their run.
 
-A simulator that answers everybody must leave the tasks of a later simulator to that one. A task id begins with the
-second at which its run began and ends with a check digit over the rest, in the shape of any other random UUID.
+A simulator with --answer-all must not answer for the tasks of a later run. A task id begins with the second at which
+its run began and ends with a checksum of the rest, in the form of an ordinary random UUID.
 """
 
 import zlib
@@ -11,8 +11,8 @@ from uuid import UUID
 
 
 def dice(name: str) -> Random:
-    """Give a source of numbers; the same name gives the same ones, on every machine."""
-    return Random(name)  # noqa: S311 (for stories, not for secrets)
+    """Return a random generator; the same name gives the same numbers on every machine."""
+    return Random(name)  # noqa: S311 (for test data, not for secrets)
 
 
 def task_id(began: datetime, ids: Random) -> str:
@@ -23,7 +23,7 @@ def task_id(began: datetime, ids: Random) -> str:
 
 
 def began(task: str) -> int | None:
-    """Give the second at which the run of this task began, or None if it is no simulator's task."""
+    """Return the second at which the run of this task began, or None if no simulator made the task id."""
     try:
         data = UUID(task).bytes
     except ValueError:

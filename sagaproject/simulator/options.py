@@ -1,4 +1,4 @@
-"""What a run of the simulator is told, and the words for it on a command line."""
+"""The options of a simulator run, and their command line arguments."""
 
 import argparse
 import secrets
@@ -22,31 +22,31 @@ RATES = (
 
 
 class OptionError(Exception):
-    """The options cannot be used; the message says which and why."""
+    """The options are invalid. The text says which one and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One run.
+    """The options of one run.
 
-    sagas: how many tasks. images: least and most images of a task.
-    rate: events a second, 0 for as fast as possible. timeout: seconds that the sagas get after the last event.
-    seed: the same seed tells the same story: kinds of ending, images, order, answers.
-    run: names the run and is where its ids come from, so that a story can be told again beside its earlier telling;
-        the same run and seed send the very same bytes. Empty: a fresh one.
-    Shares between 0 and 1: failure_rate of the tasks go wrong somewhere; duplicate_rate of the messages come twice;
+    sagas: number of tasks. images: minimum and maximum of images per task.
+    rate: events per second, 0 for as fast as possible. timeout: seconds that the sagas get after the last event.
+    seed: the same seed gives the same script: kinds of ending, images, order, answers.
+    run: the name of the run, from which its ids are made, so that the same script can run again under other ids; the
+        same run and seed send exactly the same bytes. Empty: a new one.
+    Shares between 0 and 1: failure_rate of the tasks fail somewhere; duplicate_rate of the messages come twice;
         delay_rate come after all others (and that share of the answers takes seconds); garbage_rate: unreadable
-        messages for each readable one; quirk_rate: legal but unusual envelopes; refuse_rate of the deletions are
+        messages for each readable one; quirk_rate: valid but unusual envelopes; refuse_rate of the deletions are
         refused at first; silence_rate of the commands are never answered; stubborn_rate of the deletions are refused
-        every time; own_task_rate of the images are processed under a task of Processing's own and without their id.
+        every time; own_task_rate of the images are processed under a task id of Processing and without their image id.
     shuffle: a task's messages come in any order.
-    orphans: tasks more, whose RetrievalStarted never comes: no saga, all parked.
-    failure_scope: what the service under test was told (SAGA_FAILURE_SCOPE).
-    details: of how many sagas lanes, commands and history are compared (all: their status).
+    orphans: additional tasks whose RetrievalStarted never comes: no saga, all events parked.
+    failure_scope: the setting of the service under test (SAGA_FAILURE_SCOPE).
+    details: number of sagas whose lanes, commands and history are compared (of the others only the status).
     once: stop after the verdict; otherwise the services go on answering until they are stopped.
-    answer_all: also answer commands of tasks that this run did not tell of. Never against a production broker.
-    unsteady: the broker is being broken meanwhile, so that any message may have been sent twice: where the service
-        rightly takes a repeat for a message of its own (unreadable, or without an id), more of them are right too.
+    answer_all: also answer commands of tasks that are not of this run. Never against a production broker.
+    unsteady: the broker is being disturbed, so any message may have been sent twice. Where the service correctly
+        counts a repetition as another message (unreadable, or without an id), higher counts are accepted too.
     """
 
     sagas: int = 50
@@ -82,42 +82,42 @@ class Options:
         if not 0 <= self.images[0] <= self.images[1]:
             raise OptionError("images must be A-B with 0 ≤ A ≤ B")
         if self.failure_scope not in ("lane", "saga"):
-            raise OptionError("failure_scope is lane or saga")
+            raise OptionError("failure_scope must be lane or saga")
         if not self.regions:
-            raise OptionError("regions must name at least one")
+            raise OptionError("regions must contain at least one region")
         if self.run:
             started_at(self.run)
 
 
 def fresh_run() -> str:
-    """A name for a run that no other has; it begins with the time (UTC) that the run's events count from."""
+    """Return a unique name for a run; it begins with the time (UTC) at which the run's events start."""
     return f"{datetime.now(UTC):{RUN_FORMAT}}-{secrets.token_hex(3)}"
 
 
 def started_at(run: str) -> datetime:
-    """The time that a run's events count from; raises OptionError if `run` is no run's name."""
+    """Return the time at which a run's events start. Raises OptionError if `run` is not the name of a run."""
     try:
         return datetime.strptime(run.partition("-")[0], RUN_FORMAT).replace(tzinfo=UTC)
     except ValueError:
-        raise OptionError(f"{run!r} names no run: it begins with a time such as 20260131T154500") from None
+        raise OptionError(f"{run!r} is not a run: it must begin with a time such as 20260131T154500") from None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add one argument for each option."""
     standard = Options()
     add = parser.add_argument_group("the simulator").add_argument
-    add("--sagas", type=int, default=standard.sagas, help="how many tasks (default %(default)s)")
-    add("--images", type=image_range, default=standard.images, metavar="A-B", help="images of a task (default 1-5)")
-    add("--rate", type=float, default=standard.rate, help="events a second; 0: as fast as possible (%(default)s)")
-    add("--failure-rate", type=share, default=standard.failure_rate, help="share of tasks that go wrong (%(default)s)")
+    add("--sagas", type=int, default=standard.sagas, help="number of tasks (default %(default)s)")
+    add("--images", type=image_range, default=standard.images, metavar="A-B", help="images per task (default 1-5)")
+    add("--rate", type=float, default=standard.rate, help="events per second; 0: as fast as possible (%(default)s)")
+    add("--failure-rate", type=share, default=standard.failure_rate, help="share of failing tasks (%(default)s)")
     add("--duplicate-rate", type=share, default=standard.duplicate_rate, help="share of messages that come twice")
     add("--shuffle", action="store_true", help="the messages of a task come in any order")
     add("--delay-rate", type=share, default=standard.delay_rate, help="share of messages that come after all others")
     add("--garbage-rate", type=share, default=standard.garbage_rate, help="unreadable messages for each readable one")
     add("--quirk-rate", type=share, default=standard.quirk_rate, help="share of unusual envelopes (%(default)s)")
     add("--regions", type=word_list, default=standard.regions, help="regions of Processing (usa,latam)")
-    add("--seed", type=int, default=standard.seed, help="same seed, same story (%(default)s)")
-    add("--run", default="", help="tell this run again, with the very same ids")
+    add("--seed", type=int, default=standard.seed, help="the same seed gives the same script (%(default)s)")
+    add("--run", default="", help="repeat this run, with exactly the same ids")
     add("--refuse-rate", type=share, default=standard.refuse_rate, help="share of deletions refused at first")
     add("--silence-rate", type=share, default=standard.silence_rate, help="share of commands never answered")
     add("--stubborn-rate", type=share, default=standard.stubborn_rate, help="share of deletions always refused")
@@ -125,16 +125,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--own-task-rate",
         type=share,
         default=standard.own_task_rate,
-        help="share of images whose processing names neither task nor image",
+        help="share of images whose Processing events contain neither task nor image",
     )
-    add("--orphans", type=int, default=standard.orphans, help="tasks more whose start never comes")
-    add("--timeout", type=float, default=standard.timeout, help="seconds the sagas get to end (%(default)s)")
-    add("--details", type=int, default=standard.details, help="sagas of which lanes and commands are compared")
+    add("--orphans", type=int, default=standard.orphans, help="additional tasks whose start never comes")
+    add("--timeout", type=float, default=standard.timeout, help="seconds that the sagas get to end (%(default)s)")
+    add("--details", type=int, default=standard.details, help="number of sagas whose lanes and commands are compared")
     add("--once", action="store_true", help="stop after the verdict")
 
 
 def from_arguments(given: Mapping[str, Any], **more: Any) -> Options:
-    """Make Options of parsed arguments; `more` wins. Raises OptionError."""
+    """Make Options from parsed arguments; `more` takes precedence. Raises OptionError."""
     names = {field.name for field in fields(Options)}
     return Options(**{**{name: value for name, value in given.items() if name in names}, **more})
 
@@ -145,7 +145,7 @@ def image_range(text: str) -> tuple[int, int]:
     try:
         return int(least), int(most) if dash else int(least)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no range such as 1-5") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a range such as 1-5") from None
 
 
 def share(text: str) -> float:
@@ -153,12 +153,12 @@ def share(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
     return value
 
 
 def word_list(text: str) -> tuple[str, ...]:
-    """Read words with commas between them."""
+    """Read a list separated by commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())

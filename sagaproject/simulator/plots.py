@@ -1,4 +1,4 @@
-"""What may happen to a task and to its images: each plot writes the events of one task, as they come about."""
+"""The courses that a task and its images may take: each plot writes the events of one task in order."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,17 +16,17 @@ Step = tuple[str, Fields, str, bool]  # type, fields, topic ("" for the type's o
 
 
 class Course(StrEnum):
-    """What becomes of one image."""
+    """What happens to one image."""
 
     PROCESSED = "processed"
     ANONYMIZATION_FAILED = "anonymization_failed"
     PROCESSING_FAILED = "processing_failed"
-    LATE_FAILURE = "late_failure"  # processed, and then all the same a failure
-    LATE_ANONYMIZATION = "late_anonymization"  # failed, and then anonymized all the same
-    DELETED_ELSEWHERE = "deleted_elsewhere"  # somebody else deleted it, nothing had failed
+    LATE_FAILURE = "late_failure"  # processed, then a failure
+    LATE_ANONYMIZATION = "late_anonymization"  # failed, then anonymized
+    DELETED_ELSEWHERE = "deleted_elsewhere"  # deleted by another system although nothing had failed
     ROLLED_BACK_ELSEWHERE = "rolled_back_elsewhere"
-    UNDER_WAY = "under_way"  # stops somewhere
-    ANONYMIZED = "anonymized"  # ready for processing; the rest is said of the whole task
+    UNDER_WAY = "under_way"  # stops at any step
+    ANONYMIZED = "anonymized"  # ready for processing; the remaining events concern the whole task
 
 
 FAILING = (
@@ -37,22 +37,22 @@ FAILING = (
     Course.DELETED_ELSEWHERE,
     Course.ROLLED_BACK_ELSEWHERE,
 )
-# How many steps of an untroubled image's road these go before their turn comes; the others go all.
+# How many steps of a successful image these courses take before they differ; the others take all steps.
 GOES = {
     Course.ANONYMIZATION_FAILED: 2,
     Course.LATE_ANONYMIZATION: 2,
     Course.ANONYMIZED: 4,
     Course.PROCESSING_FAILED: 5,
 }
-# Failures that come of themselves, for plots that must not depend on a deletion that nobody asked for.
+# Failures without a deletion by another system, for plots that must not depend on one.
 PLAIN_FAILING = FAILING[:4]
 
 
 @dataclass(slots=True)
 class Author:
-    """Writes down the events of one task.
+    """Writes the events of one task.
 
-    ids: where ids come from (the run). rng: where choices come from (the seed). clock: the task's time, which moves.
+    ids: source of ids (from the run). rng: source of choices (from the seed). clock: the task's current time.
     """
 
     task: Task
@@ -65,7 +65,7 @@ class Author:
     events: list[SimulatedEvent] = field(default_factory=list)
 
     def say(self, kind: str, fields: Fields, *, topic: str = "", late: bool = False) -> None:
-        """Write one event and move the clock."""
+        """Write one event and advance the clock."""
         self.clock += timedelta(milliseconds=self.rng.randrange(5, 400))
         at = self.clock + LATE if late else self.clock
         event_id = str(UUID(int=self.ids.getrandbits(128), version=4))
@@ -75,33 +75,33 @@ class Author:
 
     def _quirk(self, kind: str) -> Quirk:
         chance, which = self.rng.random(), self.rng.choice(list(Quirk))
-        # Which of two results is the last word is told by their times: they keep them.
+        # The time of a result decides which of two results is the last: results keep their timestamp.
         if chance >= self.quirk_rate or (which is Quirk.TIMELESS and kind == "RetrievalCompleted"):
             return Quirk.NONE
         return which
 
     def retrieve(self) -> None:
-        """The task starts and its images arrive, in one lot or several."""
+        """Write the start of the task and the arrival of its images, in one batch or several."""
         self.say("RetrievalStarted", wire.retrieval_started(self.task))
         rest = list(self.images)
         while rest:
             size = self.rng.randint(1, len(rest))
-            lot, rest = rest[:size], rest[size:]
-            self.say("ImagesRetrieved", wire.images_retrieved(self.task, lot))
+            batch, rest = rest[:size], rest[size:]
+            self.say("ImagesRetrieved", wire.images_retrieved(self.task, batch))
 
     def finish_retrieval(self, *, failed: int = 0, more: int = 0) -> None:
-        """The retrieval ends with a result; `failed` uploads came to nothing, `more` images are promised than exist."""
+        """Write the result of the retrieval. `failed`: failed uploads; `more`: announced images that do not exist."""
         for number in range(failed):
             self.say("ImageUploadFailed", wire.image_upload_failed(self.task, number))
         total = len(self.images) + failed + more
-        tells = self.rng.random() < 0.8
-        self.say("RetrievalCompleted", wire.retrieval_completed(self.task, total, failed, counts_successes=tells))
+        counts = self.rng.random() < 0.8
+        self.say("RetrievalCompleted", wire.retrieval_completed(self.task, total, failed, counts_successes=counts))
 
     def fail_retrieval(self, *, late: bool = False) -> None:
         self.say("RetrievalFailed", wire.retrieval_failed(self.task, "the archive closed the connection"), late=late)
 
     def follow(self, image: Image, course: Course) -> None:
-        """Write what becomes of one image; the task's clock is as before, for images go on side by side."""
+        """Write the course of one image. The task's clock is restored, because images are handled in parallel."""
         before = self.clock
         for kind, fields, topic, late in self._steps(image, course):
             self.say(kind, fields, topic=topic, late=late)
@@ -128,7 +128,7 @@ class Author:
         return road[:goes] + turns.get(course, [])
 
     def _road(self, image: Image) -> list[Step]:
-        """Give the steps of an image that meets no trouble."""
+        """Return the steps of a successful image."""
         handed_over = wire.image_ready_for_anonymization(self.task, image)
         to_process = wire.image_ready_for_processing(self.task, image)
         road: list[Step] = [
@@ -145,17 +145,17 @@ class Author:
         return road
 
     def _processing(self, kind: str, road: list[Step], *, late: bool) -> Step:
-        """Give one more Processing event, that names what the road's events named."""
-        said = road[-1][1]
-        image = next((image for image in self.images if image.image_id == said.get("image_id")), None)
-        fields = wire.processing(kind, said["task_id"], said["region"], image)
-        return kind, fields, self._topic(kind, said["region"]), late
+        """Return one more Processing event, with the same ids as the road's last event."""
+        last = road[-1][1]
+        image = next((image for image in self.images if image.image_id == last.get("image_id")), None)
+        fields = wire.processing(kind, last["task_id"], last["region"], image)
+        return kind, fields, self._topic(kind, last["region"]), late
 
     def _topic(self, kind: str, region: str) -> str:
         return self.rng.choice(wire.processing_topics(kind, region))
 
     def speak_for_task(self, kind: str, *, late: bool = False) -> None:
-        """Processing says something of the whole task: no image, the retrieval's own task id."""
+        """Write an event of Processing about the whole task: without an image, with the retrieval's task id."""
         region = self.images[0].region
         fields = wire.processing(kind, self.task.task_id, region, None)
         self.say(kind, fields, topic=self._topic(kind, region), late=late)
@@ -170,7 +170,7 @@ def everything_works(author: Author) -> None:
 
 
 def processed_as_one(author: Author) -> None:
-    """Processing reports the task as a whole, and names no image."""
+    """Processing reports the task as a whole, without image ids."""
     author.retrieve()
     for image in author.images:
         author.follow(image, Course.ANONYMIZED)
@@ -180,7 +180,7 @@ def processed_as_one(author: Author) -> None:
 
 
 def result_corrected(author: Author) -> None:
-    """A first result promises images that never come, a second takes it back."""
+    """A first result announces images that never come; a second one corrects it."""
     author.retrieve()
     author.finish_retrieval(more=2)
     for image in author.images:
@@ -189,7 +189,7 @@ def result_corrected(author: Author) -> None:
 
 
 def nothing_to_retrieve(author: Author) -> None:
-    """The retrieval finds no image, and that is no failure."""
+    """The retrieval finds no image, which is not a failure."""
     author.images.clear()
     author.retrieve()
     author.finish_retrieval()
@@ -203,7 +203,7 @@ def retrieval_failed_early(author: Author) -> None:
 
 
 def retrieval_failed_midway(author: Author) -> None:
-    """The retrieval fails while its first images are already on their way."""
+    """The retrieval fails while its first images are already being handled."""
     author.retrieve()
     for image in author.images:
         author.follow(image, Course.UNDER_WAY)
@@ -217,7 +217,7 @@ def retrieval_failed_at_last(author: Author) -> None:
 
 
 def anonymized_after_all(author: Author) -> None:
-    """The task fails while images are being anonymized; those that complete are rolled back then."""
+    """The task fails while images are being anonymized; images that are completed later are rolled back."""
     author.retrieve()
     for image in author.images:
         author.follow(image, Course.UNDER_WAY)
@@ -227,7 +227,7 @@ def anonymized_after_all(author: Author) -> None:
 
 
 def uploads_failed(author: Author) -> None:
-    """Some files never become images; the others go through."""
+    """Some uploads fail; the other images are processed."""
     author.retrieve()
     for image in author.images:
         author.follow(image, Course.PROCESSED)
@@ -235,7 +235,7 @@ def uploads_failed(author: Author) -> None:
 
 
 def no_upload_worked(author: Author) -> None:
-    """No file becomes an image."""
+    """All uploads fail."""
     failed = max(1, len(author.images))
     author.images.clear()
     author.retrieve()
@@ -243,7 +243,7 @@ def no_upload_worked(author: Author) -> None:
 
 
 def task_failed_in_processing(author: Author) -> None:
-    """Processing gives the whole task up."""
+    """Processing reports that the whole task has failed."""
     author.retrieve()
     for image in author.images:
         author.follow(image, author.rng.choice((Course.ANONYMIZED, Course.PROCESSED, Course.UNDER_WAY)))
@@ -252,7 +252,7 @@ def task_failed_in_processing(author: Author) -> None:
 
 
 def some_images_failed(author: Author) -> None:
-    """One image at least fails in one way or another; the others are processed."""
+    """At least one image fails in some way; the others are processed."""
     author.retrieve()
     unlucky = author.rng.randrange(len(author.images))
     for number, image in enumerate(author.images):
@@ -262,7 +262,7 @@ def some_images_failed(author: Author) -> None:
 
 
 def all_images_failed(author: Author) -> None:
-    """Every image fails by itself."""
+    """Every image fails separately."""
     author.retrieve()
     for image in author.images:
         author.follow(image, author.rng.choice(FAILING))
@@ -270,7 +270,7 @@ def all_images_failed(author: Author) -> None:
 
 
 def all_failed_without_result(author: Author) -> None:
-    """Every image fails, and the retrieval's result never comes: only the echo of the last deletion ends it."""
+    """Every image fails, and the retrieval's result never comes: only the echo of the last deletion ends the saga."""
     author.retrieve()
     for image in author.images:
         author.follow(image, author.rng.choice(PLAIN_FAILING))
@@ -278,7 +278,7 @@ def all_failed_without_result(author: Author) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A way for a task to go. weight: how often, among its like. images: the least that it needs."""
+    """A course of a task. weight: relative frequency among the plots of its kind. images: the minimum that it needs."""
 
     write: Callable[[Author], None]
     weight: int
@@ -311,11 +311,11 @@ PLOTS: Mapping[str, Plot] = {plot.name: plot for plot in (*HEALTHY, *TROUBLED)}
 
 
 def choose(images: int, *, fails: bool, rng: Random) -> Plot:
-    """Choose a plot for a task of so many images."""
+    """Choose a plot for a task with this number of images."""
     fitting = [plot for plot in (TROUBLED if fails else HEALTHY) if plot.images <= images]
     return rng.choices(fitting, [plot.weight for plot in fitting])[0]
 
 
 def without_start(events: list[SimulatedEvent]) -> list[SimulatedEvent]:
-    """Give a story whose beginning never came."""
+    """Return the events without the task's start, none of them late."""
     return [replace(event, late=False) for event in events if event.type != "RetrievalStarted"]

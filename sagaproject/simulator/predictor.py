@@ -1,6 +1,6 @@
-"""How a saga must end, from the set of its facts and the services' answers, in no order at all.
+"""Predict how a saga must end from the set of its events and the services' answers, independent of their order.
 
-An outside judge: written from the design's tables alone, it imports nothing of the engine that it judges.
+Written from the tables of the design only; imports nothing of the engine that it checks.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ OWN_TASKS = ("Anonymization", "Processing")
 PROVES_ANONYMIZED = ("AnonymizationCompleted", "ImageReadyForProcessing")
 CONFIRMED = frozenset({"confirmed"})
 EXHAUSTED = frozenset({"exhausted"})
-# Not released while its lane's rollback is unanswered; but it may have been before that rollback was owed.
+# Not released while its lane's rollback is unanswered; but it may have been sent before that rollback was required.
 BEHIND_AN_EXHAUSTED = frozenset({"planned", "confirmed"})
 BEHIND_AND_UNANSWERED = frozenset({"planned", "exhausted"})
 
@@ -30,8 +30,8 @@ class LaneExpectation:
     processed: bool = False
     undone: set[str] = field(default_factory=set)
 
-    def owed(self) -> tuple[str, ...]:
-        """Give the commands that undo this lane, first the one that goes first."""
+    def required(self) -> tuple[str, ...]:
+        """Return the commands that undo this lane, in order."""
         if not self.failed:
             return ()
         return (ROLLBACK, DELETE) if self.anonymized else (DELETE,)
@@ -39,10 +39,10 @@ class LaneExpectation:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """How a saga must be found.
+    """The expected end of a saga.
 
-    lanes: image → outcome. commands: → the statuses that are right. events: how many distinct facts its history holds
-    before any answer. parked: key → how many events wait under it.
+    lanes: image → outcome. commands: → the correct statuses. events: number of distinct facts in its history without
+    the answers. parked: key → number of events parked under it.
     """
 
     status: str
@@ -55,7 +55,7 @@ class Expectation:
 def predict(
     task_id: str, events: Iterable[SimulatedEvent], answers: Mapping[CommandKey, ServiceAnswer], scope: str
 ) -> Expectation:
-    """Foresee the end of the saga of `task_id`, once every event has come and every command was answered or not."""
+    """Predict the end of the saga of `task_id`, after every event has come and every command was answered or not."""
     mine, parked = route(task_id, events)
     lanes = known_lanes(mine)
     saga_failed = _saga_failed(mine, lanes, scope)
@@ -72,13 +72,13 @@ def predict(
 
 
 def route(task_id: str, events: Iterable[SimulatedEvent]) -> tuple[list[SimulatedEvent], dict[str, int]]:
-    """Part a story's events into the saga's and those that find no saga, counted by the key that they name."""
-    told = list(events)
-    named = [event for event in told if event.fields["task_id"] == task_id]
+    """Separate the events that belong to the saga from the unmatched ones, which are counted by their key."""
+    all_events = list(events)
+    named = [event for event in all_events if event.fields["task_id"] == task_id]
     images = {image for event in named for image in images_of(event)}
     mine, parked = [], Counter[str]()
-    for event in told:
-        if _finds(event, task_id, images):
+    for event in all_events:
+        if _matches(event, task_id, images):
             mine.append(event)
         else:
             parked[event.fields["task_id"]] += 1
@@ -86,33 +86,33 @@ def route(task_id: str, events: Iterable[SimulatedEvent]) -> tuple[list[Simulate
 
 
 def images_of(event: SimulatedEvent) -> tuple[str, ...]:
-    """Give the images that an event names."""
+    """Return the images that an event names."""
     if event.type == "ImagesRetrieved":
         return tuple(event.fields["image_ids"])
     image = event.fields.get("image_id")
     return (image,) if image else ()
 
 
-def _finds(event: SimulatedEvent, task_id: str, images: set[str]) -> bool:
+def _matches(event: SimulatedEvent, task_id: str, images: set[str]) -> bool:
     if event.fields["task_id"] == task_id:
         return bool(images_of(event)) or not event.type.startswith("Anonymization")
     return event.type.startswith(OWN_TASKS) and not images.isdisjoint(images_of(event))
 
 
 def known_lanes(events: Iterable[SimulatedEvent]) -> dict[str, LaneExpectation]:
-    """Give the lanes that these events open, with what they say of each."""
+    """Return the lanes that these events open, with their facts."""
     lanes: dict[str, LaneExpectation] = {}
     all_processed = False
     for event in events:
         for image in images_of(event):
-            _tell(lanes.setdefault(image, LaneExpectation()), event)
+            _add(lanes.setdefault(image, LaneExpectation()), event)
         all_processed |= event.type == "ProcessingCompleted" and not images_of(event)
     for lane in lanes.values():
         lane.processed |= all_processed and lane.anonymized
     return lanes
 
 
-def _tell(lane: LaneExpectation, event: SimulatedEvent) -> None:
+def _add(lane: LaneExpectation, event: SimulatedEvent) -> None:
     reversal = event.type == "AnonymizationFailed" and event.fields["error_message"].startswith(REVERSED)
     if event.type == "AnonymizationRolledBack" or reversal:
         lane.undone.add(ROLLBACK)
@@ -143,7 +143,7 @@ def _upload_failed(events: list[SimulatedEvent]) -> bool:
 
 
 def _announced(events: list[SimulatedEvent]) -> int | None:
-    """Give how many images the last result names, or None before there is one."""
+    """Return how many images the last result announces, or None if there is no result."""
     results = [event for event in events if event.type == "RetrievalCompleted"]
     if not results:
         return None
@@ -157,7 +157,7 @@ def _commands(
 ) -> dict[CommandKey, frozenset[str]]:
     commands: dict[CommandKey, frozenset[str]] = {}
     for image, lane in lanes.items():
-        for name in lane.owed():
+        for name in lane.required():
             undoes = name in lane.undone or answers.get((name, image), ServiceAnswer()).undoes
             blocked = commands.get((ROLLBACK, image)) == EXHAUSTED and name not in lane.undone
             if blocked:
@@ -170,7 +170,7 @@ def _commands(
 def _outcome(image: str, lane: LaneExpectation, commands: Mapping[CommandKey, frozenset[str]]) -> str:
     if not lane.failed:
         return "processed" if lane.processed else "open"
-    return "undone" if all(commands[name, image] == CONFIRMED for name in lane.owed()) else "undoing"
+    return "undone" if all(commands[name, image] == CONFIRMED for name in lane.required()) else "undoing"
 
 
 def _status(
@@ -183,8 +183,8 @@ def _status(
     if any(statuses != CONFIRMED for statuses in commands.values()):
         return "COMPENSATION_FAILED"
     announced = _announced(events)
-    # Where no result ever came, Data Retrieval's echo of its last deletion ends the retrieval. It comes if all images
-    # that it knows were deleted, which is so here if every lane failed: none of their commands is open any more.
+    # If no result ever came, Data Retrieval's echo of its last deletion ends the retrieval. It is sent if all images
+    # that it knows were deleted, which is the case here if every lane failed: no command of them is open any more.
     all_failed = bool(lanes) and all(lane.failed for lane in lanes.values()) and len(lanes) >= (announced or 0)
     if saga_failed or all_failed:
         return "COMPENSATION_SUCCEEDED" if commands else "FAILED"

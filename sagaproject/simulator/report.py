@@ -1,4 +1,4 @@
-"""What a run comes to: one JSON object, documented in docs/operations.md."""
+"""The report of a run: one JSON object, documented in docs/operations.md."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Unexpected:
-    """One thing that is not as the script foresaw. `task` is empty if it concerns no single task."""
+    """One result that differs from the script. `task` is empty if it does not concern a single task."""
 
     task: str
     saga: str | None
@@ -20,9 +20,9 @@ class Unexpected:
 class Report:
     """The outcome of a run.
 
-    sagas: how many had to come to be. events: distinct events sent, answers included. by_status: sagas as the API
+    sagas: the expected number. events: distinct events sent, answers included. by_status: sagas as the API
     shows them. commands: received and answered by the services, and `exhausted` as the API shows it.
-    messages: what went over the wire. waiting: parked and quarantined messages, as expected and as seen.
+    messages: number sent to Pulsar. waiting: parked and quarantined messages, expected and seen.
     interrupted: stopped before the verdict. seconds: from the first event to the verdict.
     """
 
@@ -40,9 +40,9 @@ class Report:
 
     @property
     def as_foreseen(self) -> bool:
-        """Whether every saga ended as the script says."""
+        """Whether every saga ended as the script predicts."""
         return not self.unexpected and not self.interrupted
 
     def as_json(self) -> dict[str, object]:
-        """Give the report as an object of plain values."""
+        """Return the report as an object of plain values."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""One run of the simulator, from the first event to the verdict and, if wanted, on until it is stopped."""
+"""Run the simulator, from the first event to the verdict and, if requested, until it is stopped."""
 
 import threading
 import time
@@ -19,13 +19,13 @@ from sagaproject.simulator.sender import Sender
 from sagaproject.simulator.services import Services
 from sagaproject.simulator.transport import Broker, SimulatorTransport
 
-LOOK_EVERY = 0.5  # seconds between two looks at the API, at least
+POLL_SECONDS = 0.5  # the shortest interval between two reads of the API
 ROWS = 14
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One saga that moved lately."""
+    """One saga that changed recently."""
 
     task_id: str
     plot: str
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How far a run is. `foreseen` and `by_status`: sagas by status, as they must end and as they are."""
+    """The progress of a run. `foreseen` and `by_status`: sagas by status, as they must end and as they are."""
 
     run: str
     seconds: float
@@ -61,19 +61,21 @@ def simulate(
     on_verdict: Callable[[Report], None] = lambda report: None,
     stop: threading.Event | None = None,
 ) -> Report:
-    """Play the three services until every saga is where the script says, or the timeout has passed.
+    """Play the three services until every saga has ended as the script predicts, or the timeout has passed.
 
     api_url: …/api/v1/saga. on_progress is called about twice a second, on_verdict once, both in the caller's thread.
     Without options.once the services go on answering after the verdict (every command, from then on) until `stop` is
-    set. Setting `stop` ends a run at any time, within about a second. Raises TransportError if the broker cannot be
-    reached and ApiError if the API cannot when the run begins.
+    set. Setting `stop` ends a run at any time, within about a second. Raises TransportError if the broker, and ApiError
+    if the API, cannot be reached when the run begins.
     """
-    told = replace(options, run=options.run or simulator_options.fresh_run())
-    return Run(told, broker, ApiClient(api_url, api_token)).play(on_progress, on_verdict, stop or threading.Event())
+    run_options = replace(options, run=options.run or simulator_options.fresh_run())
+    return Run(run_options, broker, ApiClient(api_url, api_token)).play(
+        on_progress, on_verdict, stop or threading.Event()
+    )
 
 
 class Run:
-    """The threads of a run: one sends the story, one answers commands, the caller's looks and judges."""
+    """The threads of a run: one sends the events, one answers commands, the caller's checks the results."""
 
     def __init__(self, options: Options, broker: Broker, api: ApiClient) -> None:
         self._options = options
@@ -96,7 +98,7 @@ class Run:
     def play(
         self, on_progress: Callable[[Snapshot], None], on_verdict: Callable[[Report], None], stop: threading.Event
     ) -> Report:
-        """Run once; see simulate()."""
+        """Run; see simulate(). May be called once."""
         over = threading.Event()
         threads = ThreadPoolExecutor(2, thread_name_prefix="simulator")
         try:
@@ -107,31 +109,31 @@ class Run:
             self._answering.expecting.clear()
             on_verdict(report)
             while not self._options.once and not stop.wait(1):
-                _raise_what_ended(work)
+                _raise_errors(work)
             return report
         finally:
-            # However this ends, Ctrl-C among others, both threads see it and the subscriptions are removed.
+            # However this ends, for example with Ctrl-C, both threads stop and the subscriptions are removed.
             over.set()
             threads.shutdown(wait=True)
             self._transport.close()
 
     def _watch(self, work: list[Future[None]], on_progress: Callable[[Snapshot], None], stop: threading.Event) -> bool:
-        """Look until all is as foreseen (true), the time is over or `stop` is set."""
+        """Check until all sagas have ended as predicted (true), the timeout has passed or `stop` is set (false)."""
         deadline = float("inf")
         while not stop.is_set() and time.monotonic() < deadline:
-            _raise_what_ended(work)
+            _raise_errors(work)
             if self._sender.finished:
                 deadline = min(deadline, time.monotonic() + self._options.timeout)
-            looked_at = time.monotonic()
+            began = time.monotonic()
             settled = self._look()
             on_progress(self._snapshot())
             if settled:
                 return True
-            stop.wait(max(LOOK_EVERY, time.monotonic() - looked_at))
+            stop.wait(max(POLL_SECONDS, time.monotonic() - began))
         return False
 
     def _list(self, moved: Iterable[Found]) -> None:
-        """The sagas that moved last, each once."""
+        """Keep the sagas that changed last, each once."""
         for saga in moved:
             if saga in self._moved:
                 self._moved.remove(saga)
@@ -142,7 +144,7 @@ class Run:
             self._list(self._judge.look())
             done = self._sender.finished and not self._answering.pending
             settled = done and self._judge.settle()
-            # What was looked into first may have moved while the others were: one more look says that all stand still.
+            # Sagas that were checked first may have changed since then: read all of them once more.
             settled = settled and not self._judge.look()
             self._trouble = ""
         except ApiError as error:
@@ -181,7 +183,7 @@ class Run:
         seconds = time.monotonic() - self._began
         waiting: dict[str, dict[str, int]] = {}
         try:
-            # Of a run that was stopped nothing can be said: its sagas are under way.
+            # A run that was stopped has no verdict: its sagas are still open.
             unexpected: list[Unexpected] = [] if interrupted else self._judge.unexpected()
             waiting = self._judge.waiting()
         except ApiError as error:
@@ -202,8 +204,8 @@ class Run:
         )
 
 
-def _raise_what_ended(work: list[Future[None]]) -> None:
-    """Raise what ended a thread, if one was ended by an error."""
+def _raise_errors(work: list[Future[None]]) -> None:
+    """Raise the error of a thread that has failed."""
     for thread in work:
         if thread.done():
             thread.result()

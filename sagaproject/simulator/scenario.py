@@ -1,7 +1,7 @@
-"""The script of a run: for each task its images, its events, how our commands are answered, and how its saga must end.
+"""Write the script of a run: for each task its images, its events, the answers to our commands, and the expected end.
 
-Pure: the same options and the same run give the same script, to the byte. The seed alone gives the story (who fails,
-when, how it is answered); the run gives the ids and the times.
+Pure: the same options and the same run give exactly the same script. The seed determines what happens (which images
+fail, when, and how commands are answered); the run determines the ids and times.
 """
 
 from collections import Counter
@@ -20,14 +20,14 @@ from sagaproject.simulator.predictor import CommandKey, Expectation
 from sagaproject.simulator.wire import COMMAND_TOPICS, Image, SimulatedEvent, Task
 
 ORPHAN = "never_started"
-LONGEST_SPAN = 600.0  # seconds of story time over which the tasks' starts are spread
+LONGEST_SPAN = 600.0  # seconds of simulated time over which the starts of the tasks are spread
 PLACES = (("HOSPITAL-NORTE", "Lima"), ("CLINICA-ANDES", "Quito"), ("IMAGING-CENTER", "Houston"))
 MODALITIES = ("CT", "MR", "XR", "US")
 
 
 @dataclass(frozen=True, slots=True)
 class TaskScript:
-    """One task. `expected` is None where no saga must come to be; `parked` then says what waits, by key."""
+    """One task. `expected` is None if no saga may result; `parked`: number of parked events by key."""
 
     number: int
     plot: str
@@ -41,7 +41,7 @@ class TaskScript:
 
     @property
     def correlation_id(self) -> str:
-        """What the saga's correlation id must be: what its events carry, else the task's id."""
+        """The expected correlation id of the saga: that of its events, else the task id."""
         return self.task.correlation_id or self.task.task_id
 
 
@@ -55,21 +55,21 @@ class Script:
 
     @cached_property
     def by_task(self) -> Mapping[str, TaskScript]:
-        """The tasks by their id."""
+        """The tasks by id."""
         return {script.task.task_id: script for script in self.tasks}
 
     @property
     def sagas(self) -> list[TaskScript]:
-        """The tasks of which a saga must come to be."""
+        """The tasks for which a saga must result."""
         return [script for script in self.tasks if script.expected is not None]
 
     def foreseen(self) -> dict[str, int]:
-        """Give how many sagas must end in which status."""
+        """Return how many sagas must end in each status."""
         return dict(Counter(script.expected.status for script in self.tasks if script.expected is not None))
 
 
 def write_script(given: Options, run: str) -> Script:
-    """Write the script of a run; raises OptionError if `run` is no run's name."""
+    """Write the script of a run. Raises OptionError if `run` is not the name of a run."""
     began = options.started_at(run)
     gap = min(0.1, LONGEST_SPAN / max(1, given.sagas + given.orphans))
     tasks = []
@@ -87,9 +87,9 @@ def _write_task(given: Options, run: str, began: datetime, begins: datetime, num
     plot = plots.choose(len(images), fails=rng.random() < given.failure_rate, rng=rng)
     plot.write(author)
     events = plots.without_start(author.events) if orphan else author.events
-    taken = _answers(given, images, dice(f"{given.seed}/{number}/answers"))
+    chosen_answers = _answers(given, images, dice(f"{given.seed}/{number}/answers"))
     task_id = author.task.task_id
-    expected = None if orphan else predictor.predict(task_id, events, taken, given.failure_scope)
+    expected = None if orphan else predictor.predict(task_id, events, chosen_answers, given.failure_scope)
     waiting = expected.parked if expected else Counter(event.fields["task_id"] for event in events)
     return TaskScript(
         number=number,
@@ -98,7 +98,7 @@ def _write_task(given: Options, run: str, began: datetime, begins: datetime, num
         images=images,
         begins=begins,
         events=tuple(sorted(events, key=lambda event: event.at)),
-        answers=taken,
+        answers=chosen_answers,
         expected=expected,
         parked=dict(waiting),
     )

@@ -1,4 +1,4 @@
-"""Sends the story, at its pace."""
+"""Send the events of a run at the requested rate."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ SLACK = 0.005  # seconds that the sender may be ahead of its pace before it slee
 
 
 class Sender:
-    """Sends every message once, in order. rate: messages a second, 0 for as fast as possible."""
+    """Send every message once, in order. rate: messages per second, 0 for as fast as possible."""
 
     def __init__(self, transport: SimulatorTransport, sendings: Sequence[Sending], rate: float) -> None:
         self._transport = transport
@@ -23,7 +23,7 @@ class Sender:
         self.finished = False
 
     def run(self, over: threading.Event) -> None:
-        """Send until all is sent or `over` is set. Runs once."""
+        """Send until everything is sent or `over` is set. May be called once."""
         began, late = time.monotonic(), False
         for number, sending in enumerate(self._sendings):
             if sending.late and not late:

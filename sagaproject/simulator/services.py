@@ -1,6 +1,6 @@
-"""The services' side of a compensation: takes our commands as Data Retrieval and the anonymizer do, and answers.
+"""The services' side of a compensation: answer our commands as Data Retrieval and the anonymizer do.
 
-No threads and no broker here: a command in, the replies that are due out.
+Without threads and broker: takes a command and returns the replies with their delays.
 """
 
 import json
@@ -20,7 +20,7 @@ SHAPE = {"type", "id", "correlation_id", "timestamp", "data"}
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a service says, `after` so many seconds."""
+    """An answer of a service, to be sent `after` this number of seconds."""
 
     after: float
     event: SimulatedEvent
@@ -28,7 +28,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """A command that should not have come, or not like this."""
+    """A command that should not have been sent, or not in this form."""
 
     task_id: str
     command: str
@@ -38,7 +38,7 @@ class Complaint:
 
 @dataclass(slots=True)
 class ServiceCounts:
-    """Counts of a run so far; `answers`: distinct events of each saga's history that are answers of ours."""
+    """Counts of a run so far. `answers`: number of distinct answers in each saga's history."""
 
     received: int = 0
     again: int = 0
@@ -51,9 +51,9 @@ class ServiceCounts:
 
 
 class Services:
-    """Both services that take commands.
+    """Both services that receive commands.
 
-    answer_all: also tasks that this run did not tell of, but for those of a simulator that began later.
+    answer_all: also answer for tasks that are not of this run, except those of a simulator that started later.
     """
 
     def __init__(self, script: Script, *, answer_all: bool = False) -> None:
@@ -62,17 +62,17 @@ class Services:
         self.tally = ServiceCounts()
         self.complaints: list[Complaint] = []
         self.healed = False
-        self._bodies: dict[tuple[str, str, str], Fields] = {}  # by task, command and image: what came first
+        self._bodies: dict[tuple[str, str, str], Fields] = {}  # by task, command and image: the first message
         self._tries: Counter[str] = Counter()
-        self._done: dict[str, SimulatedEvent] = {}  # by the command's id: how it was confirmed
+        self._done: dict[str, SimulatedEvent] = {}  # by command id: its confirmation
         self._deleted = {script.task.task_id: _deleted_by_story(script) for script in script.tasks}
 
     def heal(self) -> None:
-        """From now on every command is confirmed, also those that were never answered; nothing is complained of."""
+        """Confirm every command from now on, also those that were never answered, and record no complaints."""
         self.healed = True
 
     def receive(self, topic: str, body: bytes, now: datetime) -> list[Reply]:
-        """Take one message of a command topic (short name). What is no command of ours is left alone."""
+        """Handle one message of a command topic (short name). Messages that are not our commands are ignored."""
         message = _read(body)
         name = message.get("type")
         data = message.get("data")
@@ -95,7 +95,7 @@ class Services:
         if first != message and not self.healed:
             self._complain(task, message, "the same id and body at each attempt", _difference(first, message))
         if task.expected is not None and (name, image_id) not in task.expected.commands and not self.healed:
-            self._complain(task, message, "no such command: nothing of this is owed", f"{name} for image {image_id}")
+            self._complain(task, message, "no such command: it is not required", f"{name} for image {image_id}")
         return self._answer(message, task, task.answers.get((name, image_id), ServiceAnswer()), now)
 
     def _answer(self, message: Fields, task: TaskScript, answer: ServiceAnswer, now: datetime) -> list[Reply]:
@@ -131,7 +131,7 @@ class Services:
         self._done[message["id"]] = confirmation
         self.tally.confirmed += 1
         self.tally.answers[task.task.task_id] += 1
-        # A little later than the echo, which goes first.
+        # Slightly later than the echo, which comes first.
         return [*replies, Reply(after + 0.01 * bool(replies), confirmation)]
 
     def _echo(self, task: TaskScript, now: datetime) -> SimulatedEvent:
@@ -163,7 +163,7 @@ class Services:
         return [Reply(0.1, _plain_confirmation(message, now))]
 
     def _wrong(self, topic: str, message: Fields, task: TaskScript) -> tuple[str, str] | None:
-        """Give what is expected and what was seen, if the command's shape or place is wrong."""
+        """Return what is expected and what was seen, if the command's form or topic is wrong."""
         name, data = message["type"], message["data"]
         if COMMAND_TOPICS[name] != topic:
             return COMMAND_TOPICS[name], f"{name} on topic {topic}"

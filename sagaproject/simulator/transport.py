@@ -1,6 +1,6 @@
-"""The simulator's own connection to Pulsar: it is a foreign service and shares no client with ours.
+"""The simulator's own connection to Pulsar: like an external service, it shares no client with ours.
 
-Sends are asynchronous and batched, and what could not be sent is sent again: at least once, as the services do it.
+Sends are asynchronous and batched, and failed sends are repeated: at-least-once delivery, like that of the services.
 """
 
 import logging
@@ -21,17 +21,17 @@ from sagaproject.simulator.wire import COMMAND_TOPICS
 logger = logging.getLogger(__name__)
 
 SEND_TIMEOUT_MS = 10_000
-OPERATION_TIMEOUT = 10  # seconds; with a wrong token the broker just does not answer
+OPERATION_TIMEOUT = 10  # seconds; with a wrong token the broker does not answer at all
 RECEIVE_PAGE = 500
 
 
 class TransportError(Exception):
-    """The broker cannot be used; the message says what was tried."""
+    """The broker cannot be used. The text says what was tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the topics are. topics: full or short names in place of the usual short ones."""
+    """The address of the broker and its topics. topics: full or short names in place of the usual short ones."""
 
     service_url: str
     token: str = field(default="", repr=False)
@@ -49,12 +49,12 @@ class Broker:
         return cls(**{name: settings[name] for name in cls.__slots__ if settings.get(name) is not None})
 
     def full_name(self, topic: str) -> str:
-        """Give the full name of a topic."""
+        """Return the full name of a topic."""
         name = self.topics.get(topic, topic)
         return name if "://" in name else f"persistent://{self.tenant}/{self.namespace}/{name}"
 
     def authentication(self) -> pulsar.Authentication | None:
-        """Give what the client shows; a token file is read again at each connection."""
+        """Return the client's authentication; a token file is read again at each connection."""
         if self.token_file:
             return pulsar.AuthenticationToken(lambda: Path(self.token_file).read_text().strip())
         return pulsar.AuthenticationToken(self.token) if self.token else None
@@ -68,16 +68,16 @@ class Broker:
             tls_trust_certs_file_path=self.tls_trust_certs_file or None,
             tls_validate_hostname=self.tls_validate_hostname,
             tls_allow_insecure_connection=self.tls_allow_insecure,
-            # Its own lines would tear the table, and a Python logger can abort the process at exit.
+            # Its log lines would break the live table, and a Python logger can abort the process at exit.
             logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull),
         )
 
 
 @dataclass(slots=True)
 class _Inbox:
-    """One command topic: its own client (a small broker stalls when several topics share a connection).
+    """One command topic with its own client (a small broker stalls when several topics share a connection).
 
-    consumer: none while the broker is away and subscribing again has failed.
+    consumer: None while the broker is unavailable and subscribing again has failed.
     """
 
     topic: str
@@ -86,13 +86,13 @@ class _Inbox:
 
 
 class SimulatorTransport:
-    """Sends messages and receives commands. Sending and receiving may be done by different threads.
+    """Send messages and receive commands. Sending and receiving may be done by different threads.
 
-    subscription: must be no other process's. It is removed when the transport closes.
+    subscription: must not be used by another process. It is removed when the transport closes.
     """
 
     def __init__(self, broker: Broker, subscription: str) -> None:
-        """Subscribe to the command topics, from now on; raises TransportError."""
+        """Subscribe to the command topics, starting with the next message. Raises TransportError."""
         self._broker = broker
         self._subscription = subscription
         self._producers: dict[str, pulsar.Producer] = {}
@@ -110,10 +110,10 @@ class SimulatorTransport:
             raise TransportError(f"No answer from Pulsar at {broker.service_url}: {error}") from error
 
     def send(self, topic: str, body: bytes) -> None:
-        """Send without waiting (topic: short name). What fails is sent again by flush()."""
+        """Send without waiting (topic: short name). flush() repeats failed sends."""
 
         def done(result: pulsar.Result, _: object) -> None:
-            # Called by the client's thread, and must not raise: a raise there hangs flush() for ever.
+            # Called by the client's thread. Must not raise: an exception there makes flush() hang permanently.
             if result == pulsar.Result.Ok:
                 self.sent += 1
             else:
@@ -155,13 +155,13 @@ class SimulatorTransport:
                     inbox.consumer.acknowledge(message)
             except pulsar.PulsarException as error:
                 logger.warning("commands could not be received from %s: %s", inbox.topic, error)
-                time.sleep(0.5)  # the client connects again by itself
+                time.sleep(0.5)  # the client reconnects automatically
         return received
 
     def resubscribe(self) -> None:
-        """Subscribe anew where the broker has stopped to deliver; what was not acked comes again."""
+        """Subscribe again, in case the broker has stopped delivering. Unacknowledged messages are redelivered."""
         for inbox in self._inboxes:
-            # A consumer must not be closed twice, whatever became of the first time.
+            # A consumer must not be closed twice, even if closing it failed.
             consumer, inbox.consumer = inbox.consumer, None
             if consumer is not None:
                 _quietly(consumer.close)

@@ -1,6 +1,6 @@
-"""What the three services put on the wire: envelopes, topics and the fields of each event.
+"""The messages of the three services: envelopes, topics and the fields of each event.
 
-Written from the wire contract, not from the saga definition: the two must agree without sharing a line.
+Written from the wire contract, not from the saga definition: the two must agree without sharing code.
 """
 
 import json
@@ -43,20 +43,20 @@ LOCAL = timezone(timedelta(hours=-5))
 
 
 class Quirk(Enum):
-    """What is unusual about an envelope, and legal."""
+    """What is unusual, but valid, about an envelope."""
 
     NONE = "none"
     ZULU = "zulu"  # the time ends with Z
-    OFFSET = "offset"  # the time is a place's own, with its offset
+    OFFSET = "offset"  # the time is local, with its UTC offset
     TIMELESS = "timeless"  # no timestamp
     NAMELESS = "nameless"  # no id
-    SHOUTING = "shouting"  # UUIDs in capitals
-    CHATTY = "chatty"  # fields that nobody knows
+    SHOUTING = "shouting"  # UUIDs in upper case
+    CHATTY = "chatty"  # unknown fields
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedEvent:
-    """One event as a service means it. `late`: it comes after everything else has been sent."""
+    """One event of a service. `late`: it is sent after all events that are not late."""
 
     type: str
     topic: str
@@ -67,7 +67,7 @@ class SimulatedEvent:
     quirk: Quirk = Quirk.NONE
 
     def body(self) -> bytes:
-        """Give the message's bytes; the Processing service says no type."""
+        """Return the message's bytes. The Processing service sends no type."""
         envelope: Fields = {"id": self.event_id, "timestamp": timestamp(self.at, self.quirk)}
         if self.type not in PROCESSING:
             envelope["type"] = self.type
@@ -79,12 +79,12 @@ class SimulatedEvent:
 
 
 def encode(message: Fields) -> bytes:
-    """Give the bytes of a JSON object."""
+    """Return the bytes of a JSON object."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def timestamp(at: datetime, quirk: Quirk = Quirk.NONE) -> str:
-    """Give the time as the services write it: UTC without saying so, but for the quirks."""
+    """Return the time as the services write it: UTC without a zone, except for the quirks."""
     if quirk is Quirk.OFFSET:
         return at.astimezone(LOCAL).isoformat()
     naive = at.astimezone(UTC).replace(tzinfo=None).isoformat()
@@ -102,7 +102,7 @@ def _with_quirk(fields: Fields, quirk: Quirk) -> Fields:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A retrieval task. `correlation_id` is empty where the services name none, which is mostly so."""
+    """A retrieval task. `correlation_id` is empty if the services send none, which is the usual case."""
 
     task_id: str
     batch_id: str
@@ -111,14 +111,14 @@ class Task:
     correlation_id: str = ""
 
     def named(self) -> Fields:
-        """Give the fields that tie an event to this task."""
+        """Return the fields that assign an event to this task."""
         named = {"task_id": self.task_id}
         return {**named, "correlation_id": self.correlation_id} if self.correlation_id else named
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image. `own_task` is what Processing calls its work on it, `own_rollback` what the anonymizer calls its."""
+    """An image. `own_task`: Processing's task id for it; `own_rollback`: the anonymizer's task id of its rollback."""
 
     image_id: str
     number: int
@@ -144,7 +144,7 @@ def retrieval_started(task: Task) -> Fields:
 
 
 def retrieval_completed(task: Task, total: int, failed: int, *, counts_successes: bool = True) -> Fields:
-    """`counts_successes`: the result names successful_images, which some results leave out."""
+    """Return the fields of RetrievalCompleted. `counts_successes`: include successful_images, which is optional."""
     result: Fields = {
         "status": "COMPLETED" if not failed else "PARTIAL",
         "message": f"{total - failed} of {total} images retrieved",
@@ -237,7 +237,7 @@ def image_ready_for_processing(task: Task, image: Image) -> Fields:
 
 
 def processing(kind: str, task_id: str, region: str, image: Image | None) -> Fields:
-    """Give the fields of a Processing event (`kind` is its type); without `image` it names none."""
+    """Return the fields of a Processing event (`kind` is its type); without `image` it has no image id."""
     named = {"task_id": task_id, "region": region}
     if image is not None:
         named["image_id"] = image.image_id
@@ -249,7 +249,7 @@ def processing(kind: str, task_id: str, region: str, image: Image | None) -> Fie
 
 
 def processing_topics(kind: str, region: str) -> tuple[str, ...]:
-    """Give the topics on which a Processing event of a region may come: all are in use in the field."""
+    """Return the topics on which a Processing event of a region may come: all of them are in use."""
     word = PROCESSING[kind]
     dashed = (f"{region}-processing-{word}",) if region in DASHED_REGIONS else ()
     return (TOPICS[kind], *dashed, f"processing.{region}.{word}")

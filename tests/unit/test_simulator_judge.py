@@ -210,7 +210,7 @@ def snapshot(**changes: Any) -> Snapshot:
 
 def test_a_line_says_how_far_a_run_is() -> None:
     assert table.line(snapshot()) == (
-        "3 s; 10/20 messages sent; 2/4 sagas where they must end; 1 STARTED, 2 COMPLETED; 1/2 commands confirmed"
+        "3 s; 10/20 messages sent; 2/4 sagas as expected; 1 STARTED, 2 COMPLETED; 1/2 commands confirmed"
     )
     assert table.line(snapshot(by_status={}, trouble="GET sagas: 500")).endswith("; GET sagas: 500")
 
@@ -243,7 +243,7 @@ def report(*unexpected: Unexpected, interrupted: bool = False) -> Report:
 
 
 def test_a_summary_names_what_is_unexpected() -> None:
-    assert "Every saga ended as foreseen." in table.summary(report())
+    assert "Every saga ended as expected." in table.summary(report())
     said = table.summary(report(Unexpected("t", "s", "everything_works", "status", "COMPLETED", "STARTED")))
     assert "everything_works s: status: expected COMPLETED, seen STARTED" in said
     assert "before the verdict" in table.summary(report(interrupted=True))
