@@ -1,4 +1,4 @@
-"""Stamps stories out into the tables: any number of sagas, a bounded number in each transaction."""
+"""Write copies of rehearsed tasks: any number of sagas, a limited number in each transaction."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from sagaproject.simulator.naming import dice
 from sagaproject.simulator.options import Options
 from sagas.models import SagaStatusChoice
 
-# Shares of the sagas that ended, by how: a service that does its work, with the trouble of any week.
+# Shares of the ended sagas by status: a service that works, with a usual number of failures.
 ENDED: Mapping[str, float] = {
     SagaStatusChoice.COMPLETED: 0.83,
     SagaStatusChoice.COMPENSATION_SUCCEEDED: 0.12,
     SagaStatusChoice.FAILED: 0.045,
     SagaStatusChoice.COMPENSATION_FAILED: 0.003,
-    SagaStatusChoice.STARTED: 0.002,  # waits for ever for something that a service never said
+    SagaStatusChoice.STARTED: 0.002,  # waits permanently for an event that a service never sent
 }
 UNDER_WAY: Mapping[str, float] = {SagaStatusChoice.STARTED: 0.7, SagaStatusChoice.COMPENSATING: 0.3}
-STRAYS = 0.001  # for each saga: a task whose start was never heard, parked, and a message that could not be read
+UNMATCHED = 0.001  # for each saga: a task without a start, whose events are parked, and an unreadable message
 
-# Foreign keys hold by construction, and checking them takes half of the time; only a superuser may leave that out.
-_HURRY = """
+# Foreign keys hold by construction, and checking them takes half of the time; only a superuser may skip the check.
+_FAST_WRITES = """
     SELECT set_config('synchronous_commit', 'off', true),
         CASE current_setting('is_superuser') WHEN 'on' THEN set_config('session_replication_role', 'replica', true) END
 """
 
 CHUNK = 500  # sagas of a few images
-_ROWS = 40_000  # and not many more rows than this
-_STORIES, _ROWS_OF_STORIES = 200, 14_000
+_ROWS = 40_000  # approximate maximum of rows
+_REHEARSED_TASKS, _REHEARSED_ROWS = 200, 14_000
 _PER_ORDER = 4
 
 
@@ -50,9 +50,9 @@ _PER_ORDER = 4
 class FillSpec:
     """What to fill a database with.
 
-    sagas: how many. images: least and most of a saga. in_flight: the share of sagas that are under way just now.
-    since, until: the first and last of their start times; UTC. seed: the same seed tells the same stories in the same
-    order, under other ids. writers: how many connections write at once.
+    sagas: number of sagas. images: minimum and maximum per saga. in_flight: the share of sagas that are open now.
+    since, until: the first and last of their start times; UTC. seed: the same seed gives the same sagas in the same
+    order, under other ids. writers: number of connections that write in parallel.
     """
 
     sagas: int
@@ -75,7 +75,7 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class TemplateCast:
-    """Templates to choose from, and how many copies are to be made of them in all."""
+    """Templates to choose from, and the total number of copies of them."""
 
     templates: Sequence[Template]
     copies: int
@@ -83,25 +83,25 @@ class TemplateCast:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One saga to be: from which template, moved in time by how much."""
+    """A saga to write: its template and its shift in time."""
 
     template: Template
     shift: timedelta
 
 
-def fill(wish: FillSpec, progress: Callable[[int], None] = lambda done: None) -> Filled:
-    """Writes that many sagas with all that belongs to them; `progress` hears how many there are.
+def fill(spec: FillSpec, progress: Callable[[int], None] = lambda done: None) -> Filled:
+    """Write the sagas with everything that belongs to them; `progress` is called with the number written so far.
 
-    Opens its own transactions, on connections of its own threads too; cut off at any point, what is there is whole.
-    Run twice it writes twice. Nothing is nudged: what is due goes out when a sweeper looks.
+    Opens its own transactions, also on connections of its own threads; if it is interrupted, all written sagas are
+    complete. Running it twice writes twice as many. It does not nudge: the next sweep finds due work.
     """
-    ended, under_way, strays = rehearse(wish)
-    copies = _copies(wish, ended, under_way, strays)
-    return _write(copies, wish, progress)
+    ended, under_way, unmatched = rehearse(spec)
+    copies = _copies(spec, ended, under_way, unmatched)
+    return _write(copies, spec, progress)
 
 
 def analyze() -> None:
-    """Tells the planner what is there now, and marks the pages as visible to all. Outside of any transaction."""
+    """Update the planner's statistics and the visibility map (VACUUM ANALYZE). Must run outside any transaction."""
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")  # a table of millions takes minutes
         try:
@@ -111,49 +111,50 @@ def analyze() -> None:
             cursor.execute("RESET statement_timeout")
 
 
-# --- stories --------------------------------------------------------------------------------------------------------
+# --- rehearsal ------------------------------------------------------------------------------------------------------
 
 
-def rehearse(wish: FillSpec) -> tuple[list[TemplateCast], list[TemplateCast], TemplateCast]:
-    """Plays the stories: how many copies of those that ended, by status, that are under way, and without a saga."""
-    stories = max(1, min(_STORIES, 3 * wish.sagas, _ROWS_OF_STORIES // _rows_of(wish.images)))
-    troubled = Options(
-        sagas=stories,
-        images=wish.images,
+def rehearse(spec: FillSpec) -> tuple[list[TemplateCast], list[TemplateCast], TemplateCast]:
+    """Rehearse the tasks and choose the numbers of copies: of ended sagas, of open ones, and of unmatched tasks."""
+    tasks = max(1, min(_REHEARSED_TASKS, 3 * spec.sagas, _REHEARSED_ROWS // _rows_of(spec.images)))
+    options = Options(
+        sagas=tasks,
+        images=spec.images,
         failure_rate=0.6,
         duplicate_rate=0.01,
         refuse_rate=0.15,
         silence_rate=0.05,
         stubborn_rate=0.05,
         own_task_rate=0.04,
-        seed=wish.seed,
+        seed=spec.seed,
     )
-    ended = _by_status(_play(troubled))
-    flying = round(wish.sagas * wish.in_flight)
-    hurried = Options(sagas=stories, images=wish.images, failure_rate=0.6, silence_rate=0.3, seed=wish.seed + 1)
-    under_way = _by_status(_play(hurried, cut=True)) if flying else {}
-    strays = _play(Options(sagas=0, orphans=12, images=(1, 2), seed=wish.seed + 2), garbage=True)
+    ended = _by_status(_play(options))
+    in_flight = round(spec.sagas * spec.in_flight)
+    interrupted = Options(sagas=tasks, images=spec.images, failure_rate=0.6, silence_rate=0.3, seed=spec.seed + 1)
+    under_way = _by_status(_play(interrupted, cut=True)) if in_flight else {}
+    unmatched = _play(Options(sagas=0, orphans=12, images=(1, 2), seed=spec.seed + 2), garbage=True)
+    ended_shares, open_shares = _shares(spec.sagas - in_flight, ENDED, ended), _shares(in_flight, UNDER_WAY, under_way)
     return (
-        [TemplateCast(ended[status], copies) for status, copies in _shares(wish.sagas - flying, ENDED, ended).items()],
-        [TemplateCast(under_way[status], copies) for status, copies in _shares(flying, UNDER_WAY, under_way).items()],
-        TemplateCast(strays, max(1, round(wish.sagas * STRAYS))),
+        [TemplateCast(ended[status], copies) for status, copies in ended_shares.items()],
+        [TemplateCast(under_way[status], copies) for status, copies in open_shares.items()],
+        TemplateCast(unmatched, max(1, round(spec.sagas * UNMATCHED))),
     )
 
 
 def _play(options: Options, *, cut: bool = False, garbage: bool = False) -> list[Template]:
-    """Templates of all stories, played to their end, or `cut` where the last of them begins."""
-    with _unheard(), transaction.atomic():
+    """Return the templates of all tasks, run to their end, or `cut` at the start of the last one."""
+    with _without_logs(), transaction.atomic():
         newest = Event.objects.order_by("-id").values_list("id", flat=True).first() or 0
         rehearsal = Rehearsal(options, garbage=garbage)
-        stories = rehearsal.play(rehearsal.script.tasks[-1].begins if cut else None)
-        found = templates(stories, newest)
+        results = rehearsal.play(rehearsal.script.tasks[-1].begins if cut else None)
+        found = templates(results, newest)
         transaction.set_rollback(True)
     return found
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """Lets nothing be logged: it would be told of what is rolled back."""
+def _without_logs() -> Iterator[None]:
+    """Suppress logs: the work is rolled back."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -170,7 +171,7 @@ def _by_status(found: Sequence[Template]) -> dict[str, list[Template]]:
 
 
 def _shares(total: int, shares: Mapping[str, float], there: Mapping[str, object]) -> dict[str, int]:
-    """Divides a number by shares among what there is; each gets one at least, as long as there are enough."""
+    """Divide a number among the existing names by their shares; each gets at least one, if there are enough."""
     wanted = {name: share for name, share in shares.items() if name in there}
     if not total or not wanted:
         return {}
@@ -186,14 +187,14 @@ def _shares(total: int, shares: Mapping[str, float], there: Mapping[str, object]
 
 
 def _copies(
-    wish: FillSpec, ended: Sequence[TemplateCast], under_way: Sequence[TemplateCast], strays: TemplateCast
+    spec: FillSpec, ended: Sequence[TemplateCast], under_way: Sequence[TemplateCast], unmatched: TemplateCast
 ) -> Iterator[Copy]:
-    """All copies by their start, so that new rows land beside each other as they do in life."""
-    rng = dice(f"{wish.seed}/copies")
-    yield from _spread(_drawn([*ended, strays], rng), wish, rng)
+    """Yield all copies by their start, so that new rows are stored next to each other as in production."""
+    rng = dice(f"{spec.seed}/copies")
+    yield from _spread(_drawn([*ended, unmatched], rng), spec, rng)
     for template in _drawn(under_way, rng):
         ago = timedelta(seconds=rng.random() * 60)
-        yield Copy(template, _whole(wish.until - ago, template.ends))
+        yield Copy(template, _whole(spec.until - ago, template.ends))
 
 
 def _drawn(casts: Sequence[TemplateCast], rng: Random) -> list[Template]:
@@ -202,31 +203,31 @@ def _drawn(casts: Sequence[TemplateCast], rng: Random) -> list[Template]:
     return drawn
 
 
-def _spread(drawn: Sequence[Template], wish: FillSpec, rng: Random) -> Iterator[Copy]:
+def _spread(drawn: Sequence[Template], spec: FillSpec, rng: Random) -> Iterator[Copy]:
     longest = max((template.ends - template.begins for template in drawn), default=timedelta())
-    span = max(wish.until - wish.since - longest, timedelta())
+    span = max(spec.until - spec.since - longest, timedelta())
     for number, template in enumerate(drawn):
-        at = wish.since + span * ((number + rng.random()) / len(drawn))
+        at = spec.since + span * ((number + rng.random()) / len(drawn))
         yield Copy(template, _whole(at, template.begins))
 
 
 def _whole(at: datetime, instead_of: datetime) -> timedelta:
-    """By how many whole seconds a story must be moved."""
+    """Return the shift between two times in whole seconds."""
     return timedelta(seconds=int((at.astimezone(UTC).replace(tzinfo=None) - instead_of).total_seconds()))
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def _write(copies: Iterator[Copy], wish: FillSpec, progress: Callable[[int], None]) -> Filled:
-    rng = dice(f"{wish.seed}/correlations")
+def _write(copies: Iterator[Copy], spec: FillSpec, progress: Callable[[int], None]) -> Filled:
+    rng = dice(f"{spec.seed}/correlations")
     statuses: Counter[str] = Counter()
     events = written = 0
     running: dict[Future[None], int] = {}
-    with ThreadPoolExecutor(wish.writers, "fill") as pool:
-        for chunk in _chunks(copies, max(1, min(CHUNK, _ROWS // _rows_of(wish.images)))):
-            texts = _stamp(chunk, wish, rng)
-            while len(running) > wish.writers:  # one more than can write: the next is ready when one of them is
+    with ThreadPoolExecutor(spec.writers, "fill") as pool:
+        for chunk in _chunks(copies, max(1, min(CHUNK, _ROWS // _rows_of(spec.images)))):
+            texts = _stamp(chunk, spec, rng)
+            while len(running) > spec.writers:  # one more than can write, so that the next is ready when one ends
                 written += _finished(running)
                 progress(written)
             born = Counter(copy.template.status for copy in chunk if copy.template.status)
@@ -240,7 +241,7 @@ def _write(copies: Iterator[Copy], wish: FillSpec, progress: Callable[[int], Non
 
 
 def _finished(running: dict[Future[None], int]) -> int:
-    """Waits until at least one chunk is committed; returns of how many sagas. Raises what a writer raised."""
+    """Wait until at least one chunk is committed; return its number of sagas. Raises the error of a writer."""
     finished, _ = wait(running, return_when=FIRST_COMPLETED)
     for future in finished:
         future.result()
@@ -252,20 +253,20 @@ def _chunks(copies: Iterator[Copy], size: int) -> Iterator[list[Copy]]:
         yield chunk
 
 
-def _stamp(chunk: Sequence[Copy], wish: FillSpec, rng: Random) -> Stamped:
+def _stamp(chunk: Sequence[Copy], spec: FillSpec, rng: Random) -> Stamped:
     numbers = iter(_event_numbers(sum(copy.template.events for copy in chunk)))
     texts: dict[str, StringIO] = defaultdict(StringIO)
     for copy in chunk:
         events = list(islice(numbers, copy.template.events))
-        # Some sagas share one: an order of several tasks.
-        correlation = f"order-{wish.seed}-{rng.randrange(max(1, wish.sagas // _PER_ORDER)):08}"
+        # Some sagas share a correlation id: an order of several tasks.
+        correlation = f"order-{spec.seed}-{rng.randrange(max(1, spec.sagas // _PER_ORDER)):08}"
         for name, text in copy.template.stamp(copy.shift, events, correlation).items():
             texts[name].write(text)
     return {name: text.getvalue() for name, text in texts.items()}
 
 
 def _event_numbers(count: int) -> list[int]:
-    """Numbers that no other event has or gets."""
+    """Return unused event numbers, which no other event will get."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT nextval(pg_get_serial_sequence('bridge_event', 'id')) FROM generate_series(1, %s) ORDER BY 1",
@@ -275,10 +276,10 @@ def _event_numbers(count: int) -> list[int]:
 
 
 def _copy(texts: Stamped) -> None:
-    """Writes one chunk in one transaction. On a thread of its own."""
+    """Write one chunk in one transaction, on a separate thread."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(_HURRY)
+            cursor.execute(_FAST_WRITES)
             for table in TABLES:
                 if table.name in texts:
                     columns = sql.names(table.columns)
@@ -288,5 +289,5 @@ def _copy(texts: Stamped) -> None:
 
 
 def _rows_of(images: tuple[int, int]) -> int:
-    """About how many rows a saga of so many images has."""
+    """Return the approximate number of rows of a saga with this number of images."""
     return 10 + 20 * (images[0] + images[1]) // 2

@@ -1,7 +1,7 @@
-"""Plays the simulator's stories through the real parts, on a clock of their own, in the caller's transaction.
+"""Run the simulator's tasks through the real parts with a simulated clock, in the caller's transaction.
 
-Everything that the service writes is written by the service's own functions: codec, event log, apply, outbox. Only the
-loops around them are here, because theirs commit and go by the time of day.
+All rows are written by the service's own functions: codec, event log, apply, outbox. Only the loops around them are
+reimplemented here, because the service's loops commit and use the real time.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from sagaproject.simulator.wire import Quirk, SimulatedEvent
 from sagas import apply, statements
 from sagas.models import Parked, SagaLog
 
-# A time that no real row has: whatever says it is part of a story.
+# A time that no real row has, by which the rows of a rehearsal are recognized.
 BEGINS = "20010203T000000"
-# The ledger of every message of a story, for the same reason.
+# The ledger of every message of a rehearsal, for the same reason.
 LEDGER = "987654321"
 WORKER = "worker@filled"
 
-# How much happens at once: a second's events, and in the long waits for a service that does not answer more.
+# The time that one step covers: a second, and more in the long waits for a service that does not answer.
 _TICK, _IDLE_TICK = timedelta(seconds=1), timedelta(seconds=15)
 _WIRE = timedelta(milliseconds=30)
 _PAGE = 500
@@ -48,17 +48,17 @@ _LONGEST = timedelta(days=365)
 
 @dataclass(frozen=True, slots=True)
 class RehearsedSaga:
-    """What came of one task: whose rows are its own. `saga` is None where none came to be."""
+    """The result of one task, and the ids by which its rows are found. `saga` is None if there is none."""
 
     number: int
     saga: str | None
     status: str
-    keys: frozenset[str]  # its task's and its images' own
-    message_ids: frozenset[str]  # of what could not be read
+    keys: frozenset[str]  # of its task and of its images
+    message_ids: frozenset[str]  # of its unreadable messages
 
 
 class Rehearsal:
-    """One cast of stories. Must run in a transaction that is rolled back."""
+    """A run of all tasks of a script. Must run in a transaction that is rolled back."""
 
     def __init__(self, options: Options, *, garbage: bool = False) -> None:
         self.options = options
@@ -68,11 +68,11 @@ class Rehearsal:
         self._rng = dice(f"{options.seed}/rehearsal")
         self._order = itertools.count(1)
         self._due: list[tuple[datetime, int, SimulatedEvent, bytes]] = []
-        self._rubbish: dict[str, set[str]] = {}
+        self._unreadable: dict[str, set[str]] = {}
         self._garbage = garbage
 
     def play(self, until: datetime | None = None) -> list[RehearsedSaga]:
-        """Plays until nothing is left to happen, or until then by the story's clock; returns what came of each task."""
+        """Run until nothing is left to do, or until this simulated time; return the result of each task."""
         for task in self.script.tasks:
             for event in task.events:
                 self._send(event, event.at)
@@ -86,40 +86,40 @@ class Rehearsal:
             self._apply(newest)
         if self._garbage:
             self._store_garbage()
-        return list(self._stories())
+        return list(self._results())
 
-    # --- the wire ---
+    # --- messages ---
 
     def _send(self, event: SimulatedEvent, at: datetime) -> None:
-        """Lets an event come at that time. No two say the same instant: ids must not decide."""
+        """Schedule an event. Its timestamp is made unique, so that the order of events never depends on their ids."""
         number = next(self._order)
-        said = replace(event, at=event.at.replace(microsecond=event.at.microsecond // 1000 * 1000 + number % 1000))
-        heapq.heappush(self._due, (at, number, said, said.body()))
-        if said.quirk is not Quirk.NAMELESS and self._rng.random() < self.options.duplicate_rate:
-            heapq.heappush(self._due, (at + timedelta(seconds=1), next(self._order), said, said.body()))
+        unique = replace(event, at=event.at.replace(microsecond=event.at.microsecond // 1000 * 1000 + number % 1000))
+        heapq.heappush(self._due, (at, number, unique, unique.body()))
+        if unique.quirk is not Quirk.NAMELESS and self._rng.random() < self.options.duplicate_rate:
+            heapq.heappush(self._due, (at + timedelta(seconds=1), next(self._order), unique, unique.body()))
 
     def _store(self) -> None:
         envelopes: list[Envelope] = []
         while self._due and self._due[0][0] <= self.clock:
             at, number, event, body = heapq.heappop(self._due)
-            read = get_codec().decode(_message(event, number, at, body), at + _WIRE)
-            if isinstance(read, Rejected):
-                raise ValueError(f"a story's event cannot be read: {read.reason}")
-            envelopes.append(read)
+            decoded = get_codec().decode(_message(event, number, at, body), at + _WIRE)
+            if isinstance(decoded, Rejected):
+                raise ValueError(f"an event of the simulator was rejected: {decoded.reason}")
+            envelopes.append(decoded)
         event_log.store_batch(envelopes)
 
     def _store_garbage(self) -> None:
-        """Rubbish made of each task's last event, for quarantine; a person has looked at most of it."""
+        """Quarantine unreadable messages made from each task's last event, and dismiss most of them."""
         rejected = []
         for task in self.script.tasks:
             number, event = next(self._order), task.events[-1]
             spoil = self._rng.choice([one for one in mischief.SPOILERS if one not in (mischief.twin, mischief.deep)])
             at = event.at + _TICK
             message = _message(event, number, at, spoil(event, self._rng))
-            read = get_codec().decode(message, at + _WIRE)
-            if isinstance(read, Rejected):
-                rejected.append(read)
-                self._rubbish.setdefault(task.task.task_id, set()).add(message.message_id)
+            decoded = get_codec().decode(message, at + _WIRE)
+            if isinstance(decoded, Rejected):
+                rejected.append(decoded)
+                self._unreadable.setdefault(task.task.task_id, set()).add(message.message_id)
         quarantine.keep(rejected)
         for row in Quarantined.objects.filter(message_id__startswith=f"{LEDGER}:"):
             if self._rng.random() < 0.8:
@@ -128,13 +128,13 @@ class Rehearsal:
         parked = Parked.objects.filter(key__in=[key for task in self.script.tasks for key in task.parked])
         parked.exclude(key=self.script.tasks[-1].task.task_id).update(dismissed_at=F("since") + timedelta(hours=1))
 
-    # --- the parts of the service, by the story's clock ---
+    # --- the parts of the service, by the simulated clock ---
 
     def _next(self) -> datetime | None:
-        """When something happens next: an event comes, a command is due, or its answer is overdue."""
+        """Return the time of the next event, due command or missed deadline."""
         due = Command.objects.filter(status__in=UNSENT, released_at__isnull=False)
         sent = Command.objects.filter(status=CommandStatus.PUBLISHED)
-        # Stories are older than anything real, so the first of all commands is theirs, if they have one.
+        # The simulated time is earlier than any real one, so the first of all commands is the rehearsal's, if any.
         firsts = [
             *due.order_by("next_at").values_list("next_at", flat=True)[:1],
             *sent.order_by("deadline_at").values_list("deadline_at", flat=True)[:1],
@@ -147,7 +147,7 @@ class Rehearsal:
         return Pending.objects.order_by("-id").values_list("id", flat=True).first() or 0
 
     def _apply(self, after: int) -> None:
-        """Until nothing moves: what one transaction of the service's leaves to the next is applied here at once."""
+        """Apply until nothing changes: work that the service leaves to its next transaction is done here too."""
         while page := statements.claim(after, _EVERYTHING):
             applied = apply.apply_inside(page, self.clock)
             if applied.opened:
@@ -176,7 +176,7 @@ class Rehearsal:
                 for reply in self._services.receive(claim.topic, delivery.wire_body(claim.body), self.clock):
                     at = self.clock + timedelta(seconds=reply.after)
                     self._send(replace(reply.event, at=at), at)
-            command_rows.write([standing for standing, _ in changed])
+            command_rows.write([snapshot for snapshot, _ in changed])
             command_rows.record_attempts(records)
             facts.append_facts(changed)
 
@@ -189,18 +189,18 @@ class Rehearsal:
             ]
             command_rows.write(after)
             command_rows.end_attempts(ends)
-            facts.append_facts([(standing, self.clock) for standing in after])
+            facts.append_facts([(snapshot, self.clock) for snapshot in after])
 
-    # --- what came of it ---
+    # --- results ---
 
-    def _stories(self) -> Iterator[RehearsedSaga]:
+    def _results(self) -> Iterator[RehearsedSaga]:
         sagas = SagaLog.objects.filter(key__in=self.script.by_task).values_list("key", "id", "status")
         found = {key: (str(saga_id), status) for key, saga_id, status in sagas}
         for task in self.script.tasks:
             saga, status = found.get(task.task.task_id, (None, ""))
             own = {key for image in task.images for key in (image.own_task, image.own_rollback)}
             keys = frozenset({task.task.task_id, *own})
-            yield RehearsedSaga(task.number, saga, status, keys, frozenset(self._rubbish.get(task.task.task_id, ())))
+            yield RehearsedSaga(task.number, saga, status, keys, frozenset(self._unreadable.get(task.task.task_id, ())))
 
 
 def _message(event: SimulatedEvent, number: int, at: datetime, body: bytes) -> Message:

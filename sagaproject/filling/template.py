@@ -1,8 +1,8 @@
-"""A story's rows as texts with slots: stamped out again and again with other ids and times.
+"""The rows of a rehearsed task as texts with slots, from which copies with other ids and times are made.
 
-What is replaced: every UUID, every number of an event, every time (by whole seconds, so that what was said in which
-order stays), the ledger of message ids, and correlation ids. Ids of commands are made of the saga's, as everywhere.
-Everything else is what the service wrote, to the byte.
+Replaced are: every UUID, every event number, every time (shifted by whole seconds, so that the order is kept), the
+ledger of message ids, and correlation ids. Ids of commands are derived from the saga's id, as everywhere. All other
+bytes are what the service wrote.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sagas.models import Lane, Parked, SagaEvent, SagaKey, SagaLog, SagaStep
 
 _UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 _YEAR = int(BEGINS[:4])
-# A place's own clock may still show the year before.
+# A local time may still be in the previous year.
 _TIME = rf"(?:{_YEAR}|{_YEAR - 1})-\d\d-\d\d[T ]\d\d:\d\d:\d\d"
 _SLOT = re.compile(
     rf"(?P<event>@event:\d+@)|(?P<correlation>order-[0-9a-f]{{8}}-[0-9a-f]{{4}})|(?P<uuid>{_UUID})|(?P<time>{_TIME})"
@@ -39,9 +39,10 @@ _SLOT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """How a story's rows are read from one table: `owner` tells whose a row is, `numbered` names what is an event's.
+    """How the rows of a rehearsal are read from one table.
 
-    `instead`: what is written instead of a column that holds the time of the day on which the story was played.
+    owner: SQL expression for the id that assigns a row to a task. source: the FROM clause, if it is not the table.
+    numbered: columns that hold event numbers. instead: SQL expressions for columns that hold the real time of the run.
     """
 
     model: type[Model]
@@ -56,18 +57,18 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """All but the numbers that the table gives itself."""
+        """All columns except automatic primary keys."""
         fields = self.model._meta.concrete_fields
         return [f.attname for f in fields if f.attname in self.numbered or f.get_internal_type() != "BigAutoField"]
 
     @property
     def query(self) -> str:
-        said = {**{name: f"'@event:' || t.{name} || '@'" for name in self.numbered}, **self.instead}
-        columns = ", ".join(said.get(name, f't."{name}"') for name in self.columns)
+        replaced = {**{name: f"'@event:' || t.{name} || '@'" for name in self.numbered}, **self.instead}
+        columns = ", ".join(replaced.get(name, f't."{name}"') for name in self.columns)
         return f"SELECT {self.owner}, {columns} FROM {self.source or self.name + ' t'}"  # noqa: S608 (constants)
 
 
-# In the order in which they are written. What is not a saga's belongs to the key under which it is parked.
+# In the order in which they are written. Rows without a saga belong to the key under which they are parked.
 TABLES = (
     Table(
         Event,
@@ -93,8 +94,8 @@ TABLES = (
     Table(
         Attempt,
         "c.saga_id",
-        # A plain join has begun at the attempts and looked for each among all commands: autovacuum had just looked, and
-        # seen nothing of what a rehearsal writes and does not commit.
+        # With a plain join the planner has started from the attempts and searched all commands for each: autovacuum had
+        # just run and does not see the uncommitted rows of a rehearsal.
         "compensation_command c CROSS JOIN LATERAL"
         " (SELECT * FROM compensation_attempt a WHERE a.command_id = c.id OFFSET 0) AS t"
         " WHERE c.saga_id = ANY(%(sagas)s::uuid[])",
@@ -108,30 +109,32 @@ Stamped = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The rows of one table as COPY takes them, with slots, and which value goes into each."""
+    """The rows of one table in COPY format, with slots, and the function that picks their values."""
 
     text: str
     pick: Callable[[Sequence[str]], Any]
 
 
 class Template:
-    """One story, to be stamped out any number of times.
+    """One rehearsed task, of which any number of copies can be made.
 
-    status: the saga's, empty where none came to be. events: how many numbers of events a copy needs.
-    begins, ends: the first and the last second (UTC, naive) that its rows speak of.
+    status: the saga's status, empty if there is no saga. events: the number of event numbers that a copy needs.
+    begins, ends: the first and the last second (UTC, naive) in its rows.
     """
 
     def __init__(
-        self, story: RehearsedSaga, texts: Mapping[str, str], commands: Iterable[tuple[str, str, str]]
+        self, result: RehearsedSaga, texts: Mapping[str, str], commands: Iterable[tuple[str, str, str]]
     ) -> None:
-        """texts: by table. commands: (id, entity, name) of the saga's."""
+        """texts: rows by table. commands: (id, entity, name) of the saga's commands."""
         places = Places()
-        self.status = story.status
+        self.status = result.status
         self._blocks = {name: _block(text, places) for name, text in texts.items()}
         self._count = places.count
-        self._uuids = {text: place for text, place in places.of("uuid") if not _loud(text)}
-        self._capitals = [(place, self._uuids[text.lower()]) for text, place in places.of("uuid") if _loud(text)]
-        self._saga = self._uuids.get(story.saga or "", -1)
+        self._uuids = {text: place for text, place in places.of("uuid") if not _has_capitals(text)}
+        self._capitals = [
+            (place, self._uuids[text.lower()]) for text, place in places.of("uuid") if _has_capitals(text)
+        ]
+        self._saga = self._uuids.get(result.saga or "", -1)
         self._commands = [(self._uuids[id_], self._uuids[entity], name) for id_, entity, name in commands]
         self._numbers = [place for _, place in sorted(places.of("event"), key=lambda item: _number(item[0]))]
         self._times = [(place, text[10], datetime.fromisoformat(text)) for text, place in places.of("time")]
@@ -142,9 +145,9 @@ class Template:
         self.begins, self.ends = min(moments), max(moments)
 
     def stamp(self, shift: timedelta, events: Sequence[int], correlation: str) -> Stamped:
-        """Its rows by table, moved in time by whole seconds.
+        """Return the rows of a copy by table, shifted in time by whole seconds.
 
-        events: `self.events` new numbers, rising. The first makes the copy's message ids its own.
+        events: `self.events` new numbers, ascending. The first one makes the copy's message ids unique.
         """
         values = [""] * self._count
         for place, new in zip(self._uuids.values(), _uuids(len(self._uuids)), strict=True):
@@ -166,10 +169,10 @@ class Template:
         return {name: block.text % block.pick(values) for name, block in self._blocks.items()}
 
 
-def templates(stories: Sequence[RehearsedSaga], newest_event: int) -> list[Template]:
-    """Read what stories wrote, in the transaction that they were played in. `newest_event`: the last before them."""
-    owners = {owner: story.number for story in stories for owner in _owners(story)}
-    sagas = [story.saga for story in stories if story.saga]
+def templates(results: Sequence[RehearsedSaga], newest_event: int) -> list[Template]:
+    """Read the rows of a rehearsal, in its transaction. `newest_event`: the last event number before it."""
+    owners = {owner: result.number for result in results for owner in _owners(result)}
+    sagas = [result.saga for result in results if result.saga]
     texts: dict[int, dict[str, str]] = defaultdict(dict)
     for table in TABLES:
         lines: dict[int, list[str]] = defaultdict(list)
@@ -183,40 +186,40 @@ def templates(stories: Sequence[RehearsedSaga], newest_event: int) -> list[Templ
     planned = Command.objects.filter(saga_id__in=sagas).values_list("saga_id", "id", "entity", "name")
     for saga, id_, entity, name in planned:
         commands[str(saga)].append((str(id_), entity, name))
-    # One that was cut off before it began wrote nothing.
-    written = [story for story in stories if story.number in texts]
-    return [Template(story, texts[story.number], commands[story.saga or ""]) for story in written]
+    # A task that was cut off before its start has no rows.
+    written = [result for result in results if result.number in texts]
+    return [Template(result, texts[result.number], commands[result.saga or ""]) for result in written]
 
 
-def _owners(story: RehearsedSaga) -> Iterator[str]:
-    yield from story.keys
-    yield from story.message_ids
-    if story.saga:
-        yield story.saga
+def _owners(result: RehearsedSaga) -> Iterator[str]:
+    yield from result.keys
+    yield from result.message_ids
+    if result.saga:
+        yield result.saga
 
 
 def _read(query: str, parameters: Mapping[str, Any]) -> Iterator[str]:
     rows = StringIO()
     with connection.cursor() as cursor:
-        said = cursor.mogrify(query, parameters).decode()
-        cursor.copy_expert(f"COPY ({said}) TO STDOUT", rows)
+        bound = cursor.mogrify(query, parameters).decode()
+        cursor.copy_expert(f"COPY ({bound}) TO STDOUT", rows)
     rows.seek(0)
     return iter(rows)
 
 
 class Places:
-    """Which place each thing that is replaced has among a copy's values."""
+    """The index of each replaced value among a copy's values."""
 
     def __init__(self) -> None:
         self.count = 0
         self._kinds: dict[str, dict[str, int]] = defaultdict(dict)
 
     def of(self, kind: str) -> list[tuple[str, int]]:
-        """The things of a kind, with their places."""
+        """Return the values of a kind with their indexes."""
         return list(self._kinds[kind].items())
 
     def place(self, kind: str, text: str) -> int:
-        """The place of a thing; the same for ever."""
+        """Return the index of a value; always the same for the same value."""
         if text not in self._kinds[kind]:
             self._kinds[kind][text] = self.count
             self.count += 1
@@ -224,14 +227,14 @@ class Places:
 
 
 def _block(text: str, places: Places) -> Block:
-    """Puts slots into a text. The same thing has the same place in all texts of a story."""
+    """Replace the values in a text by slots. The same value has the same index in all texts of a task."""
     picked: list[int] = []
 
     def slot(found: re.Match[str]) -> str:
-        kind, said = found.lastgroup or "", found.group()
-        if _loud(said) and kind == "uuid":
-            places.place(kind, said.lower())  # what the capitals are made of
-        picked.append(places.place(kind, said))
+        kind, value = found.lastgroup or "", found.group()
+        if _has_capitals(value) and kind == "uuid":
+            places.place(kind, value.lower())  # the upper-case spelling is derived from it
+        picked.append(places.place(kind, value))
         return "%s"
 
     with_slots = _SLOT.sub(slot, text.replace("%", "%%"))
@@ -242,7 +245,7 @@ def _few(picked: Sequence[int], values: Sequence[str]) -> tuple[str, ...]:
     return tuple(values[place] for place in picked)
 
 
-def _loud(text: str) -> bool:
+def _has_capitals(text: str) -> bool:
     return text != text.lower()
 
 
@@ -251,7 +254,7 @@ def _number(text: str) -> int:
 
 
 def _uuids(count: int) -> Iterator[str]:
-    """Random ones, version 4."""
+    """Yield random UUIDs, version 4."""
     digits = os.urandom(16 * count).hex()
     for at in range(0, 32 * count, 32):
         one = digits[at : at + 32]
@@ -259,6 +262,6 @@ def _uuids(count: int) -> Iterator[str]:
 
 
 def _uuid7(at: datetime) -> str:
-    """As sagas.ids makes them, for a saga that was born then."""
+    """Return an id like those of sagas.ids, for a saga that started at this time."""
     digits = f"{int((at.replace(tzinfo=UTC)).timestamp() * 1000):012x}{os.urandom(10).hex()}"
     return f"{digits[:8]}-{digits[8:12]}-7{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"

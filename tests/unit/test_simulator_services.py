@@ -188,7 +188,7 @@ def test_a_command_that_is_not_owed_is_complained_of() -> None:
     ask(played, DELETE, ONE)
     assert played.complaints == []
     ask(played, DELETE, TWO)
-    assert [complaint.expected for complaint in played.complaints] == ["no such command: nothing of this is owed"]
+    assert [complaint.expected for complaint in played.complaints] == ["no such command: it is not required"]
 
 
 @pytest.mark.parametrize("changes", [{"id": str(uuid4())}, {"timestamp": "2026-01-31T15:47:00"}])
