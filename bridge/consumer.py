@@ -234,7 +234,7 @@ class Consumer:
                 },
             )
             if forget:
-                heartbeats.forget_the_dead()
+                heartbeats.delete_stale()
         except (DatabaseError, InterfaceError) as error:
             self._report_error(f"the database does not accept the heartbeat: {_kind_of(error)}")
             connection.close()

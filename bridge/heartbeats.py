@@ -129,7 +129,7 @@ def leave(name: str) -> None:
     Heartbeat.objects.filter(name=name).delete()
 
 
-def forget_the_dead() -> None:
+def delete_stale() -> None:
     """Delete the rows of processes without a beat for a day. May run twice."""
     Heartbeat.objects.filter(beat_at__lt=Now() - KEPT).delete()
 

@@ -117,7 +117,7 @@ def forget_messages(before: datetime) -> int:
 def count_messages(before: datetime) -> int:
     """Return how many messages `forget_messages` would delete in all."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM ({_DECIDED}) AS decided", _decided(before))  # noqa: S608 (our own words)
+        cursor.execute(f"SELECT count(*) FROM ({_DECIDED}) AS decided", _decided(before))  # noqa: S608 (constants of this module)
         return int(cursor.fetchone()[0])
 
 
@@ -140,5 +140,5 @@ def _decided(before: datetime) -> list[Any]:
 
 def _delete_page(table: str, chosen: str, parameters: list[Any]) -> int:
     with transaction.atomic(), deleting(), connection.cursor() as cursor:
-        cursor.execute(f"DELETE FROM {table} WHERE id IN ({chosen})", parameters)  # noqa: S608 (our own words)
+        cursor.execute(f"DELETE FROM {table} WHERE id IN ({chosen})", parameters)  # noqa: S608 (constants of this module)
         return int(cursor.rowcount)

@@ -242,7 +242,7 @@ def _secret_key(reader: Reader, dev: bool) -> str:
 
 
 def _allowed_hosts(reader: Reader, dev: bool) -> tuple[str, ...]:
-    hosts = reader.words("ALLOWED_HOSTS", DEV_HOSTS if dev else ())
+    hosts = reader.items("ALLOWED_HOSTS", DEV_HOSTS if dev else ())
     if not hosts:
         reader.problem("ALLOWED_HOSTS is missing: list the host names that clients use for the service.")
     if any("*" in host for host in hosts):
@@ -252,7 +252,7 @@ def _allowed_hosts(reader: Reader, dev: bool) -> tuple[str, ...]:
 
 
 def _trusted_origins(reader: Reader) -> tuple[str, ...]:
-    origins = reader.words("CSRF_TRUSTED_ORIGINS")
+    origins = reader.items("CSRF_TRUSTED_ORIGINS")
     if any("://" not in origin for origin in origins):
         reader.problem(
             "CSRF_TRUSTED_ORIGINS must list origins with their scheme, such as https://saga.hospital.example."
@@ -378,7 +378,7 @@ def _topic_part(reader: Reader, name: str, default: str) -> str:
 
 
 def _regions(reader: Reader) -> tuple[str, ...] | str:
-    regions = reader.words("PULSAR_REGIONS", ("usa", "latam"))
+    regions = reader.items("PULSAR_REGIONS", ("usa", "latam"))
     if regions == ("*",):
         return "*"
     if any(not region.replace("-", "").replace("_", "").isalnum() for region in regions):

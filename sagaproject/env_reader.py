@@ -61,7 +61,7 @@ class Reader:
     def number(self, name: str, default: float, least: float, most: float) -> float:
         return self._number(name, default, (least, most), float, "a number")
 
-    def words(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+    def items(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Read a list separated by commas."""
         return tuple(word.strip() for word in self.text(name).split(",") if word.strip()) or default
 

@@ -2,7 +2,7 @@
 
 
 class SilenceTimer:
-    """Says when a silence is suspicious. All times are seconds of one monotonic clock.
+    """A timer for suspicious silences. All times are seconds of one monotonic clock.
 
     The interval doubles with each check that finds nothing, and starts again at `first` when one finds a stall.
     Brokers have silently stopped delivering (mostly pulsar-lite with a backlog); subscribing again restarts delivery.

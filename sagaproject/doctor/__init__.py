@@ -74,7 +74,7 @@ def examine() -> Iterator[Finding]:
 
 
 def _bind(check: _DoctorCheck, failed: set[str]) -> Callable[[], Finding]:
-    """Return the check's function; that of the topics is told whether the check of Pulsar failed."""
+    """Return the check's function; that of the topics gets the result of the check of Pulsar."""
     return partial(check_topics, "pulsar" not in failed) if check.name == "topics" else check.run
 
 

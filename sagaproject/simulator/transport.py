@@ -126,11 +126,11 @@ class SimulatorTransport:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing waits to be sent again."""
+        """Whether there are no failed sends to repeat."""
         return not self._failed
 
     def flush(self) -> bool:
-        """Wait for what is under way and send again what failed; true if nothing is left."""
+        """Wait for the pending sends and repeat the failed ones; return whether none is left."""
         with suppress(IndexError):  # the other thread may have taken the last one
             for _ in range(len(self._failed)):
                 self.send(*self._failed.popleft())
@@ -138,11 +138,11 @@ class SimulatorTransport:
             try:
                 producer.flush()
             except pulsar.PulsarException as error:
-                logger.warning("not everything could be sent yet: %s", error)
+                logger.warning("some messages could not be sent yet: %s", error)
         return not self._failed
 
     def receive(self) -> list[tuple[str, bytes]]:
-        """Give the commands that came, as (short topic, body), waiting a tenth of a second at most; they are acked."""
+        """Return the received commands as (short topic, body) and acknowledge them. Waits at most 0.1 s."""
         received = []
         for inbox in self._inboxes:
             if inbox.consumer is None:
@@ -154,7 +154,7 @@ class SimulatorTransport:
                     received.append((inbox.topic, message.data()))
                     inbox.consumer.acknowledge(message)
             except pulsar.PulsarException as error:
-                logger.warning("commands could not be received from %s: %s", inbox.topic, error)
+                logger.warning("cannot receive commands from %s: %s", inbox.topic, error)
                 time.sleep(0.5)  # the client reconnects automatically
         return received
 

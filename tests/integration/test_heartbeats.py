@@ -105,10 +105,10 @@ def test_leaving_and_forgetting() -> None:
     heartbeats.leave("bridge:a:1")
     assert Heartbeat.objects.get().name == "bridge:old:1"
     pass_time(86_390)
-    heartbeats.forget_the_dead()
+    heartbeats.delete_stale()
     assert Heartbeat.objects.exists()
     pass_time(11)
-    heartbeats.forget_the_dead()
+    heartbeats.delete_stale()
     assert not Heartbeat.objects.exists()
 
 
