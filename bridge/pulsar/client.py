@@ -26,8 +26,8 @@ _MEANINGS = {
     "ConnectError": "cannot connect to Pulsar (it is not listening, or its certificate is not accepted)",
     "AuthenticationError": "Pulsar does not accept the token",
     "AuthorizationError": "Pulsar does not allow it: the token's role lacks a grant",
-    "LookupError": "Pulsar does not say where the topics are (a pattern of topics needs a grant of consume on the whole "
-    "namespace, which the token's role may lack)",
+    "LookupError": "Pulsar does not say where the topics are (a pattern of topics needs a grant of consume on the "
+    "whole namespace, which the token's role may lack)",
     "TopicNotFound": "the topic does not exist, and Pulsar does not create topics automatically",
     "ProducerBlockedQuotaExceededError": "the topic is full: its messages are not consumed",
     "ProducerBlockedQuotaExceededException": "the topic is full: its messages are not consumed",
