@@ -181,8 +181,8 @@ def _forget_registrations(java: str) -> str:
 
     The new bookie finds it, has it deleted, registers, and may then hear of that deletion as if it were of its own
     registration: it deletes and renews that for ever, hundreds of times a second, each renewal being the next one's
-    deletion (ResourceLockImpl compares registrations, which have no equals). Half of the new topics then fail with «Not
-    enough non-faulty bookies available». One restart in four or so was such.
+    deletion (ResourceLockImpl compares registrations, which have no equals). Half of the new topics then fail with "Not
+    enough non-faulty bookies available". One restart in four or so was such.
     """
     return f"[ ! -e data/bookkeeper/current/DIRTY ] || {shlex.join([java, *_LIST_BOOKIES])}"
 
