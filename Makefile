@@ -92,13 +92,14 @@ performance: $(TOOLS) ## Write docs/performance.md from the results of make benc
 	@$(RUN) -m tests.bench.page
 
 .PHONY: lint
-lint: $(TOOLS) ## Check style, types, layers and migrations
+lint: $(TOOLS) ## Check style, types, layers, migrations and retired words
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy sagaproject sagas compensation bridge tests
 	$(VENV)/bin/lint-imports
 	$(RUN) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run --settings tests.settings
 	$(RUN) manage.py check --settings tests.settings
+	$(RUN) .ci/words
 
 .PHONY: install
 install: $(TOOLS) ## Create .venv and install everything (each target also installs what it needs)
