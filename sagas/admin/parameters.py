@@ -51,6 +51,10 @@ class DeclaredParameters(_Base):
         problems = [*self._wrong_parameters(request), *self._wrong_selection(request)]
         return self._refuse(request, problems) if problems else self.changelist_view(request)
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the object of a page. Django takes an empty `_to_field` for the name of a field and fails."""
+        return super().get_object(request, object_id, from_field or None)
+
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Allow only the parameters of the declared filters."""
         return request is not None and lookup in set(self._of_filters(request))

@@ -29,7 +29,7 @@ SMALL = """
 import os, sys, time
 from pathlib import Path
 from sagaproject.embedded.foreground import running
-from sagaproject.embedded.process import Part
+from sagaproject.embedded.process import ProcessSpec
 from sagaproject.embedded.supervisor import Supervisor
 from sagaproject.screen import Screen
 
@@ -40,7 +40,7 @@ class Small:
         for number in range(int(sys.argv[2])):
             screen.say(f"line {number}")
             time.sleep(0.01)
-        self.supervisor.start(Part("sleeper", ["sleep", "300"], self.folder / "log", dict(os.environ)))
+        self.supervisor.start(ProcessSpec("sleeper", ["sleep", "300"], self.folder / "log", dict(os.environ)))
     def stop(self):
         self.supervisor.stop()
         (self.folder / "stopped").touch()

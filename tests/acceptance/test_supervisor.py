@@ -13,9 +13,12 @@ import psutil
 import pytest
 
 from sagaproject import env
-from sagaproject.embedded import leftovers, postgres, pulsar, valkey
+from sagaproject.embedded import leftovers
+from sagaproject.embedded.postgres import PostgresServer
 from sagaproject.embedded.process import Process, ProcessSpec, StackError, run_once
+from sagaproject.embedded.pulsar import PulsarLiteServer
 from sagaproject.embedded.supervisor import Supervisor
+from sagaproject.embedded.valkey import ValkeyServer
 from sagaproject.embedded.watcher import GRACE_SECONDS, Watcher
 
 pytestmark = pytest.mark.acceptance
@@ -107,8 +110,8 @@ def test_a_part_that_cannot_start_says_why(supervisor: Supervisor, tmp_path: Pat
 STARTER = """
 import os, sys, time
 from pathlib import Path
-from sagaproject.embedded.process import WATCHER, Part, Process
-process = Process(Part("part", [sys.executable, "-c", sys.argv[1]], Path(sys.argv[2]), dict(os.environ)))
+from sagaproject.embedded.process import WATCHER, Process, ProcessSpec
+process = Process(ProcessSpec("part", [sys.executable, "-c", sys.argv[1]], Path(sys.argv[2]), dict(os.environ)))
 print(process.pid, WATCHER.pid, flush=True)
 while True:
     WATCHER.keep()
@@ -183,8 +186,8 @@ def test_a_watcher_that_is_killed_is_replaced_and_knows_all_parts(tmp_path: Path
 def test_the_watcher_ends_with_its_starter_and_keeps_no_pipe_open(tmp_path: Path) -> None:
     code = (
         "import os, sys, time; from pathlib import Path\n"
-        "from sagaproject.embedded.process import WATCHER, Part, Process\n"
-        "process = Process(Part('part', ['sleep', '300'], Path(sys.argv[1]), dict(os.environ)))\n"
+        "from sagaproject.embedded.process import WATCHER, Process, ProcessSpec\n"
+        "process = Process(ProcessSpec('part', ['sleep', '300'], Path(sys.argv[1]), dict(os.environ)))\n"
         "print(WATCHER.pid); process.stop(time.monotonic())"
     )
     # This reads until nobody holds the other end of the pipe.
@@ -256,11 +259,11 @@ def listening(pid: int) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("kind", [postgres, valkey, pulsar])
+@pytest.mark.parametrize("kind", [PostgresServer, ValkeyServer, PulsarLiteServer])
 def test_embedded_servers_listen_on_loopback_alone_and_come_back_with_their_data_folder(
-    kind: object, tmp_path: Path
+    kind: type[PostgresServer | ValkeyServer | PulsarLiteServer], tmp_path: Path
 ) -> None:
-    server = kind.Server(tmp_path / "server", tmp_path / "log")  # type: ignore[attr-defined]
+    server = kind(tmp_path / "server", tmp_path / "log")
     for end in (signal.SIGKILL, signal.SIGTERM):
         process = Process(server.prepare())
         try:

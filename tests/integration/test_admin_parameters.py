@@ -144,6 +144,14 @@ def declared(model: type[Model]) -> list[str]:
 
 
 @pytest.mark.parametrize("model", LISTS, ids=lambda model: model._meta.label)
+@pytest.mark.parametrize("key", ["1", "14a1869b-0f57-56a5-b1d2-7f84afc64dae", "x"])
+def test_an_empty_field_to_find_an_object_by_is_no_fault(model: type[Model], key: str, root: Client) -> None:
+    path = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[key])
+    assert root.get(path, {"_to_field": ""}).status_code < 500
+    assert root.post(f"{path}?_to_field=").status_code < 500
+
+
+@pytest.mark.parametrize("model", LISTS, ids=lambda model: model._meta.label)
 def test_no_selection_of_a_list_is_a_fault(model: type[Model], root: Client) -> None:
     for number, key in enumerate(("abc", "", "\x00", "9" * 30, "-1", "00000000-0000-0000-0000-000000000000")):
         for action in ("delete_selected", "retry_chosen", "nothing"):

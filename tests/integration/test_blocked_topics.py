@@ -74,7 +74,7 @@ def test_a_refusal_of_the_topic_uses_up_no_attempt_however_long_it_lasts(publish
         deliver(publisher, minute * 60)
     assert row(other).status == CommandStatus.PUBLISHED
     assert (row(command).status, row(command).attempt) == (CommandStatus.WAITING, 0)
-    assert row(command).last_error == f"The topic takes no commands: {BUSY}"
+    assert row(command).last_error == f"The topic accepts no commands: {BUSY}"
     assert set(attempts(command)) == {(1, 1, "blocked", False, True)}
     assert row(command).next_at == later(19 * 60 + 60)
     assert Heartbeat.objects.get(name="publisher").connected

@@ -136,7 +136,7 @@ def test_what_the_state_forbids_exits_with_4() -> None:
     saga, _ = decided.completed()
     ran = decide("cancel_saga", saga.id)
     assert ran.code == 4
-    assert "force its compensation" in ran.data["error"]
+    assert "force compensation to undo what it did" in ran.data["error"]
     assert decide("terminate_saga", saga.id).code == 4
     assert decide("resume_saga", saga.id).code == 4
 
