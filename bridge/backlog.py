@@ -29,7 +29,7 @@ class Reading(NamedTuple):
     stalled: bool
 
 
-class Waiting(NamedTuple):
+class UndeliveredTopic(NamedTuple):
     """A topic that has or had undelivered messages.
 
     since: when that began. until: when it ended or was last seen; None while it lasts.
@@ -58,21 +58,21 @@ def note(readings: Sequence[Reading]) -> None:
             cursor.execute(_NOTE, [*sql.dump(_COLUMNS, rows), str(_SAME)])
 
 
-def read() -> list[Waiting]:
+def read() -> list[UndeliveredTopic]:
     """Return the topics that have or had undelivered messages. One query."""
     fresh = ExpressionWrapper(Q(seen_at__gt=Now() - FRESH), output_field=BooleanField())
     rows = TopicBacklog.objects.annotate(fresh=fresh).order_by("topic")
     return [_waiting(row, fresh=row.fresh) for row in rows]
 
 
-def waiting() -> list[Waiting]:
+def waiting() -> list[UndeliveredTopic]:
     """Return the topics that have undelivered messages now. One query."""
     return [row for row in read() if row.until is None]
 
 
-def _waiting(row: TopicBacklog, *, fresh: bool) -> Waiting:
+def _waiting(row: TopicBacklog, *, fresh: bool) -> UndeliveredTopic:
     until = row.ended_at or (None if fresh else row.seen_at)
-    return Waiting(row.topic, row.undelivered, row.stalled, row.since, until)
+    return UndeliveredTopic(row.topic, row.undelivered, row.stalled, row.since, until)
 
 
 _COLUMNS = {"topic": "text", "undelivered": "integer", "stalled": "boolean"}

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from bridge import backlog as backlogs
 from bridge import heartbeats
-from bridge.backlog import Waiting
+from bridge.backlog import UndeliveredTopic
 from bridge.heartbeats import Beat
 from bridge.models import HeartbeatKind, Pending
 from compensation import switches
@@ -119,7 +119,7 @@ def measure() -> Health:
     return Health(parts, tuple(beats))
 
 
-def bridge(beats: Sequence[Beat], waiting: Sequence[Waiting] = ()) -> HealthPart:
+def bridge(beats: Sequence[Beat], waiting: Sequence[UndeliveredTopic] = ()) -> HealthPart:
     """Return the health of the bridges, from their heartbeats and the messages that wait on their topics."""
     rows = [row for row in _of(beats, HeartbeatKind.BRIDGE) if not _is_replaced(row, beats)]
     state = heartbeats.state_of(rows)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from bridge import backlog
-from bridge.backlog import Waiting
+from bridge.backlog import UndeliveredTopic
 from compensation import answers
 
 
@@ -41,7 +41,7 @@ def read(now: datetime) -> Answers:
 
     One query. now: by the database's clock.
     """
-    held: dict[str, list[Waiting]] = defaultdict(list)
+    held: dict[str, list[UndeliveredTopic]] = defaultdict(list)
     ended: dict[str, datetime] = {}
     for row in backlog.read():
         end = min(row.until or hold_ends(row), hold_ends(row))
@@ -53,12 +53,12 @@ def read(now: datetime) -> Answers:
     return Answers(waiting={service: _of(rows) for service, rows in held.items()}, ended=ended)
 
 
-def hold_ends(row: Waiting) -> datetime:
+def hold_ends(row: UndeliveredTopic) -> datetime:
     """Return when the messages of a topic stop holding deadlines, even if they still wait."""
     return row.since + timedelta(seconds=settings.SAGA_DEADLINE_HOLD)
 
 
-def _of(rows: Sequence[Waiting]) -> Undelivered:
+def _of(rows: Sequence[UndeliveredTopic]) -> Undelivered:
     return Undelivered(
         topics=tuple(row.topic for row in rows),
         messages=sum(row.undelivered for row in rows),

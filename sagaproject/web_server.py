@@ -58,7 +58,7 @@ class JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
         self.write(body)
 
 
-class Channel(HTTPChannel):  # type: ignore[misc]
+class RequestChannel(HTTPChannel):  # type: ignore[misc]
     """A connection that records since when it waits for its client."""
 
     error_task_class = JsonErrorTask
@@ -90,7 +90,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 class Server(TcpWSGIServer):  # type: ignore[misc]
     """Serve `application` on a listening socket, in `threads` threads, until stop()."""
 
-    channel_class = Channel
+    channel_class = RequestChannel
 
     def __init__(self, application: Callable[..., Any], listener: socket.socket, threads: int) -> None:
         self._stops_at: float | None = None

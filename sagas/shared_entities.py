@@ -120,13 +120,13 @@ def _columns(commands: Sequence[Unclaimed]) -> list[list[str | None]]:
     return [list(column) for column in zip(*(command[:4] for command in commands), strict=True)] or [[], [], [], []]
 
 
-class _Place:
+class _HoldPosition:
     """How far this process has swept; a new one begins at the start, so that some rows are only checked twice."""
 
     after: tuple[datetime, str] | None = None
 
 
-_place = _Place()
+_place = _HoldPosition()
 
 
 # Whether one of the lane's commands was neither sent nor marked as done by a person.

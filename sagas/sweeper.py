@@ -41,10 +41,10 @@ def match_parked() -> int:
     return moved
 
 
-class _Place:
+class _ParkedPosition:
     """How far this process has searched; a new one begins at the start, so that some rows are only checked twice."""
 
     after = 0
 
 
-_place = _Place()
+_place = _ParkedPosition()

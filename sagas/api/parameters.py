@@ -127,7 +127,7 @@ class Flag(Choice):
         return super().filter(rows, value == "true") if value else rows
 
 
-class Filled(Flag):
+class HasValue(Flag):
     """Filter by whether a nullable column has a value."""
 
     def __init__(self, column: str, **kwargs: Any) -> None:
@@ -226,8 +226,8 @@ class CommandsParameters(PagedParameters):
     entity = Text("entity", label=_("entity"))
     name = Text("name", label=_("command"))
     by_hand = Flag("by_hand", label=_("manual"))
-    confirmed_unsent = Filled("confirmed_unsent_at", label=_("confirmed, never sent"))
-    held = Filled("held_since", label=_("held"))
+    confirmed_unsent = HasValue("confirmed_unsent_at", label=_("confirmed, never sent"))
+    held = HasValue("held_since", label=_("held"))
 
 
 class EventsParameters(PagedParameters):

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bridge import backlog, clock, heartbeats, quarantine
-from bridge.backlog import Waiting
+from bridge.backlog import UndeliveredTopic
 from bridge.blocked import blocked_topics
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from compensation import deadlines
@@ -649,7 +649,7 @@ def _describe_undelivered(rows: Sequence[_Row]) -> list[Item]:
     return [_undelivered_item(row["topic"], now) for row in rows]
 
 
-def _undelivered_item(topic: Waiting, now: datetime) -> Item:
+def _undelivered_item(topic: UndeliveredTopic, now: datetime) -> Item:
     sentence = ngettext(
         "%(count)d message on topic %(topic)s has not been delivered since %(since)s.",
         "%(count)d messages on topic %(topic)s have not been delivered since %(since)s.",

@@ -11,7 +11,7 @@ from django.db.models import F
 from django.test import Client
 
 from bridge import backlog, clock, heartbeats
-from bridge.backlog import FRESH, Reading, Waiting
+from bridge.backlog import FRESH, Reading, UndeliveredTopic
 from bridge.models import Heartbeat, TopicBacklog
 from bridge.pulsar.admin import AdminUnavailable, PulsarAdmin
 from bridge.pulsar.backlog import BacklogMonitor, Sample, compare, sample
@@ -205,7 +205,7 @@ def test_what_the_broker_has_not_said_for_a_while_holds_nothing(topic: str) -> N
     assert backlog.waiting() == []
     assert deadlines.deadline_holds().of(command) is None
     seen: datetime = TopicBacklog.objects.get().seen_at
-    assert backlog.read() == [Waiting(topic, 202, True, TopicBacklog.objects.get().since, seen)]
+    assert backlog.read() == [UndeliveredTopic(topic, 202, True, TopicBacklog.objects.get().since, seen)]
 
 
 def test_silence_alone_holds_no_deadline(admin: FakeAdmin, settings: Any) -> None:
