@@ -140,7 +140,7 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
         "since": when(since),
         "next": when(command.next_at),
         "deadline": when(command.deadline_at),
-        "error": shown_error(command.last_error, payload=payload),
+        "error": _as_sentence(shown_error(command.last_error, payload=payload)),
         "after": _predecessors(saga, command.name),
         "other": _task_of(command.held_by) if command.held_by else "",
     }
@@ -163,6 +163,11 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
         held_by=str(command.held_by) if command.held_by else None,
         on_hold=hold,
     )
+
+
+def _as_sentence(text: str) -> str:
+    """Return an error text with a full stop: a service's own text seldom has one, and another sentence follows."""
+    return text if not text or text[-1] in ".!?…" else f"{text}."
 
 
 def _with_hold(sentence: str, hold: OnHold | None) -> str:

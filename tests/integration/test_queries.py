@@ -188,7 +188,7 @@ def test_a_compensating_saga_names_command_topic_attempt_and_times() -> None:
 def test_an_exhausted_command_asks_a_person() -> None:
     row, _ = failed_saga()
     Command.objects.filter(name="RollbackAnonymization").update(
-        status="exhausted", settled_at=timezone.now(), next_at=None, attempt=10, last_error="No answer."
+        status="exhausted", settled_at=timezone.now(), next_at=None, attempt=10, last_error="No answer"
     )
     SagaLog.objects.update(status="COMPENSATION_FAILED")
     found = waiting(row.key)
