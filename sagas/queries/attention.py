@@ -137,27 +137,15 @@ def _find_exhausted(_now: datetime, part: slice) -> list[_Row]:
 
 
 def _describe_exhausted(rows: Sequence[_Row]) -> list[Item]:
-    keys = _keys(rows)
-    return [
-        Item(
-            kind="exhausted",
-            since=row["since"],
-            latest=row["latest"],
-            count=row["count"],
-            sentence=ngettext(
-                "%(count)d command of saga %(key)s needs a decision: %(names)s. %(error)s",
-                "%(count)d commands of saga %(key)s need a decision: %(names)s. %(error)s",
-                row["count"],
-            )
-            % {"count": row["count"], "key": keys.get(row["saga_id"], ""), "names": _names(row), "error": row["error"]},
-            advice=_(
-                "Check the attempts. Retry if the service is back, mark as done if you have verified it, or skip."
-            ),
-            saga_id=row["saga_id"],
-            link={"saga": str(row["saga_id"]), "status": CommandStatus.EXHAUSTED.value},
+    def sentence(count: int) -> str:
+        return ngettext(
+            "%(count)d command of saga %(key)s needs a decision: %(names)s. %(error)s",
+            "%(count)d commands of saga %(key)s need a decision: %(names)s. %(error)s",
+            count,
         )
-        for row in rows
-    ]
+
+    advice = _("Check the attempts. Retry if the service is back, mark as done if you have verified it, or skip.")
+    return _items_of_sagas("exhausted", rows, sentence, lambda _row: advice, status=CommandStatus.EXHAUSTED.value)
 
 
 def _held(_now: datetime) -> QuerySet[Any, Any]:
@@ -169,32 +157,17 @@ def _find_held(_now: datetime, part: slice) -> list[_Row]:
 
 
 def _describe_held(rows: Sequence[_Row]) -> list[Item]:
-    keys = _keys(rows)
-    return [
-        Item(
-            kind="held",
-            since=row["since"],
-            latest=row["latest"],
-            count=row["count"],
-            sentence=ngettext(
-                "%(count)d command of saga %(key)s has been held since %(since)s because another saga also has the "
-                "image: %(names)s.",
-                "%(count)d commands of saga %(key)s are held, the first since %(since)s, because another saga also has "
-                "the images: %(names)s.",
-                row["count"],
-            )
-            % {
-                "count": row["count"],
-                "key": keys.get(row["saga_id"], ""),
-                "since": when(row["since"]),
-                "names": _names(row),
-            },
-            advice=_("Check the other saga. Release what may be undone for both, and withdraw the rest."),
-            saga_id=row["saga_id"],
-            link={"saga": str(row["saga_id"]), "held": "yes"},
+    def sentence(count: int) -> str:
+        return ngettext(
+            "%(count)d command of saga %(key)s has been held since %(since)s because another saga also has the "
+            "image: %(names)s.",
+            "%(count)d commands of saga %(key)s are held, the first since %(since)s, because another saga also has "
+            "the images: %(names)s.",
+            count,
         )
-        for row in rows
-    ]
+
+    advice = _("Check the other saga. Release what may be undone for both, and withdraw the rest.")
+    return _items_of_sagas("held", rows, sentence, lambda _row: advice, held="yes")
 
 
 def _late(now: datetime) -> QuerySet[Command]:
@@ -211,31 +184,16 @@ def _find_overdue(now: datetime, part: slice) -> list[_Row]:
 
 
 def _describe_overdue(rows: Sequence[_Row]) -> list[Item]:
-    keys = _keys(rows)
-    holds = deadlines.deadline_holds()
-    return [
-        Item(
-            kind="overdue",
-            since=row["since"],
-            latest=row["latest"],
-            count=row["count"],
-            sentence=ngettext(
-                "%(count)d confirmation for saga %(key)s has been overdue since %(since)s: %(names)s.",
-                "%(count)d confirmations for saga %(key)s are overdue, the first since %(since)s: %(names)s.",
-                row["count"],
-            )
-            % {
-                "count": row["count"],
-                "key": keys.get(row["saga_id"], ""),
-                "since": when(row["since"]),
-                "names": _names(row),
-            },
-            advice=_overdue_advice(row, holds),
-            saga_id=row["saga_id"],
-            link={"saga": str(row["saga_id"]), "status": CommandStatus.PUBLISHED.value},
+    def sentence(count: int) -> str:
+        return ngettext(
+            "%(count)d confirmation for saga %(key)s has been overdue since %(since)s: %(names)s.",
+            "%(count)d confirmations for saga %(key)s are overdue, the first since %(since)s: %(names)s.",
+            count,
         )
-        for row in rows
-    ]
+
+    holds = deadlines.deadline_holds()
+    status = CommandStatus.PUBLISHED.value
+    return _items_of_sagas("overdue", rows, sentence, lambda row: _overdue_advice(row, holds), status=status)
 
 
 def _overdue_advice(row: _Row, holds: DeadlineHolds) -> str:
@@ -260,30 +218,21 @@ def _find_confirmed_unsent(now: datetime, part: slice) -> list[_Row]:
 
 
 def _describe_confirmed_unsent(rows: Sequence[_Row]) -> list[Item]:
-    keys = _keys(rows)
-    return [
-        Item(
-            kind="confirmed_unsent",
-            since=row["since"],
-            latest=row["latest"],
-            count=row["count"],
-            sentence=ngettext(
-                "%(count)d command of saga %(key)s was confirmed by an event although it was never sent: %(names)s.",
-                "%(count)d commands of saga %(key)s were confirmed by events although they were never sent: %(names)s.",
-                row["count"],
-            )
-            % {"count": row["count"], "key": keys.get(row["saga_id"], ""), "names": _names(row)},
-            advice=ngettext(
-                "Verify in the service that it is undone, and check who sent the event. Shown for %(days)d day.",
-                "Verify in the service that it is undone, and check who sent the event. Shown for %(days)d days.",
-                UNSENT_SHOWN.days,
-            )
-            % {"days": UNSENT_SHOWN.days},
-            saga_id=row["saga_id"],
-            link={"saga": str(row["saga_id"]), "status": CommandStatus.CONFIRMED.value},
+    def sentence(count: int) -> str:
+        return ngettext(
+            "%(count)d command of saga %(key)s was confirmed by an event although it was never sent: %(names)s.",
+            "%(count)d commands of saga %(key)s were confirmed by events although they were never sent: %(names)s.",
+            count,
         )
-        for row in rows
-    ]
+
+    days = UNSENT_SHOWN.days
+    advice = ngettext(
+        "Verify in the service that it is undone, and check who sent the event. Shown for %(days)d day.",
+        "Verify in the service that it is undone, and check who sent the event. Shown for %(days)d days.",
+        days,
+    ) % {"days": days}
+    status = CommandStatus.CONFIRMED.value
+    return _items_of_sagas("confirmed_unsent", rows, sentence, lambda _row: advice, status=status)
 
 
 def _by_saga(commands: QuerySet[Command], since: str, part: slice) -> list[_Row]:
@@ -307,6 +256,33 @@ def _by_saga(commands: QuerySet[Command], since: str, part: slice) -> list[_Row]
     )
     found = {row["saga_id"]: row for row in details}
     return [found[saga] for saga in page if saga in found]  # a saga may have been decided on meanwhile
+
+
+def _items_of_sagas(
+    kind: str, rows: Sequence[_Row], sentence: Callable[[int], str], advice: Callable[[_Row], str], **link: str
+) -> list[Item]:
+    """Return an item for each saga of `_by_saga`. sentence: the template for so many commands; advice: for one row."""
+    keys = _keys(rows)
+    return [
+        Item(
+            kind=kind,
+            since=row["since"],
+            latest=row["latest"],
+            count=row["count"],
+            sentence=sentence(row["count"])
+            % {
+                "count": row["count"],
+                "key": keys.get(row["saga_id"], ""),
+                "since": when(row["since"]),
+                "names": _names(row),
+                "error": row["error"],
+            },
+            advice=advice(row),
+            saga_id=row["saga_id"],
+            link={"saga": str(row["saga_id"]), **link},
+        )
+        for row in rows
+    ]
 
 
 def _names(row: _Row) -> str:
