@@ -157,9 +157,10 @@ def apply_page(page: Sequence[statements.PendingRow], slots: int | None = None) 
     """
     try:
         with _gc_disabled(), transaction.atomic(durable=True):
-            if slots is not None and not statements.acquire_worker_slot(_HOST, slots):
+            now = None if slots is None else statements.acquire_worker_slot(_HOST, slots)
+            if slots is not None and now is None:
                 raise WorkerLimitReached
-            applied = _apply_unlocked(page)
+            applied = _apply_unlocked(page, now)
     except (DataError, IntegrityError) as error:
         logger.warning(
             "the database refused a page of %d events (%s): applying one saga at a time",
