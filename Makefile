@@ -95,7 +95,7 @@ performance: $(TOOLS) ## Write docs/performance.md from the results of make benc
 lint: $(TOOLS) ## Check style, types, layers, migrations and retired words
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy sagaproject sagas compensation bridge tests
+	$(VENV)/bin/mypy devtools sagaproject sagas compensation bridge tests
 	$(VENV)/bin/lint-imports
 	$(RUN) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run --settings tests.settings
 	$(RUN) manage.py check --settings tests.settings
@@ -106,7 +106,7 @@ install: $(TOOLS) ## Create .venv and install everything (each target also insta
 
 .PHONY: clean
 clean: ## Remove .venv and var/ (data and logs of the embedded stack), and its replacement in /var/tmp
-	@$(PYTHON) -I -S sagaproject/embedded/outside.py var
+	@$(PYTHON) -I -S devtools/embedded/outside.py var
 	rm -rf $(VENV) var
 
 # Repeated when the requirements change. Every file is pinned with its hashes (.ci/pin).

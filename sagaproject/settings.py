@@ -2,6 +2,7 @@
 
 import ssl
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -44,6 +45,8 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "knox",
     "axes",
+    # The development tools are not in the image: there are no commands of theirs then.
+    *(["devtools"] if ENVIRONMENT == "dev" and find_spec("devtools") else []),
 ]
 
 MIDDLEWARE = [
@@ -226,8 +229,8 @@ SPECTACULAR_SETTINGS = {
 # Values for the packages ----------------------------------------------------------------------------------------------
 BRIDGE_CATALOG = "sagaproject.composition.bridge_catalog"
 ANSWERING_TOPICS = "sagaproject.composition.answering_topics"
-COMMAND_OTHERS = "sagas.shared_entities.others"
-WAKEUPS = {"apply": "sagas.apply", "publish": "compensation.publish"}
+COMMAND_OTHERS = "sagas.applying.shared_entities.others"
+WAKEUPS = {"apply": "sagas.applying.apply", "publish": "compensation.publish"}
 PULSAR: dict[str, Any] = {
     "service_url": ENV.pulsar.service_url,
     "token": ENV.pulsar.token,

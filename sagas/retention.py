@@ -26,7 +26,7 @@ from django.db import connection, transaction
 from bridge import clock
 from bridge import retention as log
 from compensation import retention as commands
-from sagas import shared_entities, statements
+from sagas.applying import shared_entities, statements
 from sagas.models import ENDED
 
 logger = logging.getLogger(__name__)

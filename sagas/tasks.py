@@ -3,11 +3,12 @@
 from celery import shared_task
 from django.conf import settings
 
-from sagas import apply as applying
-from sagas import retention, sweeper
+from sagas import retention
+from sagas.applying import apply as applying
+from sagas.applying import sweeper
 
 
-@shared_task(name="sagas.apply")
+@shared_task(name="sagas.applying.apply")
 def apply() -> int:
     """Apply waiting events; return how many. May run twice, and concurrently."""
     return applying.run_apply(slots=settings.APPLY_TURNS)

@@ -10,8 +10,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from devtools.embedded import outside, postgres, pulsar, valkey
 from sagaproject import database_url
-from sagaproject.embedded import outside, postgres, pulsar, valkey
 from tests.properties.tried import TRIED
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

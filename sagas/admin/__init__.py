@@ -1,7 +1,7 @@
 """The admin: what support staff see and decide. It shows and asks; it never edits rows.
 
 One noun per file. The admin of the models of compensation and bridge is here too, because imports only point down.
-Every decision is one call of `sagas.decisions`; every read is one of `sagas.queries`, or a list of rows by an index.
+Every decision is one call of `sagas.actions`; every read is one of `sagas.queries`, or a list of rows by an index.
 """
 
 from sagas.admin import audit, command, event, logins, parked, publishing, quarantine, saga

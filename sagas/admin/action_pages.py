@@ -1,6 +1,6 @@
 """The decisions as the pages offer them: title, consequence, button and form of each.
 
-Each is one call of `sagas.decisions`; nothing here decides.
+Each is one call of `sagas.actions`; nothing here decides.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from uuid import UUID
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from sagas import decisions
+from sagas import actions
+from sagas.actions import ActionRequest, ActionResult, CommandSelection
 from sagas.admin import formatting, forms
-from sagas.decisions import ActionRequest, ActionResult, CommandSelection
 from sagas.models import Action, SagaLog
 
 FormData = Mapping[str, Any]
@@ -89,8 +89,8 @@ def _on_commands(action: Action) -> Callable[[FormData, ActionRequest], ActionRe
     def carry_out(form: FormData, request: ActionRequest) -> ActionResult:
         ids = form.get("ids") or []
         if len(ids) == 1:
-            return decisions.decide_command(action, ids[0], request=request)
-        return decisions.decide_commands(action, selection(form), request=request)
+            return actions.decide_command(action, ids[0], request=request)
+        return actions.decide_commands(action, selection(form), request=request)
 
     return carry_out
 
@@ -102,28 +102,28 @@ def _lane(form: FormData) -> str | None:
 def _attach(form: FormData, request: ActionRequest) -> ActionResult:
     saga: UUID = form["saga"]
     if form.get("event"):
-        return decisions.attach(event=form["event"], saga_id=saga, lane=_lane(form), request=request)
-    return decisions.attach(key=form.get("key") or "", saga_id=saga, lane=_lane(form), request=request)
+        return actions.attach(event=form["event"], saga_id=saga, lane=_lane(form), request=request)
+    return actions.attach(key=form.get("key") or "", saga_id=saga, lane=_lane(form), request=request)
 
 
 def _dismiss(form: FormData, request: ActionRequest) -> ActionResult:
     if form.get("event"):
-        return decisions.dismiss(event=form["event"], request=request)
-    return decisions.dismiss(key=form.get("key") or "", request=request)
+        return actions.dismiss(event=form["event"], request=request)
+    return actions.dismiss(key=form.get("key") or "", request=request)
 
 
 def _publishing(paused: bool) -> Callable[[FormData, ActionRequest], ActionResult]:
     def carry_out(form: FormData, request: ActionRequest) -> ActionResult:
         only = form.get("only") or None
-        return decisions.set_publishing(paused, form.get("service") or None, request=request, only=only)
+        return actions.set_publishing(paused, form.get("service") or None, request=request, only=only)
 
     return carry_out
 
 
 def _compare(form: FormData, request: ActionRequest) -> ActionResult:
     """Preview a replay: what it would store, or only the comparison if there are no differences."""
-    found = decisions.replay(form["saga"], request=request)
-    return decisions.replay(form["saga"], True, request=request) if found.effects["differences"] else found
+    found = actions.replay(form["saga"], request=request)
+    return actions.replay(form["saga"], True, request=request) if found.effects["differences"] else found
 
 
 _MARK_DONE_CONSEQUENCE = _(
@@ -145,7 +145,7 @@ ACTION_PAGES: dict[str, ActionPage] = {
                 "the commands below are sent to the services and repeated until they confirm. Cannot be reversed."
             ),
             also=(_("Data Retrieval deletes the retrieved images."),),
-            carry_out=lambda form, request: decisions.force_compensation(form["saga"], _lane(form), request=request),
+            carry_out=lambda form, request: actions.force_compensation(form["saga"], _lane(form), request=request),
             back=_back_to_saga,
             destructive=True,
         ),
@@ -158,7 +158,7 @@ ACTION_PAGES: dict[str, ActionPage] = {
                 "commands below. Cannot be reversed."
             ),
             also=(_("Events that arrive later are still applied, and the work that they report is undone as well."),),
-            carry_out=lambda form, request: decisions.cancel(form["saga"], _lane(form), request=request),
+            carry_out=lambda form, request: actions.cancel(form["saga"], _lane(form), request=request),
             back=_back_to_saga,
             destructive=True,
         ),
@@ -172,7 +172,7 @@ ACTION_PAGES: dict[str, ActionPage] = {
                 "undone stays in the services: images and their copies remain. Cannot be reversed."
             ),
             also=(_("To undo the work, cancel the saga or force its compensation instead."),),
-            carry_out=lambda form, request: decisions.terminate(form["saga"], request=request),
+            carry_out=lambda form, request: actions.terminate(form["saga"], request=request),
             back=_back_to_saga,
             destructive=True,
         ),
@@ -184,7 +184,7 @@ ACTION_PAGES: dict[str, ActionPage] = {
                 "The saga is blocked because applying its events failed. All waiting events are applied again. If"
                 " they fail again, nothing changes and the reason is shown."
             ),
-            carry_out=lambda form, request: decisions.resume(form["saga"], request=request),
+            carry_out=lambda form, request: actions.resume(form["saga"], request=request),
             back=_back_to_saga,
         ),
         ActionPage(
@@ -196,7 +196,7 @@ ACTION_PAGES: dict[str, ActionPage] = {
                 "state. Only after you confirm is the stored state replaced by the result; required commands that"
                 " were not planned are then planned."
             ),
-            carry_out=lambda form, request: decisions.replay(form["saga"], True, request=request),
+            carry_out=lambda form, request: actions.replay(form["saga"], True, request=request),
             look=_compare,
             back=_back_to_saga,
         ),
@@ -292,7 +292,7 @@ ACTION_PAGES: dict[str, ActionPage] = {
             ),
             also=(_("Do this only if you are sure that the starting event will not arrive."),),
             form=forms.ParkedForm,
-            carry_out=lambda form, request: decisions.adopt(
+            carry_out=lambda form, request: actions.adopt(
                 form.get("key") or "", form.get("stream") or None, request=request
             ),
             back=_back_to_adopted,
@@ -320,7 +320,7 @@ ACTION_PAGES: dict[str, ActionPage] = {
                 "the reason is shown."
             ),
             form=forms.MessageForm,
-            carry_out=lambda form, request: decisions.requeue_message(form["message"], request=request),
+            carry_out=lambda form, request: actions.requeue_message(form["message"], request=request),
             back=_back_to_message,
         ),
         ActionPage(
@@ -331,7 +331,7 @@ ACTION_PAGES: dict[str, ActionPage] = {
                 'Hides the message from "Needs attention". Its bytes stay stored, and it can still be requeued later.'
             ),
             form=forms.MessageForm,
-            carry_out=lambda form, request: decisions.dismiss_message(form["message"], request=request),
+            carry_out=lambda form, request: actions.dismiss_message(form["message"], request=request),
             back=_back_to_message,
         ),
         ActionPage(

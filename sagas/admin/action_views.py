@@ -15,13 +15,13 @@ from django.urls import NoReverseMatch
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from sagas.actions import ActionRequest, ActionResult, sentences
 from sagas.admin import form_drafts, formatting, labels
 from sagas.admin.action_pages import ACTION_PAGES, ActionPage
 from sagas.admin.forms import DecisionForm
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.refusals import RefusalText, explain
 from sagas.admin.rights import may_operate, may_view_payload
-from sagas.decisions import ActionRequest, ActionResult, sentences
 from sagas.error_text import shown_differences
 from sagas.errors import Busy, DecisionError, Invalid, NotFound
 from sagas.models import Action, Decision, SagaStatusChoice

@@ -1,6 +1,6 @@
 """The buttons of a page: the decisions that are possible now, first the one that the page's sentence names.
 
-`sagas.decisions` tells whether a decision is possible; it runs the same checks when the decision is carried out.
+`sagas.actions` tells whether a decision is possible; it runs the same checks when the decision is carried out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from bridge.models import Event
 from compensation import switches
 from compensation.models import Command, CommandStatus, ExhaustedBy
-from sagas import decisions
+from sagas import actions
 from sagas.admin import formatting, labels
 from sagas.models import Action, Lane, Parked, SagaLog
 from sagas.queries import Waiting
@@ -63,18 +63,18 @@ class Button:
 def of_saga(saga: SagaLog, waiting: Waiting | None) -> list[Button]:
     """Return the decisions on a saga, first the one that its sentence asks for. At most five queries."""
     main = _asked_for(saga, waiting)
-    possible = decisions.possible_on_saga(saga) - ({main.action} if main else set())
+    possible = actions.possible_on_saga(saga) - ({main.action} if main else set())
     return [*([main] if main else []), *_buttons(possible, saga=saga.id)]
 
 
 def of_lane(lane: Lane) -> list[Button]:
     """Return the decisions on one lane."""
-    return _buttons(decisions.possible_on_lane(lane), saga=lane.saga_id, lane=lane.entity)
+    return _buttons(actions.possible_on_lane(lane), saga=lane.saga_id, lane=lane.entity)
 
 
 def of_commands(saga: SagaLog) -> list[Button]:
     """Return the decisions on all open commands of a saga. One query."""
-    return _buttons(decisions.possible_on_commands_of(saga), saga=saga.id)
+    return _buttons(actions.possible_on_commands_of(saga), saga=saga.id)
 
 
 def of_command(command: Command, saga: SagaLog | None) -> list[Button]:
@@ -86,18 +86,18 @@ def of_command(command: Command, saga: SagaLog | None) -> list[Button]:
         CommandStatus.WITHDRAWN,
     )
     if command.held_since is not None:
-        return _buttons(decisions.possible_on_command(command, saga), main=(Action.RELEASE,), ids=command.id)
+        return _buttons(actions.possible_on_command(command, saga), main=(Action.RELEASE,), ids=command.id)
     order = (Action.MARK_DONE,) if command.exhausted_by == ExhaustedBy.MANUAL else (Action.RETRY, Action.MARK_DONE)
-    return _buttons(decisions.possible_on_command(command, saga), main=order if needs_decision else (), ids=command.id)
+    return _buttons(actions.possible_on_command(command, saga), main=order if needs_decision else (), ids=command.id)
 
 
-def of_group(use: decisions.KeyUse, suggestion: SagaLog | None, *, waits: bool, main: bool = True) -> list[Button]:
+def of_group(use: actions.KeyUse, suggestion: SagaLog | None, *, waits: bool, main: bool = True) -> list[Button]:
     """Return the decisions on all unmatched events of a key. `waits`: whether one of them is not dismissed."""
     if not use.key:
         return []
     if suggestion is not None and suggestion.set_aside_at is not None:
         return [_button(Action.RESUME, "main", saga=suggestion.id)]
-    possible = decisions.possible_with_key(use, suggestion)
+    possible = actions.possible_with_key(use, suggestion)
     target = {"stream": use.stream, "key": use.key}
     offered: dict[Action, dict[str, str]] = {**possible, **({Action.DISMISS: {}} if waits else {})}
     return [
@@ -115,7 +115,7 @@ def of_group(use: decisions.KeyUse, suggestion: SagaLog | None, *, waits: bool, 
 def of_event(row: Parked, event_id: str, suggestion: SagaLog | None, *, main: bool = False) -> list[Button]:
     """Return the decisions on one unmatched event. The form asks for a lane if the event needs one."""
     target: dict[str, Any] = {"stream": row.stream, "event": event_id}
-    if suggestion is not None and not decisions.can_take_event(suggestion, row):
+    if suggestion is not None and not actions.can_take_event(suggestion, row):
         return [_button(Action.RESUME, "main" if main else "", saga=suggestion.id)] if suggestion.set_aside_at else []
     given = {"saga": suggestion.id} if suggestion is not None else {}
     found = [_button(Action.ATTACH, "main" if main else "", OF_AN_EVENT[Action.ATTACH], **target, **given)]
@@ -129,14 +129,14 @@ def of_message(possible: Collection[Action], pk: int) -> list[Button]:
 
 def of_switch(service: str | None, current: switches.Switches) -> list[Button]:
     """Return the decisions on the switch of a service, or of all services (None)."""
-    possible = decisions.possible_on_publishing(service, current)
+    possible = actions.possible_on_publishing(service, current)
     target = {"service": service, "only": "switch"} if service else {}
     return _buttons(possible, main=(Action.RESUME_PUBLISHING,), **target)
 
 
 def of_breaker(service: str, current: switches.Switches) -> list[Button]:
     """Return the decisions on the circuit breaker of a service."""
-    possible = decisions.possible_on_breaker(service, current)
+    possible = actions.possible_on_breaker(service, current)
     return _buttons(possible, main=(Action.RESUME_PUBLISHING,), service=service, only="breaker")
 
 
@@ -151,7 +151,7 @@ def _asked_for(saga: SagaLog, waiting: Waiting | None) -> Button | None:
         return _resume_publishing(waiting.service or "")
     if waiting.kind == "parked":
         return _attach_to(saga)
-    possible = decisions.possible_on_commands_of(saga)
+    possible = actions.possible_on_commands_of(saga)
     action = next((action for action in asked if action in possible), None)
     return _button(action, "main", OF_ALL_COMMANDS[action], saga=saga.id) if action else None
 
@@ -167,14 +167,14 @@ def _resume_publishing(service: str) -> Button | None:
 def _attach_to(saga: SagaLog) -> Button | None:
     """Return the button that attaches the first likely unmatched event, with all of its key if possible."""
     rows = list(Parked.objects.filter(suggestion=saga.id, dismissed_at__isnull=True).order_by("event")[:LOOKED_AT])
-    uses = decisions.uses_of_keys((row.stream, row.key) for row in rows if row.key)
+    uses = actions.uses_of_keys((row.stream, row.key) for row in rows if row.key)
     for row in rows:
         use = uses.get((row.stream, row.key))
-        more = decisions.possible_with_key(use, saga).get(Action.ATTACH) if use is not None else None
+        more = actions.possible_with_key(use, saga).get(Action.ATTACH) if use is not None else None
         if more:
             return _button(Action.ATTACH, "main", stream=row.stream, key=row.key, **more)
     first = rows[0] if rows else None
-    if first is None or not decisions.can_take_event(saga, first):
+    if first is None or not actions.can_take_event(saga, first):
         return None
     event_id = Event.objects.filter(pk=first.event).values_list("event_id", flat=True).first()
     return _button(Action.ATTACH, "main", stream=first.stream, event=event_id, saga=saga.id)

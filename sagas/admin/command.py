@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from bridge.models import Event, Source
 from compensation import switches
 from compensation.models import UNSENT, Attempt, Command, CommandStatus, ExhaustedBy
+from sagas.actions import possible_in_state
 from sagas.admin import buttons, formatting, labels, search
 from sagas.admin.action_views import ask
 from sagas.admin.filters import (
@@ -27,7 +28,6 @@ from sagas.admin.filters import (
 from sagas.admin.forms import MOST_COMMANDS
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
-from sagas.decisions import possible_in_state
 from sagas.error_text import shown_error
 from sagas.models import Action, SagaLog
 from sagas.queries import holding

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from compensation.models import CommandStatus
-from sagas import decisions
+from sagas import actions
 from sagas.admin import labels
 from sagas.definitions import registry
 from sagas.models import Action, Decision, SagaStatusChoice
@@ -163,7 +163,7 @@ class ServiceFilter(_Choice):
     parameter_name = "service"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return [(name, name) for name in decisions.services()]
+        return [(name, name) for name in actions.services()]
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(service=value)

@@ -9,8 +9,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from sagas import decisions
-from sagas.decisions.action import REASON_LIMIT
+from sagas import actions
+from sagas.actions.action import REASON_LIMIT
 from sagas.models import SagaLog
 from sagas.queries import by_task
 from sagas.queries.ids import saga_id
@@ -39,7 +39,7 @@ class DecisionForm(forms.Form):
     def clean_reason(self) -> str:
         """Return the reason. Raises ValidationError if one is required and it has no visible character."""
         reason: str = self.cleaned_data["reason"]
-        if self.fields["reason"].required and decisions.is_blank(reason):
+        if self.fields["reason"].required and actions.is_blank(reason):
             raise ValidationError(self.fields["reason"].error_messages["required"], code="required")
         return reason
 
@@ -132,7 +132,7 @@ class AttachForm(ParkedForm):
 
     def clean(self) -> dict[str, Any]:
         fields = super().clean() or {}
-        if fields.get("event") and not fields.get("lane") and decisions.needs_lane(fields["event"]):
+        if fields.get("event") and not fields.get("lane") and actions.needs_lane(fields["event"]):
             self.add_error("lane", _("The event does not name its image. Enter the image id."))
         return fields
 
@@ -169,7 +169,7 @@ class PublishingForm(DecisionForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        services = [(name, name) for name in decisions.services()]
+        services = [(name, name) for name in actions.services()]
         self.fields["service"] = forms.ChoiceField(
             label=_("Service"), required=False, choices=[("", _("all services")), *services]
         )

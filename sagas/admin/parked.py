@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from bridge.models import Event
-from sagas import decisions, queries
+from sagas import actions, queries
 from sagas.admin import buttons, formatting, labels
 from sagas.admin.pagination import from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
@@ -75,7 +75,7 @@ class ParkedAdmin(ReadOnlyAdmin):
             raise Http404(f"{text} {capfirst(gone)}." if gone else text)
         suggestion = _suggestion(rows)
         name = (group["stream"], group["key"])
-        use = decisions.uses_of_keys([name])[name]
+        use = actions.uses_of_keys([name])[name]
         candidate = suggestion
         if len(use.takers) == 1:
             candidate = SagaLog.objects.filter(id__in=use.takers).first()
@@ -115,7 +115,7 @@ def _events_of(rows: Any, suggestion: SagaLog | None, *, operates: bool) -> list
 
 def _with_buttons(groups: Sequence[queries.ParkedGroup], *, dismissed: bool, may_operate: bool) -> list[dict[str, Any]]:
     """Return each group with the decisions on it. Four queries, whatever the number of groups."""
-    uses = decisions.uses_of_keys((group.stream, group.key) for group in groups if group.key) if may_operate else {}
+    uses = actions.uses_of_keys((group.stream, group.key) for group in groups if group.key) if may_operate else {}
     candidates = {(group.stream, group.key): group.suggestion for group in groups}
     candidates |= {name: next(iter(use.takers)) for name, use in uses.items() if len(use.takers) == 1}
     sagas = SagaLog.objects.in_bulk(list({saga for saga in candidates.values() if saga})) if uses else {}
@@ -124,8 +124,8 @@ def _with_buttons(groups: Sequence[queries.ParkedGroup], *, dismissed: bool, may
         use = uses.get((group.stream, group.key))
         candidate = candidates[group.stream, group.key]
         saga = sagas.get(candidate) if candidate else None
-        actions = buttons.of_group(use, saga, waits=not dismissed, main=False) if use else []
-        lines.append({"group": group, "actions": actions})
+        possible = buttons.of_group(use, saga, waits=not dismissed, main=False) if use else []
+        lines.append({"group": group, "actions": possible})
     return lines
 
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from compensation import deadlines, switches
 from compensation.models import UNSENT, BreakerState, Command, CommandStatus, Switch
-from sagas import decisions
+from sagas import actions
 from sagas.admin import buttons, formatting
 from sagas.admin.paginator import CAP
 from sagas.admin.readonly import ReadOnlyAdmin
@@ -31,13 +31,13 @@ class SwitchAdmin(ReadOnlyAdmin):
         holds = deadlines.deadline_holds()
         current = holds.switches
         rows = current.rows
-        names = sorted({*decisions.services(), *rows, *current.breakers} - {switches.EVERYTHING})
+        names = sorted({*actions.services(), *rows, *current.breakers} - {switches.EVERYTHING})
         context = {
             "title": self.list_title,
             "everything": _line(switches.EVERYTHING, rows, current, request),
             "services": [_line(name, rows, current, request) for name in names],
             "withdraw_url": formatting.decide_url(Action.WITHDRAW.value)
-            if may_operate(request) and decisions.is_anything_unsent()
+            if may_operate(request) and actions.is_anything_unsent()
             else "",
             "cap": CAP,
             "limit": settings.SAGA_BREAKER_COMMANDS,

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from bridge import quarantine
 from bridge.models import Quarantined, QuarantineStatus
-from sagas import decisions
+from sagas import actions
 from sagas.admin import buttons, formatting, labels
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
@@ -84,7 +84,7 @@ class QuarantinedAdmin(ReadOnlyAdmin):
         return message.decided_by or "–"
 
     def page(self, request: HttpRequest, row: Quarantined) -> dict[str, Any]:
-        possible = decisions.possible_on_message(row)
+        possible = actions.possible_on_message(row)
         shown = may_view_payload(request)
         return {
             "title": labels.QUARANTINE_CODES.get(row.code, row.code),

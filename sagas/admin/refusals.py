@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from bridge.models import Quarantined, QuarantineStatus
 from compensation.models import Command, CommandStatus
-from sagas import decisions
+from sagas import actions
 from sagas.admin import buttons
 from sagas.admin.action_pages import ActionPage
 from sagas.admin.buttons import Button
@@ -85,7 +85,7 @@ def _message(pk: int) -> tuple[_Earlier | None, Sequence[Button]]:
     row = Quarantined.objects.filter(pk=pk).first()
     if row is None:
         return None, ()
-    still = buttons.of_message(decisions.possible_on_message(row), row.pk)
+    still = buttons.of_message(actions.possible_on_message(row), row.pk)
     if row.decided_at is None:
         return None, still
     action = Action.REQUEUE if row.status == QuarantineStatus.REQUEUED else Action.DISMISS_MESSAGE
@@ -100,11 +100,11 @@ def _command(command_id: UUID) -> tuple[_Earlier | None, Sequence[Button]]:
     still = buttons.of_command(command, saga)
     if saga is not None and saga.set_aside_at is not None:
         return None, still
-    actions = ENDED_BY.get(command.status, (Action.RETRY,) if command.round > 1 else ())
+    ending = ENDED_BY.get(command.status, (Action.RETRY,) if command.round > 1 else ())
     if command.status == CommandStatus.CONFIRMED and not command.by_hand:
-        actions = ()
+        ending = ()
     named = Decision.objects.filter(
-        saga=command.saga_id, action__in=actions, answer__commands__contains=[{"id": str(command.id)}]
+        saga=command.saga_id, action__in=ending, answer__commands__contains=[{"id": str(command.id)}]
     )
     return _last(named), still
 
@@ -121,8 +121,8 @@ def _saga(saga_id: UUID, lane: str) -> tuple[_Earlier | None, Sequence[Button]]:
     if saga.set_aside_at is not None:
         return None, [button for button in buttons.of_saga(saga, None) if button.action is Action.RESUME]
     target = f"saga {saga.id} lane {lane}" if lane else f"saga {saga.id}"
-    actions = (Action.CANCEL, Action.FORCE_COMPENSATION, Action.TERMINATE)
-    return _last(Decision.objects.filter(saga=saga.id, action__in=actions, target=target)), still
+    stopping = (Action.CANCEL, Action.FORCE_COMPENSATION, Action.TERMINATE)
+    return _last(Decision.objects.filter(saga=saga.id, action__in=stopping, target=target)), still
 
 
 def what_became_of(stream: str, key: str) -> str:

@@ -1,4 +1,4 @@
-"""The addresses of decisions: each calls the function in `sagas.decisions` that admin and manage.py use too."""
+"""The addresses of decisions: each calls the function in `sagas.actions` that admin and manage.py use too."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from drf_spectacular.utils import extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from sagas import decisions, queries
+from sagas import actions, queries
+from sagas.actions import CommandSelection
 from sagas.api import parameters as p
 from sagas.api import requests as r
 from sagas.api import serializers as s
 from sagas.api.base import DecisionView, decides, page_of, parse_command_id, parse_saga_id, reads
 from sagas.api.overview import sliced
-from sagas.decisions import CommandSelection
 from sagas.rights import VIEW_PUBLISHING
 
 
@@ -27,7 +27,7 @@ class ForceCompensationView(DecisionView):
     def post(self, request: Request, saga_id: str) -> Response:
         saga = parse_saga_id(saga_id)
         body, action_request = self.parse(request)
-        return self.decided(decisions.force_compensation(saga, body.get("lane"), request=action_request))
+        return self.decided(actions.force_compensation(saga, body.get("lane"), request=action_request))
 
 
 @extend_schema_view(post=decides(r.OnSagaOrLaneSerializer))
@@ -39,7 +39,7 @@ class CancelView(DecisionView):
     def post(self, request: Request, saga_id: str) -> Response:
         saga = parse_saga_id(saga_id)
         body, action_request = self.parse(request)
-        return self.decided(decisions.cancel(saga, body.get("lane"), request=action_request))
+        return self.decided(actions.cancel(saga, body.get("lane"), request=action_request))
 
 
 @extend_schema_view(post=decides(r.OnSagaSerializer))
@@ -50,7 +50,7 @@ class TerminateView(DecisionView):
 
     def post(self, request: Request, saga_id: str) -> Response:
         saga = parse_saga_id(saga_id)
-        return self.decided(decisions.terminate(saga, request=self.parse(request)[1]))
+        return self.decided(actions.terminate(saga, request=self.parse(request)[1]))
 
 
 @extend_schema_view(post=decides(r.OnSagaSerializer))
@@ -61,7 +61,7 @@ class ResumeView(DecisionView):
 
     def post(self, request: Request, saga_id: str) -> Response:
         saga = parse_saga_id(saga_id)
-        return self.decided(decisions.resume(saga, request=self.parse(request)[1]))
+        return self.decided(actions.resume(saga, request=self.parse(request)[1]))
 
 
 @extend_schema_view(post=decides(r.ReplaySagaSerializer))
@@ -73,7 +73,7 @@ class ReplayView(DecisionView):
     def post(self, request: Request, saga_id: str) -> Response:
         saga = parse_saga_id(saga_id)
         body, action_request = self.parse(request)
-        return self.decided(decisions.replay(saga, body["apply"], request=action_request))
+        return self.decided(actions.replay(saga, body["apply"], request=action_request))
 
 
 @extend_schema_view(post=decides(r.OnCommandSerializer))
@@ -85,7 +85,7 @@ class DecideCommandView(DecisionView):
 
     def post(self, request: Request, command_id: str) -> Response:
         command = parse_command_id(command_id)
-        return self.decided(decisions.decide_command(self.action, command, request=self.parse(request)[1]))
+        return self.decided(actions.decide_command(self.action, command, request=self.parse(request)[1]))
 
 
 @extend_schema_view(post=decides(r.OnCommandsSerializer))
@@ -100,7 +100,7 @@ class DecideCommandsView(DecisionView):
             ids=body.get("ids"), saga=body.get("saga"), planned_before=body.get("planned_before")
         )
         action = body["action"].replace("-", "_")
-        return self.decided(decisions.decide_commands(action, selection, request=action_request))
+        return self.decided(actions.decide_commands(action, selection, request=action_request))
 
 
 @extend_schema_view(
@@ -120,7 +120,7 @@ class PublishingView(DecisionView):
     def post(self, request: Request) -> Response:
         body, action_request = self.parse(request)
         return self.decided(
-            decisions.set_publishing(body["paused"], body.get("service"), request=action_request, only=body.get("only"))
+            actions.set_publishing(body["paused"], body.get("service"), request=action_request, only=body.get("only"))
         )
 
 
@@ -133,7 +133,7 @@ class AttachView(DecisionView):
     def post(self, request: Request) -> Response:
         body, action_request = self.parse(request)
         names: dict[str, Any] = {name: body.get(name) for name in ("key", "event", "lane")}
-        return self.decided(decisions.attach(saga_id=body["saga"], request=action_request, **names))
+        return self.decided(actions.attach(saga_id=body["saga"], request=action_request, **names))
 
 
 @extend_schema_view(post=decides(r.AdoptSerializer))
@@ -144,7 +144,7 @@ class AdoptView(DecisionView):
 
     def post(self, request: Request) -> Response:
         body, action_request = self.parse(request)
-        return self.decided(decisions.adopt(body["key"], body.get("saga_type"), request=action_request))
+        return self.decided(actions.adopt(body["key"], body.get("saga_type"), request=action_request))
 
 
 @extend_schema_view(post=decides(r.DismissSerializer))
@@ -155,7 +155,7 @@ class DismissView(DecisionView):
 
     def post(self, request: Request) -> Response:
         body, action_request = self.parse(request)
-        return self.decided(decisions.dismiss(key=body.get("key"), event=body.get("event"), request=action_request))
+        return self.decided(actions.dismiss(key=body.get("key"), event=body.get("event"), request=action_request))
 
 
 @extend_schema_view(post=decides(r.OnMessageSerializer))
@@ -165,7 +165,7 @@ class RequeueMessageView(DecisionView):
     serializer_class = r.OnMessageSerializer
 
     def post(self, request: Request, message_id: int) -> Response:
-        return self.decided(decisions.requeue_message(message_id, request=self.parse(request)[1]))
+        return self.decided(actions.requeue_message(message_id, request=self.parse(request)[1]))
 
 
 @extend_schema_view(post=decides(r.OnMessageSerializer))
@@ -175,4 +175,4 @@ class DismissMessageView(DecisionView):
     serializer_class = r.OnMessageSerializer
 
     def post(self, request: Request, message_id: int) -> Response:
-        return self.decided(decisions.dismiss_message(message_id, request=self.parse(request)[1]))
+        return self.decided(actions.dismiss_message(message_id, request=self.parse(request)[1]))

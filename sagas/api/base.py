@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from sagas import decisions, queries
+from sagas import actions, queries
 from sagas.api import errors
 from sagas.api.parameters import NoParameters, Parameters, described
 from sagas.api.parsers import FormParser, JSONParser
@@ -84,13 +84,13 @@ class DecisionView(ApiView):
     def get_serializer_class(self) -> Any:
         return self.serializer_class
 
-    def parse(self, request: Request) -> tuple[dict[str, Any], decisions.ActionRequest]:
+    def parse(self, request: Request) -> tuple[dict[str, Any], actions.ActionRequest]:
         """Return the checked body and the request of the decision. Raises ValidationError, BadRequest."""
         self.parameters.read(request)
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         values: dict[str, Any] = body.validated_data
-        return values, decisions.ActionRequest(
+        return values, actions.ActionRequest(
             actor=request.user.get_username(),
             door=EntryPoint.API.value,
             reason=values.get("reason", ""),
@@ -98,7 +98,7 @@ class DecisionView(ApiView):
             idempotency_key=request.headers.get("Idempotency-Key"),
         )
 
-    def decided(self, outcome: decisions.ActionResult) -> Response:
+    def decided(self, outcome: actions.ActionResult) -> Response:
         return Response(outcome.as_json(payload=self.payload), status=200 if outcome.dry_run else 202)
 
 

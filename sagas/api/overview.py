@@ -13,12 +13,12 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from bridge.models import Quarantined
-from sagas import describe, queries
+from sagas import queries
 from sagas.api import parameters as p
 from sagas.api import serializers as s
 from sagas.api.base import ApiView, page_of, reads
 from sagas.api.permissions import may_read, readable_attention
-from sagas.definitions import registry
+from sagas.definitions import describe, registry
 from sagas.engine.definition import Definition
 from sagas.queries.pages import page_of as read_page
 from sagas.rights import VIEW_PARKED, VIEW_PUBLISHING, VIEW_QUARANTINE, VIEW_SAGAS

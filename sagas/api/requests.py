@@ -8,8 +8,8 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers as s
 
-from sagas.decisions import is_blank
-from sagas.decisions.action import REASON_LIMIT
+from sagas.actions import is_blank
+from sagas.actions.action import REASON_LIMIT
 from sagas.queries.ids import spelled
 
 REASON_REQUIRED = _("A reason is required.")

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from django.core.management.base import CommandParser
 
-from sagas import decisions
-from sagas.decisions import ActionRequest, ActionResult, CommandSelection
+from sagas import actions
+from sagas.actions import ActionRequest, ActionResult, CommandSelection
 from sagas.management.cli_base import Options, UsageError
 from sagas.management.decision_command import DecisionCommand, Job, job_of_malformed_id, results_by_id
 from sagas.management.targets import find_saga, ids_from
@@ -49,11 +49,11 @@ class CommandDecisionCommand(DecisionCommand):
         return Job([name], self._decide(selection))
 
     def _decide_one(self, command_id: str) -> Callable[[ActionRequest], ActionResult]:
-        return lambda request: decisions.decide_command(self.action, command_id, request=request)
+        return lambda request: actions.decide_command(self.action, command_id, request=request)
 
     def _decide(self, selection: Callable[[], CommandSelection]) -> Callable[[ActionRequest], ActionResult]:
         def run(request: ActionRequest) -> ActionResult:
-            return decisions.decide_commands(self.action, selection(), request=request)
+            return actions.decide_commands(self.action, selection(), request=request)
 
         return run
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from sagas.decisions import ActionRequest, ActionResult, CommandPreview, is_blank
+from sagas.actions import ActionRequest, ActionResult, CommandPreview, is_blank
 from sagas.errors import DecisionError, NotFound
 from sagas.management.cli_base import (
     DONE,

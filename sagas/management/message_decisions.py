@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.core.management.base import CommandParser
 
-from sagas.decisions import ActionRequest, ActionResult
+from sagas.actions import ActionRequest, ActionResult
 from sagas.management.cli_base import Options, UsageError
 from sagas.management.decision_command import DecisionCommand, Job
 from sagas.management.targets import ids_from

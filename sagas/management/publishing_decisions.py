@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.core.management.base import CommandParser
 
-from sagas import decisions
+from sagas import actions
 from sagas.management.cli_base import Options
 from sagas.management.decision_command import DecisionCommand, Job
 
@@ -29,4 +29,4 @@ class PublishingDecisionCommand(DecisionCommand):
         name = options["service"]
         switch = "*" if name is None else name
         only = options.get("only")
-        return [Job([switch], lambda request: decisions.set_publishing(self.paused, name, request=request, only=only))]
+        return [Job([switch], lambda request: actions.set_publishing(self.paused, name, request=request, only=only))]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sagas.decisions import ActionResult, CommandPreview, sentences
+from sagas.actions import ActionResult, CommandPreview, sentences
 from sagas.error_text import shown_effects
 from sagas.management.output import as_json, one_line, width
 

@@ -21,10 +21,10 @@ from django.urls import reverse
 
 from bridge.models import Duplicate, Event, Pending, Quarantined
 from bridge.quarantine import KEPT_BYTES
-from sagaproject.embedded import pulsar as embedded
-from sagaproject.simulator import wire
-from sagaproject.simulator.transport import Broker
-from sagas.apply import run_apply
+from devtools.embedded import pulsar as embedded
+from devtools.simulator import wire
+from devtools.simulator.transport import Broker
+from sagas.applying.apply import run_apply
 from sagas.models import Parked, SagaEvent, SagaLog
 from tests.acceptance.test_run_bridge import run_bridge
 from tests.corpus.bad import HARM, LIMIT, Bad, Fate, corpus, original

@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from devtools.embedded import outside, postgres, programs
+from devtools.embedded.process import StackError
 from sagaproject import env
-from sagaproject.embedded import outside, postgres, programs
-from sagaproject.embedded.process import StackError
 
 pytestmark = pytest.mark.acceptance
 
@@ -112,7 +112,7 @@ def clones(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
         for clone in names:
             (clone / "sagaproject" / "embedded").mkdir(parents=True)
             (clone / "var").mkdir()
-            for file in ("Makefile", "sagaproject/embedded/outside.py"):
+            for file in ("Makefile", "devtools/embedded/outside.py"):
                 shutil.copy(env.ROOT / file, clone / file)
         yield names[0], names[1]
     finally:

@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from devtools.embedded import disk
+from devtools.embedded.process import DiskFull, StackError
+from devtools.embedded.stack import Stack
+from devtools.management.commands import demo
+from devtools.screen import Screen
+from devtools.simulator.options import Options
 from sagaproject import env
-from sagaproject.embedded import disk
-from sagaproject.embedded.process import DiskFull, StackError
-from sagaproject.embedded.stack import Stack
-from sagaproject.management.commands import demo
-from sagaproject.screen import Screen
-from sagaproject.simulator.options import Options
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -28,10 +28,10 @@ BARE = {name: value for name, value in os.environ.items() if name in ("PATH", "H
 SMALL = """
 import os, sys, time
 from pathlib import Path
-from sagaproject.embedded.foreground import running
-from sagaproject.embedded.process import ProcessSpec
-from sagaproject.embedded.supervisor import Supervisor
-from sagaproject.screen import Screen
+from devtools.embedded.foreground import running
+from devtools.embedded.process import ProcessSpec
+from devtools.embedded.supervisor import Supervisor
+from devtools.screen import Screen
 
 class Small:
     folder = Path(sys.argv[1])

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from devtools.embedded import ports
 from sagaproject import env
-from sagaproject.embedded import ports
 
 pytestmark = pytest.mark.acceptance
 

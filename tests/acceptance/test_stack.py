@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
+from devtools.embedded import ports
+from devtools.simulator.api import opener
 from sagaproject import env, stack_file
-from sagaproject.embedded import ports
-from sagaproject.simulator.api import opener
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 

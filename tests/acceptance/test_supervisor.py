@@ -12,14 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from devtools.embedded import leftovers
+from devtools.embedded.postgres import PostgresServer
+from devtools.embedded.process import Process, ProcessSpec, StackError, run_once
+from devtools.embedded.pulsar import PulsarLiteServer
+from devtools.embedded.supervisor import Supervisor
+from devtools.embedded.valkey import ValkeyServer
+from devtools.embedded.watcher import GRACE_SECONDS, Watcher
 from sagaproject import env
-from sagaproject.embedded import leftovers
-from sagaproject.embedded.postgres import PostgresServer
-from sagaproject.embedded.process import Process, ProcessSpec, StackError, run_once
-from sagaproject.embedded.pulsar import PulsarLiteServer
-from sagaproject.embedded.supervisor import Supervisor
-from sagaproject.embedded.valkey import ValkeyServer
-from sagaproject.embedded.watcher import GRACE_SECONDS, Watcher
 
 pytestmark = pytest.mark.acceptance
 
@@ -110,7 +110,7 @@ def test_a_part_that_cannot_start_says_why(supervisor: Supervisor, tmp_path: Pat
 STARTER = """
 import os, sys, time
 from pathlib import Path
-from sagaproject.embedded.process import WATCHER, Process, ProcessSpec
+from devtools.embedded.process import WATCHER, Process, ProcessSpec
 process = Process(ProcessSpec("part", [sys.executable, "-c", sys.argv[1]], Path(sys.argv[2]), dict(os.environ)))
 print(process.pid, WATCHER.pid, flush=True)
 while True:
@@ -186,7 +186,7 @@ def test_a_watcher_that_is_killed_is_replaced_and_knows_all_parts(tmp_path: Path
 def test_the_watcher_ends_with_its_starter_and_keeps_no_pipe_open(tmp_path: Path) -> None:
     code = (
         "import os, sys, time; from pathlib import Path\n"
-        "from sagaproject.embedded.process import WATCHER, Process, ProcessSpec\n"
+        "from devtools.embedded.process import WATCHER, Process, ProcessSpec\n"
         "process = Process(ProcessSpec('part', ['sleep', '300'], Path(sys.argv[1]), dict(os.environ)))\n"
         "print(WATCHER.pid); process.stop(time.monotonic())"
     )
@@ -231,7 +231,7 @@ def test_a_command_gets_its_input_and_its_failure_comes_with_the_log(tmp_path: P
         run_once(part, stdin="words")
 
 
-@pytest.mark.parametrize("file", ["docker-compose.yml", "sagaproject/embedded/stack.py"])
+@pytest.mark.parametrize("file", ["docker-compose.yml", "devtools/embedded/stack.py"])
 def test_no_worker_is_started_with_the_thread_that_may_hang_at_its_end(file: str) -> None:
     text = (env.ROOT / file).read_text(encoding="utf-8")
     assert text.count('"worker", "-') == text.count('"--without-heartbeat"') == 1

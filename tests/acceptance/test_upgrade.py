@@ -13,10 +13,10 @@ import psutil
 import psycopg2
 import pytest
 
-from sagaproject.embedded import postgres
-from sagaproject.embedded.process import ProcessSpec
-from sagaproject.embedded.stack import Stack
-from sagaproject.simulator.transport import Broker
+from devtools.embedded import postgres
+from devtools.embedded.process import ProcessSpec
+from devtools.embedded.stack import Stack
+from devtools.simulator.transport import Broker
 from tests.bench.parties import Party
 from tests.chaos import witness
 from tests.chaos.witness import Witness

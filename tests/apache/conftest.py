@@ -9,7 +9,7 @@ from pathlib import Path
 import pulsar
 import pytest
 
-from sagaproject.embedded import apache_pulsar, ports
+from devtools.embedded import apache_pulsar, ports
 from tests.apache.papers import Authority, Mint
 from tests.apache.rig import Broker, Space
 

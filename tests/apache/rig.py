@@ -17,9 +17,9 @@ from typing import Any
 import pulsar
 from django.db import connection
 
+from devtools.embedded.apache_pulsar import ApachePulsarServer
+from devtools.embedded.process import Process
 from sagaproject import env
-from sagaproject.embedded.apache_pulsar import ApachePulsarServer
-from sagaproject.embedded.process import Process
 
 MANAGE = [sys.executable, str(env.ROOT / "manage.py")]
 # No payload may reach a log: every body carries this name.

@@ -11,8 +11,8 @@ import pulsar
 import pytest
 
 from bridge.models import Event
+from devtools.embedded import ports
 from sagaproject import health
-from sagaproject.embedded import ports
 from tests import grants
 from tests.apache.conftest import Guarded
 from tests.apache.rig import Space, bridges, doctor, eventually, fact

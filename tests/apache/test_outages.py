@@ -19,9 +19,9 @@ from bridge.models import Duplicate, Event
 from bridge.publisher import OutgoingMessage, Publisher
 from bridge.pulsar.outlet import Outlet
 from bridge.topics import Topics
+from devtools.embedded import ports
+from devtools.simulator.api import opener
 from sagaproject import health, stack_file
-from sagaproject.embedded import ports
-from sagaproject.simulator.api import opener
 from tests.apache.rig import MANAGE, Broker, Space, bridges, clean, doctor, eventually, fact, starts
 from tests.chaos.proxy import Proxy
 

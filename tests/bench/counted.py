@@ -29,7 +29,7 @@ def main(sagas: int) -> None:
     from bridge import event_log
     from bridge.codec import get_codec
     from bridge.envelope import Message
-    from sagas import apply
+    from sagas.applying import apply
     from tests.bench import load
 
     call_command("migrate", verbosity=0)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from sagaproject.embedded import postgres
+from devtools.embedded import postgres
 
 STEPS = ("decode", "store", "apply")
 _SAGAS = 100

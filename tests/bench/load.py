@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sagaproject.simulator import wire
-from sagaproject.simulator.wire import Image, Task
+from devtools.simulator import wire
+from devtools.simulator.wire import Image, Task
 
 # Stands in a body for the time at which it is published, where latency is measured.
 NOW = b"@now-with-26-letters-here@"

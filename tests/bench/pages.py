@@ -77,8 +77,8 @@ def main(words: Sequence[str]) -> None:
 
 
 def _options(words: Sequence[str]) -> argparse.Namespace:
+    from devtools.simulator.options import image_range
     from sagaproject import env
-    from sagaproject.simulator.options import image_range
 
     parser = argparse.ArgumentParser(prog="python -m tests.bench.pages", description="Measure API and admin.")
     parser.add_argument("--sagas", type=int, default=1_000_000, help="on top of how many (default %(default)s)")
@@ -94,7 +94,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
 
 @contextmanager
 def _database() -> Iterator[str]:
-    from sagaproject.embedded import postgres
+    from devtools.embedded import postgres
 
     said = os.environ.get("DATABASE_URL")
     if said:
@@ -124,8 +124,8 @@ def _fill(options: argparse.Namespace) -> dict[str, Any]:
     """Fills an empty database, adds a saga of LARGE images where there is none; tells how large it all is."""
     from django.utils import timezone
 
-    from sagaproject.filling import fill
-    from sagaproject.filling.fill import FillSpec
+    from devtools.filling import fill
+    from devtools.filling.fill import FillSpec
     from sagas.models import SagaLog
 
     now = timezone.now()

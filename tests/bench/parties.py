@@ -15,8 +15,8 @@ import orjson
 import psycopg2
 import pulsar
 
-from sagaproject.simulator import wire
-from sagaproject.simulator.transport import Broker, SimulatorTransport
+from devtools.simulator import wire
+from devtools.simulator.transport import Broker, SimulatorTransport
 from tests.bench.load import NOW
 
 _SPAWN = multiprocessing.get_context("spawn")  # a forked copy of Pulsar's client hangs

@@ -22,8 +22,8 @@ from unittest import mock
 import django
 import orjson
 
+from devtools.embedded import postgres
 from sagaproject import env
-from sagaproject.embedded import postgres
 from tests.bench import load, parties
 from tests.bench.load import Load
 
@@ -36,29 +36,29 @@ WATCHED = {
         "bridge.event_log.store_batch",
     ),
     "apply": (
-        "sagas.statements.claim",
-        "sagas.statements.try_lock",
-        "sagas.statements.read_events",
-        "sagas.statements.load_sagas",
-        "sagas.statements.take_parked",
-        "sagas.apply._route",
-        "sagas.statements.load_lanes",
-        "sagas.apply._load",
+        "sagas.applying.statements.claim",
+        "sagas.applying.statements.try_lock",
+        "sagas.applying.statements.read_events",
+        "sagas.applying.statements.load_sagas",
+        "sagas.applying.statements.take_parked",
+        "sagas.applying.apply._route",
+        "sagas.applying.statements.load_lanes",
+        "sagas.applying.apply._load",
         "sagas.engine.fold.Fold.apply",
-        "sagas.apply._fold",
-        "sagas.statements.insert_sagas",
-        "sagas.statements.update_sagas",
-        "sagas.statements.update_counts",
-        "sagas.statements.insert_lanes",
-        "sagas.statements.update_lanes",
-        "sagas.statements.insert_steps",
-        "sagas.statements.update_steps",
-        "sagas.statements.log_applied",
-        "sagas.store.store_lanes",
-        "sagas.store._store_commands",
-        "sagas.store.store",
-        "sagas.apply.apply_page",
-        "sagas.apply.run_apply",
+        "sagas.applying.apply._fold",
+        "sagas.applying.statements.insert_sagas",
+        "sagas.applying.statements.update_sagas",
+        "sagas.applying.statements.update_counts",
+        "sagas.applying.statements.insert_lanes",
+        "sagas.applying.statements.update_lanes",
+        "sagas.applying.statements.insert_steps",
+        "sagas.applying.statements.update_steps",
+        "sagas.applying.statements.log_applied",
+        "sagas.applying.store.store_lanes",
+        "sagas.applying.store._store_commands",
+        "sagas.applying.store.store",
+        "sagas.applying.apply.apply_page",
+        "sagas.applying.apply.run_apply",
     ),
     "delivery": (
         "compensation.delivery.claim",
@@ -204,7 +204,7 @@ def _store(watch: Stopwatch, told: Load) -> list[dict[str, Any]]:
 
 
 def _apply(watch: Stopwatch, events: int) -> list[dict[str, Any]]:
-    from sagas import apply
+    from sagas.applying import apply
 
     with mock.patch.object(apply, "WINDOW", 1):  # page by page as it came, as where the worker keeps up
         apply.run_apply(600)

@@ -13,9 +13,9 @@ from typing import Any
 import psycopg2
 from celery import Celery
 
+from devtools.embedded.stack import Stack
+from devtools.simulator.transport import Broker
 from sagaproject import stack_file
-from sagaproject.embedded.stack import Stack
-from sagaproject.simulator.transport import Broker
 from tests.bench import parties
 from tests.bench.gauges import Gauge, Spent
 from tests.bench.load import Load

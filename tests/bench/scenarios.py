@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sagaproject.embedded.process import StackError
+from devtools.embedded.process import StackError
 from tests.bench import load, parties
 from tests.bench.gauges import Gauge
 from tests.bench.load import Load

@@ -12,7 +12,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from sagaproject.simulator.api import opener
+from devtools.simulator.api import opener
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "img"

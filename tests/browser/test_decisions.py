@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from bridge import event_log
 from compensation.models import Command
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.models import Decision, SagaLog
 from tests.browser.screenshots import BROWSER, FLAGS
 from tests.integration.story import event, image_through, new_ids, retrieval

@@ -18,8 +18,8 @@ from bridge import event_log
 from bridge.codec import get_codec
 from bridge.envelope import Envelope, Message, Rejected
 from bridge.models import Event, Quarantined
-from sagaproject.simulator import wire
-from sagas.apply import run_apply
+from devtools.simulator import wire
+from sagas.applying.apply import run_apply
 from sagas.models import Parked, SagaLog
 from tests.browser.screenshots import BROWSER, FLAGS
 from tests.corpus import bad

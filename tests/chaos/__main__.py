@@ -27,10 +27,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from devtools.simulator.options import Options, fresh_run
+from devtools.simulator.run import Snapshot, simulate
+from devtools.simulator.transport import Broker
 from sagaproject import env
-from sagaproject.simulator.options import Options, fresh_run
-from sagaproject.simulator.run import Snapshot, simulate
-from sagaproject.simulator.transport import Broker
 from tests.chaos import report, verdict
 from tests.chaos.acts import Act, repertoire
 from tests.chaos.canary import Canaries

@@ -15,9 +15,9 @@ from typing import Any
 import psycopg2
 import pulsar
 
-from sagaproject.simulator import wire
-from sagaproject.simulator.transport import Broker
-from sagaproject.simulator.wire import Fields, Image, SimulatedEvent, Task
+from devtools.simulator import wire
+from devtools.simulator.transport import Broker
+from devtools.simulator.wire import Fields, Image, SimulatedEvent, Task
 
 EVERY_SECONDS = 1.0
 AT_MOST = 40

@@ -25,10 +25,10 @@ from bridge.envelope import Message
 from bridge.publisher import OutgoingMessage, PublishResult
 from bridge.pulsar.inlet import Batch
 from compensation import deadlines, delivery
-from sagas import sweeper
-from sagas.apply import run_apply
-from sagas.decisions import ActionRequest, ActionResult
-from sagas.decisions.on_saga import force_compensation
+from sagas.actions import ActionRequest, ActionResult
+from sagas.actions.on_saga import force_compensation
+from sagas.applying import sweeper
+from sagas.applying.apply import run_apply
 
 COMMIT = "django.db.backends.base.base.BaseDatabaseWrapper._commit"
 

@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from sagaproject.embedded import ports
+from devtools.embedded import ports
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from sagaproject.embedded.stack import Stack
+from devtools.embedded.stack import Stack
 from tests.chaos.proxy import Proxy
 
 SERVERS: Mapping[str, str] = {

@@ -16,10 +16,10 @@ from django.utils import timezone
 from bridge import event_log, heartbeats
 from bridge.models import Duplicate, Event, HeartbeatKind, Pending, Quarantined
 from compensation.models import Attempt, AttemptOutcome, Command, CommandStatus
-from sagaproject.simulator import wire
-from sagaproject.simulator.wire import Image, Task
-from sagaproject.simulator.wire import SimulatedEvent as Said
-from sagas import verify
+from devtools.simulator import wire
+from devtools.simulator.wire import Image, Task
+from devtools.simulator.wire import SimulatedEvent as Said
+from sagas.applying import verify
 from sagas.models import Decision, Lane, Parked, SagaEvent, SagaLog
 from tests.chaos import dying
 from tests.chaos.dying import Broker, Topic, killed
@@ -89,20 +89,20 @@ def story_of_a_failure() -> list[Said]:
 # --- applying ---------------------------------------------------------------------------------------------------------
 
 APPLYING = [
-    ("after", "sagas.statements.claim"),  # claimed, nothing locked
-    ("after", "sagas.statements.try_lock"),  # locked, nothing read
-    ("after", "sagas.statements.read_events"),
-    ("after", "sagas.apply._fold"),  # folded, nothing written
-    ("after", "sagas.statements.insert_sagas"),
-    ("after", "sagas.statements.log_applied"),
+    ("after", "sagas.applying.statements.claim"),  # claimed, nothing locked
+    ("after", "sagas.applying.statements.try_lock"),  # locked, nothing read
+    ("after", "sagas.applying.statements.read_events"),
+    ("after", "sagas.applying.apply._fold"),  # folded, nothing written
+    ("after", "sagas.applying.statements.insert_sagas"),
+    ("after", "sagas.applying.statements.log_applied"),
     ("after", "compensation.outbox.plan"),
-    ("after", "sagas.store.store"),  # all written, not committed
+    ("after", "sagas.applying.store.store"),  # all written, not committed
     ("before", "COMMIT"),
     ("after", "COMMIT"),
-    ("before", "sagas.apply.after_commit"),  # committed, nothing that was parked looked for
-    ("after", "sagas.statements.unpark_entities"),
-    ("before", "sagas.apply.nudge"),  # commands owed, nobody woken
-    ("after", "sagas.apply.nudge"),
+    ("before", "sagas.applying.apply.after_commit"),  # committed, nothing that was parked looked for
+    ("after", "sagas.applying.statements.unpark_entities"),
+    ("before", "sagas.applying.apply.nudge"),  # commands owed, nobody woken
+    ("after", "sagas.applying.apply.nudge"),
 ]
 
 
@@ -284,9 +284,9 @@ def test_a_killed_sweeper_recovers_a_lost_claim_once(when: str, name: str, nth: 
 # --- sweeping ---------------------------------------------------------------------------------------------------------
 
 SWEEPING = [
-    ("after", "sagas.statements.unpark_matched", 1),
-    ("before", "sagas.sweeper.nudge", 1),
-    ("after", "sagas.sweeper.nudge", 1),
+    ("after", "sagas.applying.statements.unpark_matched", 1),
+    ("before", "sagas.applying.sweeper.nudge", 1),
+    ("after", "sagas.applying.sweeper.nudge", 1),
     ("before", "COMMIT", 1),
     ("after", "COMMIT", 1),
 ]
@@ -298,7 +298,7 @@ def test_a_killed_sweep_leaves_nothing_parked_beside_its_saga(when: str, name: s
     event_log.append([event("ProcessingStarted", "a task of processing's own", image, seconds=30)])
     dying.apply(tmp_path)
     event_log.append(retrieval(task, [image]))
-    killed(tmp_path, dying.apply, "before", "sagas.apply.after_commit")
+    killed(tmp_path, dying.apply, "before", "sagas.applying.apply.after_commit")
     assert Parked.objects.count() == 1
 
     killed(tmp_path, dying.sweep, when, name, nth)
@@ -313,14 +313,14 @@ def test_a_killed_sweep_leaves_nothing_parked_beside_its_saga(when: str, name: s
 # --- deciding ---------------------------------------------------------------------------------------------------------
 
 DECIDING = [
-    ("after", "sagas.statements.lock"),
+    ("after", "sagas.applying.statements.lock"),
     ("after", "bridge.event_log.append"),  # the decision is in the log, not applied
-    ("after", "sagas.decisions.action.apply_key"),
-    ("after", "sagas.decisions.action._audit"),
+    ("after", "sagas.actions.action.apply_key"),
+    ("after", "sagas.actions.action._audit"),
     ("before", "COMMIT"),
     ("after", "COMMIT"),  # decided, and nobody told who pressed
-    ("before", "sagas.decisions.action.after_commit"),
-    ("after", "sagas.decisions.action.after_commit"),
+    ("before", "sagas.actions.action.after_commit"),
+    ("after", "sagas.actions.action.after_commit"),
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg2
 
-from sagaproject.simulator.wire import COMMAND_TOPICS
+from devtools.simulator.wire import COMMAND_TOPICS
 from tests.chaos.canary import Canaries
 from tests.chaos.stage import Stage
 from tests.chaos.witness import Message

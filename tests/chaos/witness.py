@@ -11,8 +11,8 @@ from typing import Any
 
 import pulsar
 
-from sagaproject.simulator import wire
-from sagaproject.simulator.transport import Broker
+from devtools.simulator import wire
+from devtools.simulator.transport import Broker
 
 SUBSCRIPTION = "witness"
 SILENCE_MS = 3_000

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sagaproject.simulator import wire
-from sagaproject.simulator.wire import Image, Task
+from devtools.simulator import wire
+from devtools.simulator.wire import Image, Task
 
 Body = dict[str, Any]
 

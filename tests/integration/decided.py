@@ -14,8 +14,8 @@ from bridge.envelope import Message, Rejected
 from bridge.models import QuarantineCode, Quarantined
 from compensation import delivery
 from compensation.models import Command
-from sagas.apply import run_apply
-from sagas.decisions import ActionRequest
+from sagas.actions import ActionRequest
+from sagas.applying.apply import run_apply
 from sagas.engine.fold import Fold
 from sagas.models import SagaLog
 from tests.integration.commands import FakePublisher

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from django.db import connection
 
-from sagaproject.filling import fill
-from sagaproject.filling.fill import Filled, FillSpec
-from sagaproject.filling.template import TABLES
+from devtools.filling import fill
+from devtools.filling.fill import Filled, FillSpec
+from devtools.filling.template import TABLES
 
 SINCE, UNTIL = datetime(2025, 3, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
 

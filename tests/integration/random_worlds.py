@@ -23,9 +23,10 @@ from bridge.envelope import Envelope, Message, Rejected
 from bridge.models import Event, QuarantineCode, Quarantined
 from compensation import delivery, switches
 from compensation.models import Command
-from sagas import apply, decisions, sweeper
-from sagas.apply import run_apply
-from sagas.decisions import ActionRequest, ActionResult, CommandSelection
+from sagas import actions
+from sagas.actions import ActionRequest, ActionResult, CommandSelection
+from sagas.applying import apply, sweeper
+from sagas.applying.apply import run_apply
 from sagas.definitions import image_processing
 from sagas.definitions.registry import current
 from sagas.engine.definition import Event as Spec
@@ -266,14 +267,14 @@ def choose(draw: st.DataObject, world: World, action: Action) -> Choice:
 def _on_saga(draw: st.DataObject, world: World, action: Action) -> Choice:
     saga = _saga(draw, world)
     if action is Action.TERMINATE:
-        return Choice("terminate", lambda ask: decisions.terminate(saga, request=ask))
+        return Choice("terminate", lambda ask: actions.terminate(saga, request=ask))
     if action is Action.RESUME:
-        return Choice("resume", lambda ask: decisions.resume(saga, request=ask))
+        return Choice("resume", lambda ask: actions.resume(saga, request=ask))
     if action is Action.REPLAY:
         write = draw.draw(st.sampled_from([True, True, False]), "write")
-        return Choice("replay", lambda ask: decisions.replay(saga, write, request=ask))
+        return Choice("replay", lambda ask: actions.replay(saga, write, request=ask))
     lane = draw.draw(st.sampled_from([None, *world.images]), "lane")
-    one = decisions.cancel if action is Action.CANCEL else decisions.force_compensation
+    one = actions.cancel if action is Action.CANCEL else actions.force_compensation
     return Choice(action.value, lambda ask: one(saga, lane, request=ask))
 
 
@@ -287,7 +288,7 @@ def _on_commands(draw: st.DataObject, world: World, action: Action) -> Choice:
     how = draw.draw(st.sampled_from(["one", "one", "ids", "saga", "cut-over"]), "which commands")
     if how == "one" and found:
         one = draw.draw(st.sampled_from(found), "command")
-        return Choice(f"{action} one", lambda ask: decisions.decide_command(action, one, request=ask), frozenset({one}))
+        return Choice(f"{action} one", lambda ask: actions.decide_command(action, one, request=ask), frozenset({one}))
     if how == "saga":
         selection = CommandSelection(saga=world.cast.saga_id)
     elif how == "cut-over":
@@ -299,7 +300,7 @@ def _on_commands(draw: st.DataObject, world: World, action: Action) -> Choice:
         targets = frozenset(selection.find(action))
     except DecisionError:
         targets = frozenset()
-    return Choice(f"{action} by {how}", lambda ask: decisions.decide_commands(action, selection, request=ask), targets)
+    return Choice(f"{action} by {how}", lambda ask: actions.decide_commands(action, selection, request=ask), targets)
 
 
 def _attach(draw: st.DataObject, world: World, _action: Action) -> Choice:
@@ -308,23 +309,23 @@ def _attach(draw: st.DataObject, world: World, _action: Action) -> Choice:
     events = _parked_events()
     if events and draw.draw(st.sampled_from([False, True]), "one event"):
         one = draw.draw(st.sampled_from(events), "event")
-        return Choice("attach event", lambda ask: decisions.attach(saga_id=saga, event=one, lane=lane, request=ask))
+        return Choice("attach event", lambda ask: actions.attach(saga_id=saga, event=one, lane=lane, request=ask))
     key = draw.draw(st.sampled_from([world.stranger, world.unborn, *world.tasks]), "key")
-    return Choice("attach key", lambda ask: decisions.attach(saga_id=saga, key=key, lane=lane, request=ask))
+    return Choice("attach key", lambda ask: actions.attach(saga_id=saga, key=key, lane=lane, request=ask))
 
 
 def _adopt(draw: st.DataObject, world: World, _action: Action) -> Choice:
     key = draw.draw(st.sampled_from([world.unborn, world.unborn, *world.tasks]), "key")
-    return Choice("adopt", lambda ask: decisions.adopt(key, request=ask))
+    return Choice("adopt", lambda ask: actions.adopt(key, request=ask))
 
 
 def _dismiss(draw: st.DataObject, world: World, _action: Action) -> Choice:
     events = _parked_events()
     if events and draw.draw(st.sampled_from([False, True]), "one event"):
         one = draw.draw(st.sampled_from(events), "event")
-        return Choice("dismiss event", lambda ask: decisions.dismiss(event=one, request=ask))
+        return Choice("dismiss event", lambda ask: actions.dismiss(event=one, request=ask))
     key = draw.draw(st.sampled_from(world.tasks), "key")
-    return Choice("dismiss key", lambda ask: decisions.dismiss(key=key, request=ask))
+    return Choice("dismiss key", lambda ask: actions.dismiss(key=key, request=ask))
 
 
 def _parked_events() -> list[str]:
@@ -334,14 +335,14 @@ def _parked_events() -> list[str]:
 
 def _on_message(draw: st.DataObject, _world: World, action: Action) -> Choice:
     one = draw.draw(st.sampled_from(list(Quarantined.objects.order_by("id").values_list("id", flat=True))), "message")
-    decide = decisions.requeue_message if action is Action.REQUEUE else decisions.dismiss_message
+    decide = actions.requeue_message if action is Action.REQUEUE else actions.dismiss_message
     return Choice(action.value, lambda ask: decide(one, request=ask))
 
 
 def _on_publishing(draw: st.DataObject, _world: World, action: Action) -> Choice:
     service = draw.draw(st.sampled_from([None, *SERVICES]), "service")
     paused = action is Action.PAUSE_PUBLISHING
-    return Choice(action.value, lambda ask: decisions.set_publishing(paused, service, request=ask), switches=True)
+    return Choice(action.value, lambda ask: actions.set_publishing(paused, service, request=ask), switches=True)
 
 
 _ACTIONS: dict[Action, Callable[[st.DataObject, World, Action], Choice]] = {

@@ -15,7 +15,7 @@ from django.utils import timezone
 from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation.models import Attempt, Command, Switch
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.models import Decision, Lane, Parked, SagaEvent, SagaLog, SagaStep
 from tests.integration.story import event, image_through, new_ids, retrieval
 

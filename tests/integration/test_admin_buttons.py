@@ -21,10 +21,10 @@ from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation import switches
 from compensation.models import Command, CommandStatus, Switch
-from sagas import decisions
+from sagas import actions
+from sagas.actions import ActionRequest, CommandSelection
 from sagas.admin import formatting
-from sagas.apply import run_apply
-from sagas.decisions import ActionRequest, CommandSelection
+from sagas.applying.apply import run_apply
 from sagas.errors import DecisionError
 from sagas.models import Action, Lane, Parked, ParkedReason, SagaLog, SagaStatusChoice
 from tests.integration.decided import completed, quarantined
@@ -83,7 +83,7 @@ def offer(action: Action, **target: Any) -> Offer:
     return action, tuple(sorted((name, str(value)) for name, value in target.items()))
 
 
-def accepted(decide: Callable[[], decisions.ActionResult]) -> bool:
+def accepted(decide: Callable[[], actions.ActionResult]) -> bool:
     """Whether a dry run is accepted, and would do something."""
     try:
         outcome = decide()
@@ -96,24 +96,24 @@ def accepted(decide: Callable[[], decisions.ActionResult]) -> bool:
 
 def on_saga(saga: SagaLog, lane: str | None = None) -> set[Offer]:
     """What dry runs accept on a saga, or on one lane of it."""
-    tries: dict[Action, Callable[[], decisions.ActionResult]] = {
-        Action.FORCE_COMPENSATION: lambda: decisions.force_compensation(saga.id, lane, request=DRY),
-        Action.CANCEL: lambda: decisions.cancel(saga.id, lane, request=DRY),
+    tries: dict[Action, Callable[[], actions.ActionResult]] = {
+        Action.FORCE_COMPENSATION: lambda: actions.force_compensation(saga.id, lane, request=DRY),
+        Action.CANCEL: lambda: actions.cancel(saga.id, lane, request=DRY),
     }
     if lane is None:
         tries |= {
-            Action.TERMINATE: lambda: decisions.terminate(saga.id, request=DRY),
-            Action.RESUME: lambda: decisions.resume(saga.id, request=DRY),
+            Action.TERMINATE: lambda: actions.terminate(saga.id, request=DRY),
+            Action.RESUME: lambda: actions.resume(saga.id, request=DRY),
             # Whether there is a difference to write shows only in its preview; a saga that is set aside allows none.
             Action.REPLAY: lambda: (
-                decisions.replay(saga.id, request=DRY) if saga.set_aside_at is None else _not_while_set_aside()
+                actions.replay(saga.id, request=DRY) if saga.set_aside_at is None else _not_while_set_aside()
             ),
         }
     target = {"saga": saga.id} if lane is None else {"saga": saga.id, "lane": lane}
     return {offer(action, **target) for action, decide in tries.items() if accepted(decide)}
 
 
-def _not_while_set_aside() -> decisions.ActionResult:
+def _not_while_set_aside() -> actions.ActionResult:
     raise DecisionError
 
 
@@ -124,7 +124,7 @@ def on_commands_of(saga: SagaLog) -> set[Offer]:
     return {
         offer(action, saga=saga.id)
         for action in COMMAND_ACTIONS
-        if accepted(lambda: decisions.decide_commands(action, CommandSelection(saga=saga.id), request=DRY))  # noqa: B023
+        if accepted(lambda: actions.decide_commands(action, CommandSelection(saga=saga.id), request=DRY))  # noqa: B023
     }
 
 
@@ -132,7 +132,7 @@ def on_command(command: Command) -> set[Offer]:
     return {
         offer(action, ids=command.id)
         for action in COMMAND_ACTIONS
-        if accepted(lambda: decisions.decide_command(action, command.id, request=DRY))  # noqa: B023
+        if accepted(lambda: actions.decide_command(action, command.id, request=DRY))  # noqa: B023
     }
 
 
@@ -251,7 +251,7 @@ def parked_worlds() -> Iterator[tuple[str, SagaLog]]:
     saga = SagaLog.objects.get(key=task)
     for key in (taken, gone):
         say = ActionRequest(actor="ana", door="admin", reason="because")
-        decisions.attach(saga_id=saga.id, key=key, request=say)
+        actions.attach(saga_id=saga.id, key=key, request=say)
     for key in (free, taken, gone, task):
         yield key, saga
 
@@ -281,16 +281,16 @@ def test_a_parked_group_offers_what_dry_runs_accept(likely: str, dismissed: bool
         expected = {
             offer(action, **target)
             for action, decide in {
-                Action.ADOPT: lambda: decisions.adopt(key, rows[0].stream, request=DRY),  # noqa: B023
-                Action.DISMISS: lambda: decisions.dismiss(key=key, request=DRY),  # noqa: B023
+                Action.ADOPT: lambda: actions.adopt(key, rows[0].stream, request=DRY),  # noqa: B023
+                Action.DISMISS: lambda: actions.dismiss(key=key, request=DRY),  # noqa: B023
             }.items()
             if accepted(decide)
         }
-        if likely == "saga" and accepted(lambda: decisions.attach(saga_id=saga.id, key=key, request=DRY)):  # noqa: B023
+        if likely == "saga" and accepted(lambda: actions.attach(saga_id=saga.id, key=key, request=DRY)):  # noqa: B023
             expected.add(offer(Action.ATTACH, **target, saga=saga.id))
-        if likely == "none" and accepted(lambda: decisions.attach(saga_id=saga.id, key=key, request=DRY)):  # noqa: B023
+        if likely == "none" and accepted(lambda: actions.attach(saga_id=saga.id, key=key, request=DRY)):  # noqa: B023
             # Where any saga may have the key the form asks which; else it names the only one.
-            anybody = accepted(lambda: decisions.attach(saga_id=other.id, key=key, request=DRY))  # noqa: B023
+            anybody = accepted(lambda: actions.attach(saga_id=other.id, key=key, request=DRY))  # noqa: B023
             expected.add(offer(Action.ATTACH, **target, **({} if anybody else {"saga": saga.id})))
         if likely == "set aside":
             expected = set()
@@ -307,12 +307,12 @@ def _check_event(staff: Client, row: Parked, saga: SagaLog, shown: set[Offer], l
     target = {"stream": row.stream, "event": lone.event_id}
     lane = Lane.objects.filter(saga=saga, known=True).values_list("entity", flat=True)[0]
     needed = None if lone.entity else lane
-    fits = accepted(lambda: decisions.attach(saga_id=saga.id, event=lone.event_id, lane=needed, request=DRY))
+    fits = accepted(lambda: actions.attach(saga_id=saga.id, event=lone.event_id, lane=needed, request=DRY))
     given = {} if likely == "none" else {"saga": saga.id}
     own_page = offered(staff, reverse("admin:bridge_event_change", args=[row.event]))
     for found in (shown, own_page):
         assert (offer(Action.ATTACH, **target, **given) in found) == fits
-    dismissable = accepted(lambda: decisions.dismiss(event=lone.event_id, request=DRY)) and likely != "set aside"
+    dismissable = accepted(lambda: actions.dismiss(event=lone.event_id, request=DRY)) and likely != "set aside"
     for found in (shown, own_page):
         assert (offer(Action.DISMISS, **target) in found) == dismissable
 
@@ -336,8 +336,8 @@ def test_a_message_offers_what_dry_runs_accept(readable: bool, status: str, staf
     row = quarantined(None if readable else b"{")
     Quarantined.objects.filter(pk=row.pk).update(status=status, decided_at=timezone.now(), decided_by="ana")
     tries = {
-        Action.REQUEUE: lambda: decisions.requeue_message(row.pk, request=DRY),
-        Action.DISMISS_MESSAGE: lambda: decisions.dismiss_message(row.pk, request=DRY),
+        Action.REQUEUE: lambda: actions.requeue_message(row.pk, request=DRY),
+        Action.DISMISS_MESSAGE: lambda: actions.dismiss_message(row.pk, request=DRY),
     }
     expected = {offer(action, message=row.pk) for action, decide in tries.items() if accepted(decide)}
     assert offered(staff, reverse("admin:bridge_quarantined_change", args=[row.pk])) == expected
@@ -347,18 +347,18 @@ def test_a_message_offers_what_dry_runs_accept(readable: bool, status: str, staf
 @pytest.mark.parametrize("one", [False, True])
 def test_the_switches_offer_what_dry_runs_accept(everything: bool, one: bool, staff: Client) -> None:
     switches.read()
-    service = decisions.services()[0]
+    service = actions.services()[0]
     for name, paused in (("*", everything), (service, one), ("a service of another time", True)):
         Switch.objects.update_or_create(service=name, defaults={"paused": paused, "changed_at": timezone.now()})
     expected = {
         offer(action, **({"service": name, "only": "switch"} if name else {}))
-        for name in (None, *decisions.services(), "a service of another time")
+        for name in (None, *actions.services(), "a service of another time")
         for action, paused in ((Action.PAUSE_PUBLISHING, True), (Action.RESUME_PUBLISHING, False))
-        if accepted(lambda: decisions.set_publishing(paused, name, request=DRY, only="switch" if name else None))  # noqa: B023
+        if accepted(lambda: actions.set_publishing(paused, name, request=DRY, only="switch" if name else None))  # noqa: B023
     }
     address = reverse("admin:compensation_switch_changelist")
     assert offered(staff, address) == expected
     a_failed_saga()
     later = timezone.now() + timedelta(days=1)
-    assert accepted(lambda: decisions.decide_commands("withdraw", CommandSelection(planned_before=later), request=DRY))
+    assert accepted(lambda: actions.decide_commands("withdraw", CommandSelection(planned_before=later), request=DRY))
     assert offered(staff, address) == expected | {offer(Action.WITHDRAW)}

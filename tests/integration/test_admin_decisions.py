@@ -17,7 +17,7 @@ from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation.models import Command
 from sagas.admin.action_pages import ACTION_PAGES
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
 from tests.integration.story import event, image_through, new_ids, retrieval
 

@@ -22,12 +22,12 @@ from django.utils import timezone
 
 from bridge import event_log
 from compensation.models import Command
-from sagas import decisions
+from sagas import actions
+from sagas.actions import ActionRequest
 from sagas.admin import form_drafts
 from sagas.admin.action_pages import ACTION_PAGES
 from sagas.admin.forms import MOST_COMMANDS
-from sagas.apply import run_apply
-from sagas.decisions import ActionRequest
+from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
 from tests.integration.decided import quarantined
 from tests.integration.story import event, image_through, new_ids, retrieval
@@ -74,7 +74,7 @@ def target(action: str, saga: SagaLog) -> dict[str, str]:
         more = {"saga": str(saga.id)} if action == "attach" else {}
         return {"key": parked.key, "stream": parked.stream, **more}
     if "publishing" in action:
-        return {"service": decisions.services()[0]}
+        return {"service": actions.services()[0]}
     return {"saga": str(saga.id)}
 
 
@@ -328,7 +328,7 @@ def test_a_server_error_of_the_api_is_json(ana: Client) -> None:
 
 def say(action: str, command: Command, who: str) -> None:
     request = ActionRequest(actor=who, door="api", reason="because")
-    decisions.decide_command(action, command.id, request=request)
+    actions.decide_command(action, command.id, request=request)
 
 
 @pytest.mark.parametrize("bulk", [False, True])
@@ -336,8 +336,8 @@ def test_a_refused_decision_says_who_decided_and_what_is_left(bulk: bool, saga: 
     command = Command.objects.filter(saga_id=saga.id)[0]
     filled = fields_of(ana.get(address("withdraw"), {"ids": str(command.id)}).content.decode())
     if bulk:
-        chosen = decisions.CommandSelection(saga=saga.id)
-        decisions.decide_commands("skip", chosen, request=ActionRequest(actor="luis", door="api", reason="because"))
+        chosen = actions.CommandSelection(saga=saga.id)
+        actions.decide_commands("skip", chosen, request=ActionRequest(actor="luis", door="api", reason="because"))
     else:
         say("skip", command, "luis")
     answer = ana.post(address("withdraw"), {**filled, "reason": TYPED, "confirm": "1"})
@@ -353,12 +353,12 @@ def test_a_refused_decision_says_who_decided_and_what_is_left(bulk: bool, saga: 
 
 def test_who_forced_or_terminated_a_saga_is_named(saga: SagaLog, ana: Client) -> None:
     filled = fields_of(ana.get(address("cancel"), {"saga": str(saga.id)}).content.decode())
-    decisions.force_compensation(saga.id, request=ActionRequest(actor="luis", door="api", reason="because"))
+    actions.force_compensation(saga.id, request=ActionRequest(actor="luis", door="api", reason="because"))
     answer = ana.post(address("cancel"), {**filled, "reason": TYPED, "confirm": "1"})
     assert answer.status_code == 409
     assert "compensation was already forced by luis" in answer.content.decode()
     assert f"{address('terminate')}?saga={saga.id}" in answer.content.decode()
-    decisions.terminate(saga.id, request=ActionRequest(actor="eva", door="api", reason="because"))
+    actions.terminate(saga.id, request=ActionRequest(actor="eva", door="api", reason="because"))
     page = ana.get(address("force_compensation"), {"saga": str(saga.id)}).content.decode()
     assert "already terminated by eva" in page
 
@@ -366,11 +366,11 @@ def test_who_forced_or_terminated_a_saga_is_named(saga: SagaLog, ana: Client) ->
 def test_who_dismissed_a_message_or_attached_a_key_is_named(saga: SagaLog, ana: Client) -> None:
     luis = ActionRequest(actor="luis", door="api", reason="because")
     message = quarantined(b"{")
-    decisions.dismiss_message(message.pk, request=luis)
+    actions.dismiss_message(message.pk, request=luis)
     page = ana.get(address("dismiss_message"), {"message": str(message.pk)}).content.decode()
     assert "already dismissed by luis" in page
     parked = Parked.objects.get()
-    decisions.attach(saga_id=saga.id, key=parked.key, request=luis)
+    actions.attach(saga_id=saga.id, key=parked.key, request=luis)
     page = ana.get(address("adopt"), {"key": parked.key, "stream": parked.stream}).content.decode()
     assert "already attached by luis" in page or "no unmatched event" in page
     gone = ana.get(reverse("admin:sagas_parked_group"), {"stream": parked.stream, "key": parked.key})

@@ -9,7 +9,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from bridge import event_log
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.models import SagaLog
 from tests.integration.story import event, image_through, new_ids, retrieval
 

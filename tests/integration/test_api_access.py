@@ -14,7 +14,7 @@ from bridge import event_log
 from bridge.models import Quarantined
 from compensation import switches
 from compensation.models import Command
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
 from tests.integration.api import BASE, Api, operator, user, viewer
 from tests.integration.story import event, image_through, new_ids, retrieval

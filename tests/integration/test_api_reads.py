@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from bridge import event_log
 from compensation.models import Attempt, Command
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.models import SagaLog
 from tests.integration.api import BASE, Api
 from tests.integration.story import event, image_through, new_ids, retrieval

@@ -29,7 +29,7 @@ from bridge import event_log
 from bridge.models import Quarantined
 from compensation.models import Command
 from sagaproject.wsgi import application
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from tests.integration import decided
 from tests.integration.api import operator, schema, viewer
 from tests.integration.story import event, new_ids

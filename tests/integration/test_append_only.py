@@ -18,8 +18,8 @@ from bridge.errors import HistoryIsAppendOnly
 from bridge.models import Duplicate, Event, Quarantined
 from compensation import outbox
 from compensation.models import Attempt, Command
-from sagas import decisions
-from sagas.apply import run_apply
+from sagas import actions
+from sagas.applying.apply import run_apply
 from sagas.models import Decision, SagaEvent, SagaLog
 from tests.integration import decided
 from tests.integration.decided import request
@@ -46,7 +46,7 @@ def _rows() -> None:
     decided.published()
     decided.quarantined()
     Duplicate.objects.create(event=Event.objects.all()[0].pk, received_at=timezone.now())
-    decisions.set_publishing(True, request=request())
+    actions.set_publishing(True, request=request())
     assert SagaEvent.objects.filter(saga=saga).exists()
 
 
@@ -253,7 +253,7 @@ def test_a_command_keeps_its_identity_and_its_message(column: str) -> None:
 def test_the_service_itself_is_not_in_its_own_way() -> None:
     """All that moves attempts: sent, refused, sent again, confirmed before it is recorded, given up."""
     saga, [image] = decided.failed(1)
-    decisions.set_publishing(False, request=request())
+    actions.set_publishing(False, request=request())
     decided.published()
     event_log.append([event("AnonymizationRolledBack", saga.key, image, seconds=50)])
     run_apply()

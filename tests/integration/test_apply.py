@@ -11,9 +11,9 @@ from celery.exceptions import SoftTimeLimitExceeded
 from bridge import event_log
 from bridge.models import Pending
 from compensation.models import Command
-from sagas import apply as applying
-from sagas import statements
-from sagas.apply import run_apply
+from sagas.applying import apply as applying
+from sagas.applying import statements
+from sagas.applying.apply import run_apply
 from sagas.engine.fold import Fold
 from sagas.models import Lane, Parked, SagaEvent, SagaKey, SagaLog, SagaStep
 from tests.integration.story import event, image_through, new_ids, retrieval

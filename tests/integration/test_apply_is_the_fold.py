@@ -24,7 +24,9 @@ from bridge.envelope import Envelope, Message, content_hash
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
 from compensation.models import Command
-from sagas import apply
+from sagas.applying import apply
+from sagas.applying.replay import compare
+from sagas.applying.statements import TALLY_COLUMNS
 from sagas.definitions import registry
 from sagas.engine import decide, facts
 from sagas.engine.decide import SagaIdentity
@@ -33,8 +35,6 @@ from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, replay
 from sagas.engine.state import SagaCounts, saga_from
 from sagas.models import Parked, SagaEvent, SagaLog
-from sagas.replay import compare
-from sagas.statements import TALLY_COLUMNS
 from tests.integration.story import event
 from tests.properties.histories import IMAGES, SCOPES, SENDING_IS_ENOUGH, Happening, facts_of, to_images
 from tests.stories import DELETE, MIDNIGHT, image, owed_in

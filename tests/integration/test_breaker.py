@@ -23,9 +23,10 @@ from compensation import breaker, deadlines, delivery, outbox, queries, switches
 from compensation.models import Breaker, BreakerState, Command, CommandStatus, PlannedMinute, TripCause
 from compensation.outbox import NewCommand
 from sagaproject.doctor import service as doctor
-from sagas import breakers, decisions
+from sagas import actions
 from sagas import queries as pages
-from sagas.apply import run_apply
+from sagas.applying import breakers
+from sagas.applying.apply import run_apply
 from sagas.errors import Invalid
 from sagas.models import Decision, SagaLog
 from tests.integration import decided
@@ -77,8 +78,8 @@ def sent() -> list[str]:
     return [message.id for message in publisher.sent]
 
 
-def resume(**more: Any) -> decisions.ActionResult:
-    return decisions.set_publishing(False, SERVICE, request=decided.request(), **more)
+def resume(**more: Any) -> actions.ActionResult:
+    return actions.set_publishing(False, SERVICE, request=decided.request(), **more)
 
 
 def answer(ids: list[str], kind: str = "ImageDeletionCompleted") -> None:
@@ -268,7 +269,7 @@ def test_what_a_person_orders_does_not_count() -> None:
     event_log.append(retrieval(task, names))
     run_apply()
     saga = SagaLog.objects.get(key=task)
-    decisions.force_compensation(saga.id, request=decided.request())
+    actions.force_compensation(saga.id, request=decided.request())
     assert Command.objects.count() == LIMIT + 10
     assert len(sent()) == LIMIT + 10
     assert not PlannedMinute.objects.exists()
@@ -283,10 +284,10 @@ def test_what_waited_already_when_a_person_decided_counts() -> None:
     event_log.append([event("AnonymizationFailed", task, failed, seconds=15, error_message="locked")])
     run_apply()
     [command] = Command.objects.all()
-    preview = decisions.decide_command("skip", command.id, request=decided.request(dry_run=True))
+    preview = actions.decide_command("skip", command.id, request=decided.request(dry_run=True))
     assert [shown.id for shown in preview.commands] == [command.id]
     event_log.append([event("RetrievalFailed", task, seconds=20, error_message="disk full")])
-    decisions.decide_command("skip", command.id, request=decided.request())
+    actions.decide_command("skip", command.id, request=decided.request())
     assert Command.objects.filter(status=CommandStatus.PLANNED).count() == len(bad)
     assert sent() == []
     assert (state(), Breaker.objects.get().planned) == (BreakerState.OPEN, len(bad) + 1)
@@ -321,7 +322,7 @@ def test_resuming_sends_ten_and_the_others_when_these_are_confirmed() -> None:
     preview = resume()
     assert preview.effects["resumed"] == ["breaker"]
     assert preview.effects["breaker"] == {"service": SERVICE, "state": "canary", "waiting": 35, "first": 10}
-    assert "of 35 waiting commands the first 10 are sent now" in " ".join(decisions.sentences(preview))
+    assert "of 35 waiting commands the first 10 are sent now" in " ".join(actions.sentences(preview))
     assert {str(command.id) for command in preview.commands} == {str(id_) for id_ in Breaker.objects.get().canary}
     first = sent()
     assert len(first) == 10
@@ -337,7 +338,7 @@ def test_resuming_sends_ten_and_the_others_when_these_are_confirmed() -> None:
 
 def test_a_dry_run_shows_the_ten_and_changes_nothing() -> None:
     tripped()
-    shown = decisions.set_publishing(False, SERVICE, request=decided.request(dry_run=True))
+    shown = actions.set_publishing(False, SERVICE, request=decided.request(dry_run=True))
     assert (shown.effects["breaker"]["first"], len(shown.commands)) == (10, 10)
     assert state() == BreakerState.OPEN
     assert PlannedMinute.objects.exists()
@@ -440,8 +441,8 @@ def test_fewer_than_ten_are_a_canary_too() -> None:
     tripped()
     kept = list(Command.objects.order_by("id").values_list("id", flat=True)[:3])
     others = Command.objects.exclude(id__in=kept)
-    selection = decisions.CommandSelection(ids=list(others.values_list("id", flat=True)))
-    decisions.decide_commands("withdraw", selection, request=decided.request())
+    selection = actions.CommandSelection(ids=list(others.values_list("id", flat=True)))
+    actions.decide_commands("withdraw", selection, request=decided.request())
     assert resume().effects["breaker"]["first"] == 3
     answer(sent())
     breakers.judge_canaries()
@@ -450,13 +451,13 @@ def test_fewer_than_ten_are_a_canary_too() -> None:
 
 def test_where_none_is_released_no_canary_is_sent() -> None:
     tripped()
-    selection = decisions.CommandSelection(ids=list(Command.objects.values_list("id", flat=True)))
-    decisions.decide_commands("withdraw", selection, request=decided.request())
+    selection = actions.CommandSelection(ids=list(Command.objects.values_list("id", flat=True)))
+    actions.decide_commands("withdraw", selection, request=decided.request())
     put(new_command("by hand", confirmation="manual", planned_at=timezone.now()))
     assert sent() == []
     outcome = resume()
     assert (state(), outcome.effects["breaker"]["state"]) == (BreakerState.CLOSED, "closed")
-    assert "none is tried first" in " ".join(decisions.sentences(outcome))
+    assert "none is tried first" in " ".join(actions.sentences(outcome))
     assert len(sent()) == 1
 
 
@@ -480,17 +481,17 @@ def test_what_people_settle_leaves_the_canary(action: str) -> None:
     first = [str(id_) for id_ in Breaker.objects.get().canary] if action == "withdraw" else sent()
     some, rest = first[:4], first[4:]
     for id_ in some:
-        decisions.decide_command(action, id_, request=decided.request())
+        actions.decide_command(action, id_, request=decided.request())
     breakers.judge_canaries()
     assert state() == BreakerState.CANARY
     for id_ in rest:
-        decisions.decide_command(action, id_, request=decided.request())
+        actions.decide_command(action, id_, request=decided.request())
     breakers.judge_canaries()
     assert state() == BreakerState.CANARY
     second = sent()
     assert len(second) == 10
     assert not set(second) & set(first)
-    decisions.decide_command("skip", second[0], request=decided.request())
+    actions.decide_command("skip", second[0], request=decided.request())
     answer(second[1:])
     breakers.judge_canaries()
     assert state() == BreakerState.CLOSED
@@ -529,8 +530,8 @@ def test_where_another_task_has_the_images_of_the_canary_the_next_ten_go() -> No
     second = sent()
     assert len(second) == 10
     assert not set(second) & set(map(str, chosen))
-    selection = decisions.CommandSelection(saga=saga.id)
-    decisions.decide_commands("release", selection, request=decided.request())
+    selection = actions.CommandSelection(saga=saga.id)
+    actions.decide_commands("release", selection, request=decided.request())
     assert sent() == []
     answer(second)
     breakers.judge_canaries()
@@ -545,9 +546,9 @@ def test_a_decision_says_that_its_commands_wait_for_the_canary() -> None:
     saga = SagaLog.objects.get(key=task)
     tripped()
     resume()
-    outcome = decisions.force_compensation(saga.id, request=decided.request())
+    outcome = actions.force_compensation(saga.id, request=decided.request())
     assert outcome.effects["after_canary"] == [SERVICE]
-    assert f"only the first commands are sent to {SERVICE} for now" in " ".join(decisions.sentences(outcome))
+    assert f"only the first commands are sent to {SERVICE} for now" in " ".join(actions.sentences(outcome))
     answer(sent())
     breakers.judge_canaries()
     assert str(outcome.commands[0].id) in sent()
@@ -571,7 +572,7 @@ def test_a_worker_that_dies_with_the_canary_blocks_nothing() -> None:
 
 def test_switch_and_breaker_are_resumed_one_by_one() -> None:
     tripped()
-    decisions.set_publishing(True, SERVICE, request=decided.request())
+    actions.set_publishing(True, SERVICE, request=decided.request())
     assert state() == BreakerState.OPEN
     only_breaker = resume(only="breaker")
     assert (only_breaker.effects["resumed"], only_breaker.effects["stays_paused_by"]) == (["breaker"], "service")
@@ -585,17 +586,17 @@ def test_switch_and_breaker_are_resumed_one_by_one() -> None:
 
 def test_resuming_the_switch_alone_leaves_the_breaker_open() -> None:
     tripped()
-    decisions.set_publishing(True, SERVICE, request=decided.request())
+    actions.set_publishing(True, SERVICE, request=decided.request())
     outcome = resume(only="switch")
     assert (outcome.effects["resumed"], outcome.effects["stays_paused_by"]) == (["switch"], "breaker")
     assert (state(), sent()) == (BreakerState.OPEN, [])
-    assert decisions.set_publishing(False, request=decided.request()).effects["changed"] is False
+    assert actions.set_publishing(False, request=decided.request()).effects["changed"] is False
     assert (state(), sent()) == (BreakerState.OPEN, [])
 
 
 def test_resuming_a_service_resumes_whatever_pauses_it() -> None:
     tripped()
-    decisions.set_publishing(True, SERVICE, request=decided.request())
+    actions.set_publishing(True, SERVICE, request=decided.request())
     ran = run("resume_publishing", "--service", SERVICE, "--reason", "looked", "--yes")
     assert ran.code == 0
     assert 'resumed: ["switch", "breaker"]' in ran.out
@@ -607,10 +608,10 @@ def test_resuming_a_service_resumes_whatever_pauses_it() -> None:
 
 def test_while_all_is_paused_the_canary_waits() -> None:
     tripped()
-    decisions.set_publishing(True, request=decided.request())
+    actions.set_publishing(True, request=decided.request())
     assert resume().effects["stays_paused_by"] == "all"
     assert sent() == []
-    decisions.set_publishing(False, request=decided.request())
+    actions.set_publishing(False, request=decided.request())
     assert sent() == []
     breakers.judge_canaries()
     assert len(sent()) == 10
@@ -619,9 +620,9 @@ def test_while_all_is_paused_the_canary_waits() -> None:
 def test_only_an_open_breaker_can_be_resumed_and_of_one_service() -> None:
     tripped()
     with pytest.raises(Invalid):
-        decisions.set_publishing(False, request=decided.request(), only="breaker")
+        actions.set_publishing(False, request=decided.request(), only="breaker")
     with pytest.raises(Invalid):
-        decisions.set_publishing(True, SERVICE, request=decided.request(), only="breaker")
+        actions.set_publishing(True, SERVICE, request=decided.request(), only="breaker")
     assert state() == BreakerState.OPEN
 
 
@@ -706,7 +707,7 @@ def test_the_api_tells_both_and_resumes_either(staff: Client) -> None:
 
 def test_the_admin_resumes_the_breaker_alone(staff: Client) -> None:
     tripped()
-    decisions.set_publishing(True, SERVICE, request=decided.request())
+    actions.set_publishing(True, SERVICE, request=decided.request())
     url = reverse("admin:sagas_decision_decide", args=["resume_publishing"]) + f"?service={SERVICE}&only=breaker"
     assert staff.get(url).status_code == 200
     form = {"service": SERVICE, "only": "breaker", "reason": "looked"}

@@ -14,10 +14,10 @@ from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation import switches
 from compensation.models import Command
-from sagas import decisions
-from sagas.apply import run_apply
+from sagas import actions
+from sagas.applying.apply import run_apply
+from sagas.applying.verify import all_ids, each
 from sagas.models import Decision, Lane, Parked, SagaKey, SagaLog, SagaStep
-from sagas.verify import all_ids, each
 from tests.integration import decided
 from tests.integration.api import Api, operator
 from tests.integration.story import event
@@ -284,10 +284,10 @@ Way = Callable[[SagaLog, list[str]], object]
 
 
 def _by_service(saga: SagaLog, images: list[str]) -> None:
-    decisions.force_compensation(saga.id, images[0], request=decided.request())
+    actions.force_compensation(saga.id, images[0], request=decided.request())
     command = Command.objects.get(saga_id=saga.id, name="RollbackAnonymization")
-    decisions.decide_command("mark_done", command.id, request=decided.request())
-    decisions.terminate(saga.id, request=decided.request())
+    actions.decide_command("mark_done", command.id, request=decided.request())
+    actions.terminate(saga.id, request=decided.request())
 
 
 def _by_api(saga: SagaLog, images: list[str]) -> None:
@@ -321,7 +321,7 @@ def test_the_same_decisions_by_service_api_and_command_leave_the_same_rows() -> 
 def test_what_the_three_doors_answer_is_the_same() -> None:
     told = []
     for ask in (
-        lambda saga: decisions.cancel(saga.id, request=decided.request(dry_run=True)).as_json(),
+        lambda saga: actions.cancel(saga.id, request=decided.request(dry_run=True)).as_json(),
         lambda saga: Api(operator()).post(f"sagas/{saga.id}/cancel", {"dry_run": True, "reason": ""}).json(),
         lambda saga: run("cancel_saga", saga.id, "--dry-run", "--json").data,
     ):

@@ -15,10 +15,10 @@ from django.db import OperationalError
 
 from bridge.models import Event, Pending
 from compensation.models import Command
-from sagas import decisions
+from sagas import actions
+from sagas.applying.verify import all_ids, each
 from sagas.errors import Invalid
 from sagas.models import Attachment, Decision, Lane, Parked, SagaEvent, SagaLog, SagaStep
-from sagas.verify import all_ids, each
 from tests.integration import decided
 from tests.integration.terminal import decide, piped, run, typed
 
@@ -300,9 +300,9 @@ def test_an_empty_name_is_nobodys_by_any_door() -> None:
     saga, _ = decided.running()
     asked = decided.request()
     calls: list[Callable[[], object]] = [
-        lambda: decisions.attach(saga_id=saga.id, key="", request=asked),
-        lambda: decisions.dismiss(key="", request=asked),
-        lambda: decisions.dismiss(event="", request=asked),
+        lambda: actions.attach(saga_id=saga.id, key="", request=asked),
+        lambda: actions.dismiss(key="", request=asked),
+        lambda: actions.dismiss(event="", request=asked),
     ]
     for call in calls:
         with pytest.raises(Invalid):

@@ -22,11 +22,11 @@ from django.db import connection
 from knox.models import get_token_model
 
 from bridge import event_log
+from devtools.filling.fill import Filled
+from devtools.management.commands import demo, simulate_services
+from devtools.simulator.report import Report, Unexpected
 from sagaproject import doctor
-from sagaproject.filling.fill import Filled
-from sagaproject.management.commands import demo, simulate_services
-from sagaproject.simulator.report import Report, Unexpected
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.management import output
 from sagas.models import Decision, SagaLog
 from tests.integration import decided
@@ -140,10 +140,8 @@ def foreign_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         doctor, "examine", lambda: iter([doctor.Finding("topics", doctor.FindingLevel.ERROR, EVIL, EVIL)])
     )
-    monkeypatch.setattr(
-        "sagaproject.filling.fill.fill", lambda *_: Filled(sagas=1, events=3, statuses={"COMPLETED": 1})
-    )
-    monkeypatch.setattr("sagaproject.filling.fill.analyze", lambda: None)
+    monkeypatch.setattr("devtools.filling.fill.fill", lambda *_: Filled(sagas=1, events=3, statuses={"COMPLETED": 1}))
+    monkeypatch.setattr("devtools.filling.fill.analyze", lambda: None)
     surprise = Unexpected(TASK, EVIL, EVIL, EVIL, EVIL, EVIL)
     report = Report("r", 1, 1, 3, {"COMPLETED": 1}, {"confirmed": 0}, {}, {}, [surprise], False, 1.0)
 
@@ -170,8 +168,8 @@ def foreign_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulate_services, "simulate", simulate)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(demo, "simulate", simulate)
-    monkeypatch.setattr("sagaproject.embedded.stack.Stack", Stack)
-    monkeypatch.setattr("sagaproject.embedded.foreground.running", running)
+    monkeypatch.setattr("devtools.embedded.stack.Stack", Stack)
+    monkeypatch.setattr("devtools.embedded.foreground.running", running)
 
 
 def test_every_command_is_in_one_of_these_lists() -> None:
@@ -400,7 +398,7 @@ def test_a_connection_that_breaks_is_no_reader_that_left(monkeypatch: pytest.Mon
 LIVE = """
 from sagas.management import output
 output.prepare_streams()
-from sagaproject.simulator import table
+from devtools.simulator import table
 from tests.unit.test_simulator_judge import Row, report, snapshot
 evil = {evil!r}
 with table.display() as show:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from knox.models import get_token_model
 
 from bridge import event_log
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.models import Lane, SagaLog
 from tests.integration import decided
 from tests.integration.api import BASE, operator
@@ -181,7 +181,7 @@ def test_verify_sagas_tells_of_a_log_that_cannot_be_folded(monkeypatch: pytest.M
         raise KeyError("a fault")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sagas.replay.replay", broken)
+        patch.setattr("sagas.applying.replay.replay", broken)
         ran = run("verify_sagas")
     assert ran.code == 1
     assert f"saga {saga.id}: its log cannot be folded" in ran.out

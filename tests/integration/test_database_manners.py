@@ -19,9 +19,9 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from bridge import database, event_log
 from bridge.models import Pending
 from sagaproject import database_url, env
-from sagas import apply as applying
-from sagas import statements
-from sagas.apply import run_apply
+from sagas.applying import apply as applying
+from sagas.applying import statements
+from sagas.applying.apply import run_apply
 from sagas.models import SagaLog
 from tests.integration.story import event, new_ids
 

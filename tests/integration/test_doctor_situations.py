@@ -30,14 +30,14 @@ from bridge.models import Event, Heartbeat, Quarantined
 from bridge.topics import get_topics
 from compensation import delivery, outbox, statements, switches
 from compensation.models import AttemptOutcome, Command
+from devtools.embedded import postgres
+from devtools.embedded import valkey as embedded_valkey
+from devtools.embedded.process import Process
 from sagaproject import doctor, env
 from sagaproject.doctor import database, finding, service, statistics
 from sagaproject.doctor.celery import check_celery_broker
 from sagaproject.doctor.finding import Finding, FindingLevel, bounded
 from sagaproject.doctor.pulsar import check_token, check_transport
-from sagaproject.embedded import postgres
-from sagaproject.embedded import valkey as embedded_valkey
-from sagaproject.embedded.process import Process
 from sagaproject.management.commands.doctor import verdict
 from sagas.models import SagaLog
 from tests.integration import fake_pulsar_admin

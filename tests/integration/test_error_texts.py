@@ -24,7 +24,7 @@ from bridge import event_log
 from bridge.models import Event
 from compensation.models import Attempt, AttemptOutcome, Command
 from sagaproject.logs import LineFormatter
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.engine.fold import Fold
 from sagas.error_text import shown_differences, shown_error, shown_text
 from sagas.models import Action, Decision, Lane, Parked, SagaKey, SagaLog, SagaStep
@@ -382,12 +382,12 @@ def test_a_log_line_has_the_place_of_a_fault_and_not_its_message(log: io.StringI
     except KeyError as error:
         logging.getLogger("sagas.test").exception("it failed")
         # As celery.app.trace and celery.worker.request write theirs.
-        context = {"name": "sagas.apply", "exc": repr(error), "traceback": f"...{error!r}"}
+        context = {"name": "sagas.applying.apply", "exc": repr(error), "traceback": f"...{error!r}"}
         logging.getLogger("celery.app.trace").error("Task %(name)s raised: %(exc)s %(traceback)s", context)
         logging.getLogger("celery.worker.request").error("Task handler raised error: %r", error)
     told = log.getvalue()
     assert "it failed" in told
     assert told.index("ValueError") < told.index("KeyError")
     assert "test_a_log_line_has_the_place" in told
-    assert "Task sagas.apply raised: KeyError" in told
+    assert "Task sagas.applying.apply raised: KeyError" in told
     assert not shows(told.replace("MARK", ""))

@@ -17,8 +17,8 @@ from django.urls import reverse
 
 from bridge.models import Event
 from compensation.models import Command
+from sagas.applying.verify import all_ids, each
 from sagas.models import Attachment, Decision, Parked, SagaEvent, SagaLog
-from sagas.verify import all_ids, each
 from tests.integration import decided, terminal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]

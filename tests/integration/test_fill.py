@@ -16,11 +16,11 @@ from pytest_django import DjangoDbBlocker
 from bridge import event_log
 from bridge.models import Duplicate, Event, Pending, Quarantined
 from compensation.models import Attempt, Command, CommandStatus
-from sagaproject.filling import fill
-from sagaproject.filling.fill import Filled
-from sagaproject.filling.rehearsal import LEDGER
-from sagaproject.filling.template import TABLES
-from sagas import apply, verify
+from devtools.filling import fill
+from devtools.filling.fill import Filled
+from devtools.filling.rehearsal import LEDGER
+from devtools.filling.template import TABLES
+from sagas.applying import apply, verify
 from sagas.engine.decide import command_id
 from sagas.models import Lane, Parked, SagaEvent, SagaKey, SagaLog, SagaStatusChoice, SagaStep
 from tests.integration.filled import SINCE, UNTIL, filled, wish

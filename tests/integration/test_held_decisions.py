@@ -12,9 +12,9 @@ from django.urls import reverse
 from bridge import event_log
 from compensation import queries as outbox_queries
 from compensation.models import Command, CommandStatus
-from sagas import decisions, queries
-from sagas.apply import run_apply
-from sagas.decisions import CommandSelection, sentences
+from sagas import actions, queries
+from sagas.actions import CommandSelection, sentences
+from sagas.applying.apply import run_apply
 from sagas.errors import Refused
 from sagas.models import Action, Decision, SagaLog
 from sagas.queries.waiting import waiting
@@ -75,9 +75,9 @@ def test_what_is_held_counts_as_neither_due_nor_waiting_for_publishing() -> None
     assert not outbox_queries.due(now).exists()
     [load] = [load for load in queries.publishing() if load.service == "DATA_RETRIEVAL"]
     assert load.waiting == 0
-    decisions.set_publishing(True, request=request())
+    actions.set_publishing(True, request=request())
     assert queries.attention(kind="paused").total == 0
-    assert decisions.set_publishing(False, request=request(dry_run=True)).commands == []
+    assert actions.set_publishing(False, request=request(dry_run=True)).commands == []
 
 
 def test_the_api_shows_and_filters_what_is_held() -> None:
@@ -124,7 +124,7 @@ def test_the_pages_show_what_is_held_and_offer_to_release_it(staff: Client) -> N
 def test_a_release_lets_one_command_go_for_ever() -> None:
     saga, other, [image] = decided.shared()
     command = Command.objects.get(saga_id=saga.id, name=ROLLBACK)
-    preview = decisions.decide_command("release", command.id, request=request(dry_run=True, reason=""))
+    preview = actions.decide_command("release", command.id, request=request(dry_run=True, reason=""))
     assert held(saga) == 2
     [shown] = preview.commands
     assert (shown.entity, shown.leaves, shown.held_by, shown.body is not None) == (image, True, None, True)
@@ -133,14 +133,14 @@ def test_a_release_lets_one_command_go_for_ever() -> None:
     }
     assert any(other.key in line for line in sentences(preview))
 
-    outcome = decisions.decide_command("release", command.id, request=request())
+    outcome = actions.decide_command("release", command.id, request=request())
     assert outcome.commands == preview.commands
     assert held(saga) == 1
     decided.published()
     command.refresh_from_db()
     assert (command.status, command.held_by) == (CommandStatus.PUBLISHED, None)
     assert command.hold_released_at is not None
-    again = decisions.decide_command("release", command.id, request=request())
+    again = actions.decide_command("release", command.id, request=request())
     assert (again.repeated, again.decision_id) == (True, outcome.decision_id)
     row = Decision.objects.get(action="release")
     assert (row.actor, row.reason, row.saga) == ("ana", "because", saga.id)
@@ -151,14 +151,14 @@ def test_a_release_lets_one_command_go_for_ever() -> None:
 def test_only_what_is_held_can_be_released() -> None:
     saga, _ = decided.failed()
     with pytest.raises(Refused, match="not held"):
-        decisions.decide_command("release", commands(saga)[0].id, request=request())
+        actions.decide_command("release", commands(saga)[0].id, request=request())
 
 
 @pytest.mark.parametrize(("action", "status"), [("release", "planned"), ("withdraw", "withdrawn"), ("skip", "skipped")])
 def test_one_decision_ends_many_holds_of_many_sagas(action: str, status: str) -> None:
     sagas = [decided.shared(2) for _ in range(2)]
     ids = [command.id for saga, _, _ in sagas for command in commands(saga)]
-    outcome = decisions.decide_commands(action, CommandSelection(ids=ids), request=request())
+    outcome = actions.decide_commands(action, CommandSelection(ids=ids), request=request())
     assert (outcome.effects["eligible"], outcome.effects["not_eligible"]) == (8, [])
     for saga, other, _ in sagas:
         assert {command.status for command in commands(saga)} == {status}
@@ -211,25 +211,25 @@ def test_the_preview_of_a_forced_compensation_says_what_would_be_held() -> None:
     event_log.append([*retrieval(first, [image]), *retrieval(second, [image], seconds=10)])
     run_apply()
     saga, other = SagaLog.objects.get(key=first), SagaLog.objects.get(key=second)
-    preview = decisions.force_compensation(saga.id, request=request(dry_run=True, reason=""))
+    preview = actions.force_compensation(saga.id, request=request(dry_run=True, reason=""))
     [command] = preview.commands
     assert (command.held_by, command.leaves) == (other.id, False)
     assert preview.effects["held"] == {str(other.id): {"task_id": second, "status": "STARTED", "count": 1}}
     [line] = list(sentences(preview))
     assert "held for a decision" in line
     assert second in line
-    outcome = decisions.force_compensation(saga.id, request=request())
+    outcome = actions.force_compensation(saga.id, request=request())
     assert [command.held_by for command in outcome.commands] == [other.id]
-    again = decisions.force_compensation(saga.id, request=request())
+    again = actions.force_compensation(saga.id, request=request())
     assert [command.held_by for command in again.commands] == [other.id]  # as the audit kept it
 
 
 def test_what_goes_on_by_other_decisions_stays_held() -> None:
     """A rollback that is given up lets its deletion go on, but not past the hold; nor does a replay or a pause."""
     saga, _, _ = decided.shared()
-    decisions.decide_command("skip", Command.objects.get(saga_id=saga.id, name=ROLLBACK).id, request=request())
-    decisions.set_publishing(True, request=request())
-    decisions.set_publishing(False, request=request())
+    actions.decide_command("skip", Command.objects.get(saga_id=saga.id, name=ROLLBACK).id, request=request())
+    actions.set_publishing(True, request=request())
+    actions.set_publishing(False, request=request())
     deletion = Command.objects.get(saga_id=saga.id, name=REMOVE)
     assert deletion.released_at is not None
     decided.published()
@@ -265,7 +265,7 @@ def test_a_decision_that_waits_for_a_key_keeps_no_commands_of_others() -> None:
     event_log.append(retrieval(task, [shared, alone], seconds=30)[1:])
     with second_connection() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"image_processing:{stranger}"])
-        decision = InThread(lambda: decisions.cancel(saga.id, request=request()))
+        decision = InThread(lambda: actions.cancel(saga.id, request=request()))
         until_somebody_waits_for_a_lock()
         cursor.execute("SELECT id FROM compensation_command WHERE id = %s FOR NO KEY UPDATE NOWAIT", [command.id])
     decision.result()

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 
 from bridge import event_log
-from sagas import apply, statements
+from sagas.applying import apply, statements
 from tests.integration.plans import watched
 from tests.integration.story import event, new_ids
 

@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from sagas import statements
+from sagas.applying import statements
 from tests.integration.plans import watched
 
 pytestmark = pytest.mark.django_db

@@ -26,9 +26,10 @@ from bridge.event_log import NewFact
 from bridge.models import Event, Heartbeat, HeartbeatKind, Pending
 from compensation import deadlines, delivery, queries, switches
 from compensation.models import Command, CommandStatus
-from sagaproject.filling.fill import FillSpec
-from sagas import apply, decisions, retention, sweeper
-from sagas.decisions import ActionRequest, CommandSelection
+from devtools.filling.fill import FillSpec
+from sagas import actions, retention
+from sagas.actions import ActionRequest, CommandSelection
+from sagas.applying import apply, sweeper
 from sagas.models import Lane, Parked, SagaEvent, SagaLog, SagaStatusChoice
 from sagas.queries import pages as read_pages
 from tests.integration.commands import FakePublisher
@@ -221,16 +222,16 @@ def test_what_people_decide(world: World) -> None:
     running = SagaLog.objects.filter(status=SagaStatusChoice.STARTED).order_by("-start_time")[0]
     orphan = world.parked.key
     with watched() as watch:
-        decisions.force_compensation(running.id, request=request)
-        decisions.cancel(running.id, request=request)
-        decisions.terminate(exhausted.saga_id, request=request)
-        decisions.replay(world.saga.id, request=request)
-        decisions.decide_command("retry", exhausted.id, request=request)
-        decisions.decide_commands("mark_done", CommandSelection(saga=exhausted.saga_id), request=request)
-        decisions.decide_commands("withdraw", CommandSelection(planned_before=timezone.now()), request=request)
-        decisions.attach(saga_id=running.id, key=orphan, request=request)
-        decisions.adopt(orphan, request=request)
-        decisions.dismiss(key=orphan, request=request)
+        actions.force_compensation(running.id, request=request)
+        actions.cancel(running.id, request=request)
+        actions.terminate(exhausted.saga_id, request=request)
+        actions.replay(world.saga.id, request=request)
+        actions.decide_command("retry", exhausted.id, request=request)
+        actions.decide_commands("mark_done", CommandSelection(saga=exhausted.saga_id), request=request)
+        actions.decide_commands("withdraw", CommandSelection(planned_before=timezone.now()), request=request)
+        actions.attach(saga_id=running.id, key=orphan, request=request)
+        actions.adopt(orphan, request=request)
+        actions.dismiss(key=orphan, request=request)
     assert told(watch) == []
 
 

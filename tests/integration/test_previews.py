@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from bridge.models import Pending
 from compensation.models import Command
-from sagas import apply
-from sagas.apply import run_apply
-from sagas.decisions import ActionResult
+from sagas.actions import ActionResult
+from sagas.applying import apply
+from sagas.applying.apply import run_apply
 from sagas.errors import DecisionError
 from sagas.models import Action, SagaLog
 from tests.integration import random_worlds as worlds

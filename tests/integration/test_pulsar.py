@@ -16,9 +16,9 @@ from bridge.publisher import OutgoingMessage, Publisher
 from bridge.pulsar.inlet import Batch, Flow, Inlet
 from bridge.pulsar.outlet import Outlet
 from bridge.topics import Topics
-from sagaproject.embedded import ports
-from sagaproject.embedded.process import Process
-from sagaproject.embedded.pulsar import PulsarLiteServer
+from devtools.embedded import ports
+from devtools.embedded.process import Process
+from devtools.embedded.pulsar import PulsarLiteServer
 
 FLOW = Flow(batch_size=500, wait_ms=20, window=200, silence_seconds=4)
 

@@ -17,7 +17,7 @@ from bridge.models import Event, Quarantined
 from compensation import delivery, switches
 from compensation.models import Attempt, Command
 from sagas import queries
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.definitions import registry
 from sagas.models import Parked, SagaKey, SagaLog
 from sagas.queries import SagaFilters, parts

@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
-from sagas import decisions
+from sagas import actions
 from tests.integration.filled import filled, wish
 from tests.integration.pages import Page, World, admin_pages, api_pages
 
@@ -99,7 +99,7 @@ def test_no_page_takes_many_queries(few_and_many: tuple[Counted, Counted]) -> No
     most |= {name: MOST_OF_ATTENTION for name in most if name.startswith("attention")}
     most["admin saga"] = MOST_OF_A_SAGA
     # Of each service it counts what waits, what was sent and what is exhausted. A saga type brings services of its own.
-    most["admin compensation_switch"] = MOST_OF_NO_SERVICE + 3 * len(decisions.services())
+    most["admin compensation_switch"] = MOST_OF_NO_SERVICE + 3 * len(actions.services())
     assert {name: n for name, n in few_and_many[1].queries.items() if n > most[name]} == {}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection, transaction
 
-from sagas import statements, sweeper
+from sagas.applying import statements, sweeper
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,9 +10,9 @@ from django.db import IntegrityError, connection, transaction
 
 from bridge import event_log
 from bridge.models import Pending
-from sagas import apply as applying
-from sagas import statements, sweeper
-from sagas.apply import run_apply
+from sagas.applying import apply as applying
+from sagas.applying import statements, sweeper
+from sagas.applying.apply import run_apply
 from sagas.models import Parked, SagaEvent, SagaLog
 from tests.integration.connections import InThread, second_connection
 from tests.integration.story import event, image_through, new_ids, retrieval

@@ -11,9 +11,9 @@ from django.test import Client
 from django.urls import reverse
 
 from compensation.models import Command
-from sagas import decisions
+from sagas import actions
+from sagas.actions import ActionResult, CommandSelection, is_blank
 from sagas.admin.action_pages import ACTION_PAGES
-from sagas.decisions import ActionResult, CommandSelection, is_blank
 from sagas.errors import Invalid
 from sagas.models import Action, Decision
 from tests.integration import decided
@@ -88,19 +88,19 @@ def test_every_decision_refuses_it() -> None:
     key, [parked, _] = decided.parked()
     before = Decision.objects.count()
     calls: dict[str, Callable[[Any], ActionResult]] = {
-        "force": lambda ask: decisions.force_compensation(saga.id, image, request=ask),
-        "cancel": lambda ask: decisions.cancel(saga.id, request=ask),
-        "terminate": lambda ask: decisions.terminate(saga.id, request=ask),
-        "resume": lambda ask: decisions.resume(saga.id, request=ask),
-        "replay": lambda ask: decisions.replay(saga.id, apply=True, request=ask),
-        "attach key": lambda ask: decisions.attach(saga_id=saga.id, key=key, request=ask),
-        "attach event": lambda ask: decisions.attach(saga_id=saga.id, event=parked, request=ask),
-        "adopt": lambda ask: decisions.adopt(key, request=ask),
-        "dismiss": lambda ask: decisions.dismiss(key=key, request=ask),
-        "requeue": lambda ask: decisions.requeue_message(row.id, request=ask),
-        "dismiss message": lambda ask: decisions.dismiss_message(row.id, request=ask),
-        "pause": lambda ask: decisions.set_publishing(True, request=ask),
-        "resume publishing": lambda ask: decisions.set_publishing(False, request=ask),
+        "force": lambda ask: actions.force_compensation(saga.id, image, request=ask),
+        "cancel": lambda ask: actions.cancel(saga.id, request=ask),
+        "terminate": lambda ask: actions.terminate(saga.id, request=ask),
+        "resume": lambda ask: actions.resume(saga.id, request=ask),
+        "replay": lambda ask: actions.replay(saga.id, apply=True, request=ask),
+        "attach key": lambda ask: actions.attach(saga_id=saga.id, key=key, request=ask),
+        "attach event": lambda ask: actions.attach(saga_id=saga.id, event=parked, request=ask),
+        "adopt": lambda ask: actions.adopt(key, request=ask),
+        "dismiss": lambda ask: actions.dismiss(key=key, request=ask),
+        "requeue": lambda ask: actions.requeue_message(row.id, request=ask),
+        "dismiss message": lambda ask: actions.dismiss_message(row.id, request=ask),
+        "pause": lambda ask: actions.set_publishing(True, request=ask),
+        "resume publishing": lambda ask: actions.set_publishing(False, request=ask),
     }
     for action in ("retry", "skip", "mark_done", "withdraw", "release"):
         calls |= on_commands(action, command)
@@ -114,15 +114,15 @@ def test_every_decision_refuses_it() -> None:
 def on_commands(action: str, command: Command) -> dict[str, Callable[[Any], ActionResult]]:
     many = CommandSelection(ids=[command.id])
     return {
-        action: lambda ask: decisions.decide_command(action, command.id, request=ask),
-        f"{action} many": lambda ask: decisions.decide_commands(action, many, request=ask),
+        action: lambda ask: actions.decide_command(action, command.id, request=ask),
+        f"{action} many": lambda ask: actions.decide_commands(action, many, request=ask),
     }
 
 
 def test_nobody_decides_under_an_invisible_name() -> None:
     for blank in INVISIBLE.values():
         with pytest.raises(Invalid, match="actor"):
-            decisions.set_publishing(True, request=request(actor=blank))
+            actions.set_publishing(True, request=request(actor=blank))
 
 
 def test_every_address_of_the_api_refuses_it() -> None:

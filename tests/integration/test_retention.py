@@ -25,9 +25,10 @@ from bridge.models import Duplicate, Event, Pending, PrunedEvent, Quarantined, Q
 from compensation import retention as commands
 from compensation.models import Attempt, Command
 from sagaproject.celery import app
-from sagas import decisions, retention, tasks, verify
+from sagas import actions, retention, tasks
 from sagas import queries as reads
-from sagas.apply import run_apply
+from sagas.applying import verify
+from sagas.applying.apply import run_apply
 from sagas.models import (
     Attachment,
     Decision,
@@ -127,7 +128,7 @@ def test_an_undone_saga_leaves_with_its_commands_their_attempts_and_what_was_att
     event_log.append([event("ImageDeletionCompleted", saga.key, name, seconds=30) for name in names])
     run_apply()
     key, _ = decided.parked()
-    decisions.attach(saga_id=saga.id, key=key, request=decided.request())
+    actions.attach(saga_id=saga.id, key=key, request=decided.request())
     run_apply()
     saga.refresh_from_db()
     assert saga.status == "COMPENSATION_SUCCEEDED"
@@ -142,7 +143,7 @@ def test_an_undone_saga_leaves_with_its_commands_their_attempts_and_what_was_att
 def test_only_keys_of_messages_are_kept() -> None:
     """Nothing delivers our own facts again."""
     saga, _ = decided.failed()
-    decisions.terminate(saga.id, request=decided.request())
+    actions.terminate(saga.id, request=decided.request())
     age()
     own = Event.objects.exclude(source="pulsar").count()
     gone = prune()
@@ -164,7 +165,7 @@ def test_what_was_dismissed_lately_stays_when_its_saga_leaves() -> None:
     event_log.append([event("AnonymizationCompleted", saga.key, seconds=50)])  # speaks of an image and names none
     run_apply()
     age()
-    decisions.dismiss(key=saga.key, request=decided.request())
+    actions.dismiss(key=saga.key, request=decided.request())
     assert prune() == Pruned(sagas=1, events=9)
     assert left_over() == {"Parked": 1, "Event": 1}
     age()
@@ -192,7 +193,7 @@ def test_a_saga_larger_than_a_transaction_leaves_all_the_same(monkeypatch: pytes
 def test_dismissed_events_of_no_saga_leave_and_open_ones_never() -> None:
     key, _ = decided.parked()
     open_key, _ = decided.parked()
-    decisions.dismiss(key=key, request=decided.request())
+    actions.dismiss(key=key, request=decided.request())
     assert prune() == Pruned()  # not old enough
     age()
     assert prune() == Pruned(dismissed_events=2)
@@ -208,7 +209,7 @@ def test_dismissed_events_of_a_saga_leave_with_it() -> None:
     assert Parked.objects.get().reason == "no_entity"
     age()
     assert prune() == Pruned(left=1)
-    decisions.dismiss(key=saga.key, request=decided.request())
+    actions.dismiss(key=saga.key, request=decided.request())
     age()
     assert prune() == Pruned(sagas=1, events=10)
     assert left_over() == {}
@@ -264,7 +265,7 @@ def an_event_waits(_settings: Any, _patch: pytest.MonkeyPatch) -> None:
 def an_event_waits_under_an_attached_key(_settings: Any, _patch: pytest.MonkeyPatch) -> None:
     saga, _ = decided.completed()
     [key] = new_ids(1)
-    decisions.attach(saga_id=saga.id, key=key, request=decided.request())
+    actions.attach(saga_id=saga.id, key=key, request=decided.request())
     event_log.append([event("ProcessingStarted", key, seconds=50)])
 
 
@@ -382,7 +383,7 @@ def test_a_late_event_parks_and_is_told_that_its_saga_was_pruned() -> None:
     asked = run("show_saga", task)
     assert asked.code == 3
     assert "was pruned at" in asked.err
-    decisions.dismiss(key=task, request=decided.request())
+    actions.dismiss(key=task, request=decided.request())
     age()
     assert prune() == Pruned(dismissed_events=1)
 
@@ -421,17 +422,17 @@ def test_a_key_that_was_adopted_and_pruned_may_be_adopted_anew() -> None:
     key, image = new_ids(2)
     event_log.append(retrieval(key, [image])[1:] + image_through(key, image))
     run_apply()
-    first = decisions.adopt(key, request=decided.request())
+    first = actions.adopt(key, request=decided.request())
     assert SagaLog.objects.get().status == "COMPLETED"
     age()
     assert prune().sagas == 1
     event_log.append(image_through(key, image)[:1])
     run_apply()
-    assert decisions.adopt(key, request=decided.request(dry_run=True)).effects["events"] == 2
-    second = decisions.adopt(key, request=decided.request())
+    assert actions.adopt(key, request=decided.request(dry_run=True)).effects["events"] == 2
+    second = actions.adopt(key, request=decided.request())
     assert not second.repeated
     assert first.effects["saga"] != second.effects["saga"] == str(SagaLog.objects.get().id)
-    again = decisions.adopt(key, request=decided.request())
+    again = actions.adopt(key, request=decided.request())
     assert again.repeated
     assert again.effects["saga"] == second.effects["saga"]
 
@@ -451,7 +452,7 @@ def test_a_saga_whose_other_key_is_held_is_left_too() -> None:
     """An event may be on its way to the saga from there."""
     saga, _ = decided.completed()
     [key] = new_ids(1)
-    decisions.attach(saga_id=saga.id, key=key, request=decided.request())
+    actions.attach(saga_id=saga.id, key=key, request=decided.request())
     age()
     with second_connection() as applying:
         applying.execute(LOCK, [f"image_processing:{key}"])
@@ -672,7 +673,7 @@ def test_the_command_counts_first_and_prunes_then() -> None:
         decided.completed()
     decided.running()
     key, _ = decided.parked()
-    decisions.dismiss(key=key, request=decided.request())
+    actions.dismiss(key=key, request=decided.request())
     message = decided.quarantined(b"no json")
     quarantine.dismiss(message.pk, actor="ana", why="noise")
     age()

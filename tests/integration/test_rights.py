@@ -14,7 +14,7 @@ from django.utils import timezone
 from bridge import event_log
 from bridge.models import Quarantined
 from compensation.models import Command, Switch
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaEvent, SagaLog
 from tests.integration.api import BASE
 from tests.integration.decided import failed, quarantined

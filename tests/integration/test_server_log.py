@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from devtools.embedded import postgres
 from sagaproject import env
-from sagaproject.embedded import postgres
 
 MARKER = "MRN-4711-Muster"
 

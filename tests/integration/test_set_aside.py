@@ -8,9 +8,9 @@ import pytest
 
 from bridge import event_log
 from bridge.models import Pending
-from sagas import decisions
-from sagas.apply import run_apply
-from sagas.decisions import ActionRequest
+from sagas import actions
+from sagas.actions import ActionRequest
+from sagas.applying.apply import run_apply
 from sagas.engine import evolve
 from sagas.engine.fold import Fold
 from sagas.errors import Refused
@@ -61,7 +61,7 @@ def test_an_event_that_cannot_be_understood_sets_its_saga_aside(type_: str, monk
             raise KeyError("Müller, Anna")
         return real(identity, fact)
 
-    monkeypatch.setattr("sagas.apply.interpret", understand)
+    monkeypatch.setattr("sagas.applying.apply.interpret", understand)
     for task, image in ((broken, one), (sound, two)):
         event_log.append(retrieval(task, [image]))
     run_apply()
@@ -84,8 +84,8 @@ def test_it_is_resumed_by_a_decision_once_mended(monkeypatch: pytest.MonkeyPatch
         row = SagaLog.objects.get(key=task)
         assert (row.set_aside_at is not None, row.status, row.events_count) == (True, "STARTED", 3)
         with pytest.raises(Refused, match="KeyError"):
-            decisions.resume(row.id, request=REQUEST)
-    outcome = decisions.resume(row.id, request=REQUEST)
+            actions.resume(row.id, request=REQUEST)
+    outcome = actions.resume(row.id, request=REQUEST)
     assert (outcome.effects["events"], outcome.effects["status_after"]) == (6, "COMPLETED")
     row.refresh_from_db()
     assert row.set_aside_at is None

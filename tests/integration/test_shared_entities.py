@@ -12,8 +12,9 @@ from django.utils import timezone
 from bridge import event_log
 from compensation import delivery, held, outbox
 from compensation.models import Command, CommandStatus
-from sagas import retention, shared_entities, sweeper
-from sagas.apply import run_apply
+from sagas import retention
+from sagas.applying import shared_entities, sweeper
+from sagas.applying.apply import run_apply
 from sagas.models import SagaLog
 from tests.integration.commands import FakePublisher
 from tests.integration.connections import InThread, second_connection

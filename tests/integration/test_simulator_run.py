@@ -11,13 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from sagaproject.simulator import scenario
-from sagaproject.simulator.api import ApiClient, ApiError
-from sagaproject.simulator.options import Options
-from sagaproject.simulator.report import Report
-from sagaproject.simulator.run import Snapshot, simulate
-from sagaproject.simulator.scenario import Script
-from sagaproject.simulator.transport import Broker, SimulatorTransport, TransportError
+from devtools.simulator import scenario
+from devtools.simulator.api import ApiClient, ApiError
+from devtools.simulator.options import Options
+from devtools.simulator.report import Report
+from devtools.simulator.run import Snapshot, simulate
+from devtools.simulator.scenario import Script
+from devtools.simulator.transport import Broker, SimulatorTransport, TransportError
 
 RUN = "20260131T154500-aaaaaa"
 OPTIONS = Options(
@@ -68,8 +68,8 @@ class Pretender:
 
 @pytest.fixture
 def pretender() -> Pretender:
-    from sagaproject.simulator import mischief
-    from sagaproject.simulator.mischief import Kind
+    from devtools.simulator import mischief
+    from devtools.simulator.mischief import Kind
 
     script = scenario.write_script(OPTIONS, RUN)
     sendings = mischief.order(script, OPTIONS)

@@ -8,7 +8,7 @@ from django.db import connection
 
 import compensation.tasks
 import sagas.tasks
-from sagas import sweeper
+from sagas.applying import sweeper
 from tests.integration.connections import second_connection
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -19,7 +19,7 @@ from bridge.codec import get_codec
 from bridge.envelope import Envelope, Message
 from bridge.topics import get_topics
 from compensation.models import Command
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.definitions import image_processing, registry
 from sagas.models import SagaLog
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from bridge import event_log
-from sagas import apply
+from sagas.applying import apply
 from sagas.engine.decide import LANE_SCOPE, SagaIdentity
 from sagas.engine.expected import expected
 from sagas.engine.fold import replay

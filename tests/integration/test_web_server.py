@@ -20,8 +20,8 @@ import psutil
 import pytest
 from django.db import connection
 
+from devtools.embedded import ports
 from sagaproject import env
-from sagaproject.embedded import ports
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -22,7 +22,7 @@ from bridge.topics import get_topics
 from compensation.models import Command
 from sagaproject.doctor import service
 from sagas import queries
-from sagas.apply import run_apply
+from sagas.applying.apply import run_apply
 from sagas.models import SagaLog
 from tests.integration import decided
 from tests.integration.api import Api

@@ -20,9 +20,9 @@ from bridge.codec import Codec
 from bridge.envelope import Envelope, Message
 from bridge.topics import get_topics
 from sagaproject.composition import bridge_catalog
-from sagas import command_building, describe
+from sagas.applying import command_building
 from sagas.checks import check_definitions
-from sagas.definitions import image_processing, registry
+from sagas.definitions import describe, image_processing, registry
 from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, SagaIdentity
 from sagas.engine.definition import Confirmation, Definition, Entity, Event, Fails, Retry, StepStatus
 from sagas.engine.expected import expected

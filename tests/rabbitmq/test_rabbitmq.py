@@ -15,12 +15,12 @@ from celery import current_app
 from kombu import Connection, pools
 
 from bridge import wakeup
+from devtools.embedded import ports, rabbitmq
+from devtools.embedded.process import Process
 from sagaproject import env, stack_file
 from sagaproject.doctor import examine
 from sagaproject.doctor.celery import check_celery_broker, check_worker
 from sagaproject.doctor.finding import bounded
-from sagaproject.embedded import ports, rabbitmq
-from sagaproject.embedded.process import Process
 from tests.acceptance.test_stack import eventually
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(300)]

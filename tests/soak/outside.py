@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import orjson
 import pulsar
 
-from sagaproject.simulator import wire
-from sagaproject.simulator.transport import Broker, SimulatorTransport
+from devtools.simulator import wire
+from devtools.simulator.transport import Broker, SimulatorTransport
 from tests.bench.load import Teller
 from tests.bench.parties import Party
 

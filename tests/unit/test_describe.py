@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from sagas import describe
 from sagas.api import serializers
+from sagas.definitions import describe
 from sagas.definitions.image_processing import DEFINITION
 
 PAGE = Path(__file__).parents[2] / "docs" / "image_processing.md"

@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from devtools.simulator import api
 from sagaproject import env
-from sagaproject.simulator import api
 
-FOLDERS = ("sagaproject", "sagas", "compensation", "bridge", "tests")
+FOLDERS = ("devtools", "sagaproject", "sagas", "compensation", "bridge", "tests")
 # What asks the environment for a proxy unless it is kept from it.
 ASKING = ("urlopen", "urlretrieve", "requests", "httpx", "aiohttp")
 

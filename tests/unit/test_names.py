@@ -5,7 +5,7 @@ from collections import defaultdict
 
 from sagaproject import env
 
-PACKAGES = ("bridge", "compensation", "sagas", "sagaproject")
+PACKAGES = ("bridge", "compensation", "devtools", "sagas", "sagaproject")
 # Django looks for these by name; and a stored event beside an event type of a definition, until the tables change.
 SHARED = {"Meta", "Command", "Event"}
 DRAWERS = {"utils", "util", "helpers", "common", "misc"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("bridge", "compensation", "sagas", "sagaproject")
+PACKAGES = ("bridge", "compensation", "devtools", "sagas", "sagaproject")
 
 # Modules that may read their host's wall clock, and why nothing of another host is compared with it.
 SHOWN_ONLY = {
@@ -21,9 +21,9 @@ SHOWN_ONLY = {
     "sagas/templatetags/staff.py": "an age, for people",
     "sagaproject/doctor/pulsar.py": "when a token expires, by its own word",
     "sagaproject/doctor/service.py": "compares this clock with the database's",
-    "sagaproject/management/commands/fill.py": "invents data",
-    "sagaproject/simulator/answering.py": "a foreign service",
-    "sagaproject/simulator/options.py": "names a run",
+    "devtools/management/commands/fill.py": "invents data",
+    "devtools/simulator/answering.py": "a foreign service",
+    "devtools/simulator/options.py": "names a run",
 }
 WALL_CLOCKS = {("timezone", "now"), ("datetime", "now"), ("datetime", "utcnow"), ("time", "time"), ("date", "today")}
 # Celery's absolute times: set by the clock of the sender, compared with the clock of whichever worker takes the task.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from devtools.embedded.stack import Stack
 from sagaproject import env
-from sagaproject.embedded.stack import Stack
 
 PAGES = [*sorted(env.ROOT.glob("README*.md")), *sorted((env.ROOT / "docs").glob("*.md"))]
 COMMANDS = ("curl", "make", "python", "manage.py", ".venv/bin/", "export", "docker")

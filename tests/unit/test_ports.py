@@ -2,7 +2,7 @@
 
 import socket
 
-from sagaproject.embedded import ports
+from devtools.embedded import ports
 
 
 def test_who_comes_second_gets_another_port_before_anybody_listens() -> None:

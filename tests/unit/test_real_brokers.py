@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from devtools.embedded import apache_pulsar, rabbitmq
 from sagaproject import env
-from sagaproject.embedded import apache_pulsar, rabbitmq
 
 
 def program(folder: Path, name: str, says: str = "") -> None:

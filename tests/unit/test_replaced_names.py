@@ -104,18 +104,18 @@ def test_every_name_that_a_test_replaces_is_there() -> None:
 @pytest.mark.parametrize(
     ("line", "there"),
     [
-        ('monkeypatch.setattr("sagaproject.embedded.foreground.running", None)', True),
-        ('monkeypatch.setattr("sagaproject.embedded.stack.running", None)', False),
+        ('monkeypatch.setattr("devtools.embedded.foreground.running", None)', True),
+        ('monkeypatch.setattr("devtools.embedded.stack.running", None)', False),
         ('monkeypatch.delattr("sagaproject.no_module.running")', False),
-        ('mock.patch("sagas.apply.new_saga_id")', True),
-        ('with mock.patch("sagas.apply.no_name", side_effect=error): pass', False),
-        ('from sagas import apply as ours\nmock.patch.object(ours, "new_saga_id")', True),
-        ('from sagas import apply as ours\nmock.patch.object(ours, "no_name")', False),
+        ('mock.patch("sagas.applying.apply.new_saga_id")', True),
+        ('with mock.patch("sagas.applying.apply.no_name", side_effect=error): pass', False),
+        ('from sagas.applying import apply as ours\nmock.patch.object(ours, "new_saga_id")', True),
+        ('from sagas.applying import apply as ours\nmock.patch.object(ours, "no_name")', False),
         ('import os.path\nmonkeypatch.setattr(os, "getpid", None)', True),
         ('from sagas import rows\nmonkeypatch.setattr(rows._Crowd, "no_name", 1)', False),
         ('from sagas import no_module\nmonkeypatch.setattr(no_module, "name", 1)', False),
-        ('POINT = ("after", "sagas.statements.claim", 1)', True),
-        ('POINT = ("before", "sagas.statements.no_name")', False),
+        ('POINT = ("after", "sagas.applying.statements.claim", 1)', True),
+        ('POINT = ("before", "sagas.applying.statements.no_name")', False),
     ],
 )
 def test_a_name_that_has_moved_is_found(line: str, there: bool) -> None:

@@ -32,7 +32,7 @@ PIN = re.compile(
     re.MULTILINE,
 )
 # Imports of these packages are written as names in the settings, not as statements.
-OURS = {"sagaproject", "sagas", "compensation", "bridge", "tests"}
+OURS = {"devtools", "sagaproject", "sagas", "compensation", "bridge", "tests"}
 
 
 @cache
@@ -138,16 +138,16 @@ def strangers(modules: set[str], *files: str) -> set[str]:
 
 
 def test_the_service_imports_only_what_production_installs() -> None:
-    files = [ROOT / "manage.py", *(file for folder in OURS - {"tests"} for file in (ROOT / folder).rglob("*.py"))]
-    embedded = ROOT / "sagaproject" / "embedded"
-    service = {name for file in files if embedded not in file.parents for name in imports(file)}
+    product = OURS - {"tests", "devtools"}
+    files = [ROOT / "manage.py", *(file for folder in product for file in (ROOT / folder).rglob("*.py"))]
+    service = {name for file in files for name in imports(file)}
     apps = {word.partition(".")[0] for word in (*settings.INSTALLED_APPS, *settings.MIDDLEWARE)}
 
     assert strangers(service | apps, "requirements") == set()
 
 
-def test_the_embedded_stack_imports_only_what_demo_and_up_install() -> None:
-    stack = {name for file in (ROOT / "sagaproject" / "embedded").rglob("*.py") for name in imports(file)}
+def test_the_development_tools_import_only_what_demo_and_up_install() -> None:
+    stack = {name for file in (ROOT / "devtools").rglob("*.py") for name in imports(file)}
 
     assert "psutil" in stack
     assert strangers(stack, "requirements", "requirements-stack") == set()

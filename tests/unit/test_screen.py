@@ -7,7 +7,7 @@ import sys
 from sagaproject import env
 
 CODE = """
-from sagaproject.screen import EXIT_CODE, Screen
+from devtools.screen import EXIT_CODE, Screen
 import sys
 screen = Screen()
 called = []
@@ -39,7 +39,7 @@ import django, os, sys
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 django.setup()
 from django.core.management import call_command
-from sagaproject.management.commands import simulate_services
+from devtools.management.commands import simulate_services
 
 def simulate(*args, on_progress, **options):
     while True:

@@ -11,11 +11,11 @@ from random import Random
 
 import pytest
 
-from sagaproject.simulator import predictor, scenario
-from sagaproject.simulator.options import Options
-from sagaproject.simulator.scenario import Script, TaskScript
-from sagaproject.simulator.services import Services
-from sagaproject.simulator.wire import COMMAND_TOPICS, SimulatedEvent
+from devtools.simulator import predictor, scenario
+from devtools.simulator.options import Options
+from devtools.simulator.scenario import Script, TaskScript
+from devtools.simulator.services import Services
+from devtools.simulator.wire import COMMAND_TOPICS, SimulatedEvent
 from sagas.definitions.image_processing import DEFINITION
 from sagas.engine.decide import SagaIdentity, command_id, command_state, lane_status, saga_failed
 from sagas.engine.facts import COMMAND_EXHAUSTED, COMPENSATION, Fact

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from sagaproject.simulator import scenario, table
-from sagaproject.simulator.api import ApiClient, SagaSeen
-from sagaproject.simulator.judge import Judge
-from sagaproject.simulator.options import Options
-from sagaproject.simulator.predictor import Expectation
-from sagaproject.simulator.report import Report, Unexpected
-from sagaproject.simulator.run import Row, Snapshot
-from sagaproject.simulator.scenario import Script, TaskScript
-from sagaproject.simulator.services import Services
+from devtools.simulator import scenario, table
+from devtools.simulator.api import ApiClient, SagaSeen
+from devtools.simulator.judge import Judge
+from devtools.simulator.options import Options
+from devtools.simulator.predictor import Expectation
+from devtools.simulator.report import Report, Unexpected
+from devtools.simulator.run import Row, Snapshot
+from devtools.simulator.scenario import Script, TaskScript
+from devtools.simulator.services import Services
 
 OPTIONS = Options(sagas=40, failure_rate=0.6, silence_rate=0.1, own_task_rate=0.1, orphans=2, seed=4)
 GARBAGE = 7

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sagaproject.simulator import predictor, wire
-from sagaproject.simulator.answers import Manner, ServiceAnswer
-from sagaproject.simulator.predictor import Expectation
-from sagaproject.simulator.wire import DELETE, ROLLBACK, Fields, Image, SimulatedEvent, Task
+from devtools.simulator import predictor, wire
+from devtools.simulator.answers import Manner, ServiceAnswer
+from devtools.simulator.predictor import Expectation
+from devtools.simulator.wire import DELETE, ROLLBACK, Fields, Image, SimulatedEvent, Task
 
 TASK = Task("task", "batch", "PACS", "Lima")
 ONE, TWO = (Image(f"image-{n}", n, "CT", "usa", f"own-{n}", f"undo-{n}") for n in (1, 2))

@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from sagaproject.simulator import naming, options, plots, scenario
-from sagaproject.simulator.options import OptionError, Options
-from sagaproject.simulator.scenario import Script
+from devtools.simulator import naming, options, plots, scenario
+from devtools.simulator.options import OptionError, Options
+from devtools.simulator.scenario import Script
 
 RUN, OTHER_RUN = "20260131T154500-aaaaaa", "20260131T154501-bbbbbb"
 OPTIONS = Options(sagas=300, images=(0, 3), failure_rate=0.6, own_task_rate=0.1, silence_rate=0.1, orphans=5, seed=11)

@@ -9,13 +9,13 @@ from uuid import UUID, uuid4, uuid5
 
 import pytest
 
-from sagaproject.simulator import answers, naming, wire
-from sagaproject.simulator.answers import Manner, ServiceAnswer, Voice
-from sagaproject.simulator.options import Options
-from sagaproject.simulator.predictor import CommandKey, Expectation
-from sagaproject.simulator.scenario import Script, TaskScript
-from sagaproject.simulator.services import Reply, Services
-from sagaproject.simulator.wire import COMMAND_TOPICS, DELETE, ROLLBACK, Image, Task
+from devtools.simulator import answers, naming, wire
+from devtools.simulator.answers import Manner, ServiceAnswer, Voice
+from devtools.simulator.options import Options
+from devtools.simulator.predictor import CommandKey, Expectation
+from devtools.simulator.scenario import Script, TaskScript
+from devtools.simulator.services import Reply, Services
+from devtools.simulator.wire import COMMAND_TOPICS, DELETE, ROLLBACK, Image, Task
 
 BEGAN = datetime(2026, 1, 31, 15, 45, tzinfo=UTC)
 NOW = BEGAN + timedelta(minutes=1)

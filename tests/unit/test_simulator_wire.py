@@ -10,12 +10,12 @@ import pytest
 
 from bridge.codec import Codec
 from bridge.envelope import Envelope, Message, Rejected
+from devtools.simulator import mischief, scenario, wire
+from devtools.simulator.mischief import Kind, Sending
+from devtools.simulator.options import Options, started_at
+from devtools.simulator.scenario import Script
+from devtools.simulator.wire import Quirk, SimulatedEvent
 from sagaproject.composition import bridge_catalog
-from sagaproject.simulator import mischief, scenario, wire
-from sagaproject.simulator.mischief import Kind, Sending
-from sagaproject.simulator.options import Options, started_at
-from sagaproject.simulator.scenario import Script
-from sagaproject.simulator.wire import Quirk, SimulatedEvent
 
 RUN = "20260131T154500-a1b2c3"
 OPTIONS = Options(

@@ -15,7 +15,7 @@ from django.utils.translation.template import templatize
 ROOT = Path(__file__).parents[2]
 CATALOG = ROOT / "sagas" / "locale" / "es" / "LC_MESSAGES" / "django.mo"
 SOURCE = CATALOG.with_suffix(".po")
-PACKAGES = ("sagaproject", "sagas", "compensation", "bridge")
+PACKAGES = ("devtools", "sagaproject", "sagas", "compensation", "bridge")
 MARKS = {"gettext", "gettext_lazy", "gettext_noop", "ngettext", "ngettext_lazy"}
 # What templatize makes of a template: the calls that xgettext would find.
 IN_TEMPLATE = re.compile(r"\b(?:n?gettext)\(u?('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")", re.DOTALL)

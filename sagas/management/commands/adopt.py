@@ -2,7 +2,7 @@
 
 from django.core.management.base import CommandParser
 
-from sagas import decisions
+from sagas import actions
 from sagas.management.cli_base import Options
 from sagas.management.decision_command import DecisionCommand, Job
 from sagas.management.targets import ids_from, name_of
@@ -20,4 +20,4 @@ class Command(DecisionCommand):
 
     def _job(self, key: str, saga_type: str | None) -> Job:
         own = name_of(key, "a task") or ""
-        return Job([key], lambda request: decisions.adopt(own, saga_type, request=request))
+        return Job([key], lambda request: actions.adopt(own, saga_type, request=request))

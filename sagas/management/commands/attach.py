@@ -2,8 +2,8 @@
 
 from django.core.management.base import CommandParser
 
-from sagas import decisions
-from sagas.decisions import ActionRequest, ActionResult
+from sagas import actions
+from sagas.actions import ActionRequest, ActionResult
 from sagas.management.cli_base import Options
 from sagas.management.decision_command import DecisionCommand, Job
 from sagas.management.targets import find_saga, name_of
@@ -25,6 +25,6 @@ class Command(DecisionCommand):
 
         def run(request: ActionRequest) -> ActionResult:
             saga = find_saga(options["saga"])
-            return decisions.attach(saga_id=saga.id, key=key, event=event, lane=lane, request=request)
+            return actions.attach(saga_id=saga.id, key=key, event=event, lane=lane, request=request)
 
         return [Job([key or event or ""], run)]

@@ -2,8 +2,8 @@
 
 from django.core.management.base import CommandParser
 
-from sagas import decisions
-from sagas.decisions import ActionRequest, ActionResult
+from sagas import actions
+from sagas.actions import ActionRequest, ActionResult
 from sagas.management.cli_base import Options
 from sagas.management.decision_command import SagaDecisionCommand
 from sagas.management.targets import name_of
@@ -17,4 +17,4 @@ class Command(SagaDecisionCommand):
         parser.add_argument("--image", help="only this image")
 
     def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
-        return decisions.cancel(saga_id, name_of(options["image"], "an image"), request=request)
+        return actions.cancel(saga_id, name_of(options["image"], "an image"), request=request)

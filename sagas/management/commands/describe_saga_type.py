@@ -2,8 +2,7 @@
 
 from django.core.management.base import CommandParser
 
-from sagas import describe
-from sagas.definitions import registry
+from sagas.definitions import describe, registry
 from sagas.management.cli_base import DONE, OperatorCommand, Options
 from sagas.management.output import as_json
 

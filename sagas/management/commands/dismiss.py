@@ -2,7 +2,7 @@
 
 from django.core.management.base import CommandParser
 
-from sagas import decisions
+from sagas import actions
 from sagas.management.cli_base import Options
 from sagas.management.decision_command import DecisionCommand, Job
 from sagas.management.targets import name_of
@@ -18,4 +18,4 @@ class Command(DecisionCommand):
 
     def jobs(self, options: Options) -> list[Job]:
         key, event = name_of(options["key"], "a task"), name_of(options["event"], "an event")
-        return [Job([key or event or ""], lambda request: decisions.dismiss(key=key, event=event, request=request))]
+        return [Job([key or event or ""], lambda request: actions.dismiss(key=key, event=event, request=request))]

@@ -1,7 +1,7 @@
 """manage.py dismiss_message: hide a quarantined message from the attention list."""
 
-from sagas import decisions
-from sagas.decisions import ActionRequest, ActionResult
+from sagas import actions
+from sagas.actions import ActionRequest, ActionResult
 from sagas.management.message_decisions import MessageDecisionCommand
 
 
@@ -9,4 +9,4 @@ class Command(MessageDecisionCommand):
     help = "Hide quarantined messages from the attention list. Their bytes stay, and they can still be requeued."
 
     def decide(self, message: int, request: ActionRequest) -> ActionResult:
-        return decisions.dismiss_message(message, request=request)
+        return actions.dismiss_message(message, request=request)

@@ -2,8 +2,8 @@
 
 from django.core.management.base import CommandParser
 
-from sagas import decisions
-from sagas.decisions import ActionRequest, ActionResult
+from sagas import actions
+from sagas.actions import ActionRequest, ActionResult
 from sagas.management.cli_base import DONE, FAILED, Options, add_payload_argument
 from sagas.management.decision_command import SagaDecisionCommand
 
@@ -24,7 +24,7 @@ class Command(SagaDecisionCommand):
         return bool(options["apply"])
 
     def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
-        return decisions.replay(saga_id, apply=options["apply"], request=request)
+        return actions.replay(saga_id, apply=options["apply"], request=request)
 
     def code_of(self, outcome: ActionResult) -> int:
         return FAILED if outcome.dry_run and outcome.effects.get("differences") else DONE

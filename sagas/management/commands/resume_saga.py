@@ -1,7 +1,7 @@
 """manage.py resume_saga: resume a saga that is blocked by an error."""
 
-from sagas import decisions
-from sagas.decisions import ActionRequest, ActionResult
+from sagas import actions
+from sagas.actions import ActionRequest, ActionResult
 from sagas.management.cli_base import Options
 from sagas.management.decision_command import SagaDecisionCommand
 
@@ -10,4 +10,4 @@ class Command(SagaDecisionCommand):
     help = "Resume a saga that is blocked by an error, once the error is repaired: its events are applied again."
 
     def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
-        return decisions.resume(saga_id, request=request)
+        return actions.resume(saga_id, request=request)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.core.management.base import CommandParser
 
-from sagas import verify
+from sagas.applying import verify
 from sagas.error_text import shown_differences
 from sagas.management.cli_base import DONE, FAILED, OperatorCommand, Options, UsageError, add_payload_argument
 from sagas.management.output import LostAnswer, as_json

@@ -2,7 +2,7 @@
 
 from django.core.management.base import CommandParser
 
-from sagas.decisions import CommandSelection
+from sagas.actions import CommandSelection
 from sagas.management.cli_base import Options, UsageError
 from sagas.management.command_decisions import CommandDecisionCommand
 from sagas.management.decision_command import Job

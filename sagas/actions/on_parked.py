@@ -1,0 +1,332 @@
+"""Decisions on unmatched events: attach a key or one event, start a saga from a key, dismiss."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Min, QuerySet
+from django.utils.translation import gettext as _
+
+from bridge import event_log
+from bridge.event_log import NewFact
+from bridge.models import Event, Pending
+from sagas.actions.action import (
+    ActionContext,
+    ActionRequest,
+    ActionResult,
+    carry_out,
+    previewed,
+    routing_key,
+    saga_row,
+)
+from sagas.actions.on_saga import check_not_set_aside, current, note_status, refusal
+from sagas.applying import statements
+from sagas.definitions import registry
+from sagas.engine import facts as kinds
+from sagas.engine.definition import Entity
+from sagas.errors import Invalid, NotFound, Refused
+from sagas.models import Action, Attachment, Decision, Lane, Parked, SagaKey, SagaLog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUse:
+    """Which sagas use a key already: as their own, by an attachment (with its lane), or by events applied to them."""
+
+    stream: str
+    key: str
+    own: UUID | None = None
+    attached: tuple[UUID, str | None] | None = None
+    went_to: frozenset[UUID] = frozenset()
+
+    @property
+    def takers(self) -> frozenset[UUID]:
+        """Return the sagas that have events of this key; if there is one, no other saga can take the key."""
+        return self.went_to | ({self.attached[0]} if self.attached else set())
+
+
+def attach(
+    *,
+    saga_id: UUID | str,
+    request: ActionRequest,
+    key: str | None = None,
+    event: str | None = None,
+    lane: str | None = None,
+) -> ActionResult:
+    """Attach all events of a key, past and future, or one parked event, to a saga or to one lane of it.
+
+    event: the event's id. Opens its own transaction. Raises NotFound, Invalid, Refused (some already belong to another
+    saga).
+    """
+    if (key is None) == (event is None):
+        raise Invalid(_("specify either a key or one event to attach"))
+    _check_named(key, event)
+    saga = saga_row(saga_id)
+    if key is not None:
+        return _attach_key(saga, key, lane, request)
+    return _attach_event(saga, event or "", lane, request)
+
+
+def adopt(key: str, saga_type: str | None = None, *, request: ActionRequest) -> ActionResult:
+    """Start a saga from the parked events of a key for which no starting event arrived. Opens its own transaction.
+
+    Raises NotFound (no parked event has the key), Invalid (several saga types have it and none was given), Refused.
+    """
+    stream = _stream_of(key, saga_type)
+    routed = event_log.routing_key(stream, key)
+
+    def work(context: ActionContext) -> None:
+        context.apply(routed)
+        _check_may_be_adopted(uses_of_keys([(stream, key)])[stream, key])
+        started_at = Event.objects.filter(id__in=_parked(stream, key).values("event")).aggregate(at=Min("occurred_at"))
+        with previewed(context, routed):
+            event_log.append(
+                [
+                    NewFact(
+                        source=kinds.OPERATOR,
+                        event_id=str(context.id),
+                        stream=stream,
+                        type=kinds.SAGA_ADOPTED,
+                        key=key,
+                        entity="",
+                        occurred_at=context.now,
+                        payload={
+                            "reason": request.reason,
+                            "actor": request.actor,
+                            "started_at": started_at["at"].isoformat() if started_at["at"] else None,
+                        },
+                        routing_key=routed,
+                    )
+                ]
+            )
+            context.apply(routed)
+            saga = SagaLog.objects.get(saga_type=stream, key=key)
+            context.saga_id = saga.id
+        context.effects |= {"saga": str(saga.id), "events": saga.events_count, "status_after": saga.status}
+
+    target = f"key {key}"
+    return carry_out(Action.ADOPT, target, request, work, locks=[routed], once=lambda: _adoption(stream, key, target))
+
+
+def _adoption(stream: str, key: str, target: str) -> str:
+    """Name the adoption of a key. An adoption whose saga has been pruned does not prevent another one."""
+    now = SagaLog.objects.filter(saga_type=stream, key=key).values("id")
+    earlier = Decision.objects.filter(action=Action.ADOPT, target=target, once__startswith=f"adopt:{stream}:")
+    last = earlier.exclude(saga__in=now).order_by("-decided_at").first()
+    return f"adopt:{stream}:{key}" + (f" after {last.saga}" if last else "")
+
+
+def dismiss(*, request: ActionRequest, key: str | None = None, event: str | None = None) -> ActionResult:
+    """Remove the parked events of a key, or one parked event, from the attention list.
+
+    The events are kept, and still applied if their saga appears. Opens its own transaction. Raises NotFound, Invalid.
+    """
+    if (key is None) == (event is None):
+        raise Invalid(_("specify either a key or one event to dismiss"))
+    _check_named(key, event)
+    target = f"key {key}" if key is not None else f"event {event}"
+
+    def work(context: ActionContext) -> None:
+        found = _parked_of(key, event)
+        if not found.exists():
+            raise NotFound(_("no unmatched event has this key or event id"))
+        context.effects["events"] = found.filter(dismissed_at=None).update(dismissed_at=context.now)
+
+    return carry_out(Action.DISMISS, target, request, work)
+
+
+def _attach_key(saga: SagaLog, key: str, lane: str | None, request: ActionRequest) -> ActionResult:
+    stream = saga.saga_type
+    foreign = event_log.routing_key(stream, key)
+
+    def work(context: ActionContext) -> None:
+        now = current(context, saga)
+        _check_lane(now, lane)
+        context.apply(foreign)
+        _check_key(now, uses_of_keys([(stream, key)])[stream, key], lane)
+        Attachment.objects.get_or_create(
+            stream=stream,
+            key=key,
+            defaults={"saga": now, "lane": lane, "created_at": context.now, "created_by": request.actor},
+        )
+        with previewed(context, routing_key(now), foreign):
+            context.effects["events"] = statements.unpark("stream = %s AND key = %s", [stream, key])
+            context.apply(foreign)
+        _note_still_parked(context, _parked(stream, key))
+        note_status(context, now)
+
+    target = f"key {key} to saga {saga.id}" + (f" lane {lane}" if lane else "")
+    once = f"attach:{stream}:{key}:{saga.id}:{lane or ''}"
+    locks = [routing_key(saga), foreign]
+    return carry_out(Action.ATTACH, target, request, work, locks=locks, saga_id=saga.id, once=lambda: once)
+
+
+def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: ActionRequest) -> ActionResult:
+    def work(context: ActionContext) -> None:
+        now = current(context, saga)
+        _check_lane(now, lane)
+        parked = _parked_of(None, event_id).filter(stream=now.saga_type).first()
+        if parked is None:
+            raise Refused(_("no unmatched event has this id: it already belongs to a saga, or was never received"))
+        with previewed(context, routing_key(now)):
+            # Deleting the row decides the race with a saga that starts at this moment and takes the event.
+            gone, _each = Parked.objects.filter(event=parked.event).delete()
+            if gone:
+                Pending.objects.create(id=parked.event, key=routing_key(now), lane=lane)
+            context.apply(routing_key(now))
+        if not gone or Parked.objects.filter(event=parked.event).exists():
+            raise Refused(_("this event lacks the id of its image: specify the image"))
+        context.effects["events"] = 1
+        note_status(context, now)
+
+    target = f"event {event_id} to saga {saga.id}" + (f" lane {lane}" if lane else "")
+    once = f"attach-event:{event_id}:{saga.id}:{lane or ''}"
+    return carry_out(
+        Action.ATTACH, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=lambda: once
+    )
+
+
+def _check_named(key: str | None, event: str | None) -> None:
+    """Refuse an empty key or id: an empty key would match every event without one."""
+    if not (key or event):
+        raise Invalid(_("the key or event id must not be empty"))
+
+
+def _check_lane(saga: SagaLog, lane: str | None) -> None:
+    if lane is not None and not Lane.objects.filter(saga=saga, entity=lane, known=True).exists():
+        raise NotFound(_("the saga has no image %(lane)s") % {"lane": lane})
+
+
+def uses_of_keys(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], KeyUse]:
+    """Return for each (stream, key) which sagas use it already. Three queries, none without keys."""
+    wanted = set(keys)
+    if not wanted:
+        return {}
+    names = {key for _stream, key in wanted}
+    own = {
+        (stream, key): saga
+        for stream, key, saga in SagaLog.objects.filter(key__in=names).values_list("saga_type", "key", "id")
+    }
+    attached = {
+        (stream, key): (saga, lane)
+        for stream, key, saga, lane in Attachment.objects.filter(key__in=names).values_list(
+            "stream", "key", "saga_id", "lane"
+        )
+    }
+    went: dict[tuple[str, str], set[UUID]] = defaultdict(set)
+    for stream, key, saga in SagaKey.objects.filter(key__in=names).values_list("stream", "key", "saga_id"):
+        went[stream, key].add(saga)
+    return {
+        name: KeyUse(
+            stream=name[0],
+            key=name[1],
+            own=own.get(name),
+            attached=attached.get(name),
+            went_to=frozenset(went.get(name, ())),
+        )
+        for name in wanted
+    }
+
+
+def possible_with_key(use: KeyUse, suggestion: SagaLog | None) -> dict[Action, dict[str, str]]:
+    """Return what can be decided on all parked events of a key (attach it, start a saga from it), by its uses.
+
+    Each comes with the known part of its target: for ATTACH the suggested saga, if that saga can take the key. Callers
+    suggest the only taker of a key, if it has one. Whether there is something to dismiss, the caller has to know. No
+    queries.
+    """
+    found: dict[Action, dict[str, str]] = {}
+    if use.key and use.stream in registry.current_definitions() and not refusal(_check_may_be_adopted, use):
+        found[Action.ADOPT] = {}
+    if not use.key or use.own is not None:
+        return found
+    lane = use.attached[1] if use.attached else None
+    if suggestion is not None and not refusal(_check_attachable, suggestion, use, lane):
+        found[Action.ATTACH] = {"saga": str(suggestion.id), **({"lane": lane} if lane else {})}
+    elif not use.takers:
+        found[Action.ATTACH] = {}
+    return found
+
+
+def can_take_event(saga: SagaLog, parked: Parked) -> bool:
+    """Return whether a saga can be given one parked event, perhaps with a lane named. No queries."""
+    return saga.saga_type == parked.stream and not refusal(check_not_set_aside, saga)
+
+
+def needs_lane(event_id: str) -> bool:
+    """Return whether an event with this id needs an image and names none, so that a lane must be given. One query."""
+    named = Event.objects.filter(source=kinds.WIRE, event_id=event_id).values_list("stream", "type", "entity")
+    current_ = registry.current_definitions()
+    return any(
+        not entity
+        and stream in current_
+        and current_[stream].entity_field
+        and (spec := current_[stream].event_of.get(type_)) is not None
+        and spec.entity is Entity.LANE
+        for stream, type_, entity in named
+    )
+
+
+def _check_attachable(saga: SagaLog, use: KeyUse, lane: str | None) -> None:
+    check_not_set_aside(saga)
+    if saga.saga_type != use.stream:
+        raise Refused(_("the saga and the events have different saga types"))
+    _check_key(saga, use, lane)
+
+
+def _check_may_be_adopted(use: KeyUse) -> None:
+    if use.own is not None:
+        raise Refused(_("a saga with this key already exists"))
+    if use.attached is not None:
+        raise Refused(_("this key is already attached to another saga"))
+
+
+def _check_key(saga: SagaLog, use: KeyUse, lane: str | None) -> None:
+    if use.key == saga.key:
+        raise Refused(
+            _("this is the saga's own key: its events already belong to it. Attach single events to an image instead")
+        )
+    if use.own is not None:
+        raise Refused(_("this key belongs to another saga"))
+    if use.attached is not None and use.attached != (saga.id, lane):
+        raise Refused(_("this key is already attached to saga %(saga)s") % {"saga": use.attached[0]})
+    elsewhere = min(use.went_to - {saga.id}, default=None)
+    if elsewhere is not None:
+        raise Refused(_("events of this key already belong to saga %(saga)s") % {"saga": elsewhere})
+
+
+def _stream_of(key: str, saga_type: str | None) -> str:
+    if not key:
+        raise Invalid(_("events without a key cannot start a saga: attach them to one instead"))
+    if saga_type is not None and saga_type not in registry.current_definitions():
+        raise NotFound(_("unknown saga type %(name)s") % {"name": saga_type})
+    found = set(Parked.objects.filter(key=key).values_list("stream", flat=True))
+    found |= set(SagaLog.objects.filter(key=key).values_list("saga_type", flat=True)) if not found else set()
+    if saga_type is not None:
+        found &= {saga_type}
+    if not found:
+        raise NotFound(_("no unmatched event has the key %(key)s") % {"key": key})
+    if len(found) > 1:
+        raise Invalid(
+            _("several saga types have this key (%(names)s): specify one") % {"names": ", ".join(sorted(found))}
+        )
+    return found.pop()
+
+
+def _parked(stream: str, key: str) -> QuerySet[Parked]:
+    return Parked.objects.filter(stream=stream, key=key)
+
+
+def _parked_of(key: str | None, event_id: str | None) -> QuerySet[Parked]:
+    if key is not None:
+        return Parked.objects.filter(key=key)
+    return Parked.objects.filter(event__in=Event.objects.filter(event_id=event_id).values("id"))
+
+
+def _note_still_parked(context: ActionContext, parked: QuerySet[Parked]) -> None:
+    """Note how many events are still parked, because they need an image and name none."""
+    left = parked.count()
+    if left:
+        context.effects["still_parked"] = left

@@ -1,0 +1,166 @@
+"""Fold a saga's log again and report, or repair, the differences: the stored state must equal the fold of its log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from bridge import clock
+from compensation import outbox
+from compensation.models import Command
+from sagas.applying import statements, store
+from sagas.applying.batch import ApplyResult, SagaBatch
+from sagas.definitions import registry
+from sagas.engine.decide import SagaIdentity
+from sagas.engine.fold import Fold, replay
+from sagas.engine.state import SagaCounts, StepKey, lane_data, saga_from
+from sagas.models import Lane, SagaLog, SagaStep
+
+
+class Difference(NamedTuple):
+    """One value that is stored differently from the fold of the log. May contain error texts: see sagas.error_text."""
+
+    what: str
+    stored: Any
+    folded: Any
+
+
+def compare(saga_id: UUID) -> list[Difference]:
+    """Return the differences between a saga's stored state and the fold of its log.
+
+    Reads only. Exact only under the saga's lock; without it an event that is applied meanwhile may appear as one.
+    """
+    row = SagaLog.objects.get(id=saga_id)
+    identity = _identity(row)
+    log = statements.read_log(identity.saga_id, statements.content_types())
+    fold = replay(identity, (event.fact() for event in log))
+    stored = statements.load_all_lanes({identity.saga_id: identity})[identity.saga_id]
+    return [
+        *_saga_differences(row, fold, len(log)),
+        *_lane_differences(saga_id, stored, fold),
+        *_step_differences(stored, fold),
+        *_unplanned(fold),
+    ]
+
+
+def repair(saga_id: UUID, now: datetime | None = None) -> ApplyResult:
+    """Overwrite the stored state with the fold of the log, and plan required commands that are missing.
+
+    In the caller's transaction, which holds the saga's lock. May run twice.
+    """
+    row = SagaLog.objects.get(id=saga_id)
+    identity = _identity(row)
+    when = now or clock.now()
+    log = statements.read_log(identity.saga_id, statements.content_types())
+    fold = replay(identity, (event.fact() for event in log))
+    stored = statements.load_all_lanes({identity.saga_id: identity})[identity.saga_id]
+    fold.changed.update(dict.fromkeys(fold.lanes))
+    item = SagaBatch(_saga_row(row)._replace(events_count=len(log)), identity, [], stored=stored, fold=fold)
+    applied = ApplyResult()
+    _remove_strays(stored, fold)
+    store.store([item], applied, when, ordered_by_person=True)
+    commands = [store.LaneCommandChanges(fold, entity) for entity in fold.lanes]
+    outbox.settle([settlement for of_lane in commands for settlement in of_lane.all_settled()])
+    outbox.release([identity for of_lane in commands for identity in of_lane.all_released()], when)
+    applied.to_publish = True
+    return applied
+
+
+def _identity(row: SagaLog) -> SagaIdentity:
+    return SagaIdentity(registry.get(row.saga_type, row.version), row.failure_scope, str(row.id), row.key)
+
+
+def _saga_row(row: SagaLog) -> statements.SagaRow:
+    counts = SagaCounts(*(getattr(row, name) for name in statements.TALLY_COLUMNS))
+    return statements.SagaRow(
+        str(row.id),
+        row.saga_type,
+        row.version,
+        row.failure_scope,
+        row.key,
+        saga_from(row.state, counts, row.last_event_at),
+        row.events_count,
+        row.set_aside_at is not None,
+    )
+
+
+def _saga_differences(row: SagaLog, fold: Fold, events: int) -> list[Difference]:
+    folded = store.saga_columns(fold) | {"events_count": events}
+    if not events:
+        # Set aside by its first events: the row has their times, but they are not in the log yet.
+        folded = {name: value for name, value in folded.items() if value is not None}
+    return [
+        Difference(f"saga {name}", _as_json(getattr(row, name)), _as_json(value))
+        for name, value in folded.items()
+        if getattr(row, name) != value
+    ]
+
+
+def _lane_differences(saga_id: UUID, stored: statements.StoredLanes, fold: Fold) -> list[Difference]:
+    return [*_lane_states(stored, fold), *_lane_columns(saga_id, fold)]
+
+
+def _lane_columns(saga_id: UUID, fold: Fold) -> list[Difference]:
+    """Compare the columns of a lane that lists and filters read, in addition to its state."""
+    found = []
+    shown = Lane.objects.filter(saga=saga_id).order_by("entity").values_list("entity", "failed", "outcome", "opened_at")
+    for entity, *was in shown:
+        row = store.lane_row(fold, entity) if entity in fold.lanes else None
+        if row is None:
+            continue  # reported with its state
+        for name, before in zip(("failed", "outcome", "opened_at"), was, strict=True):
+            if row[name] != before:
+                found.append(Difference(f"lane {entity} {name}", _as_json(before), _as_json(row[name])))
+    return found
+
+
+def _lane_states(stored: statements.StoredLanes, fold: Fold) -> list[Difference]:
+    found = []
+    for entity in sorted({*stored.rows, *(e for e, lane in fold.lanes.items() if lane.known)}):
+        was = stored.lanes.get(entity) if entity in stored.rows else None
+        now = fold.lanes.get(entity)
+        before, after = (lane_data(lane) | {"known": lane.known} if lane else None for lane in (was, now))
+        if before != after:
+            found.append(Difference(f"lane {entity}", before, after))
+    return found
+
+
+def _step_differences(stored: statements.StoredLanes, fold: Fold) -> list[Difference]:
+    folded, shown = _folded_steps(fold), _stored_steps(stored)
+    found = []
+    for entity, key in sorted({*shown, *folded}):
+        was = shown.get((entity, key))
+        now = folded.get((entity, key))
+        if (was.values if was else None) != now:
+            what = f"step {key[0]} by {key[1]} of {entity}"
+            found.append(Difference(what, was.values[0] if was else None, now[0] if now else None))
+    return found
+
+
+def _folded_steps(fold: Fold) -> dict[tuple[str, StepKey], tuple[Any, ...]]:
+    return {(entity, key): values for entity in fold.lanes for key, values in store.all_steps(fold, entity)}
+
+
+def _stored_steps(stored: statements.StoredLanes) -> dict[tuple[str, StepKey], statements.StoredRow]:
+    return {(entity, key): step for entity, steps in stored.steps.items() for key, step in steps.items()}
+
+
+def _unplanned(fold: Fold) -> list[Difference]:
+    """Return the commands that are required and not in the outbox."""
+    planned = set(Command.objects.filter(saga_id=fold.identity.saga_id).values_list("entity", "name"))
+    required = {(entity, item.command) for entity in fold.lanes for item in fold.required(entity)}
+    return [Difference(f"command {name} of {entity}", None, "required") for entity, name in sorted(required - planned)]
+
+
+def _remove_strays(stored: statements.StoredLanes, fold: Fold) -> None:
+    """Delete rows of lanes and steps that the log does not fold to."""
+    folded = _folded_steps(fold)
+    Lane.objects.filter(id__in=[row.pk for entity, row in stored.rows.items() if entity not in fold.lanes]).delete()
+    SagaStep.objects.filter(
+        id__in=[step.pk for place, step in _stored_steps(stored).items() if place not in folded]
+    ).delete()
+
+
+def _as_json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,50 @@
+"""Find the work of lost wake-ups in the database, which alone is reliable."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models.functions import Now
+
+from bridge.models import Event, Pending
+from bridge.wakeup import nudge
+from sagas.applying import breakers, shared_entities, statements
+
+# A younger event's wake-up may still be pending and needs no second one.
+NUDGE_AGE = timedelta(seconds=2)
+
+
+def sweep() -> None:
+    """Do the periodic work: wake workers for events that wait too long, match parked events, check holds and canaries.
+
+    Also keeps the file of the queue's table small. Opens its own transactions; may run twice.
+    """
+    statements.vacuum_queue()
+    shared_entities.sweep()
+    moved = match_parked()
+    if moved or pending_too_long():
+        nudge("apply")
+    breakers.judge_canaries()
+
+
+def pending_too_long() -> bool:
+    """Return whether the first event of the queue is so old that its wake-up must have been lost."""
+    first = Pending.objects.order_by("id").values_list("id", flat=True).first()
+    if first is None:
+        return False
+    return Event.objects.filter(id=first, received_at__lt=Now() - NUDGE_AGE).exists()
+
+
+def match_parked() -> int:
+    """Requeue those of the next part of parked events whose saga or lane has appeared; return how many."""
+    moved, _place.after = statements.unpark_matched(_place.after)
+    return moved
+
+
+class _ParkedPosition:
+    """How far this process has searched; a new one begins at the start, so that some rows are only checked twice."""
+
+    after = 0
+
+
+_place = _ParkedPosition()
