@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sagas.definitions import image_processing
-from sagas.engine import decide, facts, status
+from sagas.engine import facts, status
 from sagas.engine.decide import LANE_SCOPE, SagaIdentity, command_id
 from sagas.engine.definition import Definition
 from sagas.engine.facts import Fact
@@ -118,8 +118,7 @@ class Story:
 
     def released(self, entity: str) -> set[str]:
         """Commands of a lane that may be published."""
-        fold = self.folded()
-        return set(decide.released(self.identity, fold.saga, fold.lanes[entity], fold.required(entity)))
+        return set(self.folded().view(entity).released)
 
     def steps(self, entity: str = TASK) -> dict[tuple[str, str], str]:
         """(type, service) → status of a lane's steps, or of the saga's own."""
@@ -135,23 +134,15 @@ class Story:
 
 
 def outcome_of(fold: Fold, entity: str) -> str:
-    failed = decide.saga_failed(fold.identity, fold.saga)
-    return decide.lane_status(fold.identity, fold.saga, fold.lanes[entity], fold.required(entity), failed).value
+    return fold.view(entity).status.value
 
 
 def owed_in(fold: Fold, entity: str) -> dict[str, str]:
-    lane = fold.lanes[entity]
-    return {
-        item.command: decide.command_state(fold.identity, fold.saga, lane, item).value for item in fold.required(entity)
-    }
+    return {command: state.value for command, state in fold.view(entity).commands.items()}
 
 
 def steps_in(fold: Fold, entity: str) -> dict[tuple[str, str], str]:
-    lane, required = fold.lanes[entity], fold.required(entity)
-    return {
-        key: decide.step_status(fold.identity, fold.saga, lane, key, required).value
-        for key in decide.step_keys(fold.identity, lane, required)
-    }
+    return {key: shown.value for key, shown in fold.view(entity).steps.items()}
 
 
 def all_that_shows(fold: Fold) -> dict[str, Any]:
@@ -165,10 +156,7 @@ def all_that_shows(fold: Fold) -> dict[str, Any]:
         "lanes": {entity: fold.lanes[entity] for entity in sorted(fold.lanes)},
         "outcomes": {entity: outcome_of(fold, entity) for entity in _known(fold)},
         "owed": {entity: owed_in(fold, entity) for entity in _known(fold)},
-        "released": {
-            entity: set(decide.released(identity, saga, fold.lanes[entity], fold.required(entity)))
-            for entity in _known(fold)
-        },
+        "released": {entity: set(fold.view(entity).released) for entity in _known(fold)},
         "steps": {entity: steps_in(fold, entity) for entity in sorted(fold.lanes)},
     }
 

@@ -20,8 +20,9 @@ from compensation import switches
 from compensation.models import UNSENT, Command, CommandStatus
 from sagas.actions.reason import is_blank
 from sagas.applying import breakers, shared_entities, statements
-from sagas.applying.apply import after_commit, apply_key, error_location
+from sagas.applying.apply import after_commit, apply_key
 from sagas.applying.batch import ApplyResult
+from sagas.applying.fold import error_location
 from sagas.error_text import shown_effects
 from sagas.errors import Busy, DecisionError, Invalid, NotFound, Refused
 from sagas.models import Action, Decision, EntryPoint, SagaLog

@@ -23,7 +23,7 @@ from sagas.actions.action import (
     saga_row,
 )
 from sagas.applying import statements
-from sagas.applying.apply import error_location
+from sagas.applying.fold import error_location
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.decide import SagaIdentity, saga_failed

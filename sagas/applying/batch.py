@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from sagas.applying.statements import NOTHING_STORED, EventRow, SagaRow, StoredLanes
+from sagas.engine.change import SagaChange
 from sagas.engine.decide import SagaIdentity
 from sagas.engine.evolve import Interpretation
 from sagas.engine.facts import Fact
-from sagas.engine.fold import Fold
 
 
 @dataclass
@@ -37,7 +36,7 @@ class ApplyResult:
 
 @dataclass(slots=True)
 class SagaBatch:
-    """One saga of a page: its row as loaded, its events, and their fold."""
+    """One saga of a page: its row as loaded, its events, and what they change."""
 
     row: SagaRow
     identity: SagaIdentity
@@ -46,6 +45,11 @@ class SagaBatch:
     interpreted: list[tuple[Fact, Interpretation]] = field(default_factory=list)  # the events as the engine reads them
     whole: bool = False  # whether one of them concerns all lanes
     stored: StoredLanes = NOTHING_STORED
-    fold: Fold | None = None
-    notes: list[dict[str, Any]] = field(default_factory=list)
+    change: SagaChange | None = None  # set when it is folded
     error: str = ""  # set if the saga must be set aside
+
+    @property
+    def folded(self) -> SagaChange:
+        """What its events change. Only after it was folded."""
+        assert self.change is not None
+        return self.change

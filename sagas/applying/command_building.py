@@ -1,4 +1,4 @@
-"""Build commands for the compensation package from a definition and, where it has no value, from the settings."""
+"""Build what the compensation package is told: commands, from a definition and the settings, and their answers."""
 
 from __future__ import annotations
 
@@ -9,42 +9,55 @@ from uuid import UUID
 
 from django.conf import settings
 
-from compensation.outbox import NewCommand
+from compensation.outbox import CommandRefusal, NewCommand, Settlement
 from compensation.retry import RetryPolicy
-from sagas.engine.decide import NO_FACTS, SagaIdentity, command_id, command_state, shape_problem
+from sagas.engine.change import CommandAnswer, Refusal, RequiredCommand, SagaChange
 from sagas.engine.definition import Compensation, Retry
-from sagas.engine.state import CommandState, LaneState, SagaState, least
+from sagas.engine.state import CommandState
 
 
-def new_command(
-    identity: SagaIdentity, saga: SagaState, lane: LaneState, item: Compensation, *, released: bool, now: datetime
-) -> NewCommand:
+def new_command(change: SagaChange, command: RequiredCommand, now: datetime) -> NewCommand:
     """Build a required command. Its message and its retry policy are fixed here and never change afterwards."""
-    command_uuid = command_id(identity.saga_id, lane.entity, item.command)
-    correlation = saga.correlation.text if saga.correlation else identity.key
-    state = command_state(identity, saga, lane, item)
-    facts = lane.commands.get(item.command, NO_FACTS)
-    mark = least(facts.confirmed, facts.by_hand) or facts.published
+    identity, item, mark = change.identity, command.compensation, command.confirmed
     return NewCommand(
-        id=UUID(command_uuid),
+        id=UUID(command.id),
         saga_id=UUID(identity.saga_id),
         stream=identity.definition.name,
         key=identity.key,
         routing_key=f"{identity.definition.name}:{identity.key}",
-        entity=lane.entity,
+        entity=command.entity,
         name=item.command,
         service=item.service,
         topic=item.topic,
-        body=command_body(item, command_uuid, correlation, lane.entity, identity.key, now),
+        body=command_body(item, command.id, change.correlation, command.entity, identity.key, now),
         confirmation=item.confirmation.value,
         policy=retry_policy(item.retry),
         confirmation_timeout=item.retry.confirmation_timeout or settings.SAGA_CONFIRMATION_TIMEOUT,
-        released=released,
+        released=command.released,
         planned_at=now,
-        invalid=shape_problem(item, lane.entity, identity.key),
-        confirmed=(mark.occurred_at, mark.event_id) if state is CommandState.CONFIRMED and mark else None,
-        confirmed_by_service=mark is not None and mark == facts.confirmed,
-        withdrawn=state in (CommandState.WITHDRAWN, CommandState.SKIPPED),
+        invalid=command.problem,
+        confirmed=(mark.occurred_at, mark.event_id) if mark else None,
+        confirmed_by_service=command.confirmed_by_service,
+        withdrawn=command.state in (CommandState.WITHDRAWN, CommandState.SKIPPED),
+    )
+
+
+def settlement(answer: CommandAnswer) -> Settlement:
+    """Return what a fact reports about a command that is planned already."""
+    return Settlement(
+        command_id=UUID(answer.command_id),
+        status=answer.status,
+        at=answer.at,
+        by_hand=answer.by_hand,
+        event_id=answer.event_id,
+        round=answer.round,
+    )
+
+
+def command_refusal(refusal: Refusal) -> CommandRefusal:
+    """Return a service's refusal of a command."""
+    return CommandRefusal(
+        command_id=UUID(refusal.command_id), error=refusal.error, at=refusal.at, event_id=refusal.event_id
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -11,10 +12,12 @@ from compensation import outbox
 from compensation.models import Command
 from sagas.applying import statements, store
 from sagas.applying.batch import ApplyResult, SagaBatch
+from sagas.applying.command_building import settlement
 from sagas.definitions import registry
+from sagas.engine.change import SagaChange
 from sagas.engine.decide import SagaIdentity
 from sagas.engine.fold import Fold, replay
-from sagas.engine.state import SagaCounts, StepKey, lane_data, saga_from
+from sagas.engine.state import StepKey, lane_data, saga_from
 from sagas.models import Lane, SagaLog, SagaStep
 
 
@@ -35,12 +38,14 @@ def compare(saga_id: UUID) -> list[Difference]:
     identity = _identity(row)
     log = statements.read_log(identity.saga_id, statements.content_types())
     fold = replay(identity, (event.fact() for event in log))
+    change = fold.change()  # from nothing: it contains everything
     stored = statements.load_all_lanes({identity.saga_id: identity})[identity.saga_id]
     return [
-        *_saga_differences(row, fold, len(log)),
-        *_lane_differences(saga_id, stored, fold),
-        *_step_differences(stored, fold),
-        *_unplanned(fold),
+        *_saga_differences(row, change, len(log)),
+        *_lane_states(stored, fold),
+        *_lane_columns(saga_id, change),
+        *_step_differences(stored, change),
+        *_unplanned(change),
     ]
 
 
@@ -54,15 +59,16 @@ def repair(saga_id: UUID, now: datetime | None = None) -> ApplyResult:
     when = now or clock.now()
     log = statements.read_log(identity.saga_id, statements.content_types())
     fold = replay(identity, (event.fact() for event in log))
+    # From nothing: it contains everything. Notes and refusals were stored with the events.
+    change = replace(fold.change(), notes=(), refusals=())
     stored = statements.load_all_lanes({identity.saga_id: identity})[identity.saga_id]
-    fold.changed.update(dict.fromkeys(fold.lanes))
-    item = SagaBatch(_saga_row(row)._replace(events_count=len(log)), identity, [], stored=stored, fold=fold)
+    item = SagaBatch(_saga_row(row)._replace(events_count=len(log)), identity, [], stored=stored, change=change)
     applied = ApplyResult()
-    _remove_strays(stored, fold)
+    _remove_strays(stored, change)
     store.store([item], applied, when, ordered_by_person=True)
-    commands = [store.LaneCommandChanges(fold, entity) for entity in fold.lanes]
-    outbox.settle([settlement for of_lane in commands for settlement in of_lane.all_settled()])
-    outbox.release([identity for of_lane in commands for identity in of_lane.all_released()], when)
+    required = [command for lane in change.lanes for command in lane.planned]
+    outbox.settle([settlement(command.answer) for command in required if command.answer is not None])
+    outbox.release([UUID(command.id) for command in required if command.released], when)
     applied.to_publish = True
     return applied
 
@@ -72,21 +78,20 @@ def _identity(row: SagaLog) -> SagaIdentity:
 
 
 def _saga_row(row: SagaLog) -> statements.SagaRow:
-    counts = SagaCounts(*(getattr(row, name) for name in statements.TALLY_COLUMNS))
     return statements.SagaRow(
         str(row.id),
         row.saga_type,
         row.version,
         row.failure_scope,
         row.key,
-        saga_from(row.state, counts, row.last_event_at),
+        saga_from(row.state, statements.counts_of(row), row.last_event_at),
         row.events_count,
         row.set_aside_at is not None,
     )
 
 
-def _saga_differences(row: SagaLog, fold: Fold, events: int) -> list[Difference]:
-    folded = store.saga_columns(fold) | {"events_count": events}
+def _saga_differences(row: SagaLog, change: SagaChange, events: int) -> list[Difference]:
+    folded = store.saga_columns(change) | {"events_count": events}
     if not events:
         # Set aside by its first events: the row has their times, but they are not in the log yet.
         folded = {name: value for name, value in folded.items() if value is not None}
@@ -97,21 +102,19 @@ def _saga_differences(row: SagaLog, fold: Fold, events: int) -> list[Difference]
     ]
 
 
-def _lane_differences(saga_id: UUID, stored: statements.StoredLanes, fold: Fold) -> list[Difference]:
-    return [*_lane_states(stored, fold), *_lane_columns(saga_id, fold)]
-
-
-def _lane_columns(saga_id: UUID, fold: Fold) -> list[Difference]:
+def _lane_columns(saga_id: UUID, change: SagaChange) -> list[Difference]:
     """Compare the columns of a lane that lists and filters read, in addition to its state."""
     found = []
+    folded = {lane.entity: lane.values for lane in change.lanes}
     shown = Lane.objects.filter(saga=saga_id).order_by("entity").values_list("entity", "failed", "outcome", "opened_at")
     for entity, *was in shown:
-        row = store.lane_row(fold, entity) if entity in fold.lanes else None
-        if row is None:
+        values = folded.get(entity)
+        if values is None:
             continue  # reported with its state
         for name, before in zip(("failed", "outcome", "opened_at"), was, strict=True):
-            if row[name] != before:
-                found.append(Difference(f"lane {entity} {name}", _as_json(before), _as_json(row[name])))
+            now = getattr(values, name)
+            if now != before:
+                found.append(Difference(f"lane {entity} {name}", _as_json(before), _as_json(now)))
     return found
 
 
@@ -126,8 +129,8 @@ def _lane_states(stored: statements.StoredLanes, fold: Fold) -> list[Difference]
     return found
 
 
-def _step_differences(stored: statements.StoredLanes, fold: Fold) -> list[Difference]:
-    folded, shown = _folded_steps(fold), _stored_steps(stored)
+def _step_differences(stored: statements.StoredLanes, change: SagaChange) -> list[Difference]:
+    folded, shown = _folded_steps(change), _stored_steps(stored)
     found = []
     for entity, key in sorted({*shown, *folded}):
         was = shown.get((entity, key))
@@ -138,25 +141,25 @@ def _step_differences(stored: statements.StoredLanes, fold: Fold) -> list[Differ
     return found
 
 
-def _folded_steps(fold: Fold) -> dict[tuple[str, StepKey], tuple[Any, ...]]:
-    return {(entity, key): values for entity in fold.lanes for key, values in store.all_steps(fold, entity)}
+def _folded_steps(change: SagaChange) -> dict[tuple[str, StepKey], tuple[Any, ...]]:
+    return {(lane.entity, key): store.step_values(view) for lane in change.lanes for key, view in lane.steps}
 
 
-def _stored_steps(stored: statements.StoredLanes) -> dict[tuple[str, StepKey], statements.StoredRow]:
+def _stored_steps(stored: statements.StoredLanes) -> dict[tuple[str, StepKey], statements.StoredStep]:
     return {(entity, key): step for entity, steps in stored.steps.items() for key, step in steps.items()}
 
 
-def _unplanned(fold: Fold) -> list[Difference]:
+def _unplanned(change: SagaChange) -> list[Difference]:
     """Return the commands that are required and not in the outbox."""
-    planned = set(Command.objects.filter(saga_id=fold.identity.saga_id).values_list("entity", "name"))
-    required = {(entity, item.command) for entity in fold.lanes for item in fold.required(entity)}
+    planned = set(Command.objects.filter(saga_id=change.identity.saga_id).values_list("entity", "name"))
+    required = {(command.entity, command.compensation.command) for lane in change.lanes for command in lane.planned}
     return [Difference(f"command {name} of {entity}", None, "required") for entity, name in sorted(required - planned)]
 
 
-def _remove_strays(stored: statements.StoredLanes, fold: Fold) -> None:
+def _remove_strays(stored: statements.StoredLanes, change: SagaChange) -> None:
     """Delete rows of lanes and steps that the log does not fold to."""
-    folded = _folded_steps(fold)
-    Lane.objects.filter(id__in=[row.pk for entity, row in stored.rows.items() if entity not in fold.lanes]).delete()
+    folded, lanes = _folded_steps(change), {lane.entity for lane in change.lanes}
+    Lane.objects.filter(id__in=[row.pk for entity, row in stored.rows.items() if entity not in lanes]).delete()
     SagaStep.objects.filter(
         id__in=[step.pk for place, step in _stored_steps(stored).items() if place not in folded]
     ).delete()

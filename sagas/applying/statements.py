@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,33 +18,35 @@ from django.db import connection
 
 from bridge import sql
 from sagas.definitions import registry
+from sagas.engine.change import LaneValues
 from sagas.engine.decide import SagaIdentity
 from sagas.engine.definition import Event
 from sagas.engine.facts import WIRE, Fact
 from sagas.engine.state import LaneState, SagaCounts, SagaState, StepFacts, StepKey, lane_from, saga_from
 from sagas.models import Lane as LaneRow
-from sagas.models import Parked, SagaEvent, SagaLog, SagaStep
+from sagas.models import Parked, ParkedReason, SagaEvent, SagaLog, SagaStep
 
-TALLY_COLUMNS = (
-    "lanes_known",
-    "lanes_open",
-    "lanes_processed",
-    "lanes_undoing",
-    "lanes_undone",
-    "lanes_settled",
-    "commands_on_the_way",
-    "commands_exhausted",
-    "commands_confirmed",
-    "commands_given_up",
-    "steps_count",
-    "failed_steps_count",
-)
+# The column of each counter of `SagaCounts`.
+COUNT_COLUMNS = {
+    "known": "lanes_known",
+    "open": "lanes_open",
+    "processed": "lanes_processed",
+    "undoing": "lanes_undoing",
+    "undone": "lanes_undone",
+    "settled": "lanes_settled",
+    "on_the_way": "commands_on_the_way",
+    "exhausted": "commands_exhausted",
+    "confirmed": "commands_confirmed",
+    "given_up": "commands_given_up",
+    "steps": "steps_count",
+    "failed_steps": "failed_steps_count",
+}
 SAGA_BIRTH = ("id", "saga_type", "version", "failure_scope", "key", "created_at")
 # The columns that nearly every event changes, and those that few events change: a narrow update costs a third of a
 # full one.
-SAGA_COUNTS = ("status", "end_time", "last_event_at", *TALLY_COLUMNS, "events_count", "updated_at")
+SAGA_COUNTS = ("status", "end_time", "last_event_at", *COUNT_COLUMNS.values(), "events_count", "updated_at")
 SAGA_DETAILS = ("correlation_id", "start_time", "error_message", "state", "set_aside_at", "set_aside_error")
-LANE_CHANGES = ("known", "failed", "outcome", "opened_at", "state")
+LANE_CHANGES = LaneValues._fields
 STEP_CHANGES = (
     "status",
     "rank",
@@ -129,8 +132,15 @@ class SagaRow(NamedTuple):
         return f"{self.saga_type}:{self.key}"
 
 
-class StoredRow(NamedTuple):
-    """A stored lane or step: its pk, and its values in order of LANE_CHANGES or STEP_CHANGES."""
+class StoredLane(NamedTuple):
+    """A stored lane."""
+
+    pk: int
+    values: LaneValues
+
+
+class StoredStep(NamedTuple):
+    """A stored step: its pk, and its values in order of STEP_CHANGES."""
 
     pk: int
     values: tuple[Any, ...]
@@ -140,11 +150,24 @@ class StoredLanes(NamedTuple):
     """The stored lanes of one saga, or some of them."""
 
     lanes: dict[str, LaneState]
-    rows: dict[str, StoredRow]  # by entity
-    steps: dict[str, dict[StepKey, StoredRow]]  # by entity
+    rows: dict[str, StoredLane]  # by entity
+    steps: dict[str, dict[StepKey, StoredStep]]  # by entity
 
 
 NOTHING_STORED = StoredLanes({}, {}, {})  # shared: must not be changed
+
+
+def count_columns(counts: SagaCounts) -> dict[str, int]:
+    """Return the counters of a saga by their columns."""
+    return dict(zip(COUNT_COLUMNS.values(), _values_of_counts(counts), strict=True))
+
+
+_values_of_counts = attrgetter(*COUNT_COLUMNS)
+
+
+def counts_of(row: SagaLog) -> SagaCounts:
+    """Return the counters of a saga from its row."""
+    return SagaCounts(**{name: getattr(row, column) for name, column in COUNT_COLUMNS.items()})
 
 
 def content_types() -> list[str]:
@@ -304,6 +327,20 @@ def reroute(moves: Sequence[tuple[int, str, str | None]]) -> None:
     )
 
 
+def parked_row(event: EventRow, reason: ParkedReason, suggestion: str | None, now: datetime) -> dict[str, Any]:
+    """Return the row of an event that no saga can take now. suggestion: the id of the saga that it may belong to."""
+    return {
+        "event": event.pk,
+        "stream": event.stream,
+        "key": event.key,
+        "entity": event.entity,
+        "by_entity": bool(event.entity) and event.found_by_entity(),
+        "reason": reason.value,
+        "since": now,
+        "suggestion": suggestion,
+    }
+
+
 def park(rows: Sequence[Mapping[str, Any]]) -> None:
     """Move events from the queue to the table of parked events. An event that is already parked is not changed."""
     columns = _columns(Parked, "event", "stream", "key", "entity", "by_entity", "reason", "since", "suggestion")
@@ -418,7 +455,7 @@ def load_sagas(keys: Sequence[tuple[str, str]]) -> dict[str, SagaRow]:
             SELECT s.* FROM unnest(%s::text[], %s::text[]) AS w(saga_type, key)
             CROSS JOIN LATERAL (
                 SELECT id::text, saga_type, version, failure_scope, key, state::text, events_count,
-                       set_aside_at IS NOT NULL, last_event_at, {", ".join(TALLY_COLUMNS)}
+                       set_aside_at IS NOT NULL, last_event_at, {", ".join(COUNT_COLUMNS.values())}
                 FROM sagas_saga WHERE key = w.key AND saga_type = w.saga_type OFFSET 0
             ) AS s
             """,  # noqa: S608
@@ -495,7 +532,7 @@ def load_all_lanes(identities: Mapping[str, SagaIdentity]) -> dict[str, StoredLa
 
 def _lanes(identities: Mapping[str, SagaIdentity], source: str, parameters: list[Any]) -> dict[str, StoredLanes]:
     found = {saga_id: StoredLanes({}, {}, {}) for saga_id in identities}
-    steps: dict[tuple[str, str], tuple[dict[StepKey, StoredRow], dict[StepKey, StepFacts]]] = {}
+    steps: dict[tuple[str, str], tuple[dict[StepKey, StoredStep], dict[StepKey, StepFacts]]] = {}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT t.saga_id::text, t.entity, t.id, t.step_type, t.service, t.status, t.rank, t.occurred_at,"  # noqa: S608
@@ -506,7 +543,7 @@ def _lanes(identities: Mapping[str, SagaIdentity], source: str, parameters: list
         for row in cursor.fetchall():
             key, lane = row[3:5], row[:2]
             stored_steps, facts = steps.get(lane) or steps.setdefault(lane, ({}, {}))
-            stored_steps[key] = StoredRow(row[2], row[5:] if row[11] is None else _with_metadata(row))
+            stored_steps[key] = StoredStep(row[2], row[5:] if row[11] is None else _with_metadata(row))
             if row[6]:
                 facts[key] = StepFacts(row[6], row[7], row[8], row[9], row[10] or "")
         cursor.execute(
@@ -514,11 +551,11 @@ def _lanes(identities: Mapping[str, SagaIdentity], source: str, parameters: list
             f" FROM {source.format(table='sagas_lane')}",
             parameters,
         )
-        for saga_id, entity, pk, *shown, text in cursor.fetchall():
+        for saga_id, entity, pk, known, failed, outcome, opened_at, text in cursor.fetchall():
             stored, state = found[saga_id], orjson.loads(text)
             stored.steps[entity], facts = steps.pop((saga_id, entity), ({}, {}))
-            stored.rows[entity] = StoredRow(pk, (*shown, state))
-            stored.lanes[entity] = lane_from(entity, shown[0], state, facts)
+            stored.rows[entity] = StoredLane(pk, LaneValues(known, failed, outcome, opened_at, state))
+            stored.lanes[entity] = lane_from(entity, known, state, facts)
     for (saga_id, entity), (stored_steps, facts) in steps.items():
         found[saga_id].steps[entity] = stored_steps
         found[saga_id].lanes[entity] = LaneState(entity, steps=facts)
@@ -617,9 +654,10 @@ def _event(row: Sequence[Any]) -> EventRow:
 
 
 def _saga(row: Sequence[Any]) -> SagaRow:
-    return SagaRow._make(
-        (*row[:5], saga_from(orjson.loads(row[5]), SagaCounts(*row[9:]), row[8]), row[6], row[7], None)
-    )
+    saga_id, saga_type, version, scope, key, state, events_count, set_aside, last_at, *numbers = row
+    counts = SagaCounts(**dict(zip(COUNT_COLUMNS, numbers, strict=True)))
+    saga = saga_from(orjson.loads(state), counts, last_at)
+    return SagaRow(saga_id, saga_type, version, scope, key, saga, events_count, set_aside)
 
 
 def _insert(model: Any, fields: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

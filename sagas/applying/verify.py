@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import QuerySet
 
 from sagas.applying import statements
-from sagas.applying.apply import error_location
+from sagas.applying.fold import error_location
 from sagas.applying.replay import Difference, compare
 from sagas.models import SagaLog
 

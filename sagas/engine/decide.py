@@ -1,13 +1,15 @@
-"""Which compensations are required and what their state is: derived from the state, never from the last fact.
+"""What follows from the state of a saga and its lanes: derived from the state, never from the last fact.
 
-The functions may run any number of times: they return what is required, not what to do next. Requirements are
-monotonic: a compensation that is required once stays required.
+A `LaneView` is computed once for each state of a lane and read by everything else: the counters, the status, the rows
+to be stored and the commands to be planned. Computing it any number of times gives the same: it says what is required,
+not what to do next. Requirements are monotonic: a compensation that is required once stays required.
 """
 
 from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sagas.engine.definition import FACT_RANK, RANK_STATUS, Compensation, Confirmation, Definition, StepStatus
@@ -30,8 +32,16 @@ LANE_SCOPE = "lane"
 SAGA_SCOPE = "saga"
 
 NO_FACTS = CommandFacts()
+STARTED_RANK = FACT_RANK[StepStatus.STARTED]
 FAILED_RANK = FACT_RANK[StepStatus.FAILED]
 UUID_SHAPE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+# What a step shows while the command that undoes it is in this state; in another state it shows its own facts.
+_STATUS_OF_UNDO = {
+    CommandState.CONFIRMED: StepStatus.COMPENSATED,
+    CommandState.EXHAUSTED: StepStatus.COMPENSATION_FAILED,
+    CommandState.PENDING: StepStatus.COMPENSATING,
+}
 
 
 class SagaIdentity(NamedTuple):
@@ -48,6 +58,34 @@ def command_id(saga_id: str, entity: str, command: str) -> str:
     return str(uuid.uuid5(COMMAND_NAMESPACE, f"{saga_id}:{entity}:{command}"))
 
 
+def shape_problem(item: Compensation, entity: str, key: str) -> str:
+    """Return why the service would refuse the form of this command's data, as a sentence; empty if it would not."""
+    for name in item.uuids:
+        value = {"entity": entity, "key": key}[item.data[name]]
+        if not UUID_SHAPE.fullmatch(value.lower()):
+            return (
+                f"{item.service} accepts only a UUID in {name}, and this value is not a UUID: undo this step manually"
+            )
+    return ""
+
+
+# --- the saga as a whole --------------------------------------------------------------------------------------------
+
+
+class LaneContext(NamedTuple):
+    """What a lane's view depends on in the state of its saga. If it changes, all lanes are viewed again."""
+
+    failed: bool = False
+    processed_all: bool = False
+    processing_failed: bool = False
+    claimed: frozenset[str] | None = None
+
+
+def lane_context(identity: SagaIdentity, saga: SagaState) -> LaneContext:
+    """Return what the views of a saga's lanes depend on."""
+    return LaneContext(saga_failed(identity, saga), saga.processed_all, saga.processing_failed, saga.claimed)
+
+
 def saga_failure(identity: SagaIdentity, saga: SagaState) -> Mark | None:
     """Return what failed the saga: its own failure, else (scope saga) the first of a lane or an upload."""
     if saga.failure is not None or identity.scope != SAGA_SCOPE:
@@ -58,6 +96,147 @@ def saga_failure(identity: SagaIdentity, saga: SagaState) -> Mark | None:
 def saga_failed(identity: SagaIdentity, saga: SagaState) -> bool:
     """Return whether the saga failed. Once true, always true."""
     return saga_failure(identity, saga) is not None
+
+
+# --- one lane -------------------------------------------------------------------------------------------------------
+
+
+class LaneView:
+    """What follows from the state of one lane and its context. Never changes; computed once for each state.
+
+    failed: whether the lane failed, itself or with its saga; once true, always true. processed: by an event of its own,
+    or by one about all lanes. required: the required compensations, in the order of the definition. commands: the state
+    of each required command. counts: what the lane adds to the counters of its saga. `steps` and `released` are
+    computed when they are first read: most states are followed by another fact before they are stored.
+    """
+
+    __slots__ = (
+        "_context",
+        "_released",
+        "_steps",
+        "commands",
+        "counts",
+        "failed",
+        "identity",
+        "lane",
+        "processed",
+        "required",
+        "status",
+    )
+
+    def __init__(self, identity: SagaIdentity, context: LaneContext, lane: LaneState) -> None:
+        self.identity = identity
+        self._context = context
+        self._released: frozenset[str] | None = None
+        self._steps: Mapping[StepKey, StepStatus] | None = None
+        self.lane = lane
+        self.failed = lane.known and (context.failed or _failed_itself(lane))
+        self.processed = lane.processed or (context.processed_all and _can_be_processed(identity.definition, lane))
+        self.required: tuple[Compensation, ...] = ()
+        self.commands: Mapping[str, CommandState] = {}
+        if self.failed:
+            self.required = _required(identity.definition, lane)
+            self.commands = {item.command: self._state_of(item) for item in self.required}
+            self.status = _status_of_failed(self.commands)
+            self.counts = self._counts_of_failed()
+        else:
+            self.status = LaneStatus.PROCESSED if lane.known and self.processed else LaneStatus.OPEN
+            self.counts = self._counts()
+
+    @property
+    def released(self) -> frozenset[str]:
+        """The required commands that may be published: every command before them in the lane is settled."""
+        if self._released is None:
+            waiting = (CommandState.PENDING, CommandState.EXHAUSTED)
+            unsettled = {command for command, state in self.commands.items() if state in waiting}
+            self._released = frozenset(item.command for item in self.required if unsettled.isdisjoint(item.after))
+        return self._released
+
+    @property
+    def steps(self) -> Mapping[StepKey, StepStatus]:
+        """The steps with their status: those with facts, then those that exist only because their undo is required."""
+        if self._steps is None:
+            keys = dict.fromkeys(self.lane.steps)
+            keys.update(dict.fromkeys((item.undoes.type, item.undoes.service) for item in self.required))
+            self._steps = {key: self._step_status(key) for key in keys}
+        return self._steps
+
+    def undo_of(self, key: StepKey) -> Compensation | None:
+        """Return the required compensation that undoes this step, or None."""
+        undo = self.identity.definition.undo_of.get(key) if self.commands else None
+        return undo if undo is not None and undo.command in self.commands else None
+
+    def _state_of(self, item: Compensation) -> CommandState:
+        """Return the state of a required command.
+
+        The first that applies: confirmed, skipped, withdrawn, exhausted in its current round, pending.
+        """
+        facts = self.lane.commands.get(item.command, NO_FACTS)
+        if facts.confirmed is not None or facts.by_hand is not None:
+            return CommandState.CONFIRMED
+        if item.confirmation is Confirmation.PUBLISHED and facts.published is not None:
+            return CommandState.CONFIRMED
+        if facts.skipped is not None:
+            return CommandState.SKIPPED
+        if facts.withdrawn is not None or self._withdrawn_by_termination(item):
+            return CommandState.WITHDRAWN
+        if facts.exhausted_round >= facts.round:
+            return CommandState.EXHAUSTED
+        return CommandState.PENDING
+
+    def _withdrawn_by_termination(self, item: Compensation) -> bool:
+        claimed = self._context.claimed
+        return claimed is not None and command_id(self.identity.saga_id, self.lane.entity, item.command) not in claimed
+
+    def _step_status(self, key: StepKey) -> StepStatus:
+        """Return the status of a step: from the command that undoes it, else from its facts.
+
+        A step without a fact exists only because its undo is required, which proves that there was something to undo.
+        """
+        undo = self.undo_of(key)
+        status_of_undo = _STATUS_OF_UNDO.get(self.commands[undo.command]) if undo is not None else None
+        if status_of_undo is not None:
+            return status_of_undo
+        facts = self.lane.steps.get(key)
+        if facts is None or (facts.rank == STARTED_RANK and self._has_outcome(key)):
+            return StepStatus.COMPLETED
+        return RANK_STATUS[facts.rank]
+
+    def _has_outcome(self, key: StepKey) -> bool:
+        definition = self.identity.definition
+        awaited = definition.outcome_of.get(key)
+        if awaited is None:
+            return False
+        if any(type_ == awaited and facts.rank > STARTED_RANK for (type_, _), facts in self.lane.steps.items()):
+            return True
+        if not self.lane.known or awaited not in definition.processing_steps:
+            return False
+        return self._context.processing_failed or self.processed
+
+    def _counts(self) -> SagaCounts:
+        lane = self.lane
+        steps = len(lane.steps)
+        failed_steps = [facts.rank for facts in lane.steps.values()].count(FAILED_RANK)
+        if not lane.known:
+            return SagaCounts(steps=steps, failed_steps=failed_steps)
+        processed = int(self.processed)
+        return SagaCounts(known=1, open=1 - processed, processed=processed, steps=steps, failed_steps=failed_steps)
+
+    def _counts_of_failed(self) -> SagaCounts:
+        states = list(self.commands.values())
+        shown = list(self.steps.values())
+        return SagaCounts(
+            known=1,
+            undoing=int(self.status is LaneStatus.UNDOING),
+            undone=int(self.status is LaneStatus.UNDONE),
+            settled=int(self.status is LaneStatus.SETTLED),
+            on_the_way=states.count(CommandState.PENDING),
+            exhausted=states.count(CommandState.EXHAUSTED),
+            confirmed=states.count(CommandState.CONFIRMED),
+            given_up=states.count(CommandState.SKIPPED) + states.count(CommandState.WITHDRAWN),
+            steps=len(shown),
+            failed_steps=shown.count(StepStatus.FAILED) + shown.count(StepStatus.COMPENSATION_FAILED),
+        )
 
 
 def lane_mark(lane: LaneState) -> Mark | None:
@@ -71,176 +250,25 @@ def lane_mark(lane: LaneState) -> Mark | None:
     return mark
 
 
-def lane_failed(lane: LaneState, failed: bool) -> bool:
-    """Return whether the lane failed, itself or with its saga (`failed`). Once true, always true."""
-    if failed or lane.failure is not None or lane.forced is not None:
+def _failed_itself(lane: LaneState) -> bool:
+    """Return whether the lane failed without its saga, as `lane_mark` says in more words."""
+    if lane.failure is not None or lane.forced is not None:
         return True
     return bool(lane.commands) and any(facts.confirmed is not None for facts in lane.commands.values())
 
 
-def lane_processed(identity: SagaIdentity, saga: SagaState, lane: LaneState) -> bool:
-    """Return whether the lane is processed: by an event of its own, or by one about all lanes."""
-    if lane.processed or not saga.processed_all:
-        return lane.processed
-    needs = identity.definition.processed_needs
-    return not needs or needs in lane.milestones
+def _can_be_processed(definition: Definition, lane: LaneState) -> bool:
+    """Return whether an event about all lanes processes this one."""
+    return not definition.processed_needs or definition.processed_needs in lane.milestones
 
 
-def required_compensations(
-    identity: SagaIdentity, saga: SagaState, lane: LaneState, failed: bool | None = None
-) -> tuple[Compensation, ...]:
-    """Return the required compensations of a lane, in the order of the definition.
-
-    failed: whether the saga failed, if the caller knows it.
-    """
-    if not lane.known:
-        return ()
-    if not lane_failed(lane, saga_failed(identity, saga) if failed is None else failed):
-        return ()
-    return tuple(
-        item for item in identity.definition.compensations if not item.owed_when or item.owed_when in lane.milestones
-    )
+def _required(definition: Definition, lane: LaneState) -> tuple[Compensation, ...]:
+    """Return the compensations that a failed lane requires."""
+    return tuple(item for item in definition.compensations if not item.owed_when or item.owed_when in lane.milestones)
 
 
-def command_state(identity: SagaIdentity, saga: SagaState, lane: LaneState, item: Compensation) -> CommandState:
-    """Return the state of a required command.
-
-    The first that applies: confirmed, skipped, withdrawn, exhausted in its current round, pending.
-    """
-    facts = lane.commands.get(item.command, NO_FACTS)
-    if facts.confirmed is not None or facts.by_hand is not None:
-        return CommandState.CONFIRMED
-    if item.confirmation is Confirmation.PUBLISHED and facts.published is not None:
-        return CommandState.CONFIRMED
-    if facts.skipped is not None:
-        return CommandState.SKIPPED
-    if facts.withdrawn is not None or _withdrawn_by_termination(identity, saga, lane, item):
-        return CommandState.WITHDRAWN
-    if facts.exhausted_round >= facts.round:
-        return CommandState.EXHAUSTED
-    return CommandState.PENDING
-
-
-def released(
-    identity: SagaIdentity, saga: SagaState, lane: LaneState, required: tuple[Compensation, ...]
-) -> tuple[str, ...]:
-    """Return the required commands that may be published: every command before them in the lane is settled."""
-    unsettled = {
-        item.command
-        for item in required
-        if command_state(identity, saga, lane, item) in (CommandState.PENDING, CommandState.EXHAUSTED)
-    }
-    return tuple(item.command for item in required if unsettled.isdisjoint(item.after))
-
-
-def shape_problem(item: Compensation, entity: str, key: str) -> str:
-    """Return why the service would refuse the form of this command's data, as a sentence; empty if it would not."""
-    for name in item.uuids:
-        value = {"entity": entity, "key": key}[item.data[name]]
-        if not UUID_SHAPE.fullmatch(value.lower()):
-            return (
-                f"{item.service} accepts only a UUID in {name}, and this value is not a UUID: undo this step manually"
-            )
-    return ""
-
-
-def lane_status(
-    identity: SagaIdentity, saga: SagaState, lane: LaneState, required: tuple[Compensation, ...], failed: bool
-) -> LaneStatus:
-    """Return the status of a lane. One that only decisions named, and no event, is always open."""
-    if not lane.known:
-        return LaneStatus.OPEN
-    if not lane_failed(lane, failed):
-        return LaneStatus.PROCESSED if lane_processed(identity, saga, lane) else LaneStatus.OPEN
-    states = {command_state(identity, saga, lane, item) for item in required}
+def _status_of_failed(commands: Mapping[str, CommandState]) -> LaneStatus:
+    states = set(commands.values())
     if states & {CommandState.PENDING, CommandState.EXHAUSTED}:
         return LaneStatus.UNDOING
     return LaneStatus.UNDONE if states <= {CommandState.CONFIRMED} else LaneStatus.SETTLED
-
-
-def step_status(
-    identity: SagaIdentity, saga: SagaState, lane: LaneState, key: StepKey, required: tuple[Compensation, ...]
-) -> StepStatus:
-    """Return the status of a step: from the command that undoes it, else from its facts.
-
-    A step without a fact exists only because its undo is required, which proves that there was something to undo.
-    """
-    undo = identity.definition.undo_of.get(key)
-    if undo is not None and undo in required:
-        state = command_state(identity, saga, lane, undo)
-        if state is CommandState.CONFIRMED:
-            return StepStatus.COMPENSATED
-        if state is CommandState.EXHAUSTED:
-            return StepStatus.COMPENSATION_FAILED
-        if state is CommandState.PENDING:
-            return StepStatus.COMPENSATING
-    facts = lane.steps.get(key)
-    if facts is None:
-        return StepStatus.COMPLETED
-    status = RANK_STATUS[facts.rank]
-    if status is StepStatus.STARTED and _has_outcome(identity, saga, lane, key):
-        return StepStatus.COMPLETED
-    return status
-
-
-def step_keys(identity: SagaIdentity, lane: LaneState, required: tuple[Compensation, ...]) -> list[StepKey]:
-    """Return the steps of a lane: those with facts, then those that exist only because their undo is required."""
-    keys = list(lane.steps)
-    for item in required:
-        key = (item.undoes.type, item.undoes.service)
-        if key not in lane.steps:
-            keys.append(key)
-    return keys
-
-
-def count_lane(identity: SagaIdentity, saga: SagaState, lane: LaneState, failed: bool | None = None) -> SagaCounts:
-    """Return what the lane adds to the counters of its saga.
-
-    failed: whether the saga failed, if the caller knows it.
-    """
-    if failed is None:
-        failed = saga_failed(identity, saga)
-    if lane.known and lane_failed(lane, failed):
-        return _count_failed_lane(identity, saga, lane)
-    steps = len(lane.steps)
-    failed_steps = [facts.rank for facts in lane.steps.values()].count(FAILED_RANK)
-    if not lane.known:
-        return SagaCounts(steps=steps, failed_steps=failed_steps)
-    processed = int(lane_processed(identity, saga, lane))
-    return SagaCounts(1, 1 - processed, processed, 0, 0, 0, 0, 0, 0, 0, steps, failed_steps)
-
-
-def _count_failed_lane(identity: SagaIdentity, saga: SagaState, lane: LaneState) -> SagaCounts:
-    required = required_compensations(identity, saga, lane, True)
-    outcome = lane_status(identity, saga, lane, required, True)
-    states = [command_state(identity, saga, lane, item) for item in required]
-    shown = [step_status(identity, saga, lane, key, required) for key in step_keys(identity, lane, required)]
-    return SagaCounts(
-        known=1,
-        undoing=int(outcome is LaneStatus.UNDOING),
-        undone=int(outcome is LaneStatus.UNDONE),
-        settled=int(outcome is LaneStatus.SETTLED),
-        on_the_way=states.count(CommandState.PENDING),
-        exhausted=states.count(CommandState.EXHAUSTED),
-        confirmed=states.count(CommandState.CONFIRMED),
-        given_up=states.count(CommandState.SKIPPED) + states.count(CommandState.WITHDRAWN),
-        steps=len(shown),
-        failed_steps=shown.count(StepStatus.FAILED) + shown.count(StepStatus.COMPENSATION_FAILED),
-    )
-
-
-def _withdrawn_by_termination(identity: SagaIdentity, saga: SagaState, lane: LaneState, item: Compensation) -> bool:
-    if saga.claimed is None:
-        return False
-    return command_id(identity.saga_id, lane.entity, item.command) not in saga.claimed
-
-
-def _has_outcome(identity: SagaIdentity, saga: SagaState, lane: LaneState, key: StepKey) -> bool:
-    awaited = identity.definition.outcome_of.get(key)
-    if awaited is None:
-        return False
-    if any(step_type == awaited and facts.rank > 1 for (step_type, _), facts in lane.steps.items()):
-        return True
-    if not lane.known or awaited not in identity.definition.processing_steps:
-        return False
-    return saga.processing_failed or lane_processed(identity, saga, lane)

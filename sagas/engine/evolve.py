@@ -111,8 +111,12 @@ def evolve_saga(saga: SagaState, interpretation: Interpretation, fact: Fact) -> 
     event = interpretation.event
     changed = _decision_to_saga(saga, fact) if event is None else _event_to_saga(saga, event, interpretation, fact)
     if fact.correlation:
-        changed["correlation"] = least(saga.correlation, Mark(fact.occurred_at, fact.id, fact.correlation))
-    return (saga._replace(**changed) if changed else saga).seen_at(fact.occurred_at)
+        correlation = least(saga.correlation, Mark(fact.occurred_at, fact.id, fact.correlation))
+        if correlation is not saga.correlation:
+            changed["correlation"] = correlation
+    if saga.last_at is None or saga.last_at < fact.occurred_at:
+        changed["last_at"] = fact.occurred_at
+    return saga._replace(**changed) if changed else saga
 
 
 def evolve_lane(lane: LaneState, interpretation: Interpretation, fact: Fact) -> LaneState:

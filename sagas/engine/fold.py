@@ -1,7 +1,7 @@
 """Fold facts into a saga: apply the pure functions one after another and keep track of what changed.
 
-`Fold` is the only mutable object of the engine: it holds the current values and which of them are not stored yet.
-`replay` is the same fold, starting from nothing.
+`Fold` is the only mutable object of the engine: it holds the current values, one view of each lane, and which lanes
+changed. `replay` is the same fold, starting from nothing.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sagas.engine.decide import SagaIdentity, count_lane, required_compensations, saga_failed
-from sagas.engine.definition import FACT_RANK, Compensation, StepStatus
+from sagas.engine.change import Refusal, SagaChange, details_changed, lane_change, refusal, saga_details
+from sagas.engine.decide import STARTED_RANK, LaneView, SagaIdentity, lane_context
 from sagas.engine.evolve import Interpretation, evolve_lane, evolve_saga, folded_lane_failure, interpret
 from sagas.engine.facts import Fact
 from sagas.engine.state import LaneState, SagaCounts, SagaState
-from sagas.engine.status import status
+from sagas.engine.status import end_time, status
 
 EMPTY = SagaCounts()
-STARTED_RANK = FACT_RANK[StepStatus.STARTED]
 
 LaneChanges = Sequence[tuple[LaneState | None, LaneState]]  # each changed lane before and after a fact
 
@@ -30,33 +29,33 @@ class Fold:
     """
 
     __slots__ = (
+        "_context",
         "_counts",
-        "_failed",
-        "_required",
-        "_tallies",
+        "_notes",
+        "_refusals",
+        "_views",
+        "_views_before",
         "before",
         "changed",
         "identity",
         "lanes",
         "saga",
         "status",
-        "stored",
     )
 
     def __init__(self, identity: SagaIdentity, saga: SagaState, lanes: Mapping[str, LaneState]) -> None:
         self.identity = identity
         self.before = saga
         self.saga = saga
-        self.stored = dict(lanes)
         self.lanes = dict(lanes)
-        self.status = status(identity, saga)
-        self._failed = saga_failed(identity, saga)
-        self._counts = saga.counts
         self.changed: dict[str, None] = {}
-        self._required: dict[str, tuple[Compensation, ...]] = {}  # cached since the last fact
-        self._tallies: dict[str, SagaCounts] = {
-            entity: count_lane(identity, saga, lane, self._failed) for entity, lane in lanes.items()
-        }
+        self.status = status(identity, saga)
+        self._counts = saga.counts
+        self._notes: list[dict[str, Any]] = []
+        self._refusals: list[Refusal] = []
+        self._context = lane_context(identity, saga)
+        self._views_before = {entity: LaneView(identity, self._context, lane) for entity, lane in lanes.items()}
+        self._views = dict(self._views_before)
 
     def apply(self, fact: Fact, interpretation: Interpretation | None = None) -> dict[str, Any]:
         """Fold one fact in; return a compact note of what it changed, without payload, for the timeline.
@@ -64,8 +63,6 @@ class Fold:
         interpretation: what the fact means, if the caller has computed it already.
         """
         before, interpretation = self.saga, interpretation or interpret(self.identity, fact)
-        self._required.clear()
-        failed_before = self._failed
         saga = evolve_saga(before, interpretation, fact)
         changes: list[tuple[LaneState | None, LaneState]] = []
         for entity in interpretation.touched:
@@ -76,43 +73,55 @@ class Fold:
                 self.lanes[entity] = new
                 self.changed[entity] = None
                 saga = folded_lane_failure(saga, new)
-        self._failed = saga_failed(self.identity, saga)
-        if self._failed is not failed_before or _changed_for_all_lanes(before, saga):
-            self._count_all(saga)
+        context_before, self._context = self._context, lane_context(self.identity, saga)
+        if self._context != context_before:
+            self._view_all()
         else:
-            self._count(saga, [lane for _, lane in changes])
-        self.saga = saga.counting(self._counts)
-        return self._note(before, failed_before) | _steps_note(interpretation, changes)
+            for _, lane in changes:
+                self._view(lane)
+        self.saga = saga if self._counts is saga.counts else saga._replace(counts=self._counts)
+        self._note_refusal(fact, interpretation)
+        note = self._note(before, context_before.failed) | _steps_note(interpretation, changes)
+        self._notes.append(note)
+        return note
 
-    def required(self, entity: str) -> tuple[Compensation, ...]:
-        """Return the required compensations of a lane."""
-        required = self._required.get(entity)
-        if required is None:
-            required = self._required[entity] = required_compensations(
-                self.identity, self.saga, self.lanes[entity], self._failed
-            )
-        return required
+    def view(self, entity: str) -> LaneView:
+        """Return the view of a lane: what follows from its state now."""
+        return self._views[entity]
 
-    def required_before(self, entity: str) -> tuple[Compensation, ...]:
-        """Return the compensations of a lane that were required before this fold began."""
-        lane = self.stored.get(entity)
-        return () if lane is None else required_compensations(self.identity, self.before, lane)
+    def change(self, *, whole: bool = False) -> SagaChange:
+        """Return what the facts changed since this fold began. whole: with the saga's details, changed or not."""
+        saga = self.saga
+        return SagaChange(
+            identity=self.identity,
+            saga=saga,
+            status=self.status,
+            correlation=saga.correlation.text if saga.correlation else self.identity.key,
+            end_time=end_time(self.status, saga),
+            counted=saga.counts.differences(self.before.counts),
+            details=saga_details(self.identity, saga) if whole or details_changed(self.before, saga) else None,
+            lanes=tuple(
+                lane_change(self._views_before.get(entity), self._views[entity], saga) for entity in self.changed
+            ),
+            refusals=tuple(self._refusals),
+            notes=tuple(self._notes),
+        )
 
-    def _count(self, saga: SagaState, lanes: Iterable[LaneState]) -> None:
-        """Update the counters by the difference that these lanes make."""
-        for lane in lanes:
-            was = self._tallies.get(lane.entity, EMPTY)
-            now = count_lane(self.identity, saga, lane, self._failed)
-            if now != was:
-                self._tallies[lane.entity] = now
-                self._counts = self._counts.replacing(was, now)
+    def _view(self, lane: LaneState) -> None:
+        """View a lane again, and update the counters by the difference."""
+        view = LaneView(self.identity, self._context, lane)
+        known = self._views.get(lane.entity)
+        was = EMPTY if known is None else known.counts
+        self._views[lane.entity] = view
+        if view.counts != was:
+            self._counts = self._counts.replacing(was, view.counts)
 
-    def _count_all(self, saga: SagaState) -> None:
-        """Update the counters for all lanes, because something changed that each of them depends on."""
-        before = dict(self._tallies)
-        self._count(saga, self.lanes.values())
+    def _view_all(self) -> None:
+        """View all lanes again, because something changed that each of them depends on."""
+        before = dict(self._views)
         for entity, lane in self.lanes.items():
-            if self._tallies.get(entity) != before.get(entity) or _has_open_step(lane):
+            self._view(lane)
+            if entity not in before or self._views[entity].counts != before[entity].counts or _has_open_step(lane):
                 self.changed[entity] = None
 
     def _note(self, before: SagaState, failed_before: bool) -> dict[str, Any]:
@@ -124,11 +133,14 @@ class Fold:
         was, now = before.counts, self.saga.counts
         if now.known > was.known:
             note["opened"] = now.known - was.known
-        if self._failed and not failed_before:
+        if self._context.failed and not failed_before:
             note["failed"] = "saga"
-        if now.undoing_part == was.undoing_part:
-            return note
-        return _undoing_note(was, now) | note
+        return _undoing_note(was, now) | note if now.failed_lanes else note
+
+    def _note_refusal(self, fact: Fact, interpretation: Interpretation) -> None:
+        event, refused = interpretation.event, interpretation.means.refuses
+        if refused and event is not None and fact.names:
+            self._refusals.append(refusal(self.identity, event, refused, fact))
 
 
 def replay(identity: SagaIdentity, facts: Iterable[Fact]) -> Fold:
@@ -170,12 +182,3 @@ def _is_worth_storing(lane: LaneState) -> bool:
 def _has_open_step(lane: LaneState) -> bool:
     """Return whether the status of a step may change although the lane is counted as before."""
     return any(facts.rank == STARTED_RANK for facts in lane.steps.values())
-
-
-def _changed_for_all_lanes(before: SagaState, after: SagaState) -> bool:
-    """Return whether anything else than the failure of the saga changed that every lane depends on."""
-    return (
-        before.processed_all != after.processed_all
-        or before.processing_failed != after.processing_failed
-        or before.claimed != after.claimed
-    )

@@ -5,12 +5,14 @@ empty database. Each step ends with a dump of callgrind's counters, which sets t
 was.
 """
 
+import importlib
 import os
 import random
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 from unittest import mock
 
@@ -36,7 +38,8 @@ def main(sagas: int) -> None:
     # The same ids each time: they decide about the order of sets, and where rows lie in an index.
     with mock.patch.object(uuid, "uuid4", side_effect=lambda: uuid.UUID(int=chance.getrandbits(128), version=4)):
         told = load.ordered(sagas, 3)
-    # The commit to compare with may be older than the name.
+    # The commit to compare with may be older than the names.
+    windows = importlib.import_module("sagas.applying.claim") if find_spec("sagas.applying.claim") else apply
     run_apply = getattr(apply, "run_apply", None) or getattr(apply, "drain")  # noqa: B009
     codec, now = get_codec(), timezone.now()
     messages = [
@@ -52,7 +55,7 @@ def main(sagas: int) -> None:
             event_log.store_batch(events[start : start + BATCH])
 
     def apply_all() -> None:
-        with mock.patch.object(apply, "WINDOW", 1):  # page by page as it came, as where the worker keeps up
+        with mock.patch.object(windows, "WINDOW", 1):  # page by page as it came, as where the worker keeps up
             run_apply(3600)
 
     decode()  # caches are full wherever the service has run for a second

@@ -41,11 +41,11 @@ WATCHED = {
         "sagas.applying.statements.read_events",
         "sagas.applying.statements.load_sagas",
         "sagas.applying.statements.take_parked",
-        "sagas.applying.apply._route",
+        "sagas.applying.route.route",
         "sagas.applying.statements.load_lanes",
-        "sagas.applying.apply._load",
+        "sagas.applying.fold._load",
         "sagas.engine.fold.Fold.apply",
-        "sagas.applying.apply._fold",
+        "sagas.applying.fold.fold",
         "sagas.applying.statements.insert_sagas",
         "sagas.applying.statements.update_sagas",
         "sagas.applying.statements.update_counts",
@@ -204,9 +204,9 @@ def _store(watch: Stopwatch, told: Load) -> list[dict[str, Any]]:
 
 
 def _apply(watch: Stopwatch, events: int) -> list[dict[str, Any]]:
-    from sagas.applying import apply
+    from sagas.applying import apply, claim
 
-    with mock.patch.object(apply, "WINDOW", 1):  # page by page as it came, as where the worker keeps up
+    with mock.patch.object(claim, "WINDOW", 1):  # page by page as it came, as where the worker keeps up
         apply.run_apply(600)
     return watch.read(events)
 

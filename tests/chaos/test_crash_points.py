@@ -92,7 +92,7 @@ APPLYING = [
     ("after", "sagas.applying.statements.claim"),  # claimed, nothing locked
     ("after", "sagas.applying.statements.try_lock"),  # locked, nothing read
     ("after", "sagas.applying.statements.read_events"),
-    ("after", "sagas.applying.apply._fold"),  # folded, nothing written
+    ("after", "sagas.applying.fold.fold"),  # folded, nothing written
     ("after", "sagas.applying.statements.insert_sagas"),
     ("after", "sagas.applying.statements.log_applied"),
     ("after", "compensation.outbox.plan"),

@@ -12,7 +12,7 @@ from bridge import event_log
 from bridge.models import Pending
 from compensation.models import Command
 from sagas.applying import apply as applying
-from sagas.applying import statements
+from sagas.applying import claim, statements
 from sagas.applying.apply import run_apply
 from sagas.engine.fold import Fold
 from sagas.models import Lane, Parked, SagaEvent, SagaKey, SagaLog, SagaStep
@@ -158,7 +158,7 @@ def test_what_waits_for_a_saga_shares_a_page_however_far_apart_it_lies(
 def test_a_queue_longer_than_what_is_looked_at_together_is_applied_to_its_end(
     monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    monkeypatch.setattr(applying, "WINDOW", 2)
+    monkeypatch.setattr(claim, "WINDOW", 2)
     settings.APPLY_PAGE = 3
     tasks = new_ids(4)
     for second in range(5):

@@ -26,14 +26,14 @@ from bridge.models import Event, Pending
 from compensation.models import Command
 from sagas.applying import apply
 from sagas.applying.replay import compare
-from sagas.applying.statements import TALLY_COLUMNS
+from sagas.applying.statements import counts_of
 from sagas.definitions import registry
-from sagas.engine import decide, facts
+from sagas.engine import facts
 from sagas.engine.decide import SagaIdentity
 from sagas.engine.definition import Definition, Entity
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, replay
-from sagas.engine.state import SagaCounts, saga_from
+from sagas.engine.state import saga_from
 from sagas.models import Parked, SagaEvent, SagaLog
 from tests.integration.story import event
 from tests.properties.histories import IMAGES, SCOPES, SENDING_IS_ENOUGH, Happening, facts_of, to_images
@@ -185,8 +185,7 @@ def settled(word: str) -> str:
 def assert_stored(fold: Fold, taken: list[Fact]) -> None:
     """The rows say what the fold does: state, status, log and commands."""
     row = SagaLog.objects.get(id=fold.identity.saga_id)
-    counts = SagaCounts(*(getattr(row, name) for name in TALLY_COLUMNS))
-    assert saga_from(row.state, counts, row.last_event_at) == fold.saga
+    assert saga_from(row.state, counts_of(row), row.last_event_at) == fold.saga
     assert row.status == fold.status.value
     assert compare(row.id) == []
     log = SagaEvent.objects.filter(saga=row).values_list("event", flat=True)
@@ -198,7 +197,7 @@ def assert_stored(fold: Fold, taken: list[Fact]) -> None:
     for undo, held in required.items():
         assert settled(commands[undo].status) == settled(held), (undo, held, commands[undo].status)
     for entity in {entity for entity, _ in required}:
-        for name in decide.released(fold.identity, fold.saga, fold.lanes[entity], fold.required(entity)):
+        for name in fold.view(entity).released:
             assert commands[entity, name].released_at is not None, "the outbox knows that it may leave"
 
 

@@ -19,8 +19,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from bridge import database, event_log
 from bridge.models import Pending
 from sagaproject import database_url, env
-from sagas.applying import apply as applying
-from sagas.applying import statements
+from sagas.applying import claim, statements
 from sagas.applying.apply import run_apply
 from sagas.models import SagaLog
 from tests.integration.story import event, new_ids
@@ -139,7 +138,7 @@ def test_pages_of_more_keys_than_that_are_taken_in_parts(monkeypatch: pytest.Mon
 @needs_database
 def test_a_page_whose_events_are_of_few_sagas_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     window = [statements.PendingRow(number, f"key {number % 7}", None) for number in range(5000)]
-    pages = list(applying._pages(window, 10))
+    pages = list(claim.split(window, 10))
     assert [len(page) for page in pages] == [2000, 2000, 1000]
 
 

@@ -628,7 +628,7 @@ def test_requeue_releases_what_waited_for_the_confirmation() -> None:
 
 
 def test_requeue_of_a_start_takes_what_was_parked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sagas.applying.apply.new_saga_id", lambda: uuid.UUID(int=5))
+    monkeypatch.setattr("sagas.applying.route.new_saga_id", lambda: uuid.UUID(int=5))
     task, image = new_ids(2)
     event_log.append([*retrieval(task, [image])[1:], event("AnonymizationFailed", task, image, error_message="no")])
     run_apply()

@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from bridge import event_log
 from bridge.models import Pending
 from sagas.applying import apply as applying
-from sagas.applying import statements, sweeper
+from sagas.applying import claim, statements, sweeper
 from sagas.applying.apply import run_apply
 from sagas.models import Parked, SagaEvent, SagaLog
 from tests.integration.connections import InThread, second_connection
@@ -85,7 +85,7 @@ def test_who_finds_no_turn_leaves_all_to_who_has_it() -> None:
 
 @pytest.mark.parametrize(("waiting", "turns"), [(1, 4), (100, 4), (101, 1), (1999, 1), (2000, 4)])
 def test_more_than_one_applies_where_little_waits_or_more_than_a_page(waiting: int, turns: int) -> None:
-    assert applying._slots_for(waiting, 4) == turns
+    assert claim.slots_for(waiting, 4) == turns
 
 
 def test_as_many_as_like_may_apply_where_nobody_counts_turns() -> None:
@@ -127,14 +127,13 @@ def test_try_lock_takes_no_more_locks_than_keys() -> None:
             assert cursor.fetchone()[0] == 3
 
 
-def test_without_any_lock_the_unique_keys_refuse_double_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_lock_the_unique_keys_refuse_double_work() -> None:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
     first = statements.read_events(statements.pending_of([routed(task)]), statements.content_types())
     run_apply()
-    monkeypatch.setattr(statements, "read_events", lambda ids, types: first)
     with pytest.raises(IntegrityError), transaction.atomic():
-        applying._apply([row.pk for row in first], {routed(task)}, raise_errors=True)
+        applying._apply(first, raise_errors=True)
     assert SagaEvent.objects.count() == 3
 
 

@@ -61,7 +61,7 @@ def test_an_event_that_cannot_be_understood_sets_its_saga_aside(type_: str, monk
             raise KeyError("Müller, Anna")
         return real(identity, fact)
 
-    monkeypatch.setattr("sagas.applying.apply.interpret", understand)
+    monkeypatch.setattr("sagas.applying.fold.interpret", understand)
     for task, image in ((broken, one), (sound, two)):
         event_log.append(retrieval(task, [image]))
     run_apply()

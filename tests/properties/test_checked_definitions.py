@@ -23,7 +23,8 @@ from sagaproject.composition import bridge_catalog
 from sagas.applying import command_building
 from sagas.checks import check_definitions
 from sagas.definitions import describe, image_processing, registry
-from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, SagaIdentity
+from sagas.engine.change import lane_change
+from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, LaneContext, LaneView, SagaIdentity
 from sagas.engine.definition import Confirmation, Definition, Entity, Event, Fails, Retry, StepStatus
 from sagas.engine.expected import expected
 from sagas.engine.facts import Fact
@@ -162,8 +163,11 @@ def use_the_engine(definition: Definition) -> None:
         fold = replay(identity, facts)
         for lane in fold.lanes.values():
             expected(definition, shown(lane), shown(fold.lanes.get(KEY)))
-    for item in definition.compensations:
-        command = command_building.new_command(identity, SagaState(), LaneState(ENTITY), item, released=True, now=NOW)
+    lane = LaneState(ENTITY, True, MIDNIGHT, milestones=definition.milestones)
+    planned = lane_change(None, LaneView(identity, LaneContext(failed=True), lane), SagaState()).planned
+    assert [required.compensation for required in planned] == list(definition.compensations)
+    for required in planned:
+        command = command_building.new_command(fold.change(), required, NOW)
         orjson.dumps(command.body).decode()
     assert orjson.dumps(describe.data(definition))
     assert describe.table(definition)

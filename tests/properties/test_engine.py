@@ -15,7 +15,7 @@ import pytest
 from hypothesis import strategies as st
 
 from sagas.engine import facts
-from sagas.engine.decide import command_id, count_lane, required_compensations, saga_failed
+from sagas.engine.decide import LaneView, command_id, lane_context, saga_failed
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, replay
 from sagas.engine.state import SagaCounts, SagaState, lane_data, lane_from, saga_data, saga_from
@@ -90,7 +90,7 @@ def test_batches_that_load_only_what_they_need_give_the_same(tale: Tale, seed: i
         batch, rest = rest[:size], rest[size:]
         store.fold(batch)
         now = store.load()
-        assert store.shown == {entity: (views_in(now, entity), owed_in(now, entity)) for entity in now.lanes}
+        assert store.steps == {entity: views_in(now, entity) for entity in now.lanes}
     assert_stored(store, replay(*tale))
 
 
@@ -135,7 +135,7 @@ def test_counters_by_difference_are_the_sums(tale: Tale) -> None:
         fold.apply(fact)
         total = SagaCounts()
         for lane in fold.lanes.values():
-            total = total.plus(count_lane(tale.identity, fold.saga, lane))
+            total = total.plus(LaneView(tale.identity, lane_context(tale.identity, fold.saga), lane).counts)
         assert fold.saga.counts == total
         assert fold.status == status(tale.identity, fold.saga)
 
@@ -179,7 +179,7 @@ def test_no_success_with_an_undo_unconfirmed(tale: Tale) -> None:
 def test_each_failed_lane_owes_its_deletion_and_no_other_lane_owes_anything(tale: Tale) -> None:
     fold = replay(*tale)
     for entity, lane in fold.lanes.items():
-        required = {item.command for item in fold.required(entity)}
+        required = set(fold.view(entity).commands)
         lane_failed = lane.known and outcome_of(fold, entity) in ("undoing", "undone", "settled")
         assert ("DeleteRetrievedImage" in required) == lane_failed
         assert ("RollbackAnonymization" in required) == (lane_failed and "anonymized" in lane.milestones)
@@ -189,13 +189,10 @@ def test_each_failed_lane_owes_its_deletion_and_no_other_lane_owes_anything(tale
 def test_deciding_twice_decides_once(tale: Tale) -> None:
     fold = replay(*tale)
     again = Fold(tale.identity, fold.saga, fold.lanes)
-    for entity, lane in fold.lanes.items():
-        assert (
-            required_compensations(tale.identity, fold.saga, lane)
-            == required_compensations(tale.identity, fold.saga, lane)
-            == again.required_before(entity)
-        )
+    for entity in fold.lanes:
+        assert again.view(entity).commands == fold.view(entity).commands
     assert again.changed == {}
+    assert again.change().lanes == ()
 
 
 def test_a_commands_id_is_the_same_for_ever() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from sagas.engine.decide import SagaIdentity, lane_failed, lane_processed, saga_failed
+from sagas.engine.decide import SagaIdentity
 from sagas.engine.definition import Definition, Entity
 from sagas.engine.evolve import listed
 from sagas.engine.expected import ShownStep, expected
@@ -25,8 +25,8 @@ def shown(lane: LaneState | None) -> list[ShownStep]:
 
 
 def is_open(fold: Fold, lane: LaneState) -> bool:
-    failed = lane_failed(lane, saga_failed(fold.identity, fold.saga))
-    return lane.known and not failed and not lane_processed(fold.identity, fold.saga, lane)
+    view = fold.view(lane.entity)
+    return lane.known and not view.failed and not view.processed
 
 
 def came(definition: Definition, lane: LaneState, key: str, story: list[Fact]) -> set[str]:

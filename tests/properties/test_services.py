@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from sagas.engine import facts
-from sagas.engine.decide import SAGA_SCOPE, SagaIdentity, command_id, released
+from sagas.engine.decide import SAGA_SCOPE, SagaIdentity, command_id
 from sagas.engine.facts import Fact
 from sagas.engine.fold import replay
 from tests.properties import table
@@ -361,8 +361,7 @@ class Services(RuleBasedStateMachine):
         """As the outbox asks: on its way, and not held back by another of its lane."""
         found = []
         for entity in dict.fromkeys(entity for entity, _ in self.on_the_way()):
-            lane, required = self.fold.lanes[entity], self.fold.required(entity)
-            free = released(self.identity, self.fold.saga, lane, required)
+            free = self.fold.view(entity).released
             found += [
                 (entity, name) for name, held in self.owed_by(entity).items() if held == "on_the_way" and name in free
             ]

@@ -13,14 +13,11 @@ from sagas.engine import facts
 from sagas.engine.decide import (
     LANE_SCOPE,
     SAGA_SCOPE,
+    LaneContext,
+    LaneView,
     SagaIdentity,
     command_id,
-    command_state,
-    count_lane,
-    released,
-    required_compensations,
     shape_problem,
-    step_status,
 )
 from sagas.engine.definition import Definition, Fails, Meaning, Retry, StepStatus
 from sagas.engine.evolve import interpret, meaning_of, needs_all_lanes
@@ -41,7 +38,7 @@ from sagas.engine.state import (
     saga_data,
     saga_from,
 )
-from sagas.engine.view import StepView, step_view
+from sagas.engine.step_view import StepView, step_view
 from tests import order_saga
 from tests.properties.histories import IMAGES, SENDING_IS_ENOUGH
 from tests.stories import DELETE, MIDNIGHT, REVERSED, ROLLBACK, SAGA_ID, TASK, A, B, C, Story, outcome_of, owed_in
@@ -53,8 +50,7 @@ ANONYMIZE = ("ANONYMIZATION_COMPLETE", "ANONYMIZATION")
 
 
 def view(story: Story, entity: str, key: tuple[str, str]) -> StepView:
-    fold = story.folded()
-    return step_view(fold.identity, fold.saga, fold.lanes[entity], key, fold.required(entity))
+    return step_view(story.folded().view(entity), key)
 
 
 def after(seconds: float) -> Mark:
@@ -85,12 +81,12 @@ def test_a_step_that_a_command_made_and_nobody_answered() -> None:
 def test_a_step_that_was_compensated_though_nothing_is_owed() -> None:
     story = Story().happens("AnonymizationRolledBack", A, at=7)
     fold = story.folded()
-    shown = step_view(fold.identity, fold.saga, fold.lanes[A], ANONYMIZE, ())
+    assert ROLLBACK not in fold.view(A).commands
+    shown = step_view(fold.view(A), ANONYMIZE)
     assert (shown.status, shown.compensated_at) == ("COMPENSATED", MIDNIGHT + timedelta(seconds=7))
     forgotten = fold.lanes[A]._replace(commands={})
-    assert step_view(fold.identity, fold.saga, forgotten, ANONYMIZE, ()).compensated_at == MIDNIGHT + timedelta(
-        seconds=7
-    )
+    view = LaneView(fold.identity, LaneContext(), forgotten)
+    assert step_view(view, ANONYMIZE).compensated_at == MIDNIGHT + timedelta(seconds=7)
 
 
 def test_a_step_that_was_compensated_though_no_command_undoes_it() -> None:
@@ -288,19 +284,18 @@ def test_a_step_that_awaits_no_outcome_stays_as_its_fact_left_it() -> None:
     orders = order_saga.DEFINITION
     identity = SagaIdentity(orders, LANE_SCOPE, SAGA_ID, "o-1")
     lane = LaneState("o-1", True, MIDNIGHT, steps={("PAYMENT", "BANK"): StepFacts(1, MIDNIGHT, "1")})
-    assert step_status(identity, SagaState(), lane, ("PAYMENT", "BANK"), ()) is StepStatus.STARTED
+    assert LaneView(identity, LaneContext(), lane).steps == {("PAYMENT", "BANK"): StepStatus.STARTED}
 
 
 def test_a_start_is_not_ended_by_another_start_nor_by_another_steps_end() -> None:
     identity = Story().identity
     ask, start = ("ANONYMIZATION_REQUEST", "ANONYMIZATION"), StepFacts(1, MIDNIGHT, "1")
     begun = LaneState(A, True, MIDNIGHT, steps={ask: start, ANONYMIZE: start})
-    assert step_status(identity, SagaState(), begun, ask, ()) is StepStatus.STARTED
+    assert LaneView(identity, LaneContext(), begun).steps[ask] is StepStatus.STARTED
     other = LaneState(A, True, MIDNIGHT, steps={ask: start, UPLOAD: StepFacts(2, MIDNIGHT, "2")})
-    assert step_status(identity, SagaState(processing_failed=True), other, ask, ()) is StepStatus.STARTED
-    assert (
-        step_status(identity, SagaState(processed_all=True), other._replace(known=False), ask, ()) is StepStatus.STARTED
-    )
+    assert LaneView(identity, LaneContext(processing_failed=True), other).steps[ask] is StepStatus.STARTED
+    unknown = other._replace(known=False)
+    assert LaneView(identity, LaneContext(processed_all=True), unknown).steps[ask] is StepStatus.STARTED
 
 
 # --- counters, notes and what a fold remembers ----------------------------------------------------------------------
@@ -310,38 +305,42 @@ def test_a_lane_is_counted_with_its_saga() -> None:
     story = Story().retrieved(A).happens("RetrievalFailed")
     fold = story.folded()
     counted = SagaCounts(known=1, undoing=1, on_the_way=1, steps=1)
-    assert (
-        count_lane(fold.identity, fold.saga, fold.lanes[A])
-        == count_lane(fold.identity, fold.saga, fold.lanes[A], True)
-        == counted
-    )
-    assert count_lane(fold.identity, fold.saga, fold.lanes[A], False) == SagaCounts(known=1, open=1, steps=1)
-    assert required_compensations(fold.identity, fold.saga, fold.lanes[A], False) == ()
+    assert fold.view(A).counts == counted
+    assert LaneView(fold.identity, LaneContext(failed=True), fold.lanes[A]).counts == counted
+    alone = LaneView(fold.identity, LaneContext(), fold.lanes[A])
+    assert (alone.counts, alone.required) == (SagaCounts(known=1, open=1, steps=1), ())
 
 
 def test_failed_steps_of_a_lane_that_did_not_fail_are_counted() -> None:
     lane = LaneState(
         A, True, MIDNIGHT, steps={UPLOAD: StepFacts(3, MIDNIGHT, "1"), ANONYMIZE: StepFacts(2, MIDNIGHT, "1")}
     )
-    assert count_lane(Story().identity, SagaState(), lane) == SagaCounts(known=1, open=1, steps=2, failed_steps=1)
+    counts = LaneView(Story().identity, LaneContext(), lane).counts
+    assert counts == SagaCounts(known=1, open=1, steps=2, failed_steps=1)
 
 
 def test_sums_and_differences_of_counters() -> None:
     one, two = SagaCounts(*range(1, 13)), SagaCounts(*range(10, 130, 10))
     assert one.plus(two) == SagaCounts(*[11 * number for number in range(1, 13)])
     assert two.replacing(one, two) == SagaCounts(*[19 * number for number in range(1, 13)])
+    assert SagaCounts(known=3, open=1, steps=4).differences(SagaCounts(known=1, open=2, steps=4)) == {
+        "known": 2,
+        "open": -1,
+    }
+    assert one.differences(one) == {}
 
 
 def test_a_fold_that_goes_on_from_stored_lanes_remembers_what_was() -> None:
     story = Story().retrieved(A, B).failed(A)
     stored = story.folded()
     fold = Fold(stored.identity, stored.saga, {A: stored.lanes[A]})
-    assert [item.command for item in fold.required_before(A)] == [DELETE]
+    assert set(fold.view(A).commands) == {DELETE}
     fold.apply(Story().happens("RetrievalStarted").anonymized(A).facts[3])
-    assert {item.command for item in fold.required(A)} == {DELETE, ROLLBACK}
-    assert [item.command for item in fold.required_before(A)] == [DELETE], "as it was stored"
+    assert set(fold.view(A).commands) == {DELETE, ROLLBACK}
     fold.apply(Story().retrieved(C).facts[1])
-    assert fold.required_before(C) == ()
+    [of_a, of_c] = fold.change().lanes
+    assert [command.compensation.command for command in of_a.planned] == [ROLLBACK], "the other was planned before"
+    assert (of_c.entity, of_c.planned) == (C, ())
     assert fold.changed == {A: None, C: None}
     assert fold.before == stored.saga
 
@@ -413,9 +412,8 @@ def test_which_facts_need_every_lane(scope: str) -> None:
 def test_sending_is_the_answer_only_where_the_definition_says_so() -> None:
     for definition, held in ((IMAGES, CommandState.PENDING), (SENDING_IS_ENOUGH, CommandState.CONFIRMED)):
         fold = Story(definition=definition).retrieved(A).failed(A).published(A, DELETE).folded()
-        assert command_state(fold.identity, fold.saga, fold.lanes[A], definition.compensation_of[DELETE]) is held
         assert owed_in(fold, A) == {DELETE: held}
-        assert released(fold.identity, fold.saga, fold.lanes[A], fold.required(A)) == (DELETE,)
+        assert fold.view(A).released == {DELETE}
 
 
 def test_a_lane_that_nobody_knows_is_open_also_in_a_failed_saga() -> None:
@@ -423,7 +421,7 @@ def test_a_lane_that_nobody_knows_is_open_also_in_a_failed_saga() -> None:
     fold = story.folded()
     assert not fold.lanes[A].known
     assert outcome_of(fold, A) == "open"
-    assert fold.required(A) == ()
+    assert fold.view(A).required == ()
 
 
 # --- as data --------------------------------------------------------------------------------------------------------
@@ -481,10 +479,20 @@ def test_a_whole_lane_as_data() -> None:
 
 
 def test_the_time_of_the_last_fact_is_the_latest_and_costs_no_counter() -> None:
-    saga = SagaState(counts=SagaCounts(known=1), last_at=MIDNIGHT)
+    stored = SagaState(started=Mark(MIDNIGHT, "s1"), counts=SagaCounts(known=1), last_at=MIDNIGHT)
     later = MIDNIGHT + timedelta(seconds=1)
-    assert saga.seen_at(later) == saga._replace(last_at=later)
-    assert saga.seen_at(MIDNIGHT) is saga
-    assert saga.seen_at(MIDNIGHT - timedelta(seconds=1)) is saga
-    assert saga.counting(saga.counts) is saga
-    assert saga.counting(SagaCounts(known=2)) == saga._replace(counts=SagaCounts(known=2))
+    fold = Fold(Story().identity, stored, {})
+    for when in (MIDNIGHT, MIDNIGHT - timedelta(seconds=1)):
+        fold.apply(Fact("1", "TypeOfTomorrow", when))
+        assert fold.saga is stored
+    fold.apply(Fact("2", "TypeOfTomorrow", later))
+    assert fold.saga == stored._replace(last_at=later)
+
+
+def test_the_first_correlation_id_is_kept() -> None:
+    fold = Fold(Story().identity, SagaState(), {})
+    assert fold.change().correlation == TASK
+    for number, seconds in enumerate((5, 3, 4)):
+        when = MIDNIGHT + timedelta(seconds=seconds)
+        fold.apply(Fact(str(number), "TypeOfTomorrow", when, correlation=f"c{seconds}"))
+    assert fold.change().correlation == "c3"

@@ -17,7 +17,7 @@ from devtools.simulator.scenario import Script, TaskScript
 from devtools.simulator.services import Services
 from devtools.simulator.wire import COMMAND_TOPICS, SimulatedEvent
 from sagas.definitions.image_processing import DEFINITION
-from sagas.engine.decide import SagaIdentity, command_id, command_state, lane_status, saga_failed
+from sagas.engine.decide import SagaIdentity, command_id
 from sagas.engine.facts import COMMAND_EXHAUSTED, COMPENSATION, Fact
 from sagas.engine.fold import Fold
 from sagas.engine.state import CommandState, SagaState
@@ -54,12 +54,9 @@ class Telling:
 
     def commands_due(self) -> list[tuple[str, str]]:
         due = []
-        for entity, lane in self.fold.lanes.items():
-            held = {
-                item.command: command_state(self.identity, self.fold.saga, lane, item)
-                for item in self.fold.required(entity)
-            }
-            for item in self.fold.required(entity):
+        for entity in self.fold.lanes:
+            held = self.fold.view(entity).commands
+            for item in self.fold.view(entity).required:
                 released = all(
                     held.get(first, CommandState.CONFIRMED) is CommandState.CONFIRMED for first in item.after
                 )
@@ -94,13 +91,8 @@ def _fact(event: SimulatedEvent) -> Fact:
 
 
 def _seen(telling: Telling) -> dict[str, str]:
-    fold, identity = telling.fold, telling.identity
-    failed = saga_failed(identity, fold.saga)
-    return {
-        entity: lane_status(identity, fold.saga, lane, fold.required(entity), failed).value
-        for entity, lane in fold.lanes.items()
-        if lane.known
-    }
+    fold = telling.fold
+    return {entity: fold.view(entity).status.value for entity, lane in fold.lanes.items() if lane.known}
 
 
 def _script(seed: int, scope: str) -> Script:
@@ -132,9 +124,9 @@ def test_every_story_ends_as_foreseen(seed: int, scope: str) -> None:
         assert status(telling.identity, telling.fold.saga).value == expected.status, where
         assert _seen(telling) == dict(expected.lanes), where
         required = {
-            (item.command, entity): command_state(telling.identity, telling.fold.saga, lane, item).value
-            for entity, lane in telling.fold.lanes.items()
-            for item in telling.fold.required(entity)
+            (command, entity): state.value
+            for entity in telling.fold.lanes
+            for command, state in telling.fold.view(entity).commands.items()
         }
         assert required.keys() == expected.commands.keys(), where
         for key, held in required.items():

@@ -13,7 +13,7 @@ from sagas.engine.evolve import listed
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold
 from sagas.engine.state import SagaState, StepFacts
-from sagas.engine.view import step_view
+from sagas.engine.step_view import step_view
 from tests.stories import DELETE, ECHO, ROLLBACK, TASK, A, B, C, Story
 
 CREATE = ("DATA_RETRIEVAL_CREATE", "DATA_RETRIEVAL")
@@ -205,9 +205,7 @@ def test_skipped_and_withdrawn_leave_what_the_facts_say(decision: str, word: str
     story = Story().retrieved(A).failed(A).decided_on(decision, (A, DELETE))
     assert story.steps(A)[UPLOAD] == "COMPLETED"
     fold = story.folded()
-    assert step_view(fold.identity, fold.saga, fold.lanes[A], UPLOAD, fold.required(A)).metadata == {
-        "compensation": word
-    }
+    assert step_view(fold.view(A), UPLOAD).metadata == {"compensation": word}
 
 
 def test_a_command_makes_its_row_if_no_fact_has() -> None:
@@ -217,19 +215,19 @@ def test_a_command_makes_its_row_if_no_fact_has() -> None:
     story.decided_on(facts.COMMANDS_SKIPPED, (A, DELETE))
     assert story.steps(A)[UPLOAD] == "COMPLETED", "that it was owed proves that there was something to undo"
     fold = story.folded()
-    view = step_view(fold.identity, fold.saga, fold.lanes[A], ANONYMIZE, fold.required(A))
+    view = step_view(fold.view(A), ANONYMIZE)
     assert (view.rank, view.event_id, view.occurred_at) == (0, "", story.facts[0].occurred_at)
 
 
 def test_when_a_step_was_compensated_and_by_whom() -> None:
     story = Story().retrieved(A).failed(A).decided_on(facts.COMMANDS_MARKED_DONE, (A, DELETE))
     fold = story.folded()
-    view = step_view(fold.identity, fold.saga, fold.lanes[A], UPLOAD, fold.required(A))
+    view = step_view(fold.view(A), UPLOAD)
     assert (view.status, view.metadata) == ("COMPENSATED", {"compensation": "by_hand"})
     assert view.compensated_at == story.facts[-1].occurred_at
     story.happens("ImageDeletionCompleted", A)
     fold = story.folded()
-    view = step_view(fold.identity, fold.saga, fold.lanes[A], UPLOAD, fold.required(A))
+    view = step_view(fold.view(A), UPLOAD)
     assert view.metadata is None
     assert view.compensated_at == story.facts[-1].occurred_at
 
