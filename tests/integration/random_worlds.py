@@ -25,7 +25,7 @@ from compensation import delivery, switches
 from compensation.models import Command
 from sagas import actions
 from sagas.actions import ActionRequest, ActionResult, CommandSelection
-from sagas.applying import apply, sweeper
+from sagas.applying import route, sweeper
 from sagas.applying.apply import run_apply
 from sagas.definitions import image_processing
 from sagas.definitions.registry import current
@@ -147,7 +147,7 @@ def _play(draw: st.DataObject, world: World) -> None:
     possible = len(to_images.__wrapped__(cast.images, cast.saga_id))
     what = st.tuples(st.integers(0, possible - 1), st.integers(0, 5))
     plot = Plot(len(cast.images), draw.draw(st.lists(what, max_size=12), "plot"))
-    with mock.patch.object(apply, "new_saga_id", return_value=uuid.UUID(cast.saga_id)):
+    with mock.patch.object(route, "new_saga_id", return_value=uuid.UUID(cast.saga_id)):
         store(tell(plot, cast), cast)
         run_apply()
     if draw.draw(st.sampled_from([True, True, False]), "retrieved"):

@@ -24,7 +24,7 @@ from bridge.envelope import Envelope, Message, content_hash
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
 from compensation.models import Command
-from sagas.applying import apply
+from sagas.applying import apply, route
 from sagas.applying.replay import compare
 from sagas.applying.statements import counts_of
 from sagas.definitions import registry
@@ -158,7 +158,7 @@ def test_batches_on_the_database_are_the_fold_of_their_facts(
     cast = Cast.of(plot.images)
     story = tell(plot, cast)
     note("\n".join(map(str, story)))
-    born = mock.patch.object(apply, "new_saga_id", return_value=uuid.UUID(cast.saga_id))
+    born = mock.patch.object(route, "new_saga_id", return_value=uuid.UUID(cast.saga_id))
     page = override_settings(SAGA_FAILURE_SCOPE=scope, APPLY_PAGE=chance.choice([1, 2, 7, 100]))
     with registry.also(*([definition] if definition is not IMAGES else [])), born, page:
         for batch in batches(story, chance):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from bridge.models import Pending
 from compensation.models import Command
 from sagas.actions import ActionResult
-from sagas.applying import apply
+from sagas.applying import route
 from sagas.applying.apply import run_apply
 from sagas.errors import DecisionError
 from sagas.models import Action, SagaLog
@@ -99,7 +99,7 @@ def test_what_a_dry_run_shows_is_what_the_decision_does(action: Action) -> None:
 
 def the_preview_is_true(draw: st.DataObject, action: Action) -> None:
     # The id of a saga that starts is the only thing that a dry run cannot know.
-    born = mock.patch.object(apply, "new_saga_id", return_value=uuid.UUID(int=1))
+    born = mock.patch.object(route, "new_saga_id", return_value=uuid.UUID(int=1))
     with worlds.worlds(draw) as world, born:
         choice = worlds.choose(draw, world, action)
         note(choice.name)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from bridge import event_log
-from sagas.applying import apply
+from sagas.applying import apply, route
 from sagas.engine.decide import LANE_SCOPE, SagaIdentity
 from sagas.engine.expected import expected
 from sagas.engine.fold import replay
@@ -42,7 +42,7 @@ def test_the_database_and_the_fold_wait_for_the_same_events(plot: Plot, seed: in
     story = tell(plot, cast)
     note("\n".join(map(str, story)))
     told = []
-    with mock.patch.object(apply, "new_saga_id", return_value=uuid.UUID(cast.saga_id)):
+    with mock.patch.object(route, "new_saga_id", return_value=uuid.UUID(cast.saga_id)):
         for batch in batches(story, chance):
             store(batch, cast)
             apply.run_apply()
