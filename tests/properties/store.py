@@ -78,7 +78,8 @@ class Store:
         self.planned.setdefault(entity, []).extend(command.compensation.command for command in change.planned)
         self.answers |= {command.id: command.state.value for command in change.planned}
         for answer in change.answers:
-            self.answers[answer.command_id] = answer.status
+            if answer.status in ANSWERED or self.answers[answer.command_id] not in ANSWERED:
+                self.answers[answer.command_id] = answer.status  # a retry does not revive an answered command
         self.released |= {command.id for command in change.planned if command.released}
         self.released |= set(change.released)
 
