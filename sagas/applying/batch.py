@@ -45,11 +45,5 @@ class SagaBatch:
     interpreted: list[tuple[Fact, Interpretation]] = field(default_factory=list)  # the events as the engine reads them
     whole: bool = False  # whether one of them concerns all lanes
     stored: StoredLanes = NOTHING_STORED
-    change: SagaChange | None = None  # set when it is folded
+    change: SagaChange = field(init=False, repr=False)  # what its events change; set when they are folded
     error: str = ""  # set if the saga must be set aside
-
-    @property
-    def folded(self) -> SagaChange:
-        """What its events change. Only after it was folded."""
-        assert self.change is not None
-        return self.change

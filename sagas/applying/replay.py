@@ -62,7 +62,8 @@ def repair(saga_id: UUID, now: datetime | None = None) -> ApplyResult:
     # From nothing: it contains everything. Notes and refusals were stored with the events.
     change = replace(fold.change(), notes=(), refusals=())
     stored = statements.load_all_lanes({identity.saga_id: identity})[identity.saga_id]
-    item = SagaBatch(_saga_row(row)._replace(events_count=len(log)), identity, [], stored=stored, change=change)
+    item = SagaBatch(_saga_row(row)._replace(events_count=len(log)), identity, [], stored=stored)
+    item.change = change
     applied = ApplyResult()
     _remove_strays(stored, change)
     store.store([item], applied, when, ordered_by_person=True)

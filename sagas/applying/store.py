@@ -58,7 +58,7 @@ def _store_sagas(folded: Iterable[SagaBatch], broken: Iterable[SagaBatch], now: 
     counted: list[SagaBatch] = []
     whole: list[SagaBatch] = []
     for item in folded:
-        (counted if item.folded.details is None else whole).append(item)
+        (counted if item.change.details is None else whole).append(item)
     saga_rows = [(item, _saga_row(item, now)) for item in whole] + [(item, _broken_row(item, now)) for item in broken]
     statements.insert_sagas([row for item, row in saga_rows if item.born])
     statements.update_sagas([row for item, row in saga_rows if not item.born])
@@ -67,7 +67,7 @@ def _store_sagas(folded: Iterable[SagaBatch], broken: Iterable[SagaBatch], now: 
 
 def _unmoved(counted: Iterable[SagaBatch]) -> set[str]:
     """Return the count columns that no event of these sagas changed: most, if many sagas of a page are at one stage."""
-    moved = {name for item in counted for name in item.folded.counted}
+    moved = {name for item in counted for name in item.change.counted}
     return {column for name, column in statements.COUNT_COLUMNS.items() if name not in moved}
 
 
@@ -95,13 +95,13 @@ def _counts(change: SagaChange) -> dict[str, Any]:
 
 def _counts_row(item: SagaBatch, now: datetime) -> dict[str, Any]:
     events = item.row.events_count + len(item.events)
-    return {"id": item.row.id, **_counts(item.folded), "events_count": events, "updated_at": now}
+    return {"id": item.row.id, **_counts(item.change), "events_count": events, "updated_at": now}
 
 
 def _saga_row(item: SagaBatch, now: datetime) -> dict[str, Any]:
     return {
         **_birth(item),
-        **saga_columns(item.folded),
+        **saga_columns(item.change),
         "events_count": item.row.events_count + len(item.events),
         "set_aside_at": None,
         "set_aside_error": "",
@@ -112,7 +112,7 @@ def _saga_row(item: SagaBatch, now: datetime) -> dict[str, Any]:
 def _broken_row(item: SagaBatch, now: datetime) -> dict[str, Any]:
     """Return the row of a saga whose events the engine cannot fold: its state before them, and the error."""
     first = item.events[0].occurred_at
-    columns = saga_columns(item.folded)
+    columns = saga_columns(item.change)
     return {
         **_birth(item),
         **columns,
@@ -139,7 +139,7 @@ def _birth(item: SagaBatch) -> dict[str, Any]:
 
 def _log_rows(item: SagaBatch, now: datetime) -> Iterator[dict[str, Any]]:
     first = item.row.events_count + 1
-    for number, (event, note) in enumerate(zip(item.events, item.folded.notes, strict=True), start=first):
+    for number, (event, note) in enumerate(zip(item.events, item.change.notes, strict=True), start=first):
         yield {
             "event": event.pk,
             "saga_id": item.row.id,
@@ -173,7 +173,7 @@ def store_lanes(work: Iterable[SagaBatch], applied: ApplyResult) -> None:
     new_steps: list[dict[str, Any]] = []
     changed_steps: list[dict[str, Any]] = []
     for item in work:
-        for lane in item.folded.lanes:
+        for lane in item.change.lanes:
             stored = item.stored.rows.get(lane.entity)
             if lane.values is not None and stored is None:
                 new_lanes.append({"saga_id": item.row.id, "entity": lane.entity, **lane.values._asdict()})
@@ -232,7 +232,7 @@ def _store_commands(work: Iterable[SagaBatch], applied: ApplyResult, now: dateti
     settled: list[Settlement] = []
     refused: list[CommandRefusal] = []
     released_ids: list[UUID] = []
-    for change in (item.folded for item in work):
+    for change in (item.change for item in work):
         for lane in change.lanes:
             planned += [new_command(change, command, now) for command in lane.planned]
             settled += map(settlement, lane.answers)

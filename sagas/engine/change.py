@@ -130,14 +130,6 @@ def saga_details(identity: SagaIdentity, saga: SagaState) -> SagaDetails:
     )
 
 
-def details_changed(before: SagaState, after: SagaState) -> bool:
-    """Return whether the facts changed more than lanes, counters and the time of the last event.
-
-    The start of a saga without an event that starts it is the time of its last event.
-    """
-    return before.started is None or before._replace(last_at=after.last_at, counts=after.counts) != after
-
-
 def lane_change(before: LaneView | None, view: LaneView, saga: SagaState) -> LaneChange:
     """Return what changed in a lane. before: None if there was no such lane. saga: the saga after the facts."""
     before_commands = before.commands if before is not None else {}
@@ -207,7 +199,7 @@ def _steps(before: LaneView | None, view: LaneView) -> Iterator[tuple[StepKey, S
         return
     for key, facts in view.lane.steps.items():
         same_facts = before.lane.steps.get(key) is facts
-        if same_facts and (facts.rank != STARTED_RANK or before.steps[key] is view.steps[key]):
+        if same_facts and (facts.rank != STARTED_RANK or before.step_status(key) is view.step_status(key)):
             continue
         yield key, step_view(view, key)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 from sagas.engine.definition import FACT_RANK, RANK_STATUS, Compensation, Confirmation, Definition, StepStatus
@@ -34,6 +35,9 @@ SAGA_SCOPE = "saga"
 NO_FACTS = CommandFacts()
 STARTED_RANK = FACT_RANK[StepStatus.STARTED]
 FAILED_RANK = FACT_RANK[StepStatus.FAILED]
+NO_COMMANDS: Mapping[str, CommandState] = {}
+# Looking up a member of an enum costs as much as a small function call, and these are read for each fact.
+OPEN, PROCESSED, COMPLETED = LaneStatus.OPEN, LaneStatus.PROCESSED, StepStatus.COMPLETED
 UUID_SHAPE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 # What a step shows while the command that undoes it is in this state; in another state it shows its own facts.
@@ -133,15 +137,16 @@ class LaneView:
         self.failed = lane.known and (context.failed or _failed_itself(lane))
         self.processed = lane.processed or (context.processed_all and _can_be_processed(identity.definition, lane))
         self.required: tuple[Compensation, ...] = ()
-        self.commands: Mapping[str, CommandState] = {}
+        self.commands: Mapping[str, CommandState] = NO_COMMANDS
         if self.failed:
             self.required = _required(identity.definition, lane)
             self.commands = {item.command: self._state_of(item) for item in self.required}
             self.status = _status_of_failed(self.commands)
             self.counts = self._counts_of_failed()
         else:
-            self.status = LaneStatus.PROCESSED if lane.known and self.processed else LaneStatus.OPEN
-            self.counts = self._counts()
+            self.status = PROCESSED if lane.known and self.processed else OPEN
+            failed_steps = [facts.rank for facts in lane.steps.values()].count(FAILED_RANK)
+            self.counts = _counts(lane.known, self.processed, len(lane.steps), failed_steps)
 
     @property
     def released(self) -> frozenset[str]:
@@ -160,6 +165,10 @@ class LaneView:
             keys.update(dict.fromkeys((item.undoes.type, item.undoes.service) for item in self.required))
             self._steps = {key: self._step_status(key) for key in keys}
         return self._steps
+
+    def step_status(self, key: StepKey) -> StepStatus:
+        """Return the status of one of the steps, without computing those of the others."""
+        return self._step_status(key) if self._steps is None else self._steps[key]
 
     def undo_of(self, key: StepKey) -> Compensation | None:
         """Return the required compensation that undoes this step, or None."""
@@ -199,7 +208,7 @@ class LaneView:
             return status_of_undo
         facts = self.lane.steps.get(key)
         if facts is None or (facts.rank == STARTED_RANK and self._has_outcome(key)):
-            return StepStatus.COMPLETED
+            return COMPLETED
         return RANK_STATUS[facts.rank]
 
     def _has_outcome(self, key: StepKey) -> bool:
@@ -212,15 +221,6 @@ class LaneView:
         if not self.lane.known or awaited not in definition.processing_steps:
             return False
         return self._context.processing_failed or self.processed
-
-    def _counts(self) -> SagaCounts:
-        lane = self.lane
-        steps = len(lane.steps)
-        failed_steps = [facts.rank for facts in lane.steps.values()].count(FAILED_RANK)
-        if not lane.known:
-            return SagaCounts(steps=steps, failed_steps=failed_steps)
-        processed = int(self.processed)
-        return SagaCounts(known=1, open=1 - processed, processed=processed, steps=steps, failed_steps=failed_steps)
 
     def _counts_of_failed(self) -> SagaCounts:
         states = list(self.commands.values())
@@ -255,6 +255,16 @@ def _failed_itself(lane: LaneState) -> bool:
     if lane.failure is not None or lane.forced is not None:
         return True
     return bool(lane.commands) and any(facts.confirmed is not None for facts in lane.commands.values())
+
+
+@cache
+def _counts(known: bool, processed: bool, steps: int, failed_steps: int) -> SagaCounts:
+    """Return what a lane that did not fail adds to the counters. Cached: there are as many results as step types."""
+    if not known:
+        return SagaCounts(steps=steps, failed_steps=failed_steps)
+    return SagaCounts(
+        known=1, open=int(not processed), processed=int(processed), steps=steps, failed_steps=failed_steps
+    )
 
 
 def _can_be_processed(definition: Definition, lane: LaneState) -> bool:

@@ -107,15 +107,16 @@ def needs_all_lanes(identity: SagaIdentity, fact: Fact, interpretation: Interpre
 
 
 def evolve_saga(saga: SagaState, interpretation: Interpretation, fact: Fact) -> SagaState:
-    """Return the saga after this fact, without the changes of the counters that its lanes cause."""
+    """Return the saga after this fact, without the time of its last event and without its counters.
+
+    They change with nearly every fact: `Fold` sets them together. The result is mostly the saga itself.
+    """
     event = interpretation.event
     changed = _decision_to_saga(saga, fact) if event is None else _event_to_saga(saga, event, interpretation, fact)
     if fact.correlation:
         correlation = least(saga.correlation, Mark(fact.occurred_at, fact.id, fact.correlation))
         if correlation is not saga.correlation:
             changed["correlation"] = correlation
-    if saga.last_at is None or saga.last_at < fact.occurred_at:
-        changed["last_at"] = fact.occurred_at
     return saga._replace(**changed) if changed else saga
 
 

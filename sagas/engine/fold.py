@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sagas.engine.change import Refusal, SagaChange, details_changed, lane_change, refusal, saga_details
+from sagas.engine.change import Refusal, SagaChange, lane_change, refusal, saga_details
 from sagas.engine.decide import STARTED_RANK, LaneView, SagaIdentity, lane_context
 from sagas.engine.evolve import Interpretation, evolve_lane, evolve_saga, folded_lane_failure, interpret
 from sagas.engine.facts import Fact
@@ -31,6 +31,7 @@ class Fold:
     __slots__ = (
         "_context",
         "_counts",
+        "_details_changed",
         "_notes",
         "_refusals",
         "_views",
@@ -51,6 +52,8 @@ class Fold:
         self.changed: dict[str, None] = {}
         self.status = status(identity, saga)
         self._counts = saga.counts
+        # The start of a saga without an event that starts it is the time of its last event, which each fact may change.
+        self._details_changed = saga.started is None
         self._notes: list[dict[str, Any]] = []
         self._refusals: list[Refusal] = []
         self._context = lane_context(identity, saga)
@@ -73,14 +76,22 @@ class Fold:
                 self.lanes[entity] = new
                 self.changed[entity] = None
                 saga = folded_lane_failure(saga, new)
-        context_before, self._context = self._context, lane_context(self.identity, saga)
-        if self._context != context_before:
+        context_before = self._context
+        if saga is not before and saga != before:
+            self._details_changed = True
+            self._context = lane_context(self.identity, saga)
+        if self._context is not context_before and self._context != context_before:
             self._view_all()
         else:
             for _, lane in changes:
                 self._view(lane)
-        self.saga = saga if self._counts is saga.counts else saga._replace(counts=self._counts)
-        self._note_refusal(fact, interpretation)
+        last_at = before.last_at
+        if last_at is None or last_at < fact.occurred_at:
+            self.saga = saga._replace(last_at=fact.occurred_at, counts=self._counts)
+        else:
+            self.saga = saga if self._counts is saga.counts else saga._replace(counts=self._counts)
+        if interpretation.means.refuses:
+            self._note_refusal(fact, interpretation)
         note = self._note(before, context_before.failed) | _steps_note(interpretation, changes)
         self._notes.append(note)
         return note
@@ -99,7 +110,7 @@ class Fold:
             correlation=saga.correlation.text if saga.correlation else self.identity.key,
             end_time=end_time(self.status, saga),
             counted=saga.counts.differences(self.before.counts),
-            details=saga_details(self.identity, saga) if whole or details_changed(self.before, saga) else None,
+            details=saga_details(self.identity, saga) if whole or self._details_changed else None,
             lanes=tuple(
                 lane_change(self._views_before.get(entity), self._views[entity], saga) for entity in self.changed
             ),
@@ -138,9 +149,9 @@ class Fold:
         return _undoing_note(was, now) | note if now.failed_lanes else note
 
     def _note_refusal(self, fact: Fact, interpretation: Interpretation) -> None:
-        event, refused = interpretation.event, interpretation.means.refuses
-        if refused and event is not None and fact.names:
-            self._refusals.append(refusal(self.identity, event, refused, fact))
+        event = interpretation.event
+        if event is not None and fact.names:
+            self._refusals.append(refusal(self.identity, event, interpretation.means.refuses, fact))
 
 
 def replay(identity: SagaIdentity, facts: Iterable[Fact]) -> Fold:

@@ -9,6 +9,9 @@ from sagas.engine.decide import NO_FACTS, LaneView
 from sagas.engine.definition import Compensation, StepStatus
 from sagas.engine.state import CommandState, StepKey, least
 
+# Looking up a member of an enum costs as much as a small function call, and this one is read for each step.
+COMPENSATED = StepStatus.COMPENSATED
+
 
 class StepView(NamedTuple):
     """One step as it is shown. `rank` is 0 for a step that exists only because a command undoes it."""
@@ -25,10 +28,10 @@ class StepView(NamedTuple):
 
 def step_view(view: LaneView, key: StepKey) -> StepView:
     """Return the row of a step of this lane. Where no fact created the step, its time is when the lane opened."""
-    status = view.steps[key]
+    status = view.step_status(key)
     undo = view.undo_of(key)
     metadata = _metadata(view, undo) if undo is not None else None
-    compensated_at = _compensated_at(view, key) if status is StepStatus.COMPENSATED else None
+    compensated_at = _compensated_at(view, key) if status is COMPENSATED else None
     facts = view.lane.steps.get(key)
     if facts is None:
         opened_at = view.lane.opened_at
