@@ -134,7 +134,13 @@ class LaneView:
         self._released: frozenset[str] | None = None
         self._steps: Mapping[StepKey, StepStatus] | None = None
         self.lane = lane
-        self.failed = lane.known and (context.failed or _failed_itself(lane))
+        # Failed itself, as `lane_mark` says in more words, or with its saga.
+        self.failed = lane.known and (
+            context.failed
+            or lane.failure is not None
+            or lane.forced is not None
+            or (bool(lane.commands) and any(facts.confirmed is not None for facts in lane.commands.values()))
+        )
         self.processed = lane.processed or (context.processed_all and _can_be_processed(identity.definition, lane))
         self.required: tuple[Compensation, ...] = ()
         self.commands: Mapping[str, CommandState] = NO_COMMANDS
@@ -172,7 +178,7 @@ class LaneView:
 
     def undo_of(self, key: StepKey) -> Compensation | None:
         """Return the required compensation that undoes this step, or None."""
-        undo = self.identity.definition.undo_of.get(key) if self.commands else None
+        undo = self.identity.definition.undo_of.get(key)
         return undo if undo is not None and undo.command in self.commands else None
 
     def _state_of(self, item: Compensation) -> CommandState:
@@ -202,7 +208,7 @@ class LaneView:
 
         A step without a fact exists only because its undo is required, which proves that there was something to undo.
         """
-        undo = self.undo_of(key)
+        undo = self.undo_of(key) if self.commands else None
         status_of_undo = _STATUS_OF_UNDO.get(self.commands[undo.command]) if undo is not None else None
         if status_of_undo is not None:
             return status_of_undo
@@ -248,13 +254,6 @@ def lane_mark(lane: LaneState) -> Mark | None:
         if facts.confirmed is not None:
             mark = least(mark, facts.confirmed)
     return mark
-
-
-def _failed_itself(lane: LaneState) -> bool:
-    """Return whether the lane failed without its saga, as `lane_mark` says in more words."""
-    if lane.failure is not None or lane.forced is not None:
-        return True
-    return bool(lane.commands) and any(facts.confirmed is not None for facts in lane.commands.values())
 
 
 @cache

@@ -87,9 +87,9 @@ class Fold:
                 self._view(lane)
         last_at = before.last_at
         if last_at is None or last_at < fact.occurred_at:
-            self.saga = saga._replace(last_at=fact.occurred_at, counts=self._counts)
-        else:
-            self.saga = saga if self._counts is saga.counts else saga._replace(counts=self._counts)
+            last_at = fact.occurred_at
+        unmoved = last_at is saga.last_at and self._counts is saga.counts
+        self.saga = saga if unmoved else saga.advanced(last_at, self._counts)
         if interpretation.means.refuses:
             self._note_refusal(fact, interpretation)
         note = self._note(before, context_before.failed) | _steps_note(interpretation, changes)

@@ -134,6 +134,40 @@ class SagaState(NamedTuple):
     last_at: datetime | None = None
     counts: SagaCounts = SagaCounts()
 
+    def advanced(self, last_at: datetime | None, counts: SagaCounts) -> SagaState:
+        """Return the saga with the time of a later event and new counters. (`_replace` is four times slower.)"""
+        # Unpacked by name: a field that is added to the state and missed here raises at the first fact.
+        (
+            started,
+            correlation,
+            intake_over,
+            undo_echoed,
+            announced,
+            failure,
+            lane_failure,
+            upload_failure,
+            processed_all,
+            processing_failed,
+            claimed,
+            _,
+            _,
+        ) = self
+        return SagaState(
+            started,
+            correlation,
+            intake_over,
+            undo_echoed,
+            announced,
+            failure,
+            lane_failure,
+            upload_failure,
+            processed_all,
+            processing_failed,
+            claimed,
+            last_at,
+            counts,
+        )
+
 
 class CommandState(StrEnum):
     """The state of a required command, as the facts give it."""

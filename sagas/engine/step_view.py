@@ -29,7 +29,7 @@ class StepView(NamedTuple):
 def step_view(view: LaneView, key: StepKey) -> StepView:
     """Return the row of a step of this lane. Where no fact created the step, its time is when the lane opened."""
     status = view.step_status(key)
-    undo = view.undo_of(key)
+    undo = view.undo_of(key) if view.commands else None
     metadata = _metadata(view, undo) if undo is not None else None
     compensated_at = _compensated_at(view, key) if status is COMPENSATED else None
     facts = view.lane.steps.get(key)
