@@ -48,6 +48,7 @@ def forget(events: Sequence[int], now: datetime) -> int:
         return 0
     with deleting(), connection.cursor() as cursor:
         cursor.execute("DELETE FROM bridge_duplicate WHERE event = ANY(%s)", [list(events)])
+        cursor.execute(_FORGET_COUNTED, [list(events)])
         cursor.execute(
             """
             WITH gone AS (
@@ -120,6 +121,13 @@ def count_messages(before: datetime) -> int:
         cursor.execute(f"SELECT count(*) FROM ({_DECIDED}) AS decided", _decided(before))  # noqa: S608 (constants of this module)
         return int(cursor.fetchone()[0])
 
+
+# Counted events belong to stored ones of the same type, key and entity, and are deleted with them.
+_FORGET_COUNTED = """
+    DELETE FROM bridge_collapsed_events c USING bridge_event e
+    WHERE e.id = ANY(%s)
+        AND c.stream = e.stream AND c.key = e.key AND c.entity = e.entity AND c.type = e.type
+"""
 
 _FORGET_COUNTS = """
     DELETE FROM bridge_quarantine_count c

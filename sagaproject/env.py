@@ -378,11 +378,12 @@ def _topic_part(reader: Reader, name: str, default: str) -> str:
 
 
 def _regions(reader: Reader) -> tuple[str, ...] | str:
-    regions = reader.items("PULSAR_REGIONS", ("usa", "latam"))
+    """Return the regions that are read by name, with "*" for every other one where the broker can list its topics."""
+    regions = reader.items("PULSAR_REGIONS", ("usa", "latam", "*"))
     if regions == ("*",):
         return "*"
-    if any(not region.replace("-", "").replace("_", "").isalnum() for region in regions):
-        reader.problem("PULSAR_REGIONS must be a list of names such as usa,latam, or * alone for all of them.")
+    if any(not region.isprintable() or "/" in region or ("*" in region and region != "*") for region in regions):
+        reader.problem("PULSAR_REGIONS must be a list of names such as usa,latam; * in it means every other region.")
     return regions
 
 
