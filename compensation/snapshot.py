@@ -91,19 +91,36 @@ class CommandSnapshot:
         if not self.in_flight:
             return self
         reason = self._reason(outcome, error)
-        entry = self.policy.non_retryable(error) if error else None
         if permanent:
             text = f"Not retried, because the broker will never accept this message. {reason}"
             return self._exhausted(ExhaustedBy.PERMANENT, text, at)
-        if entry is not None:
-            match = "is" if entry == error else "begins with"
-            text = f'Not retried, because the error {match} "{entry}". {reason}'
-            return self._exhausted(ExhaustedBy.NON_RETRYABLE, text, at)
-        if self.policy.exhausted(self.attempt):
-            attempts = "1 attempt" if self.policy.maximum_attempts == 1 else f"{self.policy.maximum_attempts} attempts"
-            return self._exhausted(ExhaustedBy.ATTEMPTS, f"Failed after {attempts}. {reason}", at)
+        ended = self._ended(outcome, error, at)
+        if ended is not None:
+            return ended
         delay = self.policy.delay(self.attempt, random)
         return self._waiting(at + timedelta(seconds=delay), reason)
+
+    def refused(self, error: str, at: datetime, now: datetime, has_open_attempt: bool) -> "CommandSnapshot":
+        """Count a refusal as an attempt: the open one, or one more.
+
+        The service keeps a command that it refused and tries it again by itself, so nothing is sent while it refuses:
+        the next copy leaves when a whole deadline has passed without an answer, from `now` on. A command of which no
+        copy left in this round is not changed. at: by the service's clock.
+        """
+        was_sent = self.in_flight or (self.status == CommandStatus.WAITING and self.attempt > 0)
+        if not was_sent:
+            return self
+        counted = self if has_open_attempt else replace(self, attempt=self.attempt + 1)
+        ended = counted._ended(AttemptOutcome.REFUSED, error, at)
+        if ended is not None:
+            return ended
+        return replace(
+            counted._idle(),
+            status=CommandStatus.PUBLISHED,
+            published_at=self.published_at or at,
+            deadline_at=now + timedelta(seconds=self.confirmation_timeout),
+            last_error=bounded(self._reason(AttemptOutcome.REFUSED, error)),
+        )
 
     def publish_unreachable(
         self, error: str, at: datetime, times: int, outcome: AttemptOutcome = AttemptOutcome.UNREACHABLE
@@ -138,6 +155,19 @@ class CommandSnapshot:
     def confirmed_unsent(self, at: datetime) -> "CommandSnapshot":
         """Mark that a service's event confirmed the command although it was never sent. at: by the database's clock."""
         return replace(self, confirmed_unsent_at=at)
+
+    def _ended(self, outcome: AttemptOutcome, error: str, at: datetime) -> "CommandSnapshot | None":
+        """Return the exhausted command, if the policy allows no attempt after this one; else None."""
+        reason = self._reason(outcome, error)
+        entry = self.policy.non_retryable(error) if error else None
+        if entry is not None:
+            match = "is" if entry == error else "begins with"
+            text = f'Not retried, because the error {match} "{entry}". {reason}'
+            return self._exhausted(ExhaustedBy.NON_RETRYABLE, text, at)
+        if self.policy.exhausted(self.attempt):
+            attempts = "1 attempt" if self.policy.maximum_attempts == 1 else f"{self.policy.maximum_attempts} attempts"
+            return self._exhausted(ExhaustedBy.ATTEMPTS, f"Failed after {attempts}. {reason}", at)
+        return None
 
     def _retried(self, round: int, at: datetime) -> "CommandSnapshot":
         if self.settled or round <= self.round:

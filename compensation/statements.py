@@ -5,7 +5,7 @@ sweepers do not wait while they hold one (`lock_available`, and every SKIP LOCKE
 nothing here changes a key, so the foreign key checks of new attempts do not wait for them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, lru_cache
 from operator import attrgetter
@@ -37,6 +37,9 @@ _MOVING = (
     "last_error",
 )
 _NEW = ("id", "saga_id", *_FIXED, "topic", "body", *_POLICY, "non_retryable", "confirmation_timeout", *_MOVING)
+_ATTEMPT = (
+    *("command", "round", "number", "started_at", "ended_at", "worker", "message_id", "outcome", "counted", "error"),
+)
 _SET_ONCE = ("planned_at", "released_at", "held_since", "held_by")
 
 # Reading uuid columns as text is four times faster than as UUID objects.
@@ -113,6 +116,13 @@ def attempted(ids: Iterable[str]) -> set[str]:
         return {id_ for (id_,) in cursor.fetchall()}
 
 
+def open_attempts(ids: Iterable[str]) -> set[str]:
+    """Return those of the commands that have an attempt that has not ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OPEN_ATTEMPTS, [list(ids)])
+        return {id_ for (id_,) in cursor.fetchall()}
+
+
 def lock_available(ids: Iterable[str]) -> list[CommandSnapshot]:
     """Lock those of the commands that are not locked, and return their current snapshots. Never waits."""
     return _read("WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED", [list(ids)])
@@ -147,6 +157,17 @@ def end_attempts(ends: Sequence[AttemptEnd]) -> None:
     """End the open attempts of locked commands; commands without one are ignored."""
     if ends:
         _execute(_end_sql(), sql.dump(_ended(), ends))
+
+
+def insert_attempts(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert attempts that have ended, of locked commands."""
+    if rows:
+        columns = sql.columns_of(Attempt, *_ATTEMPT)
+        names = sql.names(columns)
+        statement = (
+            f"INSERT INTO compensation_attempt ({names}) SELECT {sql.names(columns, 'r')} FROM {sql.recordset(columns)}"  # noqa: S608
+        )
+        _execute(statement, sql.dump(columns, rows))
 
 
 def record_attempts(records: Sequence[AttemptRecord]) -> None:
@@ -191,6 +212,10 @@ _LOCK_SAGA = """
     SELECT id::text, status FROM compensation_command
     WHERE saga_id = %s AND status NOT IN ('confirmed', 'skipped', 'withdrawn')
     ORDER BY id FOR NO KEY UPDATE
+"""
+
+_OPEN_ATTEMPTS = """
+    SELECT command_id::text FROM compensation_attempt WHERE command_id = ANY(%s::uuid[]) AND ended_at IS NULL
 """
 
 _ATTEMPTED = "SELECT DISTINCT command_id::text FROM compensation_attempt WHERE command_id = ANY(%s::uuid[])"
