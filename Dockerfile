@@ -20,6 +20,5 @@ RUN ENVIRONMENT=prod SECRET_KEY=collectstatic-needs-none-of-this-0123456789 ALLO
     SAGA_PUBLISHING=paused DATABASE_URL=postgresql://build.invalid/none CELERY_BROKER_URL=redis://build.invalid \
     PULSAR_SERVICE_URL=pulsar://build.invalid:6650 python manage.py collectstatic --no-input
 USER saga
-ENV STACK_DIR=/home/saga
 EXPOSE 8085
 CMD ["python", "manage.py", "serve"]

@@ -102,14 +102,6 @@ class ApiSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddedSettings:
-    """The servers that the embedded stack starts. pulsar: lite or apache; celery: valkey or rabbitmq."""
-
-    pulsar: str
-    celery: str
-
-
-@dataclass(frozen=True, slots=True)
 class Environment:
     """Every setting of the service. `database` is Django's DATABASES entry; intervals are in seconds.
 
@@ -131,7 +123,6 @@ class Environment:
     sagas: SagaSettings
     bridge: BridgeSettings
     api: ApiSettings
-    embedded: EmbeddedSettings
     no_stack: str = ""
 
     @property
@@ -153,8 +144,7 @@ def load() -> Environment:
     try:
         return replace(read(source), no_stack=no_stack)
     except ConfigurationError as error:
-        # Without a Makefile this is the service's image, where `make up` does not exist.
-        if source.get("ENVIRONMENT") or not (ROOT / "Makefile").exists():
+        if source.get("ENVIRONMENT"):
             raise
         is_empty = not any(source.get(name) for name in names())
         raise ConfigurationError(error.problems, no_stack, is_empty) from None
@@ -190,7 +180,6 @@ def _read(reader: Reader) -> Environment:
         sagas=_sagas(reader, dev),
         bridge=_bridge(reader),
         api=_api(reader, dev),
-        embedded=_embedded(reader),
     )
 
 
@@ -199,10 +188,9 @@ def stack_folder(source: Mapping[str, str] = os.environ) -> Path:
     return Path(source.get("STACK_DIR") or ROOT / "var").resolve()
 
 
-def postgres_binaries() -> Path | None:
-    """Return the folder of PostgreSQL's programs for the embedded stack (PG_BIN), if it is set."""
-    folder = os.environ.get("PG_BIN")
-    return Path(folder).resolve() if folder else None
+def has_devtools() -> bool:
+    """Whether this is a checkout with the development tools. The image and the wheel do not contain them."""
+    return (ROOT / "devtools" / "embedded").is_dir()
 
 
 def names() -> frozenset[str]:
@@ -218,9 +206,12 @@ def snapshot() -> dict[str, str]:
 
 
 def _may_use_a_stack(source: Mapping[str, str]) -> bool:
-    """Whether the environment names no server and is not for production."""
+    """Whether this is a checkout, and the environment names no server and is not for production.
+
+    Without the development tools no stack is looked for, and no text advises `make up`, which does not exist there.
+    """
     named = any(source.get(name) or source.get(f"{name}_FILE") for name in CONNECTIONS)
-    return not named and (source.get("ENVIRONMENT") or "dev") == "dev"
+    return has_devtools() and not named and (source.get("ENVIRONMENT") or "dev") == "dev"
 
 
 def _debug(reader: Reader, dev: bool) -> bool:
@@ -447,13 +438,6 @@ def _api(reader: Reader, dev: bool) -> ApiSettings:
         proxy_count=reader.integer("API_PROXY_COUNT", 1, 1, 10),
         throttle_user=_rate(reader, "API_THROTTLE_USER", "1200/min"),
         throttle_anon=_rate(reader, "API_THROTTLE_ANON", "60/min"),
-    )
-
-
-def _embedded(reader: Reader) -> EmbeddedSettings:
-    return EmbeddedSettings(
-        pulsar=reader.choice("BROKER", ("lite", "apache"), "lite"),
-        celery=reader.choice("CELERY_ON", ("valkey", "rabbitmq"), "valkey"),
     )
 
 

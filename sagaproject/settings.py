@@ -2,7 +2,6 @@
 
 import ssl
 from datetime import timedelta
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -45,8 +44,8 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "knox",
     "axes",
-    # The development tools are not in the image: there are no commands of theirs then.
-    *(["devtools"] if ENVIRONMENT == "dev" and find_spec("devtools") else []),
+    # The image and the wheel have none, so no `demo`, `up` or `fill` either.
+    *(["devtools"] if ENVIRONMENT == "dev" and env.has_devtools() else []),
 ]
 
 MIDDLEWARE = [

@@ -12,10 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from devtools.embedded import apache_pulsar, disk, leftovers, ports, postgres, pulsar, rabbitmq, valkey
+from devtools.embedded import (
+    apache_pulsar,
+    disk,
+    leftovers,
+    ports,
+    postgres,
+    pulsar,
+    rabbitmq,
+    stack_record,
+    stack_settings,
+    valkey,
+)
 from devtools.embedded.process import DiskFull, ProcessSpec, StackError, run_once
 from devtools.embedded.supervisor import Supervisor
-from sagaproject import env, stack_file
+from sagaproject import env
 
 DEFAULTS = {"REMAP_SIGTERM": "SIGQUIT", "PYTHONUNBUFFERED": "1"}
 # pulsar-lite sometimes stops delivering until somebody subscribes again: the embedded stack notices sooner.
@@ -83,11 +94,11 @@ class Stack:
 
     def _start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = stack_file.take_lock(self.folder)
+        self._lock = stack_record.take_lock(self.folder)
         if self._lock is None:
             raise StackError(f"A stack already runs in {self.folder}: stop it first (Ctrl-C where it runs).")
         self._require_room(disk.TO_START)
-        stack_file.remove(self.folder)
+        stack_record.remove(self.folder)
         (self.folder / "log").mkdir(exist_ok=True)
         count = leftovers.end(self._processes_file)
         if count:
@@ -135,7 +146,7 @@ class Stack:
         if self._lock is None:
             return
         self._supervisor.stop()
-        stack_file.remove(self.folder)
+        stack_record.remove(self.folder)
         self._processes_file.unlink(missing_ok=True)
         if self._port_claim is not None:
             self._port_claim.close()
@@ -203,7 +214,7 @@ class Stack:
             database.make_database()
 
     def _celery_broker(self) -> list[ProcessSpec]:
-        if env.read(self.environment).embedded.celery == "rabbitmq":
+        if stack_settings.read(self.environment).celery == "rabbitmq":
             rabbit = rabbitmq.RabbitServer(self.folder / "rabbitmq", self._log("rabbitmq"))
             parts, url = rabbit.prepare(), rabbit.url
         else:
@@ -214,7 +225,7 @@ class Stack:
 
     def _pulsar(self) -> ProcessSpec:
         server: pulsar.PulsarLiteServer | apache_pulsar.ApachePulsarServer
-        if env.read(self.environment).embedded.pulsar == "apache":
+        if stack_settings.read(self.environment).pulsar == "apache":
             server = apache_pulsar.ApachePulsarServer(self.folder / "apache-pulsar", self._log("pulsar"), say=self._say)
             self.environment.setdefault("PULSAR_ADMIN_URL", server.admin_url)
         else:
@@ -266,7 +277,7 @@ class Stack:
     def _changed(self) -> None:
         leftovers.note(self._processes_file, self._supervisor.pids.values())
         if self._ready:
-            stack_file.write(self.folder, self._content())
+            stack_record.write(self.folder, self._content())
 
     def _content(self) -> dict[str, Any]:
         names = env.names()

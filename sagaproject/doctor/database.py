@@ -9,9 +9,11 @@ from django.db.migrations.executor import MigrationExecutor
 
 from bridge.database import encoding_problem
 from bridge.models import Heartbeat
+from sagaproject import env
 from sagaproject.doctor.finding import Finding, error, first_line, ok
 
 OLDEST = 14
+FOR_DEVELOPMENT = " For development, make up starts one on this machine."
 
 
 def check_database(database: BaseDatabaseWrapper = connection) -> Finding:
@@ -27,7 +29,7 @@ def check_database(database: BaseDatabaseWrapper = connection) -> Finding:
         return error(
             name,
             f"PostgreSQL at {address} does not answer: {first_line(failure)}",
-            "Start it, or correct DATABASE_URL. For development, make up starts one on this machine.",
+            "Start it, or correct DATABASE_URL." + (FOR_DEVELOPMENT if env.has_devtools() else ""),
         )
     if int(version.split(".")[0]) < OLDEST:
         return error(name, f"PostgreSQL {version} is too old.", f"Use PostgreSQL {OLDEST} or later.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from devtools.embedded import stack_record
 from sagaproject import env, stack_file
 
 PROD = {
@@ -265,13 +266,13 @@ def test_a_running_stack_is_found_and_what_the_environment_says_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inherited = {"DATABASE_URL": "postgresql://saga@stack/saga", "SAGA_FAILURE_SCOPE": "saga", "LOG_LEVEL": "ERROR"}
-    stack_file.write(tmp_path, {"environment": inherited})
+    stack_record.write(tmp_path, {"environment": inherited})
     for name in (*env.CONNECTIONS, "ENVIRONMENT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("STACK_DIR", str(tmp_path))
     monkeypatch.setenv("LOG_LEVEL", "DEBUG")
 
-    lock = stack_file.take_lock(tmp_path)
+    lock = stack_record.take_lock(tmp_path)
     assert lock is not None
     found = env.load()
 
@@ -357,7 +358,7 @@ def test_production_is_told_of_its_problems_and_of_no_stack(
     assert not any("stack" in line for line in lines)
 
 
-def test_an_image_without_a_makefile_is_production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tree_without_the_development_tools_is_production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(env, "ROOT", tmp_path)
 
     assert refused(tmp_path, monkeypatch)[0] == "The configuration has 6 problems:"
@@ -367,14 +368,14 @@ def test_a_stack_in_each_other_state_is_named(tmp_path: Path, monkeypatch: pytes
     never = tmp_path / "never made"
     assert refused(never, monkeypatch)[0] == f"No stack is running in {never}: `make up` starts one."
 
-    with stack_file.take_lock(tmp_path) or pytest.fail("locked"):
+    with stack_record.take_lock(tmp_path) or pytest.fail("locked"):
         starting = refused(tmp_path, monkeypatch)[0]
     assert (
         starting
         == f"No stack is running yet in {tmp_path}: one is starting. Wait until `make up` has printed the addresses."
     )
 
-    stack_file.write(tmp_path, {"environment": {}})
+    stack_record.write(tmp_path, {"environment": {}})
     killed = refused(tmp_path, monkeypatch)[0]
     assert killed == f"No stack is running in {tmp_path}: the last one was killed. `make up` starts one."
 
@@ -382,11 +383,11 @@ def test_a_stack_in_each_other_state_is_named(tmp_path: Path, monkeypatch: pytes
 def test_a_stack_of_another_user_is_not_used_and_its_owner_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack_file.write(tmp_path, {"environment": {"DATABASE_URL": "postgresql://theirs/saga"}})
+    stack_record.write(tmp_path, {"environment": {"DATABASE_URL": "postgresql://theirs/saga"}})
     theirs = os.getuid()
     monkeypatch.setattr("os.getuid", lambda: theirs + 1)
 
-    with stack_file.take_lock(tmp_path) or pytest.fail("locked"):
+    with stack_record.take_lock(tmp_path) or pytest.fail("locked"):
         line = refused(tmp_path, monkeypatch)[0]
 
     owner = pwd.getpwuid(theirs).pw_name
@@ -402,7 +403,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
 
 
 def test_stack_json_is_for_its_owner_alone(tmp_path: Path) -> None:
-    stack_file.write(tmp_path, {"login": {}})
+    stack_record.write(tmp_path, {"login": {}})
 
     assert stack_file.json_path(tmp_path).stat().st_mode & 0o077 == 0
     assert json.loads(stack_file.json_path(tmp_path).read_text(encoding="utf-8")) == {"login": {}}
@@ -410,11 +411,11 @@ def test_stack_json_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_two_stacks_cannot_share_a_folder(tmp_path: Path) -> None:
-    lock = stack_file.take_lock(tmp_path)
+    lock = stack_record.take_lock(tmp_path)
     assert lock is not None
 
     with lock:
-        assert stack_file.take_lock(tmp_path) is None
+        assert stack_record.take_lock(tmp_path) is None
 
 
 def test_every_name_is_documented() -> None:
