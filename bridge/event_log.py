@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 from django.db import DataError, Error, OperationalError, connection, transaction
 
-from bridge import clock, quarantine, retention, sql, wakeup
+from bridge import clock, quarantine, retention, routing, sql, wakeup
 from bridge.codec import get_codec
 from bridge.envelope import Envelope, Rejected, content_hash
 from bridge.errors import AlreadyDecided, StillUnreadable
@@ -80,11 +80,6 @@ class StoreResult:
         )
 
 
-def routing_key(stream: str, key: str, entity: str = "") -> str:
-    """Return the key under which an event waits: that of its saga, or, if the event has no key, of its entity."""
-    return f"{stream}:{key}" if key else f"{stream}:@{entity}"
-
-
 def append(facts: Sequence[NewFact]) -> list[int]:
     """Append facts of our own to the log and enqueue them. Return the pks of the new ones. Caller's transaction.
 
@@ -150,7 +145,7 @@ def routing_of(quarantined_id: int) -> list[str]:
         found = _read_again(row, clock.now()) if row else None
     except StillUnreadable:
         return []
-    return [routing_key(found.stream, found.key, found.entity)] if found else []
+    return [routing.routing_key(found.stream, found.key, found.entity)] if found else []
 
 
 def _read_again(row: Quarantined, now: datetime) -> Envelope:
@@ -287,7 +282,7 @@ def _row_of_envelope(envelope: Envelope) -> dict[str, Any]:
         # The unchanged bytes, so that numbers keep their digits: the codec has checked that jsonb can store them.
         "payload": message.body,
         "body_hash": envelope.body_hash,
-        "routing_key": routing_key(envelope.stream, envelope.key, envelope.entity),
+        "routing_key": routing.routing_key(envelope.stream, envelope.key, envelope.entity),
     }
 
 

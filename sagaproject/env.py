@@ -102,6 +102,14 @@ class ApiSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddedSettings:
+    """The servers that the embedded stack starts. pulsar: lite or apache; celery: valkey or rabbitmq."""
+
+    pulsar: str
+    celery: str
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """Every setting of the service. `database` is Django's DATABASES entry; intervals are in seconds.
 
@@ -123,6 +131,7 @@ class Environment:
     sagas: SagaSettings
     bridge: BridgeSettings
     api: ApiSettings
+    embedded: EmbeddedSettings
     no_stack: str = ""
 
     @property
@@ -180,12 +189,19 @@ def _read(reader: Reader) -> Environment:
         sagas=_sagas(reader, dev),
         bridge=_bridge(reader),
         api=_api(reader, dev),
+        embedded=_embedded(reader),
     )
 
 
 def stack_folder(source: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of the embedded stack's data, logs and stack.json (STACK_DIR, else var/ beside manage.py)."""
     return Path(source.get("STACK_DIR") or ROOT / "var").resolve()
+
+
+def postgres_binaries() -> Path | None:
+    """Return the folder of PostgreSQL's programs for the embedded stack (PG_BIN), if it is set."""
+    folder = os.environ.get("PG_BIN")
+    return Path(folder).resolve() if folder else None
 
 
 def has_devtools() -> bool:
@@ -438,6 +454,13 @@ def _api(reader: Reader, dev: bool) -> ApiSettings:
         proxy_count=reader.integer("API_PROXY_COUNT", 1, 1, 10),
         throttle_user=_rate(reader, "API_THROTTLE_USER", "1200/min"),
         throttle_anon=_rate(reader, "API_THROTTLE_ANON", "60/min"),
+    )
+
+
+def _embedded(reader: Reader) -> EmbeddedSettings:
+    return EmbeddedSettings(
+        pulsar=reader.choice("BROKER", ("lite", "apache"), "lite"),
+        celery=reader.choice("CELERY_ON", ("valkey", "rabbitmq"), "valkey"),
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psycopg2
 
-from devtools.embedded import outside, ports, programs, stack_settings
+from devtools.embedded import outside, ports, programs
 from devtools.embedded.process import Account, Process, ProcessSpec, StackError, run_once, wheel_folder
 from sagaproject import env
 
@@ -44,7 +44,7 @@ class PostgresServer:
         self._folder = folder
         self._account = _account()
         self.home = folder if _reachable(folder, self._account) else outside.home(folder)
-        self._binaries = stack_settings.read(env.snapshot()).postgres_binaries or wheel_binaries()
+        self._binaries = env.postgres_binaries() or wheel_binaries()
         self._log = log
         self._settings = settings
         self.port = ports.free()

@@ -21,7 +21,6 @@ from devtools.embedded import (
     pulsar,
     rabbitmq,
     stack_record,
-    stack_settings,
     valkey,
 )
 from devtools.embedded.process import DiskFull, ProcessSpec, StackError, run_once
@@ -214,7 +213,7 @@ class Stack:
             database.make_database()
 
     def _celery_broker(self) -> list[ProcessSpec]:
-        if stack_settings.read(self.environment).celery == "rabbitmq":
+        if env.read(self.environment).embedded.celery == "rabbitmq":
             rabbit = rabbitmq.RabbitServer(self.folder / "rabbitmq", self._log("rabbitmq"))
             parts, url = rabbit.prepare(), rabbit.url
         else:
@@ -225,7 +224,7 @@ class Stack:
 
     def _pulsar(self) -> ProcessSpec:
         server: pulsar.PulsarLiteServer | apache_pulsar.ApachePulsarServer
-        if stack_settings.read(self.environment).pulsar == "apache":
+        if env.read(self.environment).embedded.pulsar == "apache":
             server = apache_pulsar.ApachePulsarServer(self.folder / "apache-pulsar", self._log("pulsar"), say=self._say)
             self.environment.setdefault("PULSAR_ADMIN_URL", server.admin_url)
         else:

@@ -1,14 +1,14 @@
 """Check this service's own parts and data, from the database: bridges, publishing, answers, definitions, clocks."""
 
 import socket
-from datetime import UTC, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import connection
 from django.db.models import Count
 from django.utils import timezone
 
-from bridge import clock, heartbeats
+from bridge import clock, heartbeats, instants
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from compensation import health, switches
 from compensation.health import Name, State
@@ -94,7 +94,7 @@ def check_publisher() -> Finding:
 
 
 def _pause(pause: Pause) -> str:
-    since = f"{pause.changed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    since = instants.for_people(pause.changed_at)
     if isinstance(pause, Breaker):
         again = "" if pause.cause == TripCause.PLANNED else f"; again, because {TripCause(pause.cause).label}"
         return (

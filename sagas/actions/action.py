@@ -15,7 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, OperationalError, connection, transaction
 from django.utils.translation import gettext as _
 
-from bridge import clock
+from bridge import clock, instants, routing
 from compensation import switches
 from compensation.models import UNSENT, Command, CommandStatus
 from sagas.actions.reason import is_blank
@@ -110,7 +110,7 @@ class ActionResult:
             "action": self.action,
             "target": self.target,
             "actor": self.actor,
-            "accepted_at": self.accepted_at.isoformat().replace("+00:00", "Z"),
+            "accepted_at": instants.for_programs(self.accepted_at),
             "commands": [command.as_json() for command in self.commands],
             "effects": shown_effects(self.effects, payload=payload),
             "repeated": self.repeated,
@@ -327,7 +327,7 @@ def by_saga(counts: Mapping[UUID, int]) -> dict[str, dict[str, Any]]:
 
 def routing_key(saga: SagaLog) -> str:
     """Return the key under which the saga's events wait; it is also the name of its lock."""
-    return f"{saga.saga_type}:{saga.key}"
+    return routing.routing_key(saga.saga_type, saga.key)
 
 
 @contextmanager
@@ -356,7 +356,7 @@ def previewed(
 
 def snapshot(key: str, only: Sequence[UUID] | None = None) -> SagaSnapshot:
     """Return the saga of a routing key with all its commands, or only the given ones."""
-    stream, _colon, name = key.partition(":")
+    stream, name = routing.split(key)
     found = SagaLog.objects.filter(saga_type=stream, key=name).values_list("id", "status", "events_count").first()
     if found is None:
         return SagaSnapshot(None, "", 0, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.utils.translation import gettext as _
 
-from bridge import event_log, quarantine
+from bridge import event_log, quarantine, routing
 from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
 from bridge.models import Event, Pending, Quarantined, QuarantineStatus
 from sagas.actions.action import ActionContext, ActionRequest, ActionResult, carry_out, previewed
@@ -28,7 +28,7 @@ def requeue_message(quarantine_id: int, *, request: ActionRequest) -> ActionResu
         with previewed(context, *routed):
             event = _store(context, quarantine_id)
             fresh = Pending.objects.filter(id=event.id).exists()
-            context.apply(event_log.routing_key(event.stream, event.key, event.entity))
+            context.apply(routing.routing_key(event.stream, event.key, event.entity))
             _note_saga(context, event)
         context.effects |= {"event": event.event_id, "type": event.type}
         context.effects |= {} if fresh else {"already_stored": True}
@@ -89,7 +89,7 @@ def _note_saga(context: ActionContext, event: Event) -> None:
         context.saga_id = saga.id
         context.effects |= {
             "saga": str(saga.id),
-            "status_before": context.status_before(f"{saga.saga_type}:{saga.key}"),
+            "status_before": context.status_before(routing.routing_key(saga.saga_type, saga.key)),
             "status_after": saga.status,
         }
     elif parked is not None:

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import Min, QuerySet
 from django.utils.translation import gettext as _
 
-from bridge import event_log
+from bridge import event_log, routing
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
 from sagas.actions.action import (
@@ -75,7 +75,7 @@ def adopt(key: str, saga_type: str | None = None, *, request: ActionRequest) -> 
     Raises NotFound (no parked event has the key), Invalid (several saga types have it and none was given), Refused.
     """
     stream = _stream_of(key, saga_type)
-    routed = event_log.routing_key(stream, key)
+    routed = routing.routing_key(stream, key)
 
     def work(context: ActionContext) -> None:
         context.apply(routed)
@@ -139,7 +139,7 @@ def dismiss(*, request: ActionRequest, key: str | None = None, event: str | None
 
 def _attach_key(saga: SagaLog, key: str, lane: str | None, request: ActionRequest) -> ActionResult:
     stream = saga.saga_type
-    foreign = event_log.routing_key(stream, key)
+    foreign = routing.routing_key(stream, key)
 
     def work(context: ActionContext) -> None:
         now = current(context, saga)

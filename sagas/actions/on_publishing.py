@@ -11,13 +11,12 @@ from django.utils.translation import gettext as _
 from bridge.wakeup import nudge_on_commit
 from compensation import breaker, queries, switches
 from compensation.models import UNSENT, Breaker, BreakerState, Command
-from compensation.switches import Switches
+from compensation.switches import EVERYTHING, Switches
 from sagas.actions.action import KEPT_COMMANDS, ActionContext, ActionRequest, ActionResult, CommandPreview, carry_out
 from sagas.definitions import registry
 from sagas.errors import Invalid, NotFound
 from sagas.models import Action
 
-EVERYTHING = "*"
 # Counting stops here: after a long pause there may be millions.
 COUNTED = 10_000
 

@@ -15,6 +15,7 @@ from django.urls import NoReverseMatch
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from bridge import instants
 from sagas.actions import ActionRequest, ActionResult, sentences
 from sagas.admin import form_drafts, formatting, labels
 from sagas.admin.action_pages import ACTION_PAGES, ActionPage
@@ -313,7 +314,7 @@ def _of_event(result: Mapping[str, Any]) -> list[str]:
 
 def _report(request: HttpRequest, action_page: ActionPage, outcome: ActionResult) -> None:
     if outcome.repeated:
-        values = {"actor": outcome.actor, "time": outcome.accepted_at.strftime("%Y-%m-%d %H:%M:%S UTC")}
+        values = {"actor": outcome.actor, "time": instants.for_people(outcome.accepted_at)}
         messages.warning(
             request, _("Already requested by %(actor)s at %(time)s. Nothing was done a second time.") % values
         )

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from bridge import clock
+from bridge import clock, routing
 from compensation import held
 from compensation.held import Unclaimed
 from compensation.outbox import NewCommand
@@ -73,7 +73,7 @@ def routing_keys(entities: Sequence[tuple[str, str]]) -> list[str]:
     """Return the routing keys of the sagas whose commands `look_again` may change."""
     ids = {command.saga_id for command in held.of_entities(entities)}
     found = SagaLog.objects.filter(id__in=ids).order_by("key").values_list("saga_type", "key") if ids else ()
-    return [f"{saga_type}:{key}" for saga_type, key in found]
+    return [routing.routing_key(saga_type, key) for saga_type, key in found]
 
 
 def sweep() -> int:

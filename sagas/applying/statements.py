@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 from django.db import connection
 
-from bridge import sql
+from bridge import routing, sql
 from sagas.definitions import registry
 from sagas.engine.change import LaneValues
 from sagas.engine.decide import SagaIdentity
@@ -129,7 +129,7 @@ class SagaRow(NamedTuple):
 
     @property
     def routing_key(self) -> str:
-        return f"{self.saga_type}:{self.key}"
+        return routing.routing_key(self.saga_type, self.key)
 
 
 class StoredLane(NamedTuple):

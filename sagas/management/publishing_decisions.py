@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.core.management.base import CommandParser
 
+from compensation.switches import EVERYTHING
 from sagas import actions
 from sagas.management.cli_base import Options
 from sagas.management.decision_command import DecisionCommand, Job
@@ -27,6 +28,6 @@ class PublishingDecisionCommand(DecisionCommand):
     def jobs(self, options: Options) -> list[Job]:
         """Return the one call."""
         name = options["service"]
-        switch = "*" if name is None else name
+        switch = EVERYTHING if name is None else name
         only = options.get("only")
         return [Job([switch], lambda request: actions.set_publishing(self.paused, name, request=request, only=only))]

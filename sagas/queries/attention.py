@@ -25,11 +25,12 @@ from compensation.answers import services_on
 from compensation.deadlines import DeadlineHolds
 from compensation.models import UNSENT, Breaker, BreakerState, Command, CommandStatus, Switch
 from compensation.queries import held, released
+from compensation.switches import EVERYTHING
 from compensation.undelivered import hold_ends
 from sagas.error_text import shown_error
 from sagas.models import SagaLog, SagaStatusChoice
 from sagas.queries import holding
-from sagas.queries.holding import when
+from sagas.queries.holding import service_title, when
 from sagas.queries.pages import Page
 from sagas.queries.parked import groups_before, newest_groups, pruned_at
 
@@ -469,7 +470,7 @@ def _find_paused(_now: datetime, part: slice) -> Sequence[_Row]:
 
 
 def _held_by(switch: Switch, waiting: Mapping[str, int]) -> int:
-    return sum(waiting.values()) if switch.service == "*" else waiting.get(switch.service, 0)
+    return sum(waiting.values()) if switch.service == EVERYTHING else waiting.get(switch.service, 0)
 
 
 def _describe_paused(rows: Sequence[_Row]) -> list[Item]:
@@ -482,7 +483,7 @@ def _paused_item(switch: Switch, count: int) -> Item:
         "%(count)d commands are waiting: sending to %(service)s was paused by %(who)s.",
         count,
     )
-    service = _("all services") if switch.service == "*" else switch.service
+    service = service_title(switch.service)
     return Item(
         kind="paused",
         since=switch.changed_at,

@@ -19,7 +19,7 @@ from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 
-from bridge.models import Duplicate, Event
+from bridge.models import Duplicate, Event, Source
 from compensation.deadlines import DeadlineHolds
 from compensation.models import UNSENT, Attempt, AttemptOutcome, Command, CommandStatus
 from sagas.engine import facts as kinds
@@ -90,7 +90,7 @@ def _refs(saga_id: UUID) -> QuerySet[Any, Any]:
     commands = Command.objects.filter(saga_id=saga_id)
     attempts = Attempt.objects.filter(command__saga_id=saga_id)
     # Decisions that are events of the log are shown as these.
-    logged = Event.objects.filter(source="operator", event_id=Cast(OuterRef("id"), TextField()))
+    logged = Event.objects.filter(source=Source.OPERATOR, event_id=Cast(OuterRef("id"), TextField()))
     log = SagaEvent.objects.filter(saga=saga_id)
     rows: QuerySet[Any, Any] = _part(log, "applied_at", 1, "event", "event", "seq").union(
         _part(Decision.objects.filter(~Exists(logged), saga=saga_id), "decided_at", 0, "decision"),
@@ -139,7 +139,7 @@ def _events(pks: Sequence[int]) -> dict[tuple[str, str], Entry]:
     if not pks:
         return {}
     events = {event.pk: event for event in Event.objects.filter(pk__in=pks).defer("payload", "body_hash")}
-    own = _contents([event.pk for event in events.values() if event.source != "pulsar"])
+    own = _contents([event.pk for event in events.values() if event.source != Source.PULSAR])
     again = dict(
         Duplicate.objects.filter(event__in=pks).order_by().values_list("event").annotate(times=Count("id")),
     )
@@ -185,14 +185,14 @@ def _event(row: SagaEvent, event: Event, again: int, content: Mapping[str, Any])
 
 
 def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any]) -> tuple[str, str]:
-    if event.source == "operator":
+    if event.source == Source.OPERATOR:
         detail |= {"actor": content.get("actor", ""), "reason": content.get("reason", "")}
         return "decision", _decision_title(_DECISION_OF.get(event.type), event.type, detail)
-    if event.source == "compensation":
+    if event.source == Source.COMPENSATION:
         detail |= {"command": content.get("name", ""), "round": content.get("round", 1)}
         titles = {
-            "CommandExhausted": _("%(command)s failed (round %(round)d) and needs a decision"),
-            "CommandPublished": _("%(command)s was sent; this service sends no confirmation"),
+            kinds.COMMAND_EXHAUSTED: _("%(command)s failed (round %(round)d) and needs a decision"),
+            kinds.COMMAND_PUBLISHED: _("%(command)s was sent; this service sends no confirmation"),
         }
         return "news", titles.get(event.type, event.type) % {"command": detail["command"], "round": detail["round"]}
     return "event", event.type

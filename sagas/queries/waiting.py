@@ -13,7 +13,7 @@ from django.db.models import Case, IntegerField, Min, Value, When
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from bridge import clock
+from bridge import clock, routing
 from bridge.models import Pending
 from compensation import switches
 from compensation.deadlines import DeadlineHolds
@@ -440,7 +440,7 @@ def _things(definition: Definition, count: int) -> str:
 
 
 def _pending(saga: SagaLog) -> Waiting | None:
-    count = Pending.objects.filter(key=f"{saga.saga_type}:{saga.key}").count()
+    count = Pending.objects.filter(key=routing.routing_key(saga.saga_type, saga.key)).count()
     if not count:
         return None
     text = ngettext(

@@ -67,7 +67,7 @@ def test_the_wheel_holds_every_file_of_the_product_and_nothing_else(tmp_path: Pa
         tree,
         ignore=lambda folder, names: {name for name in names if name[0] == "." or name in ("var", "__pycache__")},
     )
-    build = [
+    build: list[str | Path] = [
         sys.executable,
         "-c",
         "import setuptools; setuptools.setup()",

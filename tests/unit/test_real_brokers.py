@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.embedded import apache_pulsar, rabbitmq, stack_settings
-from devtools.embedded.stack_settings import StackSettings
+from devtools.embedded import apache_pulsar, rabbitmq
 from sagaproject import env
 
 
@@ -45,11 +44,11 @@ def test_a_machine_without_rabbitmq_is_told_what_to_install(programs: Path) -> N
 
 
 def test_the_servers_are_chosen_by_name() -> None:
-    assert stack_settings.read({}) == StackSettings("lite", "valkey", None)
-    said = {"BROKER": "apache", "CELERY_ON": "rabbitmq", "PG_BIN": "/usr/lib/postgresql/16/bin"}
-    assert stack_settings.read(said) == StackSettings("apache", "rabbitmq", Path("/usr/lib/postgresql/16/bin"))
+    assert env.read({"ENVIRONMENT": "dev"}).embedded == env.EmbeddedSettings("lite", "valkey")
+    said = {"ENVIRONMENT": "dev", "BROKER": "apache", "CELERY_ON": "rabbitmq"}
+    assert env.read(said).embedded == env.EmbeddedSettings("apache", "rabbitmq")
     with pytest.raises(env.ConfigurationError, match="BROKER must be one of lite, apache"):
-        stack_settings.read({"BROKER": "kafka"})
+        env.read({"ENVIRONMENT": "dev", "BROKER": "kafka"})
 
 
 def test_a_folder_keeps_its_ports(tmp_path: Path) -> None:
