@@ -25,7 +25,9 @@ MAX_AHEAD = timedelta(days=1)
 _ID_RULE = "1 to 200 printable characters without surrounding spaces"
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _ANY_UUID = re.compile(
-    r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\}?", re.IGNORECASE
+    # ASCII: otherwise the dotless i of Turkish is an i, and uuid.UUID refuses what matched.
+    r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\}?",
+    re.IGNORECASE | re.ASCII,
 ).fullmatch
 _PLAIN = frozenset({str, int, bool, type(None)})
 # orjson silently turns an integer over 64 bits into a float, so a float of that size may have been such an integer.

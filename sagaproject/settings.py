@@ -229,7 +229,7 @@ SPECTACULAR_SETTINGS = {
 BRIDGE_CATALOG = "sagaproject.composition.bridge_catalog"
 ANSWERING_TOPICS = "sagaproject.composition.answering_topics"
 COMMAND_OTHERS = "sagas.applying.shared_entities.others"
-WAKEUPS = {"apply": "sagas.applying.apply", "publish": "compensation.publish"}
+WAKEUPS = {"apply": "sagas.apply", "publish": "compensation.publish"}
 PULSAR: dict[str, Any] = {
     "service_url": ENV.pulsar.service_url,
     "token": ENV.pulsar.token,

@@ -120,7 +120,7 @@ def test_what_is_withdrawn_at_birth_is_never_sent() -> None:
 
 def test_what_the_service_would_refuse_is_exhausted_at_once_and_the_log_told(nudges: Any) -> None:
     command = new_command(invalid="image_id is no UUID")
-    assert nudges(lambda: outbox.plan([command])) == ["sagas.applying.apply"]
+    assert nudges(lambda: outbox.plan([command])) == ["sagas.apply"]
     planned = row(command)
     assert (planned.status, planned.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.INVALID)
     assert planned.last_error == "image_id is no UUID"
@@ -243,7 +243,7 @@ def test_the_last_refusal_exhausts_and_the_log_is_told_once_a_round(nudges: Any)
         claim(at=later(attempt * 100))
         refuse(command, seconds=attempt * 100)
     claim(at=later(300))
-    assert nudges(lambda: refuse(command, seconds=300)) == ["sagas.applying.apply"]
+    assert nudges(lambda: refuse(command, seconds=300)) == ["sagas.apply"]
     assert row(command).exhausted_by == ExhaustedBy.ATTEMPTS
     assert row(command).last_error == "Failed after 3 attempts. The service refused it: busy"
     assert [id_ for _, id_, _ in facts()] == [f"{command.id}:exhausted:1"]

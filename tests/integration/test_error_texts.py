@@ -382,7 +382,7 @@ def test_a_log_line_has_the_place_of_a_fault_and_not_its_message(log: io.StringI
     except KeyError as error:
         logging.getLogger("sagas.test").exception("it failed")
         # As celery.app.trace and celery.worker.request write theirs.
-        context = {"name": "sagas.applying.apply", "exc": repr(error), "traceback": f"...{error!r}"}
+        context = {"name": "sagas.apply", "exc": repr(error), "traceback": f"...{error!r}"}
         logging.getLogger("celery.app.trace").error("Task %(name)s raised: %(exc)s %(traceback)s", context)
         logging.getLogger("celery.worker.request").error("Task handler raised error: %r", error)
     told = log.getvalue()

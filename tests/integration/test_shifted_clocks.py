@@ -243,7 +243,7 @@ def test_a_queue_in_valkey_that_nobody_takes_stays_short(valkey_url: str) -> Non
     with Connection(valkey_url, transport_options=options) as connection, connection.Producer() as producer:
         channel: Any = producer.channel
         for number in range(valkey_transport.QUEUE_LENGTH + 50):
-            producer.publish({"n": number}, routing_key="applying", headers={"task": "sagas.applying.apply"})
+            producer.publish({"n": number}, routing_key="applying", headers={"task": "sagas.apply"})
             producer.publish({"n": number}, routing_key="replies")
         with channel.conn_or_acquire() as client:
             waiting = client.execute_command("LRANGE", "saga:applying", 0, -1)

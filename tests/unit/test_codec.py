@@ -187,6 +187,9 @@ def test_times_are_utc(written: str, meant: str) -> None:
         (UUID.replace("-", ""), UUID),
         ("{" + UUID.upper() + "}", UUID),
         ("URN:UUID:" + UUID, UUID),
+        # Capital and small i of Turkish, which match an i where case is ignored in all of Unicode.
+        ("urn:uu\u0130d:" + UUID, "urn:uu\u0130d:" + UUID),
+        ("urn:uu\u0131d:" + UUID, "urn:uu\u0131d:" + UUID),
         ("order-123", "order-123"),
         ("Order-123", "Order-123"),
         ("ñ 1", "ñ 1"),
