@@ -37,11 +37,9 @@ def sources() -> Iterator[tuple[str, Path]]:
 def texts(path: Path) -> Iterator[ast.Constant]:
     """The strings of a file that are neither docstrings nor a parameter's `nargs`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    skipped = set()
+    skipped: set[ast.expr] = set()
     for node in ast.walk(tree):
-        if (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) or (
-            isinstance(node, ast.keyword) and node.arg == "nargs" and isinstance(node.value, ast.Constant)
-        ):
+        if isinstance(node, ast.Expr) or (isinstance(node, ast.keyword) and node.arg == "nargs"):
             skipped.add(node.value)
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in skipped:
