@@ -31,10 +31,9 @@ PROD = {
 
 
 def product_files() -> set[str]:
-    """The tracked and the new files of the product, as paths from the root."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PRODUCT]
-    found = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    return {name for name in found if (ROOT / name).exists()}
+    """The files of the product, as paths from the root."""
+    paths = (path for name in PRODUCT for path in (ROOT / name).rglob("*"))
+    return {path.relative_to(ROOT).as_posix() for path in paths if path.is_file() and "__pycache__" not in path.parts}
 
 
 @pytest.fixture(scope="module")
