@@ -173,7 +173,11 @@ def foreign_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_command_is_in_one_of_these_lists() -> None:
-    ours = {name for name, app in get_commands().items() if app in ("sagas", "sagaproject", "bridge", "compensation")}
+    ours = {
+        name
+        for name, app in get_commands().items()
+        if app in ("sagas", "sagaproject", "devtools", "bridge", "compensation")
+    }
     assert {words[0] for words in DECISIONS + READS} | OWN_WORDS == ours
 
 

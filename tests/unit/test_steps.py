@@ -261,8 +261,12 @@ def test_a_note_stays_small_where_a_fact_speaks_for_many() -> None:
     assert exhausted == {"status": ["COMPENSATING", "COMPENSATION_FAILED"], "exhausted": 1}
 
 
-def test_listed_images_are_compared_in_canonical_form() -> None:
+@pytest.mark.parametrize("spelled", ["{}", "{{{}}}", "urn:uuid:{}"])
+@pytest.mark.parametrize("dashes", ["-", ""])
+def test_listed_images_are_compared_in_canonical_form(spelled: str, dashes: str) -> None:
+    """In every spelling that the bridge takes for the same id in a field."""
     event = registry.current("image_processing").event_of["ImagesRetrieved"]
     image = "6F1D5C0E-5B1B-5A57-9F0E-3D7F0C6F2A11"
-    fact = Fact("m1", "ImagesRetrieved", datetime(2026, 1, 1, tzinfo=UTC), content={"image_ids": [image, "order-A"]})
+    listing = [spelled.format(image.replace("-", dashes)), "order-A"]
+    fact = Fact("m1", "ImagesRetrieved", datetime(2026, 1, 1, tzinfo=UTC), content={"image_ids": listing})
     assert listed(event, fact) == [image.lower(), "order-A"]
