@@ -6,7 +6,8 @@ The layers come from the contracts of pyproject.toml, the arrows from the import
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import grimp
@@ -58,16 +59,15 @@ def _reached(reach: Mapping[str, set[str]], room: str) -> set[str]:
     return reach[room].union(*(_reached(reach, other) for other in reach[room]))
 
 
-DRAWINGS = {"rooms": rooms, "imports of sagas": lambda: imports("sagas")}
+END = "<!-- end -->"
+DRAWINGS: Mapping[str, Callable[[], str]] = {"rooms": rooms, "imports of sagas": partial(imports, "sagas")}
 
 
 def drawn(page: str) -> str:
     """Return the page with every drawing renewed."""
     for name, draw in DRAWINGS.items():
-        block = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        page, count = block.subn(lambda found, draw=draw: found[1] + draw() + found[2], page)
-        if count != 1:
-            raise ValueError(f"{PAGE.name} needs one place for: {name}")
+        head, mark, rest = re.split(rf"(<!-- {name}: [^\n]* -->\n)", page)
+        page = f"{head}{mark}{draw()}\n{END}{rest.partition(END)[2]}"
     return page
 
 
