@@ -24,8 +24,16 @@ def rooms() -> str:
     lines = ["```text"]
     for package in contracts["packages"]["layers"]:
         lines.append(package)
-        lines += [f"    {layer}" for layer in contracts[package]["layers"]]
+        lines += [f"    {line}" for layer in contracts[package]["layers"] if (line := _existing(package, layer))]
     return "\n".join([*lines, "```"])
+
+
+def _existing(package: str, layer: str) -> str:
+    """Return a layer without the rooms that need not exist and do not."""
+    names = (name.strip(" ()") for name in layer.split("|"))
+    return " | ".join(
+        name for name in names if any((env.ROOT / package / f"{name}{end}").exists() for end in (".py", "/__init__.py"))
+    )
 
 
 def imports(package: str) -> str:

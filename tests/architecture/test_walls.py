@@ -26,13 +26,13 @@ PLANTED: dict[str, list[tuple[str, str]]] = {
         ("sagas/applying/verify.py", "from sagas.actions import reason"),
         ("sagas/actions/reason.py", "from sagas.api import permissions"),
         ("sagas/admin/search.py", "from sagas.api import permissions"),
-        ("sagas/queries/counts.py", "from sagas.actions import reason"),
+        ("sagas/actions/reason.py", "from sagas.queries import counts"),
         ("sagas/models.py", "from sagas import rights"),
         ("sagas/actions/reason.py", "from sagas import tasks"),
     ],
     "compensation": [
         ("compensation/retry.py", "from compensation import snapshot"),
-        ("compensation/delivery.py", "from compensation import outbox"),
+        ("compensation/delivery.py", "from compensation import deadlines"),
     ],
     "bridge": [
         ("bridge/codec.py", "from bridge import event_log"),
