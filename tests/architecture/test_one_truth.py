@@ -142,11 +142,11 @@ def test_the_engine_compares_ids_as_the_bridge_stores_them(text: str) -> None:
 
 
 def test_times_are_parsed_and_formatted_in_few_places() -> None:
-    assert lines_with(r"fromisoformat\(|strptime\(") == {
+    parsed = lines_with(r"fromisoformat\(|strptime\(")
+    # What a heartbeat and the engine read there, they have written themselves.
+    assert {name for name in parsed if not name.startswith("sagas/engine/")} == {
         "bridge/instants.py",
-        "bridge/heartbeats.py",  # what a heartbeat stores about itself
-        "sagas/engine/evolve.py",  # what the engine stores about itself
-        "sagas/engine/state.py",
+        "bridge/heartbeats.py",
     }
     assert lines_with(r"strftime\(|:%[YH]") == {
         "bridge/instants.py",
