@@ -101,6 +101,10 @@ lint: $(TOOLS) ## Check style, types, layers, migrations and retired words
 	$(RUN) manage.py check --settings tests.settings
 	$(RUN) .ci/words
 
+.PHONY: settings
+settings: $(TOOLS) ## Write .env.example and the tables of docs/configuration.md from the declaration of the settings
+	@$(RUN) -m devtools.setting_pages
+
 .PHONY: install
 install: $(TOOLS) ## Create .venv and install everything (each target also installs what it needs)
 
