@@ -191,7 +191,9 @@ def test_of_two_planners_at_once_the_second_sees_what_the_first_counted(
 
     with monkeypatch.context() as patch:
         if edge:
-            earlier = statements.COUNT_PLANNED.text.replace("clock_timestamp()", "clock_timestamp() - interval '1 minute'")
+            earlier = statements.COUNT_PLANNED.text.replace(
+                "clock_timestamp()", "clock_timestamp() - interval '1 minute'"
+            )
             patch.setattr(statements.COUNT_PLANNED, "text", earlier)
         one = elsewhere.start(first)
         counted.wait(PATIENCE)
