@@ -95,6 +95,8 @@ performance: $(TOOLS) ## Write docs/performance.md from the results of make benc
 lint: $(TOOLS) ## Check style, types, layers, migrations and retired words
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/djlint --check --quiet sagas/templates
+	$(VENV)/bin/djlint --lint --quiet sagas/templates
 	$(VENV)/bin/mypy devtools sagaproject sagas compensation bridge tests
 	$(VENV)/bin/lint-imports
 	$(RUN) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run --settings tests.settings
