@@ -95,11 +95,17 @@ performance: $(TOOLS) ## Write docs/performance.md from the results of make benc
 lint: $(TOOLS) ## Check style, types, layers, migrations and retired words
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/djlint --check --quiet sagas/templates
+	$(VENV)/bin/djlint --lint --quiet sagas/templates
 	$(VENV)/bin/mypy devtools sagaproject sagas compensation bridge tests
 	$(VENV)/bin/lint-imports
 	$(RUN) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run --settings tests.settings
 	$(RUN) manage.py check --settings tests.settings
 	$(RUN) .ci/words
+
+.PHONY: settings
+settings: $(TOOLS) ## Write .env.example and the tables of docs/configuration.md from the declaration of the settings
+	@$(RUN) -m devtools.setting_pages
 
 .PHONY: install
 install: $(TOOLS) ## Create .venv and install everything (each target also installs what it needs)

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
-from django.db import connection
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from bridge import statements
 from bridge.models import Heartbeat, HeartbeatKind
 
 # How old a heartbeat of each kind may be before its process counts as dead. Defined only here. A bridge beats every
@@ -120,8 +120,7 @@ def beat(
         "last_message_age": last_message_age,
         "detail": orjson.dumps({**(detail or {}), "clock": timezone.now().timestamp()}).decode(),
     }
-    with connection.cursor() as cursor:
-        cursor.execute(_BEAT_SQL, values)
+    statements.BEAT.run(values)
 
 
 def leave(name: str) -> None:
@@ -201,31 +200,3 @@ def _beat(row: Any) -> Beat:
         clock_ahead=None if clock is None else clock - row.beat_at.timestamp(),
         detail=row.detail,
     )
-
-
-# statement_timestamp(), not now(): a beat inside a transaction must not have the start time of that transaction.
-_BEAT_SQL = """
-    INSERT INTO bridge_heartbeat AS old
-        (name, kind, started_at, beat_at, connected, well_since, last_message_at, detail)
-    VALUES (
-        %(name)s, %(kind)s, statement_timestamp(), statement_timestamp(), %(connected)s,
-        CASE WHEN %(well)s THEN statement_timestamp() END,
-        statement_timestamp() - %(last_message_age)s::interval,
-        %(detail)s::jsonb
-    )
-    ON CONFLICT (name) DO UPDATE SET
-        kind = excluded.kind,
-        started_at = CASE
-            WHEN old.beat_at > excluded.beat_at - %(fresh)s::interval THEN old.started_at
-            ELSE excluded.started_at
-        END,
-        beat_at = excluded.beat_at,
-        connected = excluded.connected,
-        well_since = CASE
-            WHEN excluded.well_since IS NOT NULL AND old.beat_at > excluded.beat_at - %(fresh)s::interval
-            THEN coalesce(old.well_since, excluded.well_since)
-            ELSE excluded.well_since
-        END,
-        last_message_at = coalesce(excluded.last_message_at, old.last_message_at),
-        detail = excluded.detail
-"""

@@ -8,8 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from bridge.database import encoding_problem
-from bridge.models import Heartbeat
-from sagaproject import env
+from sagaproject import env, statements
 from sagaproject.doctor.finding import Finding, error, first_line, ok
 
 OLDEST = 14
@@ -21,9 +20,7 @@ def check_database(database: BaseDatabaseWrapper = connection) -> Finding:
     name = "database"
     address = _address(settings.DATABASES["default"])
     try:
-        with database.cursor() as cursor:
-            cursor.execute("SHOW server_version")
-            version = cursor.fetchone()[0]
+        (version,) = statements.SERVER_VERSION.row(database=database)
         encoding = encoding_problem(database)
     except DatabaseError as failure:
         return error(
@@ -41,9 +38,7 @@ def check_database(database: BaseDatabaseWrapper = connection) -> Finding:
 def check_writes(database: BaseDatabaseWrapper = connection) -> Finding:
     """Check that the database accepts writes, with a row that is rolled back."""
     name = "database writes"
-    with database.cursor() as cursor:
-        cursor.execute("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'")
-        is_standby, is_read_only = cursor.fetchone()
+    is_standby, is_read_only = statements.READ_ONLY.row(database=database)
     if is_standby:
         return error(
             name, "It is a standby server, which accepts no writes.", "Set DATABASE_URL to the primary server."
@@ -78,11 +73,8 @@ def check_migrations() -> Finding:
 
 
 def _write_and_roll_back(database: BaseDatabaseWrapper) -> None:
-    with transaction.atomic(using=database.alias), database.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {Heartbeat._meta.db_table} (name, kind, started_at, beat_at, connected, detail)"  # noqa: S608
-            " VALUES ('doctor:' || pg_backend_pid(), 'doctor', now(), now(), false, '{}')"
-        )
+    with transaction.atomic(using=database.alias):
+        statements.TRY_TO_WRITE.run(database=database)
         transaction.set_rollback(True, using=database.alias)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.utils.translation import gettext as _
 
 from bridge import clock, instants, routing
@@ -26,6 +26,7 @@ from sagas.applying.fold import error_location
 from sagas.error_text import shown_effects
 from sagas.errors import Busy, DecisionError, Invalid, NotFound, Refused
 from sagas.models import Action, Decision, EntryPoint, SagaLog
+from sagas.statements import LIMIT_LOCK_WAIT
 
 REASON_LIMIT = 1000
 LOCK_WAIT = "5s"
@@ -421,8 +422,7 @@ def _check(request: ActionRequest) -> None:
 def _transaction() -> Iterator[None]:
     """Open a transaction that waits at most LOCK_WAIT for each lock."""
     with transaction.atomic(durable=True):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_WAIT])
+        LIMIT_LOCK_WAIT.rows([LOCK_WAIT])
         yield
 
 

@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import BigIntegerField, Count, Exists, F, IntegerField, OuterRef, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
@@ -27,6 +26,7 @@ from sagas.error_text import shown_attempt
 from sagas.models import Action, Decision, SagaEvent, SagaStatusChoice
 from sagas.queries import holding
 from sagas.queries.pages import Page
+from sagas.statements import TIMELINE_PAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +70,8 @@ def _page_of(rows: QuerySet[Any, Any], offset: int, limit: int) -> tuple[int, li
     """Return the number of entries and a page of them from one query: a saga of 3,000 images has tens of thousands."""
     found: list[tuple[Any, ...]] = []
     if offset < _OFFSET_LIMIT:
-        lines, parameters = rows.query.sql_with_params()
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT lines.*, count(*) OVER () FROM ({lines}) AS lines"  # noqa: S608 (Django's own SQL)
-                " ORDER BY line_at, line_rank, line_number, line_ref LIMIT %s OFFSET %s",
-                [*parameters, limit, offset],
-            )
-            found = cursor.fetchall()
+        statement, parameters = TIMELINE_PAGE.around(rows)
+        found = statement.rows([*parameters, limit, offset])
     return (found[0][-1] if found else rows.count()), [_Ref(*row[:-1]) for row in found]
 
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from bridge import clock, event_log, heartbeats
 from bridge.models import Heartbeat, Pending
-from compensation import breaker, deadlines, delivery, outbox, queries, switches
+from compensation import breaker, deadlines, delivery, outbox, queries, statements, switches
 from compensation.models import Breaker, BreakerState, Command, CommandStatus, PlannedMinute, TripCause
 from compensation.outbox import NewCommand
 from sagaproject.doctor import service as doctor
@@ -191,8 +191,10 @@ def test_of_two_planners_at_once_the_second_sees_what_the_first_counted(
 
     with monkeypatch.context() as patch:
         if edge:
-            earlier = breaker._ADD.replace("clock_timestamp()", "clock_timestamp() - interval '1 minute'")
-            patch.setattr(breaker, "_ADD", earlier)
+            earlier = statements.COUNT_PLANNED.text.replace(
+                "clock_timestamp()", "clock_timestamp() - interval '1 minute'"
+            )
+            patch.setattr(statements.COUNT_PLANNED, "text", earlier)
         one = elsewhere.start(first)
         counted.wait(PATIENCE)
     two = elsewhere.start(second)

@@ -451,7 +451,7 @@ def test_looking_for_what_was_never_sent_asks_once_and_only_for_what_rests() -> 
             outbox.settle(
                 [Settlement(command_id=each.id, status="confirmed", at=later(1), event_id="e") for each in commands]
             )
-        return sum("compensation_attempt WHERE" in query["sql"] for query in queries)
+        return sum('"compensation_attempt" WHERE' in query["sql"] for query in queries)
 
     under_way, resting = (
         [new_command(f"{name}-{number}", **more) for number in range(5)]

@@ -12,6 +12,7 @@ import pytest
 
 from devtools.embedded import stack_record
 from sagaproject import env, stack_file
+from sagaproject.setting_checks import DEV_SECRET_KEY
 
 PROD = {
     "SECRET_KEY": "kT9x2Lw8QzR4vB7nM1pY6cF3hJ5gD0sA-uEiOoXbVq",
@@ -48,7 +49,7 @@ def test_dev_needs_nothing() -> None:
     assert settings.is_dev
     assert settings.sagas.publishing == "on"
     assert settings.api.port == 8085
-    assert not settings.debug
+    assert not settings.service.debug
 
 
 def test_prod_with_all_that_it_needs() -> None:
@@ -56,9 +57,9 @@ def test_prod_with_all_that_it_needs() -> None:
 
     assert not settings.is_dev
     assert settings.api.https
-    assert settings.allowed_hosts == ("saga.example", "saga")
+    assert settings.service.allowed_hosts == ("saga.example", "saga")
     assert settings.pulsar.regions == ("usa", "latam")
-    assert settings.sagas.maximum_attempts == 10
+    assert settings.retry.maximum_attempts == 10
 
 
 @pytest.mark.parametrize(
@@ -73,11 +74,11 @@ def test_prod_with_all_that_it_needs() -> None:
         ("PULSAR_SERVICE_URL", "pulsar://a:6650,b:6650", "pulsar.service_url", "pulsar://a:6650,b:6650"),
         ("SAGA_CONFIRMATION_TIMEOUT", "2.5", "sagas.confirmation_timeout", 2.5),
         ("SAGA_DEADLINE_HOLD", "0", "sagas.deadline_hold", 0.0),
-        ("SAGA_RETRY_MAXIMUM_ATTEMPTS", "3", "sagas.maximum_attempts", 3),
+        ("SAGA_RETRY_MAXIMUM_ATTEMPTS", "3", "retry.maximum_attempts", 3),
         ("SAGA_FAILURE_SCOPE", "saga", "sagas.failure_scope", "saga"),
         ("API_PORT", "", "api.port", 8085),
         ("API_HTTPS", "off", "api.https", False),
-        ("LOG_LEVEL", "DEBUG", "log_level", "DEBUG"),
+        ("LOG_LEVEL", "DEBUG", "service.log_level", "DEBUG"),
     ],
 )
 def test_good_values(name: str, value: str, read: str, expected: Any) -> None:
@@ -94,7 +95,7 @@ def test_good_values(name: str, value: str, read: str, expected: Any) -> None:
         ("ENVIRONMENT", "staging", "one of dev, prod"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL must be one of"),
         ("SECRET_KEY", "short", "too easy to guess"),
-        ("SECRET_KEY", env.DEV_SECRET_KEY, "is a default"),
+        ("SECRET_KEY", DEV_SECRET_KEY, "is a default"),
         ("SECRET_KEY", "a" * 60, "too easy to guess"),
         ("SECRET_KEY", "django-insecure-" + "abcdefghijklmnopqrstuvwxyz0123456789", "is a default"),
         ("ALLOWED_HOSTS", "*", "wildcard"),
@@ -226,7 +227,7 @@ def test_every_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
 
     settings = env.read({**source, f"{name}_FILE": str(file)})
 
-    assert settings.secret_key == PROD["SECRET_KEY"]
+    assert settings.service.secret_key == PROD["SECRET_KEY"]
     assert settings.database["PASSWORD"] == "pw"
     assert settings.pulsar.token == ("t0ken" if name == "PULSAR_TOKEN" else "")
 
@@ -277,7 +278,7 @@ def test_a_running_stack_is_found_and_what_the_environment_says_wins(
     found = env.load()
 
     assert found.is_dev
-    assert (found.database["HOST"], found.sagas.failure_scope, found.log_level) == ("stack", "saga", "DEBUG")
+    assert (found.database["HOST"], found.sagas.failure_scope, found.service.log_level) == ("stack", "saga", "DEBUG")
     assert "stack.json" in capsys.readouterr().err
 
     lock.close()

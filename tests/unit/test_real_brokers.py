@@ -6,6 +6,7 @@ import pytest
 
 from devtools.embedded import apache_pulsar, rabbitmq
 from sagaproject import env
+from sagaproject.environment import EmbeddedSettings
 
 
 def program(folder: Path, name: str, says: str = "") -> None:
@@ -44,9 +45,9 @@ def test_a_machine_without_rabbitmq_is_told_what_to_install(programs: Path) -> N
 
 
 def test_the_servers_are_chosen_by_name() -> None:
-    assert env.read({"ENVIRONMENT": "dev"}).embedded == env.EmbeddedSettings("lite", "valkey")
+    assert env.read({"ENVIRONMENT": "dev"}).embedded == EmbeddedSettings("lite", "valkey")
     said = {"ENVIRONMENT": "dev", "BROKER": "apache", "CELERY_ON": "rabbitmq"}
-    assert env.read(said).embedded == env.EmbeddedSettings("apache", "rabbitmq")
+    assert env.read(said).embedded == EmbeddedSettings("apache", "rabbitmq")
     with pytest.raises(env.ConfigurationError, match="BROKER must be one of lite, apache"):
         env.read({"ENVIRONMENT": "dev", "BROKER": "kafka"})
 
