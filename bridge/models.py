@@ -5,6 +5,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from bridge import reasons
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
 
 # The broker decides who may write to a topic, but a producer may claim any name.
@@ -55,6 +56,11 @@ class Event(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"
+
+    @property
+    def note_text(self) -> str:
+        """The notes in the current language."""
+        return reasons.notes_text(self.note)
 
 
 class Pending(models.Model):
@@ -163,7 +169,9 @@ class Quarantined(AppendOnly):
     properties = models.JSONField(_("properties"), default=dict)
     producer = models.TextField(_("producer"), blank=True, db_default="", help_text=PRODUCER_HELP)
     code = models.TextField(_("code"), choices=QuarantineCode)
+    # The code of a reason; in rows of earlier releases an English text. See `bridge.reasons`.
     reason = models.TextField(_("reason"))
+    reason_data = models.JSONField(_("parameters of the reason"), null=True)
     status = models.TextField(_("status"), choices=QuarantineStatus, default=QuarantineStatus.OPEN)
     decided_at = models.DateTimeField(_("decided at"), null=True)
     decided_by = models.TextField(_("decided by"), blank=True)
@@ -184,6 +192,11 @@ class Quarantined(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.topic} {self.message_id} {self.code}"
+
+    @property
+    def reason_text(self) -> str:
+        """The reason in the current language."""
+        return reasons.text(self.reason, self.reason_data)
 
     @property
     def full_size(self) -> int:
@@ -241,6 +254,11 @@ class BlockedTopic(models.Model):
 
     def __str__(self) -> str:
         return self.topic
+
+    @property
+    def reason_text(self) -> str:
+        """The reason in the current language."""
+        return reasons.text(self.reason)
 
 
 class TopicBacklog(models.Model):

@@ -8,6 +8,7 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
+from compensation import reasons
 
 
 class CommandStatus(models.TextChoices):
@@ -80,7 +81,8 @@ class Command(models.Model):
     # The whole message, frozen when it was planned: the service must see the same command on every attempt.
     body = models.JSONField(_("message"))
     confirmation = models.TextField(_("confirmed"), choices=ConfirmationKind, default=ConfirmationKind.EVENT)
-    # Why the service would refuse the form of the command's data, as a sentence. Such a command is never sent.
+    # Why the service would refuse the form of the command's data, as the code of a reason (see compensation.reasons; in
+    # rows of earlier releases an English text). Such a command is never sent.
     invalid = models.TextField(_("what the service would refuse"), blank=True, default="")
 
     initial_interval = models.FloatField(_("first interval (s)"))
@@ -114,7 +116,9 @@ class Command(models.Model):
     # nothing that this service sent: somebody else undid it, or only reported so.
     confirmed_unsent_at = models.DateTimeField(_("confirmed though never sent"), null=True, blank=True)
     exhausted_by = models.TextField(_("exhausted because"), choices=ExhaustedBy, blank=True, default="")
+    # The code of a reason (see compensation.reasons); in rows of earlier releases an English text.
     last_error = models.TextField(_("last error"), blank=True, default="")
+    last_error_data = models.JSONField(_("parameters of the last error"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("command")
@@ -185,6 +189,11 @@ class Command(models.Model):
     def __str__(self) -> str:
         return f"{self.name} {self.id}"
 
+    @property
+    def invalid_text(self) -> str:
+        """Why the service would refuse it, in the current language."""
+        return reasons.text(self.invalid)
+
 
 class Attempt(AppendOnly):
     """One attempt to have a command done. Inserted before the publish, completed once by its outcome, then immutable.
@@ -203,6 +212,7 @@ class Attempt(AppendOnly):
     message_id = models.TextField(_("Pulsar message id"), blank=True, default="")
     outcome = models.TextField(_("outcome"), choices=AttemptOutcome, default=AttemptOutcome.OPEN)
     counted = models.BooleanField(_("counts"), default=True)
+    # Of a refused attempt the text of the service, which is payload; otherwise the code of a reason.
     error = models.TextField(_("error"), blank=True, default="")
 
     objects: ClassVar[models.Manager["Attempt"]] = AppendOnlyQuerySet.as_manager()

@@ -1,12 +1,14 @@
 """The tables of sagas. All rows are folded from the saga's log and can be folded again; the log is `bridge.Event`."""
 
 import uuid
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
+from sagas import reasons
 from sagas.engine.state import LaneStatus, SagaStatus
 
 
@@ -333,6 +335,7 @@ class Decision(AppendOnly):
     saga = models.UUIDField(_("saga"), null=True)
     actor = models.TextField(_("who"))
     door = models.TextField(_("by"), choices=EntryPoint)
+    # Of a decision of the service itself, the code of a reason; see `sagas.reasons`.
     reason = models.TextField(_("why"))
     # Names the decision: a repeated request is answered as the first was.
     once = models.TextField(null=True, unique=True)
@@ -354,3 +357,16 @@ class Decision(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.action} {self.target}"
+
+    @property
+    def reason_text(self) -> str:
+        """The reason as people read it. Needs the answer."""
+        return reason_text(self.door, self.reason, self.answer.get("effects", {}).get("breaker"))
+
+
+def reason_text(door: str, reason: str, breaker: Mapping[str, Any] | None) -> str:
+    """Return a person's reason as it was given, and that of the service in the current language.
+
+    breaker: the numbers of the circuit breaker, from the decision's answer.
+    """
+    return reasons.text(reason, breaker) if door == EntryPoint.SYSTEM else reason

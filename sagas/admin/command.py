@@ -70,7 +70,7 @@ class CommandAdmin(ReadOnlyAdmin):
         payload = may_view_payload(request)
         for command in found.result_list:
             command.on_hold = holding.on_hold(command, holds)
-            command.shown_error = shown_error(command.last_error, payload=payload)
+            command.shown_error = shown_error(command.last_error, command.last_error_data, payload=payload)
         return found
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:

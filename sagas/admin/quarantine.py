@@ -68,7 +68,8 @@ class QuarantinedAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("reason"))
     def why(self, message: Quarantined) -> str:
-        return message.reason if len(message.reason) <= 120 else message.reason[:119] + "…"
+        text = message.reason_text
+        return text if len(text) <= 120 else text[:119] + "…"
 
     @admin.display(description=_("status"))
     def state(self, message: Quarantined) -> SafeString:

@@ -170,7 +170,7 @@ def _event(row: SagaEvent, event: Event, again: int, content: Mapping[str, Any])
         "duplicates": again,
     }
     if event.note:
-        detail["remark"] = event.note
+        detail["remark"] = event.note_text
     if row.lane:
         detail["attached_to_lane"] = row.lane
     kind, title = _event_title(event, content, detail)

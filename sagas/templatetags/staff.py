@@ -10,7 +10,7 @@ from django import template
 from django.utils import timezone
 
 from compensation import switches
-from compensation.models import Attempt
+from compensation.models import Attempt, Command
 from compensation.switches import Pause
 from sagas.admin import formatting, labels, rights
 from sagas.admin.buttons import Button
@@ -68,9 +68,9 @@ def text_of_a_service(text: str | None, may_view_payload: object) -> str:
 
 
 @register.filter(name="shown_error")
-def error_of_a_command(last_error: str, may_view_payload: object) -> str:
+def error_of_a_command(command: Command, may_view_payload: object) -> str:
     """Return a command's last error as the reader may see it."""
-    return shown_error(last_error, payload=may_view_payload is True)
+    return shown_error(command.last_error, command.last_error_data, payload=may_view_payload is True)
 
 
 @register.filter
