@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from django.utils import translation
 from django.utils.formats import number_format
 from django.utils.text import get_text_list
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 # Separates the notes of an event, which are kept in one column.
@@ -85,7 +85,7 @@ def _value(key: str, value: Any, texts: Mapping[str, Any], payload: Callable[[st
         inner = {name: item for name, item in value.items() if name != "code"}
         return text(str(value.get("code", "")), inner, texts=texts, payload=payload)
     if isinstance(value, list | tuple):
-        return get_text_list([str(item) for item in value], _now("and"))
+        return get_text_list([str(item) for item in value], gettext("and"))
     if key == "error":
         return payload(str(value))
     return _Number(value) if type(value) is int else value

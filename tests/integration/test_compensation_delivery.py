@@ -12,7 +12,6 @@ from bridge.models import Event, Heartbeat
 from compensation import delivery, outbox, statements, switches
 from compensation.models import Attempt, Command, CommandStatus, ExhaustedBy
 from compensation.outbox import CommandRefusal, NewCommand, Settlement
-from compensation.snapshot import NO_ANSWER
 from tests.integration.commands import NOW, FakePublisher, attempts, later, new_command, not_taken, row
 
 pytestmark = pytest.mark.django_db
@@ -252,7 +251,7 @@ def test_a_service_that_does_not_answer_gets_one_send_a_round_and_then_a_person(
     deliver(publisher)
     exhausted = row(command)
     assert (exhausted.status, exhausted.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.MANUAL)
-    assert exhausted.last_error == NO_ANSWER
+    assert exhausted.last_error == "no-confirmation"
     assert attempts(command) == [(1, 1, "published", True, True)]
     deliver(publisher, 1000)
     outbox.settle([Settlement(command_id=command.id, status="retried", round=2, at=later(2000))])
