@@ -76,7 +76,9 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRefusal:
-    """The answer of a service that it could not do the compensation this time. `at`: by the service's clock.
+    """The answer of a service that it could not do the compensation this time.
+
+    error: its text, or empty. at: by the service's clock.
 
     The wait for the next attempt starts at `at`, or, if that clock must be wrong, when the attempt began or now.
     """
