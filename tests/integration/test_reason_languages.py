@@ -26,6 +26,7 @@ from bridge.topics import get_topics
 from compensation import statements
 from compensation.models import Attempt, AttemptOutcome, Command, CommandStatus, ConfirmationKind
 from compensation.snapshot import CommandSnapshot
+from sagaproject.doctor.pulsar import check_topics
 from sagas.applying import breakers
 from sagas.error_text import shown_error
 from sagas.models import Decision
@@ -34,7 +35,6 @@ from tests.corpus.bad import corpus
 from tests.integration.api import BASE
 from tests.integration.decided import failed, published, unfit
 from tests.integration.story import new_ids
-from tests.integration.terminal import run
 
 pytestmark = pytest.mark.django_db
 
@@ -195,7 +195,9 @@ def test_a_spanish_page_of_each_kind_of_failed_command_shows_no_english(spanish:
     for name, ending in endings(snapshot).items():
         statements.write([ending])
         [stored] = statements.lock([str(row.pk)])
-        assert replace(stored, policy=ending.policy) == ending, name  # what is written is what is read
+        assert replace(stored, policy=ending.policy, confirmation=ending.confirmation) == ending, (
+            name
+        )  # what is written is what is read
         assert not re.search(r"\s", stored.last_error), name
         pages = [
             reverse("admin:compensation_command_change", args=[row.pk]),
@@ -277,7 +279,7 @@ def test_attention_health_and_doctor_write_the_reports_of_processes_out(spanish:
     assert len(errors) == 2
     assert english_in(spanish.get(reverse("admin:index")).content.decode()) == []
     with translation.override("en"):
-        assert "the database does not accept events: OperationalError 57P01" in run("doctor", "--json").out
+        assert "the database does not accept events: OperationalError 57P01" in check_topics().says
 
 
 def test_a_pause_by_the_circuit_breaker_is_a_code_in_the_audit(spanish: Client, settings: Any) -> None:

@@ -60,24 +60,26 @@ def sentences(node: ast.expr) -> Iterator[str]:
 
 def stored_sentences(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            named = [keyword.value for keyword in node.keywords if keyword.arg in STORED]
-            carried = node.args if name_of(node.func) in CARRIERS else []
-            noted = node.args if ast.unparse(node.func) == "notes.append" else []
-            for value in (*named, *carried, *noted):
-                yield from sentences(value)
-        elif isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and key.value in STORED:
-                    yield from sentences(value)
-        elif isinstance(node, ast.FunctionDef) and node.name.strip("_") in STORED | {"shape_problem", "error_location"}:
-            for inner in ast.walk(node):
-                if isinstance(inner, ast.Return) and inner.value is not None:
-                    yield from sentences(inner.value)
-        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(name_of(target) in STORED for target in targets):
-                yield from sentences(node.value)
+        for value in values_to_store(node):
+            yield from sentences(value)
+
+
+def values_to_store(node: ast.AST) -> Iterator[ast.expr]:
+    """What this node gives to a column, or to a value that carries it to one."""
+    if isinstance(node, ast.Call):
+        yield from (keyword.value for keyword in node.keywords if keyword.arg in STORED)
+        if name_of(node.func) in CARRIERS or ast.unparse(node.func) == "notes.append":
+            yield from node.args
+    elif isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        yield from (value for key, value in pairs if isinstance(key, ast.Constant) and key.value in STORED)
+    elif isinstance(node, ast.FunctionDef) and node.name.strip("_") in STORED | {"shape_problem", "error_location"}:
+        returns = (inner for inner in ast.walk(node) if isinstance(inner, ast.Return))
+        yield from (found.value for found in returns if found.value is not None)
+    elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if any(name_of(target) in STORED for target in targets):
+            yield node.value
 
 
 def test_no_place_writes_a_sentence_into_a_column() -> None:
