@@ -12,7 +12,7 @@ from bridge.models import Event, Heartbeat
 from compensation import delivery, outbox, statements, switches
 from compensation.models import Attempt, Command, CommandStatus, ExhaustedBy
 from compensation.outbox import CommandRefusal, NewCommand, Settlement
-from tests.integration.commands import NOW, FakePublisher, attempts, later, new_command, not_taken, row
+from tests.integration.commands import NOW, FakePublisher, attempts, error_of, later, new_command, not_taken, row
 
 pytestmark = pytest.mark.django_db
 
@@ -97,7 +97,7 @@ def test_what_the_broker_refuses_is_tried_again_and_its_neighbours_go_through(pu
     deliver(publisher)
     assert row(good).status == CommandStatus.PUBLISHED
     assert (row(bad).status, row(bad).next_at) == (CommandStatus.WAITING, later(1))
-    assert row(bad).last_error == "The command could not be sent: ProducerQueueIsFull"
+    assert error_of(bad) == "The command could not be sent: ProducerQueueIsFull"
     assert attempts(bad) == [(1, 1, "failed", True, True)]
 
 

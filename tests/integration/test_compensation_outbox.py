@@ -16,7 +16,7 @@ from compensation import outbox, statements
 from compensation.models import Command, CommandStatus, ExhaustedBy
 from compensation.outbox import CommandRefusal, NewCommand, Settlement
 from compensation.statements import Claim
-from tests.integration.commands import NOW, SAGA, attempts, later, new_command, row
+from tests.integration.commands import NOW, SAGA, attempts, error_of, later, new_command, row
 
 pytestmark = pytest.mark.django_db
 
@@ -119,11 +119,11 @@ def test_what_is_withdrawn_at_birth_is_never_sent() -> None:
 
 
 def test_what_the_service_would_refuse_is_exhausted_at_once_and_the_log_told(nudges: Any) -> None:
-    command = new_command(invalid="image_id is no UUID")
+    command = new_command(invalid="not-a-uuid:image_id")
     assert nudges(lambda: outbox.plan([command])) == ["sagas.applying.apply"]
     planned = row(command)
     assert (planned.status, planned.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.INVALID)
-    assert planned.last_error == "image_id is no UUID"
+    assert planned.last_error == "not-a-uuid:image_id"
     assert attempts(command) == []
     payload = {"name": "DeleteRetrievedImage", "entity": "image", "round": 1}
     assert facts() == [("CommandExhausted", f"{command.id}:exhausted:1", payload)]
@@ -232,7 +232,7 @@ def test_several_refusals_in_one_call_end_one_attempt_and_the_first_speaks() -> 
     outbox.plan([command])
     claim()
     outbox.refuse([CommandRefusal(command_id=command.id, error=str(second), at=later(second)) for second in (3, 1, 2)])
-    assert row(command).last_error.endswith(": 1")
+    assert error_of(command).endswith(": 1")
     assert (row(command).attempt, row(command).next_at) == (1, later(2))
 
 
@@ -245,7 +245,7 @@ def test_the_last_refusal_exhausts_and_the_log_is_told_once_a_round(nudges: Any)
     claim(at=later(300))
     assert nudges(lambda: refuse(command, seconds=300)) == ["sagas.applying.apply"]
     assert row(command).exhausted_by == ExhaustedBy.ATTEMPTS
-    assert row(command).last_error == "Failed after 3 attempts. The service refused it: busy"
+    assert error_of(command) == "Failed after 3 attempts. The service refused it: busy"
     assert [id_ for _, id_, _ in facts()] == [f"{command.id}:exhausted:1"]
     settle(command, "confirmed", event_id="late")
     assert row(command).status == CommandStatus.CONFIRMED
@@ -364,7 +364,7 @@ def never_claimed() -> NewCommand:
 
 
 def never_fit() -> NewCommand:
-    command = new_command(invalid="image_id is no UUID")
+    command = new_command(invalid="not-a-uuid:image_id")
     outbox.plan([command])
     return command
 

@@ -69,7 +69,7 @@ def test_an_event_that_cannot_be_understood_sets_its_saga_aside(type_: str, monk
         event_log.append(image_through(task, image))
     run_apply()
     assert SagaLog.objects.get(key=sound).status == "COMPLETED"
-    assert SagaLog.objects.get(key=broken).set_aside_error.startswith("KeyError in understand")
+    assert SagaLog.objects.get(key=broken).set_aside_error.startswith("KeyError (understand:")
     assert not Pending.objects.exists()
 
 
