@@ -117,7 +117,7 @@ def test_one_message_that_orders_too_many_undos_sends_none() -> None:
     assert (opened.planned, opened.allowed, opened.changed_by) == (LIMIT + 1, LIMIT, "system")
     audit = Decision.objects.get()
     assert (audit.action, audit.target, audit.actor) == ("pause_publishing", f"publishing to {SERVICE}", "system")
-    assert (audit.door, audit.reason) == ("system", "21 commands planned in ten minutes, the limit is 20")
+    assert (audit.door, audit.reason_text) == ("system", "21 commands planned in ten minutes, the limit is 20")
 
 
 def test_as_many_as_the_limit_are_sent() -> None:
@@ -386,9 +386,9 @@ def test_one_refusal_pauses_again_before_anybody_judges() -> None:
     assert (opened.state, opened.cause, opened.changed_by) == (BreakerState.OPEN, TripCause.REFUSED, "system")
     audit = Decision.objects.order_by("-decided_at").first()
     assert audit is not None
-    assert (audit.actor, audit.reason) == (
+    assert (audit.actor, audit.reason_text) == (
         "system",
-        "the service refused one of the first commands after the resumption",
+        "the service refused one of the first commands after sending was resumed",
     )
     breakers.judge_canaries()
     assert Decision.objects.filter(actor="system").count() == 2
