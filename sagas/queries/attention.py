@@ -321,7 +321,7 @@ def _parked_item(row: _Row, pruned: datetime | None) -> Item:
     advice = _("Attach the key to its saga, start a saga from it, or dismiss it with a reason.")
     if pruned is not None:
         sentence += " " + _("The saga of this key had ended and was pruned at %(when)s.") % {"when": when(pruned)}
-        advice = _("They came too late for it: ask the service why, then dismiss them with a reason.")
+        advice = _("The events arrived too late: ask the service why, then dismiss them with a reason.")
     return Item(
         kind="parked",
         since=row["since"],
