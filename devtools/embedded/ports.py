@@ -28,8 +28,8 @@ def free(preferred: int = 0) -> int:
 def claim(preferred: int) -> tuple[int, socket.socket]:
     """Return `preferred`, or any free port if that one is in use or reserved, and the socket that reserves it.
 
-    A stack names its port seconds before its web server listens there. The UDP port of the same number, which no
-    other program uses, is held until the socket is closed. Otherwise two stacks that start together would both take it, and
+    A stack names its port seconds before its web server listens there. The UDP port of the same number, which no other
+    program uses, is held until the socket is closed. Otherwise two stacks that start together would both take it, and
     the slower one would take the other's web server for its own.
     """
     token = socket.socket(type=socket.SOCK_DGRAM)
