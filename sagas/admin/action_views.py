@@ -87,7 +87,8 @@ def ask(admin: ReadOnlyAdmin, request: HttpRequest, action: str, target: Mapping
 def _need_operate(request: HttpRequest) -> None:
     if not may_operate(request):
         text = _('You may view this but not decide. Deciding requires the permission "%(name)s".')
-        raise PermissionDenied(text % {"name": _("May decide on sagas, commands, unmatched events, and sending commands")})
+        name = _("May decide on sagas, commands, unmatched events, and sending commands")
+        raise PermissionDenied(text % {"name": name})
 
 
 def _ask(

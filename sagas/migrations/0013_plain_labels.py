@@ -2,7 +2,6 @@
 
 from django.db import migrations, models
 
-
 OPERATE = "May decide on sagas, commands, parked events and publishing"
 VIEW = "May see what messages say"
 PLAIN_OPERATE = "May decide on sagas, commands, unmatched events, and sending commands"
