@@ -96,7 +96,7 @@ def written_codes() -> Iterator[tuple[str, str, set[str] | None]]:
             first = node.args[0]
             if isinstance(first, ast.Constant):
                 listed = name_of(node.func) == "reason"
-                yield where, first.value, {str(one.arg) for one in node.keywords} if listed else None
+                yield where, str(first.value), {str(one.arg) for one in node.keywords} if listed else None
             elif isinstance(first, ast.JoinedStr) and isinstance(first.values[0], ast.Constant):
                 yield where, str(first.values[0].value).partition(":")[0], None
 
