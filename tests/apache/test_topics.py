@@ -49,7 +49,7 @@ def test_topics_that_cannot_be_had_are_named_and_the_others_are_read(space: Spac
             found = unread()
             assert set(found) == {"anonymization-completed", elsewhere}
             assert "another system holds the subscription exclusively" in str(found["anonymization-completed"])
-            assert "no such topic" in str(found[elsewhere])
+            assert "the topic does not exist" in str(found[elsewhere])
             assert Heartbeat.objects.filter(kind="bridge", connected=True).count() == 1
             assert not are_well()
             said = doctor(environment)["topics"]

@@ -51,7 +51,7 @@ def publisher() -> FakePublisher:
         pulsar.ProducerBlockedQuotaExceededException,
     ],
 )
-def test_what_pulsar_refuses_for_the_topic_is_told_apart_and_in_words(answer: type[Exception]) -> None:
+def test_what_pulsar_refuses_for_the_topic_is_distinguished_and_in_plain_text(answer: type[Exception]) -> None:
     name = answer.__name__
     sent = refusal(BrokerUnavailable(describe(name), name))
     assert (sent.blocked, sent.reachable, sent.permanent) == (True, True, False)

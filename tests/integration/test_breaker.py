@@ -203,7 +203,7 @@ def test_of_two_planners_at_once_the_second_sees_what_the_first_counted(
     assert sent() == []
 
 
-def test_planners_for_two_services_in_any_order_do_not_block_each_other_for_ever(elsewhere: Elsewhere) -> None:
+def test_planners_for_two_services_in_any_order_do_not_block_each_other_permanently(elsewhere: Elsewhere) -> None:
     start = Barrier(6)
 
     def work(number: int) -> None:
@@ -629,7 +629,7 @@ def test_only_an_open_breaker_can_be_resumed_and_of_one_service() -> None:
 # --- where it is shown
 
 
-def test_every_page_tells_of_an_open_breaker(staff: Client) -> None:
+def test_every_page_shows_an_open_breaker(staff: Client) -> None:
     saga = tripped()
     words = f"The circuit breaker paused {SERVICE} at "
     numbers = "30 commands planned in ten minutes, the limit is 20. Check them, then resume."
@@ -658,7 +658,7 @@ def test_every_page_tells_of_an_open_breaker(staff: Client) -> None:
     assert f"The circuit breaker paused {SERVICE}" in doctor.check_publisher().says
 
 
-def test_every_page_tells_of_a_running_canary(staff: Client) -> None:
+def test_every_page_shows_a_running_canary(staff: Client) -> None:
     saga = tripped()
     resume()
     words = "the first 10 commands are sent, the others when the service has confirmed these"
@@ -676,7 +676,7 @@ def test_every_page_tells_of_a_running_canary(staff: Client) -> None:
     assert "only the first commands are sent to DATA_RETRIEVAL" in doctor.check_publisher().says
 
 
-def test_the_api_tells_both_and_resumes_either(staff: Client) -> None:
+def test_the_api_shows_both_and_resumes_either(staff: Client) -> None:
     tripped()
 
     def read() -> dict[str, Any]:

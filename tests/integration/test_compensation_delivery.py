@@ -234,7 +234,7 @@ def test_a_result_that_is_missing_leaves_the_claim_to_be_found_as_lost(publisher
 # --- the other kinds of confirmation
 
 
-def test_where_sending_is_enough_the_log_is_told_and_its_owner_settles(publisher: FakePublisher) -> None:
+def test_where_sending_is_enough_the_log_gets_a_fact_and_its_saga_settles(publisher: FakePublisher) -> None:
     command = plan(new_command(confirmation="published"))
     deliver(publisher)
     assert (row(command).status, row(command).deadline_at) == (CommandStatus.PUBLISHED, None)

@@ -105,7 +105,7 @@ def test_what_is_already_confirmed_is_never_sent(nudges: Any) -> None:
 
 
 @pytest.mark.parametrize("by_service", [True, False])
-def test_what_a_service_had_confirmed_before_it_was_owed_is_marked(by_service: bool) -> None:
+def test_what_a_service_had_confirmed_before_it_was_required_is_marked(by_service: bool) -> None:
     command = new_command(confirmed=(later(-60), "event-7"), confirmed_by_service=by_service)
     outbox.plan([command])
     assert row(command).confirmed_unsent_at == (NOW if by_service else None), "by our clock"
@@ -118,7 +118,7 @@ def test_what_is_withdrawn_at_birth_is_never_sent() -> None:
     assert claim() == []
 
 
-def test_what_the_service_would_refuse_is_exhausted_at_once_and_the_log_told(nudges: Any) -> None:
+def test_what_the_service_would_refuse_is_exhausted_at_once_with_a_fact(nudges: Any) -> None:
     command = new_command(invalid="not-a-uuid:image_id")
     assert nudges(lambda: outbox.plan([command])) == ["sagas.applying.apply"]
     planned = row(command)
@@ -177,7 +177,7 @@ def test_given_up_commands_do_not_leave_and_may_still_be_confirmed(status: Any) 
     assert (row(command).status, row(command).by_hand) == (CommandStatus.CONFIRMED, False)
 
 
-def test_words_of_one_call_hold_by_rank_whatever_their_order() -> None:
+def test_settlements_of_one_call_apply_by_rank_in_any_order() -> None:
     one, two = new_command("one"), new_command("two")
     outbox.plan([one, two])
     words: list[tuple[Any, int]] = [("retried", 2), ("withdrawn", 0), ("retried", 3), ("confirmed", 0)]
@@ -227,7 +227,7 @@ def test_a_refusal_ends_the_open_attempt_only(nudges: Any) -> None:
     assert row(command).attempts.get().error == "busy "
 
 
-def test_several_refusals_in_one_call_end_one_attempt_and_the_first_speaks() -> None:
+def test_several_refusals_in_one_call_end_one_attempt_with_the_first_error() -> None:
     command = new_command()
     outbox.plan([command])
     claim()
@@ -236,7 +236,7 @@ def test_several_refusals_in_one_call_end_one_attempt_and_the_first_speaks() -> 
     assert (row(command).attempt, row(command).next_at) == (1, later(2))
 
 
-def test_the_last_refusal_exhausts_and_the_log_is_told_once_a_round(nudges: Any) -> None:
+def test_the_last_refusal_exhausts_and_the_log_gets_one_fact_a_round(nudges: Any) -> None:
     command = new_command()
     outbox.plan([command])
     for attempt in (1, 2):
@@ -328,7 +328,7 @@ def test_the_number_of_statements_does_not_grow_with_the_commands() -> None:
     assert Command.objects.filter(status=CommandStatus.CONFIRMED).count() == 202
 
 
-def test_nothing_said_is_no_statement() -> None:
+def test_no_changes_need_no_statement() -> None:
     def silence() -> None:
         outbox.plan([])
         outbox.release([], NOW)

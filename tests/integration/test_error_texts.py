@@ -335,7 +335,7 @@ def test_who_may_see_payload_reads_both_texts_of_a_difference(told: Told) -> Non
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_command_prints_a_text_unless_it_is_told_to(told: Told) -> None:
+def test_no_command_prints_a_text_unless_it_is_asked_to(told: Told) -> None:
     key, broken = told.world.saga.key, str(told.sagas[3].id)
     commands = [(*words, "--dry-run") for words in DECISIONS]
     commands += [words for words in READS if words[0] not in ELSEWHERE]

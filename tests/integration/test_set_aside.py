@@ -73,7 +73,7 @@ def test_an_event_that_cannot_be_understood_sets_its_saga_aside(type_: str, monk
     assert not Pending.objects.exists()
 
 
-def test_it_is_resumed_by_a_decision_once_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_resumed_by_a_decision_once_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
     run_apply()

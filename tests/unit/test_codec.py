@@ -78,12 +78,12 @@ def test_a_plain_event_fills_the_columns() -> None:
 
 
 @pytest.mark.parametrize("missing", [..., None])
-def test_the_topic_tells_the_type_if_the_message_does_not(missing: Any) -> None:
+def test_the_topic_shows_the_type_if_the_message_does_not(missing: Any) -> None:
     assert read(body(type=missing), "closed").type == "OrderClosed"
     assert read(body(type=missing), "orders.usa.placed").type == "OrderPlaced"
 
 
-def test_the_topic_tells_the_type_if_the_message_names_the_topic() -> None:
+def test_the_topic_shows_the_type_if_the_message_names_the_topic() -> None:
     """Its short name, with the region in its place: so the services write it."""
     assert read(body(type="closed"), "closed").type == "OrderClosed", "the default, as for a message without a type"
     assert read(body(type="orders"), "orders").type == "OrderPlaced"
@@ -120,7 +120,7 @@ def test_a_type_is_not_accepted_from_a_topic_that_does_not_declare_it(topic: str
     assert "OrderPlaced is not accepted from this topic" in str(found.reason)
 
 
-def test_whoever_writes_to_one_topic_speaks_for_its_types_alone() -> None:
+def test_a_topic_carries_only_its_own_types() -> None:
     texts = [..., None, *CATALOG.topics, "order-done", *(other.name for other in CATALOG.event_types)]
     for topic in ("orders", "orders.usa.placed", "closed", "moves", "lost", "elsewhere"):
         for text in texts:
@@ -291,7 +291,7 @@ def test_what_cannot_become_an_event(raw: bytes, code: str) -> None:
     assert found.message.body == raw
 
 
-def test_a_topic_that_tells_nothing_needs_a_type() -> None:
+def test_a_topic_that_shows_nothing_needs_a_type() -> None:
     assert refuse(body(type=...), "elsewhere").code == "unknown-type"
     assert refuse(body(), "elsewhere").code == "wrong-topic"
 

@@ -242,7 +242,7 @@ def rank(standing: CommandSnapshot) -> str:
 
 
 @given(born=births, said=st.lists(words, max_size=6), data=st.data())
-def test_the_order_of_the_words_cannot_matter(
+def test_the_order_of_settlements_cannot_matter(
     born: CommandSnapshot, said: list[tuple[str, int]], data: st.DataObject
 ) -> None:
     other = data.draw(st.permutations(said))
