@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.db import DataError
+from django.core.management import call_command
+from django.db import DataError, connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone, translation
@@ -305,3 +307,38 @@ def test_the_notes_of_an_event_read_in_the_readers_language(spanish: Client) -> 
     page = spanish.get(reverse("admin:bridge_event_change", args=[event.pk])).content.decode()
     assert "el mensaje no tiene id: se usa su posición en el tópico; el mensaje no tiene fecha y hora" in page
     assert str(Reason("id-missing")).startswith("the message has no id")
+
+
+# --- beside an earlier release ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("app", "number"), [("bridge", "0009_reason_codes"), ("compensation", "0011_reason_codes"), ("sagas", "0013")]
+)
+def test_the_migrations_write_no_row_of_ours_and_drop_nothing(app: str, number: str) -> None:
+    out = io.StringIO()
+    call_command("sqlmigrate", app, number, stdout=out)
+    statements = [line for line in out.getvalue().splitlines() if line and not line.startswith("--")]
+    for line in statements:
+        assert re.match(
+            r"BEGIN;|COMMIT;|ALTER TABLE \S+ ADD COLUMN \S+ jsonb NULL;|CREATE TRIGGER |UPDATE auth_permission ", line
+        ), line
+
+
+def test_what_an_earlier_release_writes_is_accepted_and_shown(spanish: Client) -> None:
+    """Its statements name none of the new columns."""
+    saga, _images = failed(1)
+    row = Command.objects.filter(saga_id=saga.id)[0]
+    last = reason("attempts", count=3, last=reason("refused-because", error=SECRET).nested)
+    Command.objects.filter(pk=row.pk).update(last_error=last.code, last_error_data=last.data)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE compensation_command SET last_error = 'No answer within 300 seconds.' WHERE id = %s", [row.pk]
+        )
+        cursor.execute(
+            "INSERT INTO bridge_quarantined (topic, message_id, received_at, body, body_hash, properties, code, reason,"
+            " status, decided_by, decided_why) VALUES ('orders', '1', now(), '', '', '{}', 'not-json',"
+            " 'the body is empty', 'open', '', '')"
+        )
+    assert last_error_in(spanish, row, "es") == "No answer within 300 seconds."
+    assert spanish.get(f"{BASE}quarantine").json()["items"][0]["reason"] == "the body is empty"
