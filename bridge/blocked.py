@@ -20,7 +20,7 @@ def blocked_topics(before: datetime) -> list[BlockedTopic]:
 
 
 def note(blocked: Mapping[str, str], open_topics: Collection[str], now: datetime) -> None:
-    """Record which topics refuse messages (short name -> reason), and which accepted one.
+    """Record which topics refuse messages (short name -> code of the reason), and which accepted one.
 
     At most two statements, in their own transactions unless the caller has one. May run twice.
     """

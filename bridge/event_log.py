@@ -15,14 +15,15 @@ from bridge.codec import get_codec
 from bridge.envelope import Envelope, Rejected, content_hash
 from bridge.errors import AlreadyDecided, StillUnreadable
 from bridge.models import Duplicate, QuarantineCode, Quarantined, QuarantineStatus, Source
+from bridge.reasons import Reason
 
 T = TypeVar("T")
 
 _MAX_ATTEMPTS = 5
 _DEADLOCK, _SERIALIZATION_FAILURE = "40P01", "40001"
 _LIMIT_EXCEEDED = "54"  # a class of codes: rows or parameters too large together
-_CONFLICT = "an event with this id and different content is already in the log"
-_PRUNED = "its event was in the log and has been removed with its saga, which ended long ago"
+_CONFLICT = Reason("conflicting-content")
+_PRUNED = Reason("pruned")
 
 
 class NewFact(NamedTuple):
@@ -100,13 +101,13 @@ def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
     return pk
 
 
-def unreadable(row: Quarantined) -> str:
-    """Return why a quarantined message is unreadable with the current catalog and limits too; empty if it is not."""
+def unreadable(row: Quarantined) -> Reason | None:
+    """Return why a quarantined message is unreadable with the current catalog and limits too; None if it is not."""
     try:
         _read_again(row, clock.now())
     except StillUnreadable as error:
         return error.reason
-    return ""
+    return None
 
 
 def routing_of(quarantined_id: int) -> list[str]:
@@ -305,7 +306,7 @@ def _is_rejection(error: Exception) -> bool:
 
 
 def _rejected_by_database(envelope: Envelope, error: Exception) -> Rejected:
-    reason = f"the database rejected this event ({_code_of(error) or type(error).__name__})"
+    reason = Reason(f"refused-by-database:{_code_of(error) or type(error).__name__}")
     return Rejected(envelope.message, envelope.received_at, QuarantineCode.REFUSED_BY_DATABASE, reason)
 
 

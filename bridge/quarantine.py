@@ -21,6 +21,7 @@ from bridge import clock, sql, statements
 from bridge.envelope import Message, Rejected
 from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
 from bridge.models import QuarantineCode, QuarantineCount, Quarantined, QuarantineStatus
+from bridge.reasons import reason
 from bridge.topics import get_topics
 
 logger = logging.getLogger(__name__)
@@ -132,8 +133,7 @@ def decide(row: Quarantined, status: QuarantineStatus, now: datetime, actor: str
 def message_of(row: Quarantined) -> Message:
     """Return the message as Pulsar delivered it. Raises StillUnreadable for one that was not kept whole."""
     if row.is_cut:
-        part = f"only the first {len(row.body):,} of its {row.full_size:,} bytes are kept"
-        raise StillUnreadable(f"{part}: the service must send it again")
+        raise StillUnreadable(reason("kept-in-part", kept=len(row.body), size=row.full_size))
     names = get_topics().of_shown(row.topic)
     return Message(
         topic=names.shown,
@@ -161,7 +161,8 @@ def _row_of(one: Rejected) -> Quarantined:
         properties=_properties(message.properties),
         producer=message.producer,
         code=one.code,
-        reason=one.reason,
+        reason=one.reason.code,
+        reason_data=one.reason.data,
     )
 
 

@@ -35,12 +35,15 @@ _MOVING = (
     "confirmed_unsent_at",
     "exhausted_by",
     "last_error",
+    "last_error_data",
 )
 _NEW = ("id", "saga_id", *_FIXED, "topic", "body", *_POLICY, "non_retryable", "confirmation_timeout", *_MOVING)
 _SET_ONCE = ("planned_at", "released_at", "held_since", "held_by")
 
 # Reading uuid columns as text is four times faster than as UUID objects.
-_SNAPSHOT = ", ".join(("id::text", *_FIXED, *_POLICY, "non_retryable::text", "confirmation_timeout", *_MOVING))
+# The JSON column comes last; as text, the driver does not parse it.
+_READ = (*_POLICY, "non_retryable::text", "confirmation_timeout", *_MOVING[:-1], "last_error_data::text")
+_SNAPSHOT = ", ".join(("id::text", *_FIXED, *_READ))
 
 
 class Claim(NamedTuple):
@@ -480,8 +483,8 @@ def _snapshots(rows: Iterable[tuple[Any, ...]]) -> list[CommandSnapshot]:
 
 
 def _snapshot(row: tuple[Any, ...]) -> CommandSnapshot:
-    fixed, policy, rest = row[:9], row[9:15], row[15:]
-    return CommandSnapshot(*(*fixed, _policy(policy), *rest))
+    fixed, policy, rest, data = row[:9], row[9:15], row[15:-1], row[-1]
+    return CommandSnapshot(*(*fixed, _policy(policy), *rest, orjson.loads(data) if data else None))
 
 
 @lru_cache(maxsize=256)

@@ -295,7 +295,7 @@ def _refusal_reason(action: Action, command: Command) -> str:
             "status": command.get_status_display()
         }
     if command.invalid:
-        return _("the service would refuse it again: %(why)s") % {"why": command.invalid}
+        return _("the service would refuse it again: %(why)s") % {"why": command.invalid_text}
     return ""
 
 

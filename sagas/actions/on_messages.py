@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.utils.translation import gettext as _
 
-from bridge import event_log, quarantine, routing
+from bridge import event_log, quarantine, reasons, routing
 from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
 from bridge.models import Event, Pending, Quarantined, QuarantineStatus
 from sagas.actions.action import ActionContext, ActionRequest, ActionResult, carry_out, previewed
@@ -76,7 +76,7 @@ def _store(context: ActionContext, quarantine_id: int) -> Event:
     except AlreadyDecided:
         raise Refused(_("this message was already requeued")) from None
     except StillUnreadable as error:
-        raise Refused(_("it still cannot be read: %(why)s") % {"why": error.reason}) from None
+        raise Refused(_("it still cannot be read: %(why)s") % {"why": reasons.text(*error.reason)}) from None
     return Event.objects.get(id=pk)
 
 

@@ -16,8 +16,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bridge import instants
+from compensation.models import CommandStatus
 from sagas.actions import ActionRequest, ActionResult, sentences
-from sagas.admin import form_drafts, formatting, labels
+from sagas.admin import form_drafts, formatting
 from sagas.admin.action_pages import ACTION_PAGES, ActionPage
 from sagas.admin.forms import DecisionForm
 from sagas.admin.readonly import ReadOnlyAdmin
@@ -25,11 +26,11 @@ from sagas.admin.refusals import RefusalText, explain
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.error_text import shown_differences
 from sagas.errors import Busy, DecisionError, Invalid, NotFound
-from sagas.models import Action, Decision, SagaStatusChoice
+from sagas.models import Action, Decision, LaneOutcome, ParkedReason, SagaStatusChoice
 
 # More than anybody reads before confirming; the total is shown above the list.
 SHOWN = 200
-LABELS = {**dict(SagaStatusChoice.choices), **labels.COMMAND_STATUSES, **labels.LANE_OUTCOMES}
+LABELS = {**dict(SagaStatusChoice.choices), **dict(CommandStatus.choices), **dict(LaneOutcome.choices)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,8 @@ def ask(admin: ReadOnlyAdmin, request: HttpRequest, action: str, target: Mapping
 def _need_operate(request: HttpRequest) -> None:
     if not may_operate(request):
         text = _('You may view this but not decide. Deciding requires the permission "%(name)s".')
-        raise PermissionDenied(text % {"name": _("May decide on sagas, commands, parked events and publishing")})
+        name = _("May decide on sagas, commands, unmatched events, and sending commands")
+        raise PermissionDenied(text % {"name": name})
 
 
 def _ask(
@@ -299,7 +301,7 @@ def _of_event(result: Mapping[str, Any]) -> list[str]:
     if result.get("already_stored"):
         lines.append(_("The event is already stored and is not applied again."))
     if result.get("parked"):
-        reason = labels.PARKED_REASONS[result["parked"]]
+        reason = ParkedReason(result["parked"]).label
         lines.append(
             _("No saga matches yet (%(reason)s): the event is kept with the unmatched events.") % {"reason": reason}
         )

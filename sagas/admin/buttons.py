@@ -15,7 +15,7 @@ from bridge.models import Event
 from compensation import switches
 from compensation.models import Command, CommandStatus, ExhaustedBy
 from sagas import actions
-from sagas.admin import formatting, labels
+from sagas.admin import formatting
 from sagas.models import Action, Lane, Parked, SagaLog
 from sagas.queries import Waiting
 
@@ -188,5 +188,5 @@ def _buttons(possible: Collection[Action], *, main: Iterable[Action] = (), **tar
 
 
 def _button(action: Action, kind: str = "", label: Any = "", **target: Any) -> Button:
-    text = str(label or labels.ACTIONS[action])
+    text = str(label or action.label)
     return Button(action=action, label=text, url=formatting.decide_url(action.value, **target), kind=kind)

@@ -15,7 +15,7 @@ from bridge.models import Event, Source
 from compensation import switches
 from compensation.models import UNSENT, Attempt, Command, CommandStatus, ExhaustedBy
 from sagas.actions import possible_in_state
-from sagas.admin import buttons, formatting, labels, search
+from sagas.admin import buttons, formatting, search
 from sagas.admin.action_views import ask
 from sagas.admin.filters import (
     CommandStatusFilter,
@@ -70,7 +70,7 @@ class CommandAdmin(ReadOnlyAdmin):
         payload = may_view_payload(request)
         for command in found.result_list:
             command.on_hold = holding.on_hold(command, holds)
-            command.shown_error = shown_error(command.last_error, payload=payload)
+            command.shown_error = shown_error(command.last_error, command.last_error_data, payload=payload)
         return found
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
@@ -174,7 +174,7 @@ class CommandAdmin(ReadOnlyAdmin):
 
 def states(command: Command, hold: OnHold | None = None) -> SafeString:
     """Return the badges of a command; `hold` tells why its deadline is on hold, if it is."""
-    found = [formatting.badge(command.status, labels.COMMAND_STATUSES.get(command.status))]
+    found = [formatting.badge(command.status, command.get_status_display())]
     if command.held_since:
         found.append(formatting.badge("held", gettext("held"), "bad"))
     if hold:

@@ -13,9 +13,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from compensation.models import CommandStatus
+from compensation.models import CommandStatus, ExhaustedBy
 from sagas import actions
-from sagas.admin import labels
 from sagas.definitions import registry
 from sagas.models import Action, Decision, SagaStatusChoice
 from sagas.queries.ids import saga_id
@@ -57,7 +56,7 @@ class StatusFilter(_Choice):
 
 class CommandStatusFilter(StatusFilter):
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return labels.COMMAND_STATUSES.items()
+        return CommandStatus.choices
 
 
 class AgeFilter(_Choice):
@@ -174,7 +173,7 @@ class ExhaustedByFilter(_Choice):
     parameter_name = "exhausted_by"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return labels.EXHAUSTED_BY.items()
+        return ExhaustedBy.choices
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(exhausted_by=value, status=CommandStatus.EXHAUSTED)
@@ -200,7 +199,7 @@ class ActionFilter(_Choice):
     parameter_name = "action_taken"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return labels.ACTIONS.items()
+        return Action.choices
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(action=value)

@@ -14,9 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from bridge import quarantine
-from bridge.models import Quarantined, QuarantineStatus
+from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from sagas import actions
-from sagas.admin import buttons, formatting, labels
+from sagas.admin import buttons, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.models import Action
@@ -31,7 +31,7 @@ class CodeFilter(SimpleListFilter):
     parameter_name = "code"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return labels.QUARANTINE_CODES.items()
+        return QuarantineCode.choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(code=self.value()) if self.value() else queryset
@@ -59,7 +59,8 @@ class QuarantinedAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, and above it the messages that were only counted."""
         rows = quarantine.counted_beside_open()
-        counted = [{**row, "why": labels.QUARANTINE_CODES[row["last_code"]]} for row in rows]
+        why = dict(QuarantineCode.choices)
+        counted = [{**row, "why": why[row["last_code"]]} for row in rows]
         page: HttpResponse = super().changelist_view(request, {**(extra_context or {}), "counted": counted})
         return page
 
@@ -68,7 +69,8 @@ class QuarantinedAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("reason"))
     def why(self, message: Quarantined) -> str:
-        return message.reason if len(message.reason) <= 120 else message.reason[:119] + "…"
+        text = message.reason_text
+        return text if len(text) <= 120 else text[:119] + "…"
 
     @admin.display(description=_("status"))
     def state(self, message: Quarantined) -> SafeString:
@@ -87,7 +89,7 @@ class QuarantinedAdmin(ReadOnlyAdmin):
         possible = actions.possible_on_message(row)
         shown = may_view_payload(request)
         return {
-            "title": labels.QUARANTINE_CODES.get(row.code, row.code),
+            "title": row.get_code_display(),
             "state": self.state(row),
             "size": row.full_size,
             "kept": len(row.body),

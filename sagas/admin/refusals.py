@@ -133,7 +133,7 @@ def what_became_of(stream: str, key: str) -> str:
 
 def _describe(earlier: _Earlier) -> str:
     action, actor, at = earlier
-    return str(ALREADY[action] % {"actor": actor or _("somebody"), "time": when(at)})
+    return str(ALREADY[action] % {"actor": actor or _("unknown"), "time": when(at)})
 
 
 def _key(stream: str, key: str) -> _Earlier | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from django.db import transaction
 
 from compensation import breaker
-from compensation.models import Breaker, TripCause
+from compensation.models import Breaker
 from sagas.models import Action, Decision, EntryPoint
 
 
@@ -42,17 +42,7 @@ def _audit(opened: Breaker) -> None:
         target=f"publishing to {opened.service}",
         actor=opened.changed_by,
         door=EntryPoint.SYSTEM.value,
-        reason=_reason(opened),
+        reason=f"breaker-{opened.cause}",
         decided_at=opened.changed_at,
         answer={"commands": [], "commands_total": 0, "effects": {"breaker": {"cause": opened.cause, **numbers}}},
     )
-
-
-def _reason(opened: Breaker) -> str:
-    if opened.cause == TripCause.PLANNED:
-        return f"{opened.planned} commands planned in ten minutes, the limit is {opened.allowed}"
-    return {
-        TripCause.REFUSED: "the service refused one of the first commands after the resumption",
-        TripCause.DEADLINE: "one of the first commands after the resumption was not answered in time",
-        TripCause.EXHAUSTED: "one of the first commands after the resumption ran out of attempts",
-    }[TripCause(opened.cause)]

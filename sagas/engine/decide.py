@@ -62,13 +62,11 @@ def command_id(saga_id: str, entity: str, command: str) -> str:
 
 
 def shape_problem(item: Compensation, entity: str, key: str) -> str:
-    """Return why the service would refuse the form of this command's data, as a sentence; empty if it would not."""
+    """Return why the service would refuse the form of this command's data, as the code of a reason; else empty."""
     for name in item.uuids:
         value = {"entity": entity, "key": key}[item.data[name]]
         if not is_uuid(value):
-            return (
-                f"{item.service} accepts only a UUID in {name}, and this value is not a UUID: undo this step manually"
-            )
+            return f"not-a-uuid:{name}"
     return ""
 
 

@@ -164,7 +164,7 @@ def _event(row: SagaEvent, event: Event, again: int, content: Mapping[str, Any])
         "duplicates": again,
     }
     if event.note:
-        detail["remark"] = event.note
+        detail["remark"] = event.note_text
     if row.lane:
         detail["attached_to_lane"] = row.lane
     kind, title = _event_title(event, content, detail)
@@ -194,7 +194,7 @@ def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any
 
 def _decision_title(action: str | None, name: str, detail: Mapping[str, Any]) -> str:
     """Return who decided what and why. name: what a decision is called that has no sentence of its own."""
-    values = {"event": name, "actor": detail["actor"] or _("somebody"), "reason": detail["reason"]}
+    values = {"event": name, "actor": detail["actor"] or _("unknown"), "reason": detail["reason"]}
     known = _DECISIONS.get(action or "")
     return str(known % values) if known else _("%(event)s by %(actor)s: %(reason)s") % values
 

@@ -140,7 +140,7 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
         "since": when(since),
         "next": when(command.next_at),
         "deadline": when(command.deadline_at),
-        "error": _as_sentence(shown_error(command.last_error, payload=payload)),
+        "error": _as_sentence(shown_error(command.last_error, command.last_error_data, payload=payload)),
         "after": _predecessors(saga, command.name),
         "other": _task_of(command.held_by) if command.held_by else "",
     }
@@ -159,7 +159,7 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
         maximum_attempts=command.maximum_attempts,
         next_retry=command.next_at,
         deadline=command.deadline_at,
-        error=shown_error(command.last_error, payload=payload, as_data=True) or None,
+        error=shown_error(command.last_error, command.last_error_data, payload=payload, as_data=True) or None,
         held_by=str(command.held_by) if command.held_by else None,
         on_hold=hold,
     )

@@ -21,6 +21,7 @@ from bridge import event_log, quarantine
 from bridge.codec import get_codec
 from bridge.envelope import Envelope, Message, Rejected
 from bridge.models import Event, QuarantineCode, Quarantined
+from bridge.reasons import Reason
 from compensation import delivery, switches
 from compensation.models import Command
 from sagas import actions
@@ -225,7 +226,7 @@ def _quarantined(draw: st.DataObject, world: World, number: int) -> None:
         decoded = get_codec().decode(message, timezone.now())
         event_log.store_batch([decoded] if isinstance(decoded, Envelope) else [])
         settle()
-    quarantine.keep([Rejected(message, timezone.now(), QuarantineCode.NOT_JSON, "it was no JSON")])
+    quarantine.keep([Rejected(message, timezone.now(), QuarantineCode.NOT_JSON, Reason("empty"))])
 
 
 def _tamper(how: str, cast: Cast) -> None:

@@ -201,7 +201,7 @@ def assert_stored(fold: Fold, taken: list[Fact]) -> None:
             assert commands[entity, name].released_at is not None, "the outbox knows that it may leave"
 
 
-def test_what_is_said_of_a_lane_that_nobody_knows_is_stored_as_it_folds() -> None:
+def test_facts_of_an_unknown_lane_are_stored_as_they_fold() -> None:
     task, unknown = (str(uuid.uuid4()) for _ in range(2))
     decided = NewFact(
         source=facts.OPERATOR,

@@ -81,7 +81,7 @@ def test_resume_saga(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Parked.objects.exists()
 
 
-def test_replay_saga_shows_a_difference_and_mends_it_only_when_told() -> None:
+def test_replay_saga_shows_a_difference_and_repairs_it_only_when_asked() -> None:
     saga, images = decided.failed()
     looked = run("replay_saga", saga.id)
     assert looked.code == 0

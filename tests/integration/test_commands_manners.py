@@ -296,7 +296,7 @@ def test_of_many_a_person_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None
 # --- the same by every door -------------------------------------------------------------------------------------------
 
 
-def test_an_empty_name_is_nobodys_by_any_door() -> None:
+def test_an_empty_name_is_refused_at_every_entry_point() -> None:
     saga, _ = decided.running()
     asked = decided.request()
     calls: list[Callable[[], object]] = [

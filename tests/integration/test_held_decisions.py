@@ -89,7 +89,7 @@ def test_the_api_shows_and_filters_what_is_held() -> None:
     assert api.get(f"sagas/{saga.id}/commands", {"held": "false"}).json()["total"] == 0
 
 
-def test_show_saga_tells_what_is_held() -> None:
+def test_show_saga_shows_what_is_held() -> None:
     saga, other, _ = decided.shared()
     ran = run("show_saga", str(saga.id))
     assert f"planned, held because of saga {other.id}" in ran.out
@@ -121,7 +121,7 @@ def test_the_pages_show_what_is_held_and_offer_to_release_it(staff: Client) -> N
 # --- decisions --------------------------------------------------------------------------------------------------------
 
 
-def test_a_release_lets_one_command_go_for_ever() -> None:
+def test_a_release_lets_one_command_go_permanently() -> None:
     saga, other, [image] = decided.shared()
     command = Command.objects.get(saga_id=saga.id, name=ROLLBACK)
     preview = actions.decide_command("release", command.id, request=request(dry_run=True, reason=""))

@@ -119,7 +119,7 @@ def on_commands(action: str, command: Command) -> dict[str, Callable[[Any], Acti
     }
 
 
-def test_nobody_decides_under_an_invisible_name() -> None:
+def test_no_one_decides_under_an_invisible_name() -> None:
     for blank in INVISIBLE.values():
         with pytest.raises(Invalid, match="actor"):
             actions.set_publishing(True, request=request(actor=blank))

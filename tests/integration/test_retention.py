@@ -359,7 +359,7 @@ def test_a_message_of_a_pruned_saga_is_not_requeued() -> None:
     assert left_over() == {}
 
 
-def test_a_late_event_parks_and_is_told_that_its_saga_was_pruned() -> None:
+def test_a_late_event_parks_and_shows_that_its_saga_was_pruned() -> None:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]) + image_through(task, image))
     run_apply()
@@ -688,7 +688,7 @@ def test_the_command_counts_first_and_prunes_then() -> None:
     assert SagaLog.objects.count() == 2
 
 
-def test_the_command_says_it_in_words() -> None:
+def test_the_command_says_it_in_plain_text() -> None:
     decided.completed()
     held, _ = decided.completed()
     SagaLog.objects.filter(id=held.id).update(set_aside_at=timezone.now())

@@ -238,7 +238,7 @@ def test_beat_has_nothing_else_to_do() -> None:
         assert schedule.nowfun is not None, "a wall clock and a steady one in one schedule cannot be compared"
 
 
-def test_a_queue_in_valkey_that_nobody_takes_stays_short(valkey_url: str) -> None:
+def test_a_queue_in_valkey_that_no_one_takes_stays_short(valkey_url: str) -> None:
     options = {"global_keyprefix": "saga:"}
     with Connection(valkey_url, transport_options=options) as connection, connection.Producer() as producer:
         channel: Any = producer.channel

@@ -219,7 +219,7 @@ def test_an_event_comes_on_the_topics_of_every_version() -> None:
             assert saga(of).lanes_known == 1
 
 
-def test_two_types_on_one_topic_are_told_apart_by_the_message() -> None:
+def test_two_types_on_one_topic_are_distinguished_by_the_message() -> None:
     task, image = new_ids(2)
     checked = Event(
         type="RetrievalChecked",

@@ -30,7 +30,7 @@ def problems(source: dict[str, str]) -> list[str]:
     return caught.value.problems
 
 
-def test_nothing_said_means_prod_and_prod_needs_a_word_on_everything_that_matters() -> None:
+def test_the_default_is_prod_and_prod_requires_every_setting_that_matters() -> None:
     found = problems({})
 
     assert [problem.split()[0] for problem in found] == [
@@ -232,7 +232,7 @@ def test_every_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
     assert settings.pulsar.token == ("t0ken" if name == "PULSAR_TOKEN" else "")
 
 
-def test_a_secret_said_twice_or_in_an_empty_file_is_a_problem(tmp_path: Path) -> None:
+def test_a_secret_given_twice_or_in_an_empty_file_is_a_problem(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.touch()
 
@@ -350,7 +350,7 @@ def test_what_is_configured_is_judged_below_that_no_stack_runs(tmp_path: Path, m
 @pytest.mark.parametrize(
     "environment", [{"ENVIRONMENT": "prod"}, {"DATABASE_URL": PROD["DATABASE_URL"]}, {"PULSAR_SERVICE_URL_FILE": "/f"}]
 )
-def test_production_is_told_of_its_problems_and_of_no_stack(
+def test_production_shows_its_problems_and_no_stack(
     environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = refused(tmp_path, monkeypatch, **environment)

@@ -62,7 +62,7 @@ def test_nudges_are_rare_under_load_and_one_follows_the_last_event() -> None:
     nudger.stop()
 
 
-def test_a_broker_that_hangs_or_fails_holds_up_nobody() -> None:
+def test_a_broker_that_hangs_or_fails_holds_up_no_one() -> None:
     celery = Celery()
     celery.answers.clear()
     celery.works = False
