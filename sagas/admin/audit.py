@@ -11,7 +11,8 @@ from django.urls import URLPattern
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from sagas.admin import formatting, labels, search
+from sagas import actions
+from sagas.admin import formatting, search
 from sagas.admin.action_views import LABELS, decide_view
 from sagas.admin.filters import ActionFilter
 from sagas.admin.form_drafts import over_a_login
@@ -53,7 +54,7 @@ class DecisionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("decision"))
     def what(self, decision: Decision) -> SafeString:
-        return formatting.badge(decision.action, labels.ACTIONS.get(decision.action), "hand")
+        return formatting.badge(decision.action, actions.label_of(decision.action), "hand")
 
     @admin.display(description=_("by"))
     def entry_point(self, decision: Decision) -> str:
@@ -77,7 +78,7 @@ class DecisionAdmin(ReadOnlyAdmin):
             for command in row.answer.get("commands", [])
         ]
         return {
-            "title": labels.ACTIONS.get(row.action, row.action),
+            "title": actions.label_of(row.action),
             "commands": commands,
             "more": row.answer.get("commands_total", len(commands)) - len(commands),
         }

@@ -1,4 +1,4 @@
-"""The labels that people read for statuses, reasons and decisions.
+"""The labels that people read for statuses and reasons; those of decisions are in `sagas.actions.registry`.
 
 Migrations record the labels of the models' choices, so a change of those would need a migration. The labels here
 replace them in the admin where the plain term differs.
@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from bridge.models import QuarantineCode
 from compensation.models import AttemptOutcome, CommandStatus, ExhaustedBy
-from sagas.models import Action, LaneOutcome, ParkedReason
+from sagas.models import LaneOutcome, ParkedReason
 
 COMMAND_STATUSES: Mapping[str, Any] = {
     **dict(CommandStatus.choices),
@@ -31,12 +31,6 @@ ATTEMPT_OUTCOMES: Mapping[str, Any] = {
     **dict(AttemptOutcome.choices),
     AttemptOutcome.BLOCKED.value: _("the topic does not accept commands"),
     AttemptOutcome.SUPERSEDED.value: _("superseded"),
-}
-ACTIONS: Mapping[str, Any] = {
-    **dict(Action.choices),
-    Action.MARK_DONE.value: _("mark as done"),
-    Action.PAUSE_PUBLISHING.value: _("pause sending"),
-    Action.RESUME_PUBLISHING.value: _("resume sending"),
 }
 PARKED_REASONS: Mapping[str, Any] = {
     ParkedReason.NO_SAGA.value: _("no saga matches this task id or image id"),
