@@ -279,7 +279,8 @@ def carry_out(
 
     action: the decision's name. locks: routing keys; if empty, the target itself is locked, so that concurrent
     requests run one after another. once: returns a name of the decision, so that a repeated request is answered as the
-    first was; called under the locks. Opens its own transaction, so it must not be called inside one. Raises what `work` raises.
+    first was; called under the locks. Opens its own transaction, so it must not be called inside one. Raises what
+    `work` raises.
     """
     _check(request)
     context = ActionContext(action, target, request, clock.now(), uuid.uuid4(), saga_id)

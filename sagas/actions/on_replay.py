@@ -23,7 +23,7 @@ from sagas.models import SagaLog
 
 
 def may_replay(view: SagaView) -> Refusal:
-    """Refuse for a saga that is blocked, or of an unknown version. Only a preview shows that there are no differences."""
+    """Refuse for a saga that is blocked, or of an unknown version. Only a preview shows if nothing differs."""
     return set_aside(view.saga) or unknown_version(view.saga)
 
 

@@ -22,6 +22,7 @@ from sagas.actions.on_saga import LaneView, SagaView
 from sagas.actions.spec import ActionSpec, Field, FieldKind, Target
 from sagas.applying import breakers
 from sagas.engine import facts as kinds
+from sagas.errors import Invalid
 
 
 class Action(StrEnum):
@@ -566,9 +567,12 @@ SPECS = (
 ACTIONS: dict[str, ActionSpec] = {spec.name: spec for spec in SPECS}
 
 
-def get(name: str) -> ActionSpec:
-    """Return a decision by its name. Raises KeyError."""
-    return ACTIONS[name]
+def get(name: str, target: Target | None = None) -> ActionSpec:
+    """Return a decision by its name. Raises Invalid if there is none, or it is about something else than `target`."""
+    spec = ACTIONS.get(name)
+    if spec is None or target not in (None, spec.target):
+        raise Invalid(_("unknown action %(action)s") % {"action": name})
+    return spec
 
 
 def possible(*views: Any) -> tuple[ActionSpec, ...]:

@@ -176,7 +176,7 @@ def _attach_to(saga: SagaLog) -> Button | None:
         use = uses.get((row.stream, row.key))
         more = dict(_on_key(use, saga, waits=True)).get(attach) if use is not None else None
         if more:
-            return _button(attach, "main", stream=row.stream, key=row.key, **more)
+            return _button(attach, "main", None, stream=row.stream, key=row.key, **more)
     first = rows[0] if rows else None
     if first is None or attach not in actions.possible(EventView(row=first, saga=saga)):
         return None

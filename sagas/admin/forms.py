@@ -123,7 +123,7 @@ class CommandsForm(DecisionForm):
         return fields
 
     def target(self) -> dict[str, Any]:
-        """Return one command by its id, or many. Ids take precedence over a field that chooses, and that over a saga."""
+        """Return one command by its id, or many. Ids precede a field that chooses, and that precedes a saga."""
         fields = self.cleaned_data
         ids = fields.get("ids") or []
         if ids:

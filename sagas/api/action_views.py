@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_view
@@ -24,10 +24,10 @@ class OneDecisionView(DecisionView):
 
     spec: ActionSpec
     named = ""
-    parse_name = staticmethod(str)
+    parse_name: Callable[[str], Any] = staticmethod(str)
 
     def post(self, request: Request, **given: Any) -> Response:
-        target = {self.named: type(self).parse_name(given[self.named + "_id"])} if self.named else {}
+        target = {self.named: self.parse_name(given[self.named + "_id"])} if self.named else {}
         body, action_request = self.parse(request)
         return self.decided(request, self.spec, {**body, **target}, action_request)
 
@@ -91,7 +91,7 @@ class DecideCommandsView(DecisionView):
 
     def post(self, request: Request) -> Response:
         body, action_request = self.parse(request)
-        spec = actions.get(body.pop("action").replace("-", "_"))
+        spec = actions.get(body.pop("action").replace("-", "_"), Target.COMMANDS)
         return self.decided(request, spec, body, action_request)
 
 

@@ -87,12 +87,13 @@ class DecisionView(ApiView):
         return self.serializer_class
 
     def parse(self, request: Request) -> tuple[dict[str, Any], actions.ActionRequest]:
-        """Return the checked body and the request of the decision. Raises ValidationError, BadRequest."""
+        """Return the body's checked values, and the request of the decision. Raises ValidationError, BadRequest."""
         self.parameters.read(request)
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
-        values = body.validated_data
-        return body.own, actions.ActionRequest(
+        values: dict[str, Any] = body.validated_data
+        own = {name: value for name, value in values.items() if name not in ("reason", "dry_run")}
+        return own, actions.ActionRequest(
             actor=request.user.get_username(),
             door=EntryPoint.API.value,
             reason=values.get("reason", ""),

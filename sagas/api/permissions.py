@@ -13,7 +13,7 @@ from sagas.rights import OPERATE, VIEW_PAYLOAD, attention_kinds
 
 
 class MayReadOrOperate(BasePermission):
-    """Require the address's right for reading (none in development, so that curl works), its permission for deciding."""
+    """Require the address's right for reading (none in development, so that curl works), its permission to decide."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.method in SAFE_METHODS:

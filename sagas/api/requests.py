@@ -52,11 +52,6 @@ class ReasonedSerializer(s.Serializer[Any]):
     def wants_reason(self, attrs: Mapping[str, Any]) -> bool:
         return not attrs["dry_run"] and (not self.only_with or attrs[self.only_with])
 
-    @property
-    def own(self) -> dict[str, Any]:
-        """Return the checked values but those that every decision has."""
-        return {name: value for name, value in self.validated_data.items() if name not in ("reason", "dry_run")}
-
 
 # The bodies by target. They have no docstrings: the schema describes each body by that of the base.
 
@@ -101,7 +96,7 @@ _TARGETS: Mapping[Target, type[ReasonedSerializer]] = {
     Target.PARKED: KeyOrEventSerializer,
     Target.KEY: KeySerializer,
 }
-_INPUTS: Mapping[FieldKind, Callable[..., s.Field]] = {
+_INPUTS: Mapping[FieldKind, Callable[..., s.Field[Any, Any, Any, Any]]] = {
     FieldKind.ID: Id,
     FieldKind.SAGA: s.UUIDField,
     FieldKind.TEXT: s.CharField,
@@ -156,7 +151,7 @@ def _name_of(spec: ActionSpec, fields: tuple[Field, ...]) -> str:
     return own
 
 
-def _input(field: Field) -> s.Field:
+def _input(field: Field) -> s.Field[Any, Any, Any, Any]:
     options: dict[str, Any] = {"required": field.required, "help_text": field.api_help}
     if not field.required and field.kind in (FieldKind.ID, FieldKind.TEXT, FieldKind.CHOICE):
         options["allow_null"] = True

@@ -7,9 +7,9 @@ from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from sagas import actions
-from sagas.actions import ActionRequest, ActionResult, is_anything_unsent, on_commands, services
+from sagas.actions import ActionRequest, ActionResult, Target, is_anything_unsent, on_commands, sentences, services
 
-__all__ = ["ActionRequest", "ActionResult", "is_anything_unsent", "services"]
+__all__ = ["ActionRequest", "ActionResult", "is_anything_unsent", "sentences", "services"]
 
 Id = UUID | str
 
@@ -52,11 +52,11 @@ def replay(saga_id: Id, apply: bool = False, *, request: ActionRequest) -> Actio
 
 
 def decide_command(action: str, command_id: Id, *, request: ActionRequest) -> ActionResult:
-    return decide(action, request, command=command_id)
+    return actions.get(action, Target.COMMANDS).decide({"command": command_id}, request)
 
 
 def decide_commands(action: str, selection: CommandSelection, *, request: ActionRequest) -> ActionResult:
-    return decide(action, request, **selection)
+    return actions.get(action, Target.COMMANDS).decide(selection, request)
 
 
 class _Parked(TypedDict, total=False):

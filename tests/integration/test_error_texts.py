@@ -226,7 +226,7 @@ def lookups(told: Told) -> Iterator[str]:
 def previews(told: Told) -> Iterator[tuple[str, dict[str, str]]]:
     """Each decision with something that it can be about."""
     world, broken = told.world, told.sagas[3]
-    for action in Action.values:
+    for action in Action:
         yield action, {"saga": str(broken.id)}
         yield action, {"saga": str(world.saga.id), "lane": world.lane}
         yield action, {"ids": str(world.command.id)}
