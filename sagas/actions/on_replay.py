@@ -15,14 +15,14 @@ from sagas.actions.action import (
     routing_key,
     saga_row,
 )
-from sagas.actions.on_saga import SagaView, current, set_aside, unknown_version
+from sagas.actions.on_saga import WholeSagaView, current, set_aside, unknown_version
 from sagas.actions.spec import ActionSpec, Refusal, Values
 from sagas.applying import replay as replaying
 from sagas.errors import Refused
 from sagas.models import SagaLog
 
 
-def may_replay(view: SagaView) -> Refusal:
+def may_replay(view: WholeSagaView) -> Refusal:
     """Refuse for a saga that is blocked, or of an unknown version. Only a preview shows if nothing differs."""
     return set_aside(view.saga) or unknown_version(view.saga)
 
@@ -39,7 +39,7 @@ def replay(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRe
 
     def work(context: ActionContext) -> None:
         now = current(context, saga)
-        spec.check(SagaView(now))
+        spec.check(WholeSagaView(now))
         found = replaying.compare(now.id)
         if not found:
             raise Refused(_("the stored state already matches the event log: there is nothing to rebuild"))

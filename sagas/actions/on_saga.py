@@ -37,7 +37,7 @@ OPEN = (*UNFINISHED, SagaStatusChoice.COMPENSATION_FAILED)
 
 
 @dataclass(frozen=True, slots=True)
-class SagaView:
+class WholeSagaView:
     """A saga as it is stored."""
 
     saga: SagaLog
@@ -55,12 +55,12 @@ class LaneView:
 # --- when each is possible --------------------------------------------------------------------------------------------
 
 
-def may_force(view: SagaView | LaneView) -> Refusal:
+def may_force(view: WholeSagaView | LaneView) -> Refusal:
     """Refuse for a saga or a lane that already failed."""
     return set_aside(view.saga) or _failed_already(view)
 
 
-def may_cancel(view: SagaView | LaneView) -> Refusal:
+def may_cancel(view: WholeSagaView | LaneView) -> Refusal:
     """Refuse for a saga that is no longer running, or what already failed."""
     refusal = may_force(view)
     if refusal is None and view.saga.status not in UNFINISHED:
@@ -69,7 +69,7 @@ def may_cancel(view: SagaView | LaneView) -> Refusal:
     return refusal
 
 
-def may_terminate(view: SagaView) -> Refusal:
+def may_terminate(view: WholeSagaView) -> Refusal:
     """Refuse for a saga that has ended, or was terminated."""
     saga = view.saga
     if saga.set_aside_at is not None:
@@ -81,7 +81,7 @@ def may_terminate(view: SagaView) -> Refusal:
     return None
 
 
-def may_resume(view: SagaView) -> Refusal:
+def may_resume(view: WholeSagaView) -> Refusal:
     """Refuse for a saga that is not blocked. Whether its events can be applied now shows only when it is resumed."""
     if view.saga.set_aside_at is None:
         return _("the saga is not blocked by an error: there is nothing to resume")
@@ -103,7 +103,7 @@ def unknown_version(saga: SagaLog) -> Refusal:
     return None
 
 
-def _failed_already(view: SagaView | LaneView) -> Refusal:
+def _failed_already(view: WholeSagaView | LaneView) -> Refusal:
     if view.lane is not None:
         return (
             _("the image already failed: its compensation is in progress or was decided") if view.lane.failed else None
@@ -133,7 +133,7 @@ def record(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRe
 
     def work(context: ActionContext) -> None:
         now = current(context, saga)
-        spec.check(SagaView(now) if lane is None else LaneView(now, _lane(now, lane)))
+        spec.check(WholeSagaView(now) if lane is None else LaneView(now, _lane(now, lane)))
         with previewed(context, routing_key(saga)):
             append(context, now, spec.fact or "", spec.content(spec, now, values), lane or "")
         note_status(context, now)
@@ -155,7 +155,7 @@ def resume(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRe
     saga = saga_row(values["saga"])
 
     def work(context: ActionContext) -> None:
-        spec.check(SagaView(saga_row(saga.id)))
+        spec.check(WholeSagaView(saga_row(saga.id)))
         with previewed(context, routing_key(saga)):
             SagaLog.objects.filter(id=saga.id).update(set_aside_at=None, set_aside_error="")
             # Each waits under the key that it names, which may differ from the saga's.

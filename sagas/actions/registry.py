@@ -18,7 +18,7 @@ from sagas.actions.on_commands import CommandView
 from sagas.actions.on_messages import MessageView
 from sagas.actions.on_parked import EventView, KeyView
 from sagas.actions.on_publishing import BreakerView, SwitchView
-from sagas.actions.on_saga import LaneView, SagaView
+from sagas.actions.on_saga import LaneView, WholeSagaView
 from sagas.actions.spec import ActionSpec, Field, FieldKind, Target
 from sagas.applying import breakers
 from sagas.engine import facts as kinds
@@ -72,7 +72,7 @@ SPECS = (
     ActionSpec(
         name=Action.RESUME,
         target=Target.SAGA,
-        on=(SagaView,),
+        on=(WholeSagaView,),
         allowed=on_saga.may_resume,
         effect=on_saga.resume,
         asked_by=("set_aside",),
@@ -100,7 +100,7 @@ SPECS = (
         once="retry:{command}:{round}",
         asked_by=("decision",),
         label=_("retry"),
-        labels={SagaView: _("Retry all that need a decision")},
+        labels={WholeSagaView: _("Retry all that need a decision")},
         title=_("Retry"),
         button=_("Retry"),
         consequence=_(
@@ -124,7 +124,7 @@ SPECS = (
         by_hand=True,
         asked_by=("held",),
         label=_("release"),
-        labels={SagaView: _("Release all held commands")},
+        labels={WholeSagaView: _("Release all held commands")},
         title=_("Release"),
         button=_("Send anyway"),
         consequence=_(
@@ -150,7 +150,7 @@ SPECS = (
         settles=CommandStatus.CONFIRMED,
         asked_by=("decision",),
         label=_("mark as done"),
-        labels={SagaView: _("Mark all open commands as done")},
+        labels={WholeSagaView: _("Mark all open commands as done")},
         title=_("Mark as done"),
         button=_("Confirm: verified as done"),
         consequence=_(
@@ -373,7 +373,7 @@ SPECS = (
     ActionSpec(
         name=Action.CANCEL,
         target=Target.SAGA,
-        on=(SagaView, LaneView),
+        on=(WholeSagaView, LaneView),
         allowed=on_saga.may_cancel,
         effect=on_saga.record,
         fact=kinds.SAGA_CANCELLED,
@@ -401,7 +401,7 @@ SPECS = (
     ActionSpec(
         name=Action.FORCE_COMPENSATION,
         target=Target.SAGA,
-        on=(SagaView, LaneView),
+        on=(WholeSagaView, LaneView),
         allowed=on_saga.may_force,
         effect=on_saga.record,
         fact=kinds.COMPENSATION_FORCED,
@@ -499,7 +499,7 @@ SPECS = (
     ActionSpec(
         name=Action.TERMINATE,
         target=Target.SAGA,
-        on=(SagaView,),
+        on=(WholeSagaView,),
         allowed=on_saga.may_terminate,
         effect=on_saga.record,
         fact=kinds.SAGA_TERMINATED,
@@ -531,7 +531,7 @@ SPECS = (
     ActionSpec(
         name=Action.REPLAY,
         target=Target.SAGA,
-        on=(SagaView,),
+        on=(WholeSagaView,),
         allowed=on_replay.may_replay,
         effect=on_replay.replay,
         preview=on_replay.preview,

@@ -21,9 +21,9 @@ from sagas.actions import (
     EventView,
     KeyView,
     LaneView,
-    SagaView,
     SwitchView,
     Target,
+    WholeSagaView,
 )
 from sagas.admin import formatting
 from sagas.models import Lane, Parked, SagaLog
@@ -46,7 +46,7 @@ class Button:
 def of_saga(saga: SagaLog, waiting: Waiting | None) -> list[Button]:
     """Return the decisions on a saga, first the one that its sentence asks for. At most five queries."""
     main = _asked_for(saga, waiting)
-    others = [spec for spec in actions.possible(SagaView(saga)) if main is None or spec.name != main.action]
+    others = [spec for spec in actions.possible(WholeSagaView(saga)) if main is None or spec.name != main.action]
     return [*([main] if main else []), *_buttons(others, saga=saga.id)]
 
 
@@ -134,10 +134,13 @@ def _asked_for(saga: SagaLog, waiting: Waiting | None) -> Button | None:
     asked = _asked_by(waiting.kind)
     if not asked:
         return None
-    views = [SagaView(saga), *(actions.views_of(saga) if any(spec.target is Target.COMMANDS for spec in asked) else [])]
+    views = [
+        WholeSagaView(saga),
+        *(actions.views_of(saga) if any(spec.target is Target.COMMANDS for spec in asked) else []),
+    ]
     possible = actions.possible(*views)
     first = next((spec for spec in asked if spec in possible), None)
-    return _button(first, "main", SagaView, saga=saga.id) if first else None
+    return _button(first, "main", WholeSagaView, saga=saga.id) if first else None
 
 
 def _on_commands_of(saga: SagaLog) -> tuple[ActionSpec, ...]:
