@@ -322,14 +322,14 @@ def uses_of_keys(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], KeyUs
 
 def missing_lane(values: Values) -> str:
     """Return why a lane must be named with an event; empty if none needs to be. One query."""
-    event = values.get("event")
-    if not event or values.get("lane") or not needs_lane(event):
+    event_id = values.get("event")
+    if not event_id or values.get("lane") or not _needs_lane(event_id):
         return ""
     return _("The event does not name its image. Enter the image id.")
 
 
-def needs_lane(event_id: str) -> bool:
-    """Return whether an event with this id needs an image and names none, so that a lane must be given. One query."""
+def _needs_lane(event_id: str) -> bool:
+    """Return whether an event with this id needs an image and names none."""
     named = Event.objects.filter(source=kinds.WIRE, event_id=event_id).values_list("stream", "type", "entity")
     current_ = registry.current_definitions()
     return any(

@@ -15,6 +15,11 @@ def _both(route: str, view: Any, name: str | None = None) -> list[URLPattern]:
     return [plain, re_path(rf"{route}/$", view.as_view(schema=None))]
 
 
+def decision_patterns() -> list[URLPattern]:
+    """Return the addresses at which one target is decided on, one for each decision."""
+    return [line for route, view, name in action_views.addresses() for line in _both(route, view, name or None)]
+
+
 urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^$", overview.IndexView.as_view(), name="index"),
     *_both(r"^sagas", sagas.SagasView, "sagas"),
@@ -31,8 +36,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *_both(r"^publishing", action_views.PublishingView, "publishing"),
     *_both(r"^parked", overview.ParkedView, "parked"),
     *_both(r"^quarantine", overview.QuarantineView, "quarantine"),
-    # What can be decided: one address for each decision and its target.
-    *(line for route, view, name in action_views.addresses() for line in _both(route, view, name or None)),
+    *decision_patterns(),
     *_both(r"^attention", overview.AttentionView, "attention"),
     *_both(r"^definitions", overview.DefinitionsView, "definitions"),
     *_both(r"^definitions/(?P<saga_type>[^/]+)", overview.DefinitionOfView, "definition"),
