@@ -57,7 +57,7 @@ def of_lane(lane: Lane) -> list[Button]:
 
 def of_commands(saga: SagaLog) -> list[Button]:
     """Return the decisions on all open commands of a saga. One query."""
-    return _buttons(_on_commands_of(saga), saga=saga.id)
+    return _buttons(actions.possible(*actions.views_of(saga)), saga=saga.id)
 
 
 def of_command(command: Command, saga: SagaLog | None) -> list[Button]:
@@ -141,10 +141,6 @@ def _asked_for(saga: SagaLog, waiting: Waiting | None) -> Button | None:
     possible = actions.possible(*views)
     first = next((spec for spec in asked if spec in possible), None)
     return _button(first, "main", WholeSagaView, saga=saga.id) if first else None
-
-
-def _on_commands_of(saga: SagaLog) -> tuple[ActionSpec, ...]:
-    return actions.possible(*actions.views_of(saga))
 
 
 def _on_key(use: actions.KeyUse, suggestion: SagaLog | None, *, waits: bool) -> list[tuple[ActionSpec, dict[str, str]]]:

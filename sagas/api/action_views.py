@@ -15,7 +15,7 @@ from sagas.api import parameters as p
 from sagas.api import serializers as s
 from sagas.api.base import DecisionView, decides, page_of, parse_command_id, parse_saga_id, reads
 from sagas.api.overview import sliced
-from sagas.api.requests import body_of, body_of_many, body_of_publishing
+from sagas.api.requests import body_of, body_of_many, body_of_publishing, on_commands
 from sagas.rights import VIEW_PUBLISHING
 
 
@@ -91,8 +91,7 @@ class DecideCommandsView(DecisionView):
 
     def post(self, request: Request) -> Response:
         body, action_request = self.parse(request)
-        spec = actions.get(body.pop("action").replace("-", "_"), Target.COMMANDS)
-        return self.decided(request, spec, body, action_request)
+        return self.decided(request, on_commands(body.pop("action")), body, action_request)
 
 
 @extend_schema_view(get=reads(page_of(s.PublishingSerializer), p.PagedParameters), post=decides(_OF_PUBLISHING))

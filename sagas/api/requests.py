@@ -53,6 +53,11 @@ class ReasonedSerializer(s.Serializer[Any]):
         return not attrs["dry_run"] and (not self.only_with or attrs[self.only_with])
 
 
+def on_commands(action: str) -> ActionSpec:
+    """Return the decision on commands that a body names, as its name or as in an address."""
+    return next(spec for spec in actions.of_target(Target.COMMANDS) if action in (spec.name, spec.slug))
+
+
 # The bodies by target. They have no docstrings: the schema describes each body by that of the base.
 
 
@@ -81,7 +86,7 @@ class ManyCommandsSerializer(ReasonedSerializer):
         given = [name for name in ("ids", "saga", *sorted(selecting)) if attrs.get(name) is not None]
         if len(given) != 1:
             raise s.ValidationError({"ids": [_("Give exactly one of ids, saga and planned_before.")]})
-        spec = actions.get(attrs["action"].replace("-", "_"))
+        spec = on_commands(attrs["action"])
         if given[0] in selecting - {field.name for field in spec.fields}:
             raise s.ValidationError({"action": [_("planned_before can only be used with the action withdraw.")]})
         return super().validate(attrs)

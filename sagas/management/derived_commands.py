@@ -21,10 +21,20 @@ from sagas.management.decision_command import DecisionCommand, Job, job_of_malfo
 from sagas.management.targets import find_saga, ids_from, moment, name_of
 
 COMMANDS = "sagas.management.commands"
+
+
+def _number(text: str, field: Field) -> int:
+    """Parse a number that is not negative. Raises UsageError."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise UsageError(f"{field.option} must be a number, such as 36")
+    return int(text)
+
+
 # What a field's value becomes; any other is taken as it was typed. A saga is looked up when the decision is made.
 _PARSERS: Mapping[FieldKind, Callable[[str, Field], Any]] = {
     FieldKind.ID: lambda text, field: name_of(text, field.noun),
     FieldKind.TIME: lambda text, field: moment(text),
+    FieldKind.NUMBER: _number,
 }
 
 
@@ -216,8 +226,6 @@ def _add_option(parser: CommandParser, field: Field) -> None:
         options["metavar"] = field.metavar
     if field.kind is FieldKind.CHOICE:
         options["choices"] = field.choices
-    if field.kind is FieldKind.NUMBER:
-        options["type"] = int
     parser.add_argument(field.option, **options)
 
 
