@@ -291,8 +291,8 @@ def test_all_entry_points_agree_on_sending(everything: bool, one: bool, tripped:
     if tripped:
         numbers: dict[str, Any] = {"planned": 9, "allowed": 1, "cause": "planned"}
         Breaker.objects.create(service=service, state=BreakerState.OPEN, changed_at=timezone.now(), **numbers)
-    for name in (None, *actions.services()):
-        for ask in on_publishing(name):
+    for known in (None, *actions.services()):
+        for ask in on_publishing(known):
             check(ask, staff)
 
 
@@ -410,7 +410,7 @@ def test_a_new_decision_is_everywhere(counting: ModuleType, staff: Client) -> No
     button = staff.get(reverse("admin:sagas_sagalog_change", args=[saga.id])).content.decode()
     assert f'href="{here}?saga={saga.id}"' in button
     assert "Count images…" in button
-    page = staff.get(here, {"saga": str(saga.id), "images": 3}).content.decode()
+    page = staff.get(f"{here}?saga={saga.id}&images=3").content.decode()
     for text in ("Counts the images by hand.", "How many images there are.", "Count them", 'type="number"'):
         assert text in page, text
     given = {"saga": saga.id, "images": 0, "reason": "looked", "confirm": 1}
@@ -463,9 +463,8 @@ def test_a_decision_may_require_a_permission_of_its_own() -> None:
         client.force_login(user(f"otto {status}", *rights))
         User.objects.update(is_staff=True)
         with registered(replace(COUNT, permission="sagas.view_payload")):
-            page = client.get(
-                reverse("admin:sagas_decision_decide", args=[COUNT.name]), {"saga": str(saga.id), "images": 1}
-            )
+            here = reverse("admin:sagas_decision_decide", args=[COUNT.name])
+            page = client.get(f"{here}?saga={saga.id}&images=1")
             address, body = f"{BASE}sagas/{saga.id}/count-images", {"images": 4, "dry_run": True}
             answer = client.post(address, body, "application/json")
         assert (page.status_code, answer.status_code) == (status, status), rights
