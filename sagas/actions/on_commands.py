@@ -299,6 +299,8 @@ class CommandEffect:
 
     def _once(self, spec: ActionSpec, command_id: UUID) -> str:
         """Name the decision: one that opens a round is new in each round, the others can be taken once."""
+        if not self.opens_round:
+            return spec.once.format(command=command_id)
         command = _command(command_id)
         opens = command.round + (self.opens_round if command.status == CommandStatus.EXHAUSTED else 0)
         return spec.once.format(command=command_id, round=opens)
