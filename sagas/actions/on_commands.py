@@ -192,7 +192,7 @@ class CommandEffect:
     """Carry out a decision on one command (`command`), or on many, one transaction per saga.
 
     of_saga: which commands of a saga it applies to. only_targets: it affects no other command; an answer releases
-    others of its lane. opens_round: a number for the new round that it opens, 0 if it opens none.
+    others of its lane. opens_round: 1 if it opens a new round, else 0.
     """
 
     change: Change = _append
