@@ -9,7 +9,7 @@ from sagas.actions.on_commands import CommandView, is_anything_unsent, views_in,
 from sagas.actions.on_messages import MessageView
 from sagas.actions.on_parked import EventView, KeyUse, KeyView, uses_of_keys
 from sagas.actions.on_publishing import BreakerView, SwitchView, services
-from sagas.actions.on_saga import LaneView, WholeSagaView
+from sagas.actions.on_saga import OneLaneView, WholeSagaView
 from sagas.actions.reason import is_blank
 from sagas.actions.registry import ACTIONS, Action, get, label_of, of_target, possible
 from sagas.actions.spec import ActionSpec, Field, FieldKind, NothingToDo, Target
@@ -29,9 +29,9 @@ __all__ = [
     "FieldKind",
     "KeyUse",
     "KeyView",
-    "LaneView",
     "MessageView",
     "NothingToDo",
+    "OneLaneView",
     "SwitchView",
     "Target",
     "WholeSagaView",

@@ -45,7 +45,7 @@ class WholeSagaView:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneView:
+class OneLaneView:
     """One lane of a saga as it is stored."""
 
     saga: SagaLog
@@ -55,12 +55,12 @@ class LaneView:
 # --- when each is possible --------------------------------------------------------------------------------------------
 
 
-def may_force(view: WholeSagaView | LaneView) -> Refusal:
+def may_force(view: WholeSagaView | OneLaneView) -> Refusal:
     """Refuse for a saga or a lane that already failed."""
     return set_aside(view.saga) or _failed_already(view)
 
 
-def may_cancel(view: WholeSagaView | LaneView) -> Refusal:
+def may_cancel(view: WholeSagaView | OneLaneView) -> Refusal:
     """Refuse for a saga that is no longer running, or what already failed."""
     refusal = may_force(view)
     if refusal is None and view.saga.status not in UNFINISHED:
@@ -103,7 +103,7 @@ def unknown_version(saga: SagaLog) -> Refusal:
     return None
 
 
-def _failed_already(view: WholeSagaView | LaneView) -> Refusal:
+def _failed_already(view: WholeSagaView | OneLaneView) -> Refusal:
     if view.lane is not None:
         return (
             _("the image already failed: its compensation is in progress or was decided") if view.lane.failed else None
@@ -133,7 +133,7 @@ def record(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRe
 
     def work(context: ActionContext) -> None:
         now = current(context, saga)
-        spec.check(WholeSagaView(now) if lane is None else LaneView(now, _lane(now, lane)))
+        spec.check(WholeSagaView(now) if lane is None else OneLaneView(now, _lane(now, lane)))
         with previewed(context, routing_key(saga)):
             append(context, now, spec.fact or "", spec.content(spec, now, values), lane or "")
         note_status(context, now)

@@ -18,7 +18,7 @@ from sagas.actions.on_commands import CommandView
 from sagas.actions.on_messages import MessageView
 from sagas.actions.on_parked import EventView, KeyView
 from sagas.actions.on_publishing import BreakerView, SwitchView
-from sagas.actions.on_saga import LaneView, WholeSagaView
+from sagas.actions.on_saga import OneLaneView, WholeSagaView
 from sagas.actions.spec import ActionSpec, Field, FieldKind, Target
 from sagas.applying import breakers
 from sagas.engine import facts as kinds
@@ -373,7 +373,7 @@ SPECS = (
     ActionSpec(
         name=Action.CANCEL,
         target=Target.SAGA,
-        on=(WholeSagaView, LaneView),
+        on=(WholeSagaView, OneLaneView),
         allowed=on_saga.may_cancel,
         effect=on_saga.record,
         fact=kinds.SAGA_CANCELLED,
@@ -401,7 +401,7 @@ SPECS = (
     ActionSpec(
         name=Action.FORCE_COMPENSATION,
         target=Target.SAGA,
-        on=(WholeSagaView, LaneView),
+        on=(WholeSagaView, OneLaneView),
         allowed=on_saga.may_force,
         effect=on_saga.record,
         fact=kinds.COMPENSATION_FORCED,

@@ -20,7 +20,7 @@ from sagas.actions import (
     CommandView,
     EventView,
     KeyView,
-    LaneView,
+    OneLaneView,
     SwitchView,
     Target,
     WholeSagaView,
@@ -52,7 +52,7 @@ def of_saga(saga: SagaLog, waiting: Waiting | None) -> list[Button]:
 
 def of_lane(lane: Lane) -> list[Button]:
     """Return the decisions on one lane."""
-    return _buttons(actions.possible(LaneView(lane.saga, lane)), saga=lane.saga_id, lane=lane.entity)
+    return _buttons(actions.possible(OneLaneView(lane.saga, lane)), saga=lane.saga_id, lane=lane.entity)
 
 
 def of_commands(saga: SagaLog) -> list[Button]:

@@ -36,9 +36,9 @@ from sagas.actions import (
     Field,
     FieldKind,
     KeyView,
-    LaneView,
     MessageView,
     NothingToDo,
+    OneLaneView,
     SwitchView,
     Target,
     WholeSagaView,
@@ -92,7 +92,7 @@ def on_saga(saga: SagaLog) -> Iterator[Ask]:
     lanes = [None, *Lane.objects.select_related("saga").filter(saga=saga, known=True)]
     for spec in actions.of_target(Target.SAGA):
         for lane in lanes:
-            view = WholeSagaView(saga) if lane is None else LaneView(saga, lane)
+            view = WholeSagaView(saga) if lane is None else OneLaneView(saga, lane)
             if not isinstance(view, spec.on):
                 continue
             named = {"lane": lane.entity} if lane else {}
@@ -474,4 +474,4 @@ def test_no_question_is_asked_of_the_database_to_know_what_is_possible(django_as
     saga = running()[0]
     lane = Lane.objects.select_related("saga").filter(saga=saga)[0]
     with django_assert_num_queries(0):
-        assert actions.possible(WholeSagaView(saga), LaneView(saga, lane))
+        assert actions.possible(WholeSagaView(saga), OneLaneView(saga, lane))
