@@ -295,28 +295,6 @@ class PrunedKey(models.Model):
         return f"{self.stream}:{self.key}"
 
 
-class Action(models.TextChoices):
-    """Every decision that a person can make."""
-
-    FORCE_COMPENSATION = "force_compensation", _("force compensation")
-    CANCEL = "cancel", _("cancel")
-    TERMINATE = "terminate", _("terminate")
-    RESUME = "resume", _("resume")
-    REPLAY = "replay", _("replay")
-    RETRY = "retry", _("retry")
-    SKIP = "skip", _("skip")
-    MARK_DONE = "mark_done", _("mark as done")
-    WITHDRAW = "withdraw", _("withdraw")
-    RELEASE = "release", _("release")
-    ATTACH = "attach", _("attach")
-    ADOPT = "adopt", _("adopt")
-    DISMISS = "dismiss", _("dismiss")
-    REQUEUE = "requeue", _("requeue")
-    DISMISS_MESSAGE = "dismiss_message", _("dismiss message")
-    PAUSE_PUBLISHING = "pause_publishing", _("pause sending")
-    RESUME_PUBLISHING = "resume_publishing", _("resume sending")
-
-
 class EntryPoint(models.TextChoices):
     """The entry point of a decision. `system`: no person decided, but the service itself."""
 
@@ -330,7 +308,8 @@ class Decision(AppendOnly):
     """The audit log: who decided what, when, through which entry point and why. Never changed, never deleted."""
 
     id = models.UUIDField(primary_key=True, editable=False)
-    action = models.TextField(_("action"), choices=Action)
+    # The name of one of `sagas.actions.registry`, or of a decision of another release.
+    action = models.TextField(_("action"))
     target = models.TextField(_("target"))
     saga = models.UUIDField(_("saga"), null=True)
     actor = models.TextField(_("actor"))

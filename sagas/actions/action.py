@@ -25,7 +25,7 @@ from sagas.applying.batch import ApplyResult
 from sagas.applying.fold import error_location
 from sagas.error_text import shown_effects
 from sagas.errors import Busy, DecisionError, Invalid, NotFound, Refused
-from sagas.models import Action, Decision, EntryPoint, SagaLog
+from sagas.models import Decision, EntryPoint, SagaLog
 from sagas.statements import LIMIT_LOCK_WAIT
 
 REASON_LIMIT = 1000
@@ -146,7 +146,7 @@ class ActionContext:
     the commands, by service, that events planned which had waited: no preview shows them as a result of this decision.
     """
 
-    action: Action
+    action: str
     target: str
     request: ActionRequest
     now: datetime
@@ -249,7 +249,7 @@ class ActionContext:
             self.effects["held"] = by_saga(held)
         return ActionResult(
             decision_id=None if self.request.dry_run else self.id,
-            action=self.action.value,
+            action=self.action,
             target=self.target,
             actor=self.request.actor,
             accepted_at=self.now,
@@ -267,7 +267,7 @@ class ActionContext:
 
 
 def carry_out(
-    action: Action,
+    action: str,
     target: str,
     request: ActionRequest,
     work: Callable[[ActionContext], None],
@@ -278,9 +278,10 @@ def carry_out(
 ) -> ActionResult:
     """Lock, check for an earlier request, do the work and write the audit row, in one transaction.
 
-    locks: routing keys; if empty, the target itself is locked, so that concurrent requests run one after another.
-    once: returns a name of the decision, so that a repeated request is answered as the first was; called under the
-    locks. Opens its own transaction, so it must not be called inside one. Raises what `work` raises.
+    action: the decision's name. locks: routing keys; if empty, the target itself is locked, so that concurrent
+    requests run one after another. once: returns a name of the decision, so that a repeated request is answered as the
+    first was; called under the locks. Opens its own transaction, so it must not be called inside one. Raises what
+    `work` raises.
     """
     _check(request)
     context = ActionContext(action, target, request, clock.now(), uuid.uuid4(), saga_id)
@@ -438,7 +439,7 @@ def _earlier(context: ActionContext) -> ActionResult | None:
     if request.idempotency_key and not request.dry_run:
         known = Decision.objects.filter(actor=request.actor, request_key=request.idempotency_key).first()
         if known is not None:
-            if (known.action, known.target) != (context.action.value, context.target):
+            if (known.action, known.target) != (context.action, context.target):
                 raise Refused(
                     _("this idempotency key was already used for another decision: %(other)s") % {"other": known}
                 )
@@ -482,7 +483,7 @@ def _audit(context: ActionContext, outcome: ActionResult) -> None:
     held = {command["id"]: other for command in kept if (other := command.pop("held_by"))}
     Decision.objects.create(
         id=context.id,
-        action=context.action.value,
+        action=context.action,
         target=context.target,
         saga=context.saga_id,
         actor=context.request.actor,

@@ -11,6 +11,7 @@ from django.urls import URLPattern
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from sagas import actions
 from sagas.admin import formatting, search
 from sagas.admin.action_views import LABELS, decide_view
 from sagas.admin.filters import ActionFilter
@@ -53,7 +54,7 @@ class DecisionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("decision"))
     def what(self, decision: Decision) -> SafeString:
-        return formatting.badge(decision.action, decision.get_action_display(), "hand")
+        return formatting.badge(decision.action, actions.label_of(decision.action), "hand")
 
     @admin.display(description=_("by"))
     def entry_point(self, decision: Decision) -> str:
@@ -78,7 +79,7 @@ class DecisionAdmin(ReadOnlyAdmin):
             for command in row.answer.get("commands", [])
         ]
         return {
-            "title": row.get_action_display(),
+            "title": actions.label_of(row.action),
             "commands": commands,
             "more": row.answer.get("commands_total", len(commands)) - len(commands),
         }

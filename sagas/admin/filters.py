@@ -16,21 +16,13 @@ from django.utils.translation import gettext_lazy as _
 from compensation.models import CommandStatus, ExhaustedBy
 from sagas import actions
 from sagas.definitions import registry
-from sagas.models import Action, Decision, SagaStatusChoice
+from sagas.models import Decision, SagaStatusChoice
 from sagas.queries.ids import saga_id
 
-# Decisions after which a saga's outcome does not come from the services alone.
-BY_HAND = (
-    Action.FORCE_COMPENSATION,
-    Action.CANCEL,
-    Action.TERMINATE,
-    Action.SKIP,
-    Action.MARK_DONE,
-    Action.WITHDRAW,
-    Action.RELEASE,
-    Action.ATTACH,
-    Action.ADOPT,
-)
+
+def made_by_hand() -> QuerySet[Decision]:
+    """Return the decisions after which a saga's outcome does not come from the services alone."""
+    return Decision.objects.filter(action__in=[spec.name for spec in actions.ACTIONS.values() if spec.by_hand])
 
 
 class _Choice(SimpleListFilter):
@@ -125,8 +117,7 @@ class ByHandFilter(_Choice):
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         # From the audit: people decide on a few hundred sagas, however many there are.
-        decided = Decision.objects.filter(action__in=BY_HAND, saga__isnull=False)
-        return queryset.filter(id__in=decided.values("saga"))
+        return queryset.filter(id__in=made_by_hand().filter(saga__isnull=False).values("saga"))
 
 
 class ConfirmedUnsentFilter(_Choice):
@@ -199,7 +190,7 @@ class ActionFilter(_Choice):
     parameter_name = "action_taken"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return Action.choices
+        return [(spec.name, spec.label) for spec in actions.ACTIONS.values()]
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(action=value)

@@ -16,10 +16,10 @@ from django.utils.translation import gettext_lazy as _
 from bridge import quarantine
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from sagas import actions
+from sagas.actions import Action, MessageView
 from sagas.admin import buttons, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
-from sagas.models import Action
 
 # Bytes shown on a page; the row has the rest.
 SHOWN_BYTES = 4096
@@ -86,7 +86,7 @@ class QuarantinedAdmin(ReadOnlyAdmin):
         return message.decided_by or "–"
 
     def page(self, request: HttpRequest, row: Quarantined) -> dict[str, Any]:
-        possible = actions.possible_on_message(row)
+        possible = actions.possible(MessageView(row))
         shown = may_view_payload(request)
         return {
             "title": row.get_code_display(),
@@ -98,7 +98,7 @@ class QuarantinedAdmin(ReadOnlyAdmin):
             "text": as_text(bytes(row.body)) if shown else "",
             "properties": sorted(row.properties.items()) if shown else [],
             "shown_bytes": SHOWN_BYTES,
-            "still_unreadable": row.status != QuarantineStatus.REQUEUED and Action.REQUEUE not in possible,
+            "still_unreadable": row.status != QuarantineStatus.REQUEUED and actions.get(Action.REQUEUE) not in possible,
             "actions": buttons.of_message(possible, row.pk) if may_operate(request) else [],
         }
 

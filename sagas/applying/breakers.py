@@ -9,7 +9,10 @@ from django.db import transaction
 
 from compensation import breaker
 from compensation.models import Breaker
-from sagas.models import Action, Decision, EntryPoint
+from sagas.models import Decision, EntryPoint
+
+# The decision that an opened breaker is recorded as.
+ACTION = "pause_publishing"
 
 
 def count(planned: Mapping[str, int]) -> None:
@@ -38,7 +41,7 @@ def _audit(opened: Breaker) -> None:
     numbers = {"planned": opened.planned, "allowed": opened.allowed}
     Decision.objects.create(
         id=uuid.uuid4(),
-        action=Action.PAUSE_PUBLISHING.value,
+        action=ACTION,
         target=f"publishing to {opened.service}",
         actor=opened.changed_by,
         door=EntryPoint.SYSTEM.value,

@@ -16,14 +16,15 @@ from uuid import UUID
 from django.db.models import BigIntegerField, Count, Exists, F, IntegerField, OuterRef, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
+from django.utils.translation import ngettext, ngettext_lazy
 
 from bridge.models import Duplicate, Event, Source
 from compensation.deadlines import DeadlineHolds
 from compensation.models import UNSENT, Attempt, AttemptOutcome, Command, CommandStatus
+from sagas.actions import registry
 from sagas.engine import facts as kinds
 from sagas.error_text import shown_attempt
-from sagas.models import Action, Decision, SagaEvent, SagaStatusChoice
+from sagas.models import Decision, SagaEvent, SagaStatusChoice
 from sagas.queries import holding
 from sagas.queries.pages import Page
 from sagas.statements import TIMELINE_PAGE
@@ -181,7 +182,7 @@ def _event(row: SagaEvent, event: Event, again: int, content: Mapping[str, Any])
 def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any]) -> tuple[str, str]:
     if event.source == Source.OPERATOR:
         detail |= {"actor": content.get("actor", ""), "reason": content.get("reason", "")}
-        return "decision", _decision_title(_DECISION_OF.get(event.type), event.type, detail)
+        return "decision", _decision_title(_decision_of(event.type), event.type, detail)
     if event.source == Source.COMPENSATION:
         detail |= {"command": content.get("name", ""), "round": content.get("round", 1)}
         titles = {
@@ -195,36 +196,15 @@ def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any
 def _decision_title(action: str | None, name: str, detail: Mapping[str, Any]) -> str:
     """Return who decided what and why. name: what a decision is called that has no sentence of its own."""
     values = {"event": name, "actor": detail["actor"] or _("unknown"), "reason": detail["reason"]}
-    known = _DECISIONS.get(action or "")
-    return str(known % values) if known else _("%(event)s by %(actor)s: %(reason)s") % values
+    known = registry.ACTIONS.get(action or "")
+    return (
+        str(known.sentence % values) if known and known.sentence else _("%(event)s by %(actor)s: %(reason)s") % values
+    )
 
 
-# The decisions that are events of the log.
-_DECISION_OF = {
-    kinds.SAGA_ADOPTED: Action.ADOPT.value,
-    kinds.SAGA_CANCELLED: Action.CANCEL.value,
-    kinds.COMPENSATION_FORCED: Action.FORCE_COMPENSATION.value,
-    kinds.SAGA_TERMINATED: Action.TERMINATE.value,
-    kinds.COMMANDS_RETRIED: Action.RETRY.value,
-    kinds.COMMANDS_SKIPPED: Action.SKIP.value,
-    kinds.COMMANDS_MARKED_DONE: Action.MARK_DONE.value,
-    kinds.COMMANDS_WITHDRAWN: Action.WITHDRAW.value,
-}
-_DECISIONS = {
-    Action.FORCE_COMPENSATION.value: gettext_lazy("Compensation forced by %(actor)s: %(reason)s"),
-    Action.CANCEL.value: gettext_lazy("Cancelled by %(actor)s: %(reason)s"),
-    Action.TERMINATE.value: gettext_lazy("Terminated by %(actor)s: %(reason)s"),
-    Action.RESUME.value: gettext_lazy("Resumed by %(actor)s: %(reason)s"),
-    Action.REPLAY.value: gettext_lazy("Rebuilt from the log by %(actor)s: %(reason)s"),
-    Action.RETRY.value: gettext_lazy("Retried by %(actor)s: %(reason)s"),
-    Action.SKIP.value: gettext_lazy("Skipped by %(actor)s: %(reason)s"),
-    Action.MARK_DONE.value: gettext_lazy("Marked as done by %(actor)s: %(reason)s"),
-    Action.WITHDRAW.value: gettext_lazy("Withdrawn by %(actor)s: %(reason)s"),
-    Action.RELEASE.value: gettext_lazy("Released by %(actor)s: %(reason)s"),
-    Action.ATTACH.value: gettext_lazy("Attached by %(actor)s: %(reason)s"),
-    Action.ADOPT.value: gettext_lazy("Started from unmatched events by %(actor)s: %(reason)s"),
-    Action.REQUEUE.value: gettext_lazy("Requeued by %(actor)s: %(reason)s"),
-}
+def _decision_of(fact: str) -> str | None:
+    """Return the name of the decision that a fact of the log records."""
+    return next((spec.name for spec in registry.ACTIONS.values() if spec.fact == fact), None)
 
 
 def changes(note: Mapping[str, Any]) -> list[str]:
@@ -272,7 +252,7 @@ def _decisions(pks: Sequence[str]) -> dict[tuple[str, str], Entry]:
             at=row.decided_at,
             kind="decision",
             title=_decision_title(
-                row.action, str(Action(row.action).label), {"actor": row.actor, "reason": row.reason}
+                row.action, registry.label_of(row.action), {"actor": row.actor, "reason": row.reason}
             ),
             detail={
                 "decision_id": str(row.id),

@@ -16,7 +16,7 @@ from django.utils import timezone
 from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation.models import Command
-from sagas.admin.action_pages import ACTION_PAGES
+from sagas.actions.registry import ACTIONS as ACTION_PAGES
 from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
 from tests.integration.story import event, image_through, new_ids, retrieval

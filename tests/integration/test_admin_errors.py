@@ -22,13 +22,13 @@ from django.utils import timezone
 
 from bridge import event_log
 from compensation.models import Command
-from sagas import actions
 from sagas.actions import ActionRequest
+from sagas.actions.registry import ACTIONS as ACTION_PAGES
 from sagas.admin import form_drafts
-from sagas.admin.action_pages import ACTION_PAGES
 from sagas.admin.forms import MOST_COMMANDS
 from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
+from tests.integration import deciding as actions
 from tests.integration.decided import quarantined
 from tests.integration.story import event, image_through, new_ids, retrieval
 

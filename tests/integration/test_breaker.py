@@ -23,13 +23,13 @@ from compensation import breaker, deadlines, delivery, outbox, queries, statemen
 from compensation.models import Breaker, BreakerState, Command, CommandStatus, PlannedMinute, TripCause
 from compensation.outbox import NewCommand
 from sagaproject.doctor import service as doctor
-from sagas import actions
 from sagas import queries as pages
 from sagas.applying import breakers
 from sagas.applying.apply import run_apply
 from sagas.errors import Invalid
 from sagas.models import Decision, SagaLog
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.commands import FakePublisher, new_command
 from tests.integration.story import event, new_ids, retrieval
 from tests.integration.terminal import run

@@ -15,11 +15,11 @@ from django.db import OperationalError
 
 from bridge.models import Event, Pending
 from compensation.models import Command
-from sagas import actions
 from sagas.applying.verify import all_ids, each
 from sagas.errors import Invalid
 from sagas.models import Attachment, Decision, Lane, Parked, SagaEvent, SagaLog, SagaStep
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.terminal import decide, piped, run, typed
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -15,16 +15,17 @@ from django.utils import timezone
 from bridge import event_log
 from bridge.models import Event, Pending, QuarantineStatus
 from compensation.models import Command, CommandStatus
-from sagas import actions
-from sagas.actions import ActionRequest, ActionResult, CommandSelection
+from sagas.actions import ActionRequest, ActionResult
 from sagas.applying import replay
 from sagas.applying.apply import run_apply
 from sagas.applying.verify import all_ids, each
 from sagas.errors import Busy, Invalid, NotFound, Refused
 from sagas.models import Attachment, Decision, Lane, Parked, SagaEvent, SagaLog, SagaStep
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.connections import InThread, second_connection
 from tests.integration.decided import request
+from tests.integration.deciding import CommandSelection
 from tests.integration.story import event, new_ids, retrieval
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -24,10 +24,11 @@ from bridge import event_log
 from bridge.models import Event
 from compensation.models import Attempt, AttemptOutcome, Command
 from sagaproject.logs import LineFormatter
+from sagas.actions import Action
 from sagas.applying.apply import run_apply
 from sagas.engine.fold import Fold
 from sagas.error_text import shown_differences, shown_error, shown_text
-from sagas.models import Action, Decision, Lane, Parked, SagaKey, SagaLog, SagaStep
+from sagas.models import Decision, Lane, Parked, SagaKey, SagaLog, SagaStep
 from tests.integration.api import BASE, hold
 from tests.integration.decided import published, quarantined
 from tests.integration.pages import World, admin_pages, api_pages
@@ -225,7 +226,7 @@ def lookups(told: Told) -> Iterator[str]:
 def previews(told: Told) -> Iterator[tuple[str, dict[str, str]]]:
     """Each decision with something that it can be about."""
     world, broken = told.world, told.sagas[3]
-    for action in Action.values:
+    for action in Action:
         yield action, {"saga": str(broken.id)}
         yield action, {"saga": str(world.saga.id), "lane": world.lane}
         yield action, {"ids": str(world.command.id)}

@@ -12,16 +12,18 @@ from django.urls import reverse
 from bridge import event_log
 from compensation import queries as outbox_queries
 from compensation.models import Command, CommandStatus
-from sagas import actions, queries
-from sagas.actions import CommandSelection, sentences
+from sagas import queries
+from sagas.actions import Action, sentences
 from sagas.applying.apply import run_apply
 from sagas.errors import Refused
-from sagas.models import Action, Decision, SagaLog
+from sagas.models import Decision, SagaLog
 from sagas.queries.waiting import waiting
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.api import Api, operator
 from tests.integration.connections import InThread, second_connection
 from tests.integration.decided import request
+from tests.integration.deciding import CommandSelection
 from tests.integration.story import event, new_ids, retrieval
 from tests.integration.terminal import decide, run
 from tests.integration.test_compensation_races import until_somebody_waits_for_a_lock

@@ -25,8 +25,8 @@ from bridge.models import Duplicate, Event, Pending, PrunedEvent, Quarantined, Q
 from compensation import retention as commands
 from compensation.models import Attempt, Command
 from sagaproject.celery import app
-from sagas import actions, retention, tasks
 from sagas import queries as reads
+from sagas import retention, tasks
 from sagas.applying import verify
 from sagas.applying.apply import run_apply
 from sagas.models import (
@@ -43,6 +43,7 @@ from sagas.models import (
 from sagas.retention import Pruned
 from tests.bench.load import NOW, Teller
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.connections import InThread, second_connection
 from tests.integration.history import rewrite
 from tests.integration.story import event, image_through, new_ids, retrieval

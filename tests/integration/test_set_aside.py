@@ -8,13 +8,13 @@ import pytest
 
 from bridge import event_log
 from bridge.models import Pending
-from sagas import actions
 from sagas.actions import ActionRequest
 from sagas.applying.apply import run_apply
 from sagas.engine import evolve
 from sagas.engine.fold import Fold
 from sagas.errors import Refused
 from sagas.models import Parked, SagaLog
+from tests.integration import deciding as actions
 from tests.integration.story import event, image_through, new_ids, retrieval
 
 pytestmark = pytest.mark.django_db(transaction=True)
