@@ -393,5 +393,5 @@ def test_a_log_line_has_the_place_of_a_fault_and_not_its_message(log: io.StringI
     assert "it failed" in told
     assert told.index("ValueError") < told.index("KeyError")
     assert "test_a_log_line_has_the_place" in told
-    assert "Task sagas.applying.apply raised: KeyError" in told
+    assert "Task sagas.apply raised: KeyError" in told
     assert not shows(told.replace("MARK", ""))
