@@ -9,6 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from bridge.database import encoding_problem
 from bridge.models import Heartbeat
+from bridge.sqlstate import sqlstate
 from sagaproject.doctor.finding import Finding, error, first_line, ok
 
 OLDEST = 14
@@ -56,7 +57,7 @@ def check_writes(database: BaseDatabaseWrapper = connection) -> Finding:
     try:
         _write_and_roll_back(database)
     except DatabaseError as failure:
-        code = getattr(failure.__cause__, "pgcode", None) or "no code"
+        code = sqlstate(failure) or "no code"
         return error(
             name,
             f"The database refuses writes ({type(failure).__name__} {code}).",

@@ -29,6 +29,7 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, OperationalError, transaction
 
 from bridge import clock
+from bridge.sqlstate import sqlstate
 from bridge.wakeup import nudge
 from sagas.applying import shared_entities, statements, store
 from sagas.applying.batch import ApplyResult, SagaBatch
@@ -105,7 +106,7 @@ def _apply_page_of_many(page: Sequence[statements.PendingRow], slots: int | None
     try:
         return apply_page(page, slots)
     except OperationalError as error:
-        if getattr(error.__cause__, "pgcode", "") != _OUT_OF_MEMORY:
+        if sqlstate(error) != _OUT_OF_MEMORY:
             raise
         statements.take_fewer_locks()
         logger.warning("the server's lock table is full: smaller pages from now on, see max_locks_per_transaction")
