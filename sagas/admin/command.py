@@ -96,8 +96,9 @@ class CommandAdmin(ReadOnlyAdmin):
         entity = spelled(search_term)
         return (of_sagas.filter(entity=entity) if _is_entity(of_sagas, entity) else of_sagas), False
 
-    def get_actions(self, request: HttpRequest, **location: Any) -> dict[str, Any]:
-        # Django 6.1 passes action_location, and warns about a method without it; Django 5.2 passes nothing.
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        # Django 6.1 passes action_location, and warns about a method that does not name it; Django 5.2 knows none.
+        location = {} if action_location is None else {"action_location": action_location}
         chosen: dict[str, Any] = super().get_actions(request, **location) if may_operate(request) else {}
         possible = {f"{action.value}_chosen" for action in _possible_in_list(request)}
         return {name: item for name, item in chosen.items() if name in possible}
