@@ -21,6 +21,7 @@ from bridge.errors import BrokerUnavailable, Interrupted
 from bridge.heartbeats import UnreadTopic
 from bridge.models import HeartbeatKind
 from bridge.pulsar.inlet import Batch, Flow, Inlet
+from bridge.sqlstate import sqlstate
 from bridge.topics import get_topics
 
 logger = logging.getLogger(__name__)
@@ -260,7 +261,7 @@ class Consumer:
 
 
 def _kind_of(error: Exception) -> str:
-    code = getattr(error.__cause__, "pgcode", None)
+    code = sqlstate(error)
     return f"{type(error).__name__} {code}" if code else type(error).__name__
 
 

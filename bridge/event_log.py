@@ -16,6 +16,7 @@ from bridge.envelope import Envelope, Rejected, content_hash
 from bridge.errors import AlreadyDecided, StillUnreadable
 from bridge.models import Duplicate, QuarantineCode, Quarantined, QuarantineStatus, Source
 from bridge.reasons import Reason
+from bridge.sqlstate import sqlstate
 
 T = TypeVar("T")
 
@@ -289,7 +290,7 @@ def _retry_deadlocks(run: Callable[[], T]) -> T:
             return run()
         except OperationalError as error:
             # Inside a caller's transaction only the caller can start it again.
-            if _code_of(error) not in {_DEADLOCK, _SERIALIZATION_FAILURE} or connection.in_atomic_block:
+            if sqlstate(error) not in {_DEADLOCK, _SERIALIZATION_FAILURE} or connection.in_atomic_block:
                 raise
             time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 (jitter, not cryptography)
     return run()
@@ -301,14 +302,10 @@ def _is_rejection(error: Exception) -> bool:
     An IntegrityError does not count: it would be an error of ours (tables newer than this code) and concern all events.
     """
     if isinstance(error, OperationalError):
-        return _code_of(error).startswith(_LIMIT_EXCEEDED)
+        return sqlstate(error).startswith(_LIMIT_EXCEEDED)
     return isinstance(error, DataError | orjson.JSONEncodeError)
 
 
 def _rejected_by_database(envelope: Envelope, error: Exception) -> Rejected:
-    reason = Reason(f"refused-by-database:{_code_of(error) or type(error).__name__}")
+    reason = Reason(f"refused-by-database:{sqlstate(error) or type(error).__name__}")
     return Rejected(envelope.message, envelope.received_at, QuarantineCode.REFUSED_BY_DATABASE, reason)
-
-
-def _code_of(error: Exception) -> str:
-    return getattr(error.__cause__, "pgcode", None) or ""

@@ -5,6 +5,8 @@ neither looks dead nor makes others look dead. Each row also holds the process's
 be shown.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

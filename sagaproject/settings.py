@@ -6,15 +6,11 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import django_stubs_ext
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.utils.translation import gettext_lazy as _
 
 from sagaproject import env, setting
 from sagaproject.version import VERSION
-
-# Makes Django's classes generic at run time, as in ModelAdmin[SagaLog].
-django_stubs_ext.monkeypatch()
 
 ENV = env.load()
 BASE_DIR = env.ROOT
@@ -46,6 +42,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.postgres",
     "rest_framework",
     "django_filters",
     "drf_spectacular",

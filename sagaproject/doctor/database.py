@@ -8,6 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from bridge.database import encoding_problem
+from bridge.sqlstate import sqlstate
 from sagaproject import env, statements
 from sagaproject.doctor.finding import Finding, error, first_line, ok
 
@@ -53,7 +54,7 @@ def check_writes(database: BaseDatabaseWrapper = connection) -> Finding:
     try:
         _write_and_roll_back(database)
     except DatabaseError as failure:
-        code = getattr(failure.__cause__, "pgcode", None) or "no code"
+        code = sqlstate(failure) or "no code"
         return error(
             name,
             f"The database refuses writes ({type(failure).__name__} {code}).",

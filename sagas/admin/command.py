@@ -97,8 +97,11 @@ class CommandAdmin(ReadOnlyAdmin):
         entity = spelled(search_term)
         return (of_sagas.filter(entity=entity) if _is_entity(of_sagas, entity) else of_sagas), False
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Return the decisions that commands with the list's filters may allow."""
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        """Return the decisions that commands with the list's filters may allow.
+
+        Django 6.1 passes action_location, and warns about a method that does not name it.
+        """
         possible = actions.possible(*_views_in_list(request)) if may_operate(request) else ()
         found = [(f"{spec.name}_chosen", spec) for spec in actions.of_target(Target.COMMANDS) if spec in possible]
         return {name: (_ask_about(spec), name, spec.title) for name, spec in found}
