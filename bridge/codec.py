@@ -17,15 +17,17 @@ from bridge import instants
 from bridge.catalog import Catalog, EventType, OnTopic, get_catalog
 from bridge.envelope import Envelope, Message, Rejected, content_hash
 from bridge.models import QuarantineCode as Code
+from bridge.reasons import Reason, joined, reason
 
 MAX_DEPTH = 32
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_AHEAD = timedelta(days=1)
 
-_ID_RULE = "1 to 200 printable characters without surrounding spaces"
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _ANY_UUID = re.compile(
-    r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\}?", re.IGNORECASE
+    # ASCII: otherwise the dotless i of Turkish is an i, and uuid.UUID refuses what matched.
+    r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\}?",
+    re.IGNORECASE | re.ASCII,
 ).fullmatch
 # How services write an id that they lack, such as Python's str(None): trimmed and in any case.
 _NO_IDS = frozenset({"", "none", "null", "undefined", "nil", "nan"})
@@ -39,23 +41,23 @@ _HEADERS = {b"Obj\x01": "Avro", b"\xc3\x01": "Avro"}
 # A zero, and the number of a schema in four bytes.
 _REGISTRY_HEADER = re.compile(rb"\0(?!\0{4})\0.{4}", re.DOTALL).match
 _FIRST_FIELDS = {b"H": "Avro", b"\n$": "Protobuf"}
-_SEND_JSON = "the producer must send JSON text in UTF-8"
 # orjson silently turns an integer over 64 bits into a float, so a float of that size may have been such an integer.
 _MAX_FLOAT = 2.0**63
 _MAX_INTEGER = 2**31
 
 
 class _Unreadable(Exception):
-    def __init__(self, code: Code, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, code: Code, why: Reason) -> None:
+        super().__init__(why.code)
         self.code = code
-        self.reason = reason
+        self.reason = why
 
 
 class _FieldCheck(NamedTuple):
-    """The check of one known field. `path`: the object keys that lead to it. `rule`: what it must be, for people.
+    """The check of one known field.
 
-    decides: whether the event's meaning depends on the field, so that a message with an invalid value is unreadable.
+    path: the object keys that lead to it. decides: whether the event's meaning depends on the field, so that a message
+    with an invalid value is unreadable. expected: what it must be, as the code of a reason.
     """
 
     name: str
@@ -63,7 +65,7 @@ class _FieldCheck(NamedTuple):
     decides: bool
     is_valid: Callable[[Any], bool]
     code: Code
-    rule: str
+    expected: str
 
 
 class Codec:
@@ -92,8 +94,8 @@ class Codec:
         key = _id_of(body, event_type.key_field, notes)
         entity = _id_of(body, event_type.entity_field, notes) if event_type.entity_field else ""
         if not key and not entity:
-            fields = " and ".join(filter(None, (event_type.key_field, event_type.entity_field)))
-            raise _Unreadable(Code.NO_KEY, f"{fields} missing: the message cannot be assigned to a saga")
+            fields = list(filter(None, (event_type.key_field, event_type.entity_field)))
+            raise _Unreadable(Code.NO_KEY, reason("no-key", fields=fields))
         about = entity if event_type.entity_field else key
         correlation_id = _id_of(body, "correlation_id", notes)
         body_hash = _hash(body, event_type, event_id, key, entity)
@@ -108,7 +110,7 @@ class Codec:
             correlation_id=correlation_id,
             occurred_at=_occurred_at(body, message, now, notes),
             received_at=now,
-            note="; ".join(notes),
+            note=joined(notes),
             body_hash=body_hash,
             payload=orjson.dumps(body) if changed else raw,
             unclear=event_type.is_unclear is not None and event_type.is_unclear(body, about),
@@ -118,13 +120,13 @@ class Codec:
     def _parse(self, body: bytes, message: Message) -> dict[str, Any]:
         """Return the object in the body, which has no byte order mark. Raises _Unreadable."""
         if len(body) > self._max_body:
-            raise _Unreadable(Code.TOO_LARGE, f"the body has {len(body):,} bytes; the limit is {self._max_body:,}")
+            raise _Unreadable(Code.TOO_LARGE, reason("too-large", size=len(body), limit=self._max_body))
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise _schema_error(body, message.has_schema) or _json_error(body, error) from None
         if type(value) is not dict:
-            raise _Unreadable(Code.NOT_AN_OBJECT, f"the body is {_kind(value)}, not an object")
+            raise _Unreadable(Code.NOT_AN_OBJECT, reason("not-an-object", found=_kind(value)))
         # In JSON a NUL can only be written as an escape, so the strings of most bodies need no check.
         _inspect(value, escapes=b"\\u0000" in body)
         return value
@@ -139,36 +141,35 @@ class Codec:
         name = body.get("type")
         if name is None:
             if here.default is None:
-                raise _Unreadable(Code.UNKNOWN_TYPE, f"the message has no type, and {_why_no_default(here)}")
+                raise _Unreadable(Code.UNKNOWN_TYPE, reason("no-type", why=_why_no_default(here).nested))
             return here.default
         if type(name) is not str:
-            raise _Unreadable(Code.WRONG_TYPE, f"type must be a string, but is {_kind(name)}")
+            raise _wrong_type("type", "a-string", name)
         found = here.by_name.get(name)
         if found is not None:
             return found
         elsewhere = self._catalog.type_on_any_topic(name)
         if elsewhere is not None:
-            raise _Unreadable(Code.WRONG_TOPIC, f"{elsewhere.name} is not accepted from {_describe(here)}")
+            raise _Unreadable(Code.WRONG_TOPIC, _why_not_here(elsewhere.name, here))
         if name == message.short_name and here.types:
-            reason = f"the message gives its topic as its type, and {_why_no_default(here)}"
-            raise _Unreadable(Code.UNKNOWN_TYPE, reason)
-        raise _Unreadable(Code.UNKNOWN_TYPE, "no saga type declares the event type of this message")
+            raise _Unreadable(Code.UNKNOWN_TYPE, reason("topic-as-type", why=_why_no_default(here).nested))
+        raise _Unreadable(Code.UNKNOWN_TYPE, reason("unknown-type"))
 
 
-def _describe(here: OnTopic) -> str:
-    """Describe the topic by the types that it carries."""
+def _why_not_here(name: str, here: OnTopic) -> Reason:
+    """Say why a type of another topic is not accepted, by the types that this topic carries."""
     if not here.types:
-        return "this topic, which no saga type declares"
-    return f"this topic, which carries only {' and '.join(event_type.name for event_type in here.types)}"
+        return reason("wrong-topic-of-nothing", type=name)
+    return reason("wrong-topic", type=name, types=[event_type.name for event_type in here.types])
 
 
-def _why_no_default(here: OnTopic) -> str:
+def _why_no_default(here: OnTopic) -> Reason:
     """Say why the topic has no default type."""
     if not here.types:
-        return "no saga type declares its topic"
+        return reason("topic-of-nothing")
     if len(here.types) == 1:
-        return f"every {here.types[0].name} message must have its type"
-    return f"its topic carries {len(here.types)} types without a default"
+        return reason("topic-of-one-type", type=here.types[0].name)
+    return reason("topic-without-default", count=len(here.types))
 
 
 @cache
@@ -205,18 +206,18 @@ def _id_of(body: Mapping[str, Any], name: str, notes: list[str]) -> str:
     if found is not None:
         return found
     if not is_no_id(value):
-        raise _Unreadable(Code.BAD_ID, f"invalid id: {name} must be a string of {_ID_RULE}")
-    notes.append(f"{name} has a text that stands for no id: it counts as missing")
+        raise _Unreadable(Code.BAD_ID, reason("bad-id", field=name))
+    notes.append(f"stands-for-no-id:{name}")
     return ""
 
 
 def _without_mark(body: bytes, notes: list[str]) -> bytes:
     """Return the body without the byte order mark of UTF-8, and note it. Raises _Unreadable for another encoding."""
     if body.startswith(_BYTE_ORDER_MARK):
-        notes.append("the body began with a byte order mark, which was skipped")
+        notes.append("byte-order-mark")
         return body[len(_BYTE_ORDER_MARK) :]
     if body.startswith(_UTF_16):
-        raise _Unreadable(Code.NOT_JSON, f"the body is text in UTF-16 or UTF-32: {_SEND_JSON}")
+        raise _Unreadable(Code.NOT_JSON, reason("utf-16"))
     return body
 
 
@@ -225,31 +226,31 @@ def _own_id(message: Message, notes: list[str]) -> str:
 
     The publish time keeps such ids unique permanently: positions repeat when a topic is deleted and created again.
     """
-    notes.append("the message has no id: its position on the topic is used")
+    notes.append("id-missing")
     return f"{message.topic}@{message.message_id}@{message.published_ms}"
 
 
 def _occurred_at(body: Mapping[str, Any], message: Message, now: datetime, notes: list[str]) -> datetime:
     text = body.get("timestamp")
     if text is None:
-        notes.append("the message has no timestamp: its publish time is used")
+        notes.append("timestamp-missing")
         when = message.published_at or now
     else:
         when = _timestamp(text)
     if when < EARLIEST:
-        raise _Unreadable(Code.BAD_TIMESTAMP, "implausible timestamp: before the year 2000")
+        raise _Unreadable(Code.BAD_TIMESTAMP, reason("timestamp-too-early"))
     if when - now > MAX_AHEAD:
-        raise _Unreadable(Code.BAD_TIMESTAMP, "implausible timestamp: more than one day in the future")
+        raise _Unreadable(Code.BAD_TIMESTAMP, reason("timestamp-in-the-future"))
     return when
 
 
 def _timestamp(text: Any) -> datetime:
     if type(text) is not str:
-        raise _Unreadable(Code.WRONG_TYPE, f"timestamp must be a string, but is {_kind(text)}")
+        raise _wrong_type("timestamp", "a-string", text)
     try:
         return instants.parse(text)
     except ValueError:
-        raise _Unreadable(Code.BAD_TIMESTAMP, f"timestamp is not in an accepted format: {instants.ACCEPTED}") from None
+        raise _Unreadable(Code.BAD_TIMESTAMP, reason("timestamp-format")) from None
 
 
 def _hash(body: dict[str, Any], event_type: EventType, event_id: str, key: str, entity: str) -> bytes:
@@ -274,13 +275,13 @@ def _inspect_value(value: Any, depth: int) -> None:
     kind = type(value)
     if kind is str:
         if "\0" in value:
-            raise _Unreadable(Code.BAD_TEXT, "invalid character: a string contains NUL, which PostgreSQL cannot store")
+            raise _Unreadable(Code.BAD_TEXT, reason("nul"))
     elif kind is float:
         if abs(value) >= _MAX_FLOAT:
-            raise _Unreadable(Code.BAD_NUMBER, "a number is too large to be stored exactly")
+            raise _Unreadable(Code.BAD_NUMBER, reason("number-too-large"))
     elif kind is dict or kind is list:
         if depth > MAX_DEPTH:
-            raise _Unreadable(Code.TOO_DEEP, f"the message is nested more than {MAX_DEPTH} levels deep")
+            raise _Unreadable(Code.TOO_DEEP, reason("too-deep", levels=MAX_DEPTH))
         if kind is dict:
             _inspect_keys(value)
         for item in value.values() if kind is dict else value:
@@ -293,38 +294,38 @@ def _inspect_keys(value: dict[str, Any]) -> None:
 
 
 def _encrypted(count: int) -> _Unreadable:
-    subject = "the message is encrypted" if count == 1 else f"the body is a batch of {count} encrypted messages"
-    return _Unreadable(Code.ENCRYPTED, f"{subject}, and this service has no key")
+    why = reason("encrypted") if count == 1 else reason("encrypted-batch", count=count)
+    return _Unreadable(Code.ENCRYPTED, why)
 
 
 def _schema_error(body: bytes, has_schema: bool) -> _Unreadable | None:
     """Return the error for a body that is not JSON but of a format with a schema; None if it does not look so."""
     found = next((name for header, name in _HEADERS.items() if body.startswith(header)), "")
     if _REGISTRY_HEADER(body):
-        found = "Avro or Protobuf with a schema registry's header"
+        found = "registry"
     for header, name in _FIRST_FIELDS.items():
         text = body[len(header) : len(header) + 36].decode("latin-1").lower()
         if body.startswith(header) and _CANONICAL_UUID(text):
             found = name
     if not found and has_schema and body and not body.lstrip().startswith(b"{"):
-        found = "of a format with a Pulsar schema, such as Avro or Protobuf"
-    return _Unreadable(Code.SCHEMA_TYPED, f"the body is {found}: {_SEND_JSON}") if found else None
+        found = "pulsar"
+    return _Unreadable(Code.SCHEMA_TYPED, Reason(f"schema-typed:{found}")) if found else None
 
 
 def _json_error(body: bytes, error: orjson.JSONDecodeError) -> _Unreadable:
     """Translate orjson's error, whose first words are stable, to a reason that quotes nothing of the body."""
     text = str(error)
     if not body.strip():
-        return _Unreadable(Code.NOT_JSON, "the body is empty")
+        return _Unreadable(Code.NOT_JSON, reason("empty"))
     if "depth" in text:
-        return _Unreadable(Code.TOO_DEEP, f"the message is nested more than {MAX_DEPTH} levels deep")
+        return _Unreadable(Code.TOO_DEEP, reason("too-deep", levels=MAX_DEPTH))
     if "infinity" in text:
-        return _Unreadable(Code.BAD_NUMBER, "a number is too large to be stored exactly")
+        return _Unreadable(Code.BAD_NUMBER, reason("number-too-large"))
     if "UTF-8" in text:
-        return _Unreadable(Code.NOT_JSON, "the body is not valid UTF-8")
+        return _Unreadable(Code.NOT_JSON, reason("not-utf8"))
     if "surrogate" in text:
-        return _Unreadable(Code.BAD_TEXT, "invalid character: a string contains a lone surrogate")
-    return _Unreadable(Code.NOT_JSON, f"the body is not JSON (line {error.lineno}, column {error.colno})")
+        return _Unreadable(Code.BAD_TEXT, reason("surrogate"))
+    return _Unreadable(Code.NOT_JSON, reason("not-json", line=error.lineno, column=error.colno))
 
 
 # --- known fields -----------------------------------------------------------------------------------------------------
@@ -353,13 +354,12 @@ def _check_field(check: _FieldCheck, body: dict[str, Any], notes: list[str]) -> 
     if check.is_valid is _is_list_of_ids and type(value) is list:
         present = [item for item in value if not is_no_id(item)]
         if _is_list_of_ids(present):
-            notes.append(f"{check.name} has entries that stand for no id: {len(value) - len(present)} were left out")
+            notes.append(f"entries-left-out:{check.name}")
             parent[check.path[-1]] = present
             return True
-    problem = f"must be {check.rule}, but is {_kind(value)}"
     if check.decides:
-        raise _Unreadable(check.code, f"{check.name} {problem}")
-    notes.append(f"{check.name} is ignored: it {problem}")
+        raise _wrong_type(check.name, check.expected, value, check.code)
+    notes.append(f"ignored-{check.expected}:{check.name}")
     return False
 
 
@@ -385,26 +385,34 @@ def _is_object(value: Any) -> bool:
 
 _IDS = frozenset({"id", "ids"})
 _KINDS: dict[str, tuple[Callable[[Any], bool], Code, str]] = {
-    "id": (_is_id, Code.BAD_ID, f"an id ({_ID_RULE})"),
-    "ids": (_is_list_of_ids, Code.BAD_ID, f"a list of ids ({_ID_RULE})"),
-    "text": (_is_text, Code.WRONG_TYPE, "a string"),
-    "integer": (_is_integer, Code.WRONG_TYPE, "a 32-bit integer"),
-    "object": (_is_object, Code.WRONG_TYPE, "an object"),
+    "id": (_is_id, Code.BAD_ID, "an-id"),
+    "ids": (_is_list_of_ids, Code.BAD_ID, "a-list-of-ids"),
+    "text": (_is_text, Code.WRONG_TYPE, "a-string"),
+    "integer": (_is_integer, Code.WRONG_TYPE, "an-integer"),
+    "object": (_is_object, Code.WRONG_TYPE, "an-object"),
 }
 
 
-def _kind(value: Any) -> str:
-    """Name the JSON type of a value, never its content."""
+def _wrong_type(field: str, expected: str, value: Any, code: Code = Code.WRONG_TYPE) -> _Unreadable:
+    return _Unreadable(code, reason("wrong-type", field=field, expected={"code": expected}, found=_kind(value)))
+
+
+def _kind(value: Any) -> dict[str, str]:
+    """Name the JSON type of a value, never its content; as the parameter of a reason."""
+    return {"code": _code_of_kind(value)}
+
+
+def _code_of_kind(value: Any) -> str:
     match value:
         case None:
             return "null"
         case bool():
-            return "a boolean"
+            return "a-boolean"
         case int() | float():
-            return "a number"
+            return "a-number"
         case str():
-            return "a string"
+            return "a-string"
         case list():
-            return "a list"
+            return "a-list"
         case _:
-            return "an object"
+            return "an-object"

@@ -6,17 +6,16 @@ counted here, or quarantined, before it is acknowledged.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import md5
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import F
 
-from bridge import sql
+from bridge import sql, statements
 from bridge.envelope import Envelope
 from bridge.models import CollapsedEvents
 
@@ -56,9 +55,7 @@ def last_counted(groups: Collection[Group]) -> dict[Group, datetime]:
     """Return when the last event of each group was counted; groups of which none was are left out. One query."""
     if not groups:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_LAST, sql.dump(_GROUP, (group._asdict() for group in groups)))
-        return {Group(*row[:4]): row[4] for row in cursor.fetchall()}
+    return {Group(*row[:4]): row[4] for row in statements.LAST_COUNTED.rows(_dump(groups))}
 
 
 def take_excess(envelopes: Sequence[Envelope], known: Collection[str]) -> set[str]:
@@ -87,8 +84,11 @@ def lock(envelopes: Sequence[Envelope]) -> None:
 
     Of two bridges with events of one group, the second waits here, and then sees what the first one stored and counted.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_LOCK, sql.dump(_GROUP, (group._asdict() for group in sorted(_by_group(envelopes)))))
+    statements.LOCK_COUNTED.run(_dump(sorted(_by_group(envelopes))))
+
+
+def _dump(groups: Iterable[Group]) -> list[str]:
+    return sql.dump(statements.GROUP, (group._asdict() for group in groups))
 
 
 def _by_group(envelopes: Sequence[Envelope]) -> Mapping[Group, list[Envelope]]:
@@ -115,18 +115,3 @@ def _count(row: CollapsedEvents, stored: int, excess: Sequence[Envelope]) -> Non
 
 def _digest(event_id: str) -> UUID:
     return UUID(bytes=md5(event_id.encode(), usedforsecurity=False).digest())
-
-
-_GROUP = {"stream": "text", "key": "text", "entity": "text", "type": "text"}
-# The update changes nothing: it locks the row.
-_LOCK = f"""
-    INSERT INTO bridge_collapsed_events AS old (stream, key, entity, type, stored, counted, recent)
-    SELECT r.stream, r.key, r.entity, r.type, 0, 0, '{{}}' FROM {sql.recordset(_GROUP)}
-    ON CONFLICT (stream, key, entity, type) DO UPDATE SET stored = old.stored
-"""  # noqa: S608 (constants of this module)
-_LAST = f"""
-    SELECT r.stream, r.key, r.entity, r.type, c.last_at FROM {sql.recordset(_GROUP)}
-    JOIN bridge_collapsed_events c
-        ON c.stream = r.stream AND c.key = r.key AND c.entity = r.entity AND c.type = r.type
-    WHERE c.last_at IS NOT NULL
-"""  # noqa: S608 (constants of this module)

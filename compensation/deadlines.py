@@ -28,8 +28,6 @@ from compensation.switches import Pause, Switches
 from compensation.undelivered import Answers, Undelivered
 
 PAGE = 500
-# The error of a refusal that the bridge only counted, so that its text is not stored.
-REFUSED_AGAIN = "refused again with the same command"
 # The hard time limit of a Celery task.
 LOST_AFTER_SECONDS = 60.0
 # A confirmation may be among the events that are not applied yet: no deadline expires while the oldest is older.
@@ -179,7 +177,8 @@ def _pass_page(now: datetime, well_since: datetime, answers: Answers) -> list[bo
 def _refused_uncounted(late: Sequence[CommandSnapshot]) -> dict[str, list[CommandRefusal]]:
     """Return a refusal of each command whose refusals the bridge only counted since the last copy left.
 
-    The service still refuses such a command: no further copy leaves, and that is one more attempt.
+    The service still refuses such a command: no further copy leaves, and that is one more attempt. The text of such a
+    refusal is not stored.
     """
     groups = {
         Group(command.stream, command.key, command.entity, type_): command
@@ -191,7 +190,7 @@ def _refused_uncounted(late: Sequence[CommandSnapshot]) -> dict[str, list[Comman
         command = groups[group]
         timeout = timedelta(seconds=command.confirmation_timeout)
         if command.deadline_at is not None and at > command.deadline_at - timeout:
-            found[command.id] = [CommandRefusal(command_id=UUID(command.id), error=REFUSED_AGAIN, at=at)]
+            found[command.id] = [CommandRefusal(command_id=UUID(command.id), error="", at=at)]
     return found
 
 

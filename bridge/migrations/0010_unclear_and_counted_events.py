@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('bridge', '0008_topic_backlog'),
+        ('bridge', '0009_reason_codes'),
     ]
 
     operations = [
@@ -17,9 +17,9 @@ class Migration(migrations.Migration):
             name='CollapsedEvents',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('stream', models.TextField(db_collation='C', verbose_name='stream')),
+                ('stream', models.TextField(db_collation='C', verbose_name='saga type')),
                 ('type', models.TextField(db_collation='C', verbose_name='type')),
-                ('key', models.TextField(db_collation='C', verbose_name='key')),
+                ('key', models.TextField(db_collation='C', verbose_name='task id')),
                 ('entity', models.TextField(db_collation='C', verbose_name='entity')),
                 ('stored', models.IntegerField(default=0, verbose_name='stored')),
                 ('counted', models.BigIntegerField(default=0, verbose_name='only counted')),
@@ -41,12 +41,12 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='quarantinecount',
             name='last_code',
-            field=models.TextField(blank=True, choices=[('too-large', 'body over the limit'), ('not-json', 'not JSON'), ('not-an-object', 'JSON, but not an object'), ('too-deep', 'nested too deeply'), ('bad-text', 'text with NUL or half a character'), ('bad-number', 'number too large to be kept exactly'), ('unknown-type', 'unknown type of event'), ('wrong-topic', 'type of event that is not accepted from this topic'), ('bad-id', 'an id that is none'), ('no-key', 'names neither a key nor an entity'), ('bad-timestamp', 'timestamp that cannot be right'), ('wrong-type', 'a known field of a wrong type'), ('conflicting-content', 'id already seen with other content'), ('refused-by-database', 'refused by the database'), ('encrypted', 'encrypted, and this service has no key'), ('schema-typed', 'of a format with a schema, such as Avro, and not JSON')], verbose_name='code of the last'),
+            field=models.TextField(blank=True, choices=[('too-large', 'body over the limit'), ('not-json', 'not JSON'), ('not-an-object', 'JSON, but not an object'), ('too-deep', 'nested too deeply'), ('bad-text', 'invalid character (NUL or lone surrogate)'), ('bad-number', 'number too large to store exactly'), ('unknown-type', 'unknown event type'), ('wrong-topic', 'event type not accepted from this topic'), ('bad-id', 'invalid id'), ('no-key', 'task id and image id missing'), ('bad-timestamp', 'implausible timestamp'), ('wrong-type', 'field of the wrong type'), ('conflicting-content', 'id already received with different content'), ('refused-by-database', 'rejected by the database'), ('encrypted', 'encrypted, and this service has no key'), ('schema-typed', 'of a format with a schema, such as Avro, and not JSON')], verbose_name='code of the latest'),
         ),
         migrations.AlterField(
             model_name='quarantined',
             name='code',
-            field=models.TextField(choices=[('too-large', 'body over the limit'), ('not-json', 'not JSON'), ('not-an-object', 'JSON, but not an object'), ('too-deep', 'nested too deeply'), ('bad-text', 'text with NUL or half a character'), ('bad-number', 'number too large to be kept exactly'), ('unknown-type', 'unknown type of event'), ('wrong-topic', 'type of event that is not accepted from this topic'), ('bad-id', 'an id that is none'), ('no-key', 'names neither a key nor an entity'), ('bad-timestamp', 'timestamp that cannot be right'), ('wrong-type', 'a known field of a wrong type'), ('conflicting-content', 'id already seen with other content'), ('refused-by-database', 'refused by the database'), ('encrypted', 'encrypted, and this service has no key'), ('schema-typed', 'of a format with a schema, such as Avro, and not JSON')], verbose_name='code'),
+            field=models.TextField(choices=[('too-large', 'body over the limit'), ('not-json', 'not JSON'), ('not-an-object', 'JSON, but not an object'), ('too-deep', 'nested too deeply'), ('bad-text', 'invalid character (NUL or lone surrogate)'), ('bad-number', 'number too large to store exactly'), ('unknown-type', 'unknown event type'), ('wrong-topic', 'event type not accepted from this topic'), ('bad-id', 'invalid id'), ('no-key', 'task id and image id missing'), ('bad-timestamp', 'implausible timestamp'), ('wrong-type', 'field of the wrong type'), ('conflicting-content', 'id already received with different content'), ('refused-by-database', 'rejected by the database'), ('encrypted', 'encrypted, and this service has no key'), ('schema-typed', 'of a format with a schema, such as Avro, and not JSON')], verbose_name='code'),
         ),
         migrations.AddIndex(
             model_name='event',

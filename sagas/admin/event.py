@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from bridge.models import Duplicate, Event, Pending
+from bridge.models import Duplicate, Event, Pending, Source
 from sagas.admin import buttons, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
@@ -46,7 +46,7 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description=_("source"))
     def origin(self, event: Event) -> SafeString:
         return formatting.badge(
-            event.source, event.get_source_display(), "plain" if event.source == "pulsar" else "info"
+            event.source, event.get_source_display(), "plain" if event.source == Source.PULSAR else "info"
         )
 
     @admin.display(description=_("occurred"))
@@ -85,8 +85,8 @@ def _found(term: str) -> list[int]:
     """Find events by event id or by key, each by its index."""
     if "\x00" in term:
         return []
-    sources, spellings = ["pulsar", "operator", "compensation"], {term, spelled(term) or term}
-    by_id = Event.objects.filter(source__in=sources, event_id__in=spellings)
+    spellings = {term, spelled(term) or term}
+    by_id = Event.objects.filter(source__in=Source.values, event_id__in=spellings)
     streams = list(registry.current_definitions())
     by_key = Event.objects.filter(stream__in=streams, key__in=spellings).order_by("-id")
     return [*by_id.values_list("id", flat=True), *by_key.values_list("id", flat=True)[:MOST]]

@@ -7,7 +7,7 @@ import select
 import stat
 import sys
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 
 from bridge import instants
 from sagas.errors import Invalid, NotFound
@@ -74,9 +74,7 @@ def moment(text: str, *, end_of_day: bool = False) -> datetime:
     Raises UsageError.
     """
     try:
-        if len(text) <= len("2026-03-01"):
-            return datetime.combine(date.fromisoformat(text), time.max if end_of_day else time.min, tzinfo=UTC)
-        return instants.parse(text)
+        return instants.parse_bound(text, end_of_day=end_of_day)
     except ValueError:
         raise UsageError(f"{text} is not a valid time: use for example 2026-03-01T12:00:00Z") from None
 

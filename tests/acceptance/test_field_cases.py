@@ -20,6 +20,7 @@ from bridge.codec import get_codec
 from bridge.consumer import Consumer
 from bridge.models import Event, Pending, Quarantined
 from bridge.pulsar.inlet import Flow, Inlet
+from bridge.reasons import notes_text
 from bridge.topics import Topics
 from compensation.models import Command
 from devtools.embedded import pulsar as embedded
@@ -108,5 +109,5 @@ def test_a_story_of_the_field_ends_as_it_must(case: dict[str, Any], broker: str,
     assert {name: found[name] for name in ("commands", "parked", "quarantined")} == {
         name: expected[name] for name in ("commands", "parked", "quarantined")
     }
-    notes = "; ".join(Event.objects.values_list("note", flat=True))
+    notes = "; ".join(map(notes_text, Event.objects.values_list("note", flat=True)))
     assert all(text in notes for text in expected.get("notes", []))

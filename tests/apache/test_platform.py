@@ -52,7 +52,7 @@ def test_a_json_schema_is_read_and_another_is_named(space: Space, tmp_path: Path
         assert eventually(lambda: Event.objects.count() + Quarantined.objects.count() == 2)
     assert list(Event.objects.values_list("type", flat=True)) == ["RetrievalStarted"]
     (kept,) = Quarantined.objects.all()
-    assert (kept.code, "the producer must send JSON" in kept.reason) == ("schema-typed", True)
+    assert (kept.code, kept.reason) == ("schema-typed", "schema-typed:pulsar")
 
 
 def test_the_largest_message_of_a_client_breaks_nothing(apache: Broker, space: Space, tmp_path: Path) -> None:

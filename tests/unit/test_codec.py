@@ -9,6 +9,7 @@ import pytest
 from bridge.catalog import Catalog, EventType
 from bridge.codec import MAX_DEPTH, Codec, canonical_id
 from bridge.envelope import Envelope, Message, Rejected
+from bridge.reasons import notes_text
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PUBLISHED_MS = 1_772_366_400_000  # 2026-03-01 12:00 UTC
@@ -83,12 +84,12 @@ def test_a_plain_event_fills_the_columns() -> None:
 
 
 @pytest.mark.parametrize("missing", [..., None])
-def test_the_topic_tells_the_type_if_the_message_does_not(missing: Any) -> None:
+def test_the_topic_shows_the_type_if_the_message_does_not(missing: Any) -> None:
     assert read(body(type=missing), "closed").type == "OrderClosed"
     assert read(body(type=missing), "orders.usa.placed").type == "OrderPlaced"
 
 
-def test_the_topic_tells_the_type_if_the_message_names_the_topic() -> None:
+def test_the_topic_shows_the_type_if_the_message_names_the_topic() -> None:
     """Its short name, with the region in its place: so the services write it."""
     assert read(body(type="closed"), "closed").type == "OrderClosed", "the default, as for a message without a type"
     assert read(body(type="orders"), "orders").type == "OrderPlaced"
@@ -105,14 +106,14 @@ def test_the_topic_tells_the_type_if_the_message_names_the_topic() -> None:
 def test_the_name_of_a_topic_without_a_default_is_no_type(topic: str, why: str) -> None:
     found = refuse(body(type=topic), topic)
     assert found.code == "unknown-type"
-    assert found.reason.startswith(f"the message gives its topic as its type, and {why}")
+    assert str(found.reason).startswith(f"the message gives its topic as its type, and {why}")
 
 
 def test_an_alias_means_its_type_on_the_topics_of_that_type_alone() -> None:
     event = read(body(type="order-done"), "closed")
     assert (event.type, event.note) == ("OrderClosed", "")
     found = refuse(body(type="order-done"), "moves")
-    assert (found.code, found.reason) == (
+    assert (found.code, str(found.reason)) == (
         "wrong-topic",
         "OrderClosed is not accepted from this topic, which carries only OrderMoved and OrderLost",
     )
@@ -122,10 +123,10 @@ def test_an_alias_means_its_type_on_the_topics_of_that_type_alone() -> None:
 def test_a_type_is_not_accepted_from_a_topic_that_does_not_declare_it(topic: str) -> None:
     found = refuse(body(), topic)
     assert found.code == "wrong-topic"
-    assert "OrderPlaced is not accepted from this topic" in found.reason
+    assert "OrderPlaced is not accepted from this topic" in str(found.reason)
 
 
-def test_whoever_writes_to_one_topic_speaks_for_its_types_alone() -> None:
+def test_a_topic_carries_only_its_own_types() -> None:
     texts = [..., None, *CATALOG.topics, "order-done", *(other.name for other in CATALOG.event_types)]
     for topic in ("orders", "orders.usa.placed", "closed", "moves", "lost", "elsewhere"):
         for text in texts:
@@ -143,11 +144,11 @@ def test_of_several_types_on_a_topic_the_message_says_which(missing: Any) -> Non
         assert (event.type, event.note) == (name, "")
     assert read(body(type=missing), "closed").type == "OrderClosed", "the one that may lack its type"
     found = refuse(body(type=missing), "moves")
-    assert (found.code, found.reason) == (
+    assert (found.code, str(found.reason)) == (
         "unknown-type",
         "the message has no type, and its topic carries 2 types without a default",
     )
-    assert refuse(body(type=missing), "lost").reason == (
+    assert str(refuse(body(type=missing), "lost").reason) == (
         "the message has no type, and every OrderLost message must have its type"
     )
 
@@ -192,6 +193,9 @@ def test_times_are_utc(written: str, meant: str) -> None:
         (UUID.replace("-", ""), UUID),
         ("{" + UUID.upper() + "}", UUID),
         ("URN:UUID:" + UUID, UUID),
+        # Capital and small i of Turkish, which match an i where case is ignored in all of Unicode.
+        ("urn:uu\u0130d:" + UUID, "urn:uu\u0130d:" + UUID),
+        ("urn:uu\u0131d:" + UUID, "urn:uu\u0131d:" + UUID),
         ("order-123", "order-123"),
         ("Order-123", "Order-123"),
         ("ñ 1", "ñ 1"),
@@ -288,11 +292,11 @@ def test_one_of_key_and_entity_is_enough() -> None:
 def test_what_cannot_become_an_event(raw: bytes, code: str) -> None:
     found = refuse(raw)
     assert found.code == code
-    assert found.reason[0].islower()
+    assert str(found.reason)[0].islower()
     assert found.message.body == raw
 
 
-def test_a_topic_that_tells_nothing_needs_a_type() -> None:
+def test_a_topic_that_shows_nothing_needs_a_type() -> None:
     assert refuse(body(type=...), "elsewhere").code == "unknown-type"
     assert refuse(body(), "elsewhere").code == "wrong-topic"
 
@@ -309,7 +313,9 @@ def test_no_reason_quotes_the_message() -> None:
     ]
     spoiled += [body(status=[secret]), body(items=[secret, 7]), body(**{secret + "\0": 1}), body() + secret.encode()]
     for raw in spoiled:
-        assert secret not in refuse(raw).reason
+        found = refuse(raw).reason
+        assert secret not in str(found)
+        assert secret not in repr(found.data)
 
 
 @pytest.mark.parametrize("text", [r"a \\u0000 that is spelled out", r"tab \t, quote \", emoji 😀, pair 😀", "ñ"])
@@ -350,12 +356,10 @@ NO_IDS = ["", " ", "None", "none", "NONE", " None ", "null", "undefined", "nil",
 def test_a_text_that_stands_for_no_id_counts_as_missing(text: str) -> None:
     own = read(body(id=text))
     assert own.event_id == f"orders@7:3:-1:0@{PUBLISHED_MS}"
-    assert "id has a text that stands for no id" in own.note
+    assert "id has a text that stands for no id" in notes_text(own.note)
     event = read(body(order=text, item="i-1", correlation_id=text, customer=text))
     assert (event.key, event.entity, event.correlation_id) == ("", "i-1", "")
-    assert event.note == "; ".join(
-        f"{name} has a text that stands for no id: it counts as missing" for name in ("order", "correlation_id")
-    )
+    assert event.note == "stands-for-no-id:order; stands-for-no-id:correlation_id"
     assert read(body(item=text)).entity == ""
     assert refuse(body(order=text)).code == "no-key"
     assert refuse(body(order=text, item=text)).code == "no-key"
@@ -372,7 +376,7 @@ def test_a_missing_entry_of_a_list_is_left_out_with_a_note() -> None:
     event = read(raw)
     stored = json.loads(event.payload)
     assert stored == {**json.loads(raw), "items": ["i-1", "i-2"]}
-    assert event.note == "items has entries that stand for no id: 3 were left out"
+    assert notes_text(event.note) == "items has entries that stand for no id: they were left out"
     assert json.loads(read(body(items=[None])).payload)["items"] == []
     whole = body(items=["i-1", UUID.upper()])
     assert read(whole).payload == whole
@@ -382,16 +386,16 @@ def test_a_missing_entry_of_a_list_is_left_out_with_a_note() -> None:
 @pytest.mark.parametrize(
     ("wrong", "what"),
     [
-        ({"remark": 7}, "remark is ignored: it must be a string, but is a number"),
-        ({"count": "7"}, "count is ignored: it must be a 32-bit integer, but is a string"),
-        ({"count": True}, "count is ignored: it must be a 32-bit integer, but is a boolean"),
-        ({"count": 2**31}, "count is ignored: it must be a 32-bit integer, but is a number"),
-        ({"result": {"unread": []}}, "result.unread is ignored: it must be a string, but is a list"),
+        ({"remark": 7}, "remark is ignored: it must be a string"),
+        ({"count": "7"}, "count is ignored: it must be a 32-bit integer"),
+        ({"count": True}, "count is ignored: it must be a 32-bit integer"),
+        ({"count": 2**31}, "count is ignored: it must be a 32-bit integer"),
+        ({"result": {"unread": []}}, "result.unread is ignored: it must be a string"),
     ],
 )
 def test_a_field_that_decides_nothing_may_be_malformed(wrong: dict[str, Any], what: str) -> None:
     raw = body(**wrong)
-    assert read(raw).note == what
+    assert notes_text(read(raw).note) == what
     assert read(raw).payload == raw
 
 
@@ -411,16 +415,16 @@ def test_a_byte_order_mark_is_skipped() -> None:
     event = read(raw)
     assert event.payload == body()
     assert event.message.body == raw
-    assert event.note == "the body began with a byte order mark, which was skipped"
+    assert event.note == "byte-order-mark"
     assert event.body_hash == read(body()).body_hash
-    assert refuse(b"\xef\xbb\xbf").reason == "the body is empty"
+    assert str(refuse(b"\xef\xbb\xbf").reason) == "the body is empty"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 def test_other_encodings_are_named(encoding: str) -> None:
     found = refuse(body().decode().encode(encoding))
     assert found.code == "not-json"
-    assert found.reason == "the body is text in UTF-16 or UTF-32: the producer must send JSON text in UTF-8"
+    assert str(found.reason) == "the body is text in UTF-16 or UTF-32: the producer must send JSON text in UTF-8"
 
 
 @pytest.mark.parametrize(
@@ -442,7 +446,7 @@ def test_a_body_of_a_format_with_a_schema_is_named_with_what_the_producer_must_c
     found = CODEC.decode(message(raw)._replace(has_schema=has_schema), NOW)
     assert isinstance(found, Rejected)
     assert found.code == "schema-typed"
-    assert found.reason == f"the body is {named}: the producer must send JSON text in UTF-8"
+    assert str(found.reason) == f"the body is {named}: the producer must send JSON text in UTF-8"
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b" {", b"\x02\x06abc", b"Hello", b"\n$", b"\0" * 64, b"\0\0\0\0\7"])
