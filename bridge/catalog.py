@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations, product
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -17,7 +17,9 @@ from django.utils.module_loading import import_string
 FieldKind = Literal["id", "ids", "text", "integer", "object"]
 
 REGION = "{region}"
-REGION_PATTERN = r"[A-Za-z0-9_-]+"
+# A region is any text that a user typed: with spaces, dots and accents, or empty. Topic names contain no slash, and
+# Pulsar's client accepts none in a pattern either.
+REGION_PATTERN = r".*"
 
 # How many resolved topics are cached, whatever region names come.
 _MAX_CACHED = 10_000
@@ -42,6 +44,11 @@ class EventType:
     fields: the kinds of known fields, checked if present and not null; "result.total_images" is a field of an object.
         id: a string of 1-200 printable characters; ids: a list of ids; text: a string; object;
         integer: a 32-bit integer.
+    deciding: those of the fields that decide what the event means, besides ids and lists of ids, which all do. A
+        message is unreadable if one of these has the wrong type; any other is ignored, with a note.
+    is_unclear: whether a body (first argument) that names this entity (second argument, or "") does not say what
+        happened. Such an event is stored and shown to people. Without an entity_field it gets the key.
+    collapse_after: how many events of one key and entity are stored before the others are only counted; 0: all are.
     always_typed: its messages always carry their type, so it is never the default type of a topic.
     aliases: other values of the message's `type` that mean this type, on its own topics only.
     declared_in: where people find the declaration, for error texts.
@@ -56,6 +63,9 @@ class EventType:
     always_typed: bool = False
     aliases: tuple[str, ...] = ()
     declared_in: str = ""
+    deciding: frozenset[str] = frozenset()
+    is_unclear: Callable[[Mapping[str, Any], str], bool] | None = None
+    collapse_after: int = 0
 
     def __str__(self) -> str:
         return f"{self.name} ({self.declared_in})" if self.declared_in else self.name
@@ -180,19 +190,25 @@ def overlap(one: str, other: str) -> bool:
         i, j = todo.pop()
         if i == len(left) and j == len(right):
             return True
-        if i == len(left) or j == len(right):
-            continue
-        if not _same_letter(left[i], right[j]):
-            continue
-        steps = set(product(_next(left, i), _next(right, j))) - seen
+        steps = set(_steps(left, right, i, j)) - seen
         seen |= steps
         todo += steps
     return False
 
 
-def _next(letters: Sequence[str], at: int) -> tuple[int, ...]:
-    """Return the positions that may follow this letter. A region has one or more letters: it may continue or end."""
-    return (at, at + 1) if letters[at] == REGION else (at + 1,)
+def _steps(left: Sequence[str], right: Sequence[str], i: int, j: int) -> Iterator[tuple[int, int]]:
+    """Yield the positions that may follow: a region ends without a letter, or both sides take the same letter."""
+    if i < len(left) and left[i] == REGION:
+        yield i + 1, j
+    if j < len(right) and right[j] == REGION:
+        yield i, j + 1
+    if i < len(left) and j < len(right) and _same_letter(left[i], right[j]):
+        yield from product(_after(left, i), _after(right, j))
+
+
+def _after(letters: Sequence[str], at: int) -> tuple[int, ...]:
+    """Return the positions that may follow once this letter is taken: a region may take another one."""
+    return (at,) if letters[at] == REGION else (at + 1,)
 
 
 def _letters(topic: str) -> list[str]:

@@ -29,7 +29,18 @@ _ANY_UUID = re.compile(
     r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\}?",
     re.IGNORECASE | re.ASCII,
 ).fullmatch
+# How services write an id that they lack, such as Python's str(None): trimmed and in any case.
+_NO_IDS = frozenset({"", "none", "null", "undefined", "nil", "nan"})
 _PLAIN = frozenset({str, int, bool, type(None)})
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# The marks of UTF-16 and UTF-32, and the beginning of an object in UTF-16 without a mark.
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"{\0", b"\0{", b"\0\0\0{", b"\0\0\xfe\xff")
+# How bodies of other formats begin: a container or a single object of Avro and Confluent's header, or, as the first
+# field of a record, a text of 36 characters that is a UUID.
+_HEADERS = {b"Obj\x01": "Avro", b"\xc3\x01": "Avro"}
+# A zero, and the number of a schema in four bytes.
+_REGISTRY_HEADER = re.compile(rb"\0(?!\0{4})\0.{4}", re.DOTALL).match
+_FIRST_FIELDS = {b"H": "Avro", b"\n$": "Protobuf"}
 # orjson silently turns an integer over 64 bits into a float, so a float of that size may have been such an integer.
 _MAX_FLOAT = 2.0**63
 _MAX_INTEGER = 2**31
@@ -45,11 +56,13 @@ class _Unreadable(Exception):
 class _FieldCheck(NamedTuple):
     """The check of one known field.
 
-    path: the object keys that lead to it. expected: what it must be, as the code of a reason.
+    path: the object keys that lead to it. decides: whether the event's meaning depends on the field, so that a message
+    with an invalid value is unreadable. expected: what it must be, as the code of a reason.
     """
 
     name: str
     path: tuple[str, ...]
+    decides: bool
     is_valid: Callable[[Any], bool]
     code: Code
     expected: str
@@ -73,18 +86,20 @@ class Codec:
     def _decode(self, message: Message, now: datetime) -> Envelope:
         if message.encrypted:
             raise _encrypted(message.encrypted)
-        body = self._parse(message.body)
         notes: list[str] = []
+        raw = _without_mark(message.body, notes)
+        body = self._parse(raw, message)
         event_type = self._event_type(body, message)
-        event_id = _id_of(body, "id") or _own_id(message, notes)
-        key = _id_of(body, event_type.key_field)
-        entity = _id_of(body, event_type.entity_field) if event_type.entity_field else ""
+        event_id = _id_of(body, "id", notes) or _own_id(message, notes)
+        key = _id_of(body, event_type.key_field, notes)
+        entity = _id_of(body, event_type.entity_field, notes) if event_type.entity_field else ""
         if not key and not entity:
             fields = list(filter(None, (event_type.key_field, event_type.entity_field)))
             raise _Unreadable(Code.NO_KEY, reason("no-key", fields=fields))
-        correlation_id = _id_of(body, "correlation_id")
-        for check in self._checks[event_type.name]:
-            _check_field(check, body)
+        about = entity if event_type.entity_field else key
+        correlation_id = _id_of(body, "correlation_id", notes)
+        body_hash = _hash(body, event_type, event_id, key, entity)
+        changed = [check for check in self._checks[event_type.name] if _check_field(check, body, notes)]
         return Envelope(
             message=message,
             event_id=event_id,
@@ -96,16 +111,20 @@ class Codec:
             occurred_at=_occurred_at(body, message, now, notes),
             received_at=now,
             note=joined(notes),
-            body_hash=_hash(body, event_type, event_id, key, entity),
+            body_hash=body_hash,
+            payload=orjson.dumps(body) if changed else raw,
+            unclear=event_type.is_unclear is not None and event_type.is_unclear(body, about),
+            collapse_after=event_type.collapse_after,
         )
 
-    def _parse(self, body: bytes) -> dict[str, Any]:
+    def _parse(self, body: bytes, message: Message) -> dict[str, Any]:
+        """Return the object in the body, which has no byte order mark. Raises _Unreadable."""
         if len(body) > self._max_body:
             raise _Unreadable(Code.TOO_LARGE, reason("too-large", size=len(body), limit=self._max_body))
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise _json_error(body, error) from None
+            raise _schema_error(body, message.has_schema) or _json_error(body, error) from None
         if type(value) is not dict:
             raise _Unreadable(Code.NOT_AN_OBJECT, reason("not-an-object", found=_kind(value)))
         # In JSON a NUL can only be written as an escape, so the strings of most bodies need no check.
@@ -160,7 +179,7 @@ def get_codec() -> Codec:
 
 
 def canonical_id(value: object) -> str | None:
-    """Return the id in the form that is compared, or None if it is malformed.
+    """Return the id in the form that is compared, or None if it is malformed or a text that stands for no id.
 
     A UUID becomes lower case with dashes; any other id stays as it is.
     """
@@ -168,20 +187,38 @@ def canonical_id(value: object) -> str | None:
         return None
     if _CANONICAL_UUID(value):
         return value
-    if not 1 <= len(value) <= 200 or not value.isprintable() or value != value.strip():
+    if not 1 <= len(value) <= 200 or not value.isprintable() or value != value.strip() or is_no_id(value):
         return None
     return str(uuid.UUID(value.lower())) if _ANY_UUID(value) else value
 
 
-def _id_of(body: Mapping[str, Any], name: str) -> str:
-    """Return the canonical id in this field, "" if it is missing or null. Raises _Unreadable for a malformed id."""
+def is_no_id(value: object) -> bool:
+    """Return whether the value of an id field says that there is no id: null, empty, or a text such as "None"."""
+    return value is None or (type(value) is str and value.strip().lower() in _NO_IDS)
+
+
+def _id_of(body: Mapping[str, Any], name: str, notes: list[str]) -> str:
+    """Return the canonical id in this field, "" if there is none. Raises _Unreadable for a malformed id."""
     value = body.get(name)
     if value is None:
         return ""
     found = canonical_id(value)
-    if found is None:
+    if found is not None:
+        return found
+    if not is_no_id(value):
         raise _Unreadable(Code.BAD_ID, reason("bad-id", field=name))
-    return found
+    notes.append(f"stands-for-no-id:{name}")
+    return ""
+
+
+def _without_mark(body: bytes, notes: list[str]) -> bytes:
+    """Return the body without the byte order mark of UTF-8, and note it. Raises _Unreadable for another encoding."""
+    if body.startswith(_BYTE_ORDER_MARK):
+        notes.append("byte-order-mark")
+        return body[len(_BYTE_ORDER_MARK) :]
+    if body.startswith(_UTF_16):
+        raise _Unreadable(Code.NOT_JSON, reason("utf-16"))
+    return body
 
 
 def _own_id(message: Message, notes: list[str]) -> str:
@@ -261,6 +298,20 @@ def _encrypted(count: int) -> _Unreadable:
     return _Unreadable(Code.ENCRYPTED, why)
 
 
+def _schema_error(body: bytes, has_schema: bool) -> _Unreadable | None:
+    """Return the error for a body that is not JSON but of a format with a schema; None if it does not look so."""
+    found = next((name for header, name in _HEADERS.items() if body.startswith(header)), "")
+    if _REGISTRY_HEADER(body):
+        found = "registry"
+    for header, name in _FIRST_FIELDS.items():
+        text = body[len(header) : len(header) + 36].decode("latin-1").lower()
+        if body.startswith(header) and _CANONICAL_UUID(text):
+            found = name
+    if not found and has_schema and body and not body.lstrip().startswith(b"{"):
+        found = "pulsar"
+    return _Unreadable(Code.SCHEMA_TYPED, Reason(f"schema-typed:{found}")) if found else None
+
+
 def _json_error(body: bytes, error: orjson.JSONDecodeError) -> _Unreadable:
     """Translate orjson's error, whose first words are stable, to a reason that quotes nothing of the body."""
     text = str(error)
@@ -283,26 +334,41 @@ def _json_error(body: bytes, error: orjson.JSONDecodeError) -> _Unreadable:
 def _checks_of(event_type: EventType) -> tuple[_FieldCheck, ...]:
     checked_as_ids = {event_type.key_field, event_type.entity_field}
     return tuple(
-        _FieldCheck(name, tuple(name.split(".")), *_KINDS[kind])
+        _FieldCheck(name, tuple(name.split(".")), kind in _IDS or name in event_type.deciding, *_KINDS[kind])
         for name, kind in event_type.fields.items()
         if name not in checked_as_ids
     )
 
 
-def _check_field(check: _FieldCheck, body: Mapping[str, Any]) -> None:
+def _check_field(check: _FieldCheck, body: dict[str, Any], notes: list[str]) -> bool:
+    """Check one field of the body; return whether the body was changed. Raises _Unreadable.
+
+    Missing entries of a list of ids are removed. A field that decides nothing may be invalid: it is only noted.
+    """
     value: Any = body
+    parent: Any = body
     for step in check.path:
-        value = value.get(step) if type(value) is dict else None
-    if value is not None and not check.is_valid(value):
+        parent, value = value, value.get(step) if type(value) is dict else None
+    if value is None or check.is_valid(value):
+        return False
+    if check.is_valid is _is_list_of_ids and type(value) is list:
+        present = [item for item in value if not is_no_id(item)]
+        if _is_list_of_ids(present):
+            notes.append(f"entries-left-out:{check.name}")
+            parent[check.path[-1]] = present
+            return True
+    if check.decides:
         raise _wrong_type(check.name, check.expected, value, check.code)
+    notes.append(f"ignored-{check.expected}:{check.name}")
+    return False
 
 
 def _is_id(value: Any) -> bool:
-    return canonical_id(value) is not None
+    return is_no_id(value) or canonical_id(value) is not None
 
 
 def _is_list_of_ids(value: Any) -> bool:
-    return type(value) is list and all(map(_is_id, value))
+    return type(value) is list and all(canonical_id(item) is not None for item in value)
 
 
 def _is_text(value: Any) -> bool:
@@ -317,6 +383,7 @@ def _is_object(value: Any) -> bool:
     return type(value) is dict
 
 
+_IDS = frozenset({"id", "ids"})
 _KINDS: dict[str, tuple[Callable[[Any], bool], Code, str]] = {
     "id": (_is_id, Code.BAD_ID, "an-id"),
     "ids": (_is_list_of_ids, Code.BAD_ID, "a-list-of-ids"),

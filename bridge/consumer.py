@@ -43,6 +43,8 @@ class MessageSource(Protocol):
     def is_blocking(self) -> bool: ...
     @property
     def unread(self) -> Sequence[UnreadTopic]: ...
+    @property
+    def reads_any_region(self) -> bool: ...
     def open(self) -> None: ...
     def receive(self) -> Batch: ...
     def acknowledge(self, batch: Batch) -> None: ...
@@ -57,6 +59,7 @@ class Vitals:
     stored: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    counted: int = 0
     last_message: float | None = None  # by the monotonic clock
     full_since: float | None = None  # by the monotonic clock: since when every batch has been full
     is_caught_up: bool = False
@@ -196,6 +199,7 @@ class Consumer:
         self.vitals.stored += result.stored
         self.vitals.duplicates += result.duplicates
         self.vitals.quarantined += result.quarantined
+        self.vitals.counted += result.counted
         self.vitals.error = ""
         if result.stored:
             self._wake()
@@ -230,8 +234,10 @@ class Consumer:
                     "stored": vitals.stored,
                     "duplicates": vitals.duplicates,
                     "quarantined": vitals.quarantined,
+                    "counted": vitals.counted,
                     "error": vitals.error,
                     "unread_topics": [topic._asdict() for topic in unread],
+                    "any_region": self._source.reads_any_region,
                 },
             )
             if forget:

@@ -23,6 +23,7 @@ class Message(NamedTuple):
     published_ms: the publish time, milliseconds since 1970; 0 if Pulsar gave none.
     encrypted: the number of encrypted messages in the body (a batch of them arrives as one); 0 if not encrypted.
     producer: the name that the producer claims, see `producer_name`; not verified.
+    has_schema: whether the producer registered a Pulsar schema, as Avro and Protobuf producers do, and JSON ones may.
     """
 
     topic: str
@@ -33,6 +34,7 @@ class Message(NamedTuple):
     properties: Mapping[str, str]
     encrypted: int = 0
     producer: str = ""
+    has_schema: bool = False
 
     @property
     def published_at(self) -> datetime | None:
@@ -44,7 +46,12 @@ class Message(NamedTuple):
 
 
 class Envelope(NamedTuple):
-    """A decoded and checked event, ready for the event log. Ids are canonical; times are aware and in UTC."""
+    """A decoded and checked event, ready for the event log. Ids are canonical; times are aware and in UTC.
+
+    payload: the JSON that is stored. These are the bytes of the body, except for what the note says was left out.
+    unclear: whether the body does not say what happened, so that the event changes nothing and a person must look.
+    collapse_after: of events like this one, how many are stored before the others are only counted; 0: all are stored.
+    """
 
     message: Message
     event_id: str
@@ -57,6 +64,9 @@ class Envelope(NamedTuple):
     received_at: datetime
     note: str
     body_hash: bytes
+    payload: bytes
+    unclear: bool = False
+    collapse_after: int = 0
 
 
 class Rejected(NamedTuple):

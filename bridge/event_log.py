@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 from django.db import DataError, Error, OperationalError, connection, transaction
 
-from bridge import clock, quarantine, retention, routing, sql, statements, wakeup
+from bridge import clock, collapsed, quarantine, retention, routing, sql, statements, wakeup
 from bridge.codec import get_codec
 from bridge.envelope import Envelope, Rejected, content_hash
 from bridge.errors import AlreadyDecided, StillUnreadable
@@ -44,15 +44,19 @@ class NewFact(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoreResult:
-    """How many messages of a batch became events, were duplicates, or went to quarantine."""
+    """How many messages of a batch became events, were duplicates, went to quarantine, or were only counted."""
 
     stored: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    counted: int = 0
 
     def __add__(self, other: "StoreResult") -> "StoreResult":
         return StoreResult(
-            self.stored + other.stored, self.duplicates + other.duplicates, self.quarantined + other.quarantined
+            self.stored + other.stored,
+            self.duplicates + other.duplicates,
+            self.quarantined + other.quarantined,
+            self.counted + other.counted,
         )
 
 
@@ -67,6 +71,8 @@ def append(facts: Sequence[NewFact]) -> list[int]:
 
 def store_batch(envelopes: Sequence[Envelope], rejected: Sequence[Rejected] = ()) -> StoreResult:
     """Store events from Pulsar in the log, and unreadable messages in quarantine.
+
+    Of types that collapse, events beyond their number are only counted (`bridge.collapsed`).
 
     Opens its own transaction; if the caller has none, everything is committed on return. May run twice: a known event
     becomes a Duplicate row, or goes to quarantine if its content differs. A pruned event is a duplicate too, but gets
@@ -151,14 +157,24 @@ def _store(
     repeats = [envelope for envelope in envelopes if first.setdefault(envelope.event_id, envelope) is not envelope]
     try:
         with transaction.atomic():
-            inserted = _insert_unpruned([item for event_id, item in first.items() if event_id not in pruned])
+            excess = _take_excess(first)
+            inserted = _insert_unpruned([item for event_id, item in first.items() if event_id not in pruned | excess])
             repeats.extend(envelope for event_id, envelope in first.items() if event_id not in inserted)
-            duplicates, conflicts = _compare(repeats)
+            duplicates, conflicts = _compare([envelope for envelope in repeats if envelope.event_id not in excess])
             _insert_duplicates(duplicates)
             quarantine.keep([*rejected, *conflicts])
     except _WerePruned as found:
         return _store(envelopes, rejected, pruned | found.event_ids)
-    return StoreResult(len(inserted), len(duplicates), len(rejected) + len(conflicts))
+    return StoreResult(len(inserted), len(duplicates), len(rejected) + len(conflicts), len(excess))
+
+
+def _take_excess(first: Mapping[str, Envelope]) -> set[str]:
+    """Count the events that are beyond the number that their type stores; return their ids. Most batches have none."""
+    collapsing = [envelope for envelope in first.values() if envelope.collapse_after]
+    if not collapsing:
+        return set()
+    collapsed.lock(collapsing)
+    return collapsed.take_excess(collapsing, _known({envelope.event_id for envelope in collapsing}))
 
 
 def _store_one(envelope: Envelope) -> int:
@@ -233,6 +249,7 @@ def _row_of_fact(fact: NewFact, now: datetime) -> dict[str, Any]:
         "producer": "",
         "note": "",
         "body_hash": content_hash(fact.type, fact.payload),
+        "unclear": False,
     }
 
 
@@ -253,8 +270,9 @@ def _row_of_envelope(envelope: Envelope) -> dict[str, Any]:
         "producer": message.producer,
         "note": envelope.note,
         # The unchanged bytes, so that numbers keep their digits: the codec has checked that jsonb can store them.
-        "payload": message.body,
+        "payload": envelope.payload,
         "body_hash": envelope.body_hash,
+        "unclear": envelope.unclear,
         "routing_key": routing.routing_key(envelope.stream, envelope.key, envelope.entity),
     }
 

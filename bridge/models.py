@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -43,6 +44,9 @@ class Event(AppendOnly):
     note = models.TextField(_("note"), blank=True, help_text=_("what the bridge added or ignored"))
     payload = models.JSONField(_("payload"))
     body_hash = models.BinaryField(_("hash of the content"))
+    unclear = models.BooleanField(
+        _("unclear"), default=False, db_default=False, help_text=_("it does not say whether the work succeeded")
+    )
 
     objects: ClassVar[models.Manager["Event"]] = AppendOnlyQuerySet.as_manager()
 
@@ -51,8 +55,12 @@ class Event(AppendOnly):
         verbose_name = _("event")
         verbose_name_plural = _("events")
         constraints = [models.UniqueConstraint(fields=["source", "event_id"], name="bridge_event_once")]
-        # All events of a key: attaching one, adopting one, the attention list.
-        indexes = [models.Index(fields=["stream", "key"], name="bridge_event_stream_key")]
+        indexes = [
+            # All events of a key: attaching one, adopting one, the attention list.
+            models.Index(fields=["stream", "key"], name="bridge_event_stream_key"),
+            # The attention list: recent events that do not say whether the work succeeded.
+            models.Index(fields=["received_at"], condition=models.Q(unclear=True), name="bridge_event_unclear"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"
@@ -100,6 +108,36 @@ class Duplicate(AppendOnly):
         return f"{self.event} {self.message_id}"
 
 
+class CollapsedEvents(models.Model):
+    """Events of one type, key and entity of which only the first ones are stored: how many, and the rest counted.
+
+    Only for types that a definition marks (`collapse_after`). See `bridge.collapsed`. Deleted with the saga's events.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.TextField(_("saga type"), db_collation="C")
+    type = models.TextField(_("type"), db_collation="C")
+    key = models.TextField(_("task id"), db_collation="C")
+    entity = models.TextField(_("entity"), db_collation="C")
+    stored = models.IntegerField(_("stored"), default=0)
+    counted = models.BigIntegerField(_("only counted"), default=0)
+    first_at = models.DateTimeField(_("first counted at"), null=True)
+    last_at = models.DateTimeField(_("last counted at"), null=True)
+    # md5 of the newest counted ids, so that a redelivery of one of them is not counted again.
+    recent = ArrayField(models.UUIDField(), default=list)
+
+    class Meta:
+        db_table = "bridge_collapsed_events"
+        verbose_name = _("counted events")
+        verbose_name_plural = _("counted events")
+        constraints = [
+            models.UniqueConstraint(fields=["stream", "key", "entity", "type"], name="bridge_collapsed_events_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.key} {self.entity}"
+
+
 class PrunedEvent(models.Model):
     """The key of a pruned event, so that a repeated delivery of its message is recognized.
 
@@ -139,6 +177,7 @@ class QuarantineCode(models.TextChoices):
     CONFLICTING_CONTENT = "conflicting-content", _("id already received with different content")
     REFUSED_BY_DATABASE = "refused-by-database", _("rejected by the database")
     ENCRYPTED = "encrypted", _("encrypted, and this service has no key")
+    SCHEMA_TYPED = "schema-typed", _("of a format with a schema, such as Avro, and not JSON")
 
 
 class QuarantineStatus(models.TextChoices):

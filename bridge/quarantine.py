@@ -144,6 +144,7 @@ def message_of(row: Quarantined) -> Message:
         properties=row.properties,
         encrypted=int(row.code == QuarantineCode.ENCRYPTED),
         producer=row.producer,
+        has_schema=row.code == QuarantineCode.SCHEMA_TYPED,
     )
 
 

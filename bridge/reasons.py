@@ -107,6 +107,15 @@ TEXTS: Mapping[str, Any] = {
     "empty": _("the body is empty"),
     "not-json": _("the body is not JSON (line %(line)s, column %(column)s)"),
     "not-utf8": _("the body is not valid UTF-8"),
+    "utf-16": _("the body is text in UTF-16 or UTF-32: the producer must send JSON text in UTF-8"),
+    "schema-typed": _("the body is %(argument)s: the producer must send JSON text in UTF-8"),
+    "schema-typed:registry": _(
+        "the body is Avro or Protobuf with a schema registry's header: the producer must send JSON text in UTF-8"
+    ),
+    "schema-typed:pulsar": _(
+        "the body is of a format with a Pulsar schema, such as Avro or Protobuf: the producer must send JSON text in "
+        "UTF-8"
+    ),
     "not-an-object": _("the body is %(found)s, not an object"),
     "too-deep": _("the message is nested more than %(levels)s levels deep"),
     "number-too-large": _("a number is too large to be stored exactly"),
@@ -145,6 +154,12 @@ TEXTS: Mapping[str, Any] = {
     # notes of events
     "id-missing": _("the message has no id: its position on the topic is used"),
     "timestamp-missing": _("the message has no timestamp: its publish time is used"),
+    "byte-order-mark": _("the body began with a byte order mark, which was skipped"),
+    "stands-for-no-id": _("%(argument)s has a text that stands for no id: it counts as missing"),
+    "entries-left-out": _("%(argument)s has entries that stand for no id: they were left out"),
+    "ignored-a-string": _("%(argument)s is ignored: it must be a string"),
+    "ignored-an-integer": _("%(argument)s is ignored: it must be a 32-bit integer"),
+    "ignored-an-object": _("%(argument)s is ignored: it must be an object"),
     # the bridge and the publisher
     "database-refuses-events": _("the database does not accept events: %(argument)s"),
     "database-refuses-heartbeat": _("the database does not accept the heartbeat: %(argument)s"),

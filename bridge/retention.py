@@ -42,6 +42,7 @@ def forget(events: Sequence[int], now: datetime) -> int:
         return 0
     with deleting():
         statements.DELETE_DUPLICATES.run([list(events)])
+        statements.DELETE_COUNTED.run([list(events)])
         count, last = statements.DELETE_EVENTS.row({"events": list(events), "now": now})
         if last is not None and not is_old(last, now):
             raise ValueError("an event this young must not be pruned: a redelivery would not be recognized")

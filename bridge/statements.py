@@ -50,6 +50,7 @@ _EVENT_FIELDS = (
     "note",
     "payload",
     "body_hash",
+    "unclear",
 )
 
 
@@ -79,6 +80,30 @@ def _insert_events() -> str:
 
 INSERT_EVENTS = Statement(
     "Two tables in one statement, and only rows that are new: half the cost of two.", _insert_events
+)
+
+# --- events that are only counted -------------------------------------------------------------------------------------
+
+GROUP = {"stream": "text", "key": "text", "entity": "text", "type": "text"}
+
+# The update changes nothing: it locks the row.
+LOCK_COUNTED = Statement(
+    "Inserts and locks in one statement, in the order of the rows given: the ORM's upserts lock no row.",
+    f"""
+    INSERT INTO bridge_collapsed_events AS old (stream, key, entity, type, stored, counted, recent)
+    SELECT r.stream, r.key, r.entity, r.type, 0, 0, '{{}}' FROM {sql.recordset(GROUP)}
+    ON CONFLICT (stream, key, entity, type) DO UPDATE SET stored = old.stored
+    """,
+)
+
+LAST_COUNTED = Statement(
+    "Compares four columns with a page of rows: the ORM compares one.",
+    f"""
+    SELECT r.stream, r.key, r.entity, r.type, c.last_at FROM {sql.recordset(GROUP)}
+    JOIN bridge_collapsed_events c
+        ON c.stream = r.stream AND c.key = r.key AND c.entity = r.entity AND c.type = r.type
+    WHERE c.last_at IS NOT NULL
+    """,
 )
 
 # --- heartbeats and the state of topics -------------------------------------------------------------------------------
@@ -186,6 +211,16 @@ END_DELETING = Statement(
 )
 
 DELETE_DUPLICATES = Statement(_APPEND_ONLY, "DELETE FROM bridge_duplicate WHERE event = ANY(%s)")
+
+# Counted events belong to stored ones of the same type, key and entity, and are deleted with them.
+DELETE_COUNTED = Statement(
+    "Compares four columns with those of the deleted events: the ORM compares one.",
+    """
+    DELETE FROM bridge_collapsed_events c USING bridge_event e
+    WHERE e.id = ANY(%s)
+        AND c.stream = e.stream AND c.key = e.key AND c.entity = e.entity AND c.type = e.type
+    """,
+)
 
 # Deletes events, keeps their keys, and returns how many they were and when the last one from Pulsar occurred.
 DELETE_EVENTS = Statement(

@@ -13,10 +13,14 @@ _PARTITION = re.compile(r"-partition-\d+$")
 
 
 class Subscriptions(NamedTuple):
-    """What to subscribe to: full names, and, if any region counts, one regular expression for each namespace."""
+    """What to subscribe to: full names, and, if any region counts, one regular expression for each namespace.
+
+    optional: whether the topics suffice where the broker cannot list its topics, which a pattern needs.
+    """
 
     topics: tuple[str, ...]
     patterns: tuple[str, ...]
+    optional: bool = False
 
 
 class Names(NamedTuple):
@@ -31,7 +35,8 @@ class Topics:
 
     overrides: short name → another name: "local-name", "tenant/namespace/name", or a full one with its scheme.
         A regional topic may be overridden for all regions ("processing.{region}.started") or for one.
-    regions: those to subscribe to, or "*" for any, which needs a regular expression (Apache Pulsar only).
+    regions: those to subscribe to by name. "*" means any other, which needs a regular expression: Apache Pulsar can
+        subscribe by one, if the role may list the topics of the namespace.
     """
 
     def __init__(
@@ -39,7 +44,8 @@ class Topics:
     ) -> None:
         self._home = f"persistent://{tenant}/{namespace}/"
         self._overrides = dict(overrides)
-        self._regions = regions
+        self._regions = [region for region in regions if region != "*"]
+        self._is_any_read = "*" in regions
         self._short_by_real = {self.full(short): short for short in overrides if REGION not in short}
         self._regional_overrides = [
             (re.compile(_regional(self.full(short), f"(?P<region>{REGION_PATTERN})")), short)
@@ -76,15 +82,16 @@ class Topics:
         for short in shorts:
             if REGION not in short:
                 topics.append(self.full(short))
-            elif self._regions == "*":
+                continue
+            topics.extend(self._in_region(short, region) for region in self._regions)
+            if self._is_any_read:
                 regional.append(self.full(short))
                 topics.extend(map(self.full, self._renamed_regions(short)))
-            else:
-                topics.extend(self._in_region(short, region) for region in self._regions)
-        patterns = _patterns(regional)
-        # One that the pattern has as well must not be subscribed to twice.
-        apart = (full for full in topics if not any(re.fullmatch(pattern, full) for pattern in patterns))
-        return Subscriptions(tuple(dict.fromkeys(apart)), patterns)
+        patterns, optional = _patterns(regional), bool(self._regions)
+        # A topic that the pattern has too needs no subscription of its own, if the pattern is certain to be available.
+        # Two consumers of one topic share its messages.
+        apart = [full for full in topics if optional or not any(re.fullmatch(pattern, full) for pattern in patterns)]
+        return Subscriptions(tuple(dict.fromkeys(apart)), patterns, optional and bool(patterns))
 
     def all_names(self, shorts: Iterable[str]) -> list[tuple[str, str]]:
         """These short names with their full ones, and those of their regions that are overridden by themselves."""
@@ -99,10 +106,10 @@ class Topics:
                     f"PULSAR_TOPICS names {short} {name}: {REGION} must be in both or in none, or nobody could tell "
                     "the region of a message"
                 )
-            elif self._regions == "*" and REGION in self.full(short).rpartition("/")[0]:
+            elif self._is_any_read and REGION in self.full(short).rpartition("/")[0]:
                 yield (
-                    f"PULSAR_TOPICS names {short} {name}: with PULSAR_REGIONS=* {REGION} can only be in the last part "
-                    "of a name, because a pattern is of one namespace"
+                    f"PULSAR_TOPICS names {short} {name}: with * in PULSAR_REGIONS {REGION} can only be in the last "
+                    "part of a name, because a pattern is of one namespace"
                 )
 
     def _renamed_regions(self, short: str) -> list[str]:

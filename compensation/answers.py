@@ -1,4 +1,4 @@
-"""The topics on which the services answer: from the setting ANSWERING_TOPICS, as only definitions know them."""
+"""How the services answer: from the settings ANSWERING_TOPICS and REFUSING_TYPES, as only definitions know it."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -20,6 +20,17 @@ def services_on(topic: str) -> tuple[str, ...]:
         for service, patterns in sorted(_patterns().items())
         if any(pattern.fullmatch(short) for pattern in patterns)
     )
+
+
+def refusing_types(stream: str, command: str) -> tuple[str, ...]:
+    """Return the types of the events by which a command of this saga type is refused."""
+    return _refusing().get((stream, command), ())
+
+
+@cache
+def _refusing() -> Mapping[tuple[str, str], tuple[str, ...]]:
+    create: Callable[[], Mapping[tuple[str, str], tuple[str, ...]]] = import_string(settings.REFUSING_TYPES)
+    return create()
 
 
 @cache

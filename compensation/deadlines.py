@@ -4,19 +4,24 @@ Everything is found in the database alone, one page at a time, by any number of 
 is the only place that decides whether and why a deadline is on hold, for the sweep and for every page that shows one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from random import random
 from typing import Protocol
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Subquery
 
-from bridge import clock, heartbeats
+from bridge import clock, collapsed, heartbeats
+from bridge.collapsed import Group
 from bridge.models import Event, Pending
-from compensation import facts, statements, switches, undelivered
+from compensation import facts, outbox, statements, switches, undelivered
+from compensation.answers import refusing_types
 from compensation.models import AttemptOutcome, CommandStatus
+from compensation.outbox import CommandRefusal
 from compensation.snapshot import CommandSnapshot
 from compensation.statements import AttemptEnd
 from compensation.switches import Pause, Switches
@@ -163,8 +168,30 @@ def _pass_page(now: datetime, well_since: datetime, answers: Answers) -> list[bo
             else:
                 postponed.append(command.deadline_postponed(due_at))
         statements.write(postponed)
-        _end(late, AttemptOutcome.DEADLINE, now)
+        refused = _refused_uncounted(late)
+        outbox.refuse_locked([(command, refused[command.id]) for command in late if command.id in refused], now)
+        _end([command for command in late if command.id not in refused], AttemptOutcome.DEADLINE, now)
     return [True] * len(late) + [False] * len(postponed)
+
+
+def _refused_uncounted(late: Sequence[CommandSnapshot]) -> dict[str, list[CommandRefusal]]:
+    """Return a refusal of each command whose refusals the bridge only counted since the last copy left.
+
+    The service still refuses such a command: no further copy leaves, and that is one more attempt. The text of such a
+    refusal is not stored.
+    """
+    groups = {
+        Group(command.stream, command.key, command.entity, type_): command
+        for command in late
+        for type_ in refusing_types(command.stream, command.name)
+    }
+    found: dict[str, list[CommandRefusal]] = {}
+    for group, at in collapsed.last_counted(groups).items():
+        command = groups[group]
+        timeout = timedelta(seconds=command.confirmation_timeout)
+        if command.deadline_at is not None and at > command.deadline_at - timeout:
+            found[command.id] = [CommandRefusal(command_id=UUID(command.id), error="", at=at)]
+    return found
 
 
 def _due_at(command: CommandSnapshot, well_since: datetime, all_switches: Switches, answers: Answers) -> datetime:

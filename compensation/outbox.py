@@ -8,12 +8,11 @@ Settlements of different rank may arrive in any order; the highest rank wins: co
 first of them stays), then exhausted in the current round, then pending.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from random import random
 from typing import Any, Literal
 from uuid import UUID
 
@@ -80,7 +79,7 @@ class CommandRefusal:
 
     error: its text, or empty. at: by the service's clock.
 
-    The wait for the next attempt starts at `at`, or, if that clock must be wrong, when the attempt began or now.
+    The attempt ended at `at`, or, if that clock must be wrong, when it began or now. The deadline starts again now.
     """
 
     command_id: UUID
@@ -148,28 +147,62 @@ def settle(settlements: Sequence[Settlement]) -> None:
 
 
 def refuse(refusals: Sequence[CommandRefusal]) -> None:
-    """End the open attempt of each command, if it has one: the next is due by its policy, or the command is exhausted.
+    """Count each refusal as an attempt: the open one of its command, or one more. None is sent again because of it.
 
-    Several refusals of one command in one call end one attempt. Must not be called twice for one event: the second call
-    would end the next attempt.
+    The service keeps a command that it refused, and tries and refuses it again by itself. Must not be called twice for
+    one event: the second call would count it twice.
     """
     if not refusals:
         return
     now = clock.now()
-    # Use the earliest refusal: the service nacks and refuses the same message repeatedly.
-    first = {str(refusal.command_id): refusal for refusal in sorted(refusals, key=lambda r: r.at, reverse=True)}
+    by_command: dict[str, list[CommandRefusal]] = defaultdict(list)
+    for refusal in sorted(refusals, key=lambda refusal: (refusal.at, refusal.event_id)):
+        by_command[str(refusal.command_id)].append(refusal)
+    refuse_locked([(before, by_command[before.id]) for before in statements.lock(by_command)], now)
+
+
+def refuse_locked(refused: Sequence[tuple[CommandSnapshot, Sequence[CommandRefusal]]], now: datetime) -> None:
+    """Count the refusals, in their order, of commands that the caller has locked. See `refuse`."""
     changed: list[tuple[CommandSnapshot, datetime]] = []
     ends: list[AttemptEnd] = []
-    for before in statements.lock(first):
-        refusal = first[before.id]
-        at = _plausible_time(refusal.at, before, now)
-        after = before.failed(AttemptOutcome.REFUSED, refusal.error, at, random())  # noqa: S311 (jitter)
-        if after is before:
-            continue
-        changed.append((after, at))
-        error = bounded(refusal.error)
-        ends.append({"command_id": before.id, "outcome": AttemptOutcome.REFUSED, "ended_at": at, "error": error})
+    more: list[dict[str, Any]] = []
+    open_attempts = statements.open_attempts(before.id for before, _ in refused)
+    for before, refusals in refused:
+        after, at = before, now
+        for refusal in refusals:
+            has_open_attempt = before.id in open_attempts
+            at = _plausible_time(refusal.at, before, now)
+            counted = after.refused(refusal.error, at, now, has_open_attempt)
+            if counted is after:
+                break
+            after, error = counted, bounded(refusal.error)
+            if has_open_attempt:
+                open_attempts.discard(before.id)
+                ends.append(
+                    {"command_id": before.id, "outcome": AttemptOutcome.REFUSED, "ended_at": at, "error": error}
+                )
+            else:
+                more.append(_refused_again(after, at, error))
+        if after is not before:
+            changed.append((after, at))
     _store(changed, ends)
+    statements.insert_attempts(more)
+
+
+def _refused_again(counted: CommandSnapshot, at: datetime, error: str) -> dict[str, Any]:
+    """Return the row of an attempt that the service made by itself, with a copy that it had refused before."""
+    return {
+        "command_id": counted.id,
+        "round": counted.round,
+        "number": counted.attempt,
+        "started_at": at,
+        "ended_at": at,
+        "worker": "",
+        "message_id": "",
+        "outcome": AttemptOutcome.REFUSED,
+        "counted": True,
+        "error": error,
+    }
 
 
 def claimed_ids(saga_id: UUID) -> list[UUID]:

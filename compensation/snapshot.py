@@ -92,18 +92,38 @@ class CommandSnapshot:
         """
         if not self.in_flight:
             return self
-        last = self._reason(outcome, error)
-        entry = self.policy.non_retryable(error) if error else None
         if permanent:
-            return self._exhausted(ExhaustedBy.PERMANENT, reason("permanent", last=last.nested), at)
-        if entry is not None:
-            code = "non-retryable" if entry == error else "non-retryable-prefix"
-            return self._exhausted(ExhaustedBy.NON_RETRYABLE, reason(code, entry=entry, last=last.nested), at)
-        if self.policy.exhausted(self.attempt):
-            why = reason("attempts", count=self.policy.maximum_attempts, last=last.nested)
-            return self._exhausted(ExhaustedBy.ATTEMPTS, why, at)
+            why = reason("permanent", last=self._reason(outcome, error).nested)
+            return self._exhausted(ExhaustedBy.PERMANENT, why, at)
+        ended = self._ended(outcome, error, at)
+        if ended is not None:
+            return ended
         delay = self.policy.delay(self.attempt, random)
-        return self._waiting(at + timedelta(seconds=delay), last)
+        return self._waiting(at + timedelta(seconds=delay), self._reason(outcome, error))
+
+    def refused(self, error: str, at: datetime, now: datetime, has_open_attempt: bool) -> "CommandSnapshot":
+        """Count a refusal as an attempt: the open one, or one more.
+
+        The service keeps a command that it refused and tries it again by itself, so nothing is sent while it refuses:
+        the next copy leaves when a whole deadline has passed without an answer, from `now` on. A command of which no
+        copy left in this round is not changed. at: by the service's clock.
+        """
+        was_sent = self.in_flight or (self.status == CommandStatus.WAITING and self.attempt > 0)
+        if not was_sent:
+            return self
+        counted = self if has_open_attempt else replace(self, attempt=self.attempt + 1)
+        ended = counted._ended(AttemptOutcome.REFUSED, error, at)
+        if ended is not None:
+            return ended
+        why = self._reason(AttemptOutcome.REFUSED, error)
+        return replace(
+            counted._idle(),
+            status=CommandStatus.PUBLISHED,
+            published_at=self.published_at or at,
+            deadline_at=now + timedelta(seconds=self.confirmation_timeout),
+            last_error=why.code,
+            last_error_data=why.data,
+        )
 
     def publish_unreachable(
         self, error: str, at: datetime, times: int, outcome: AttemptOutcome = AttemptOutcome.UNREACHABLE
@@ -138,6 +158,18 @@ class CommandSnapshot:
     def confirmed_unsent(self, at: datetime) -> "CommandSnapshot":
         """Mark that a service's event confirmed the command although it was never sent. at: by the database's clock."""
         return replace(self, confirmed_unsent_at=at)
+
+    def _ended(self, outcome: AttemptOutcome, error: str, at: datetime) -> "CommandSnapshot | None":
+        """Return the exhausted command, if the policy allows no attempt after this one; else None."""
+        last = self._reason(outcome, error)
+        entry = self.policy.non_retryable(error) if error else None
+        if entry is not None:
+            code = "non-retryable" if entry == error else "non-retryable-prefix"
+            return self._exhausted(ExhaustedBy.NON_RETRYABLE, reason(code, entry=entry, last=last.nested), at)
+        if self.policy.exhausted(self.attempt):
+            why = reason("attempts", count=self.policy.maximum_attempts, last=last.nested)
+            return self._exhausted(ExhaustedBy.ATTEMPTS, why, at)
+        return None
 
     def _retried(self, round: int, at: datetime) -> "CommandSnapshot":
         if self.settled or round <= self.round:

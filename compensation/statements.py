@@ -5,7 +5,7 @@ sweepers do not wait while they hold one (`lock_available`, and every SKIP LOCKE
 nothing here changes a key, so the foreign key checks of new attempts do not wait for them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, lru_cache
 from operator import attrgetter
@@ -113,6 +113,12 @@ def attempted(ids: Iterable[str]) -> set[str]:
     return {str(id_) for id_ in found}
 
 
+def open_attempts(ids: Iterable[str]) -> set[str]:
+    """Return those of the commands that have an attempt that has not ended."""
+    found = Attempt.objects.filter(command__in=list(ids), ended_at=None).order_by().values_list("command_id", flat=True)
+    return {str(id_) for id_ in found}
+
+
 def lock_available(ids: Iterable[str]) -> list[CommandSnapshot]:
     """Lock those of the commands that are not locked, and return their current snapshots. Never waits."""
     return _snapshots(LOCK_AVAILABLE.rows([list(ids)]))
@@ -140,6 +146,11 @@ def end_attempts(ends: Sequence[AttemptEnd]) -> None:
     """End the open attempts of locked commands; commands without one are ignored."""
     if ends:
         END_ATTEMPTS.run(sql.dump(_ended(), ends))
+
+
+def insert_attempts(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert attempts that have ended, of locked commands."""
+    Attempt.objects.bulk_create([Attempt(**row) for row in rows])
 
 
 def record_attempts(records: Sequence[AttemptRecord]) -> None:

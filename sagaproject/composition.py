@@ -7,7 +7,7 @@ from typing import cast
 from bridge.catalog import Catalog, EventType, FieldKind
 from sagas.definitions import registry
 from sagas.definitions.merged import wire_events
-from sagas.engine.definition import Definition
+from sagas.engine.definition import Definition, meanings
 
 
 def bridge_catalog() -> Catalog:
@@ -27,6 +27,9 @@ def bridge_catalog() -> Catalog:
                 always_typed=event.always_typed,
                 aliases=event.aliases,
                 declared_in=event.declared_in,
+                deciding=event.deciding_fields,
+                is_unclear=event.newest.is_unclear if event.newest.success_field else None,
+                collapse_after=event.newest.collapse_after,
             )
             for event in wire_events(registry.all_definitions())
         )
@@ -42,9 +45,20 @@ def answering_topics() -> Mapping[str, tuple[str, ...]]:
     return {service: tuple(sorted(topics)) for service, topics in found.items()}
 
 
+def refusing_types() -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """Return the event types that refuse each command, by (saga type, command), for the compensations."""
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for definition in registry.all_definitions():
+        for event in definition.events:
+            for means in meanings(event):
+                if means.refuses:
+                    found[definition.name, means.refuses].add(event.type)
+    return {command: tuple(sorted(types)) for command, types in found.items()}
+
+
 def _answers(definition: Definition) -> Iterator[tuple[str, str]]:
     """Yield (command, topic) for each event that confirms or refuses a command."""
     for event in definition.events:
-        for means in (event.means, *(other.means for other in event.instead)):
+        for means in meanings(event):
             for command in {means.confirms, means.refuses} - {""}:
                 yield from ((command, topic) for topic in event.topics)

@@ -135,9 +135,12 @@ class PulsarSettings:
     subscription: str = text("PULSAR_SUBSCRIPTION", "saga")
     """The bridge's subscription. With another name it reads everything that the topics still contain, from the
     beginning."""
-    regions: tuple[str, ...] | str = items_or_all("PULSAR_REGIONS", ("usa", "latam"), check=checks.regions)
-    """The regions of `processing.{region}.…`. `*` subscribes by pattern, so that a new region needs no restart: it is
-    found within a minute, from its first message (Apache Pulsar only)."""
+    regions: tuple[str, ...] | str = items_or_all("PULSAR_REGIONS", ("usa", "latam", "*"), check=checks.regions)
+    """The regions of `processing.{region}.…` that are read by name; a region is any text, with spaces, dots and
+    accents, or empty. `*` adds every other region by a pattern, where the broker can list its topics (Apache Pulsar,
+    with *consume* on the namespace): a new region is read within a minute, from its first message, without a restart.
+    Where it cannot, the named regions are read, and the doctor says so. `*` alone reads by the pattern only; if the
+    broker cannot list its topics, that is a topic that is not read."""
     topics: dict[str, str] = mapping("PULSAR_TOPICS")
     """Topics with other names: `{"retrieval-started": "prod-retrieval-started"}`. A regional topic is renamed for all
     regions (`"processing.{region}.started": "begun-{region}"`) or for one (`"processing.usa.started": "begun-us"`).
@@ -154,8 +157,8 @@ class PulsarSettings:
     Optional. With a token `http://` is refused unless it is on this machine, because the token would cross the network
     in clear text. Each bridge reads the backlog of its topics there every 10 s, and `manage.py doctor` reads what only
     the broker knows. Both use the same token, which needs the right to read the statistics of the namespace's topics
-    (*consume* on a topic includes it; listing topics, for `PULSAR_REGIONS=*` and for unread regions, needs a grant on
-    the namespace that contains the regions). Without it deadlines continue although answers wait undelivered
+    (*consume* on a topic includes it; listing topics, for `*` in `PULSAR_REGIONS` and for unread regions, needs a grant
+    on the namespace that contains the regions). Without it deadlines continue although answers wait undelivered
     ([operations.md](operations.md#deadlines-on-hold)), and the doctor cannot report which command topics have a
     subscriber, which backlog does not move, and which regions nobody reads."""
     operation_timeout_seconds: int = integer("PULSAR_OPERATION_TIMEOUT", 10, 1, 300)

@@ -133,13 +133,15 @@ def items(name: str, default: tuple[str, ...] = (), **rest: Any) -> Any:
 
 
 def items_or_all(name: str, default: tuple[str, ...], **rest: Any) -> Any:
-    """Declare a list of texts, or * alone for all."""
+    """Declare a list of texts, in which * means every other one; * alone is all."""
 
     def read(reader: Reader, name: str, default: tuple[str, ...]) -> tuple[str, ...] | str:
         found = reader.items(name, default)
         return "*" if found == ("*",) else found
 
-    return _declared(Setting(name=name, read=read, accepted="texts between commas, or `*`", default=default, **rest))
+    return _declared(
+        Setting(name=name, read=read, accepted="texts between commas, `*` for every other one", default=default, **rest)
+    )
 
 
 def mapping(name: str, **rest: Any) -> Any:

@@ -61,9 +61,8 @@ def topic_part(value: str, dev: bool) -> str:
 
 
 def regions(value: tuple[str, ...] | str, dev: bool) -> str:
-    if value != "*" and any(not region.replace("-", "").replace("_", "").isalnum() for region in value):
-        return "must be a list of names such as usa,latam, or * alone for all of them."
-    return ""
+    is_wrong = any(not one.isprintable() or "/" in one or ("*" in one and one != "*") for one in value)
+    return "must be a list of names such as usa,latam; * in it means every other region." if is_wrong else ""
 
 
 def is_cleartext_pulsar(url: str) -> bool:

@@ -234,6 +234,7 @@ SPECTACULAR_SETTINGS = {
 # Values for the packages ----------------------------------------------------------------------------------------------
 BRIDGE_CATALOG = "sagaproject.composition.bridge_catalog"
 ANSWERING_TOPICS = "sagaproject.composition.answering_topics"
+REFUSING_TYPES = "sagaproject.composition.refusing_types"
 COMMAND_OTHERS = "sagas.applying.shared_entities.others"
 WAKEUPS = {"apply": "sagas.apply", "publish": "compensation.publish"}
 PULSAR: dict[str, Any] = asdict(ENV.pulsar)

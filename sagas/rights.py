@@ -26,6 +26,7 @@ _ATTENTION = {
     "parked": VIEW_PARKED,
     "quarantined": VIEW_QUARANTINE,
     "set_aside": VIEW_SAGAS,
+    "unclear": VIEW_SAGAS,
     "stalled": VIEW_SAGAS,
     "paused": VIEW_PUBLISHING,
     "counted": VIEW_QUARANTINE,

@@ -42,7 +42,16 @@ class Sample(NamedTuple):
 def subscribed_topics(admin: PulsarAdmin) -> list[str]:
     """Return the full names of the topics that we read, patterns resolved by the broker. Raises AdminUnavailable."""
     subscriptions = get_topics().subscriptions(get_catalog().topics)
-    return [*subscriptions.topics, *(regional_topics(admin) if subscriptions.patterns else ())]
+    if not subscriptions.patterns:
+        return list(subscriptions.topics)
+    try:
+        regional = regional_topics(admin)
+    except AdminUnavailable:
+        # A role that may not list the topics cannot subscribe by a pattern either.
+        if not subscriptions.optional:
+            raise
+        regional = []
+    return list(dict.fromkeys([*subscriptions.topics, *regional]))
 
 
 def regional_topics(admin: PulsarAdmin) -> list[str]:

@@ -34,6 +34,9 @@ _STALL_SECONDS, _STALL_SECONDS_MAX = 10.0, 600.0
 # is received in the meantime.
 _PROBE_SECONDS, _PROBE_SECONDS_MAX = 10.0, 30.0
 _PROBE_TIMEOUT_SECONDS = 2
+# A pattern that the bridge can do without: a broker that cannot list its topics may give no answer at all.
+_OPTIONAL_TIMEOUT_SECONDS = 5
+_OPTIONAL_PROBE_SECONDS, _OPTIONAL_PROBE_SECONDS_MAX = 60.0, 600.0
 _CONNECTION_ERRORS = frozenset({"Interrupted", "ConnectError", "AuthenticationError", "AlreadyClosed"})
 # If more topics than this do not answer, the broker itself does not answer.
 _MAX_SILENT_TOPICS = 3
@@ -91,7 +94,12 @@ class Inlet:
         targets: list[list[str] | re.Pattern[str]] = [list(subscriptions.topics)]
         targets += map(re.compile, subscriptions.patterns)
         wait_ms = max(1, flow.wait_ms // len(targets))
-        self._connections = [_Connection(options, target, flow, wait_ms, clock) for target in targets]
+        self._connections = [
+            _Connection(
+                options, target, flow, wait_ms, clock, subscriptions.optional and isinstance(target, re.Pattern)
+            )
+            for target in targets
+        ]
 
     @property
     def is_connected(self) -> bool:
@@ -100,9 +108,19 @@ class Inlet:
 
     @property
     def unread(self) -> list[UnreadTopic]:
-        """Return the topics that could not be subscribed to, under the names that people know."""
-        missing = [topic for connection in self._connections for topic in connection.missing]
+        """Return the topics that could not be subscribed to, under the names that people know.
+
+        An optional pattern is not among them: its regions are read by name.
+        """
+        required = (connection for connection in self._connections if not connection.is_optional)
+        missing = [topic for connection in required for topic in connection.missing]
         return sorted(topic._replace(topic=self._topics.names(topic.topic).shown) for topic in missing)
+
+    @property
+    def reads_any_region(self) -> bool:
+        """Whether topics of every region are read, by a pattern, and not only those of the named regions."""
+        patterns = [connection for connection in self._connections if connection.is_pattern]
+        return bool(patterns) and not any(connection.is_left_out for connection in patterns)
 
     def open(self) -> None:
         """Connect and subscribe to all available topics. Raises BrokerUnavailable, or Interrupted by a signal."""
@@ -201,6 +219,7 @@ class Inlet:
             properties=_text_or(native.properties, {}),
             encrypted=0 if encryption is None else max(1, encryption.batch_size()),
             producer=producer_name(_text_or(native.producer_name, _UNREADABLE_NAME)),
+            has_schema=bool(_text_or(native.schema_version, _UNREADABLE_NAME)),
         )
 
     @contextmanager
@@ -216,9 +235,10 @@ class Inlet:
 class _Missing:
     """A topic or pattern that could not be subscribed to: since when, why, and when it is probed again."""
 
-    def __init__(self, topic: str, answer: str, now: float) -> None:
+    def __init__(self, topic: str, answer: str, now: float, is_optional: bool = False) -> None:
         self.unread = UnreadTopic(topic, timezone.now(), _reason(answer))
-        self._interval = _PROBE_SECONDS
+        self._interval = _OPTIONAL_PROBE_SECONDS if is_optional else _PROBE_SECONDS
+        self._longest = _OPTIONAL_PROBE_SECONDS_MAX if is_optional else _PROBE_SECONDS_MAX
         self._next = now + self._interval
         logger.warning("%s", self.unread)
 
@@ -227,7 +247,7 @@ class _Missing:
 
     def postpone(self, answer: str, now: float) -> None:
         self.unread = self.unread._replace(reason=_reason(answer))
-        self._interval = min(self._interval * 2, _PROBE_SECONDS_MAX)
+        self._interval = min(self._interval * 2, self._longest)
         self._next = now + self._interval
 
 
@@ -241,8 +261,13 @@ class _Connection:
         flow: Flow,
         wait_ms: int,
         clock: Callable[[], float],
+        is_optional: bool = False,
     ) -> None:
+        self.is_optional = is_optional
         self._options = options
+        self._seconds = options["operation_timeout_seconds"]
+        if is_optional:
+            self._seconds = min(self._seconds, _OPTIONAL_TIMEOUT_SECONDS)
         self._target = target
         self._flow = flow
         self._wait_ms = wait_ms
@@ -259,9 +284,13 @@ class _Connection:
         return [one.unread for one in self._missing.values()]
 
     @property
+    def is_pattern(self) -> bool:
+        return isinstance(self._target, re.Pattern)
+
+    @property
     def is_left_out(self) -> bool:
         """Whether nothing is received. Only for a pattern: of topics known by name, the others are received."""
-        return isinstance(self._target, re.Pattern) and bool(self._missing)
+        return self.is_pattern and bool(self._missing)
 
     @property
     def is_probe_due(self) -> bool:
@@ -287,7 +316,7 @@ class _Connection:
 
     def open(self) -> None:
         self.close()
-        self._client = connect(self._options)
+        self._client = connect(self._options, self._seconds)
         if isinstance(self._target, list):
             # A different topic each time, in case this one topic is the one that does not answer.
             self._times_opened += 1
@@ -388,7 +417,8 @@ class _Connection:
         except pulsar.PulsarException as error:
             if not _concerns_topic(error):
                 raise
-            self._missing = {pattern.pattern: _Missing(pattern.pattern, _answer(error), self._clock())}
+            missing = _Missing(pattern.pattern, _answer(error), self._clock(), self.is_optional)
+            self._missing = {pattern.pattern: missing}
 
     def _probe(self, topics: Iterable[str]) -> dict[str, str]:
         """Subscribe to each topic alone, briefly; return the error for each, empty if the topic is available.
@@ -396,7 +426,7 @@ class _Connection:
         Raises the client's error if the broker itself does not answer.
         """
         answers: dict[str, str] = {}
-        seconds = self._options["operation_timeout_seconds"]
+        seconds = self._seconds
         if isinstance(self._target, list):
             seconds = min(seconds, _PROBE_TIMEOUT_SECONDS)
         client = connect(self._options, seconds)

@@ -14,7 +14,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from devtools.embedded import ports
@@ -42,7 +42,7 @@ _LOGGING = f"-Dlog4j.configurationFile={FILES / 'log4j2.xml'}"
 _DRIVERS = "org.apache.pulsar.metadata.bookkeeper.PulsarMetadata"
 # BookKeeper's own list of bookies. Whoever asks RocksDB's store for the registrations removes those of earlier starts.
 _LIST_BOOKIES = (
-    *("-Xmx128m", "-XX:TieredStopAtLevel=1", _LOGGING, f"-Dbookkeeper.metadata.client.drivers={_DRIVERS}ClientDriver"),
+    *("-Xmx128m", "-XX:TieredStopAtLevel=1", f"-Dbookkeeper.metadata.client.drivers={_DRIVERS}ClientDriver"),
     *(f"-Dbookkeeper.metadata.bookie.drivers={_DRIVERS}BookieDriver", "org.apache.bookkeeper.bookie.BookieShell"),
     *("-conf", "metadata.conf", "listbookies", "-rw"),
 )
@@ -95,10 +95,11 @@ class ApachePulsarServer:
         config = self._folder / "standalone.conf"
         config.write_text(self._configuration(), encoding="utf-8")
         config.chmod(0o600)  # a test's settings may hold a token
-        broker = [java, *_JVM, _LOGGING, "org.apache.pulsar.PulsarStandaloneStarter", "--config", str(config)]
+        logging = [_LOGGING, f"-Dsaga.log={self._log.absolute()}"]
+        broker = [java, *_JVM, *logging, "org.apache.pulsar.PulsarStandaloneStarter", "--config", str(config)]
         broker += ["--no-functions-worker", "--no-stream-storage", "--bookkeeper-port", str(self._ports["bookie"])]
         broker += ["--metadata-dir", "data/metadata", "--bookkeeper-dir", "data/bookkeeper"]
-        argv = ["/bin/sh", "-c", f"{_forget_registrations(java)}; exec {shlex.join(broker)}"]
+        argv = ["/bin/sh", "-c", f"{_forget_registrations([java, *logging])}; exec {shlex.join(broker)}"]
         environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "CLASSPATH": classpath}
         return ProcessSpec(
             "pulsar", argv, self._log, environment, self.is_healthy, self._folder, ready_seconds=READY_SECONDS
@@ -176,7 +177,7 @@ def find_java() -> str:
     return path
 
 
-def _forget_registrations(java: str) -> str:
+def _forget_registrations(java: Sequence[str]) -> str:
     """Return the shell command that removes a killed bookie's registration, before each start that follows a kill.
 
     The new bookie finds it, has it deleted, registers, and may then take that deletion for one of its own
@@ -184,7 +185,7 @@ def _forget_registrations(java: str) -> str:
     deletion (ResourceLockImpl compares registrations, which have no equals). Half of the new topics then fail with "Not
     enough non-faulty bookies available". About one restart in four was like that.
     """
-    return f"[ ! -e data/bookkeeper/current/DIRTY ] || {shlex.join([java, *_LIST_BOOKIES])}"
+    return f"[ ! -e data/bookkeeper/current/DIRTY ] || {shlex.join([*java, *_LIST_BOOKIES])}"
 
 
 def _find_mvn() -> str:

@@ -17,6 +17,10 @@ from sagaproject.doctor.pulsar import command_topics
 
 # Long enough for a working consumer to acknowledge a message, short enough for a person to wait.
 SECOND_SAMPLE_SECONDS = 3.0
+_LIST_THEM = (
+    "Grant the bridge's role the right to consume on the namespace, so that it can list the topics, or name all "
+    "regions in PULSAR_REGIONS and restart the bridge."
+)
 _SET_IT = "Set PULSAR_ADMIN_URL to the address of Pulsar's admin interface."
 
 
@@ -75,10 +79,18 @@ def check_backlogs(sleep: Callable[[float], None] = time.sleep) -> Finding:
 
 
 def check_regions() -> Finding:
-    """Check whether there are event topics of regions that PULSAR_REGIONS does not list."""
-    name = "regions"
-    if settings.PULSAR["regions"] == "*":
+    """Check whether there are event topics of regions that are not read."""
+    name, regions = "regions", settings.PULSAR["regions"]
+    reads_any = _bridges_read_any_region() if "*" in regions else []
+    if regions == "*" or (reads_any and all(reads_any)):
         return ok(name, "Every region is read.")
+    named = listed(region for region in regions if region != "*")
+    if reads_any and not settings.PULSAR["admin_url"]:
+        return warning(
+            name,
+            f"Only these regions are read: {named}. The broker does not list its topics to the bridge.",
+            _LIST_THEM,
+        )
     if not settings.PULSAR["admin_url"]:
         return skipped(name, "Not checked without PULSAR_ADMIN_URL: topics of regions that are not read.", _SET_IT)
     ours = set(get_topics().subscriptions(get_catalog().topics).topics)
@@ -91,9 +103,15 @@ def check_regions() -> Finding:
         return warning(
             name,
             f"Not read: {_shown(unread)}. Their events are missing in every saga.",
-            f"Add the region to PULSAR_REGIONS (now {', '.join(settings.PULSAR['regions'])}), then restart the bridge.",
+            _LIST_THEM if reads_any else f"Add the region to PULSAR_REGIONS (now {named}), then restart the bridge.",
         )
-    return ok(name, f"There are no topics of regions other than {', '.join(settings.PULSAR['regions'])}.")
+    return ok(name, f"There are no topics of regions other than {named}.")
+
+
+def _bridges_read_any_region() -> list[bool]:
+    """Return of each connected bridge whether it reads the topics of every region, and not only of the named ones."""
+    rows = heartbeats.read(HeartbeatKind.BRIDGE)
+    return [bool(row.detail.get("any_region")) for row in rows if row.is_alive and row.connected]
 
 
 def _check_progress_of_bridges(sleep: Callable[[float], None]) -> Finding:

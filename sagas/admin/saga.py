@@ -129,6 +129,7 @@ class SagaAdmin(ReadOnlyAdmin):
             "waiting": waiting,
             "tally": tally(row),
             "duplicates": queries.duplicates(row),
+            "counted": queries.counted_events(row),
             "keys": list(SagaKey.objects.filter(saga=row).values_list("key", flat=True)[:20]),
             "lanes": lane_slice(request, row),
             "commands": command_slice(request, row.id, holds=holds) if may(request, VIEW_COMMANDS) else None,

@@ -28,6 +28,7 @@ KINDS: dict[str, Any] = {
     "parked": gettext_lazy("unmatched event"),
     "quarantined": gettext_lazy("unreadable message"),
     "set_aside": gettext_lazy("blocked by an error"),
+    "unclear": gettext_lazy("unclear event"),
     "stalled": gettext_lazy("no progress"),
     "paused": gettext_lazy("paused"),
     "counted": gettext_lazy("unreadable messages, only counted"),

@@ -349,8 +349,19 @@ class OtherMeaning(EventMeaning):
     begins = s.CharField()
 
 
+class StatedFailure(EventMeaning):
+    """What it does if its `field` has one of the values of `failure`; with another than these it does nothing."""
+
+    field = s.CharField()
+    success = s.ListField(child=s.CharField())
+    failure = s.ListField(child=s.CharField())
+
+
 class DefinedEvent(EventMeaning):
-    """A type of event. `aliases`: other texts that a message's `type` may hold on these topics."""
+    """A type of event. `aliases`: other texts that a message's `type` may hold on these topics.
+
+    `collapse_after`: how many events of one key and entity are stored before the others are only counted.
+    """
 
     type = s.CharField()
     aliases = s.ListField(child=s.CharField())
@@ -359,6 +370,8 @@ class DefinedEvent(EventMeaning):
     starts = s.BooleanField()
     own_key = s.BooleanField()
     instead = OtherMeaning(many=True)
+    success_field = StatedFailure(allow_null=True)
+    collapse_after = s.IntegerField(allow_null=True)
 
 
 class DefinitionSerializer(s.Serializer[Any]):

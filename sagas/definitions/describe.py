@@ -61,8 +61,15 @@ def also(event: Event, means: Meaning) -> list[str]:
         ("is the echo of our own compensation", means.echoes_undo),
         ("may carry a key of the service's own", event.own_key and means is event.means),
         (f"may be written {', '.join(event.aliases)}", bool(event.aliases) and means is event.means),
+        (_success(event), event.success_field is not None and means is event.means),
+        (f"stored {event.collapse_after} times, then counted", event.collapse_after > 0 and means is event.means),
     ]
     return [text for text, applies in effects if applies]
+
+
+def _success(event: Event) -> str:
+    stated = event.success_field
+    return f"only if {stated.field} is {' or '.join(stated.success)}" if stated else ""
 
 
 def _fails(means: Meaning) -> str:
@@ -76,8 +83,11 @@ def _fails(means: Meaning) -> str:
 
 
 def _event_label(event: Event, means: Meaning) -> str:
-    """Return the name of an event, with a note if a text in it gives it this meaning."""
-    return event.type if means is event.means else f"{event.type} (by its text)"
+    """Return the name of an event, with a note if its content gives it this meaning."""
+    if means is event.means:
+        return event.type
+    is_failure = event.success_field is not None and means is event.success_field.fails
+    return f"{event.type} (by its {event.success_field.field if event.success_field and is_failure else 'text'})"
 
 
 def _answers(definition: Definition, item: Compensation) -> list[str]:
@@ -109,6 +119,20 @@ def _event_data(event: Event) -> dict[str, Any]:
         "own_key": event.own_key,
         **first,
         "instead": others,
+        "success_field": _success_field_data(event),
+        "collapse_after": event.collapse_after or None,
+    }
+
+
+def _success_field_data(event: Event) -> dict[str, Any] | None:
+    stated = event.success_field
+    if stated is None:
+        return None
+    return {
+        "field": stated.field,
+        "success": list(stated.success),
+        "failure": list(stated.failure),
+        **_meaning_data(event, stated.fails),
     }
 
 
@@ -141,6 +165,13 @@ def _event_rows(event: Event) -> Iterator[tuple[str, ...]]:
     yield _event_row(event.type, event, event.means, ", ".join(event.topics))
     for other in event.instead:
         yield _event_row(f'  if {other.field} begins with "{other.begins}"', event, other.means, "")
+    if event.success_field:
+        yield _event_row(
+            f"  if {event.success_field.field} is {', '.join(event.success_field.failure)}",
+            event,
+            event.success_field.fails,
+            "",
+        )
 
 
 def _event_row(name: str, event: Event, means: Meaning, topics: str) -> tuple[str, ...]:
@@ -210,7 +241,12 @@ class _Chart:
             yield f"    {self.nodes[one]} --> {self.nodes[other]}"
 
     def _failures(self) -> Iterator[str]:
-        failing = [(event.type, event.means) for event in self.definition.events if event.means.fails]
+        failing = [
+            (_event_label(event, means), means)
+            for event in self.definition.events
+            for means in (event.means, *([event.success_field.fails] if event.success_field else []))
+            if means.fails
+        ]
         undoing = [(kind, means.step) for kind, means in failing if means.fails is not Fails.UPLOAD]
         if self.commands:
             yield '    failed{{"the lane fails: by an event, with its saga, or by a person"}}'

@@ -15,6 +15,7 @@ from sagas.engine.definition import (
     Meaning,
     Step,
     StepStatus,
+    SuccessField,
 )
 
 # --- services ---------------------------------------------------------------------------------------------------------
@@ -47,6 +48,10 @@ ANONYMIZED = "anonymized"
 # --- the anonymizer in production reports a rollback as a failed anonymization.
 ECHO_OF_OUR_DELETIONS = "Tarea fallida por compensación de saga"
 ANONYMIZATION_REVERSED = "Anonimización revertida"
+
+# Processing reports with one event that an image was processed, and that it was not.
+PROCESSED_VALUES = ("COMPLETED",)
+NOT_PROCESSED_VALUES = ("FAILED", "FAILURE", "ERROR")
 
 IMAGE = {"image_id": "id", "task_id": "id"}
 WITH_ERROR = {**IMAGE, "error_message": "text"}
@@ -153,6 +158,7 @@ EVENTS = (
         type="ImageReadyForProcessing",
         topics=("image-processing",),
         entity=Entity.LANE,
+        own_key=True,
         means=Meaning(step=ASK_PROCESSING, becomes=STARTED, proves=ANONYMIZED),
         fields=IMAGE,
     ),
@@ -181,7 +187,14 @@ EVENTS = (
         entity=Entity.LANE_ELSE_TASK,
         own_key=True,
         means=Meaning(step=PROCESS, becomes=COMPLETED, processes=True, proves=ANONYMIZED),
-        fields=IMAGE,
+        success_field=SuccessField(
+            field="status",
+            success=PROCESSED_VALUES,
+            failure=NOT_PROCESSED_VALUES,
+            fails=Meaning(step=PROCESS, becomes=FAILED, fails=Fails.LANE, proves=ANONYMIZED),
+        ),
+        error_in="message",
+        fields={**IMAGE, "status": "text", "message": "text"},
     ),
     Event(
         type="ProcessingFailed",
@@ -208,6 +221,8 @@ EVENTS = (
         type="ImageDeletionFailed",
         topics=("retrieval-imagedeletionfailed",),
         entity=Entity.LANE,
+        # A refused command is delivered again to the service every minute, and each time it refuses it again.
+        collapse_after=10,
         means=Meaning(refuses="DeleteRetrievedImage"),
         fields=WITH_ERROR,
     ),
@@ -237,7 +252,7 @@ COMPENSATIONS = (
 DEFINITION = Definition(
     name="image_processing",
     title="Imaging task",
-    version=1,
+    version=2,
     key_field="task_id",
     entity_field="image_id",
     events=EVENTS,

@@ -19,7 +19,8 @@ from sagas.engine.definition import Definition, Event
 class WireEvent:
     """One event type of one saga type, over all versions that declare it.
 
-    `versions`: the newest first. `always_typed`: true only if it is in all of them. `aliases`: those of all of them.
+    `versions`: the newest first. `always_typed`: true only if it is in all of them. `aliases` and `deciding_fields`:
+    those of all of them. `newest`: as the newest version declares it, which says when it is unclear and collapses.
     """
 
     type: str
@@ -31,6 +32,8 @@ class WireEvent:
     fields: Mapping[str, str]
     always_typed: bool
     aliases: tuple[str, ...]
+    deciding_fields: frozenset[str]
+    newest: Event
 
     @property
     def declared_in(self) -> str:
@@ -79,6 +82,8 @@ def _merged(declared: Declared) -> WireEvent:
         fields=fields,
         always_typed=all(one.always_typed for _, one in declared),
         aliases=tuple(dict.fromkeys(alias for _, one in declared for alias in one.aliases)),
+        deciding_fields=frozenset().union(*(one.deciding_fields for _, one in declared)),
+        newest=event,
     )
 
 

@@ -82,6 +82,16 @@ class Announcement:
     total: str
     failed: str
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields that it reads, with the path of each."""
+        return frozenset({self.container, *(f"{self.container}.{name}" for name in self.numbers)})
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The fields of the container that hold its numbers."""
+        return tuple(filter(None, (self.count, self.total, self.failed)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meaning:
@@ -112,6 +122,9 @@ class Meaning:
         return bool(fails_lane or self.processes or self.proves or self.confirms or self.refuses)
 
 
+NO_MEANING = Meaning()
+
+
 @dataclass(frozen=True, slots=True)
 class Instead:
     """Another meaning of an event whose text field begins so: some services report two things by one type."""
@@ -119,6 +132,34 @@ class Instead:
     field: str
     begins: str
     means: Meaning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuccessField:
+    """A field that says whether the reported work succeeded: `success` and `failure` list its values.
+
+    They are compared trimmed and in any case. A failure means `fails`, if the event names the lane that failed. Any
+    other event that does not clearly report a success changes nothing and is shown to people.
+    """
+
+    field: str
+    success: tuple[str, ...]
+    failure: tuple[str, ...]
+    fails: Meaning
+
+    def is_clear(self, value: object, names_lane: bool) -> bool:
+        """Return whether this value of the field says what happened, in an event that names a lane or not."""
+        return _is_one_of(value, self.success) or (names_lane and _is_one_of(value, self.failure))
+
+    def meaning(self, value: object, success: Meaning, names_lane: bool) -> Meaning:
+        """Return what an event with this value of the field means; `success`: what it means if the work succeeded."""
+        if _is_one_of(value, self.success):
+            return success
+        return self.fails if self.is_clear(value, names_lane) else NO_MEANING
+
+
+def _is_one_of(value: object, values: tuple[str, ...]) -> bool:
+    return isinstance(value, str) and value.strip().casefold() in {known.strip().casefold() for known in values}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +171,7 @@ class Event:
     entity: Entity
     means: Meaning
     instead: tuple[Instead, ...] = ()
+    success_field: SuccessField | None = None
     starts: bool = False
     own_key: bool = False  # may carry a key of the service's own; the saga is then found by the entity
     listed_in: str = ""  # the field that lists the ids, for Entity.EACH
@@ -140,11 +182,32 @@ class Event:
     always_typed: bool = False
     # Other names that the services write as its type; they are recognized on its topics only.
     aliases: tuple[str, ...] = ()
+    # How many events of one key and entity the bridge stores before it only counts the others; 0: it stores all.
+    collapse_after: int = 0
 
     @property
     def reads_content(self) -> bool:
         """Whether its meaning depends on the body, beyond the keys and times that every event has."""
-        return bool(self.instead or self.listed_in or self.means.announces or self.means.fails or self.means.refuses)
+        means = self.means
+        return bool(
+            self.instead or self.success_field or self.listed_in or means.announces or means.fails or means.refuses
+        )
+
+    @property
+    def deciding_fields(self) -> frozenset[str]:
+        """The fields of the body that its meaning depends on: a message in which one is malformed is unreadable."""
+        fields = {self.listed_in, *(other.field for other in self.instead)}
+        if self.success_field:
+            fields.add(self.success_field.field)
+        for meaning in meanings(self):
+            if meaning.announces:
+                fields |= meaning.announces.fields
+        return frozenset(fields - {""})
+
+    def is_unclear(self, content: Mapping[str, object], entity: str) -> bool:
+        """Return whether the body does not say whether the work succeeded, in an event that names this entity."""
+        stated = self.success_field
+        return stated is not None and not stated.is_clear(content.get(stated.field), bool(entity))
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,5 +310,6 @@ class Definition:
 
 
 def meanings(event: Event) -> tuple[Meaning, ...]:
-    """Return every meaning that an event of this type can have."""
-    return (event.means, *(other.means for other in event.instead))
+    """Return every meaning that an event of this type can have, except that it means nothing."""
+    others = [other.means for other in event.instead]
+    return (event.means, *others, *([event.success_field.fails] if event.success_field else []))

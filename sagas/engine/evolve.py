@@ -14,12 +14,10 @@ from typing import Any, NamedTuple
 
 from sagas.engine import facts as kinds
 from sagas.engine.decide import SAGA_SCOPE, SagaIdentity, lane_mark
-from sagas.engine.definition import Announcement, Definition, Entity, Event, Fails, Meaning, Step
+from sagas.engine.definition import NO_MEANING, Announcement, Definition, Entity, Event, Fails, Meaning, Step
 from sagas.engine.facts import Fact
 from sagas.engine.ids import canonical_id
 from sagas.engine.state import Announced, CommandFacts, LaneState, Mark, SagaState, StepFacts, StepKey, least
-
-NO_MEANING = Meaning()
 
 # Looking up a member of an enum costs as much as a small function call, and these are read for each fact.
 TASK, LANE, LANE_ELSE_TASK, EACH = Entity.TASK, Entity.LANE, Entity.LANE_ELSE_TASK, Entity.EACH
@@ -37,6 +35,11 @@ class Interpretation(NamedTuple):
     touched: tuple[str, ...]  # the entities of the lanes that it changes, without repeats
     referenced_only: str = ""  # the one of these that the fact only proves to exist
 
+    @property
+    def is_unclear(self) -> bool:
+        """Whether the event does not say whether the work succeeded, and therefore changes nothing."""
+        return self.event is not None and self.event.success_field is not None and self.means is NO_MEANING
+
 
 def interpret(identity: SagaIdentity, fact: Fact) -> Interpretation:
     """Return what this fact means for this saga."""
@@ -46,7 +49,7 @@ def interpret(identity: SagaIdentity, fact: Fact) -> Interpretation:
     event = definition.event_of.get(fact.type)
     if event is None:
         return Interpretation(None, NO_MEANING, "", ())
-    means = reading(event, fact)
+    means = reading(definition, event, fact)
     entity = fact.entity or fact.lane or ("" if definition.entity_field else identity.key)
     if entity and (event.entity is LANE or event.entity is LANE_ELSE_TASK):
         return Interpretation(event, means, entity, (entity,))
@@ -65,19 +68,22 @@ def _touched(identity: SagaIdentity, event: Event, fact: Fact) -> tuple[str, ...
     return () if event.entity is LANE else (fact.id,)
 
 
-def reading(event: Event, fact: Fact) -> Meaning:
-    """Return the meaning of this fact: that of its type, unless a text in it begins as another meaning requires."""
+def reading(definition: Definition, event: Event, fact: Fact) -> Meaning:
+    """Return the meaning of this fact: that of its type, unless its content says that it means something else."""
     for other in event.instead:
         text = fact.content.get(other.field)
         if isinstance(text, str) and unicodedata.normalize("NFC", text).lstrip().startswith(other.begins):
             return other.means
-    return event.means
+    if event.success_field is None:
+        return event.means
+    names_lane = bool(fact.names) or not definition.entity_field
+    return event.success_field.meaning(fact.content.get(event.success_field.field), event.means, names_lane)
 
 
 def meaning_of(definition: Definition, fact: Fact) -> Meaning:
     """Return what a fact from Pulsar means under a definition; NO_MEANING if the definition does not know its type."""
     event = definition.event_of.get(fact.type)
-    return reading(event, fact) if event is not None and fact.source == kinds.WIRE else NO_MEANING
+    return reading(definition, event, fact) if event is not None and fact.source == kinds.WIRE else NO_MEANING
 
 
 def listed(event: Event, fact: Fact) -> list[str]:

@@ -93,6 +93,8 @@ class Fold:
         if interpretation.means.refuses:
             self._note_refusal(fact, interpretation)
         note = self._note(before, context_before.failed) | _steps_note(interpretation, changes)
+        if interpretation.is_unclear:
+            note["unclear"] = True
         self._notes.append(note)
         return note
 

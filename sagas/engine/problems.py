@@ -142,6 +142,9 @@ def _event_problems(definition: Definition, event: Event) -> Iterator[str]:
         yield "has own_key, but the saga cannot be found by an entity (entity_field is empty)"
     yield from _field_problems(definition, event)
     yield from _instead_problems(event)
+    yield from _success_field_problems(event)
+    if not 0 <= event.collapse_after <= _MAX_INTEGER:
+        yield f"collapse_after must be from 0 to {_MAX_INTEGER}"
     for meaning in meanings(event):
         yield from _meaning_problems(definition, event, meaning)
 
@@ -174,6 +177,19 @@ def _instead_problems(event: Event) -> Iterator[str]:
             )
 
 
+def _success_field_problems(event: Event) -> Iterator[str]:
+    stated = event.success_field
+    if stated is None:
+        return
+    if event.instead:
+        yield "has both instead and success_field: only one of them can give it another meaning"
+    success, failure = ({value.strip().casefold() for value in values} for values in (stated.success, stated.failure))
+    if not success or "" in success | failure:
+        yield "its success_field must list at least one value of success, and no empty value"
+    for value in sorted(success & failure):
+        yield f"its success_field lists {value!r} as a success and as a failure"
+
+
 def topic_problems(topic: str) -> Iterator[str]:
     """Yield one sentence for each mistake in the short name of an event's topic."""
     if topic.count(REGION) > 1:
@@ -194,12 +210,18 @@ def _field_problems(definition: Definition, event: Event) -> Iterator[str]:
         if not all(name.split(".")):
             yield f"the field name {name!r} has an empty part"
     read = [(event.listed_in, "ids"), *((other.field, "text") for other in event.instead)]
-    read += [(meaning.announces.container, "object") for meaning in meanings(event) if meaning.announces]
+    read += [(event.success_field.field, "text")] if event.success_field else []
+    announced = [meaning.announces for meaning in meanings(event) if meaning.announces]
+    read += [(where.container, "object") for where in announced]
+    for name, _ in read:
+        if "." in name:
+            yield f"the field {name} cannot be read: only top-level fields can"
+    read += [
+        (f"{where.container}.{name}", "integer") for where in announced if where.container for name in where.numbers
+    ]
     for name, kind in read:
         if name and event.fields.get(name) != kind:
             yield f"the field {name} is read, so `fields` must declare it as {kind!r}"
-        if "." in name:
-            yield f"the field {name} cannot be read: only top-level fields can"
 
 
 def _meaning_problems(definition: Definition, event: Event, meaning: Meaning) -> Iterator[str]:

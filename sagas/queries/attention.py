@@ -21,7 +21,7 @@ from django.utils.translation import ngettext
 from bridge import backlog, clock, heartbeats, quarantine, reasons
 from bridge.backlog import UndeliveredTopic
 from bridge.blocked import blocked_topics
-from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
+from bridge.models import Event, QuarantineCode, Quarantined, QuarantineStatus
 from compensation import deadlines
 from compensation.answers import services_on
 from compensation.deadlines import DeadlineHolds
@@ -30,7 +30,7 @@ from compensation.queries import held, released
 from compensation.switches import EVERYTHING
 from compensation.undelivered import hold_ends
 from sagas.error_text import shown_error
-from sagas.models import SagaLog, SagaStatusChoice
+from sagas.models import SagaEvent, SagaLog, SagaStatusChoice
 from sagas.queries import holding
 from sagas.queries.holding import service_title, when
 from sagas.queries.pages import Page
@@ -43,6 +43,8 @@ OVERDUE_AFTER = timedelta(minutes=1)
 BLOCKED_AFTER = timedelta(minutes=5)
 # These need no decision, so they disappear automatically; the mark stays on the command.
 UNSENT_SHOWN = timedelta(days=7)
+# Older unclear events are shown by their saga alone, which makes no progress.
+UNCLEAR_SHOWN = timedelta(days=7)
 # How many (producer, topic) pairs of messages on wrong topics are named, the busiest first.
 WRITERS = 3
 SHOWN_LETTERS = 60
@@ -52,9 +54,9 @@ SHOWN_LETTERS = 60
 class Item:
     """One item that needs attention: `sentence` is the problem, `advice` what to do, `count` how many cases it covers.
 
-    kind: set_aside, exhausted, held, unread, undelivered, overdue, confirmed_unsent, breaker, blocked, paused, stalled,
-    quarantined, counted, parked, from the most severe on. `since` is when the first case began, `latest` when the last
-    one did. `link` contains the parameters from which a page makes its link.
+    kind: set_aside, exhausted, held, unread, undelivered, overdue, confirmed_unsent, breaker, blocked, paused, unclear,
+    stalled, quarantined, counted, parked, from the most severe on. `since` is when the first case began, `latest` when
+    the last one did. `link` contains the parameters from which a page makes its link.
     """
 
     kind: str
@@ -465,6 +467,51 @@ def _describe_stalled(rows: Sequence[_Row]) -> list[Item]:
     ]
 
 
+def _unclear_log(now: datetime) -> QuerySet[SagaEvent]:
+    """Return the log rows of unclear events in sagas that still wait: another event may have told it meanwhile."""
+    events = Event.objects.filter(unclear=True, received_at__gte=now - UNCLEAR_SHOWN).order_by().values("id")
+    return SagaEvent.objects.filter(
+        event__in=events, note__has_key="unclear", saga__status=SagaStatusChoice.STARTED
+    ).order_by()
+
+
+def _unclear(now: datetime) -> QuerySet[Any, Any]:
+    return _unclear_log(now).values("saga_id").distinct()
+
+
+def _find_unclear(now: datetime, part: slice) -> list[_Row]:
+    grouped = _unclear_log(now).values("saga_id")
+    found = grouped.annotate(since=Min("applied_at"), latest=Max("applied_at"), count=Count("event"))
+    return list(found.order_by("-latest", "saga_id")[part])
+
+
+def _describe_unclear(rows: Sequence[_Row]) -> list[Item]:
+    keys = _keys(rows)
+    return [
+        Item(
+            kind="unclear",
+            since=row["since"],
+            latest=row["latest"],
+            count=row["count"],
+            sentence=ngettext(
+                "%(count)d event of saga %(key)s does not say whether the work succeeded, or for which image it "
+                "failed: it changed nothing.",
+                "%(count)d events of saga %(key)s do not say whether the work succeeded, or for which image it "
+                "failed: they changed nothing.",
+                row["count"],
+            )
+            % {"count": row["count"], "key": keys.get(row["saga_id"], "")},
+            advice=_(
+                "Check the image in the service. Undo it if the work failed; otherwise ask the service to send the "
+                "event again with a status that it documents."
+            ),
+            saga_id=row["saga_id"],
+            link={"saga": str(row["saga_id"])},
+        )
+        for row in rows
+    ]
+
+
 def _find_paused(_now: datetime, part: slice) -> Sequence[_Row]:
     """Find the switches that hold commands back; there are no more than services."""
     switches = list(Switch.objects.filter(paused=True).order_by("-changed_at", "service"))
@@ -687,6 +734,7 @@ _KINDS = (
     _Kind("breaker", None, _find_breakers, _describe_breakers),
     _Kind("blocked", None, _find_blocked, _describe_blocked),
     _Kind("paused", None, _find_paused, _describe_paused),
+    _Kind("unclear", _unclear, _find_unclear, _describe_unclear),
     _Kind("stalled", _stalled, _find_stalled, _describe_stalled),
     _Kind("quarantined", None, _find_quarantined, _describe_quarantined),
     _Kind("counted", None, _find_counted, _describe_counted),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
 
+from bridge import collapsed
+from bridge.collapsed import Counted
 from bridge.models import Duplicate, Event, Source
 from compensation.models import Command, CommandStatus
 from sagas.models import Lane, SagaEvent, SagaKey, SagaLog
@@ -90,7 +92,7 @@ def of_event(event_id: str) -> SagaLog | None:
 
 
 def metadata(saga: SagaLog) -> dict[str, Any]:
-    """Return the numbers of a saga: lanes by outcome, commands by state. One query."""
+    """Return the numbers of a saga: lanes by outcome, commands by state, events that were only counted. Two queries."""
     found: dict[str, Any] = {
         "task_id": saga.key,
         "definition_version": saga.version,
@@ -114,9 +116,16 @@ def metadata(saga: SagaLog) -> dict[str, Any]:
     by_hand = Command.objects.filter(saga_id=saga.id, by_hand=True, status=CommandStatus.CONFIRMED).count()
     if by_hand:
         found["commands"]["by_hand"] = by_hand
+    if counted := counted_events(saga):
+        found["counted_events"] = [asdict(item) for item in counted]
     if saga.set_aside_at is not None:
         found["set_aside"] = {"at": saga.set_aside_at, "error": saga.set_aside_error}
     return found
+
+
+def counted_events(saga: SagaLog) -> list[Counted]:
+    """Return the saga's events that were only counted, because too many equal ones came, by entity and type."""
+    return collapsed.counted_of(saga.saga_type, saga.key)
 
 
 def duplicates(saga: SagaLog) -> int:

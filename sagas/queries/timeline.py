@@ -226,6 +226,8 @@ def changes(note: Mapping[str, Any]) -> list[str]:
         found.append(_("The saga failed"))
     elif note.get("failed") == "lane":
         found.append(_("The image failed"))
+    if note.get("unclear"):
+        found.append(_("It does not say whether the work succeeded, or for which image it failed"))
     for name, text in _COUNTS:
         if note.get(name):
             found.append(text % {"count": note[name]})

@@ -17,6 +17,8 @@ from sagaproject import env
 
 pytestmark = pytest.mark.acceptance
 
+# The small broker does not list its topics, so the regions are named.
+ON_LITE = {"ENVIRONMENT": "dev", "PULSAR_REGIONS": "usa,latam"}
 AWAY = "away"
 MUTE = "mute"
 
@@ -25,9 +27,7 @@ MUTE = "mute"
 def run_bridge(log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, str(env.ROOT / "manage.py"), "run_bridge"]
     with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, env={**os.environ, "ENVIRONMENT": "dev", **environment}, stdout=file, stderr=file
-        )
+        process = subprocess.Popen(command, env={**os.environ, **ON_LITE, **environment}, stdout=file, stderr=file)
     try:
         yield process
     finally:

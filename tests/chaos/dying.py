@@ -124,6 +124,7 @@ class Topic:
     is_connected = True
     is_blocking = False
     unread = ()
+    reads_any_region = False
 
     def __init__(self, folder: Path) -> None:
         self._messages = Lines(folder / "messages")

@@ -18,6 +18,8 @@ def event(
 ) -> NewFact:
     """A message of one of the services, as the log keeps it."""
     key = task
+    if kind == "ProcessingCompleted":
+        body = {"status": "COMPLETED", **body}
     return NewFact(
         source="pulsar",
         event_id=str(body.pop("id", uuid.uuid4())),

@@ -90,6 +90,18 @@ def test_an_event_of_a_services_own_task_finds_its_saga_by_the_image() -> None:
     assert SagaKey.objects.get().key == own
 
 
+@pytest.mark.parametrize("its_task", ["", "of its own"])
+def test_an_image_that_is_ready_for_processing_finds_its_saga_by_the_image(its_task: str) -> None:
+    """Its producer may know no task: it then writes None, which the bridge reads as no task."""
+    task, own, image = new_ids(3)
+    event_log.append(retrieval(task, [image]))
+    run_apply()
+    event_log.append([event("ImageReadyForProcessing", own if its_task else "", image)])
+    run_apply()
+    assert not Parked.objects.exists()
+    assert saga(task).steps.filter(step_type="PROCESSING_REQUEST", entity=image).exists()
+
+
 def test_a_type_that_has_no_key_of_its_own_is_not_found_by_image() -> None:
     task, other, image = new_ids(3)
     event_log.append(retrieval(task, [image]))

@@ -121,6 +121,7 @@ def _envelope(fact: Fact, cast: Cast) -> Envelope:
         received_at=timezone.now(),
         note="",
         body_hash=content_hash(fact.type, fact.content),
+        payload=body,
     )
 
 

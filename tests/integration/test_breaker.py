@@ -427,7 +427,9 @@ def test_a_refusal_of_long_ago_is_not_the_canarys() -> None:
     undo(3)
     early = sent()
     answer(early, "ImageDeletionFailed")
-    Command.objects.filter(id__in=early).update(next_at=timezone.now() - timedelta(hours=1))
+    # No answer came for a whole deadline: the next copy is due.
+    due = {"status": CommandStatus.WAITING, "next_at": timezone.now() - timedelta(hours=1), "deadline_at": None}
+    Command.objects.filter(id__in=early).update(**due)
     tripped()
     resume()
     assert set(early) < {str(id_) for id_ in Breaker.objects.get().canary}

@@ -7,7 +7,7 @@ import pytest
 
 from bridge import clock, event_log
 from bridge.event_log import NewFact
-from bridge.models import Event, Heartbeat, Pending
+from bridge.models import CollapsedEvents, Event, Heartbeat, Pending
 from bridge.publisher import OutgoingMessage
 from compensation import deadlines, delivery, outbox, statements, switches
 from compensation.models import CommandStatus, ExhaustedBy, Switch
@@ -81,6 +81,48 @@ def test_only_what_an_event_confirms_has_a_deadline(confirmation: str) -> None:
     Pending.objects.all().delete()
     assert pass_deadlines(1_000_000) == 0
     assert row(command).status == status
+
+
+# --- refusals that the bridge only counted
+
+
+def counted(at: datetime, type_: str = "ImageDeletionFailed") -> None:
+    """The bridge counted one more refusal, and stored none."""
+    row, _ = CollapsedEvents.objects.get_or_create(stream="image_processing", key="task", entity="image", type=type_)
+    CollapsedEvents.objects.filter(pk=row.pk).update(stored=10, counted=7, last_at=at)
+
+
+def test_no_further_copy_leaves_while_the_service_still_refuses_the_last_one() -> None:
+    command = sent(new_command())
+    counted(later(250))
+    assert pass_deadlines(300) == 1
+    refused = row(command)
+    assert (refused.status, refused.next_at, refused.deadline_at) == (CommandStatus.PUBLISHED, None, later(600))
+    assert refused.last_error == "refused"
+    assert attempts(command) == [(1, 1, "refused", True, True)]
+    counted(later(590))
+    assert pass_deadlines(600) == 1
+    assert (row(command).attempt, row(command).deadline_at) == (2, later(900))
+    assert pass_deadlines(900) == 1, "a whole deadline without a word"
+    assert (row(command).status, row(command).attempt) == (CommandStatus.WAITING, 2)
+    assert row(command).next_at is not None
+
+
+def test_a_service_that_refuses_for_ever_ends_with_a_person() -> None:
+    command = sent(new_command())
+    for turn in range(1, 4):
+        counted(later(300 * turn - 10))
+        assert pass_deadlines(300 * turn) == 1
+    assert (row(command).status, row(command).exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.ATTEMPTS)
+    assert attempts(command) == [(1, number, "refused", True, True) for number in (1, 2, 3)]
+
+
+def test_what_was_counted_before_the_copy_left_or_of_another_type_is_no_answer_to_it() -> None:
+    command = sent(new_command())
+    counted(later(-1))
+    counted(later(250), "ImageDeletionCompleted")
+    assert pass_deadlines(300) == 1
+    assert attempts(command) == [(1, 1, "deadline", True, True)]
 
 
 # --- clocks that rest

@@ -58,7 +58,7 @@ def test_the_body_is_the_planned_one_in_the_order_of_the_contract_and_the_same_o
 ) -> None:
     command = plan(new_command())
     deliver(publisher)
-    outbox.refuse([CommandRefusal(command_id=command.id, error="busy", at=NOW)])
+    outbox.settle([Settlement(command_id=command.id, status="retried", at=NOW, round=2)])
     deliver(publisher, 10)
     first, second = publisher.sent
     assert first.body == second.body
@@ -195,7 +195,7 @@ def test_a_refusal_before_the_publish_is_recorded_stays(publisher: FakePublisher
     command = plan(new_command())
     publisher.meanwhile = lambda page: outbox.refuse([CommandRefusal(command_id=command.id, error="busy", at=later(1))])
     deliver(publisher, 1.5)
-    assert (row(command).status, row(command).next_at) == (CommandStatus.WAITING, later(2.5))
+    assert (row(command).status, row(command).next_at) == (CommandStatus.PUBLISHED, None)
     assert attempts(command)[0] == (1, 1, "refused", True, True)
 
 

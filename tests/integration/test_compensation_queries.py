@@ -23,7 +23,7 @@ def test_the_load_of_each_service_counts_what_is_not_settled() -> None:
     outbox.plan(list(commands.values()))
     outbox.settle([Settlement(command_id=commands["withdrawn"].id, status="withdrawn", at=NOW)])
     delivery.publish_due(FakePublisher(), "host:1", clock=lambda: NOW)
-    outbox.refuse([CommandRefusal(command_id=commands["later"].id, error="busy", at=later(60))])
+    outbox.settle([Settlement(command_id=commands["later"].id, status="retried", at=later(60), round=2)])
     outbox.refuse([CommandRefusal(command_id=commands["exhausted"].id, error="no such image", at=NOW)])
     outbox.settle([Settlement(command_id=commands["confirmed"].id, status="confirmed", at=NOW)])
     outbox.plan([new_command("due"), new_command("held", released=False)])

@@ -145,7 +145,7 @@ def test_a_refusal_while_it_is_being_published_stays(elsewhere: Elsewhere) -> No
     publisher = FakePublisher()
     publisher.meanwhile = lambda page: elsewhere.run(lambda: refuse(command))
     publish(publisher)
-    assert (row(command).status, row(command).next_at) == (CommandStatus.WAITING, later(2.5))
+    assert (row(command).status, row(command).next_at) == (CommandStatus.PUBLISHED, None)
     assert attempts(command) == [(1, 1, "refused", True, True)]
 
 
@@ -195,7 +195,7 @@ def test_the_applier_and_the_recorder_cannot_be_in_a_deadlock(elsewhere: Elsewhe
     applying.result(PATIENCE)
     recording.result(PATIENCE)
     assert [row(command).status for command in commands] == [
-        CommandStatus.WAITING,
+        CommandStatus.PUBLISHED,
         CommandStatus.PUBLISHED,
         CommandStatus.CONFIRMED,
     ]

@@ -45,6 +45,7 @@ class Source:
         self.is_closed = False
         self.trouble: list[Exception] = []
         self.unread: list[UnreadTopic] = []
+        self.reads_any_region = True
 
     def give(self, *messages: Message, full: bool = False) -> Batch:
         self.batches.append(Batch(list(messages), full=full))

@@ -363,6 +363,7 @@ def full(short: str) -> str:
     return f"persistent://public/default/{short}"
 
 
+@pytest.mark.django_db
 def test_without_its_address_it_names_what_is_not_checked() -> None:
     for found in (statistics.check_subscribers(), statistics.check_regions()):
         assert found.level == FindingLevel.SKIPPED
@@ -415,6 +416,7 @@ def test_a_backlog_that_does_not_move(
         assert found.level == FindingLevel.OK
 
 
+@pytest.mark.django_db
 def test_messages_of_a_region_that_no_one_reads(admin: FakeAdmin) -> None:
     admin.topics = {full("processing.usa.started"): stats(), full("something-else"): stats()}
     assert statistics.check_regions().level == FindingLevel.OK
@@ -425,6 +427,7 @@ def test_messages_of_a_region_that_no_one_reads(admin: FakeAdmin) -> None:
     assert "PULSAR_REGIONS" in found.do
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("status", [401, 500])
 def test_an_admin_interface_that_does_not_answer_is_reported_and_ends_nothing(status: int, admin: FakeAdmin) -> None:
     admin.status = status
@@ -432,6 +435,7 @@ def test_an_admin_interface_that_does_not_answer_is_reported_and_ends_nothing(st
         assert_told(check(), FindingLevel.WARNING, f"status {status}")
 
 
+@pytest.mark.django_db
 def test_an_admin_address_where_no_one_listens(settings: Any) -> None:
     settings.PULSAR = {**settings.PULSAR, "admin_url": "http://127.0.0.1:1"}
     assert_told(statistics.check_regions(), FindingLevel.WARNING, "ConnectionRefusedError")

@@ -137,8 +137,7 @@ def test_what_the_database_refuses_costs_no_neighbour(size: int) -> None:
     batch = [envelope(f"e-{number}") for number in range(size)]
     offender = batch[size // 2]
     # Past the codec, by a hole that it does not have.
-    broken = offender.message._replace(body=offender.message.body.replace(b"o-1", rb"o-1\u0000"))
-    batch[size // 2] = offender._replace(message=broken)
+    batch[size // 2] = offender._replace(payload=offender.payload.replace(b"o-1", rb"o-1\u0000"))
     assert event_log.store_batch(batch, [rejected()]) == StoreResult(size - 1, 0, 2)
     assert set(Quarantined.objects.values_list("code", flat=True)) == {"not-json", "refused-by-database"}
     assert "o-1" not in Quarantined.objects.get(code="refused-by-database").reason

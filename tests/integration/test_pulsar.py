@@ -19,6 +19,7 @@ from bridge.topics import Topics
 from devtools.embedded import ports
 from devtools.embedded.process import Process
 from devtools.embedded.pulsar import PulsarLiteServer
+from devtools.embedded.stack import LITE_DEFAULTS
 
 FLOW = Flow(batch_size=500, wait_ms=20, window=200, silence_seconds=4)
 
@@ -101,6 +102,17 @@ def test_a_backlog_on_many_topics_comes_in_whole(pulsar_url: str) -> None:
     edge.inlet.open()
     assert bodies(edge.take(3000, seconds=40)) == set(range(3000))
     edge.close()
+
+
+def test_this_broker_cannot_list_its_topics_so_the_stack_names_the_regions(pulsar_url: str) -> None:
+    topics = Topics("public", "default", {}, ("usa", "*"))
+    found = topics.subscriptions([f"t-{uuid.uuid4()}", "processing.{region}.started"])
+    inlet = Inlet(options(pulsar_url), topics, found, FLOW)
+    inlet.open()
+    assert inlet.is_connected
+    assert (inlet.unread, inlet.reads_any_region) == ([], False)
+    inlet.close()
+    assert LITE_DEFAULTS["PULSAR_REGIONS"] == "usa,latam"
 
 
 def test_what_was_not_acknowledged_comes_again(edge: Edge) -> None:

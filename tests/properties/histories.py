@@ -40,6 +40,7 @@ OF_AN_IMAGE = [
     "ImageDeletionFailed",
 ]
 OF_AN_IMAGE_OR_THE_TASK = ["ProcessingStarted", "ProcessingCompleted"]
+STATUSES: list[Any] = ["COMPLETED", "completed ", "FAILED", "?"]
 RESULTS: list[Any] = [
     {},
     None,
@@ -92,6 +93,7 @@ def to_images(ids: tuple[str, ...], saga_id: str = SAGA_ID) -> list[Happening]:
         Happening("AnonymizationCompleted"),
         Happening("ProcessingStarted"),
         Happening("ProcessingCompleted"),
+        *(Happening("ProcessingCompleted", content={"status": status}) for status in STATUSES),
         Happening("ProcessingFailed", content={"error_message": "gpu"}),
         Happening("TypeOfTomorrow", entity=ids[0]),
         *_of_people(),
@@ -108,6 +110,7 @@ def to_images(ids: tuple[str, ...], saga_id: str = SAGA_ID) -> list[Happening]:
 def _to_image(entity: str) -> list[Happening]:
     found = [Happening(type_, entity=entity) for type_ in OF_AN_IMAGE * 2]
     found += [Happening(type_, entity=entity) for type_ in OF_AN_IMAGE_OR_THE_TASK * 2]
+    found += [Happening("ProcessingCompleted", entity=entity, content={"status": status}) for status in STATUSES]
     found += [Happening(type_, lane=entity) for type_ in OF_AN_IMAGE_OR_THE_TASK]
     found += [
         Happening("AnonymizationFailed", entity=entity, content={"error_message": "broken"}),

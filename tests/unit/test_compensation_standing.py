@@ -70,12 +70,31 @@ def test_a_service_that_does_not_answer_is_a_persons_business_once_sent() -> Non
     assert (sent.published_at, sent.settled_at) == (NOW, NOW)
 
 
-def test_refused_waits_by_its_policy() -> None:
-    refused = failed(claimed(DUE).sent(NOW))
-    assert (refused.status, refused.next_at, refused.deadline_at) == (CommandStatus.WAITING, seconds(1), None)
-    assert text(refused) == "The service refused it: busy"
-    again = failed(claimed(refused).sent(NOW))
+def test_a_command_without_an_answer_waits_by_its_policy() -> None:
+    late = failed(claimed(DUE).sent(NOW), AttemptOutcome.DEADLINE, "")
+    assert (late.status, late.next_at, late.deadline_at) == (CommandStatus.WAITING, seconds(1), None)
+    again = failed(claimed(late).sent(NOW), AttemptOutcome.DEADLINE, "")
     assert again.next_at == seconds(2)
+
+
+def test_while_it_is_refused_nothing_is_sent_and_each_refusal_is_an_attempt() -> None:
+    first = claimed(DUE).sent(NOW).refused("busy", seconds(1), seconds(2), has_open_attempt=True)
+    assert (first.status, first.attempt, first.next_at) == (CommandStatus.PUBLISHED, 1, None)
+    assert (first.published_at, first.deadline_at) == (NOW, seconds(302))
+    assert text(first) == "The service refused it: busy"
+    second = first.refused("busy", seconds(61), seconds(62), has_open_attempt=False)
+    assert (second.attempt, second.deadline_at) == (2, seconds(362))
+    waiting = failed(second, AttemptOutcome.DEADLINE, "")
+    assert (waiting.status, waiting.attempt) == (CommandStatus.WAITING, 2), "a deadline of no attempt is none"
+    third = second.refused("busy", seconds(121), seconds(122), has_open_attempt=False)
+    assert (third.status, third.exhausted_by, third.attempt) == (CommandStatus.EXHAUSTED, ExhaustedBy.ATTEMPTS, 3)
+    assert third.refused("busy", seconds(181), seconds(182), has_open_attempt=False) is third
+
+
+def test_a_refusal_of_a_command_of_which_no_copy_left_changes_nothing() -> None:
+    retried = claimed(DUE).sent(NOW).settle("retried", NOW, round=2)
+    for never_sent in (PLANNED, DUE, retried):
+        assert never_sent.refused("busy", NOW, NOW, has_open_attempt=False) is never_sent
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from sagas.engine.definition import (
     Retry,
     Step,
     StepStatus,
+    SuccessField,
 )
 from sagas.engine.problems import problems_of
 from tests import order_saga
@@ -53,6 +54,12 @@ def with_undo(**changes: Any) -> Definition:
 def test_the_definitions_in_use_have_no_problems() -> None:
     assert registry.problems() == []
     assert problems_of(ORDERS) == []
+
+
+def stated(**changes: Any) -> Definition:
+    """The orders with an event that says whether it succeeded."""
+    plain: dict[str, Any] = {"field": "how", "success": ("ok",), "failure": ("no",), "fails": Meaning()}
+    return with_event(success_field=SuccessField(**(plain | changes)))
 
 
 COMPLETED = StepStatus.COMPLETED
@@ -128,6 +135,27 @@ MISTAKES = [
     (
         with_event(IMAGES, entity=Entity.EACH, listed_in="ids"),
         "the field ids is read, so `fields` must declare it as 'ids'",
+    ),
+    (with_event(collapse_after=-1), "collapse_after must be from 0"),
+    (stated(), "the field how is read, so `fields` must declare it as 'text'"),
+    (
+        with_event(
+            fields={"how": "text"},
+            instead=(Instead("how", "no", Meaning()),),
+            success_field=SuccessField(field="how", success=("ok",), failure=(), fails=Meaning()),
+        ),
+        "has both instead and success_field",
+    ),
+    (stated(success=()), "must list at least one value of success"),
+    (stated(failure=("no", " ")), "must list at least one value of success, and no empty value"),
+    (stated(failure=("no", " OK ")), "its success_field lists 'ok' as a success and as a failure"),
+    (stated(field="result.how"), "the field result.how cannot be read"),
+    (
+        with_event(
+            fields={"result": "object", "result.n": "text"},
+            means=Meaning(announces=Announcement("result", count="n", total="", failed=""), ends_intake=True),
+        ),
+        "the field result.n is read, so `fields` must declare it as 'integer'",
     ),
     (
         with_event(instead=(Instead("why", "no", Meaning()),)),
@@ -273,7 +301,7 @@ def test_check_names_types_that_a_shared_topic_cannot_tell_apart() -> None:
             "OrderPaid (order_of_the_tests version 1 and 2) and Extra (order_of_the_tests version 2)" in messages()[0]
         )
     with registry.also(with_event(topics=("processing.{region}.completed",))):
-        assert "ProcessingCompleted (image_processing version 1) and Extra" in messages()[0]
+        assert "ProcessingCompleted (image_processing version 2) and Extra" in messages()[0]
 
 
 def test_check_names_aliases_that_could_mean_two_types() -> None:
@@ -384,6 +412,7 @@ def test_which_events_need_their_body() -> None:
         "ImagesRetrieved",
         "ImageUploadFailed",
         "AnonymizationFailed",
+        "ProcessingCompleted",
         "ProcessingFailed",
         "ImageDeletionFailed",
     }
@@ -391,7 +420,8 @@ def test_which_events_need_their_body() -> None:
 
 def test_the_types_that_may_name_a_task_of_their_own() -> None:
     own = {event.type for event in IMAGES.events if event.own_key}
-    assert own == {event.type for event in IMAGES.events if event.type.startswith(("Anonymization", "Processing"))}
+    services = {event.type for event in IMAGES.events if event.type.startswith(("Anonymization", "Processing"))}
+    assert own == {*services, "ImageReadyForProcessing"}
 
 
 # --- a second type of saga, folded ----------------------------------------------------------------------------------

@@ -348,17 +348,17 @@ def test_a_fact_of_the_whole_saga_changes_the_lanes_that_show_it_and_no_other() 
     story = Story().retrieved(A, B).anonymized(A).happens("ProcessingStarted", B)
     stored = story.folded()
     fold = Fold(stored.identity, stored.saga, stored.lanes)
-    fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT))
+    fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT, content={"status": "COMPLETED"}))
     assert set(fold.changed) == {A, B, TASK}
     fold = Fold(stored.identity, stored.saga, {A: stored.lanes[A], "c": LaneState("c")})
-    fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT))
+    fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT, content={"status": "COMPLETED"}))
     assert "c" not in fold.changed
 
 
 def test_only_lanes_with_an_open_step_may_show_otherwise_though_they_count_as_before() -> None:
     stored = Story().retrieved(A).happens("AnonymizationRequested", B).folded()
     fold = Fold(stored.identity, stored.saga, stored.lanes)
-    fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT))
+    fold.apply(Fact("p1", "ProcessingCompleted", MIDNIGHT, content={"status": "COMPLETED"}))
     assert set(fold.changed) == {B, TASK}
 
 
@@ -393,7 +393,9 @@ def test_which_facts_need_every_lane(scope: str) -> None:
     lanes_fail_saga = scope == SAGA_SCOPE
     assert needs_all("RetrievalFailed")
     assert needs_all("ProcessingFailed")
-    assert needs_all("ProcessingCompleted")
+    assert needs_all("ProcessingCompleted", status="COMPLETED")
+    assert not needs_all("ProcessingCompleted"), "one that does not say that it succeeded changes nothing"
+    assert needs_all("ProcessingCompleted", entity=A, status="FAILED") is lanes_fail_saga
     assert needs_all(facts.SAGA_CANCELLED, facts.OPERATOR)
     assert not needs_all("ProcessingCompleted", entity=A)
     assert not needs_all("AnonymizationCompleted", entity=A)

@@ -58,7 +58,7 @@ def test_prod_with_all_that_it_needs() -> None:
     assert not settings.is_dev
     assert settings.api.https
     assert settings.service.allowed_hosts == ("saga.example", "saga")
-    assert settings.pulsar.regions == ("usa", "latam")
+    assert settings.pulsar.regions == ("usa", "latam", "*")
     assert settings.retry.maximum_attempts == 10
 
 
@@ -67,6 +67,7 @@ def test_prod_with_all_that_it_needs() -> None:
     [
         ("PULSAR_REGIONS", "*", "pulsar.regions", "*"),
         ("PULSAR_REGIONS", "usa, emea", "pulsar.regions", ("usa", "emea")),
+        ("PULSAR_REGIONS", "us east, sudamérica, *", "pulsar.regions", ("us east", "sudamérica", "*")),
         ("PULSAR_TOPICS", '{"retrieval-started": "t"}', "pulsar.topics", {"retrieval-started": "t"}),
         ("PULSAR_TLS_VALIDATE_HOSTNAME", "no", "pulsar.tls_validate_hostname", False),
         ("CELERY_BROKER_URL", "amqps://u:p@rabbit:5671//", "celery_broker_url", "amqps://u:p@rabbit:5671//"),
@@ -108,7 +109,8 @@ def test_good_values(name: str, value: str, read: str, expected: Any) -> None:
         ("CELERY_BROKER_URL", "redis://", "CELERY_BROKER_URL must look like"),
         ("CELERY_BROKER_URL", "redis://[::1", "CELERY_BROKER_URL must look like"),
         ("PULSAR_SERVICE_URL", "http://pulsar:8080", "PULSAR_SERVICE_URL must look like"),
-        ("PULSAR_REGIONS", "usa,*", "or * alone"),
+        ("PULSAR_REGIONS", "usa*", "a list of names"),
+        ("PULSAR_REGIONS", "usa/lima", "a list of names"),
         ("PULSAR_TENANT", "a/b", "one part of a topic"),
         ("PULSAR_TOPICS", "retrieval-started=t", "is not JSON"),
         ("PULSAR_TOPICS", "[]", "JSON object"),

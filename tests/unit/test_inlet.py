@@ -40,7 +40,8 @@ class Client:
 
 def old_connection(now: list[float]) -> _Connection:
     """A connection that has been well for so long that it is looked at only every ten minutes."""
-    connection = _Connection({"subscription": "saga"}, ["topic"], FLOW, 20, lambda: now[0])
+    options = {"subscription": "saga", "operation_timeout_seconds": 10}
+    connection = _Connection(options, ["topic"], FLOW, 20, lambda: now[0])
     connection._client = cast(Any, Client())
     connection.subscribe_again()
     connection.reset_after_reconnection()
@@ -152,7 +153,8 @@ class Place:
 class Native:
     """A message as the client gives it; `producer` and `properties` are bytes that their producer chose."""
 
-    def __init__(self, producer: bytes, properties: Mapping[bytes, bytes]) -> None:
+    def __init__(self, producer: bytes, properties: Mapping[bytes, bytes], schema: bytes = b"") -> None:
+        self._schema = schema
         self._producer = producer
         self._properties = properties
 
@@ -174,18 +176,23 @@ class Native:
     def producer_name(self) -> str:
         return self._producer.decode()
 
+    def schema_version(self) -> str:
+        return self._schema.decode()
+
     def properties(self) -> dict[str, str]:
         return {name.decode(): value.decode() for name, value in self._properties.items()}
 
 
 class Rig:
-    def __init__(self, broker: Broker, patterns: tuple[str, ...] = (), count: int = 5) -> None:
+    def __init__(
+        self, broker: Broker, patterns: tuple[str, ...] = (), count: int = 5, is_optional: bool = False
+    ) -> None:
         self.now = 1000.0
         self.broker = broker
         topics = Topics("acme", "imaging", {}, ())
         names = tuple(topics.full(f"t{number}") for number in range(count))
         options = {"subscription": "saga", "operation_timeout_seconds": 10}
-        self.inlet = Inlet(options, topics, Subscriptions(names, patterns), FLOW, lambda: self.now)
+        self.inlet = Inlet(options, topics, Subscriptions(names, patterns, is_optional), FLOW, lambda: self.now)
 
     def after(self, seconds: float) -> None:
         self.now += seconds
@@ -345,6 +352,24 @@ def test_a_pattern_without_a_grant_on_the_namespace_is_reported_in_plain_text(br
     assert not refusal(BrokerUnavailable(missing.reason, "LookupError")).blocked
 
 
+def test_an_optional_pattern_that_the_broker_cannot_do_leaves_the_named_topics(broker: Broker) -> None:
+    """A broker that cannot list its topics gives no answer, or the role may not: the regions by name are read."""
+    broker.refuses = {"processing.usa.started": pulsar.LookupError}
+    rig = Rig(broker, (r"persistent://acme/imaging/(processing\.[a-z]+\.started)",), is_optional=True)
+    rig.inlet.open()
+    assert rig.inlet.is_connected
+    assert (rig.unread, rig.inlet.reads_any_region) == ([], False)
+    broker.asked.clear()
+    rig.after(50)
+    assert not broker.asked, "it is asked for seldom: a broker may give no answer, which takes seconds"
+    rig.after(20)
+    assert broker.asked
+    broker.refuses = {}
+    rig.after(200)
+    assert rig.inlet.reads_any_region
+    assert not Rig(broker).inlet.reads_any_region
+
+
 # --- what a producer says of itself ---
 
 
@@ -356,11 +381,13 @@ def test_metadata_that_is_no_text_stops_nothing(broker: Broker) -> None:
         Native(b"pacs-7", {b"a": b"b"}),
         Native(b"\xff\xfe", {b"a": b"\xff"}),
         Native(b"a\0b\n" + b"x" * 300, {b"\xff": b"b"}),
-        Native(b"", {}),
+        Native(b"", {}, b"\0\0\0\0\0\0\0\xff"),
+        Native(b"", {}, b"\0\0\0\0\0\0\0\1"),
     ]
     found = rig.inlet.receive().messages
-    assert [message.producer for message in found] == ["pacs-7", "\ufffd", "a\ufffdb\ufffd" + "x" * 196, ""]
-    assert [message.properties for message in found] == [{"a": "b"}, {}, {}, {}]
+    assert [message.producer for message in found] == ["pacs-7", "\ufffd", "a\ufffdb\ufffd" + "x" * 196, "", ""]
+    assert [message.properties for message in found] == [{"a": "b"}, {}, {}, {}, {}]
+    assert [message.has_schema for message in found] == [False, False, False, True, True]
 
 
 @given(st.text(st.characters(), max_size=300) | st.text(st.sampled_from("\0\ud800\u202e\x7f\x85a")))

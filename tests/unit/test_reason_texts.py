@@ -28,7 +28,11 @@ STORED = {"reason", "last_reason", "error", "last_error", "note", "invalid", "se
 CARRIERS = {"Rejected", "_Unreadable", "BrokerUnavailable", "StillUnreadable", "Sent", "PublishResult", "UnreadTopic"}
 CARRIERS |= {"_report_error", "_waiting", "_exhausted"}
 # A verdict is printed and not stored; a command's data are words of the contract with its service.
-ELSEWHERE = {"sagas/applying/verify.py", "sagas/definitions/image_processing.py"}
+ELSEWHERE = {
+    "sagas/applying/verify.py",
+    "sagas/definitions/image_processing.py",
+    "sagas/definitions/image_processing_v1.py",
+}
 # Two words after each other: no code has a space.
 SENTENCE = re.compile(r"[A-Za-z]{2,} [A-Za-z(]{2,}")
 PLACEHOLDER = re.compile(r"%\((\w+)\)s")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sagas.engine import facts
 from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, shape_problem
-from sagas.engine.definition import Meaning
+from sagas.engine.definition import Fails, Meaning, StepStatus, SuccessField
 from sagas.engine.evolve import meaning_of
+from sagas.engine.problems import problems_of
 from sagas.engine.status import end_time
-from tests.stories import DELETE, ECHO, REVERSED, TASK, A, B, C, Story
+from tests import order_saga
+from tests.stories import DELETE, ECHO, REVERSED, ROLLBACK, TASK, A, B, C, Story
 
 FAILED_LANE = {DELETE: "on_the_way"}
 SCOPES = pytest.mark.parametrize("scope", [LANE_SCOPE, SAGA_SCOPE])
@@ -561,3 +564,74 @@ def test_what_the_service_would_refuse_for_its_shape_is_reported() -> None:
     assert shape_problem(delete, A.upper(), TASK) == ""
     assert "image_id" in shape_problem(delete, "IMG-7", TASK)
     assert "task_id" in shape_problem(delete, A, "order-123")
+
+
+# --- a field says whether the work succeeded -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", ["COMPLETED", "completed", " Completed\n"])
+def test_a_status_of_success_processes_the_lane(said: str) -> None:
+    story = Story().retrieved(A).announced(1).anonymized(A).happens("ProcessingCompleted", A, status=said)
+    assert (story.lanes, story.status) == ({A: "processed"}, "COMPLETED")
+
+
+@pytest.mark.parametrize("said", ["FAILED", "failed ", "Error", "FAILURE"])
+def test_a_status_of_failure_fails_the_lane_that_it_names(said: str) -> None:
+    story = Story().retrieved(A, B).announced(2).processed(B)
+    story.happens("ProcessingCompleted", A, status=said, message="no model")
+    assert story.lanes == {A: "undoing", B: "processed"}
+    assert set(story.required(A)) == {DELETE, ROLLBACK}, "the image had been anonymized, or it could not be processed"
+    assert (story.status, story.error) == ("COMPENSATING", "no model")
+    assert story.steps(A)["PROCESSING_COMPLETE", "PROCESSING"] == "FAILED"
+
+
+@pytest.mark.parametrize("said", ["PARTIAL", "", "None", "COMPLETED!", None, 7, True, ["COMPLETED"]])
+@pytest.mark.parametrize("entity", [A, ""])
+def test_any_other_status_moves_nothing_and_is_noted(said: object, entity: str) -> None:
+    story = Story().retrieved(A).announced(1).anonymized(A)
+    before = story.folded()
+    story.happens("ProcessingCompleted", entity, status=said)
+    after = story.folded()
+    assert (after.lanes, after.saga.counts, after.status) == (before.lanes, before.saga.counts, before.status)
+    assert before.apply(story.facts[-1]) == {"unclear": True}
+
+
+def test_a_failure_without_an_image_moves_nothing_until_a_person_names_its_lane() -> None:
+    story = Story().retrieved(A, B).announced(2).anonymized(A).anonymized(B)
+    before = story.folded()
+    story.happens("ProcessingCompleted", status="FAILED")
+    assert before.apply(story.facts[-1]) == {"unclear": True}
+    assert story.lanes == {A: "open", B: "open"}
+    story.happens("ProcessingCompleted", lane=A, status="FAILED")
+    assert story.lanes == {A: "undoing", B: "open"}
+
+
+def test_a_success_without_an_image_speaks_for_all_as_before() -> None:
+    story = Story().retrieved(A, B).announced(2).anonymized(A).anonymized(B)
+    assert story.happens("ProcessingCompleted", status="completed").lanes == {A: "processed", B: "processed"}
+
+
+def test_in_a_saga_without_entities_the_saga_is_the_lane_that_failed() -> None:
+    shipped = next(event for event in order_saga.DEFINITION.events if event.type == "OrderShipped")
+    stated = SuccessField(
+        field="result",
+        success=("ok",),
+        failure=("lost",),
+        fails=Meaning(step=order_saga.SHIP, becomes=StepStatus.FAILED, fails=Fails.LANE),
+    )
+    events = tuple(
+        replace(event, success_field=stated, fields={**event.fields, "result": "text"}) if event is shipped else event
+        for event in order_saga.DEFINITION.events
+    )
+    definition = replace(order_saga.DEFINITION, events=events)
+    assert problems_of(definition) == []
+
+    def order(result: str) -> str:
+        return (
+            Story(definition=definition, key="o-1").happens("OrderPlaced").happens("OrderShipped", result=result).status
+        )
+
+    assert [order("OK"), order("lost"), order("?")] == ["COMPLETED", "COMPENSATING", "STARTED"]
+    assert events[4].is_unclear({"result": "?"}, "o-1")
+    assert not events[4].is_unclear({"result": "lost"}, "o-1")
+    assert not shipped.is_unclear({}, "o-1")

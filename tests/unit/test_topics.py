@@ -57,6 +57,24 @@ def test_any_region_is_a_pattern_a_namespace() -> None:
     assert re.fullmatch(there, "persistent://other/place/failed-peru")
 
 
+def test_every_other_region_is_a_pattern_that_is_optional_beside_those_with_a_name() -> None:
+    found = topics({"processing.peru.done": "ready-peru"}, ("usa", "us east", "*")).subscriptions(SHORTS)
+    assert found.optional
+    assert set(found.topics) == {
+        f"persistent://acme/imaging/{name}"
+        for name in (
+            *("started", "processing.usa.done", "processing.us east.done", "ready-peru"),
+            *("processing.usa.failed", "processing.us east.failed"),
+        )
+    }
+    (pattern,) = found.patterns
+    for region in ("peru", "us.east", "sudamérica", ""):
+        assert re.fullmatch(pattern, f"persistent://acme/imaging/processing.{region}.done")
+    assert pattern.count("/") == 4, "the client takes each further slash for a part of the topic's name"
+    assert not topics(regions="*").subscriptions(SHORTS).optional
+    assert not topics().subscriptions(SHORTS).optional
+
+
 def test_a_regional_topic_is_overridden_as_a_whole_or_for_one_region() -> None:
     here = topics({"processing.{region}.done": "ready-{region}", "processing.usa.done": "ready-us"})
     assert here.subscriptions(("processing.{region}.done",)).topics == (

@@ -1,0 +1,117 @@
+"""Store the first few of many equal events and count the rest, so that an endless repetition does not fill the log.
+
+A definition marks the types: a service whose broker delivers a refused command again every minute reports the refusal
+every minute, without end. What matters is that it still refuses, and since when. Guarantee: each message is stored,
+counted here, or quarantined, before it is acknowledged.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import md5
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db.models import F
+
+from bridge import sql, statements
+from bridge.envelope import Envelope
+from bridge.models import CollapsedEvents
+
+# How many counted ids are remembered for each group. Pulsar redelivers what a bridge had not acknowledged when it
+# died, which are at most the last messages of a minute; an older one that is delivered again is counted once more.
+REMEMBERED = 100
+
+
+class Group(NamedTuple):
+    """The events that are counted together."""
+
+    stream: str
+    key: str
+    entity: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """How many events of one group were only counted, and when the first and the last of them were received."""
+
+    type: str
+    entity: str
+    stored: int
+    counted: int
+    first_at: datetime | None
+    last_at: datetime | None
+
+
+def counted_of(stream: str, key: str) -> list[Counted]:
+    """Return what was only counted of the events of a key, by entity and type. One query."""
+    rows = CollapsedEvents.objects.filter(stream=stream, key=key, counted__gt=0).order_by("entity", "type")
+    return [Counted(**row) for row in rows.values("type", "entity", "stored", "counted", "first_at", "last_at")]
+
+
+def last_counted(groups: Collection[Group]) -> dict[Group, datetime]:
+    """Return when the last event of each group was counted; groups of which none was are left out. One query."""
+    if not groups:
+        return {}
+    return {Group(*row[:4]): row[4] for row in statements.LAST_COUNTED.rows(_dump(groups))}
+
+
+def take_excess(envelopes: Sequence[Envelope], known: Collection[str]) -> set[str]:
+    """Count the new events beyond the number that their type stores; return their ids, which must not be stored.
+
+    envelopes: events with different ids, in the order of arrival, of types that collapse. known: ids that are stored
+    already, read after `lock`. Needs the caller's transaction. May run twice for one event as long as its id is among
+    the REMEMBERED.
+    """
+    taken: set[str] = set()
+    for group, events in _by_group(envelopes).items():
+        row = CollapsedEvents.objects.get(**group._asdict())
+        recent = set(row.recent)
+        new = [event for event in events if event.event_id not in known]
+        again = [event for event in new if _digest(event.event_id) in recent]
+        fresh = [event for event in new if _digest(event.event_id) not in recent]
+        room = max(0, fresh[0].collapse_after - row.stored) if fresh else 0
+        excess = fresh[room:]
+        taken |= {event.event_id for event in (*again, *excess)}
+        _count(row, len(fresh) - len(excess), excess)
+    return taken
+
+
+def lock(envelopes: Sequence[Envelope]) -> None:
+    """Lock the rows of the events' groups until the caller's transaction ends, in one order for all writers.
+
+    Of two bridges with events of one group, the second waits here, and then sees what the first one stored and counted.
+    """
+    statements.LOCK_COUNTED.run(_dump(sorted(_by_group(envelopes))))
+
+
+def _dump(groups: Iterable[Group]) -> list[str]:
+    return sql.dump(statements.GROUP, (group._asdict() for group in groups))
+
+
+def _by_group(envelopes: Sequence[Envelope]) -> Mapping[Group, list[Envelope]]:
+    groups: dict[Group, list[Envelope]] = defaultdict(list)
+    for event in envelopes:
+        groups[Group(event.stream, event.key, event.entity, event.type)].append(event)
+    return groups
+
+
+def _count(row: CollapsedEvents, stored: int, excess: Sequence[Envelope]) -> None:
+    changes: dict[str, Any] = {"stored": F("stored") + stored}
+    if excess:
+        times = [event.received_at for event in excess]
+        recent = [*row.recent, *(_digest(event.event_id) for event in excess)][-REMEMBERED:]
+        changes |= {
+            "counted": F("counted") + len(excess),
+            "first_at": row.first_at or min(times),
+            "last_at": max(times),
+            "recent": recent,
+        }
+    if stored or excess:
+        CollapsedEvents.objects.filter(pk=row.pk).update(**changes)
+
+
+def _digest(event_id: str) -> UUID:
+    return UUID(bytes=md5(event_id.encode(), usedforsecurity=False).digest())
