@@ -6,6 +6,7 @@ docs/configuration.md describes each name for people; this module is authoritati
 
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ DEV_SECRET_KEY = "dev-only-0000-never-use-this-key-in-production"  # noqa: S105 
 DEV_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 WEAK_SECRETS = ("dev-only", "django-insecure", "change", "secret", "example", "your-", "password")
 DAY = 86_400.0
+# Without a path, a login or a slash at the end, in lower case: a browser sends exactly this.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class ConfigurationError(Exception):
@@ -99,6 +102,7 @@ class ApiSettings:
     proxy_count: int
     throttle_user: str
     throttle_anon: str
+    cors_origins: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,7 +451,35 @@ def _api(reader: Reader, dev: bool) -> ApiSettings:
         proxy_count=reader.integer("API_PROXY_COUNT", 1, 1, 10),
         throttle_user=_rate(reader, "API_THROTTLE_USER", "1200/min"),
         throttle_anon=_rate(reader, "API_THROTTLE_ANON", "60/min"),
+        cors_origins=_cors_origins(reader),
     )
+
+
+def _cors_origins(reader: Reader) -> tuple[str, ...]:
+    """Read the origins as browsers send them: scheme://host[:port], the default port left out. No wildcard, ever."""
+    origins = reader.items("API_CORS_ORIGINS")
+    for origin in origins:
+        problem = _origin_problem(origin)
+        if problem:
+            reader.problem(f"API_CORS_ORIGINS: {origin!r} {problem}.")
+    return origins
+
+
+def _origin_problem(origin: str) -> str:
+    """Return what is wrong with an origin; "" if nothing is."""
+    if "*" in origin:
+        # Also in dev: any web page could read what needs no login there.
+        return "contains a wildcard: list each origin"
+    try:
+        parts = urlsplit(origin)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if not host or not _ORIGIN.fullmatch(origin):
+        return "must be scheme://host or scheme://host:port, in lower case, such as https://viewer.hospital.example"
+    if port == {"http": 80, "https": 443}[parts.scheme]:
+        return f"names the default port {port}, which browsers leave out: leave it out too"
+    return ""
 
 
 def _embedded(reader: Reader) -> EmbeddedSettings:
