@@ -91,10 +91,10 @@ class TypeFilter(_Choice):
     parameter_name = "type"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return [(name, definition.title) for name, definition in registry.current_definitions().items()]
+        return nouns.titles().items()
 
     def has_output(self) -> bool:
-        return True
+        return len(registry.current_definitions()) > 1 or self.value() is not None
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(saga_type=value)

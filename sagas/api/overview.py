@@ -15,6 +15,7 @@ from rest_framework.reverse import reverse
 from bridge.models import Quarantined
 from sagas import queries
 from sagas.api import parameters as p
+from sagas.api import saga_types
 from sagas.api import serializers as s
 from sagas.api.base import ApiView, page_of, reads
 from sagas.api.permissions import may_read, readable_attention
@@ -106,7 +107,9 @@ class DefinitionOfView(ApiView):
     def get(self, request: Request, saga_type: str) -> Response:
         self.given(request)
         try:
-            return Response(s.DefinitionSerializer(definition_data(registry.current(saga_type))).data)
+            return Response(
+                s.DefinitionSerializer(definition_data(registry.current(saga_types.stored(saga_type)))).data
+            )
         except registry.UnknownDefinition:
             raise NotFound(f"Saga type {saga_type} not found") from None
 

@@ -22,6 +22,7 @@ from rest_framework.request import Request
 from bridge import instants
 from bridge.models import QuarantineCode, QuarantineStatus
 from compensation.models import CommandStatus
+from sagas.api import saga_types
 from sagas.api.errors import BadRequest
 from sagas.engine.definition import StepStatus
 from sagas.models import LaneOutcome, SagaStatusChoice
@@ -137,6 +138,21 @@ class HasValue(Flag):
         return super().filter(rows, "false" if value == "true" else "true") if value else rows
 
 
+class SagaTypeField(forms.ChoiceField):
+    """A saga type by either of its names; the value is the stored one."""
+
+    def clean(self, value: Any) -> str:
+        return saga_types.stored(super().clean(value))
+
+
+class SagaType(Choice):
+    field_class = SagaTypeField
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Read at each request: tests list other saga types.
+        Filter.__init__(self, choices=lambda: [("", "---------"), *saga_types.spellings()], **kwargs)
+
+
 class Parameters(django_filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
     """The parameters of an address; this base has none. `values` are the checked ones, by name."""
 
@@ -205,6 +221,7 @@ class SagasParameters(PagedParameters):
     to_date = Moment(end_of_day=True, label=_("started at or before"))
     task_id = Text(label=_("task id"))
     image_id = Text(label=_("image id"))
+    saga_type = SagaType(label=_("saga type"))
 
 
 class StepsParameters(PagedParameters):

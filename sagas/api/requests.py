@@ -10,6 +10,7 @@ from rest_framework import serializers as s
 
 from sagas.actions import is_blank
 from sagas.actions.action import REASON_LIMIT
+from sagas.api import saga_types
 from sagas.queries.ids import spelled
 
 REASON_REQUIRED = _("A reason is required.")
@@ -116,6 +117,9 @@ class AttachSerializer(_KeyOrEvent):
 class AdoptSerializer(ReasonedSerializer):
     key = Id()
     saga_type = s.CharField(required=False, allow_null=True)
+
+    def validate_saga_type(self, value: str | None) -> str | None:
+        return value and saga_types.stored(value)
 
 
 class DismissSerializer(_KeyOrEvent):

@@ -13,6 +13,7 @@ from sagas.engine.definition import (
     Fails,
     Instead,
     Meaning,
+    Noun,
     Step,
     StepStatus,
 )
@@ -57,14 +58,14 @@ EVENTS = (
         type="RetrievalStarted",
         topics=("retrieval-started",),
         starts=True,
-        entity=Entity.TASK,
+        entity=Entity.SAGA,
         means=Meaning(step=CREATE, becomes=STARTED),
         fields={"task_id": "id", "batch_id": "id", "source_metadata": "object"},
     ),
     Event(
         type="RetrievalCompleted",
         topics=("retrieval-completed",),
-        entity=Entity.TASK,
+        entity=Entity.SAGA,
         means=Meaning(
             step=RETRIEVE,
             becomes=COMPLETED,
@@ -82,7 +83,7 @@ EVENTS = (
     Event(
         type="RetrievalFailed",
         topics=("retrieval-failed",),
-        entity=Entity.TASK,
+        entity=Entity.SAGA,
         means=Meaning(step=RETRIEVE, becomes=FAILED, fails=Fails.SAGA),
         instead=(Instead("error_message", ECHO_OF_OUR_DELETIONS, Meaning(echoes_undo=True)),),
         fields={"task_id": "id", "error_message": "text"},
@@ -165,7 +166,7 @@ EVENTS = (
             "latam-processing-started",
             "processing.{region}.started",
         ),
-        entity=Entity.LANE_ELSE_TASK,
+        entity=Entity.LANE_ELSE_SAGA,
         own_key=True,
         means=Meaning(step=START_PROCESSING, becomes=STARTED, proves=ANONYMIZED),
         fields=IMAGE,
@@ -178,7 +179,7 @@ EVENTS = (
             "latam-processing-completed",
             "processing.{region}.completed",
         ),
-        entity=Entity.LANE_ELSE_TASK,
+        entity=Entity.LANE_ELSE_SAGA,
         own_key=True,
         means=Meaning(step=PROCESS, becomes=COMPLETED, processes=True, proves=ANONYMIZED),
         fields=IMAGE,
@@ -191,7 +192,7 @@ EVENTS = (
             "latam-processing-failed",
             "processing.{region}.failed",
         ),
-        entity=Entity.LANE_ELSE_TASK,
+        entity=Entity.LANE_ELSE_SAGA,
         own_key=True,
         means=Meaning(step=PROCESS, becomes=FAILED, fails=Fails.LANE_ELSE_SAGA, proves=ANONYMIZED),
         fields=WITH_ERROR,
@@ -220,7 +221,7 @@ COMPENSATIONS = (
         undoes=ANONYMIZE,
         service=ANONYMIZATION,
         topic="anonymization-commands",
-        owed_when=ANONYMIZED,
+        required_when=ANONYMIZED,
         data={"task_id": "key", "image_id": "entity", "reason": "=Saga compensation"},
     ),
     Compensation(
@@ -236,7 +237,10 @@ COMPENSATIONS = (
 
 DEFINITION = Definition(
     name="image_processing",
-    title="Imaging task",
+    title="Image processing",
+    key_noun=Noun("task", "tasks"),
+    entity_noun=Noun("image", "images"),
+    public_name="IMAGE_PROCESSING",  # as clients of the API know it
     version=1,
     key_field="task_id",
     entity_field="image_id",

@@ -60,7 +60,9 @@ def test_a_listed_page_reads_answers_and_refusals() -> None:
     assert f"{ALLOW}Credentials" not in refused
 
 
-@pytest.mark.parametrize("origin", [OTHER, "null", f"{PAGE}.elsewhere.example", "http://viewer.example", f"{PAGE}:8443"])
+@pytest.mark.parametrize(
+    "origin", [OTHER, "null", f"{PAGE}.elsewhere.example", "http://viewer.example", f"{PAGE}:8443"]
+)
 def test_any_other_page_gets_nothing(origin: str) -> None:
     simple = Api(viewer()).client.get(f"{BASE}sagas", headers={"origin": origin})
 

@@ -224,7 +224,7 @@ def test_two_types_on_one_topic_are_told_apart_by_the_message() -> None:
     checked = Event(
         type="RetrievalChecked",
         topics=("retrieval-completed",),
-        entity=Entity.TASK,
+        entity=Entity.SAGA,
         means=Meaning(step=image_processing.CREATE, becomes=StepStatus.COMPLETED),
         always_typed=True,
     )

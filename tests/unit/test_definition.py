@@ -25,6 +25,7 @@ from sagas.engine.definition import (
     Fails,
     Instead,
     Meaning,
+    Noun,
     Retry,
     Step,
     StepStatus,
@@ -40,7 +41,7 @@ PAY = order_saga.PAY
 
 def with_event(definition: Definition = ORDERS, **changes: Any) -> Definition:
     """The definition with one more event."""
-    plain: dict[str, Any] = {"type": "Extra", "topics": ("extra",), "entity": Entity.TASK, "means": Meaning()}
+    plain: dict[str, Any] = {"type": "Extra", "topics": ("extra",), "entity": Entity.SAGA, "means": Meaning()}
     return replace(definition, events=(*definition.events, Event(**(plain | changes))))
 
 
@@ -65,6 +66,9 @@ MISTAKES = [
     (replace(ORDERS, events=ORDERS.events[1:]), "no event starts the saga"),
     (replace(ORDERS, processed_needs="wrapped"), "processed_needs is wrapped, a milestone that no event proves"),
     (with_undo(undoes=order_saga.PLACE), "two commands undo the same step"),
+    (replace(ORDERS, key_noun=Noun("", "orders")), "key_noun must be two English nouns"),
+    (replace(ORDERS, entity_noun=Noun("parcel", "<b>")), "entity_noun must be two English nouns"),
+    (replace(ORDERS, public_name="ORDER PROCESSING"), "the public_name must be an identifier"),
     (with_event(topics=()), "has no topic"),
     (with_event(IMAGES, entity=Entity.EACH), "listed_in is missing"),
     (with_event(entity=Entity.EACH, listed_in="ids"), "lists entities, but the saga has no entities"),
@@ -86,7 +90,7 @@ MISTAKES = [
     (with_event(IMAGES, entity=Entity.EACH, listed_in="x", means=Meaning(proves="y")), "is not about one lane"),
     (with_event(IMAGES, entity=Entity.EVENT, means=Meaning(confirms="DeleteRetrievedImage")), "is not about one lane"),
     (with_event(means=Meaning(fails=Fails.UPLOAD)), "its entity must be Entity.EVENT"),
-    (with_undo(owed_when="wrapped"), "owed_when is wrapped, a milestone that no event proves"),
+    (with_undo(required_when="wrapped"), "required_when is wrapped, a milestone that no event proves"),
     (with_undo(after=("Nothing",)), "has Nothing in `after`, which is not another command"),
     (with_undo(after=("RefundPayment",)), "comes after itself"),
     (with_undo(after=("CancelOrder",)), "comes after itself"),
