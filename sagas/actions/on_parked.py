@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from bridge import event_log
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
+from sagas import nouns
 from sagas.actions.action import (
     ActionContext,
     ActionRequest,
@@ -177,7 +178,7 @@ def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Actio
                 Pending.objects.create(id=parked.event, key=routing_key(now), lane=lane)
             context.apply(routing_key(now))
         if not gone or Parked.objects.filter(event=parked.event).exists():
-            raise Refused(_("this event lacks the id of its image: specify the image"))
+            raise Refused(nouns.of(now.saga_type).fill(_("this event lacks its %(entity_id)s: specify it")))
         context.effects["events"] = 1
         note_status(context, now)
 
@@ -196,7 +197,7 @@ def _check_named(key: str | None, event: str | None) -> None:
 
 def _check_lane(saga: SagaLog, lane: str | None) -> None:
     if lane is not None and not Lane.objects.filter(saga=saga, entity=lane, known=True).exists():
-        raise NotFound(_("the saga has no image %(lane)s") % {"lane": lane})
+        raise NotFound(nouns.of(saga.saga_type).fill(_("the saga has no %(entity_noun)s %(lane)s"), lane=lane))
 
 
 def uses_of_keys(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], KeyUse]:
@@ -285,9 +286,8 @@ def _check_may_be_adopted(use: KeyUse) -> None:
 
 def _check_key(saga: SagaLog, use: KeyUse, lane: str | None) -> None:
     if use.key == saga.key:
-        raise Refused(
-            _("this is the saga's own key: its events already belong to it. Attach single events to an image instead")
-        )
+        text = _("this is the saga's own key: its events already belong to it. Attach single events instead")
+        raise Refused(text)
     if use.own is not None:
         raise Refused(_("this key belongs to another saga"))
     if use.attached is not None and use.attached != (saga.id, lane):

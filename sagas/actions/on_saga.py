@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from bridge import event_log
 from bridge.event_log import NewFact
 from compensation import outbox
+from sagas import nouns
 from sagas.actions.action import (
     ActionContext,
     ActionRequest,
@@ -190,14 +191,15 @@ def _lane(saga: SagaLog, entity: str) -> Lane:
     """Return the lane. Raises NotFound."""
     row = Lane.objects.filter(saga=saga, entity=entity, known=True).first()
     if row is None:
-        raise NotFound(_("the saga has no image %(lane)s") % {"lane": entity})
+        raise NotFound(nouns.of(saga.saga_type).fill(_("the saga has no %(entity_noun)s %(lane)s"), lane=entity))
     return row
 
 
 def _check_may_fail(action: Action, saga: SagaLog, lane: Lane | None) -> None:
     if lane is not None:
         if lane.failed:
-            raise Refused(_("the image already failed: its compensation is in progress or was decided"))
+            text = _("%(the_entity)s already failed: its compensation is in progress or was decided")
+            raise Refused(nouns.of(saga.saga_type).fill(text))
     else:
         check_known_version(saga)
         if saga_has_failed(saga):

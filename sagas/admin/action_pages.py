@@ -141,10 +141,9 @@ ACTION_PAGES: dict[str, ActionPage] = {
             title=_("Force compensation"),
             button=_("Force compensation"),
             consequence=_(
-                "Marks the saga (or this image) as failed, even if completed, and undoes everything done so far: "
-                "the commands below are sent to the services and repeated until they confirm. Cannot be reversed."
+                "Marks it as failed, even if completed, and undoes everything done so far: the commands "
+                "below are sent to the services and repeated until they confirm. Cannot be reversed."
             ),
-            also=(_("Data Retrieval deletes the retrieved images."),),
             carry_out=lambda form, request: actions.force_compensation(form["saga"], _lane(form), request=request),
             back=_back_to_saga,
             destructive=True,
@@ -154,8 +153,8 @@ ACTION_PAGES: dict[str, ActionPage] = {
             title=_("Cancel"),
             button=_("Cancel and undo"),
             consequence=_(
-                "For a running saga: marks it (or this image) as failed and undoes what was done so far with the "
-                "commands below. Cannot be reversed."
+                "For a running saga: marks it as failed and undoes what was done so far with the commands below. "
+                "Cannot be reversed."
             ),
             also=(_("Events that arrive later are still applied, and the work that they report is undone as well."),),
             carry_out=lambda form, request: actions.cancel(form["saga"], _lane(form), request=request),
@@ -169,7 +168,7 @@ ACTION_PAGES: dict[str, ActionPage] = {
             consequence=_(
                 "Closes the saga without undoing anything. Commands that were already sent continue with their "
                 "retries; all others, including any required later, are withdrawn permanently. What was not "
-                "undone stays in the services: images and their copies remain. Cannot be reversed."
+                "undone stays in the services. Cannot be reversed."
             ),
             also=(_("To undo the work, cancel the saga or force its compensation instead."),),
             carry_out=lambda form, request: actions.terminate(form["saga"], request=request),
@@ -217,10 +216,10 @@ ACTION_PAGES: dict[str, ActionPage] = {
             title=_("Release"),
             button=_("Send anyway"),
             consequence=_(
-                "The commands are held because another task uses the same images. They are sent anyway and not "
-                "held again: what they undo will then be missing in the other task too. Cannot be reversed."
+                "The commands are held because another saga uses what they undo. They are sent anyway and not held "
+                "again: it will then be missing in the other saga too. Cannot be reversed."
             ),
-            also=(_("If the other task still needs the images, withdraw the commands instead."),),
+            also=(_("If the other saga still needs it, withdraw the commands instead."),),
             form=forms.CommandsForm,
             carry_out=_on_commands(Action.RELEASE),
             back=_back_to_commands,
@@ -270,25 +269,22 @@ ACTION_PAGES: dict[str, ActionPage] = {
             title=_("Attach to a saga"),
             button=_("Attach"),
             consequence=_(
-                "Assigns these events to a saga. With a task id: all its events, those unmatched now and those "
-                "that arrive later. They are applied to the saga at once and may complete it, fail it, or require"
+                "Assigns these events to a saga; if they are all of one id, also those that arrive later. They are "
+                "applied to the saga at once and may complete it, fail it, or require"
                 " compensation: see the preview. The events themselves do not change."
             ),
-            also=(
-                _("If you enter an image, events that name no image are treated as events of that image."),
-                _("Cannot be reversed: the effects of applied events are permanent."),
-            ),
+            also=(_("Cannot be reversed: the effects of applied events are permanent."),),
             form=forms.AttachForm,
             carry_out=_attach,
             back=_back_to_parked,
         ),
         ActionPage(
             action=Action.ADOPT,
-            title=_("Start a saga from this task id"),
+            title=_("Start a saga from these events"),
             button=_("Start saga"),
             consequence=_(
-                "Starts a saga although its starting event never arrived. All unmatched events with the task id "
-                "are applied to it."
+                "Starts a saga although its starting event never arrived. All unmatched events with the same id are "
+                "applied to it."
             ),
             also=(_("Do this only if you are sure that the starting event will not arrive."),),
             form=forms.ParkedForm,

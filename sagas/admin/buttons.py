@@ -41,7 +41,7 @@ OF_ALL_COMMANDS: Mapping[Action, Any] = {
     Action.MARK_DONE: _("Mark all open commands as done"),
 }
 OF_A_KEY: Mapping[Action, Any] = {
-    Action.ATTACH: _("Attach the task id to a saga"),
+    Action.ATTACH: _("Attach all to a saga"),
     Action.ADOPT: _("Start a saga from it"),
     Action.DISMISS: _("Dismiss all"),
 }

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from bridge.models import Event, Source
 from compensation import switches
 from compensation.models import UNSENT, Attempt, Command, CommandStatus, ExhaustedBy
+from sagas import nouns
 from sagas.actions import possible_in_state
 from sagas.admin import buttons, formatting, labels, search
 from sagas.admin.action_views import ask
@@ -161,6 +162,7 @@ class CommandAdmin(ReadOnlyAdmin):
         hold = holding.on_hold(row)
         return {
             "title": row.name,
+            "nouns": nouns.of(row.stream),
             "saga": saga,
             "state": states(row, hold),
             "on_hold": hold,

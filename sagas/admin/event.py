@@ -12,11 +12,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from bridge.models import Duplicate, Event, Pending
+from sagas import nouns
 from sagas.admin import buttons, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.definitions import registry
 from sagas.models import Parked, SagaEvent, SagaLog
+from sagas.nouns import fill_lazy
 from sagas.queries.ids import spelled
 from sagas.queries.timeline import changes
 
@@ -28,7 +30,7 @@ MOST = 500
 class EventAdmin(ReadOnlyAdmin):
     list_display = ("type", "event_id", "origin", "key", "entity", "occurred", "received")
     search_fields = ("id",)
-    search_help_text = _("Full event id or task id")
+    search_help_text = fill_lazy(_("Full event id or %(key_id)s"))
     ordering = ("-id",)
     page_template = "sagas/admin/event.html"
 
@@ -61,11 +63,13 @@ class EventAdmin(ReadOnlyAdmin):
         logged = SagaEvent.objects.filter(event=row.pk).first()
         parked = None if logged else Parked.objects.filter(event=row.pk).first()
         suggestion = SagaLog.objects.filter(id=parked.suggestion).first() if parked and parked.suggestion else None
+        words = nouns.of(row.stream)
         return {
             "title": row.type,
+            "nouns": words,
             "logged": logged,
             "saga": SagaLog.objects.filter(id=logged.saga_id).only("key", "status").first() if logged else None,
-            "changes": changes(logged.note) if logged else [],
+            "changes": changes(logged.note, words) if logged else [],
             "parked": parked,
             "actions": buttons.of_event(parked, row.event_id, suggestion, main=True)
             if parked and may_operate(request)

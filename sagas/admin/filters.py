@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from compensation.models import CommandStatus
-from sagas import actions
+from sagas import actions, nouns
 from sagas.admin import labels
 from sagas.definitions import registry
 from sagas.models import Action, Decision, SagaStatusChoice

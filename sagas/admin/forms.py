@@ -7,9 +7,10 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from sagas import actions
+from sagas import actions, nouns
 from sagas.actions.action import REASON_LIMIT
 from sagas.models import SagaLog
 from sagas.queries import by_task
@@ -117,23 +118,31 @@ class ParkedForm(DecisionForm):
     def clean(self) -> dict[str, Any]:
         fields = super().clean() or {}
         if not self.errors and not (fields.get("key") or fields.get("event")):
-            raise ValidationError(_("Choose an event or a task id."))
+            raise ValidationError(_("Choose an event, or all events of an id."))
         return fields
 
 
 class AttachForm(ParkedForm):
     """The saga that the events belong to, and optionally the lane."""
 
-    saga = forms.CharField(label=_("Saga"), help_text=_("Saga id or task id."))
-    lane = forms.CharField(
-        label=_("Image"), required=False, help_text=_("Image id, if the events name none. Otherwise leave empty.")
-    )
+    saga = forms.CharField(label=_("Saga"))
+    lane = forms.CharField(required=False)
     field_order = ("saga", "lane", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        stream = (self.data or self.initial).get("stream")
+        self.nouns = nouns.of(stream) if stream else nouns.shared()
+        self.fields["saga"].help_text = self.nouns.fill(_("Saga id or %(key_id)s."))
+        self.fields["lane"].label = capfirst(self.nouns.entity_noun)
+        self.fields["lane"].help_text = self.nouns.fill(
+            _("Enter the %(entity_id)s if the events name none: they then count as its events. Otherwise leave empty.")
+        )
 
     def clean(self) -> dict[str, Any]:
         fields = super().clean() or {}
         if fields.get("event") and not fields.get("lane") and actions.needs_lane(fields["event"]):
-            self.add_error("lane", _("The event does not name its image. Enter the image id."))
+            self.add_error("lane", self.nouns.fill(_("The event does not name %(the_entity)s. Enter its id.")))
         return fields
 
     def clean_saga(self) -> uuid.UUID:
@@ -145,9 +154,9 @@ class AttachForm(ParkedForm):
         named = by_task(text, 2)
         if len(named) != 1:
             raise ValidationError(
-                _("No saga has this id or task id.")
+                self.nouns.fill(_("No saga has this id or %(key_id)s."))
                 if not named
-                else _("Several sagas have this task id. Enter the saga id.")
+                else self.nouns.fill(_("Several sagas have this %(key_id)s. Enter the saga id."))
             )
         return named[0].id
 

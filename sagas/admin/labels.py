@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from bridge.models import QuarantineCode
 from compensation.models import AttemptOutcome, CommandStatus, ExhaustedBy
 from sagas.models import Action, LaneOutcome, ParkedReason
+from sagas.nouns import fill_lazy
 
 COMMAND_STATUSES: Mapping[str, Any] = {
     **dict(CommandStatus.choices),
@@ -39,9 +40,9 @@ ACTIONS: Mapping[str, Any] = {
     Action.RESUME_PUBLISHING.value: _("resume sending"),
 }
 PARKED_REASONS: Mapping[str, Any] = {
-    ParkedReason.NO_SAGA.value: _("no saga matches this task id or image id"),
-    ParkedReason.AMBIGUOUS.value: _("several sagas have this image"),
-    ParkedReason.NO_ENTITY.value: _("image id missing"),
+    ParkedReason.NO_SAGA.value: fill_lazy(_("no saga matches this %(key_id)s or %(entity_id)s")),
+    ParkedReason.AMBIGUOUS.value: fill_lazy(_("several sagas have this %(entity_id)s")),
+    ParkedReason.NO_ENTITY.value: fill_lazy(_("%(entity_id)s missing")),
     ParkedReason.SET_ASIDE.value: _("its saga is blocked by an error"),
 }
 QUARANTINE_CODES: Mapping[str, Any] = {
@@ -51,7 +52,7 @@ QUARANTINE_CODES: Mapping[str, Any] = {
     QuarantineCode.UNKNOWN_TYPE.value: _("unknown event type"),
     QuarantineCode.WRONG_TOPIC.value: _("event type not accepted from this topic"),
     QuarantineCode.BAD_ID.value: _("invalid id"),
-    QuarantineCode.NO_KEY.value: _("task id and image id missing"),
+    QuarantineCode.NO_KEY.value: fill_lazy(_("%(key_id)s and %(entity_id)s missing")),
     QuarantineCode.BAD_TIMESTAMP.value: _("implausible timestamp"),
     QuarantineCode.WRONG_TYPE.value: _("field of the wrong type"),
     QuarantineCode.CONFLICTING_CONTENT.value: _("id already received with different content"),

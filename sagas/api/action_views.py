@@ -126,7 +126,7 @@ class PublishingView(DecisionView):
 
 @extend_schema_view(post=decides(r.AttachSerializer))
 class AttachView(DecisionView):
-    """Assign all events of a task id, or one unmatched event, to a saga or to a lane of it."""
+    """Assign all events of a key, or one unmatched event, to a saga or to a lane of it."""
 
     serializer_class = r.AttachSerializer
 
@@ -138,7 +138,7 @@ class AttachView(DecisionView):
 
 @extend_schema_view(post=decides(r.AdoptSerializer))
 class AdoptView(DecisionView):
-    """Start a saga from the unmatched events of a task id."""
+    """Start a saga from the unmatched events of a key."""
 
     serializer_class = r.AdoptSerializer
 

@@ -26,6 +26,7 @@ from sagas.api import saga_types
 from sagas.api.errors import BadRequest
 from sagas.engine.definition import StepStatus
 from sagas.models import LaneOutcome, SagaStatusChoice
+from sagas.nouns import lazy_noun
 from sagas.queries.ids import is_storable, spelled
 
 LIMIT_MAXIMUM = 100
@@ -219,8 +220,8 @@ class SagasParameters(PagedParameters):
     status = Choice(choices=SagaStatusChoice.choices, label=_("status"))
     from_date = Moment(label=_("started at or after"))
     to_date = Moment(end_of_day=True, label=_("started at or before"))
-    task_id = Text(label=_("task id"))
-    image_id = Text(label=_("image id"))
+    task_id = Text(label=lazy_noun("key_id"))
+    image_id = Text(label=lazy_noun("entity_id"))
     saga_type = SagaType(label=_("saga type"))
 
 

@@ -11,6 +11,7 @@ from rest_framework import serializers as s
 from sagas.actions import is_blank
 from sagas.actions.action import REASON_LIMIT
 from sagas.api import saga_types
+from sagas.nouns import fill_lazy
 from sagas.queries.ids import spelled
 
 REASON_REQUIRED = _("A reason is required.")
@@ -55,7 +56,11 @@ class OnSagaSerializer(ReasonedSerializer):
 
 
 class OnSagaOrLaneSerializer(ReasonedSerializer):
-    lane = Id(required=False, allow_null=True, help_text=_("one image; if omitted, the whole saga"))
+    lane = Id(
+        required=False,
+        allow_null=True,
+        help_text=fill_lazy(_("one %(entity_noun)s, by its id; if omitted, the whole saga")),
+    )
 
 
 class ReplaySagaSerializer(ReasonedSerializer):
@@ -100,7 +105,7 @@ class SetPublishingSerializer(ReasonedSerializer):
 
 
 class _KeyOrEvent(ReasonedSerializer):
-    key = Id(required=False, help_text=_("all events with this task id, past and future"))
+    key = Id(required=False, help_text=fill_lazy(_("all events with this %(key_id)s, past and future")))
     event = Id(required=False, help_text=_("one event, by its id"))
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +116,7 @@ class _KeyOrEvent(ReasonedSerializer):
 
 class AttachSerializer(_KeyOrEvent):
     saga = s.UUIDField()
-    lane = Id(required=False, allow_null=True, help_text=_("one image of the saga"))
+    lane = Id(required=False, allow_null=True, help_text=fill_lazy(_("one %(entity_noun)s of the saga, by its id")))
 
 
 class AdoptSerializer(ReasonedSerializer):

@@ -75,7 +75,7 @@ class SagaByCorrelationView(_Detail):
 
 @extend_schema_view(get=reads(s.SagaSummarySerializer(many=True), p.LimitedParameters))
 class SagasByTaskView(ApiView):
-    """Return the sagas of a task, as a bare list."""
+    """Return the sagas with this key, as a bare list."""
 
     parameters = p.LimitedParameters
 

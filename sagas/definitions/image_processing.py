@@ -218,6 +218,7 @@ EVENTS = (
 COMPENSATIONS = (
     Compensation(
         command="RollbackAnonymization",
+        noun=Noun("anonymization rollback", "anonymization rollbacks"),
         undoes=ANONYMIZE,
         service=ANONYMIZATION,
         topic="anonymization-commands",
@@ -226,6 +227,7 @@ COMPENSATIONS = (
     ),
     Compensation(
         command="DeleteRetrievedImage",
+        noun=Noun("image deletion", "image deletions"),
         undoes=UPLOAD,
         service=DATA_RETRIEVAL,
         topic="data-retrieval-commands",

@@ -159,28 +159,6 @@ class Retry:
     confirmation_timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compensation:
-    """How one step of a lane is undone.
-
-    `data` is the body of the command: field → "entity", "key", or a fixed text that starts with "=". `required_when` is
-    the milestone that makes it required in a failed lane; empty: always required. `after` names commands of the same
-    lane that must be confirmed, skipped or withdrawn before this one is published for the first time. `uuids` are the
-    fields in which the service accepts only a UUID.
-    """
-
-    command: str
-    undoes: Step
-    service: str
-    topic: str
-    data: Mapping[str, str]
-    required_when: str = ""
-    after: tuple[str, ...] = ()
-    confirmation: Confirmation = Confirmation.EVENT
-    uuids: tuple[str, ...] = ()
-    retry: Retry = Retry()
-
-
 @dataclass(frozen=True, slots=True)
 class Noun:
     """What people call a thing, in English: one of them and several. Whoever shows it translates it."""
@@ -193,6 +171,29 @@ class Noun:
         """Return the noun that a field such as "order_id" suggests: "order", "orders"."""
         one = field_name.removesuffix("_id").replace("_", " ").strip()
         return cls(one, f"{one}s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compensation:
+    """How one step of a lane is undone.
+
+    `data` is the body of the command: field → "entity", "key", or a fixed text that starts with "=". `required_when` is
+    the milestone that makes it required in a failed lane; empty: always required. `after` names commands of the same
+    lane that must be confirmed, skipped or withdrawn before this one is published for the first time. `uuids` are the
+    fields in which the service accepts only a UUID. `noun` is the command's noun for people, such as "image deletion".
+    """
+
+    command: str
+    undoes: Step
+    service: str
+    topic: str
+    data: Mapping[str, str]
+    required_when: str = ""
+    after: tuple[str, ...] = ()
+    confirmation: Confirmation = Confirmation.EVENT
+    uuids: tuple[str, ...] = ()
+    retry: Retry = Retry()
+    noun: Noun | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

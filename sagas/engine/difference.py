@@ -56,8 +56,9 @@ def _mistakes(
     yield from (f"{name} is to be removed, but does not exist" for name in remove if not names[name])
     yield from (f"{name} is to be removed, but is an event and a command" for name in remove if names[name] > 1)
     yield from (f"{_name(item)} is to be replaced and removed" for item in replace if _name(item) in remove)
-    named = [*Counter(map(_key, (*add, *replace))).items(), *Counter(("", name) for name in remove).items()]
-    yield from (f"{name} is named more than once" for (_, name), count in named if count > 1)
+    items: tuple[Item, ...] = (*add, *replace)
+    named = Counter([*(_key(item) for item in items), *(("", name) for name in remove)])
+    yield from (f"{name} is named more than once" for (_, name), count in named.items() if count > 1)
 
 
 def _key(item: Item) -> tuple[str, str]:

@@ -97,7 +97,8 @@ def _whole_problems(definition: Definition) -> Iterator[str]:
 
 def _word_problems(definition: Definition) -> Iterator[str]:
     """Check the words for people and for clients of the API; those that are left out follow from the other names."""
-    for field, noun in (("key_noun", definition.key_noun), ("entity_noun", definition.entity_noun)):
+    nouns = [(f"the noun of {item.command}", item.noun) for item in definition.compensations]
+    for field, noun in (("key_noun", definition.key_noun), ("entity_noun", definition.entity_noun), *nouns):
         if noun and not all(
             _is_name(word) and word.replace(" ", "").replace("-", "").isalpha() for word in (noun.one, noun.many)
         ):

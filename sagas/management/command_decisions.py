@@ -13,6 +13,7 @@ from sagas.management.cli_base import Options, UsageError
 from sagas.management.decision_command import DecisionCommand, Job, job_of_malformed_id, results_by_id
 from sagas.management.targets import find_saga, ids_from
 from sagas.models import Action
+from sagas.nouns import shared
 
 
 class CommandDecisionCommand(DecisionCommand):
@@ -24,7 +25,7 @@ class CommandDecisionCommand(DecisionCommand):
     def add_targets(self, parser: CommandParser) -> None:
         """Add the commands' ids, or the saga that has them."""
         parser.add_argument("command", nargs="*", help="command id; none or -: read from stdin, one per line")
-        parser.add_argument("--saga", help=f"{self.of_saga}, by saga id or task id")
+        parser.add_argument("--saga", help=f"{self.of_saga}, by saga id or {shared().key_id}")
 
     def jobs(self, options: Options) -> list[Job]:
         """Return one call for a single command, or one bulk call for many or for those of a saga."""

@@ -28,6 +28,7 @@ from sagas.management.output import LostAnswer, discard, one_line
 from sagas.management.targets import find_saga, ids_from, is_terminal
 from sagas.management.wording import outcome_lines
 from sagas.models import EntryPoint
+from sagas.nouns import shared
 
 # With more jobs than this, the question states only their number and no preview is shown.
 SHOWN_BEFORE = 20
@@ -198,7 +199,9 @@ class SagaDecisionCommand(DecisionCommand):
 
     def add_targets(self, parser: CommandParser) -> None:
         """Add the sagas' ids."""
-        parser.add_argument("saga", nargs="*", help="saga id or task id; none or -: read from stdin, one per line")
+        parser.add_argument(
+            "saga", nargs="*", help=f"saga id or {shared().key_id}; none or -: read from stdin, one per line"
+        )
 
     def jobs(self, options: Options) -> list[Job]:
         """Return one call for each saga."""

@@ -14,6 +14,7 @@ from sagas.errors import Invalid, NotFound
 from sagas.management.cli_base import UsageError
 from sagas.management.wording import when
 from sagas.models import PrunedKey, SagaLog
+from sagas.nouns import shared
 from sagas.queries import sagas
 from sagas.queries.ids import saga_id, spelled
 
@@ -44,15 +45,15 @@ def find_saga(name: str) -> SagaLog:
     own = SagaLog.objects.filter(key=spelled(name) or "")[:2]
     candidates = list(own) or sagas.by_task(name, limit=2)
     if len(candidates) > 1:
-        raise Invalid(f"several sagas have events of task {name}: give a saga id")
+        raise Invalid(f"several sagas have events of {shared().the_key} {name}: give a saga id")
     if not candidates:
-        raise NotFound(f"no saga has the id or task id {name}" + _pruned(name))
+        raise NotFound(f"no saga has the id or {shared().key_id} {name}" + _pruned(name))
     return SagaLog.objects.get(id=candidates[0].id)
 
 
 def _pruned(name: str) -> str:
     gone = PrunedKey.objects.filter(key=spelled(name) or "").order_by("-pruned_at").first()
-    return f": the saga of this task had ended and was pruned at {when(gone.pruned_at)}" if gone else ""
+    return f": it had ended and was pruned at {when(gone.pruned_at)}" if gone else ""
 
 
 def name_of(text: str | None, what: str) -> str | None:
@@ -64,7 +65,7 @@ def name_of(text: str | None, what: str) -> str | None:
         return None
     found = spelled(text)
     if found is None:
-        raise UsageError(f"{text!r} is not a valid id of {what}")
+        raise UsageError(f"{text!r} is not a valid id of a {what}")
     return found
 
 

@@ -159,10 +159,10 @@ def _find_held(_now: datetime, part: slice) -> list[_Row]:
 def _describe_held(rows: Sequence[_Row]) -> list[Item]:
     def sentence(count: int) -> str:
         return ngettext(
-            "%(count)d command of saga %(key)s has been held since %(since)s because another saga also has the "
-            "image: %(names)s.",
-            "%(count)d commands of saga %(key)s are held, the first since %(since)s, because another saga also has "
-            "the images: %(names)s.",
+            "%(count)d command of saga %(key)s has been held since %(since)s because another saga uses what it "
+            "undoes: %(names)s.",
+            "%(count)d commands of saga %(key)s are held, the first since %(since)s, because another saga uses what "
+            "they undo: %(names)s.",
             count,
         )
 

@@ -1,11 +1,10 @@
-"""Web pages of other origins: those that are listed may use the API with a token; no page of any other, and no login."""
+"""Web pages of other origins: those that are listed may use the API with a token; no other page, and no session."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 
 from tests.integration.api import BASE, Api, viewer
@@ -23,20 +22,19 @@ def listed(settings: Any) -> None:
     settings.CORS_ALLOWED_ORIGINS = [PAGE]
 
 
-def granted(answer: HttpResponse) -> dict[str, str]:
+def granted(answer: Any) -> dict[str, str]:
     """What an answer allows pages of other origins."""
     return {name.title(): value for name, value in answer.items() if name.lower().startswith("access-control-")}
 
 
-def preflight(path: str, origin: str = PAGE, method: str = "POST") -> HttpResponse:
+def preflight(path: str, origin: str = PAGE, method: str = "POST") -> Any:
     """The question that a browser asks before a request with a token."""
     headers = {
         "origin": origin,
         "access-control-request-method": method,
         "access-control-request-headers": "authorization,content-type,idempotency-key",
     }
-    answer: HttpResponse = Client().options(path, headers=headers)
-    return answer
+    return Client().options(path, headers=headers)
 
 
 def test_a_preflight_names_the_methods_and_headers_that_the_api_needs_and_no_more() -> None:

@@ -1,4 +1,4 @@
-"""manage.py force_compensation: fail a saga, or one image of it, so that all it did is undone."""
+"""manage.py force_compensation: fail a saga, or one part of it, so that all it did is undone."""
 
 from django.core.management.base import CommandParser
 
@@ -7,14 +7,15 @@ from sagas.actions import ActionRequest, ActionResult
 from sagas.management.cli_base import Options
 from sagas.management.decision_command import SagaDecisionCommand
 from sagas.management.targets import name_of
+from sagas.nouns import shared
 
 
 class Command(SagaDecisionCommand):
-    help = "Mark a saga, or with --image one image, as failed, even if completed, and undo everything done so far."
+    help = "Mark a saga, or with --image one part of it, as failed, even if completed, and undo everything done so far."
 
     def add_targets(self, parser: CommandParser) -> None:
         super().add_targets(parser)
-        parser.add_argument("--image", help="only this image")
+        parser.add_argument("--image", help=f"only this {shared().entity_noun}, by its id")
 
     def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
-        return actions.force_compensation(saga_id, name_of(options["image"], "an image"), request=request)
+        return actions.force_compensation(saga_id, name_of(options["image"], shared().entity_noun), request=request)
