@@ -51,7 +51,7 @@ class IndexView(ApiView):
 
 @extend_schema_view(get=reads(page_of(s.ParkedGroupSerializer), p.ParkedGroupsParameters))
 class ParkedView(ApiView):
-    """List unmatched events, grouped by task id, longest waiting first."""
+    """List unmatched events, grouped by key, longest waiting first."""
 
     right = VIEW_PARKED
     parameters = p.ParkedGroupsParameters

@@ -146,7 +146,7 @@ class SagaTypeField(forms.ChoiceField):
         return saga_types.stored(super().clean(value))
 
 
-class SagaType(Choice):
+class SagaTypeChoice(Choice):
     field_class = SagaTypeField
 
     def __init__(self, **kwargs: Any) -> None:
@@ -222,7 +222,7 @@ class SagasParameters(PagedParameters):
     to_date = Moment(end_of_day=True, label=_("started at or before"))
     task_id = Text(label=lazy_noun("key_id"))
     image_id = Text(label=lazy_noun("entity_id"))
-    saga_type = SagaType(label=_("saga type"))
+    saga_type = SagaTypeChoice(label=_("saga type"))
 
 
 class StepsParameters(PagedParameters):

@@ -87,7 +87,7 @@ class BadRequestErrorSerializer(ErrorSerializer):
     errors = s.DictField(child=s.ListField(child=s.CharField()), required=False)  # type: ignore[assignment]
 
 
-class SagaType(s.CharField):
+class PublicSagaType(s.CharField):
     """A saga type by its public name."""
 
     def to_representation(self, value: str) -> str:
@@ -100,7 +100,7 @@ class SagaType(s.CharField):
 class SagaSummarySerializer(s.Serializer[SagaLog]):
     id = s.UUIDField()
     correlation_id = s.CharField()
-    saga_type = SagaType()
+    saga_type = PublicSagaType()
     status = s.ChoiceField(SagaStatusChoice.choices)
     steps_count = s.IntegerField()
     failed_steps_count = s.IntegerField()
@@ -157,7 +157,7 @@ class WaitingSerializer(s.Serializer[Any]):
 class SagaDetailSerializer(s.Serializer[Any]):
     id = s.UUIDField()
     correlation_id = s.CharField()
-    saga_type = SagaType()
+    saga_type = PublicSagaType()
     status = s.ChoiceField(SagaStatusChoice.choices)
     steps = StepSerializer(many=True)
     steps_count = s.IntegerField()

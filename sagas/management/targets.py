@@ -47,7 +47,7 @@ def find_saga(name: str) -> SagaLog:
     if len(candidates) > 1:
         raise Invalid(f"several sagas have events of {shared().the_key} {name}: give a saga id")
     if not candidates:
-        raise NotFound(f"no saga has the id or {shared().key_id} {name}" + _pruned(name))
+        raise NotFound(f"no saga has the saga id or {shared().key_id} {name}" + _pruned(name))
     return SagaLog.objects.get(id=candidates[0].id)
 
 
