@@ -15,6 +15,7 @@ import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
@@ -277,7 +278,7 @@ def _described(name: str, item: Filter) -> OpenApiParameter:
         schema |= {} if field.most is None else {"maximum": field.most}
     elif isinstance(field, forms.ChoiceField):
         schema["enum"] = [str(value) for value, _label in field.choices if value]  # type: ignore[union-attr, misc]
-    text = str(item.label)
+    text = item.label
     if isinstance(field, Instant):
-        text += "; ISO 8601 (UTC without an offset), or a date"
+        text = format_lazy("{}; ISO 8601 (UTC without an offset), or a date", text)
     return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=text)
