@@ -178,7 +178,9 @@ def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Actio
                 Pending.objects.create(id=parked.event, key=routing_key(now), lane=lane)
             context.apply(routing_key(now))
         if not gone or Parked.objects.filter(event=parked.event).exists():
-            raise Refused(nouns.of(now.saga_type).fill(_("this event lacks its %(entity_id)s: specify it")))
+            raise Refused(
+                nouns.of(now.saga_type).fill(_("this event lacks its %(entity_id)s: specify the %(entity_noun)s"))
+            )
         context.effects["events"] = 1
         note_status(context, now)
 

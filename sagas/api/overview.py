@@ -130,7 +130,8 @@ class Unknown(ApiView):
 
 def definition_data(definition: Definition) -> dict[str, Any]:
     """Return a definition as data, with its diagram."""
-    return {**describe.data(definition), "mermaid": describe.mermaid(definition)}
+    more = {"saga_type": definition.api_name, "mermaid": describe.mermaid(definition)}
+    return {**describe.data(definition), **more}
 
 
 def sliced(found: Sequence[T], offset: int, limit: int) -> queries.Page[T]:

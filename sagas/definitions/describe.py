@@ -18,7 +18,6 @@ def data(definition: Definition) -> dict[str, Any]:
     """Return the definition as plain JSON data."""
     return {
         "name": definition.name,
-        "saga_type": definition.api_name,
         "title": definition.title,
         "version": definition.version,
         "key_field": definition.key_field,

@@ -212,7 +212,8 @@ def _command_text(saga: SagaLog, command: Command, hold: OnHold | None) -> tuple
         return "sending", text, command.claimed_at
     if command.released_at is None:
         text = _(
-            "%(command)s for %(entity)s (topic %(topic)s) is waiting until %(after)s for %(the_entity)s is answered."
+            "%(command)s for %(entity)s (topic %(topic)s) is waiting until %(after)s for the same %(entity_noun)s is "
+            "answered."
         )
         return "predecessor", text, command.planned_at
     current = switches.peek()

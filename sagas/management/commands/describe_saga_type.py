@@ -19,7 +19,7 @@ class Command(OperatorCommand):
         form.add_argument(
             "--json",
             action="store_true",
-            help="one JSON object: {name, saga_type, title, version, key_field, entity_field, events, commands}; "
+            help="one JSON object: {name, title, version, key_field, entity_field, events, commands}; "
             "without a name {definitions: [{name, title, version}]}",
         )
 
