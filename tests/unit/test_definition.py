@@ -68,6 +68,7 @@ MISTAKES = [
     (with_undo(undoes=order_saga.PLACE), "two commands undo the same step"),
     (replace(ORDERS, key_noun=Noun("", "orders")), "key_noun must be two English nouns"),
     (replace(ORDERS, entity_noun=Noun("parcel", "<b>")), "entity_noun must be two English nouns"),
+    (with_undo(noun=Noun("refund", "refunds 2")), "the noun of RefundPayment must be two English nouns"),
     (replace(ORDERS, public_name="ORDER PROCESSING"), "the public_name must be an identifier"),
     (with_event(topics=()), "has no topic"),
     (with_event(IMAGES, entity=Entity.EACH), "listed_in is missing"),
@@ -455,3 +456,14 @@ def test_a_service_known_not_to_answer_is_marked_done_by_hand() -> None:
     assert story.required("order-7")["RefundPayment"] == "exhausted"
     story.decided_on(facts.COMMANDS_MARKED_DONE, ("order-7", "RefundPayment"))
     assert story.required("order-7")["RefundPayment"] == "confirmed"
+
+
+def test_the_words_of_a_definition_follow_from_its_fields_unless_it_names_them() -> None:
+    assert (ORDERS.noun_of_key, ORDERS.noun_of_entity) == (Noun("order", "orders"), Noun("order", "orders"))
+    parcels = replace(ORDERS, entity_field="parcel_id")
+    assert parcels.noun_of_entity == Noun("parcel", "parcels")
+    named = replace(parcels, key_noun=Noun("purchase", "purchases"), entity_noun=Noun("box", "boxes"))
+    assert (named.noun_of_key, named.noun_of_entity) == (Noun("purchase", "purchases"), Noun("box", "boxes"))
+    assert Noun.of_field("study_instance_id") == Noun("study instance", "study instances")
+    assert (ORDERS.api_name, replace(ORDERS, public_name="SHOPPING").api_name) == ("ORDER_OF_THE_TESTS", "SHOPPING")
+    assert (IMAGES.api_name, IMAGES.title) == ("IMAGE_PROCESSING", "Image processing")
