@@ -47,7 +47,8 @@ def changed(
 def _mistakes(
     definition: Definition, version: int, add: tuple[Item, ...], replace: tuple[Item, ...], remove: tuple[str, ...]
 ) -> Iterator[str]:
-    known = {_key(item) for item in (*definition.events, *definition.compensations)}
+    before: tuple[Item, ...] = (*definition.events, *definition.compensations)
+    known = {_key(item) for item in before}
     names = Counter(name for _, name in known)
     if version <= definition.version:
         yield f"the version must be higher than {definition.version}"

@@ -145,7 +145,7 @@ def texts(value: Any) -> Iterator[str]:
 
 def test_no_answer_of_the_api_speaks_of_images_or_tasks(staff: Client, orders: dict[str, SagaLog]) -> None:
     sagas = [f"sagas/{saga.id}{part}" for saga in orders.values() for part in ("", "/timeline", "/lanes", "/commands")]
-    said = []
+    said: list[str] = []
     for path in [*sagas, "sagas", "parked", "attention", "publishing", f"definitions/{PARCELS.name}"]:
         answer = staff.get(f"/api/v1/saga/{path}", headers={"accept": "application/json"})
         assert answer.status_code == 200, path
