@@ -229,7 +229,7 @@ def test_migrate_takes_a_database_that_is_utf8(database_of: Any) -> None:
 
 
 @needs_database
-def test_a_database_that_is_away_is_somebody_elses_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_is_not_an_error_of_the_saga(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_args: Any) -> str:
         raise OperationalError("away")
 
