@@ -72,7 +72,7 @@ class Command(models.Model):
     # No foreign key: this package does not depend on the package of sagas.
     saga_id = models.UUIDField(_("saga"))
     stream = models.TextField(_("saga type"), db_collation="C")
-    key = models.TextField(_("task id"), db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
     routing_key = models.TextField(_("routing key"), db_collation="C")
     entity = models.TextField(_("entity"), db_collation="C")
     name = models.TextField(_("name"), db_collation="C")

@@ -81,6 +81,9 @@ class ApiSettings:
     """With `API_BEHIND_PROXY`: the number of proxies in a row that add an entry to `X-Forwarded-For`. If it is too
     small, all clients share the address of a proxy and its limits; if it is too large, a client can choose its own
     address."""
+    cors_origins: tuple[str, ...] = items("API_CORS_ORIGINS", check=checks.web_origins)
+    """Origins whose web pages may call the API from a browser, such as `https://viewer.hospital.example`, with a port
+    if it is not the default one, without a path; no wildcard. Such a page sends a token, never the session cookie."""
     throttle_user: str = rate("API_THROTTLE_USER", "1200/min")
     """Requests of one login to the API, in all web processes together. Not limited in dev."""
     throttle_anon: str = rate("API_THROTTLE_ANON", "60/min")

@@ -4,12 +4,15 @@ Each returns what is wrong, as the rest of a sentence that begins with the setti
 """
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from sagaproject import database_url, pulsar_address
 
 DEV_SECRET_KEY = "dev-only-0000-never-use-this-key-in-production"  # noqa: S105 (refused in prod)
 WEAK_SECRETS = ("dev-only", "django-insecure", "change", "secret", "example", "your-", "password")
+# Without a path, a login or a slash at the end, in lower case: a browser sends exactly this.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 def secret_key(value: str, dev: bool) -> str:
@@ -26,6 +29,26 @@ def no_wildcard(value: tuple[str, ...], dev: bool) -> str:
 def origins(value: tuple[str, ...], dev: bool) -> str:
     if any("://" not in origin for origin in value):
         return "must list origins with their scheme, such as https://saga.hospital.example."
+    return ""
+
+
+def web_origins(value: tuple[str, ...], dev: bool) -> str:
+    """Refuse what no browser sends as its page's origin, and a wildcard, also in dev: any page could read data."""
+    return next((f"lists {origin!r}, which {why}" for origin in value if (why := _origin_problem(origin))), "")
+
+
+def _origin_problem(origin: str) -> str:
+    if "*" in origin:
+        return "contains a wildcard: list each origin."
+    try:
+        parts = urlsplit(origin)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if not host or not _ORIGIN.fullmatch(origin):
+        return "must be scheme://host or scheme://host:port, in lower case, such as https://viewer.hospital.example."
+    if port == {"http": 80, "https": 443}[parts.scheme]:
+        return f"names the default port {port}, which browsers leave out: leave it out too."
     return ""
 
 

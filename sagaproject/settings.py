@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "knox",
     "axes",
+    "corsheaders",
     # The image and the wheel have none, so no `demo`, `up` or `fill` either.
     *(["devtools"] if ENVIRONMENT == "dev" and env.has_devtools() else []),
 ]
@@ -56,6 +57,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "sagaproject.headers.SecurityHeaders",
+    # Before everything that may answer, so that a page of an allowed origin can also read a 401 or a 429.
+    "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -206,6 +209,13 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_THROTTLE_CLASSES": ["sagaproject.login_throttle.LoginThrottle"],
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
+# Pages of other origins may use the API with a token. Never with the session cookie: credentials are not allowed.
+CORS_ALLOWED_ORIGINS = list(ENV.api.cors_origins)
+CORS_URLS_REGEX = r"^/api/v1/saga/"
+CORS_ALLOW_CREDENTIALS = False
+CORS_ALLOW_METHODS = ("GET", "POST")
+CORS_ALLOW_HEADERS = ("authorization", "content-type", "idempotency-key")
+CORS_EXPOSE_HEADERS = ("retry-after",)
 # No throttling in dev: the simulator and the tests send more requests than any person.
 REQUEST_RATES = {} if ENV.is_dev else {"address": ENV.api.throttle_anon, "login": ENV.api.throttle_user}
 REST_KNOX = {

@@ -47,7 +47,7 @@ class SagaLog(models.Model):
     saga_type = models.TextField(_("type"), db_collation="C")
     version = models.IntegerField(_("definition version"))
     failure_scope = models.TextField(_("failure scope"))
-    key = models.TextField(_("task id"), db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
     correlation_id = models.TextField(_("correlation id"), db_collation="C")
     status = models.TextField(_("status"), choices=SagaStatusChoice, db_collation="C")
     start_time = models.DateTimeField(_("started at"))
@@ -198,9 +198,9 @@ class SagaEvent(AppendOnly):
 class ParkedReason(models.TextChoices):
     """Why an event is parked."""
 
-    NO_SAGA = "no_saga", _("no saga matches this task id or image id")
-    AMBIGUOUS = "ambiguous", _("several sagas have this image")
-    NO_ENTITY = "no_entity", _("image id missing")
+    NO_SAGA = "no_saga", _("no saga matches its ids")
+    AMBIGUOUS = "ambiguous", _("several sagas match its ids")
+    NO_ENTITY = "no_entity", _("it does not name a part of the saga")
     SET_ASIDE = "set_aside", _("its saga is blocked by an error")
 
 
@@ -209,7 +209,7 @@ class Parked(models.Model):
 
     event = models.BigIntegerField(primary_key=True)
     stream = models.TextField(db_collation="C")
-    key = models.TextField(_("task id"), db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
     entity = models.TextField(_("entity"), db_collation="C")
     # Whether it may be matched by its entity: its type may carry a key of the service's own, or it has no key.
     by_entity = models.BooleanField(default=False)
@@ -238,13 +238,13 @@ class SagaKey(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     stream = models.TextField(db_collation="C")
-    key = models.TextField(_("task id"), db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
     saga = models.ForeignKey(SagaLog, models.CASCADE, related_name="keys")
 
     class Meta:
         db_table = "sagas_saga_key"
-        verbose_name = _("other task id of a saga")
-        verbose_name_plural = _("other task ids of sagas")
+        verbose_name = _("other key of a saga")
+        verbose_name_plural = _("other keys of sagas")
         constraints = [models.UniqueConstraint(fields=["key", "stream", "saga"], name="saga_key_once")]
 
     def __str__(self) -> str:
@@ -256,7 +256,7 @@ class Attachment(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     stream = models.TextField(db_collation="C")
-    key = models.TextField(_("task id"), db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
     saga = models.ForeignKey(SagaLog, models.CASCADE, related_name="attachments")
     lane = models.TextField(_("lane"), null=True, db_collation="C")
     created_at = models.DateTimeField(_("created at"))
@@ -277,7 +277,7 @@ class PrunedKey(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     stream = models.TextField(db_collation="C")
-    key = models.TextField(_("task id"), db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
     saga_id = models.UUIDField(_("saga"))
     ended_at = models.DateTimeField(_("ended at"))
     pruned_at = models.DateTimeField(_("pruned at"))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sagas.definitions import image_processing
+from sagas.definitions import image_processing, image_processing_v1
 from sagas.engine import facts, status
 from sagas.engine.decide import LANE_SCOPE, SagaIdentity, command_id
 from sagas.engine.definition import Definition
@@ -18,8 +18,8 @@ MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 SAGA_ID = "0198c0de-0000-7000-8000-000000000001"
 TASK = "11111111-1111-4111-8111-111111111111"
 
-ECHO = image_processing.ECHO_OF_OUR_DELETIONS + ": no quedan imágenes"
-REVERSED = image_processing.ANONYMIZATION_REVERSED + " por la saga"
+ECHO = image_processing_v1.ECHO_OF_OUR_DELETIONS + ": no quedan imágenes"
+REVERSED = image_processing_v1.ANONYMIZATION_REVERSED + " por la saga"
 DELETE, ROLLBACK = "DeleteRetrievedImage", "RollbackAnonymization"
 
 

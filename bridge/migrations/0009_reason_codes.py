@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='event',
             name='key',
-            field=models.TextField(blank=True, db_collation='C', help_text='empty if the message has none', verbose_name='task id'),
+            field=models.TextField(blank=True, db_collation='C', help_text='empty if the message has none', verbose_name='key'),
         ),
         migrations.AlterField(
             model_name='event',
@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='quarantinecount',
             name='last_code',
-            field=models.TextField(blank=True, choices=[('too-large', 'body over the limit'), ('not-json', 'not JSON'), ('not-an-object', 'JSON, but not an object'), ('too-deep', 'nested too deeply'), ('bad-text', 'invalid character (NUL or lone surrogate)'), ('bad-number', 'number too large to store exactly'), ('unknown-type', 'unknown event type'), ('wrong-topic', 'event type not accepted from this topic'), ('bad-id', 'invalid id'), ('no-key', 'task id and image id missing'), ('bad-timestamp', 'implausible timestamp'), ('wrong-type', 'field of the wrong type'), ('conflicting-content', 'id already received with different content'), ('refused-by-database', 'rejected by the database'), ('encrypted', 'encrypted, and this service has no key')], verbose_name='code of the latest'),
+            field=models.TextField(blank=True, choices=[('too-large', 'body over the limit'), ('not-json', 'not JSON'), ('not-an-object', 'JSON, but not an object'), ('too-deep', 'nested too deeply'), ('bad-text', 'invalid character (NUL or lone surrogate)'), ('bad-number', 'number too large to store exactly'), ('unknown-type', 'unknown event type'), ('wrong-topic', 'event type not accepted from this topic'), ('bad-id', 'invalid id'), ('no-key', 'no id by which to find its saga'), ('bad-timestamp', 'implausible timestamp'), ('wrong-type', 'field of the wrong type'), ('conflicting-content', 'id already received with different content'), ('refused-by-database', 'rejected by the database'), ('encrypted', 'encrypted, and this service has no key')], verbose_name='code of the latest'),
         ),
         migrations.AlterField(
             model_name='quarantinecount',
@@ -97,7 +97,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='quarantined',
             name='code',
-            field=models.TextField(choices=[('too-large', 'body over the limit'), ('not-json', 'not JSON'), ('not-an-object', 'JSON, but not an object'), ('too-deep', 'nested too deeply'), ('bad-text', 'invalid character (NUL or lone surrogate)'), ('bad-number', 'number too large to store exactly'), ('unknown-type', 'unknown event type'), ('wrong-topic', 'event type not accepted from this topic'), ('bad-id', 'invalid id'), ('no-key', 'task id and image id missing'), ('bad-timestamp', 'implausible timestamp'), ('wrong-type', 'field of the wrong type'), ('conflicting-content', 'id already received with different content'), ('refused-by-database', 'rejected by the database'), ('encrypted', 'encrypted, and this service has no key')], verbose_name='code'),
+            field=models.TextField(choices=[('too-large', 'body over the limit'), ('not-json', 'not JSON'), ('not-an-object', 'JSON, but not an object'), ('too-deep', 'nested too deeply'), ('bad-text', 'invalid character (NUL or lone surrogate)'), ('bad-number', 'number too large to store exactly'), ('unknown-type', 'unknown event type'), ('wrong-topic', 'event type not accepted from this topic'), ('bad-id', 'invalid id'), ('no-key', 'no id by which to find its saga'), ('bad-timestamp', 'implausible timestamp'), ('wrong-type', 'field of the wrong type'), ('conflicting-content', 'id already received with different content'), ('refused-by-database', 'rejected by the database'), ('encrypted', 'encrypted, and this service has no key')], verbose_name='code'),
         ),
         migrations.AlterField(
             model_name='quarantined',

@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='command',
             name='key',
-            field=models.TextField(db_collation='C', verbose_name='task id'),
+            field=models.TextField(db_collation='C', verbose_name='key'),
         ),
         migrations.AlterField(
             model_name='command',

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from bridge import event_log, routing
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
+from sagas import nouns
 from sagas.actions.action import (
     ActionContext,
     ActionRequest,
@@ -107,9 +108,7 @@ def may_dismiss(view: KeyView | EventView) -> Refusal:
 def _key_refusal(saga: SagaLog, use: KeyUse, lane: str | None) -> Refusal:
     """Return why a saga cannot take the key."""
     if use.key == saga.key:
-        return _(
-            "this is the saga's own key: its events already belong to it. Attach single events to an image instead"
-        )
+        return _("this is the saga's own key: its events already belong to it. Attach single events instead")
     if use.own is not None:
         return _("this key belongs to another saga")
     if use.attached is not None and use.attached != (saga.id, lane):
@@ -268,7 +267,9 @@ def _attach_event(
                 Pending.objects.create(id=parked.event, key=routing_key(now), lane=lane)
             context.apply(routing_key(now))
         if not gone or Parked.objects.filter(event=parked.event).exists():
-            raise Refused(_("this event lacks the id of its image: specify the image"))
+            raise Refused(
+                nouns.of(now.saga_type).fill(_("this event lacks its %(entity_id)s: specify the %(entity_noun)s"))
+            )
         context.effects["events"] = 1
         note_status(context, now)
 
@@ -286,7 +287,7 @@ def _check_named(key: str | None, event: str | None) -> None:
 
 def _check_lane(saga: SagaLog, lane: str | None) -> None:
     if lane is not None and not Lane.objects.filter(saga=saga, entity=lane, known=True).exists():
-        raise NotFound(_("the saga has no image %(lane)s") % {"lane": lane})
+        raise NotFound(nouns.of(saga.saga_type).fill(_("the saga has no %(entity_noun)s %(lane)s"), lane=lane))
 
 
 def uses_of_keys(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], KeyUse]:
@@ -325,7 +326,9 @@ def missing_lane(values: Values) -> str:
     event_id = values.get("event")
     if not event_id or values.get("lane") or not _needs_lane(event_id):
         return ""
-    return _("The event does not name its image. Enter the image id.")
+    stream = values.get("stream")
+    words = nouns.of(stream) if stream else nouns.shared()
+    return words.fill(_("The event does not name %(the_entity)s. Enter its id."))
 
 
 def _needs_lane(event_id: str) -> bool:

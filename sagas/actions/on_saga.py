@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from bridge import event_log
 from bridge.event_log import NewFact
 from compensation import outbox
+from sagas import nouns
 from sagas.actions.action import (
     ActionContext,
     ActionRequest,
@@ -105,9 +106,8 @@ def unknown_version(saga: SagaLog) -> Refusal:
 
 def _failed_already(view: WholeSagaView | OneLaneView) -> Refusal:
     if view.lane is not None:
-        return (
-            _("the image already failed: its compensation is in progress or was decided") if view.lane.failed else None
-        )
+        text = _("%(the_entity)s already failed: its compensation is in progress or was decided")
+        return nouns.of(view.saga.saga_type).fill(text) if view.lane.failed else None
     refusal = unknown_version(view.saga)
     if refusal is None and saga_has_failed(view.saga):
         return _("the saga already failed: its compensation is in progress or was decided")
@@ -217,7 +217,7 @@ def _lane(saga: SagaLog, entity: str) -> Lane:
     """Return the lane. Raises NotFound."""
     row = Lane.objects.filter(saga=saga, entity=entity, known=True).first()
     if row is None:
-        raise NotFound(_("the saga has no image %(lane)s") % {"lane": entity})
+        raise NotFound(nouns.of(saga.saga_type).fill(_("the saga has no %(entity_noun)s %(lane)s"), lane=entity))
     return row
 
 

@@ -53,10 +53,9 @@ LANE = Field(
     name="lane",
     kind=FieldKind.ID,
     hidden=True,
-    api_help=_("one image; if omitted, the whole saga"),
+    api_help=_("one %(entity_noun)s, by its id; if omitted, the whole saga"),
     option="--image",
-    option_help="only this image",
-    noun="an image",
+    option_help="only this %(entity_noun)s, by its id",
 )
 ONLY = Field(
     name="only",
@@ -128,14 +127,14 @@ SPECS = (
         title=_("Release"),
         button=_("Send anyway"),
         consequence=_(
-            "The commands are held because another task uses the same images. They are sent anyway and not "
-            "held again: what they undo will then be missing in the other task too. Cannot be reversed."
+            "The commands are held because another saga uses what they undo. They are sent anyway and not held "
+            "again: it will then be missing in the other saga too. Cannot be reversed."
         ),
-        also=(_("If the other task still needs the images, withdraw the commands instead."),),
+        also=(_("If the other saga still needs it, withdraw the commands instead."),),
         sentence=_("Released by %(actor)s: %(reason)s"),
         already=_("already released by %(actor)s at %(time)s"),
         command="release_commands",
-        command_help=("Send commands that are held because another task uses the same image. They are not held again."),
+        command_help="Send commands that are held because another saga uses what they undo. They are not held again.",
         of_saga="all held commands of this saga",
     ),
     ActionSpec(
@@ -181,19 +180,21 @@ SPECS = (
                 kind=FieldKind.SAGA,
                 required=True,
                 label=_("Saga"),
-                help=_("Saga id or task id."),
+                help=_("Saga id or %(key_id)s."),
                 option="--saga",
-                option_help="saga id or task id",
+                option_help="saga id or %(key_id)s",
             ),
             Field(
                 name="lane",
                 kind=FieldKind.ID,
-                label=_("Image"),
-                help=_("Image id, if the events name none. Otherwise leave empty."),
-                api_help=_("one image of the saga"),
+                label="%(entity_noun)s",
+                help=_(
+                    "Enter the %(entity_id)s if the events name none: they then count as its events. Otherwise leave "
+                    "empty."
+                ),
+                api_help=_("one %(entity_noun)s of the saga, by its id"),
                 option="--image",
-                option_help="the image id, for events that name none",
-                noun="an image",
+                option_help="the %(entity_id)s, for events that name none",
                 missing=on_parked.missing_lane,
             ),
         ),
@@ -201,24 +202,21 @@ SPECS = (
         by_hand=True,
         asked_by=("parked",),
         label=_("attach"),
-        labels={KeyView: _("Attach the task id to a saga"), EventView: _("Attach this event")},
+        labels={KeyView: _("Attach all to a saga"), EventView: _("Attach this event")},
         title=_("Attach to a saga"),
         button=_("Attach"),
         consequence=_(
-            "Assigns these events to a saga. With a task id: all its events, those unmatched now and those "
-            "that arrive later. They are applied to the saga at once and may complete it, fail it, or require"
+            "Assigns these events to a saga; if they are all of one id, also those that arrive later. They are "
+            "applied to the saga at once and may complete it, fail it, or require"
             " compensation: see the preview. The events themselves do not change."
         ),
-        also=(
-            _("If you enter an image, events that name no image are treated as events of that image."),
-            _("Cannot be reversed: the effects of applied events are permanent."),
-        ),
+        also=(_("Cannot be reversed: the effects of applied events are permanent."),),
         sentence=_("Attached by %(actor)s: %(reason)s"),
         already=_("already attached by %(actor)s at %(time)s"),
-        description="Assign all events of a task id, or one unmatched event, to a saga or to a lane of it.",
+        description="Assign all events of a key, or one unmatched event, to a saga or to a lane of it.",
         command="attach",
         command_help=(
-            "Assign all events of a task id, past and future, or one unmatched event, to a saga or to one image of it."
+            "Assign all events of a key, past and future, or one unmatched event, to a saga or to one part of it."
         ),
     ),
     ActionSpec(
@@ -231,27 +229,27 @@ SPECS = (
         fields=(
             Field(
                 name="saga_type",
-                kind=FieldKind.TEXT,
+                kind=FieldKind.SAGA_TYPE,
                 option="--type",
-                option_help="the saga type, if several know the task id",
+                option_help="the saga type, if several know the %(key_id)s",
             ),
         ),
         once="adopt:{stream}:{key}",
         by_hand=True,
         label=_("adopt"),
         labels={KeyView: _("Start a saga from it")},
-        title=_("Start a saga from this task id"),
+        title=_("Start a saga from these events"),
         button=_("Start saga"),
         consequence=_(
-            "Starts a saga although its starting event never arrived. All unmatched events with the task id "
-            "are applied to it."
+            "Starts a saga although its starting event never arrived. All unmatched events with the same id are "
+            "applied to it."
         ),
         also=(_("Do this only if you are sure that the starting event will not arrive."),),
         sentence=_("Started from unmatched events by %(actor)s: %(reason)s"),
         already=_("a saga was already started from it by %(actor)s at %(time)s"),
-        description="Start a saga from the unmatched events of a task id.",
+        description="Start a saga from the unmatched events of a key.",
         command="adopt",
-        command_help="Start a saga from the unmatched events of a task id whose starting event never arrived.",
+        command_help="Start a saga from the unmatched events of a key whose starting event never arrived.",
     ),
     ActionSpec(
         name=Action.REQUEUE,
@@ -293,9 +291,7 @@ SPECS = (
         ),
         description="Hide unmatched events. They stay, and are applied if their saga appears.",
         command="dismiss",
-        command_help=(
-            "Hide unmatched events, all of a task id or one. They stay, and are applied if their saga appears."
-        ),
+        command_help="Hide unmatched events, all of a key or one. They stay, and are applied if their saga appears.",
     ),
     ActionSpec(
         name=Action.DISMISS_MESSAGE,
@@ -386,8 +382,8 @@ SPECS = (
         title=_("Cancel"),
         button=_("Cancel and undo"),
         consequence=_(
-            "For a running saga: marks it (or this image) as failed and undoes what was done so far with the "
-            "commands below. Cannot be reversed."
+            "For a running saga: marks it as failed and undoes what was done so far with the commands below. "
+            "Cannot be reversed."
         ),
         also=(_("Events that arrive later are still applied, and the work that they report is undone as well."),),
         sentence=_("Cancelled by %(actor)s: %(reason)s"),
@@ -395,7 +391,7 @@ SPECS = (
         description="Stop a running saga, or one lane of it, and undo what it did.",
         command="cancel_saga",
         command_help=(
-            "Mark a running saga, or with --image one image of it, as failed, and undo everything done so far."
+            "Mark a running saga, or with --image one part of it, as failed, and undo everything done so far."
         ),
     ),
     ActionSpec(
@@ -414,16 +410,16 @@ SPECS = (
         title=_("Force compensation"),
         button=_("Force compensation"),
         consequence=_(
-            "Marks the saga (or this image) as failed, even if completed, and undoes everything done so far: "
-            "the commands below are sent to the services and repeated until they confirm. Cannot be reversed."
+            "Marks it as failed, even if completed, and undoes everything done so far: the commands "
+            "below are sent to the services and repeated until they confirm. Cannot be reversed."
         ),
-        also=(_("Data Retrieval deletes the retrieved images."),),
         sentence=_("Compensation forced by %(actor)s: %(reason)s"),
         already=_("compensation was already forced by %(actor)s at %(time)s"),
         description="Mark a saga, or one lane of it, as failed, even if completed, and undo everything done so far.",
         command="force_compensation",
         command_help=(
-            "Mark a saga, or with --image one image, as failed, even if completed, and undo everything done so far."
+            "Mark a saga, or with --image one part of it, as failed, even if completed, and undo everything done so"
+            " far."
         ),
     ),
     ActionSpec(
@@ -515,7 +511,7 @@ SPECS = (
         consequence=_(
             "Closes the saga without undoing anything. Commands that were already sent continue with their "
             "retries; all others, including any required later, are withdrawn permanently. What was not "
-            "undone stays in the services: images and their copies remain. Cannot be reversed."
+            "undone stays in the services. Cannot be reversed."
         ),
         also=(_("To undo the work, cancel the saga or force its compensation instead."),),
         sentence=_("Terminated by %(actor)s: %(reason)s"),

@@ -32,8 +32,9 @@ class Target(StrEnum):
 class FieldKind(StrEnum):
     """How the value of a field is read, checked and shown."""
 
-    ID = "id"  # of an image, a task or an event
+    ID = "id"  # of a lane
     SAGA = "saga"
+    SAGA_TYPE = "saga type"
     TEXT = "text"
     NUMBER = "number"
     FLAG = "flag"
@@ -47,7 +48,7 @@ class Field:
 
     On the admin's page it is an input with `label` and `help`, or (`hidden`) comes from the link; with neither it is
     not on the page. In the API it is a field of the body with `api_help`. On the command line it is `option` with
-    `option_help`; an empty option is none.
+    `option_help`; an empty option is none. `label` and the three helps may have placeholders of `sagas.nouns.Nouns`.
     """
 
     name: str
@@ -61,8 +62,6 @@ class Field:
     option: str = ""
     option_help: str = ""
     metavar: str | None = None
-    # How an error message of the command line names the thing: "an image".
-    noun: str = ""
     # It chooses commands itself, instead of their ids or their saga.
     selects: bool = False
     # Returns why the admin's form needs the value, given the others; empty if it does not.

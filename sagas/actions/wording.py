@@ -7,17 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext, ngettext_lazy
+from django.utils.translation import ngettext
 
 from compensation.breaker import CANARY
+from sagas import nouns
 from sagas.actions.action import ActionResult
 from sagas.models import SagaStatusChoice
-
-# Commands with a noun for people. Any other is shown by the name in its definition.
-_NOUNS = {
-    "DeleteRetrievedImage": ngettext_lazy("%(n)d image deletion", "%(n)d image deletions", "n"),
-    "RollbackAnonymization": ngettext_lazy("%(n)d anonymization rollback", "%(n)d anonymization rollbacks", "n"),
-}
 
 
 def sentences(outcome: ActionResult) -> Iterator[str]:
@@ -50,13 +45,13 @@ def sentences(outcome: ActionResult) -> Iterator[str]:
         yield text % {"what": counted(later)}
     if held:
         text = ngettext(
-            "%(what)s is held for a decision because another task also has the image: %(sagas)s.",
-            "%(what)s are held for a decision because another task also has the images: %(sagas)s.",
+            "%(what)s is held for a decision because another saga uses what it undoes: %(sagas)s.",
+            "%(what)s are held for a decision because another saga uses what they undo: %(sagas)s.",
             held.total(),
         )
         yield text % {"what": counted(held), "sagas": _sagas(outcome.effects.get("held") or {})}
     if also := outcome.effects.get("also_known_to"):
-        text = _("Other tasks also lose these images: %(sagas)s.")
+        text = _("Other sagas also lose what is undone: %(sagas)s.")
         yield text % {"sagas": _sagas(also)}
     yield from _of_publishing(outcome.effects)
     if paused := outcome.effects.get("publishing_paused"):
@@ -100,18 +95,12 @@ def _of_publishing(effects: Mapping[str, Any]) -> Iterator[str]:
 
 def counted(names: Mapping[str, int]) -> str:
     """Count the commands of each name: "36 image deletions, 1 anonymization rollback"."""
-    return ", ".join(_noun(name, names[name]) for name in sorted(names))
+    return ", ".join(nouns.command(name, names[name]) for name in sorted(names))
 
 
 def _sagas(counts: Mapping[str, Mapping[str, Any]]) -> str:
-    """List sagas by task id, each with its status."""
+    """List sagas by key, each with its status."""
     return ", ".join(
         f"{saga['task_id']} ({SagaStatusChoice(saga['status']).label})" if saga["task_id"] else identity
         for identity, saga in counts.items()
     )
-
-
-def _noun(name: str, count: int) -> str:
-    if name in _NOUNS:
-        return str(_NOUNS[name] % {"n": count})
-    return ngettext("%(n)d command %(name)s", "%(n)d commands %(name)s", count) % {"n": count, "name": name}

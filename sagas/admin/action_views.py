@@ -15,12 +15,13 @@ from django.contrib.admin import site
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bridge import instants
 from compensation.models import CommandStatus
-from sagas import actions
+from sagas import actions, nouns
 from sagas.actions import ActionRequest, ActionResult, ActionSpec, Target, sentences
 from sagas.admin import form_drafts, formatting
 from sagas.admin.forms import DecisionForm, form_of
@@ -30,6 +31,8 @@ from sagas.admin.rights import may, may_view_payload
 from sagas.error_text import shown_differences
 from sagas.errors import Busy, DecisionError, Invalid, NotFound
 from sagas.models import Decision, EntryPoint, LaneOutcome, ParkedReason, SagaLog, SagaStatusChoice
+from sagas.nouns import Nouns
+from sagas.queries.ids import saga_id
 
 # More than anybody reads before confirming; the total is shown above the list.
 SHOWN = 200
@@ -156,6 +159,7 @@ def _show(
         "form": form,
         "preview": found,
         "target": _target(fields),
+        "nouns": nouns_of_target(fields),
         "back": _safe_back(form.spec, fields),
         "confirmable": _is_confirmable(found),
         "notice": notice,
@@ -176,11 +180,12 @@ def _is_confirmable(found: Preview | None) -> bool:
 
 def _target(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the decision's target as pairs of label and value."""
+    words = nouns_of_target(fields)
     names = (
         ("saga", _("Saga")),
-        ("lane", _("Image")),
+        ("lane", capfirst(words.entity_noun)),
         ("stream", _("Type")),
-        ("key", _("Task id")),
+        ("key", capfirst(words.key_id)),
         ("event", _("Event")),
         ("message", _("Message")),
         ("service", _("Service")),
@@ -192,6 +197,15 @@ def _target(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     elif ids:
         lines.append((_("Commands"), str(len(ids))))
     return lines
+
+
+def nouns_of_target(fields: Mapping[str, Any]) -> Nouns:
+    """Return the nouns of the saga type that the target belongs to."""
+    stream = fields.get("stream")
+    saga = saga_id(str(fields.get("saga") or ""))
+    if not stream and saga:
+        stream = SagaLog.objects.filter(id=saga).values_list("saga_type", flat=True).first()
+    return nouns.of(stream) if stream else nouns.shared()
 
 
 def _ids(fields: Mapping[str, Any]) -> list[str]:
@@ -286,11 +300,11 @@ def effects(outcome: ActionResult) -> list[str]:
         )
     if result.get("still_parked"):
         text = ngettext(
-            "%(n)d event stays unmatched because it names no image. Enter the image.",
-            "%(n)d events stay unmatched because they name no image. Enter the image.",
+            "%(n)d event stays unmatched because it does not name %(the_entity)s. Enter its id.",
+            "%(n)d events stay unmatched because they do not name %(the_entity)s. Enter its id.",
             result["still_parked"],
         )
-        lines.append(text % {"n": result["still_parked"]})
+        lines.append(nouns.shared().fill(text, n=result["still_parked"]))
     lines += _of_event(result)
     if result.get("eligible") is not None:
         text = ngettext(

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from bridge.models import Event, Source
 from compensation import switches
 from compensation.models import UNSENT, Attempt, Command, CommandStatus, ExhaustedBy
-from sagas import actions
+from sagas import actions, nouns
 from sagas.actions import ActionSpec, CommandView, Target
 from sagas.admin import buttons, formatting, search
 from sagas.admin.action_views import ask
@@ -137,6 +137,7 @@ class CommandAdmin(ReadOnlyAdmin):
         hold = holding.on_hold(row)
         return {
             "title": row.name,
+            "nouns": nouns.of(row.stream),
             "saga": saga,
             "state": states(row, hold),
             "on_hold": hold,

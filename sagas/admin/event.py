@@ -12,11 +12,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from bridge.models import Duplicate, Event, Pending, Source
+from sagas import nouns
 from sagas.admin import buttons, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.definitions import registry
 from sagas.models import Parked, SagaEvent, SagaLog
+from sagas.nouns import fill_lazy, lazy_noun
 from sagas.queries.ids import spelled
 from sagas.queries.timeline import changes
 
@@ -26,9 +28,9 @@ MOST = 500
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    list_display = ("type", "event_id", "origin", "key", "entity", "occurred", "received")
+    list_display = ("type", "event_id", "origin", "key_id", "entity_id", "occurred", "received")
     search_fields = ("id",)
-    search_help_text = _("Full event id or task id")
+    search_help_text = fill_lazy(_("Full event id or %(key_id)s"))
     ordering = ("-id",)
     page_template = "sagas/admin/event.html"
 
@@ -49,6 +51,14 @@ class EventAdmin(ReadOnlyAdmin):
             event.source, event.get_source_display(), "plain" if event.source == Source.PULSAR else "info"
         )
 
+    @admin.display(description=lazy_noun("key_id"))
+    def key_id(self, event: Event) -> str:
+        return event.key
+
+    @admin.display(description=lazy_noun("entity_id"))
+    def entity_id(self, event: Event) -> str:
+        return event.entity
+
     @admin.display(description=_("occurred"))
     def occurred(self, event: Event) -> Any:
         return formatting.at(event.occurred_at)
@@ -61,11 +71,13 @@ class EventAdmin(ReadOnlyAdmin):
         logged = SagaEvent.objects.filter(event=row.pk).first()
         parked = None if logged else Parked.objects.filter(event=row.pk).first()
         suggestion = SagaLog.objects.filter(id=parked.suggestion).first() if parked and parked.suggestion else None
+        words = nouns.of(row.stream)
         return {
             "title": row.type,
+            "nouns": words,
             "logged": logged,
             "saga": SagaLog.objects.filter(id=logged.saga_id).only("key", "status").first() if logged else None,
-            "changes": changes(logged.note) if logged else [],
+            "changes": changes(logged.note, words) if logged else [],
             "parked": parked,
             "actions": buttons.of_event(parked, row.event_id, suggestion, main=True)
             if parked and may_operate(request)

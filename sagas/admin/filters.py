@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from compensation.models import CommandStatus, ExhaustedBy
-from sagas import actions
+from sagas import actions, nouns
 from sagas.definitions import registry
 from sagas.models import Decision, SagaStatusChoice
 from sagas.queries.ids import saga_id
@@ -82,10 +82,10 @@ class TypeFilter(_Choice):
     parameter_name = "type"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return [(name, definition.title) for name, definition in registry.current_definitions().items()]
+        return nouns.titles().items()
 
     def has_output(self) -> bool:
-        return True
+        return len(registry.current_definitions()) > 1 or self.value() is not None
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(saga_type=value)

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from sagas import actions
+from sagas import actions, nouns
 from sagas.actions import ActionSpec, Field, FieldKind, Target
 from sagas.actions.action import REASON_LIMIT
 from sagas.models import SagaLog
@@ -45,7 +46,17 @@ class DecisionForm(forms.Form):
         if self.spec.reason_label:
             self.fields["reason"].label = self.spec.reason_label
             self.fields["reason"].help_text = self.spec.reason_help
+        self._use_nouns()
         self.order_fields([field.name for field in self.spec.fields])
+
+    def _use_nouns(self) -> None:
+        """Fill the nouns of the events' saga type into the texts of the decision's own fields."""
+        stream = (self.data or self.initial).get("stream")
+        words = nouns.of(stream) if stream else nouns.shared()
+        for own in self.spec.fields:
+            if _is_shown(own):
+                self.fields[own.name].label = capfirst(words.fill(own.label))
+                self.fields[own.name].help_text = words.fill(own.help)
 
     def clean_reason(self) -> str:
         """Return the reason. Raises ValidationError if one is required and it has no visible character."""
@@ -142,7 +153,7 @@ class ParkedForm(DecisionForm):
     def clean(self) -> dict[str, Any]:
         fields = super().clean()
         if not self.errors and not (fields.get("key") or fields.get("event")):
-            raise ValidationError(_("Choose an event or a task id."))
+            raise ValidationError(_("Choose an event, or all events of an id."))
         return fields
 
     def target(self) -> dict[str, Any]:
@@ -184,7 +195,7 @@ class PublishingForm(DecisionForm):
 
 
 class SagaField(forms.CharField):
-    """A saga, by its id or a task id; its value is the saga's id."""
+    """A saga, by its id or a key; its value is the saga's id."""
 
     def clean(self, value: Any) -> Any:
         """Return the saga's id. Raises ValidationError if none or several match."""
@@ -197,9 +208,7 @@ class SagaField(forms.CharField):
         named = by_task(text, 2)
         if len(named) != 1:
             raise ValidationError(
-                _("No saga has this id or task id.")
-                if not named
-                else _("Several sagas have this task id. Enter the saga id.")
+                _("No saga has this id.") if not named else _("Several sagas have this id. Enter the saga id.")
             )
         return named[0].id
 
@@ -215,6 +224,7 @@ _FORMS: Mapping[Target, type[DecisionForm]] = {
 _INPUTS: Mapping[FieldKind, Callable[..., forms.Field]] = {
     FieldKind.ID: forms.CharField,
     FieldKind.SAGA: SagaField,
+    FieldKind.SAGA_TYPE: forms.CharField,
     FieldKind.TEXT: forms.CharField,
     FieldKind.NUMBER: forms.IntegerField,
     FieldKind.FLAG: forms.BooleanField,

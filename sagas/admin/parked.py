@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from bridge.models import Event
-from sagas import actions, queries
+from sagas import actions, nouns, queries
 from sagas.admin import buttons, formatting
 from sagas.admin.pagination import from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
@@ -83,6 +83,7 @@ class ParkedAdmin(ReadOnlyAdmin):
         operates = may_operate(request)
         context = {
             "title": group["key"] or group["entity"],
+            "nouns": nouns.of(group["stream"]),
             "group": group,
             "rows": from_page(request, "page", page),
             "events": _events_of(page.items, suggestion if operates else None, operates=operates),

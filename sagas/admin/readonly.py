@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
 
+from sagas import nouns
 from sagas.admin.paginator import CappedPaginator
 from sagas.admin.parameters import DeclaredParameters
 from sagas.admin.rights import may_view_payload
@@ -92,7 +93,8 @@ class ReadOnlyAdmin(DeclaredParameters, ModelAdmin):  # type: ignore[misc]
         title = self.list_title or self.opts.verbose_name_plural
         crumbs = [] if request.path == top else [(top, title), *context.get("crumbs", [])]
         may = {"may_view_payload": may_view_payload(request)}
-        whole = {**self.admin_site.each_context(request), **may, **context, "crumbs": crumbs}
+        words = {"nouns": nouns.shared()}
+        whole = {**self.admin_site.each_context(request), **may, **words, **context, "crumbs": crumbs}
         return TemplateResponse(request, template, whole, status=status)
 
     def need_view(self, request: HttpRequest) -> None:

@@ -18,14 +18,16 @@ from django.utils.translation import gettext_lazy as _
 from compensation import deadlines
 from compensation.deadlines import DeadlineHolds
 from compensation.models import SETTLED, CommandStatus
-from sagas import queries
+from sagas import nouns, queries
 from sagas.admin import buttons, formatting, search
 from sagas.admin.filters import AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter, made_by_hand
 from sagas.admin.pagination import PageSlice, from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import VIEW_COMMANDS, may, may_operate, may_view_payload
+from sagas.definitions import registry
 from sagas.error_text import shown_text
 from sagas.models import Lane, SagaKey, SagaLog
+from sagas.nouns import fill_lazy, lazy_noun
 from sagas.queries import parts
 from sagas.queries.pages import page_of
 
@@ -55,7 +57,7 @@ class SagaAdmin(ReadOnlyAdmin):
     list_display = ("name", "badges", "lanes", "commands", "started", "last_event", "failure")
     list_filter = (StatusFilter, AgeFilter, TypeFilter, SetAsideFilter, ByHandFilter)
     search_fields = ("id",)
-    search_help_text = _("Full id of a saga, task, image, correlation or event")
+    search_help_text = fill_lazy(_("Full saga id, correlation id, event id, %(key_id)s or %(entity_id)s"))
     ordering = ("-start_time", "-id")
     page_template = "sagas/admin/saga.html"
 
@@ -84,7 +86,7 @@ class SagaAdmin(ReadOnlyAdmin):
 
     # --- the list -----------------------------------------------------------------------------------------------------
 
-    @admin.display(description=_("task id"))
+    @admin.display(description=lazy_noun("key_id"))
     def name(self, saga: SagaLog) -> str:
         return saga.key
 
@@ -97,7 +99,7 @@ class SagaAdmin(ReadOnlyAdmin):
             parts_.append(formatting.badge("by_hand", gettext("manual"), "hand"))
         return SafeString(" ".join(parts_))
 
-    @admin.display(description=_("images"))
+    @admin.display(description=lazy_noun("entity_nouns"))
     def lanes(self, saga: SagaLog) -> str:
         return tally(saga)
 
@@ -120,12 +122,22 @@ class SagaAdmin(ReadOnlyAdmin):
 
     # --- the page -----------------------------------------------------------------------------------------------------
 
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """Return the columns; the saga type only if there are several."""
+        several = len(registry.current_definitions()) > 1
+        return (self.list_display[0], "type_title", *self.list_display[1:]) if several else self.list_display
+
+    @admin.display(description=_("type"))
+    def type_title(self, saga: SagaLog) -> str:
+        return nouns.titles().get(saga.saga_type, saga.saga_type)
+
     def page(self, request: HttpRequest, row: SagaLog) -> dict[str, Any]:
         holds = deadlines.deadline_holds()  # read once, so that the whole page shows one moment
         payload = may_view_payload(request)
         waiting = queries.waiting(row, holds, payload=payload)
         return {
             "title": row.key,
+            "nouns": nouns.of(row.saga_type),
             "waiting": waiting,
             "tally": tally(row),
             "duplicates": queries.duplicates(row),
@@ -145,11 +157,12 @@ class SagaAdmin(ReadOnlyAdmin):
         entity = request.GET.get("lane", "").replace("\x00", "")
         lane = Lane.objects.select_related("saga").filter(saga=saga_id, entity=entity, known=True).first()
         if lane is None:
-            raise Http404(gettext("The saga has no such image."))
+            raise Http404(gettext("The saga has no part with this id."))
         shown = number_of(request, "steps")
         page = page_of(parts.steps(saga_id).filter(entity=entity), (shown - 1) * STEPS, STEPS)
         context = {
             "title": entity,
+            "nouns": nouns.of(lane.saga.saga_type),
             "crumbs": [(formatting.saga_url(saga_id), lane.saga.key)],
             "lane": lane,
             "saga": lane.saga,

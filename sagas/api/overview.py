@@ -15,6 +15,7 @@ from rest_framework.reverse import reverse
 from bridge.models import Quarantined
 from sagas import queries
 from sagas.api import parameters as p
+from sagas.api import saga_types
 from sagas.api import serializers as s
 from sagas.api.base import ApiView, page_of, reads
 from sagas.api.permissions import may_read, readable_attention
@@ -50,7 +51,7 @@ class IndexView(ApiView):
 
 @extend_schema_view(get=reads(page_of(s.ParkedGroupSerializer), p.ParkedGroupsParameters))
 class ParkedView(ApiView):
-    """List unmatched events, grouped by task id, longest waiting first."""
+    """List unmatched events, grouped by key, longest waiting first."""
 
     right = VIEW_PARKED
     parameters = p.ParkedGroupsParameters
@@ -106,7 +107,9 @@ class DefinitionOfView(ApiView):
     def get(self, request: Request, saga_type: str) -> Response:
         self.given(request)
         try:
-            return Response(s.DefinitionSerializer(definition_data(registry.current(saga_type))).data)
+            return Response(
+                s.DefinitionSerializer(definition_data(registry.current(saga_types.stored(saga_type)))).data
+            )
         except registry.UnknownDefinition:
             raise NotFound(f"Saga type {saga_type} not found") from None
 
@@ -127,7 +130,8 @@ class Unknown(ApiView):
 
 def definition_data(definition: Definition) -> dict[str, Any]:
     """Return a definition as data, with its diagram."""
-    return {**describe.data(definition), "mermaid": describe.mermaid(definition)}
+    more = {"saga_type": definition.api_name, "mermaid": describe.mermaid(definition)}
+    return {**describe.data(definition), **more}
 
 
 def sliced(found: Sequence[T], offset: int, limit: int) -> queries.Page[T]:

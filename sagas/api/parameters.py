@@ -15,6 +15,7 @@ import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
@@ -22,9 +23,11 @@ from rest_framework.request import Request
 from bridge import instants
 from bridge.models import QuarantineCode, QuarantineStatus
 from compensation.models import CommandStatus
+from sagas.api import saga_types
 from sagas.api.errors import BadRequest
 from sagas.engine.definition import StepStatus
 from sagas.models import LaneOutcome, SagaStatusChoice
+from sagas.nouns import lazy_noun
 from sagas.queries.ids import is_storable, spelled
 
 LIMIT_MAXIMUM = 100
@@ -132,6 +135,21 @@ class HasValue(Flag):
         return super().filter(rows, "false" if value == "true" else "true") if value else rows
 
 
+class SagaTypeField(forms.ChoiceField):
+    """A saga type by either of its names; the value is the stored one."""
+
+    def clean(self, value: Any) -> str:
+        return saga_types.stored(super().clean(value))
+
+
+class SagaTypeChoice(Choice):
+    field_class = SagaTypeField
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Read at each request: tests list other saga types.
+        Filter.__init__(self, choices=lambda: [("", "---------"), *saga_types.spellings()], **kwargs)
+
+
 class Parameters(django_filters.FilterSet):  # type: ignore[misc]  # django-filter has no types
     """The parameters of an address; this base has none. `values` are the checked ones, by name."""
 
@@ -198,8 +216,9 @@ class SagasParameters(PagedParameters):
     status = Choice(choices=SagaStatusChoice.choices, label=_("status"))
     from_date = Moment(label=_("started at or after"))
     to_date = Moment(end_of_day=True, label=_("started at or before"))
-    task_id = Text(label=_("task id"))
-    image_id = Text(label=_("image id"))
+    task_id = Text(label=lazy_noun("key_id"))
+    image_id = Text(label=lazy_noun("entity_id"))
+    saga_type = SagaTypeChoice(label=_("saga type"))
 
 
 class StepsParameters(PagedParameters):
@@ -254,7 +273,7 @@ def _described(name: str, item: Filter) -> OpenApiParameter:
         schema |= {} if field.most is None else {"maximum": field.most}
     elif isinstance(field, forms.ChoiceField):
         schema["enum"] = [str(value) for value, _label in field.choices if value]  # type: ignore[union-attr, misc]
-    text = str(item.label)
+    text = item.label
     if isinstance(field, Instant):
-        text += "; ISO 8601 (UTC without an offset), or a date"
+        text = format_lazy("{}; ISO 8601 (UTC without an offset), or a date", text)
     return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=text)

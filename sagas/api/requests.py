@@ -12,6 +12,8 @@ from rest_framework import serializers as s
 from sagas import actions
 from sagas.actions import ActionSpec, Field, FieldKind, Target, is_blank
 from sagas.actions.action import REASON_LIMIT
+from sagas.api import saga_types
+from sagas.nouns import fill_lazy
 from sagas.queries.ids import spelled
 
 REASON_REQUIRED = _("A reason is required.")
@@ -26,6 +28,13 @@ class Id(s.CharField):
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
         return spelled(text) or text
+
+
+class SagaType(s.CharField):
+    """A saga type by either of its names; the value is the stored one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        return saga_types.stored(super().to_internal_value(data))
 
 
 class ReasonedSerializer(s.Serializer[Any]):
@@ -62,7 +71,7 @@ def on_commands(action: str) -> ActionSpec:
 
 
 class KeyOrEventSerializer(ReasonedSerializer):
-    key = Id(required=False, help_text=_("all events with this task id, past and future"))
+    key = Id(required=False, help_text=fill_lazy(_("all events with this %(key_id)s, past and future")))
     event = Id(required=False, help_text=_("one event, by its id"))
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +113,7 @@ _TARGETS: Mapping[Target, type[ReasonedSerializer]] = {
 _INPUTS: Mapping[FieldKind, Callable[..., s.Field[Any, Any, Any, Any]]] = {
     FieldKind.ID: Id,
     FieldKind.SAGA: s.UUIDField,
+    FieldKind.SAGA_TYPE: SagaType,
     FieldKind.TEXT: s.CharField,
     FieldKind.NUMBER: s.IntegerField,
     FieldKind.FLAG: s.BooleanField,
@@ -157,8 +167,8 @@ def _name_of(spec: ActionSpec, fields: tuple[Field, ...]) -> str:
 
 
 def _input(field: Field) -> s.Field[Any, Any, Any, Any]:
-    options: dict[str, Any] = {"required": field.required, "help_text": field.api_help}
-    if not field.required and field.kind in (FieldKind.ID, FieldKind.TEXT, FieldKind.CHOICE):
+    options: dict[str, Any] = {"required": field.required, "help_text": field.api_help and fill_lazy(field.api_help)}
+    if not field.required and field.kind in (FieldKind.ID, FieldKind.SAGA_TYPE, FieldKind.TEXT, FieldKind.CHOICE):
         options["allow_null"] = True
     if field.kind is FieldKind.CHOICE:
         options["choices"] = list(field.choices)

@@ -75,7 +75,7 @@ class SagaByCorrelationView(_Detail):
 
 @extend_schema_view(get=reads(s.SagaSummarySerializer(many=True), p.LimitedParameters))
 class SagasByTaskView(ApiView):
-    """Return the sagas of a task, as a bare list."""
+    """Return the sagas with this key, as a bare list."""
 
     parameters = p.LimitedParameters
 
@@ -102,7 +102,7 @@ class StepsView(ApiView):
 
 @extend_schema_view(get=reads(page_of(s.LaneSerializer), p.LanesParameters, missing=True))
 class LanesView(ApiView):
-    """List the lanes of a saga, such as its images, with their outcome."""
+    """List the lanes of a saga, one for each of its entities, with their outcome."""
 
     parameters = p.LanesParameters
 

@@ -19,6 +19,7 @@ from compensation.models import (
     ExhaustedBy,
     TripCause,
 )
+from sagas.api import saga_types
 from sagas.engine.definition import StepStatus
 from sagas.error_text import shown_attempt, shown_error, shown_text
 from sagas.models import LaneOutcome, SagaLog, SagaStatusChoice, SagaStep
@@ -89,13 +90,20 @@ class BadRequestErrorSerializer(ErrorSerializer):
     errors = s.DictField(child=s.ListField(child=s.CharField()), required=False)  # type: ignore[assignment]
 
 
+class PublicSagaType(s.CharField):
+    """A saga type by its public name."""
+
+    def to_representation(self, value: str) -> str:
+        return saga_types.public(value)
+
+
 # --- sagas ----------------------------------------------------------------------------------------------------------
 
 
 class SagaSummarySerializer(s.Serializer[SagaLog]):
     id = s.UUIDField()
     correlation_id = s.CharField()
-    saga_type = s.CharField()
+    saga_type = PublicSagaType()
     status = s.ChoiceField(SagaStatusChoice.choices)
     steps_count = s.IntegerField()
     failed_steps_count = s.IntegerField()
@@ -152,7 +160,7 @@ class WaitingSerializer(s.Serializer[Any]):
 class SagaDetailSerializer(s.Serializer[Any]):
     id = s.UUIDField()
     correlation_id = s.CharField()
-    saga_type = s.CharField()
+    saga_type = PublicSagaType()
     status = s.ChoiceField(SagaStatusChoice.choices)
     steps = StepSerializer(many=True)
     steps_count = s.IntegerField()
@@ -376,6 +384,7 @@ class DefinedEvent(EventMeaning):
 
 class DefinitionSerializer(s.Serializer[Any]):
     name = s.CharField()
+    saga_type = s.CharField()
     title = s.CharField()
     version = s.IntegerField()
     key_field = s.CharField()

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
-from sagas.engine.definition import Compensation, Definition, Event, Fails, Meaning, StepStatus, meanings
+from sagas.engine.definition import Compensation, Definition, Entity, Event, Fails, Meaning, StepStatus, meanings
 
 FORWARD = (StepStatus.STARTED, StepStatus.COMPLETED)
 EVENT_HEAD = ("event", "step", "becomes", "entity", "also", "topics")
@@ -22,18 +22,20 @@ def data(definition: Definition) -> dict[str, Any]:
         "version": definition.version,
         "key_field": definition.key_field,
         "entity_field": definition.entity_field,
-        "events": [_event_data(event) for event in definition.events],
+        "events": [_event_data(definition, event) for event in definition.events],
         "commands": [_command_data(definition, item) for item in definition.compensations],
     }
 
 
 def table(definition: Definition) -> str:
     """Return text for a terminal: the events and what each does, then the commands and which events answer each."""
-    events = [row for event in definition.events for row in _event_rows(event)]
+    events = [row for event in definition.events for row in _event_rows(definition, event)]
     commands = [_command_row(definition, item) for item in definition.compensations]
     head = f"{definition.name} version {definition.version}"
-    keys = f"one saga for each {definition.key_field}" + (
-        f", one lane for each {definition.entity_field}" if definition.entity_field else ""
+    keys = f"one saga for each {definition.noun_of_key.one} ({definition.key_field})" + (
+        f", in it one lane for each {definition.noun_of_entity.one} ({definition.entity_field})"
+        if definition.entity_field
+        else ""
     )
     parts = [f"{head}: {definition.title or definition.name}, {keys}", *_lines((EVENT_HEAD, *events))]
     return "\n".join([*parts, "", *_lines((COMMAND_HEAD, *commands))])
@@ -47,15 +49,16 @@ def mermaid(definition: Definition) -> str:
 # --- texts ------------------------------------------------------------------------------------------------------------
 
 
-def also(event: Event, means: Meaning) -> list[str]:
+def also(definition: Definition, event: Event, means: Meaning) -> list[str]:
     """Return what an event does besides changing its step, as short texts."""
+    lane, lanes = definition.noun_of_entity.one, definition.noun_of_entity.many
     effects = [
         ("starts the saga", event.starts and means is event.means),
-        (_fails(means), means.fails is not None),
-        ("marks the lane as processed", means.processes),
+        (_fails(means, lane), means.fails is not None),
+        (f"marks the {lane} as processed", means.processes),
         (f"proves {means.proves}", bool(means.proves)),
         ("ends the intake", means.ends_intake),
-        ("announces the lanes", means.announces is not None),
+        (f"announces the {lanes}", means.announces is not None),
         (f"confirms {means.confirms}", bool(means.confirms)),
         (f"refuses {means.refuses}", bool(means.refuses)),
         ("is the echo of our own compensation", means.echoes_undo),
@@ -72,11 +75,23 @@ def _success(event: Event) -> str:
     return f"only if {stated.field} is {' or '.join(stated.success)}" if stated else ""
 
 
-def _fails(means: Meaning) -> str:
+def _of(definition: Definition, event: Event) -> str:
+    """Return whose step an event changes, in the words of the saga type."""
+    saga, lane = definition.noun_of_key.one, definition.noun_of_entity.one
     return {
-        Fails.LANE: "fails the lane",
+        Entity.SAGA: saga,
+        Entity.LANE: lane,
+        Entity.LANE_ELSE_SAGA: f"{lane}, else {saga}",
+        Entity.EACH: f"each listed {lane}",
+        Entity.EVENT: event.entity.value,
+    }[event.entity]
+
+
+def _fails(means: Meaning, lane: str) -> str:
+    return {
+        Fails.LANE: f"fails the {lane}",
         Fails.SAGA: "fails the saga",
-        Fails.LANE_ELSE_SAGA: "fails the lane, else the saga",
+        Fails.LANE_ELSE_SAGA: f"fails the {lane}, else the saga",
         Fails.UPLOAD: "reports a failed upload",
         None: "",
     }[means.fails]
@@ -99,16 +114,17 @@ def _answers(definition: Definition, item: Compensation) -> list[str]:
 
 
 def _required(item: Compensation) -> str:
-    return f"if {item.owed_when}" if item.owed_when else "always"
+    return f"if {item.required_when}" if item.required_when else "always"
 
 
 # --- data and table ---------------------------------------------------------------------------------------------------
 
 
-def _event_data(event: Event) -> dict[str, Any]:
-    first = _meaning_data(event, event.means)
+def _event_data(definition: Definition, event: Event) -> dict[str, Any]:
+    first = _meaning_data(definition, event, event.means)
     others = [
-        {"field": other.field, "begins": other.begins, **_meaning_data(event, other.means)} for other in event.instead
+        {"field": other.field, "begins": other.begins, **_meaning_data(definition, event, other.means)}
+        for other in event.instead
     ]
     return {
         "type": event.type,
@@ -119,12 +135,12 @@ def _event_data(event: Event) -> dict[str, Any]:
         "own_key": event.own_key,
         **first,
         "instead": others,
-        "success_field": _success_field_data(event),
+        "success_field": _success_field_data(definition, event),
         "collapse_after": event.collapse_after or None,
     }
 
 
-def _success_field_data(event: Event) -> dict[str, Any] | None:
+def _success_field_data(definition: Definition, event: Event) -> dict[str, Any] | None:
     stated = event.success_field
     if stated is None:
         return None
@@ -132,16 +148,16 @@ def _success_field_data(event: Event) -> dict[str, Any] | None:
         "field": stated.field,
         "success": list(stated.success),
         "failure": list(stated.failure),
-        **_meaning_data(event, stated.fails),
+        **_meaning_data(definition, event, stated.fails),
     }
 
 
-def _meaning_data(event: Event, means: Meaning) -> dict[str, Any]:
+def _meaning_data(definition: Definition, event: Event, means: Meaning) -> dict[str, Any]:
     return {
         "step": means.step.type if means.step else None,
         "service": means.step.service if means.step else None,
         "becomes": means.becomes.value if means.becomes else None,
-        "also": also(event, means),
+        "also": also(definition, event, means),
     }
 
 
@@ -152,7 +168,7 @@ def _command_data(definition: Definition, item: Compensation) -> dict[str, Any]:
         "service": item.service,
         "topic": item.topic,
         "undoes": {"step": item.undoes.type, "service": item.undoes.service},
-        "owed_when": item.owed_when or None,
+        "owed_when": item.required_when or None,
         "after": list(item.after),
         "confirmation": item.confirmation.value,
         "answered_by": _answers(definition, item),
@@ -161,12 +177,13 @@ def _command_data(definition: Definition, item: Compensation) -> dict[str, Any]:
     }
 
 
-def _event_rows(event: Event) -> Iterator[tuple[str, ...]]:
-    yield _event_row(event.type, event, event.means, ", ".join(event.topics))
+def _event_rows(definition: Definition, event: Event) -> Iterator[tuple[str, ...]]:
+    yield _event_row(definition, event.type, event, event.means, ", ".join(event.topics))
     for other in event.instead:
-        yield _event_row(f'  if {other.field} begins with "{other.begins}"', event, other.means, "")
+        yield _event_row(definition, f'  if {other.field} begins with "{other.begins}"', event, other.means, "")
     if event.success_field:
         yield _event_row(
+            definition,
             f"  if {event.success_field.field} is {', '.join(event.success_field.failure)}",
             event,
             event.success_field.fails,
@@ -174,10 +191,10 @@ def _event_rows(event: Event) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _event_row(name: str, event: Event, means: Meaning, topics: str) -> tuple[str, ...]:
+def _event_row(definition: Definition, name: str, event: Event, means: Meaning, topics: str) -> tuple[str, ...]:
     step = f"{means.step.type} by {means.step.service}" if means.step else "–"
     becomes = means.becomes.value if means.becomes else "–"
-    return name, step, becomes, event.entity.value, ", ".join(also(event, means)), topics
+    return name, step, becomes, _of(definition, event), ", ".join(also(definition, event, means)), topics
 
 
 def _command_row(definition: Definition, item: Compensation) -> tuple[str, ...]:
@@ -249,7 +266,8 @@ class _Chart:
         ]
         undoing = [(kind, means.step) for kind, means in failing if means.fails is not Fails.UPLOAD]
         if self.commands:
-            yield '    failed{{"the lane fails: by an event, with its saga, or by a person"}}'
+            lane = self.definition.noun_of_entity.one
+            yield f'    failed{{{{"the {lane} fails: by an event, with its saga, or by a person"}}}}'
             yield "    class failed failed"
         for kind, step in undoing:
             if step and self.commands:

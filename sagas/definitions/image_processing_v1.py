@@ -1,7 +1,9 @@
-"""image_processing version 1: a task that is started again stays one run. Sagas born on it keep it; do not change it.
+"""image_processing version 1: one imaging task over Data Retrieval, Anonymization and Processing, as a whole table.
 
-Read it as a table, from top to bottom: which events exist, what each does to its saga, and how each step is undone.
-The services own the format of the messages: their bodies, their topics, and types that report two different things.
+Read it from top to bottom: which events exist, what each does to its saga, and how each step is undone. The services
+own the format of the messages: their bodies, their topics, and types that report two different things.
+Sagas that began with this version keep it, so do not change it: image_processing.py is the current version, written as
+its difference.
 """
 
 from sagas.engine.definition import (
@@ -13,6 +15,7 @@ from sagas.engine.definition import (
     Fails,
     Instead,
     Meaning,
+    Noun,
     Step,
     StepStatus,
 )
@@ -57,14 +60,14 @@ EVENTS = (
         type="RetrievalStarted",
         topics=("retrieval-started",),
         starts=True,
-        entity=Entity.TASK,
+        entity=Entity.SAGA,
         means=Meaning(step=CREATE, becomes=STARTED),
         fields={"task_id": "id", "batch_id": "id", "source_metadata": "object"},
     ),
     Event(
         type="RetrievalCompleted",
         topics=("retrieval-completed",),
-        entity=Entity.TASK,
+        entity=Entity.SAGA,
         means=Meaning(
             step=RETRIEVE,
             becomes=COMPLETED,
@@ -82,7 +85,7 @@ EVENTS = (
     Event(
         type="RetrievalFailed",
         topics=("retrieval-failed",),
-        entity=Entity.TASK,
+        entity=Entity.SAGA,
         means=Meaning(step=RETRIEVE, becomes=FAILED, fails=Fails.SAGA),
         instead=(Instead("error_message", ECHO_OF_OUR_DELETIONS, Meaning(echoes_undo=True)),),
         fields={"task_id": "id", "error_message": "text"},
@@ -165,7 +168,7 @@ EVENTS = (
             "latam-processing-started",
             "processing.{region}.started",
         ),
-        entity=Entity.LANE_ELSE_TASK,
+        entity=Entity.LANE_ELSE_SAGA,
         own_key=True,
         means=Meaning(step=START_PROCESSING, becomes=STARTED, proves=ANONYMIZED),
         fields=IMAGE,
@@ -178,7 +181,7 @@ EVENTS = (
             "latam-processing-completed",
             "processing.{region}.completed",
         ),
-        entity=Entity.LANE_ELSE_TASK,
+        entity=Entity.LANE_ELSE_SAGA,
         own_key=True,
         means=Meaning(step=PROCESS, becomes=COMPLETED, processes=True, proves=ANONYMIZED),
         fields=IMAGE,
@@ -191,7 +194,7 @@ EVENTS = (
             "latam-processing-failed",
             "processing.{region}.failed",
         ),
-        entity=Entity.LANE_ELSE_TASK,
+        entity=Entity.LANE_ELSE_SAGA,
         own_key=True,
         means=Meaning(step=PROCESS, becomes=FAILED, fails=Fails.LANE_ELSE_SAGA, proves=ANONYMIZED),
         fields=WITH_ERROR,
@@ -217,14 +220,16 @@ EVENTS = (
 COMPENSATIONS = (
     Compensation(
         command="RollbackAnonymization",
+        noun=Noun("anonymization rollback", "anonymization rollbacks"),
         undoes=ANONYMIZE,
         service=ANONYMIZATION,
         topic="anonymization-commands",
-        owed_when=ANONYMIZED,
+        required_when=ANONYMIZED,
         data={"task_id": "key", "image_id": "entity", "reason": "=Saga compensation"},
     ),
     Compensation(
         command="DeleteRetrievedImage",
+        noun=Noun("image deletion", "image deletions"),
         undoes=UPLOAD,
         service=DATA_RETRIEVAL,
         topic="data-retrieval-commands",
@@ -236,7 +241,10 @@ COMPENSATIONS = (
 
 DEFINITION = Definition(
     name="image_processing",
-    title="Imaging task",
+    title="Image processing",
+    key_noun=Noun("task", "tasks"),
+    entity_noun=Noun("image", "images"),
+    public_name="IMAGE_PROCESSING",  # as clients of the API know it
     version=1,
     key_field="task_id",
     entity_field="image_id",

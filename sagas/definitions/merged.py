@@ -52,6 +52,7 @@ def wire_events(definitions: Iterable[Definition]) -> tuple[WireEvent, ...]:
 def conflicts(definitions: Iterable[Definition]) -> Iterator[str]:
     """Yield one sentence for each contradiction between versions of one saga type or between two saga types."""
     known = tuple(definitions)
+    yield from _name_conflicts(known)
     owners: dict[str, str] = {}
     for (name, type_), declared in _declarations(known).items():
         owner = owners.setdefault(type_, name)
@@ -59,6 +60,16 @@ def conflicts(definitions: Iterable[Definition]) -> Iterator[str]:
             yield f"{_where(declared[0])}: {owner} declares the event type too, but it may belong to one saga type only"
         for newer, older in combinations(declared, 2):
             yield from _conflicts(newer, older)
+
+
+def _name_conflicts(definitions: Sequence[Definition]) -> Iterator[str]:
+    """Yield one sentence for each name of a saga type, as stored or in the API, that means another type too."""
+    types: dict[str, str] = {}
+    for definition in definitions:
+        for name in dict.fromkeys((definition.name, definition.api_name)):
+            other = types.setdefault(name, definition.name)
+            if other != definition.name:
+                yield f"{definition.name} version {definition.version}: {name} is a name of the saga type {other} too"
 
 
 def _declarations(definitions: Iterable[Definition]) -> dict[tuple[str, str], list[tuple[Definition, Event]]]:

@@ -270,7 +270,10 @@ def _can_be_processed(definition: Definition, lane: LaneState) -> bool:
 
 def _required(definition: Definition, lane: LaneState) -> tuple[Compensation, ...]:
     """Return the compensations that a failed lane requires."""
-    return tuple(item for item in definition.compensations if not item.owed_when or item.owed_when in lane.milestones)
+    milestones = lane.milestones
+    return tuple(
+        item for item in definition.compensations if not item.required_when or item.required_when in milestones
+    )
 
 
 def _status_of_failed(commands: Mapping[str, CommandState]) -> LaneStatus:

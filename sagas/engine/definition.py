@@ -35,11 +35,11 @@ RANK_STATUS = {rank: status for status, rank in FACT_RANK.items()}
 
 
 class Entity(StrEnum):
-    """Which entity's step an event changes."""
+    """Which entity's step an event changes. The texts are those of GET definitions."""
 
-    TASK = "task"  # the saga itself
+    SAGA = "task"  # the saga itself
     LANE = "lane"  # the entity that the event names; an event without one stays unmatched
-    LANE_ELSE_TASK = "lane, else task"
+    LANE_ELSE_SAGA = "lane, else task"
     EACH = "each listed"  # one for each id of the event's list field
     EVENT = "the event's id"  # a failed upload: there is no entity
 
@@ -222,14 +222,28 @@ class Retry:
     confirmation_timeout: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Noun:
+    """What people call a thing, in English: one of them and several. Whoever shows it translates it."""
+
+    one: str
+    many: str
+
+    @classmethod
+    def of_field(cls, field_name: str) -> Noun:
+        """Return the noun that a field such as "order_id" suggests: "order", "orders"."""
+        one = field_name.removesuffix("_id").replace("_", " ").strip()
+        return cls(one, f"{one}s")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compensation:
     """How one step of a lane is undone.
 
-    `data` is the body of the command: field → "entity", "key", or a fixed text that starts with "=". `owed_when` is the
-    milestone that makes it required in a failed lane; empty: always required. `after` names commands of the same lane
-    that must be confirmed, skipped or withdrawn before this one is published for the first time. `uuids` are the fields
-    in which the service accepts only a UUID.
+    `data` is the body of the command: field → "entity", "key", or a fixed text that starts with "=". `required_when` is
+    the milestone that makes it required in a failed lane; empty: always required. `after` names commands of the same
+    lane that must be confirmed, skipped or withdrawn before this one is published for the first time. `uuids` are the
+    fields in which the service accepts only a UUID. `noun` is the command's noun for people, such as "image deletion".
     """
 
     command: str
@@ -237,11 +251,12 @@ class Compensation:
     service: str
     topic: str
     data: Mapping[str, str]
-    owed_when: str = ""
+    required_when: str = ""
     after: tuple[str, ...] = ()
     confirmation: Confirmation = Confirmation.EVENT
     uuids: tuple[str, ...] = ()
     retry: Retry = Retry()
+    noun: Noun | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +264,9 @@ class Definition:
     """A saga type in one version.
 
     `key_field` and `entity_field` name fields of the body; without an `entity_field` the saga is its own single lane.
-    `processed_needs` is the milestone that a lane must have to be processed by an event about all lanes.
+    `processed_needs` is the milestone that a lane must have to be processed by an event about all lanes. `title`,
+    `key_noun` and `entity_noun` are the type's words for people; a noun is by default that of its field. `public_name`
+    is the `saga_type` of the API; by default the name in capitals.
     """
 
     name: str
@@ -260,12 +277,24 @@ class Definition:
     compensations: tuple[Compensation, ...]
     processed_needs: str = ""
     title: str = ""
+    key_noun: Noun | None = None
+    entity_noun: Noun | None = None
+    public_name: str = ""
 
     @cached_property
-    def entity_title(self) -> str:
-        """The name of one entity for people: "Image" for "image_id". Without entities, the title of the saga type."""
-        name = self.entity_field.removesuffix("_id").replace("_", " ").strip()
-        return name.capitalize() or self.title or self.name
+    def noun_of_key(self) -> Noun:
+        """What people call what a saga is about: "task"."""
+        return self.key_noun or Noun.of_field(self.key_field)
+
+    @cached_property
+    def noun_of_entity(self) -> Noun:
+        """What people call the subject of a lane: "image". Without entities, the same as that of the saga."""
+        return self.entity_noun or (Noun.of_field(self.entity_field) if self.entity_field else self.noun_of_key)
+
+    @property
+    def api_name(self) -> str:
+        """The `saga_type` of the API: "IMAGE_PROCESSING"."""
+        return self.public_name or self.name.upper()
 
     @cached_property
     def event_of(self) -> dict[str, Event]:

@@ -20,7 +20,7 @@ from sagas.engine.ids import canonical_id
 from sagas.engine.state import Announced, CommandFacts, LaneState, Mark, SagaState, StepFacts, StepKey, least
 
 # Looking up a member of an enum costs as much as a small function call, and these are read for each fact.
-TASK, LANE, LANE_ELSE_TASK, EACH = Entity.TASK, Entity.LANE, Entity.LANE_ELSE_TASK, Entity.EACH
+SAGA, LANE, LANE_ELSE_SAGA, EACH = Entity.SAGA, Entity.LANE, Entity.LANE_ELSE_SAGA, Entity.EACH
 
 # Characters of an error that are kept in the state, which lists show; the whole text stays in the event.
 ERROR_LIMIT = 1000
@@ -51,7 +51,7 @@ def interpret(identity: SagaIdentity, fact: Fact) -> Interpretation:
         return Interpretation(None, NO_MEANING, "", ())
     means = reading(definition, event, fact)
     entity = fact.entity or fact.lane or ("" if definition.entity_field else identity.key)
-    if entity and (event.entity is LANE or event.entity is LANE_ELSE_TASK):
+    if entity and (event.entity is LANE or event.entity is LANE_ELSE_SAGA):
         return Interpretation(event, means, entity, (entity,))
     touched = _touched(identity, event, fact)
     if not entity or entity in touched:
@@ -63,7 +63,7 @@ def _touched(identity: SagaIdentity, event: Event, fact: Fact) -> tuple[str, ...
     """Return the entities of the lanes whose steps an event changes that is not about the one entity that it names."""
     if event.entity is EACH:
         return tuple(dict.fromkeys(listed(event, fact)))
-    if event.entity is TASK or event.entity is LANE_ELSE_TASK:
+    if event.entity is SAGA or event.entity is LANE_ELSE_SAGA:
         return (identity.key,)
     return () if event.entity is LANE else (fact.id,)
 

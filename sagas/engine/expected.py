@@ -59,15 +59,15 @@ def _advances(definition: Definition, event: Event) -> bool:
     An event that lists lanes may have named this one beside its list, and an event with a meaning that changes no step
     may leave no trace: the steps of the lane do not show whether such an event arrived.
     """
-    about_a_lane = event.entity in (Entity.LANE, Entity.LANE_ELSE_TASK)
+    about_a_lane = event.entity in (Entity.LANE, Entity.LANE_ELSE_SAGA)
     if not definition.entity_field:
-        about_a_lane = about_a_lane or event.entity is Entity.TASK
+        about_a_lane = about_a_lane or event.entity is Entity.SAGA
     return about_a_lane and event.means.becomes in ONWARD and all(meaning.step for meaning in meanings(event))
 
 
 def _may_have_arrived(event: Event, lane: Mapping[StepKey, int], whole: Mapping[StepKey, int]) -> bool:
     """Return whether the event may have arrived: a step has the rank that it would give, or a higher one."""
-    ranks = whole if event.entity is Entity.LANE_ELSE_TASK else lane
+    ranks = whole if event.entity is Entity.LANE_ELSE_SAGA else lane
     return any(
         meaning.step is not None and ranks.get((meaning.step.type, meaning.step.service), 0) >= meaning.rank
         for meaning in meanings(event)

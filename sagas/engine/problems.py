@@ -87,11 +87,24 @@ def _whole_problems(definition: Definition) -> Iterator[str]:
     if len(definition.name) > _MAX_NAME:
         yield f"the name must not be longer than {_MAX_NAME} characters"
     yield from _key_problems(definition)
+    yield from _word_problems(definition)
     yield from _duplicate_problems(definition)
     yield from _course_problems(definition)
     for step in definition.steps:
         if not (_is_name(step.type) and _is_name(step.service)):
             yield f"the step {step.type!r} of {step.service!r}: type and service must be {_NAME_RULE}"
+
+
+def _word_problems(definition: Definition) -> Iterator[str]:
+    """Check the words for people and for clients of the API; those that are left out follow from the other names."""
+    nouns = [(f"the noun of {item.command}", item.noun) for item in definition.compensations]
+    for field, noun in (("key_noun", definition.key_noun), ("entity_noun", definition.entity_noun), *nouns):
+        if noun and not all(
+            _is_name(word) and word.replace(" ", "").replace("-", "").isalpha() for word in (noun.one, noun.many)
+        ):
+            yield f"{field} must be two English nouns in letters, one thing and several, such as (image, images)"
+    if definition.public_name and not (definition.public_name.isidentifier() and _is_name(definition.public_name)):
+        yield f"the public_name must be an identifier, not longer than {_MAX_NAME} characters"
 
 
 def _duplicate_problems(definition: Definition) -> Iterator[str]:
@@ -236,7 +249,7 @@ def _meaning_problems(definition: Definition, event: Event, meaning: Meaning) ->
             yield f"confirms or refuses {command}, a command that is not declared"
     if meaning.step and meaning.step.outcome and meaning.step.outcome not in {s.type for s in definition.steps}:
         yield f"its step has the outcome {meaning.step.outcome}, a step type that is not declared"
-    names_lane = event.entity in (Entity.LANE, Entity.LANE_ELSE_TASK) or not definition.entity_field
+    names_lane = event.entity in (Entity.LANE, Entity.LANE_ELSE_SAGA) or not definition.entity_field
     if meaning.about_one_lane and not names_lane:
         yield "fails, processes, proves, confirms or refuses something of a lane, but is not about one lane"
     if meaning.fails is Fails.UPLOAD and event.entity is not Entity.EVENT:
@@ -266,8 +279,8 @@ def _compensation_problems(definition: Definition, item: Compensation) -> Iterat
 
 
 def _order_problems(definition: Definition, item: Compensation) -> Iterator[str]:
-    if item.owed_when and item.owed_when not in definition.milestones:
-        yield f"owed_when is {item.owed_when}, a milestone that no event proves"
+    if item.required_when and item.required_when not in definition.milestones:
+        yield f"required_when is {item.required_when}, a milestone that no event proves"
     for earlier in item.after:
         if earlier == item.command or earlier not in definition.compensation_of:
             yield f"has {earlier} in `after`, which is not another command of this saga type"

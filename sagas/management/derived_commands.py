@@ -20,6 +20,7 @@ from sagas.actions import ActionRequest, ActionResult, ActionSpec, Field, FieldK
 from sagas.management.cli_base import DONE, FAILED, Options, UsageError, add_payload_argument
 from sagas.management.decision_command import DecisionCommand, Job, job_of_malformed_id, results_by_id
 from sagas.management.targets import find_saga, ids_from, moment, name_of
+from sagas.nouns import shared
 
 COMMANDS = "sagas.management.commands"
 
@@ -33,7 +34,7 @@ def _number(text: str, field: Field) -> int:
 
 # What a field's value becomes; any other is taken as it was typed. A saga is looked up when the decision is made.
 _PARSERS: Mapping[FieldKind, Callable[[str, Field], Any]] = {
-    FieldKind.ID: lambda text, field: name_of(text, field.noun),
+    FieldKind.ID: lambda text, field: name_of(text, shared().entity_id),
     FieldKind.TIME: lambda text, field: moment(text),
     FieldKind.NUMBER: _number,
 }
@@ -87,7 +88,9 @@ class OnSagas(SpecCommand):
     """A decision on sagas, each in its own call."""
 
     def add_target(self, parser: CommandParser) -> None:
-        parser.add_argument("saga", nargs="*", help="saga id or task id; none or -: read from stdin, one per line")
+        parser.add_argument(
+            "saga", nargs="*", help=f"saga id or {shared().key_id}; none or -: read from stdin, one per line"
+        )
 
     def jobs(self, options: Options) -> list[Job]:
         """Return one call for each saga."""
@@ -102,7 +105,7 @@ class OnCommands(SpecCommand):
 
     def add_target(self, parser: CommandParser) -> None:
         parser.add_argument("command", nargs="*", help="command id; none or -: read from stdin, one per line")
-        parser.add_argument("--saga", help=f"{self.spec.of_saga}, by saga id or task id")
+        parser.add_argument("--saga", help=f"{self.spec.of_saga}, by saga id or {shared().key_id}")
 
     def jobs(self, options: Options) -> list[Job]:
         """Return one call for a single command, or one bulk call for many or for those chosen by something else."""
@@ -136,12 +139,12 @@ class OnParked(SpecCommand):
 
     def add_target(self, parser: CommandParser) -> None:
         what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument("--key", help="the task id that the events name")
+        what.add_argument("--key", help=f"the {shared().key_id} that the events name")
         what.add_argument("--event", help="the id of one unmatched event")
 
     def jobs(self, options: Options) -> list[Job]:
         """Return the one call."""
-        key, event = name_of(options["key"], "a task"), name_of(options["event"], "an event")
+        key, event = name_of(options["key"], shared().key_id), name_of(options["event"], "event id")
         return [self.job(key or event or "", options, lambda: {"key": key, "event": event})]
 
 
@@ -149,14 +152,16 @@ class OnKeys(SpecCommand):
     """A decision on the unmatched events of keys, each in its own call."""
 
     def add_target(self, parser: CommandParser) -> None:
-        parser.add_argument("key", nargs="*", help="task id of unmatched events; none or -: from stdin, one per line")
+        parser.add_argument(
+            "key", nargs="*", help=f"{shared().key_id} of unmatched events; none or -: from stdin, one per line"
+        )
 
     def jobs(self, options: Options) -> list[Job]:
         """Return one call for each key."""
-        return [self._job(key, options) for key in ids_from(options["key"], "task id")]
+        return [self._job(key, options) for key in ids_from(options["key"], shared().key_id)]
 
     def _job(self, key: str, options: Options) -> Job:
-        own = name_of(key, "a task") or ""
+        own = name_of(key, shared().key_id) or ""
         return self.job(key, options, lambda: {"key": own})
 
 
@@ -219,10 +224,11 @@ def install() -> None:
 
 
 def _add_option(parser: CommandParser, field: Field) -> None:
+    text = shared().fill(field.option_help)
     if field.kind is FieldKind.FLAG:
-        parser.add_argument(field.option, action="store_true", help=field.option_help)
+        parser.add_argument(field.option, action="store_true", help=text)
         return
-    options: dict[str, Any] = {"required": field.required, "help": field.option_help}
+    options: dict[str, Any] = {"required": field.required, "help": text}
     if field.metavar:
         options["metavar"] = field.metavar
     if field.kind is FieldKind.CHOICE:

@@ -8,9 +8,11 @@ from typing import Any
 
 from compensation.deadlines import DeadlineHolds
 from compensation.models import Command
+from sagas import nouns
 from sagas.error_text import shown_error, shown_text
 from sagas.management.wording import table, when
 from sagas.models import Lane, SagaLog
+from sagas.nouns import Nouns
 from sagas.queries import holding, parts
 from sagas.queries.pages import Page, page_of
 from sagas.queries.sagas import duplicates, metadata
@@ -52,15 +54,16 @@ def report_lines(saga: SagaLog, limit: int, *, payload: bool) -> Iterator[str]:
     """Return the same as lines of text."""
     wait = waiting(saga, payload=payload)
     lanes, commands, entries = _parts(saga, limit, payload=payload)
-    yield f"{saga.saga_type} version {saga.version}, task {saga.key}"
+    words = nouns.of(saga.saga_type)
+    yield f"{saga.saga_type} version {saga.version}, {words.key_noun} {saga.key}"
     yield f"saga {saga.id}, correlation id {saga.correlation_id}"
     ended = f", ended {when(saga.end_time)}" if saga.end_time else ""
     yield f"{saga.status}, started {when(saga.start_time)}{ended}"
     if saga.error_message:
         yield f"error: {shown_text(saga.error_message, payload=payload)}"
     yield wait.sentence if wait else "Nothing pending."
-    yield from _section("lanes", lanes, _lane_lines(lanes.items))
-    yield from _section("commands", commands, _command_lines(commands.items, payload=payload))
+    yield from _section(words.entity_nouns, lanes, _lane_lines(lanes.items, words))
+    yield from _section("commands", commands, _command_lines(commands.items, words, payload=payload))
     yield from _section("timeline", entries, _entry_lines(entries.items))
 
 
@@ -104,12 +107,12 @@ def _section(name: str, page: Page[Any], lines: Iterator[str]) -> Iterator[str]:
     yield from (f"  {line}" for line in lines if page.items)
 
 
-def _lane_lines(lanes: Sequence[Lane]) -> Iterator[str]:
+def _lane_lines(lanes: Sequence[Lane], words: Nouns) -> Iterator[str]:
     rows = [(lane.entity, "failed" if lane.failed else "", when(lane.opened_at), lane.outcome) for lane in lanes]
-    return table(("image", "", "opened", "outcome"), rows)
+    return table((words.entity_noun, "", "opened", "outcome"), rows)
 
 
-def _command_lines(commands: Sequence[Command], *, payload: bool) -> Iterator[str]:
+def _command_lines(commands: Sequence[Command], words: Nouns, *, payload: bool) -> Iterator[str]:
     holds = holding.read_for(commands)
     rows = [
         (
@@ -118,7 +121,7 @@ def _command_lines(commands: Sequence[Command], *, payload: bool) -> Iterator[st
         )
         for c in commands
     ]
-    return table(("id", "command", "image", "status", "answer due", "attempt", "last error"), rows)
+    return table(("id", "command", words.entity_noun, "status", "answer due", "attempt", "last error"), rows)
 
 
 def _status(command: Command) -> str:

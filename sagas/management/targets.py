@@ -1,4 +1,4 @@
-"""The targets of a command: ids from its arguments or stdin, a saga by id or task id, times."""
+"""The targets of a command: ids from its arguments or stdin, a saga by id or key, times."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sagas.errors import Invalid, NotFound
 from sagas.management.cli_base import UsageError
 from sagas.management.wording import when
 from sagas.models import PrunedKey, SagaLog
+from sagas.nouns import shared
 from sagas.queries import sagas
 from sagas.queries.ids import saga_id, spelled
 
@@ -35,28 +36,28 @@ def ids_from(given: Sequence[str], what: str) -> list[str]:
 
 
 def find_saga(name: str) -> SagaLog:
-    """Return the saga with this saga id or task id. Raises NotFound, or Invalid if several sagas know the task."""
+    """Return the saga with this saga id or key. Raises NotFound, or Invalid if several sagas know the key."""
     identity = saga_id(name)
     found = sagas.get_saga(identity) if identity is not None else None
     if found is not None:
         return found
-    # A saga whose own task id this is takes precedence over those that received single events of the task.
+    # A saga whose own key this is takes precedence over those that received single events of the key.
     own = SagaLog.objects.filter(key=spelled(name) or "")[:2]
     candidates = list(own) or sagas.by_task(name, limit=2)
     if len(candidates) > 1:
-        raise Invalid(f"several sagas have events of task {name}: give a saga id")
+        raise Invalid(f"several sagas have events of {shared().the_key} {name}: give a saga id")
     if not candidates:
-        raise NotFound(f"no saga has the id or task id {name}" + _pruned(name))
+        raise NotFound(f"no saga has the saga id or {shared().key_id} {name}" + _pruned(name))
     return SagaLog.objects.get(id=candidates[0].id)
 
 
 def _pruned(name: str) -> str:
     gone = PrunedKey.objects.filter(key=spelled(name) or "").order_by("-pruned_at").first()
-    return f": the saga of this task had ended and was pruned at {when(gone.pruned_at)}" if gone else ""
+    return f": it had ended and was pruned at {when(gone.pruned_at)}" if gone else ""
 
 
 def name_of(text: str | None, what: str) -> str | None:
-    """Return an image's, a task's or an event's id in canonical form; None if none is given.
+    """Return an id in canonical form, None if none is given. what: names it in an error, such as "event id".
 
     Raises UsageError for an id that no event can carry, so that an empty variable of a script does not mean "all".
     """
@@ -64,7 +65,7 @@ def name_of(text: str | None, what: str) -> str | None:
         return None
     found = spelled(text)
     if found is None:
-        raise UsageError(f"{text!r} is not a valid id of {what}")
+        raise UsageError(f"{text!r} is not a valid {what}")
     return found
 
 

@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterModelOptions(
             name='sagakey',
-            options={'verbose_name': 'other task id of a saga', 'verbose_name_plural': 'other task ids of sagas'},
+            options={'verbose_name': 'other key of a saga', 'verbose_name_plural': 'other keys of sagas'},
         ),
         migrations.AlterModelOptions(
             name='sagalog',
@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='attachment',
             name='key',
-            field=models.TextField(db_collation='C', verbose_name='task id'),
+            field=models.TextField(db_collation='C', verbose_name='key'),
         ),
         migrations.AlterField(
             model_name='decision',
@@ -74,22 +74,27 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='parked',
             name='key',
-            field=models.TextField(db_collation='C', verbose_name='task id'),
+            field=models.TextField(db_collation='C', verbose_name='key'),
         ),
         migrations.AlterField(
             model_name='parked',
             name='reason',
-            field=models.TextField(choices=[('no_saga', 'no saga matches this task id or image id'), ('ambiguous', 'several sagas have this image'), ('no_entity', 'image id missing'), ('set_aside', 'its saga is blocked by an error')], verbose_name='reason'),
+            field=models.TextField(choices=[('no_saga', 'no saga matches its ids'), ('ambiguous', 'several sagas match its ids'), ('no_entity', 'it does not name a part of the saga'), ('set_aside', 'its saga is blocked by an error')], verbose_name='reason'),
         ),
         migrations.AlterField(
             model_name='prunedkey',
             name='key',
-            field=models.TextField(db_collation='C', verbose_name='task id'),
+            field=models.TextField(db_collation='C', verbose_name='key'),
+        ),
+        migrations.AlterField(
+            model_name='sagalog',
+            name='key',
+            field=models.TextField(db_collation='C', verbose_name='key'),
         ),
         migrations.AlterField(
             model_name='sagakey',
             name='key',
-            field=models.TextField(db_collation='C', verbose_name='task id'),
+            field=models.TextField(db_collation='C', verbose_name='key'),
         ),
         migrations.AlterField(
             model_name='sagalog',

@@ -167,10 +167,10 @@ def _find_held(_now: datetime, part: slice) -> list[_Row]:
 def _describe_held(rows: Sequence[_Row]) -> list[Item]:
     def sentence(count: int) -> str:
         return ngettext(
-            "%(count)d command of saga %(key)s has been held since %(since)s because another saga also has the "
-            "image: %(names)s.",
-            "%(count)d commands of saga %(key)s are held, the first since %(since)s, because another saga also has "
-            "the images: %(names)s.",
+            "%(count)d command of saga %(key)s has been held since %(since)s because another saga uses what it "
+            "undoes: %(names)s.",
+            "%(count)d commands of saga %(key)s are held, the first since %(since)s, because another saga uses what "
+            "they undo: %(names)s.",
             count,
         )
 
@@ -494,15 +494,15 @@ def _describe_unclear(rows: Sequence[_Row]) -> list[Item]:
             latest=row["latest"],
             count=row["count"],
             sentence=ngettext(
-                "%(count)d event of saga %(key)s does not say whether the work succeeded, or for which image it "
-                "failed: it changed nothing.",
-                "%(count)d events of saga %(key)s do not say whether the work succeeded, or for which image it "
-                "failed: they changed nothing.",
+                "%(count)d event of saga %(key)s does not say whether the work succeeded, or what failed: "
+                "it changed nothing.",
+                "%(count)d events of saga %(key)s do not say whether the work succeeded, or what failed: "
+                "they changed nothing.",
                 row["count"],
             )
             % {"count": row["count"], "key": keys.get(row["saga_id"], "")},
             advice=_(
-                "Check the image in the service. Undo it if the work failed; otherwise ask the service to send the "
+                "Check it in the service. Undo it if the work failed; otherwise ask the service to send the "
                 "event again with a status that it documents."
             ),
             saga_id=row["saga_id"],

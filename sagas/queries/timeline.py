@@ -15,16 +15,19 @@ from uuid import UUID
 
 from django.db.models import BigIntegerField, Count, Exists, F, IntegerField, OuterRef, QuerySet, TextField, Value
 from django.db.models.functions import Cast
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, ngettext_lazy
 
 from bridge.models import Duplicate, Event, Source
 from compensation.deadlines import DeadlineHolds
 from compensation.models import UNSENT, Attempt, AttemptOutcome, Command, CommandStatus
+from sagas import nouns
 from sagas.actions import registry
 from sagas.engine import facts as kinds
 from sagas.error_text import shown_attempt
 from sagas.models import Decision, SagaEvent, SagaStatusChoice
+from sagas.nouns import Nouns
 from sagas.queries import holding
 from sagas.queries.pages import Page
 from sagas.statements import TIMELINE_PAGE
@@ -174,7 +177,7 @@ def _event(row: SagaEvent, event: Event, again: int, content: Mapping[str, Any])
         kind=kind,
         title=title,
         entity=event.entity or row.lane or "",
-        changes=changes(row.note),
+        changes=changes(row.note, nouns.of(event.stream)),
         detail=detail,
     )
 
@@ -207,8 +210,8 @@ def _decision_of(fact: str) -> str | None:
     return next((spec.name for spec in registry.ACTIONS.values() if spec.fact == fact), None)
 
 
-def changes(note: Mapping[str, Any]) -> list[str]:
-    """Describe what an event changed, in sentences, from the note in the saga's log."""
+def changes(note: Mapping[str, Any], words: Nouns) -> list[str]:
+    """Describe what an event changed, in sentences with the saga type's nouns, from the note in the saga's log."""
     found = []
     if "status" in note:
         before, after = (
@@ -225,17 +228,21 @@ def changes(note: Mapping[str, Any]) -> list[str]:
     if note.get("failed") == "saga":
         found.append(_("The saga failed"))
     elif note.get("failed") == "lane":
-        found.append(_("The image failed"))
+        found.append(capfirst(words.fill(_("%(the_entity)s failed"))))
     if note.get("unclear"):
-        found.append(_("It does not say whether the work succeeded, or for which image it failed"))
+        found.append(
+            capfirst(
+                words.fill(_("it does not say whether the work succeeded, or for which %(entity_noun)s it failed"))
+            )
+        )
     for name, text in _COUNTS:
         if note.get(name):
-            found.append(text % {"count": note[name]})
+            found.append(words.fill(text % {"count": note[name], "things": words.entities(note[name])}))
     return found or [_("Nothing changed")]
 
 
 _COUNTS = (
-    ("opened", ngettext_lazy("%(count)d image added", "%(count)d images added", "count")),
+    ("opened", ngettext_lazy("%(count)d %(things)s added", "%(count)d %(things)s added", "count")),
     ("owed", ngettext_lazy("%(count)d command required", "%(count)d commands required", "count")),
     ("confirmed", ngettext_lazy("%(count)d command confirmed", "%(count)d commands confirmed", "count")),
     (

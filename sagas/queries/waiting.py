@@ -17,6 +17,7 @@ from bridge.models import Pending
 from compensation import switches
 from compensation.deadlines import DeadlineHolds
 from compensation.models import SETTLED, Command, CommandStatus
+from sagas import nouns
 from sagas.definitions import registry
 from sagas.engine.definition import Definition, Event
 from sagas.engine.expected import ShownStep, expected
@@ -147,7 +148,7 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
     more = "" if kind in ("decision", "held") or alike == 1 else _more_alike(alike - 1)
     return Waiting(
         kind=kind,
-        sentence=_with_hold(text % values + more, hold),
+        sentence=_with_hold(nouns.of(saga.saga_type).fill(text, **values) + more, hold),
         since=since,
         count=alike,
         command=command.name,
@@ -192,9 +193,10 @@ def _decision_text(command: Command, alike: int) -> tuple[str, str, datetime | N
     if command.held_since is not None:
         text = ngettext(
             "%(count)d command needs a decision: %(command)s for %(entity)s (topic %(topic)s) has been held since "
-            "%(since)s because task %(other)s also has the image. Release it, or withdraw it.",
+            "%(since)s because %(the_key)s %(other)s also has %(the_entity)s. Release it, or withdraw it.",
             "%(count)d commands need a decision. The first, %(command)s for %(entity)s (topic %(topic)s), has been "
-            "held since %(since)s because task %(other)s also has the image. Release them, or withdraw them.",
+            "held since %(since)s because %(the_key)s %(other)s also has %(the_entity)s. Release them, or withdraw "
+            "them.",
             alike,
         )
         return "held", text, command.held_since
@@ -210,7 +212,8 @@ def _command_text(saga: SagaLog, command: Command, hold: OnHold | None) -> tuple
         return "sending", text, command.claimed_at
     if command.released_at is None:
         text = _(
-            "%(command)s for %(entity)s (topic %(topic)s) is waiting until %(after)s for the same image is answered."
+            "%(command)s for %(entity)s (topic %(topic)s) is waiting until %(after)s for the same %(entity_noun)s is "
+            "answered."
         )
         return "predecessor", text, command.planned_at
     current = switches.peek()
@@ -409,11 +412,8 @@ def _service(event: Event) -> str:
 
 
 def _things(definition: Definition, count: int) -> str:
-    """Return the noun for `count` entities of this saga type. Only the nouns of our own definitions are translated."""
-    title = definition.entity_title
-    if title == "Image":
-        return ngettext("image", "images", count)
-    return title.lower() if count == 1 else f"{title.lower()}s"
+    """Return the noun for `count` entities of this saga type."""
+    return nouns.of(definition.name).entities(count)
 
 
 # --- stored events that are not applied yet -------------------------------------------------------------------------

@@ -116,6 +116,12 @@ STORIES: tuple[Callable[[], Story], ...] = (
 # --- as data --------------------------------------------------------------------------------------------------------
 
 
+# How a definition is called for people may change at any time.
+NOUNS = frozenset({"key_noun", "entity_noun", "noun"})
+# A field that was renamed → the name under which fingerprints were recorded.
+RECORDED_AS = {"required_when": "owed_when"}
+
+
 def fingerprint(definition: Definition) -> str:
     """What the definition says, in one word. A new word of the engine that it does not use changes nothing."""
     said = json.dumps(_said(dataclasses.asdict(definition)), sort_keys=True, ensure_ascii=False)
@@ -124,7 +130,7 @@ def fingerprint(definition: Definition) -> str:
 
 def _said(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _said(part) for name, part in value.items() if part}
+        return {RECORDED_AS.get(name, name): _said(part) for name, part in value.items() if part and name not in NOUNS}
     if isinstance(value, (list, tuple)):
         return [_said(part) for part in value]
     return value

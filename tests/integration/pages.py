@@ -97,13 +97,17 @@ def _saga_lists(world: World) -> Iterator[Page]:
         "image": {"image_id": world.lane},
         "task image status": {"task_id": world.saga.key, "image_id": world.lane, "status": world.saga.status},
         "nothing": {"task_id": "nobody"},
+        "type": {"saga_type": world.saga.saga_type},
+        "type COMPLETED": {"saga_type": world.saga.saga_type, "status": SagaStatusChoice.COMPLETED},
+        "type from to": {"saga_type": world.saga.saga_type, "from_date": since, "to_date": until},
+        "type task image": {"saga_type": "IMAGE_PROCESSING", "task_id": world.saga.key, "image_id": world.lane},
     }
     for status in SagaStatusChoice.values:
         queries[status] = {"status": status}
         queries[f"{status} from to"] = {"status": status, "from_date": since, "to_date": until}
     for name, query in queries.items():
         yield Page(f"sagas {name}".strip(), f"{API}/sagas?{urlencode({**query, 'limit': 100})}")
-    for name in ("", SagaStatusChoice.COMPLETED.value):
+    for name in ("", "type", SagaStatusChoice.COMPLETED.value):
         query = {"offset": "10000", "limit": "100", **queries[name]}
         yield Page(f"sagas {name} deep".replace("  ", " "), f"{API}/sagas?{urlencode(query)}")
 

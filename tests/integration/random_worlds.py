@@ -27,7 +27,7 @@ from compensation.models import Command
 from sagas.actions import Action, ActionRequest, ActionResult
 from sagas.applying import route, sweeper
 from sagas.applying.apply import run_apply
-from sagas.definitions import image_processing
+from sagas.definitions import image_processing, image_processing_v1
 from sagas.definitions.registry import current
 from sagas.engine.definition import Event as Spec
 from sagas.engine.fold import Fold
@@ -42,9 +42,9 @@ from tests.integration.test_apply_is_the_fold import Cast, Plot, store, tell
 from tests.properties.histories import to_images
 from tests.stories import ECHO, REVERSED
 
-SERVICES = (image_processing.ANONYMIZATION, image_processing.DATA_RETRIEVAL)
+SERVICES = (image_processing_v1.ANONYMIZATION, image_processing_v1.DATA_RETRIEVAL)
 WORDS = ("broken", ECHO, REVERSED)
-TYPES = image_processing.EVENTS
+TYPES = image_processing.DEFINITION.events
 OWN_KEY = [spec.type for spec in TYPES if spec.own_key]
 TAMPERED = ("status", "command", "lane", "outbox")
 

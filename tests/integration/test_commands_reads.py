@@ -110,7 +110,7 @@ def test_show_saga_shows_the_whole_story() -> None:
         f"task {saga.key}",
         "COMPENSATING",
         "error: disk full",
-        "lanes: 2",
+        "images: 2",
         "commands: 3",
         "timeline: ",
         "RetrievalFailed",

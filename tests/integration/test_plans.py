@@ -246,6 +246,9 @@ ALLOWED: dict[str, tuple[str, str]] = {
     "sagas from": ("sagas_saga", "the exact number of what started in a span of time, by index alone"),
     "sagas to": ("sagas_saga", "the same"),
     "sagas COMPLETED": ("sagas_saga", "the exact number of a status that most have, by index alone"),
+    "sagas type": ("sagas_saga", "the exact number of a type that most have, by index alone"),
+    "sagas type deep": ("sagas_saga", "the same"),
+    "sagas type COMPLETED": ("sagas_saga", "the exact number of a type and a status that most have"),
     "sagas COMPLETED deep": ("sagas_saga", "the same"),
 }
 

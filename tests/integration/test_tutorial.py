@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import re
+import sys
+import types
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,6 +71,23 @@ def receive(lines: str) -> None:
     random.Random(5).shuffle(decoded)
     event_log.store_batch(decoded)
     run_apply()
+
+
+@pytest.mark.usefixtures("trip_booking")
+def test_the_second_version_is_the_difference_that_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = registry.current("trip_booking")
+    module = types.ModuleType("sagas.definitions.trip_booking")
+    module.__dict__["DEFINITION"] = first
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    room: dict[str, Any] = {}
+    exec(compile(blocks("python")[1], "your-own-saga.md", "exec"), room)
+    second = room["DEFINITION"]
+    with registry.also(second):
+        assert registry.problems() == []
+        assert registry.current("trip_booking") is second
+    assert (first.version, second.version) == (1, 2)
+    assert set(second.event_of) - set(first.event_of) == {"ReleaseRefused"}
+    assert second.compensation_of["ReleaseNight"].topic == "hotel-releases"
 
 
 @pytest.mark.usefixtures("trip_booking")

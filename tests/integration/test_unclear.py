@@ -82,7 +82,7 @@ def test_page_api_and_timeline_say_it(client: Client) -> None:
         entry for entry in queries.timeline(saga.id).items if entry.detail.get("event_id") == "ProcessingCompleted-1"
     ]
     assert [entry.changes for entry in entries] == [
-        ["It does not say whether the work succeeded, or for which image it failed"]
+        ["It does not say whether the work succeeded, or what failed"]
     ]
 
 

@@ -24,7 +24,7 @@ from sagas.actions import ActionRequest
 from sagas.applying.apply import run_apply
 from sagas.applying.replay import compare
 from sagas.checks import check_definitions
-from sagas.definitions import image_processing, registry
+from sagas.definitions import image_processing, image_processing_v1, registry
 from sagas.engine.definition import Confirmation, Entity, Event, Meaning, StepStatus
 from sagas.models import Parked, SagaEvent, SagaLog
 from tests.integration.deciding import adopt
@@ -227,8 +227,8 @@ def test_two_types_on_one_topic_are_distinguished_by_the_message() -> None:
     checked = Event(
         type="RetrievalChecked",
         topics=("retrieval-completed",),
-        entity=Entity.TASK,
-        means=Meaning(step=image_processing.CREATE, becomes=StepStatus.COMPLETED),
+        entity=Entity.SAGA,
+        means=Meaning(step=image_processing_v1.CREATE, becomes=StepStatus.COMPLETED),
         always_typed=True,
     )
     with release(replace(OLD, version=OLD.version + 4, events=(*OLD.events, checked))):

@@ -37,7 +37,7 @@ def came(definition: Definition, lane: LaneState, key: str, story: list[Fact]) -
         if event is None or fact.source != WIRE:
             continue
         about = lane.entity in {fact.names, *listed(event, fact)} or (lane.entity == key and not fact.names)
-        if about or (event.entity is Entity.LANE_ELSE_TASK and not fact.names):
+        if about or (event.entity is Entity.LANE_ELSE_SAGA and not fact.names):
             found.add(fact.type)
     return found
 

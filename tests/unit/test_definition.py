@@ -25,6 +25,7 @@ from sagas.engine.definition import (
     Fails,
     Instead,
     Meaning,
+    Noun,
     Retry,
     Step,
     StepStatus,
@@ -41,7 +42,7 @@ PAY = order_saga.PAY
 
 def with_event(definition: Definition = ORDERS, **changes: Any) -> Definition:
     """The definition with one more event."""
-    plain: dict[str, Any] = {"type": "Extra", "topics": ("extra",), "entity": Entity.TASK, "means": Meaning()}
+    plain: dict[str, Any] = {"type": "Extra", "topics": ("extra",), "entity": Entity.SAGA, "means": Meaning()}
     return replace(definition, events=(*definition.events, Event(**(plain | changes))))
 
 
@@ -72,6 +73,10 @@ MISTAKES = [
     (replace(ORDERS, events=ORDERS.events[1:]), "no event starts the saga"),
     (replace(ORDERS, processed_needs="wrapped"), "processed_needs is wrapped, a milestone that no event proves"),
     (with_undo(undoes=order_saga.PLACE), "two commands undo the same step"),
+    (replace(ORDERS, key_noun=Noun("", "orders")), "key_noun must be two English nouns"),
+    (replace(ORDERS, entity_noun=Noun("parcel", "<b>")), "entity_noun must be two English nouns"),
+    (with_undo(noun=Noun("refund", "refunds 2")), "the noun of RefundPayment must be two English nouns"),
+    (replace(ORDERS, public_name="ORDER PROCESSING"), "the public_name must be an identifier"),
     (with_event(topics=()), "has no topic"),
     (with_event(IMAGES, entity=Entity.EACH), "listed_in is missing"),
     (with_event(entity=Entity.EACH, listed_in="ids"), "lists entities, but the saga has no entities"),
@@ -93,7 +98,7 @@ MISTAKES = [
     (with_event(IMAGES, entity=Entity.EACH, listed_in="x", means=Meaning(proves="y")), "is not about one lane"),
     (with_event(IMAGES, entity=Entity.EVENT, means=Meaning(confirms="DeleteRetrievedImage")), "is not about one lane"),
     (with_event(means=Meaning(fails=Fails.UPLOAD)), "its entity must be Entity.EVENT"),
-    (with_undo(owed_when="wrapped"), "owed_when is wrapped, a milestone that no event proves"),
+    (with_undo(required_when="wrapped"), "required_when is wrapped, a milestone that no event proves"),
     (with_undo(after=("Nothing",)), "has Nothing in `after`, which is not another command"),
     (with_undo(after=("RefundPayment",)), "comes after itself"),
     (with_undo(after=("CancelOrder",)), "comes after itself"),
@@ -481,3 +486,14 @@ def test_a_service_known_not_to_answer_is_marked_done_by_hand() -> None:
     assert story.required("order-7")["RefundPayment"] == "exhausted"
     story.decided_on(facts.COMMANDS_MARKED_DONE, ("order-7", "RefundPayment"))
     assert story.required("order-7")["RefundPayment"] == "confirmed"
+
+
+def test_the_words_of_a_definition_follow_from_its_fields_unless_it_names_them() -> None:
+    assert (ORDERS.noun_of_key, ORDERS.noun_of_entity) == (Noun("order", "orders"), Noun("order", "orders"))
+    parcels = replace(ORDERS, entity_field="parcel_id")
+    assert parcels.noun_of_entity == Noun("parcel", "parcels")
+    named = replace(parcels, key_noun=Noun("purchase", "purchases"), entity_noun=Noun("box", "boxes"))
+    assert (named.noun_of_key, named.noun_of_entity) == (Noun("purchase", "purchases"), Noun("box", "boxes"))
+    assert Noun.of_field("study_instance_id") == Noun("study instance", "study instances")
+    assert (ORDERS.api_name, replace(ORDERS, public_name="SHOPPING").api_name) == ("ORDER_OF_THE_TESTS", "SHOPPING")
+    assert (IMAGES.api_name, IMAGES.title) == ("IMAGE_PROCESSING", "Image processing")

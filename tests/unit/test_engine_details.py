@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from sagas.definitions import image_processing
+from sagas.definitions import image_processing_v1
 from sagas.engine import facts
 from sagas.engine.decide import (
     LANE_SCOPE,
@@ -450,7 +450,7 @@ WHOLE_LANE = LaneState(
     failure=after(1),
     forced=after(2),
     processed=True,
-    milestones=frozenset({image_processing.ANONYMIZED}),
+    milestones=frozenset({image_processing_v1.ANONYMIZED}),
     steps={UPLOAD: StepFacts(2, MIDNIGHT, "e1", "ImagesRetrieved")},
     commands={
         DELETE: CommandFacts(after(1), after(2), after(3), after(4), after(5), round=3, exhausted_round=2),

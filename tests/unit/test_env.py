@@ -52,6 +52,19 @@ def test_dev_needs_nothing() -> None:
     assert not settings.service.debug
 
 
+@pytest.mark.parametrize("more", [PROD, {"ENVIRONMENT": "dev"}], ids=["prod", "dev"])
+def test_origins_of_web_pages_that_may_call_the_api(more: dict[str, str]) -> None:
+    origins = "https://viewer.example, http://10.1.2.3:3000,http://[::1]:8080"
+
+    assert env.read(more).api.cors_origins == ()
+    assert env.read({**more, "API_CORS_ORIGINS": origins}).api.cors_origins == (
+        "https://viewer.example",
+        "http://10.1.2.3:3000",
+        "http://[::1]:8080",
+    )
+    assert "wildcard" in problems({**more, "API_CORS_ORIGINS": "*"})[0]
+
+
 def test_prod_with_all_that_it_needs() -> None:
     settings = env.read(PROD)
 
@@ -104,6 +117,17 @@ def test_good_values(name: str, value: str, read: str, expected: Any) -> None:
         ("DEBUG", "true", "DEBUG must be off"),
         ("DEBUG", "maybe", "DEBUG must be true or false"),
         ("CSRF_TRUSTED_ORIGINS", "saga.example", "scheme"),
+        ("API_CORS_ORIGINS", "*", "wildcard"),
+        ("API_CORS_ORIGINS", "https://*.example", "wildcard"),
+        ("API_CORS_ORIGINS", "https://a.example,viewer.example", "'viewer.example', which must be scheme://host"),
+        ("API_CORS_ORIGINS", "https://viewer.example/", "must be scheme://host"),
+        ("API_CORS_ORIGINS", "https://viewer.example/app", "must be scheme://host"),
+        ("API_CORS_ORIGINS", "https://ana:pw@viewer.example", "must be scheme://host"),
+        ("API_CORS_ORIGINS", "https://Viewer.example", "in lower case"),
+        ("API_CORS_ORIGINS", "ftp://viewer.example", "must be scheme://host"),
+        ("API_CORS_ORIGINS", "null", "must be scheme://host"),
+        ("API_CORS_ORIGINS", "https://viewer.example:99999", "must be scheme://host"),
+        ("API_CORS_ORIGINS", "https://viewer.example:443", "default port 443"),
         ("DATABASE_URL", "mysql://db/saga", "DATABASE_URL must begin with"),
         ("CELERY_BROKER_URL", "valkey://v:6379", "redis, rediss, amqp, amqps"),
         ("CELERY_BROKER_URL", "redis://", "CELERY_BROKER_URL must look like"),

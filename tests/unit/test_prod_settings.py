@@ -94,3 +94,11 @@ def test_no_word_on_publishing_no_start(value: str) -> None:
 
     assert done.returncode == 2
     assert "SAGA_PUBLISHING" in done.stderr
+
+
+def test_pages_of_other_origins_only_if_configured() -> None:
+    assert setting("CORS_ALLOWED_ORIGINS") == []
+    assert setting("CORS_ALLOWED_ORIGINS", API_CORS_ORIGINS="https://viewer.example") == ["https://viewer.example"]
+    assert setting("CORS_ALLOW_CREDENTIALS", API_CORS_ORIGINS="https://viewer.example") is False
+    done = run("manage.py", "check", "--deploy", "--fail-level", "WARNING", API_CORS_ORIGINS="https://viewer.example")
+    assert done.returncode == 0, done.stderr

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from django.utils.translation.template import templatize
 
+from sagas import nouns
+from sagas.definitions import registry
+
 ROOT = Path(__file__).parents[2]
 CATALOG = ROOT / "sagas" / "locale" / "es" / "LC_MESSAGES" / "django.mo"
 SOURCE = CATALOG.with_suffix(".po")
@@ -89,10 +92,21 @@ def test_what_is_compiled_is_what_is_written() -> None:
         for key, text in entry.items():
             plural = key.removeprefix("msgstr").strip("[]")
             if key.startswith("msgstr") and entry["msgid"]:
-                said = compiled.get((entry["msgid"], int(plural)) if plural else entry["msgid"])
+                said = compiled.get((msgid(entry), int(plural)) if plural else msgid(entry))
                 wrong += [entry["msgid"]] if not text or said != text else []
     assert wrong == []
-    assert {entry["msgid"] for entry in written} == known()
+    assert {msgid(entry) for entry in written} == known()
+
+
+def msgid(entry: dict[str, str]) -> str:
+    """The message as it is compiled: with its context."""
+    return f"{entry['msgctxt']}\4{entry['msgid']}" if "msgctxt" in entry else entry["msgid"]
+
+
+def test_each_noun_of_each_definition_has_spanish() -> None:
+    wanted = [text for definition in registry.all_definitions() for text in nouns.english(definition)]
+    assert {"Image processing", "task", "the task", "image", "images", "the image", "image deletion"} <= set(wanted)
+    assert sorted({text for text in wanted if f"{nouns.CONTEXT}\4{text}" not in known()}) == []
 
 
 def entries(text: str) -> Iterator[dict[str, str]]:

@@ -8,6 +8,7 @@ from sagas.management.saga_report import summary
 from sagas.management.targets import moment
 from sagas.management.wording import table, when
 from sagas.models import SagaStatusChoice
+from sagas.nouns import shared
 from sagas.queries import sagas
 from sagas.queries.sagas import SagaFilters
 
@@ -19,8 +20,8 @@ class Command(OperatorCommand):
         parser.add_argument("--status", choices=SagaStatusChoice.values)
         parser.add_argument("--from", dest="from_date", metavar="T", help="started at or after this time (ISO 8601)")
         parser.add_argument("--to", dest="to_date", metavar="T", help="started at or before; a date means its end")
-        parser.add_argument("--task", default="", help="received events of this task id")
-        parser.add_argument("--image", default="", help="has this image")
+        parser.add_argument("--task", default="", help=f"received events of this {shared().key_id}")
+        parser.add_argument("--image", default="", help=f"has this {shared().entity_noun}, by its id")
         parser.add_argument("--type", default="", help="has this saga type")
         parser.add_argument("--set-aside", action="store_true", help="blocked by an error")
         parser.add_argument("--limit", type=int, default=20)
@@ -50,7 +51,7 @@ class Command(OperatorCommand):
                 (s.id, s.status, when(s.start_time), s.key, shown_text(s.error_message, payload=options["payload"]))
                 for s in page.items
             ]
-            for line in table(("saga", "status", "started", "task", "error"), rows):
+            for line in table(("saga", "status", "started", shared().key_noun, "error"), rows):
                 self.tell(line)
             self.tell(f"{len(page.items)} of {page.total}")
         return DONE

@@ -5,13 +5,14 @@ from django.core.management.base import CommandParser
 from sagas.management.cli_base import DONE, OperatorCommand, Options, UsageError, add_payload_argument
 from sagas.management.saga_report import report, report_lines
 from sagas.management.targets import find_saga
+from sagas.nouns import shared
 
 
 class Command(OperatorCommand):
     help = "Show one saga: what it waits for, its lanes, its commands, and its timeline as text."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("saga", help="saga id or task id")
+        parser.add_argument("saga", help=f"saga id or {shared().key_id}")
         parser.add_argument("--limit", type=int, default=200, help="at most N lanes, N commands and N timeline entries")
         add_payload_argument(parser)
         parser.add_argument(

@@ -13,6 +13,7 @@ from sagas.error_text import shown_differences
 from sagas.management.cli_base import DONE, FAILED, OperatorCommand, Options, UsageError, add_payload_argument
 from sagas.management.output import LostAnswer, as_json
 from sagas.management.targets import find_saga, ids_from
+from sagas.nouns import shared
 
 PROGRESS_SECONDS = 2.0
 
@@ -24,7 +25,9 @@ class Command(OperatorCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("saga", nargs="*", help="saga ids or task ids; -: read from stdin; none: all sagas")
+        parser.add_argument(
+            "saga", nargs="*", help=f"saga id or {shared().key_id}, any number; -: read from stdin; none: all sagas"
+        )
         parser.add_argument("--sample", type=int, metavar="N", help="N sagas chosen at random")
         add_payload_argument(parser)
         parser.add_argument(
