@@ -367,6 +367,7 @@ class DefinitionSerializer(s.Serializer[Any]):
     version = s.IntegerField()
     key_field = s.CharField()
     entity_field = s.CharField()
+    restarts = s.BooleanField()
     events = DefinedEvent(many=True)
     commands = s.ListField(child=ObjectField())
     mermaid = s.CharField()

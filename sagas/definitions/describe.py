@@ -22,6 +22,7 @@ def data(definition: Definition) -> dict[str, Any]:
         "version": definition.version,
         "key_field": definition.key_field,
         "entity_field": definition.entity_field,
+        "restarts": definition.restarts,
         "events": [_event_data(event) for event in definition.events],
         "commands": [_command_data(definition, item) for item in definition.compensations],
     }
@@ -35,7 +36,8 @@ def table(definition: Definition) -> str:
     keys = f"one saga for each {definition.key_field}" + (
         f", one lane for each {definition.entity_field}" if definition.entity_field else ""
     )
-    parts = [f"{head}: {definition.title or definition.name}, {keys}", *_lines((EVENT_HEAD, *events))]
+    runs = ", may be started again" if definition.restarts else ""
+    parts = [f"{head}: {definition.title or definition.name}, {keys}{runs}", *_lines((EVENT_HEAD, *events))]
     return "\n".join([*parts, "", *_lines((COMMAND_HEAD, *commands))])
 
 
@@ -51,6 +53,7 @@ def also(event: Event, means: Meaning) -> list[str]:
     """Return what an event does besides changing its step, as short texts."""
     effects = [
         ("starts the saga", event.starts and means is event.means),
+        ("opens the lane in the run of its time", event.opening and means is event.means),
         (_fails(means), means.fails is not None),
         ("marks the lane as processed", means.processes),
         (f"proves {means.proves}", bool(means.proves)),

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from sagas.definitions import image_processing
+from sagas.definitions import image_processing, image_processing_v1
 from sagas.definitions.merged import conflicts
 from sagas.engine.definition import Definition, Event
 from sagas.engine.problems import problems_of
 
-DEFINITIONS: tuple[Definition, ...] = (image_processing.DEFINITION,)
+DEFINITIONS: tuple[Definition, ...] = (image_processing_v1.DEFINITION, image_processing.DEFINITION)
 
 _additional: list[Definition] = []
 

@@ -140,6 +140,8 @@ class Event:
     always_typed: bool = False
     # Other names that the services write as its type; they are recognized on its topics only.
     aliases: tuple[str, ...] = ()
+    # Reports that its lanes come into being: its time tells to which run of the saga they belong. For `restarts` only.
+    opening: bool = False
 
     @property
     def reads_content(self) -> bool:
@@ -186,7 +188,9 @@ class Definition:
     """A saga type in one version.
 
     `key_field` and `entity_field` name fields of the body; without an `entity_field` the saga is its own single lane.
-    `processed_needs` is the milestone that a lane must have to be processed by an event about all lanes.
+    `processed_needs` is the milestone that a lane must have to be processed by an event about all lanes. `restarts`:
+    its task may be started again after it failed or ended, with new entities; the saga then has several runs
+    (`sagas.engine.runs`), and a failure of one run does not undo the lanes of the next.
     """
 
     name: str
@@ -197,6 +201,7 @@ class Definition:
     compensations: tuple[Compensation, ...]
     processed_needs: str = ""
     title: str = ""
+    restarts: bool = False
 
     @cached_property
     def entity_title(self) -> str:

@@ -14,12 +14,20 @@ SAGA_ADOPTED = "SagaAdopted"  # {started_at}
 SAGA_CANCELLED = "SagaCancelled"  # {reason}; of one lane if the fact names an entity
 COMPENSATION_FORCED = "CompensationForced"  # {reason}; of one lane if the fact names an entity
 SAGA_TERMINATED = "SagaTerminated"  # {reason, claimed: [command id]}
+INTAKE_CLOSED = "IntakeClosed"  # {reason, lanes}: no further lanes will come; the number is used if no event has one
 
 # Decisions of people on commands: {commands: [[entity, command, round]]}
 COMMANDS_RETRIED = "CommandsRetried"
 COMMANDS_SKIPPED = "CommandsSkipped"
 COMMANDS_MARKED_DONE = "CommandsMarkedDone"
 COMMANDS_WITHDRAWN = "CommandsWithdrawn"
+
+# No event came for a long time: {after: [time, event id], seconds}. It counts while no event of the run is later than
+# the one that it names.
+INTAKE_SILENT = "IntakeSilent"
+
+# A decision on the whole saga is about the run in which its time lies, or, if its content has `run`, that time.
+RUN = "run"
 
 # Events about our own commands: {name, round}; the entity of the fact is the lane.
 COMMAND_EXHAUSTED = "CommandExhausted"

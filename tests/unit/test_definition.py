@@ -273,7 +273,7 @@ def test_check_names_types_that_a_shared_topic_cannot_tell_apart() -> None:
             "OrderPaid (order_of_the_tests version 1 and 2) and Extra (order_of_the_tests version 2)" in messages()[0]
         )
     with registry.also(with_event(topics=("processing.{region}.completed",))):
-        assert "ProcessingCompleted (image_processing version 1) and Extra" in messages()[0]
+        assert "ProcessingCompleted (image_processing version 2) and Extra" in messages()[0]
 
 
 def test_check_names_aliases_that_could_mean_two_types() -> None:
