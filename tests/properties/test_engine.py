@@ -15,7 +15,7 @@ import pytest
 from hypothesis import strategies as st
 
 from sagas.engine import facts
-from sagas.engine.decide import LaneView, command_id, lane_context, saga_failed
+from sagas.engine.decide import LaneView, command_id, lane_contexts, saga_failed
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, replay
 from sagas.engine.state import SagaCounts, SagaState, lane_data, lane_from, saga_data, saga_from
@@ -133,10 +133,15 @@ def test_counters_by_difference_are_the_sums(tale: Tale) -> None:
     fold = Fold(tale.identity, SagaState(), {})
     for fact in tale.facts:
         fold.apply(fact)
-        total = SagaCounts()
+        total = past = SagaCounts()
+        contexts = lane_contexts(tale.identity, fold.saga)
         for lane in fold.lanes.values():
-            total = total.plus(LaneView(tale.identity, lane_context(tale.identity, fold.saga), lane).counts)
+            run = fold.saga.run_of(lane)
+            counts = LaneView(tale.identity, contexts[run], lane).counts
+            total = total.plus(counts)
+            past = past if run == len(contexts) - 1 else past.plus(counts)
         assert fold.saga.counts == total
+        assert fold.saga.past == past
         assert fold.status == status(tale.identity, fold.saga)
 
 
