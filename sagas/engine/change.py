@@ -21,7 +21,7 @@ from sagas.engine.decide import (
 )
 from sagas.engine.definition import Compensation, Event
 from sagas.engine.facts import Fact
-from sagas.engine.state import CommandState, Mark, Run, SagaState, SagaStatus, StepKey, lane_data, least, saga_data
+from sagas.engine.state import CommandState, Mark, RunState, SagaState, SagaStatus, StepKey, lane_data, least, saga_data
 from sagas.engine.status import error_message
 from sagas.engine.step_view import StepView, step_view
 
@@ -86,9 +86,10 @@ class LaneChange:
     """What changed in one lane, or in the steps of the saga itself.
 
     values: of its row; None if it only holds steps. steps: those that may be shown otherwise than before. planned: the
-    commands that must be planned, or be planned again under the same id. answers: what facts report about the others. released: the ids of the others
-    that may be published only now. not_required: the ids of the commands that were required before: only a fact that
-    puts the lane into another run ends a requirement. gone: the steps that existed only because of these commands.
+    commands that must be planned, or be planned again under the same id. answers: what facts report about the others.
+    released: the ids of the others that may be published only now. not_required: the ids of the commands that were
+    required before: only a fact that puts the lane into another run ends a requirement. gone: the steps that existed
+    only because of these commands.
     """
 
     entity: str
@@ -248,7 +249,7 @@ def _answer(view: LaneView, item: Compensation, saga: SagaState) -> CommandAnswe
     return None
 
 
-def _run(view: LaneView, saga: SagaState) -> Run:
+def _run(view: LaneView, saga: SagaState) -> RunState:
     return saga.runs[saga.run_of(view.lane)]
 
 

@@ -22,7 +22,7 @@ from sagas.engine.state import (
     LaneState,
     LaneStatus,
     Mark,
-    Run,
+    RunState,
     SagaCounts,
     SagaState,
     StepFacts,
@@ -106,7 +106,7 @@ def lane_contexts(identity: SagaIdentity, saga: SagaState) -> tuple[LaneContext,
     )
 
 
-def run_failure(identity: SagaIdentity, run: Run) -> Mark | None:
+def run_failure(identity: SagaIdentity, run: RunState) -> Mark | None:
     """Return what failed a run: its own failure, else (scope saga) the first of a lane or an upload."""
     if run.failure is not None or identity.scope != SAGA_SCOPE:
         return run.failure

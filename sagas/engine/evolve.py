@@ -17,7 +17,7 @@ from sagas.engine.decide import SAGA_SCOPE, SagaIdentity, lane_mark
 from sagas.engine.definition import Announcement, Definition, Entity, Event, Fails, Meaning, Step
 from sagas.engine.facts import Fact
 from sagas.engine.ids import canonical_id
-from sagas.engine.state import Announced, CommandFacts, LaneState, Mark, Run, SagaState, StepFacts, StepKey, least
+from sagas.engine.state import Announced, CommandFacts, LaneState, Mark, RunState, SagaState, StepFacts, StepKey, least
 
 NO_MEANING = Meaning()
 
@@ -114,7 +114,7 @@ def ends_intake(interpretation: Interpretation, fact: Fact) -> bool:
     return interpretation.means.ends_intake
 
 
-def breaks_silence(run: Run, fact: Fact) -> bool:
+def breaks_silence(run: RunState, fact: Fact) -> bool:
     """Return whether an event of a run is greater than the one that the silence in force names."""
     if run.silent is None or run.broken or fact.source != kinds.WIRE:
         return False
@@ -222,7 +222,7 @@ def _fails_saga(interpretation: Interpretation) -> bool:
     return fails is not None and (fails is Fails.SAGA or (fails is Fails.LANE_ELSE_SAGA and not interpretation.entity))
 
 
-def _event_to_run(run: Run, event: Event, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
+def _event_to_run(run: RunState, event: Event, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
     means = interpretation.means
     changed: dict[str, Any] = {}
     if means.ends_intake:
@@ -240,7 +240,7 @@ def _event_to_run(run: Run, event: Event, interpretation: Interpretation, fact: 
     return changed
 
 
-def _uploads(run: Run, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
+def _uploads(run: RunState, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
     """Return what changes by failed uploads and by the announced number of lanes."""
     changed: dict[str, Any] = {}
     failure = _upload_failure(interpretation, fact)
@@ -332,7 +332,7 @@ def _commands(fact: Fact) -> list[tuple[str, str, int]]:
     return [(entity, command, int(number)) for entity, command, number in fact.content.get("commands", [])]
 
 
-def _decision_to_run(run: Run, fact: Fact) -> dict[str, Any]:
+def _decision_to_run(run: RunState, fact: Fact) -> dict[str, Any]:
     if fact.entity or fact.source == kinds.WIRE:
         return {}
     if fact.type == kinds.INTAKE_CLOSED:

@@ -117,7 +117,7 @@ def _restart_problems(definition: Definition) -> Iterator[str]:
     opening = [event for event in definition.events if event.opening]
     if not definition.restarts:
         if opening:
-            yield f"{opening[0].type} is marked as opening, which only a saga type that restarts can have"
+            yield f"the event {opening[0].type} is marked as opening, but the saga type does not restart"
         return
     if not definition.entity_field:
         # The commands of its single lane keep their ids: what was undone in one run could not be undone in the next.

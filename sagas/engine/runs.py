@@ -21,7 +21,7 @@ from sagas.engine import facts as kinds
 from sagas.engine.decide import SagaIdentity, run_failure
 from sagas.engine.evolve import Interpretation, breaks_silence, ends_intake, fails_run, interpret, when
 from sagas.engine.facts import Fact
-from sagas.engine.state import Mark, Run, SagaState
+from sagas.engine.state import Mark, RunState, SagaState
 
 
 class _Marks(NamedTuple):
@@ -33,18 +33,18 @@ class _Marks(NamedTuple):
     events: Sequence[Mark]  # all from Pulsar
 
 
-def spans(identity: SagaIdentity, facts: Iterable[Fact]) -> tuple[Run, ...]:
+def spans(identity: SagaIdentity, facts: Iterable[Fact]) -> tuple[RunState, ...]:
     """Return the runs to which these facts give rise, with nothing but their spans, starts and silences.
 
     facts: all facts of the saga, in any order.
     """
     marks = _marks(identity, facts)
-    runs: list[Run] = []
-    run, previous = Run(), None
+    runs: list[RunState] = []
+    run, previous = RunState(), None
     for start in marks.starts:
         if _between(marks.ends, previous, start) or _silent(marks, run.began, previous, start):
             runs.append(_closed(marks, run, start))
-            run = Run(began=start)
+            run = RunState(began=start)
         run = run._replace(last_start=start)
         previous = start
     return (*runs, _closed(marks, run, None))
@@ -70,7 +70,7 @@ def may_move(identity: SagaIdentity, saga: SagaState, fact: Fact, interpretation
     return breaks_silence(run, fact) or (event is not None and event.opening)
 
 
-def _could_end(identity: SagaIdentity, run: Run) -> bool:
+def _could_end(identity: SagaIdentity, run: RunState) -> bool:
     """Return whether a start in this run could open another."""
     ended = run.intake_over or run.closed is not None or run.silent is not None
     return ended or run_failure(identity, run) is not None
@@ -122,7 +122,7 @@ def _silent(marks: _Marks, began: datetime | None, previous: datetime | None, st
     )
 
 
-def _closed(marks: _Marks, run: Run, end: datetime | None) -> Run:
+def _closed(marks: _Marks, run: RunState, end: datetime | None) -> RunState:
     """Return the run with its greatest silence, and whether a greater event breaks that. end: of the run."""
     own = [
         named

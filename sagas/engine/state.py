@@ -124,7 +124,7 @@ class SagaCounts(NamedTuple):
         return self.on_the_way + self.exhausted + self.confirmed + self.given_up
 
 
-class Run(NamedTuple):
+class RunState(NamedTuple):
     """What facts say about the saga as a whole in one of its runs.
 
     began: the time of the start that opened it; None for the first one, which has no beginning. last_start: the latest
@@ -162,13 +162,13 @@ class SagaState(NamedTuple):
 
     started: Mark | None = None
     correlation: Mark | None = None
-    runs: tuple[Run, ...] = (Run(),)
+    runs: tuple[RunState, ...] = (RunState(),)
     last_at: datetime | None = None
     counts: SagaCounts = SagaCounts()
     past: SagaCounts = SagaCounts()
 
     @property
-    def latest(self) -> Run:
+    def latest(self) -> RunState:
         """The latest run."""
         return self.runs[-1]
 
@@ -183,7 +183,7 @@ class SagaState(NamedTuple):
         """Return the number of a lane's run: that of its opening, else the latest."""
         return len(self.runs) - 1 if lane.opening is None else self.run_at(lane.opening)
 
-    def with_run(self, number: int, run: Run) -> SagaState:
+    def with_run(self, number: int, run: RunState) -> SagaState:
         """Return the saga with another state of one run."""
         return self._replace(runs=(*self.runs[:number], run, *self.runs[number + 1 :]))
 
@@ -264,14 +264,14 @@ def saga_from(data: Mapping[str, Any], counts: SagaCounts, last_at: datetime | N
 NO_COUNTS = SagaCounts()
 
 
-def _run_data(run: Run) -> dict[str, Any]:
-    pairs = zip(Run._fields, run, strict=True)
+def _run_data(run: RunState) -> dict[str, Any]:
+    pairs = zip(RunState._fields, run, strict=True)
     return {name: _plain(value) for name, value in pairs if value is not None and value is not False}
 
 
-def _run_from(data: Mapping[str, Any]) -> Run:
+def _run_from(data: Mapping[str, Any]) -> RunState:
     claimed = data.get("claimed")
-    return Run(
+    return RunState(
         began=_time(data.get("began")),
         last_start=_time(data.get("last_start")),
         intake_over=data.get("intake_over", False),

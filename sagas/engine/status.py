@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from sagas.engine.decide import SagaIdentity, run_failure, saga_failed
-from sagas.engine.state import Run, SagaCounts, SagaState, SagaStatus
+from sagas.engine.definition import Definition
+from sagas.engine.state import RunState, SagaCounts, SagaState, SagaStatus
 
 UNFINISHED = frozenset({SagaStatus.STARTED, SagaStatus.COMPENSATING})
 
@@ -31,13 +32,13 @@ def latest_counts(saga: SagaState) -> SagaCounts:
     return saga.counts if len(saga.runs) == 1 else saga.counts.without(saga.past)
 
 
-def _status_without_failure(identity: SagaIdentity, run: Run, counts: SagaCounts) -> SagaStatus:
+def _status_without_failure(identity: SagaIdentity, run: RunState, counts: SagaCounts) -> SagaStatus:
     """Return the status of a saga that has nothing to undo and whose latest run did not fail."""
-    if not _intake_over(identity, run):
+    if not intake_over(identity.definition, run):
         return SagaStatus.STARTED
-    if counts.known == 0 and announced_lanes(identity, run) == 0:
+    if counts.known == 0 and announced_lanes(identity.definition, run) == 0:
         return SagaStatus.COMPLETED if run.upload_failure is None else SagaStatus.FAILED
-    if counts.known >= announced_lanes(identity, run) and counts.open == 0 and counts.processed > 0:
+    if counts.known >= announced_lanes(identity.definition, run) and counts.open == 0 and counts.processed > 0:
         return SagaStatus.COMPLETED
     return SagaStatus.STARTED
 
@@ -54,22 +55,23 @@ def end_time(shown: SagaStatus, saga: SagaState) -> datetime | None:
     return None if shown in UNFINISHED else saga.last_at
 
 
-def _intake_over(identity: SagaIdentity, run: Run) -> bool:
-    return run.intake_over or run.closed is not None or run.is_silent or not identity.definition.counts_lanes
+def intake_over(definition: Definition, run: RunState) -> bool:
+    """Return whether no further lanes are expected: by an event, a person's decision, or a silence in force."""
+    return run.intake_over or run.closed is not None or run.is_silent or not definition.counts_lanes
 
 
-def announced_lanes(identity: SagaIdentity, run: Run) -> int:
+def announced_lanes(definition: Definition, run: RunState) -> int:
     """Return how many lanes were announced: 0 if nothing gave a number, 1 if no event type announces lanes.
 
     A number of an event counts more than one of a person, whichever is later.
     """
-    if not identity.definition.counts_lanes:
+    if not definition.counts_lanes:
         return 1
     announced = run.announced or run.closed
     return announced.lanes if announced else 0
 
 
-def _all_lanes_failed(identity: SagaIdentity, run: Run, counts: SagaCounts) -> bool:
-    over = _intake_over(identity, run) or run.undo_echoed
-    all_known = counts.known >= announced_lanes(identity, run)
+def _all_lanes_failed(identity: SagaIdentity, run: RunState, counts: SagaCounts) -> bool:
+    over = intake_over(identity.definition, run) or run.undo_echoed
+    all_known = counts.known >= announced_lanes(identity.definition, run)
     return over and all_known and counts.known > 0 and counts.failed_lanes == counts.known

@@ -174,9 +174,7 @@ class _Reading:
 
     def _own(self, entity: str) -> list[Fact]:
         """The events that are about this one lane, and not only name it."""
-        about = (Entity.LANE, Entity.LANE_ELSE_TASK)
-        if not self.definition.entity_field:
-            about = (*about, Entity.TASK)
+        about = {Entity.LANE, Entity.LANE_ELSE_TASK} | (set() if self.definition.entity_field else {Entity.TASK})
         return [
             fact
             for fact in self.facts
@@ -279,12 +277,13 @@ class _Reading:
     def _announced(self, of_run: list[Fact]) -> int:
         """A number from Pulsar beats a person's, whatever the times."""
         told = [(f.occurred_at, f.id, n) for f in of_run if (n := self._announces(f)) is not None]
-        closed = [
+        closed: list[tuple[datetime, str, int]] = [
             (f.occurred_at, f.id, f.content["lanes"])
             for f in of_run
             if f.source != kinds.WIRE and f.type == kinds.INTAKE_CLOSED
         ]
-        return max(told or closed or [(None, "", 0)])[2]
+        numbers = told or closed
+        return max(numbers)[2] if numbers else 0
 
 
 def when(fact: Fact) -> datetime:

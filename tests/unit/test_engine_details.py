@@ -30,7 +30,7 @@ from sagas.engine.state import (
     CommandState,
     LaneState,
     Mark,
-    Run,
+    RunState,
     SagaCounts,
     SagaState,
     StepFacts,
@@ -427,7 +427,7 @@ def test_an_unknown_lane_is_open_also_in_a_failed_saga() -> None:
 # --- as data --------------------------------------------------------------------------------------------------------
 
 
-WHOLE_RUN = Run(
+WHOLE_RUN = RunState(
     began=MIDNIGHT,
     last_start=MIDNIGHT,
     intake_over=True,
@@ -446,7 +446,7 @@ WHOLE_RUN = Run(
 WHOLE_SAGA = SagaState(
     started=after(1),
     correlation=after(2),
-    runs=(Run(failure=after(1), last_start=MIDNIGHT), WHOLE_RUN),
+    runs=(RunState(failure=after(1), last_start=MIDNIGHT), WHOLE_RUN),
     last_at=MIDNIGHT,
     counts=SagaCounts(known=3),
     past=SagaCounts(known=1, steps=2),
@@ -470,7 +470,7 @@ WHOLE_LANE = LaneState(
 
 def test_a_whole_saga_as_data() -> None:
     data = saga_data(WHOLE_SAGA)
-    assert set(data) == {*SagaState._fields, *Run._fields, "earlier"} - {"counts", "runs"}
+    assert set(data) == {*SagaState._fields, *RunState._fields, "earlier"} - {"counts", "runs"}
     assert data["earlier"] == [{"last_start": MIDNIGHT.isoformat(), "failure": list(data["started"])}]
     assert data["started"] == ["2026-01-01T00:00:01+00:00", "e0001", "why"]
     assert data["claimed"] == ["c1", "c2"]
