@@ -602,6 +602,13 @@ def update_steps(rows: Sequence[Mapping[str, Any]]) -> None:
     _update(SagaStep, STEP_CHANGES, rows)
 
 
+def delete_steps(ids: Sequence[int]) -> None:
+    """Delete steps that existed only because of commands that are no longer required."""
+    if ids:
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM sagas_step WHERE id = ANY(%s)", [list(ids)])
+
+
 def log_applied(rows: Sequence[Mapping[str, Any]]) -> None:
     """Move events from the queue to their sagas' logs, in one statement: by pk, never by key.
 

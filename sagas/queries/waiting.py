@@ -16,7 +16,7 @@ from bridge import clock, routing
 from bridge.models import Pending
 from compensation import switches
 from compensation.deadlines import DeadlineHolds
-from compensation.models import SETTLED, Command, CommandStatus
+from compensation.models import INACTIVE, Command, CommandStatus
 from sagas.definitions import registry
 from sagas.engine.definition import Definition, Event
 from sagas.engine.expected import ShownStep, expected
@@ -124,7 +124,7 @@ def _first_command(saga: SagaLog) -> Command | None:
         default=Value(len(_NEAREST)),
         output_field=IntegerField(),
     )
-    unsettled = rows.exclude(status__in=SETTLED).annotate(nearest=nearest)
+    unsettled = rows.exclude(status__in=INACTIVE).annotate(nearest=nearest)
     return unsettled.order_by("nearest", "deadline_at", "next_at", "planned_at", "id").first()
 
 

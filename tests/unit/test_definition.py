@@ -70,7 +70,10 @@ MISTAKES = [
     (with_event(entity=Entity.EACH, listed_in="ids"), "lists entities, but the saga has no entities"),
     (with_event(own_key=True), "the saga cannot be found by an entity"),
     (replace(ORDERS, restarts=True), "each run needs entities of its own"),
-    (replace(IMAGES, restarts=False), "the event ImagesRetrieved is marked as opening, but the saga type does not restart"),
+    (
+        replace(IMAGES, restarts=False),
+        "the event ImagesRetrieved is marked as opening, but the saga type does not restart",
+    ),
     (
         replace(IMAGES, events=tuple(replace(event, opening=False) for event in IMAGES.events)),
         "restarts, but no event is marked as opening",

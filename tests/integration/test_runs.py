@@ -1,0 +1,153 @@
+"""A task that is started again, on real PostgreSQL: its runs, and commands that are no longer required."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge import clock, event_log
+from compensation import delivery
+from compensation.models import Attempt, Command, CommandStatus
+from sagas.applying import replay
+from sagas.applying.apply import run_apply
+from sagas.applying.replay import compare
+from sagas.engine import facts
+from sagas.engine.state import SagaCounts, saga_from
+from sagas.models import Lane, SagaLog, SagaStep
+from tests.integration.commands import FakePublisher
+from tests.integration.story import event, image_through, new_ids
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DELETE = "DeleteRetrievedImage"
+
+
+def happens(*found: Any) -> None:
+    """The facts arrive, one after another."""
+    for fact in found:
+        event_log.append([fact])
+        run_apply()
+
+
+def saga(task: str) -> SagaLog:
+    row = SagaLog.objects.get(key=task)
+    assert compare(row.id) == [], "stored as its log folds"
+    return row
+
+
+def started(task: str, seconds: int) -> Any:
+    return event("RetrievalStarted", task, seconds=seconds)
+
+
+def failed(task: str, seconds: int) -> Any:
+    return event("RetrievalFailed", task, seconds=seconds, error_message="no network")
+
+
+def retrieved(task: str, image: str, seconds: int) -> Any:
+    return event("ImagesRetrieved", task, seconds=seconds, image_ids=[image])
+
+
+def command(task: str) -> Command:
+    return Command.objects.get(key=task)
+
+
+def test_images_of_a_task_that_is_started_again_are_not_deleted() -> None:
+    task, first, second = new_ids(3)
+    happens(
+        started(task, 0), retrieved(task, first, 2), failed(task, 5), started(task, 10), retrieved(task, second, 11)
+    )
+    assert set(Command.objects.filter(key=task).values_list("entity", flat=True)) == {first}
+    row = saga(task)
+    assert row.version == 2
+    assert len(saga_from(row.state, SagaCounts()).runs) == 2
+    assert row.status == "COMPENSATING"
+    happens(event("ImageDeletionCompleted", task, first, seconds=20))
+    assert saga(task).status == "STARTED"
+    happens(*image_through(task, second, 30), event("RetrievalCompleted", task, seconds=50, result={"total_images": 1}))
+    row = saga(task)
+    assert (row.status, row.lanes_known, row.lanes_processed, row.lanes_undone) == ("COMPLETED", 2, 1, 1)
+    assert row.error_message is None
+
+
+def test_a_deletion_is_required_again_in_a_new_round_under_the_same_id() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), retrieved(task, image, 12))
+    before = command(task)
+    assert before.status == CommandStatus.PLANNED
+    happens(started(task, 10))
+    ended = command(task)
+    assert (ended.status, ended.next_at, ended.id) == (CommandStatus.NOT_REQUIRED, None, before.id)
+    assert not delivery.claim(clock.now(), "test")
+    assert saga(task).status == "STARTED"
+    happens(event("AnonymizationFailed", task, image, seconds=30, error_message="broken"))
+    again = command(task)
+    assert (again.status, again.round, again.attempt, again.id) == (CommandStatus.PLANNED, 2, 0, before.id)
+    assert [claim.id for claim in delivery.claim(clock.now(), "test")] == [str(before.id)]
+    assert saga(task).status == "COMPENSATING"
+
+
+def test_a_command_that_was_sent_before_the_restart_was_known_may_still_be_carried_out() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), retrieved(task, image, 12))
+    assert not delivery.publish_due(FakePublisher(), "test")
+    assert command(task).status == CommandStatus.PUBLISHED
+    happens(started(task, 10))
+    assert command(task).status == CommandStatus.NOT_REQUIRED
+    assert not Attempt.objects.filter(ended_at=None).exists()
+    happens(event("ImageDeletionCompleted", task, image, seconds=20))
+    done = command(task)
+    assert (done.status, done.confirmed_unsent_at) == (CommandStatus.CONFIRMED, None)
+    assert done.overtaken_at is not None
+    row = saga(task)
+    assert Lane.objects.get(saga=row).outcome == "undone"
+    assert "before the task was started again" in (row.error_message or "")
+
+
+def test_a_deletion_that_was_never_sent_and_is_confirmed_after_the_restart_is_marked_as_such() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), retrieved(task, image, 12), started(task, 10))
+    happens(event("ImageDeletionCompleted", task, image, seconds=20))
+    done = command(task)
+    assert (done.status, done.overtaken_at) == (CommandStatus.CONFIRMED, None)
+    assert done.confirmed_unsent_at is not None
+
+
+def test_a_step_that_existed_only_because_of_its_command_is_gone_with_it() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), event("ImageReadyForAnonymization", task, image, seconds=12))
+    uploads = SagaStep.objects.filter(entity=image, step_type="DATA_RETRIEVAL_UPLOAD")
+    assert [step.status for step in uploads] == ["COMPENSATING"]
+    happens(started(task, 10))
+    assert not uploads.exists()
+    assert saga(task).steps_count == SagaStep.objects.filter(saga__key=task).count()
+
+
+def test_an_exhausted_command_that_is_required_again_waits_for_a_person() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), retrieved(task, image, 12))
+    Command.objects.filter(key=task).update(
+        status=CommandStatus.EXHAUSTED, attempt=1, next_at=None, settled_at=clock.now(), exhausted_by="attempts"
+    )
+    content = {"name": DELETE, "entity": image, "round": 1}
+    happens(event(facts.COMMAND_EXHAUSTED, task, image, seconds=13, **content)._replace(source="compensation"))
+    assert saga(task).status == "COMPENSATION_FAILED"
+    happens(started(task, 10))
+    assert command(task).status == CommandStatus.NOT_REQUIRED
+    assert saga(task).status == "STARTED"
+    happens(event("AnonymizationFailed", task, image, seconds=30, error_message="broken"))
+    again = command(task)
+    assert (again.status, again.round, again.exhausted_by) == (CommandStatus.EXHAUSTED, 1, "attempts")
+    assert saga(task).status == "COMPENSATION_FAILED"
+
+
+def test_a_repair_ends_what_is_not_required() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), retrieved(task, image, 12), started(task, 10))
+    Command.objects.filter(key=task).update(status=CommandStatus.PLANNED, next_at=clock.now())
+    row = SagaLog.objects.get(key=task)
+    [difference] = compare(row.id)
+    assert (difference.stored, difference.folded) == ("planned", None)
+    replay.repair(row.id)
+    assert command(task).status == CommandStatus.NOT_REQUIRED
+    assert compare(row.id) == []
