@@ -42,6 +42,7 @@ COMMAND_EVENTS = frozenset({COMMAND_EXHAUSTED, COMMAND_PUBLISHED})
 WIRE = "pulsar"
 OPERATOR = "operator"
 COMPENSATION = "compensation"
+SAGAS = "sagas"
 
 
 class Fact(NamedTuple):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sagas.engine.decide import command_id
+from sagas.engine.decide import command_id, run_failure
+from sagas.engine.fold import replay
+from sagas.engine.status import announced_lanes, intake_over
 from tests.properties import runs_oracle
 from tests.properties.histories import Tale, tales
 from tests.properties.profiles import holds_for
@@ -35,3 +37,10 @@ def test_the_engine_reads_the_rules_as_the_oracle_does(tale: Tale) -> None:
     assert owed == read.required
     assert shown["outcomes"] == read.outcomes
     assert shown["status"] == read.status
+    fold = replay(*tale)
+    assert [run.began for run in fold.saga.runs] == read.begins
+    assert {entity: fold.saga.run_of(lane) for entity, lane in fold.lanes.items() if lane.known} == read.run_of
+    failures = [run_failure(tale.identity, run) is not None for run in fold.saga.runs]
+    assert failures == read.failed_runs
+    assert intake_over(tale.identity.definition, fold.saga.latest) == read.over
+    assert announced_lanes(tale.identity.definition, fold.saga.latest) == read.announced

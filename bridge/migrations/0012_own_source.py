@@ -1,0 +1,24 @@
+"""Facts that this service itself writes have a source of their own. Nothing changes in the database."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("bridge", "0008_topic_backlog")]
+
+    operations = [
+        migrations.AlterField(
+            model_name="event",
+            name="source",
+            field=models.TextField(
+                choices=[
+                    ("pulsar", "Pulsar"),
+                    ("operator", "a person"),
+                    ("compensation", "compensation"),
+                    ("sagas", "this service"),
+                ],
+                db_collation="C",
+                verbose_name="source",
+            ),
+        ),
+    ]
