@@ -76,7 +76,7 @@ def may_terminate(view: WholeSagaView) -> Refusal:
         return set_aside(saga)
     if saga.status not in OPEN:
         return _("the saga is %(status)s: there is nothing to terminate") % {"status": saga.status}
-    if saga_from(saga.state, SagaCounts()).claimed is not None:
+    if saga_from(saga.state, SagaCounts()).latest.claimed is not None:
         return _("the saga was already terminated: commands sent before may still finish")
     return None
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from bridge import clock, event_log, wakeup
+from bridge import clock, event_log, routing, wakeup
 from bridge.event_log import NewFact
 from bridge.models import Source
 from compensation import deadlines
@@ -69,7 +69,7 @@ def _silence(saga: QuietSaga, seconds: float) -> NewFact:
         entity="",
         occurred_at=saga.occurred_at + timedelta(seconds=seconds),
         payload={"after": [saga.occurred_at.isoformat(), saga.event_id], "seconds": seconds},
-        routing_key=event_log.routing_key(saga.saga_type, saga.key),
+        routing_key=routing.routing_key(saga.saga_type, saga.key),
     )
 
 

@@ -129,8 +129,8 @@ def test_an_exhausted_command_that_is_required_again_waits_for_a_person() -> Non
     Command.objects.filter(key=task).update(
         status=CommandStatus.EXHAUSTED, attempt=1, next_at=None, settled_at=clock.now(), exhausted_by="attempts"
     )
-    content = {"name": DELETE, "entity": image, "round": 1}
-    happens(event(facts.COMMAND_EXHAUSTED, task, image, seconds=13, **content)._replace(source="compensation"))
+    fact = event(facts.COMMAND_EXHAUSTED, task, image, seconds=13, name=DELETE, round=1)
+    happens(fact._replace(source="compensation"))
     assert saga(task).status == "COMPENSATION_FAILED"
     happens(started(task, 10))
     assert command(task).status == CommandStatus.NOT_REQUIRED

@@ -177,7 +177,8 @@ def test_the_run_that_is_going_on_is_looked_at_alone() -> None:
 def test_pages_of_sagas_are_searched_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silence, "PAGE", 1)
     for number in range(2):
-        happens(*processed(*new_ids(2), number))
+        task, image = new_ids(2)
+        happens(*processed(task, image, number))
     quiet_for(901)
     assert sum(silence.sweep() for _ in range(3)) == 2
     run_apply()

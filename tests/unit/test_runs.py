@@ -27,7 +27,8 @@ def failed_once() -> Story:
 
 
 def begins(story: Story) -> list[float | None]:
-    return [began and (began - MIDNIGHT).total_seconds() for began in (run.began for run in story.folded().saga.runs)]
+    runs = story.folded().saga.runs
+    return [None if run.began is None else (run.began - MIDNIGHT).total_seconds() for run in runs]
 
 
 def silent(story: Story, number: int, n: float = 900) -> Story:
