@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("bridge", "0008_topic_backlog")]
+    dependencies = [("bridge", "0009_reason_codes")]
 
     operations = [
         migrations.AlterField(
@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
             field=models.TextField(
                 choices=[
                     ("pulsar", "Pulsar"),
-                    ("operator", "a person"),
+                    ("operator", "operator"),
                     ("compensation", "compensation"),
                     ("sagas", "this service"),
                 ],
