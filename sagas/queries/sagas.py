@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 
 from bridge.models import Duplicate, Event, Source
 from compensation.models import Command, CommandStatus
+from sagas.engine.state import SagaCounts, saga_from
 from sagas.models import Lane, SagaEvent, SagaKey, SagaLog
 from sagas.queries.ids import is_storable, spelled
 from sagas.queries.pages import Page, page_of, remembered
@@ -90,12 +91,13 @@ def of_event(event_id: str) -> SagaLog | None:
 
 
 def metadata(saga: SagaLog) -> dict[str, Any]:
-    """Return the numbers of a saga: lanes by outcome, commands by state. One query."""
+    """Return the numbers of a saga: runs, lanes by outcome and commands by state, over all runs. One query."""
     found: dict[str, Any] = {
         "task_id": saga.key,
         "definition_version": saga.version,
         "failure_scope": saga.failure_scope,
         "events": saga.events_count,
+        "runs": len(saga_from(saga.state, SagaCounts()).runs),
         "lanes": {
             "known": saga.lanes_known,
             "open": saga.lanes_open,
