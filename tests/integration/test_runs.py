@@ -9,14 +9,17 @@ import pytest
 from bridge import clock, event_log
 from compensation import delivery
 from compensation.models import Attempt, Command, CommandStatus
+from sagas import queries
 from sagas.applying import replay
 from sagas.applying.apply import run_apply
 from sagas.applying.replay import compare
 from sagas.engine import facts
 from sagas.engine.state import SagaCounts, saga_from
+from sagas.errors import Invalid, Refused
 from sagas.models import Lane, SagaLog, SagaStep
 from tests.integration.commands import FakePublisher
-from tests.integration.story import event, image_through, new_ids
+from tests.integration.deciding import ActionRequest, cancel, close_retrieval
+from tests.integration.story import START, event, image_through, new_ids
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -151,3 +154,79 @@ def test_a_repair_ends_what_is_not_required() -> None:
     replay.repair(row.id)
     assert command(task).status == CommandStatus.NOT_REQUIRED
     assert compare(row.id) == []
+
+
+# --- decisions --------------------------------------------------------------------------------------------------------
+
+
+def request(**more: Any) -> ActionRequest:
+    return ActionRequest(actor="ana", door="api", reason="because", **more)
+
+
+def test_a_decision_is_about_the_latest_run_and_can_be_made_again_in_the_next() -> None:
+    task, first, second = new_ids(3)
+    happens(started(task, 0), retrieved(task, first, 2))
+    row = saga(task)
+    assert not cancel(row.id, request=request()).repeated
+    assert set(Command.objects.filter(key=task).values_list("entity", flat=True)) == {first}
+    later = (clock.now() - START).total_seconds() + 3600
+    happens(started(task, int(later)), retrieved(task, second, int(later) + 1))
+    assert Lane.objects.get(saga=row, entity=second).outcome == "open"
+    decided = cancel(row.id, request=request())
+    assert not decided.repeated, "what was cancelled was the first run"
+    assert Lane.objects.get(saga=saga(task), entity=second).outcome == "undoing", "though the service's clock is ahead"
+
+
+def test_a_person_closes_the_retrieval() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), retrieved(task, image, 2), *image_through(task, image, 10))
+    row = saga(task)
+    assert row.status == "STARTED"
+    preview = close_retrieval(row.id, 1, request=request(dry_run=True))
+    assert preview.effects["status_after"] == "COMPLETED"
+    close_retrieval(row.id, 2, request=request())
+    assert saga(task).status == "STARTED", "one image has not appeared"
+    close_retrieval(row.id, 1, request=request())
+    assert saga(task).status == "COMPLETED"
+    with pytest.raises(Refused, match="its retrieval is over"):
+        close_retrieval(row.id, 1, request=request())
+
+
+@pytest.mark.parametrize("images", [-1, None, 10**7, "2"])
+def test_a_number_of_images_that_cannot_be_is_refused(images: Any) -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), retrieved(task, image, 2))
+    with pytest.raises(Invalid):
+        close_retrieval(saga(task).id, images, request=request())
+
+
+def test_the_number_of_the_service_cannot_be_corrected_by_a_person() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), retrieved(task, image, 2))
+    happens(event("RetrievalCompleted", task, seconds=3, result={"total_images": 2}))
+    with pytest.raises(Refused, match="its number counts"):
+        close_retrieval(saga(task).id, 1, request=request())
+
+
+def test_what_people_see_of_a_restart() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), retrieved(task, image, 12))
+    assert not delivery.publish_due(FakePublisher(), "test")
+    happens(started(task, 10), event("ImageDeletionCompleted", task, image, seconds=20))
+    row = saga(task)
+    assert queries.metadata(row)["runs"] == 2
+    [item] = [item for item in queries.attention().items if item.kind == "overtaken"]
+    assert "was carried out although its task was started again" in item.sentence
+    told = [entry.title for entry in queries.timeline(row.id).items]
+    assert f"{DELETE} was carried out although the task was started again: it had been sent before" in told
+    changed = [change for entry in queries.timeline(row.id).items for change in entry.changes]
+    assert "Run 2 of the task began" in changed
+
+
+def test_nobody_is_advised_to_cancel_what_did_not_fail() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), retrieved(task, image, 2), *image_through(task, image, 10))
+    SagaLog.objects.update(updated_at=START, last_event_at=START, start_time=START)
+    [item] = [item for item in queries.attention().items if item.kind == "stalled"]
+    assert "close the retrieval" in item.advice
+    assert "cancel" not in item.advice
