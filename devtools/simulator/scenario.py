@@ -20,6 +20,8 @@ from devtools.simulator.predictor import CommandKey, Expectation
 from devtools.simulator.wire import COMMAND_TOPICS, Image, SimulatedEvent, Task
 
 ORPHAN = "never_started"
+# What the screen says of a task besides its plot.
+STARTED_AGAIN, WITHOUT_RESULT = ", started_again", ", no_end_reported"
 LONGEST_SPAN = 600.0  # seconds of simulated time over which the starts of the tasks are spread
 PLACES = (("HOSPITAL-NORTE", "Lima"), ("CLINICA-ANDES", "Quito"), ("IMAGING-CENTER", "Houston"))
 MODALITIES = ("CT", "MR", "XR", "US")
@@ -91,7 +93,8 @@ def _write_task(given: Options, run: str, began: datetime, begins: datetime, num
     plot.write(author)
     if not orphan and author.images and platform.random() < given.none_rate:
         plots.with_missing_ids(author)
-    if not orphan and platform.random() < given.restart_rate:
+    restarts = not orphan and platform.random() < given.restart_rate
+    if restarts:
         again = [_image(given, len(images) + more, ids, platform) for more in range(platform.randint(1, 3))]
         plots.start_again(author, again)
         images = (*images, *again)
@@ -106,7 +109,7 @@ def _write_task(given: Options, run: str, began: datetime, begins: datetime, num
     waiting = expected.parked if expected else Counter(event.fields["task_id"] for event in events)
     return TaskScript(
         number=number,
-        plot=ORPHAN if orphan else plot.name,
+        plot=ORPHAN if orphan else plot.name + STARTED_AGAIN * restarts + WITHOUT_RESULT * (not author.completes),
         task=author.task,
         images=images,
         begins=begins,
