@@ -85,10 +85,10 @@ def _load(work: Sequence[SagaBatch]) -> None:
 def _fold_one(item: SagaBatch) -> None:
     folding = Fold(item.identity, item.row.saga, item.stored.lanes)
     try:
-        folding.apply_all(item.interpreted)
+        folding.apply_all(item.interpreted, again=item.upgraded)
     except LogNeeded:
         folding = _with_log(item)
-        folding.apply_all(item.interpreted)
+        folding.apply_all(item.interpreted, again=item.upgraded)
     item.change = folding.change()
 
 

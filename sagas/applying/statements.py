@@ -631,6 +631,11 @@ def update_sagas(rows: Sequence[Mapping[str, Any]]) -> None:
     _update(SagaLog, (*SAGA_COUNTS, *SAGA_DETAILS), rows)
 
 
+def update_versions(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Move sagas to another version of their definition."""
+    _update(SagaLog, ("version",), rows)
+
+
 def update_counts(rows: Sequence[Mapping[str, Any]], unmoved: Collection[str] = ()) -> None:
     """Update sagas of which only counts, status and times changed.
 

@@ -62,6 +62,7 @@ def _store_sagas(folded: Iterable[SagaBatch], broken: Iterable[SagaBatch], now: 
     saga_rows = [(item, _saga_row(item, now)) for item in whole] + [(item, _broken_row(item, now)) for item in broken]
     statements.insert_sagas([row for item, row in saga_rows if item.born])
     statements.update_sagas([row for item, row in saga_rows if not item.born])
+    statements.update_versions([row for item, row in saga_rows if item.upgraded])
     statements.update_counts([_counts_row(item, now) for item in counted], _unmoved(counted))
 
 

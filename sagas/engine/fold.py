@@ -87,13 +87,16 @@ class Fold:
         self.apply_all([(fact, interpretation or interpret(self.identity, fact))])
         return self._notes[-1]
 
-    def apply_all(self, facts: Sequence[tuple[Fact, Interpretation]]) -> None:
-        """Fold facts in, each with what it means. Raises LogNeeded."""
+    def apply_all(self, facts: Sequence[tuple[Fact, Interpretation]], *, again: bool = False) -> None:
+        """Fold facts in, each with what it means. Raises LogNeeded.
+
+        again: fold the log again in any case, because the stored state is that of another version.
+        """
         settled = False  # whether the runs are those of all of these facts
         for number, (fact, interpretation) in enumerate(facts):
             before, failed_before = self.saga, self._contexts[-1].failed
-            if not settled and may_move(self.identity, before, fact, interpretation):
-                self._begin_again([later for later, _ in facts[number:]])
+            if not settled and (again or may_move(self.identity, before, fact, interpretation)):
+                self._begin_again([later for later, _ in facts[number:]], whole=again)
                 settled = True
             changes = self._join(fact, interpretation)
             if interpretation.means.refuses:
@@ -140,13 +143,16 @@ class Fold:
         self.saga = saga if unmoved else saga.advanced(last_at, self._counts)
         return changes
 
-    def _begin_again(self, coming: Sequence[Fact]) -> None:
-        """Fold the log again, in the runs that it gives together with the facts that are about to be folded."""
+    def _begin_again(self, coming: Sequence[Fact], *, whole: bool) -> None:
+        """Fold the log again, in the runs that it gives together with the facts that are about to be folded.
+
+        whole: even if the runs stay where they are.
+        """
         if self._log is None:
             raise LogNeeded
         runs = spans(self.identity, [*self._log, *coming])
         now = self.saga.runs
-        if [run.began for run in runs] == [run.began for run in now]:
+        if not whole and [run.began for run in runs] == [run.began for run in now]:
             # Only what is said of the runs changes: the lanes stay where they are.
             kept = [
                 run._replace(last_start=r.last_start, silent=r.silent, broken=r.broken)

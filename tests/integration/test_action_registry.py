@@ -99,7 +99,7 @@ def on_saga(saga: SagaLog) -> Iterator[Ask]:
             chosen = {spec.only_with: True} if spec.only_with else {}
             needed = {own.name: 2 for own in spec.fields if own.required}  # all of them are numbers
             words = ["--image", lane.entity] if lane else []
-            words += [word for own in spec.fields if own.required for word in (own.option, 2)]
+            words += [str(word) for own in spec.fields if own.required for word in (own.option, 2)]
             yield Ask(
                 view=view,
                 action=spec.name,

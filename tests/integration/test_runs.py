@@ -13,6 +13,7 @@ from sagas import queries
 from sagas.applying import replay
 from sagas.applying.apply import run_apply
 from sagas.applying.replay import compare
+from sagas.definitions import image_processing_v1, registry
 from sagas.engine import facts
 from sagas.engine.state import SagaCounts, saga_from
 from sagas.errors import Invalid, Refused
@@ -230,3 +231,26 @@ def test_nobody_is_advised_to_cancel_what_did_not_fail() -> None:
     [item] = [item for item in queries.attention().items if item.kind == "stalled"]
     assert "close the retrieval" in item.advice
     assert "cancel" not in item.advice
+
+
+# --- sagas of the version before --------------------------------------------------------------------------------------
+
+
+def test_a_saga_of_the_old_version_moves_to_the_new_one_when_its_task_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, first, second = new_ids(3)
+    with monkeypatch.context() as before:
+        before.setattr(registry, "DEFINITIONS", (image_processing_v1.DEFINITION,))
+        happens(started(task, 0), retrieved(task, first, 2), failed(task, 5))
+        stored = saga(task)
+        assert (stored.version, "last_start" in stored.state) == (1, False)
+    happens(event("AnonymizationRequested", task, first, seconds=6))
+    assert saga(task).version == 1
+    happens(started(task, 10), retrieved(task, second, 11))
+    assert saga(task).version == 2
+    assert {lane.entity: lane.outcome for lane in Lane.objects.filter(saga=stored)} == {
+        first: "undoing",
+        second: "open",
+    }
+    assert set(Command.objects.filter(key=task).values_list("entity", flat=True)) == {first}

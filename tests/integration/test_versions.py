@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 OLD = image_processing.DEFINITION
 _rollback, _delete = OLD.compensations
 # The next release undoes otherwise: no rollback, and that a deletion was sent is enough.
-NEW = replace(OLD, version=2, compensations=(replace(_delete, after=(), confirmation=Confirmation.PUBLISHED),))
+NEW = replace(OLD, version=3, compensations=(replace(_delete, after=(), confirmation=Confirmation.PUBLISHED),))
 
 
 def saga(task: str) -> SagaLog:
@@ -56,7 +56,7 @@ def test_sagas_in_flight_stay_on_their_version_and_new_ones_take_the_new() -> No
         event_log.append(retrieval(fresh, [other]) + image_through(fresh, other)[:3])
         event_log.append([event("AnonymizationFailed", task, of) for task, of in ((begun, image), (fresh, other))])
         run_apply()
-        assert (saga(begun).version, saga(fresh).version) == (1, 2)
+        assert (saga(begun).version, saga(fresh).version) == (2, 3)
         assert commands(begun) == {ROLLBACK: "event", DELETE: "event"}
         assert commands(fresh) == {DELETE: "published"}
         assert compare(saga(begun).id) == compare(saga(fresh).id) == []
@@ -105,7 +105,7 @@ def test_a_saga_born_in_a_rolling_deploy_has_the_version_of_the_worker_that_bore
     with registry.also(NEW):
         event_log.append(retrieval(by_new, [other])[:1] + retrieval(by_old, [image])[1:])
         run_apply()
-    assert (saga(by_old).version, saga(by_new).version) == (1, 2)
+    assert (saga(by_old).version, saga(by_new).version) == (2, 3)
     assert saga(by_old).lanes_known == 1
 
 
@@ -115,7 +115,7 @@ def test_a_saga_born_in_a_rolling_deploy_has_the_version_of_the_worker_that_bore
 REPLACED = {"ProcessingCompleted": "ImageProcessed", "RetrievalStarted": "TaskOpened"}
 RENAMED = replace(
     OLD,
-    version=3,
+    version=4,
     events=tuple(
         replace(item, type=REPLACED[item.type], topics=(f"v3-{item.topics[0]}",)) if item.type in REPLACED else item
         for item in OLD.events
@@ -162,7 +162,7 @@ def test_a_saga_in_flight_ends_by_events_that_only_its_own_version_knows() -> No
         receive("TaskOpened", "v3-retrieval-started", task_id=fresh)
         event_log.append(retrieval(fresh, [other])[1:] + image_through(fresh, other)[:5])
         run_apply()
-        assert (saga(task).version, saga(fresh).version) == (1, 3)
+        assert (saga(task).version, saga(fresh).version) == (2, 4)
         receive("ProcessingCompleted", "image-processed", 20, task_id=task, image_id=image)
         receive("ImageProcessed", "v3-image-processed", 20, task_id=fresh, image_id=other)
         assert saga(task).status == saga(fresh).status == "COMPLETED"
@@ -200,7 +200,7 @@ def test_a_start_that_only_an_older_version_knows_is_parked_and_can_be_adopted()
         [parked] = Parked.objects.all()
         assert (parked.key, parked.reason) == (task, "no_saga")
         adopt(task, request=ActionRequest(actor="ana", door="api", reason="it runs"))
-        assert (saga(task).version, saga(task).set_aside_at) == (3, None)
+        assert (saga(task).version, saga(task).set_aside_at) == (4, None)
         assert "RetrievalStarted" in log_of(task)
         receive("ImagesRetrieved", "images-retrieved", 1, task_id=task, image_ids=[image])
         assert saga(task).lanes_known == 1

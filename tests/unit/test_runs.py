@@ -272,9 +272,9 @@ def test_of_many_facts_the_log_is_folded_again_once(monkeypatch: pytest.MonkeyPa
     seen: list[int] = []
     begin_again = Fold._begin_again
 
-    def counted(self: Fold, coming: list[Fact]) -> None:
+    def counted(self: Fold, coming: list[Fact], *, whole: bool) -> None:
         seen.append(len(coming))
-        begin_again(self, coming)
+        begin_again(self, coming, whole=whole)
 
     monkeypatch.setattr(Fold, "_begin_again", counted)
     fold.apply_all([(fact, interpret(fold.identity, fact)) for fact in later.facts])
@@ -285,3 +285,26 @@ def test_of_many_facts_the_log_is_folded_again_once(monkeypatch: pytest.MonkeyPa
 def test_the_note_of_a_start_says_which_run_it_opens() -> None:
     notes = failed_once().folded().change().notes
     assert [note.get("run") for note in notes] == [None, None, None, 2, None]
+
+
+# --- sagas of the version before --------------------------------------------------------------------------------------
+
+
+def test_the_old_version_knows_silence_too() -> None:
+    story = Story(definition=image_processing_v1.DEFINITION)
+    story.facts = silent(processed(), 2).facts
+    assert story.status == "COMPLETED"
+    assert begins(story.happens("RetrievalStarted", at=1000)) == [None]
+    assert story.status == "STARTED"
+
+
+def test_a_state_of_the_old_version_is_folded_again_in_the_new_one() -> None:
+    old, new = Story(definition=image_processing_v1.DEFINITION), Story()
+    old.facts = new.facts = failed_once().facts[:2]
+    stored = old.folded()
+    fold = Fold(new.identity, stored.saga, stored.lanes, old.facts)
+    again = Fact("again", "RetrievalStarted", MIDNIGHT + timedelta(seconds=7))
+    fold.apply_all([(again, interpret(new.identity, again))], again=True)
+    new.facts = [*new.facts, again]
+    assert (fold.saga, fold.lanes) == (new.folded().saga, new.folded().lanes)
+    assert fold.lanes[A].opening is not None
