@@ -93,17 +93,18 @@ class LaneContext(NamedTuple):
 
 def lane_contexts(identity: SagaIdentity, saga: SagaState) -> tuple[LaneContext, ...]:
     """Return what the views of a saga's lanes depend on, for each of its runs."""
-    return tuple(
-        LaneContext(
-            run_failure(identity, run) is not None,
-            run.processed_all,
-            run.processing_failed,
-            run.claimed,
-            run is not saga.latest,
-            saga.latest.began,
-        )
-        for run in saga.runs
-    )
+    *past, latest = saga.runs
+    if not past:  # so most sagas
+        return (_context(identity, latest),)
+    of_past = (_context(identity, run, past=True, since=latest.began) for run in past)
+    return (*of_past, _context(identity, latest, since=latest.began))
+
+
+def _context(
+    identity: SagaIdentity, run: RunState, *, past: bool = False, since: datetime | None = None
+) -> LaneContext:
+    failed = run_failure(identity, run) is not None
+    return LaneContext(failed, run.processed_all, run.processing_failed, run.claimed, past, since)
 
 
 def run_failure(identity: SagaIdentity, run: RunState) -> Mark | None:
@@ -115,7 +116,7 @@ def run_failure(identity: SagaIdentity, run: RunState) -> Mark | None:
 
 def saga_failed(identity: SagaIdentity, saga: SagaState) -> bool:
     """Return whether the latest run of the saga failed. Once true, true until a start opens another run."""
-    return run_failure(identity, saga.latest) is not None
+    return run_failure(identity, saga.runs[-1]) is not None
 
 
 # --- one lane -------------------------------------------------------------------------------------------------------
@@ -243,17 +244,21 @@ class LaneView:
         awaited = definition.outcome_of.get(key)
         if awaited is None:
             return False
-        outcomes = [facts for (type_, _), facts in self.lane.steps.items() if type_ == awaited]
-        if any(facts.rank > STARTED_RANK and self._of_one_run(facts, self.lane.steps[key]) for facts in outcomes):
-            return True
+        since = None if self.lane.known else self._context.since
+        for (type_, _service), facts in self.lane.steps.items():
+            if (
+                type_ == awaited
+                and facts.rank > STARTED_RANK
+                and (since is None or self._of_one_run(facts, key, since))
+            ):
+                return True
         if not self.lane.known or awaited not in definition.processing_steps:
             return False
         return self._context.processing_failed or self.processed
 
-    def _of_one_run(self, outcome: StepFacts, start: StepFacts) -> bool:
-        """Return whether a step and its outcome are of one run: of the saga's own steps, one may be of an earlier."""
-        since = self._context.since
-        return since is None or self.lane.known or outcome.occurred_at >= since or start.occurred_at < since
+    def _of_one_run(self, outcome: StepFacts, key: StepKey, since: datetime) -> bool:
+        """Return whether one of the saga's own steps and its outcome are of one run. since: when the latest began."""
+        return outcome.occurred_at >= since or self.lane.steps[key].occurred_at < since
 
     def _counts_of_failed(self) -> SagaCounts:
         states = list(self.commands.values())

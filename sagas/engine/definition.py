@@ -106,6 +106,11 @@ class Meaning:
             object.__setattr__(self, "rank", FACT_RANK.get(self.becomes, 0))
 
     @property
+    def about_saga(self) -> bool:
+        """Whether it may report something of the saga as a whole: its failure, or the end of its intake."""
+        return self.fails is not None or self.ends_intake or self.announces is not None
+
+    @property
     def about_one_lane(self) -> bool:
         """Whether it reports something that only an event about one single lane can report."""
         fails_lane = self.fails in (Fails.LANE, Fails.LANE_ELSE_SAGA)

@@ -144,19 +144,21 @@ def evolve_saga(saga: SagaState, interpretation: Interpretation, fact: Fact, *, 
     """
     event = interpretation.event
     changed: dict[str, Any] = {}
-    number = saga.run_at(fact.occurred_at if event is not None else when(fact))
-    run = saga.runs[number]
     if event is None:
-        in_run = _decision_to_run(run, fact)
+        number = saga.run_at(when(fact))
+        in_run = _decision_to_run(saga.runs[number], fact)
         if fact.type == kinds.SAGA_ADOPTED and fact.source != kinds.WIRE:
             changed["started"] = _adopted(saga, fact)
     else:
-        in_run = _event_to_run(run, event, interpretation, fact)
+        number = saga.run_at(fact.occurred_at)
+        in_run = _event_to_run(saga.runs[number], event, interpretation, fact)
         if event.starts:
             changed["started"] = least(saga.started, Mark(fact.occurred_at, fact.id))
-            if restarts and (run.last_start is None or run.last_start < fact.occurred_at):
-                in_run["last_start"] = fact.occurred_at
-    if breaks_silence(run, fact):
+            if restarts:
+                last_start = saga.runs[number].last_start
+                in_run["last_start"] = fact.occurred_at if last_start is None else max(last_start, fact.occurred_at)
+    run = saga.runs[number]
+    if run.silent is not None and breaks_silence(run, fact):
         in_run["broken"] = True
     if in_run:
         changed["runs"] = (*saga.runs[:number], run._replace(**in_run), *saga.runs[number + 1 :])
@@ -231,7 +233,7 @@ def _event_to_run(run: RunState, event: Event, interpretation: Interpretation, f
         changed["undo_echoed"] = True
     if means.processes and not interpretation.entity:
         changed["processed_all"] = True
-    if _fails_saga(interpretation):
+    if means.fails is not None and _fails_saga(interpretation):
         changed["failure"] = least(run.failure, _error(event, fact))
         if means.fails is not Fails.SAGA:
             changed["processing_failed"] = True

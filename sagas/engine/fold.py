@@ -107,22 +107,9 @@ class Fold:
 
     def _join(self, fact: Fact, interpretation: Interpretation) -> LaneChanges:
         """Join a fact into the state of its run and of the lanes that it touches; return the changed lanes."""
-        before, restarts = self.saga, self.identity.definition.restarts
-        saga = evolve_saga(before, interpretation, fact, restarts=restarts)
-        changes: list[tuple[LaneState | None, LaneState]] = []
-        moved = False
-        for entity in interpretation.touched:
-            old = self.lanes.get(entity)
-            since = saga.latest.began if entity == self.identity.key else None
-            new = evolve_lane(old or LaneState(entity), interpretation, fact, restarts=restarts, since=since)
-            if new != old and _is_worth_storing(new):
-                changes.append((old, new))
-                self.lanes[entity] = new
-                self.changed[entity] = None
-                moved = moved or (old is not None and saga.run_of(old) != saga.run_of(new))
-                saga = folded_lane_failure(saga, new)
-        if moved:
-            saga = self._lane_failures_again(saga)
+        before = self.saga
+        saga = evolve_saga(before, interpretation, fact, restarts=self.identity.definition.restarts)
+        saga, changes = self._join_lanes(saga, fact, interpretation)
         contexts_before = self._contexts
         if saga is not before and saga != before:
             self._details_changed = True
@@ -142,6 +129,25 @@ class Fold:
         unmoved = last_at is saga.last_at and self._counts is saga.counts
         self.saga = saga if unmoved else saga.advanced(last_at, self._counts)
         return changes
+
+    def _join_lanes(
+        self, saga: SagaState, fact: Fact, interpretation: Interpretation
+    ) -> tuple[SagaState, list[tuple[LaneState | None, LaneState]]]:
+        """Join a fact into the lanes that it touches; return the saga with their failures, and the changed lanes."""
+        restarts, runs = self.identity.definition.restarts, len(saga.runs)
+        changes: list[tuple[LaneState | None, LaneState]] = []
+        moved = False
+        for entity in interpretation.touched:
+            old = self.lanes.get(entity)
+            since = saga.runs[-1].began if entity == self.identity.key else None
+            new = evolve_lane(old or LaneState(entity), interpretation, fact, restarts=restarts, since=since)
+            if new != old and _is_worth_storing(new):
+                changes.append((old, new))
+                self.lanes[entity] = new
+                self.changed[entity] = None
+                moved = moved or (runs > 1 and old is not None and saga.run_of(old) != saga.run_of(new))
+                saga = folded_lane_failure(saga, new)
+        return (self._lane_failures_again(saga) if moved else saga), changes
 
     def _begin_again(self, coming: Sequence[Fact], *, whole: bool) -> None:
         """Fold the log again, in the runs that it gives together with the facts that are about to be folded.
@@ -199,7 +205,8 @@ class Fold:
         )
 
     def _new_view(self, saga: SagaState, lane: LaneState) -> LaneView:
-        return LaneView(self.identity, self._contexts[saga.run_of(lane)], lane)
+        number = saga.run_of(lane) if len(saga.runs) > 1 else 0
+        return LaneView(self.identity, self._contexts[number], lane)
 
     def _view(self, saga: SagaState, lane: LaneState) -> None:
         """View a lane again, and update the counters by the difference."""
@@ -208,9 +215,10 @@ class Fold:
         was = EMPTY if known is None else known.counts
         if view.counts != was:
             self._counts = self._counts.replacing(was, view.counts)
-        past, was_past = (view.counts if view.past else EMPTY), (was if known is not None and known.past else EMPTY)
-        if past != was_past:
-            self._past = self._past.replacing(was_past, past)
+        if len(saga.runs) > 1:
+            past, was_past = (view.counts if view.past else EMPTY), (was if known is not None and known.past else EMPTY)
+            if past != was_past:
+                self._past = self._past.replacing(was_past, past)
 
     def _view_all(self, saga: SagaState) -> None:
         """View all lanes again, because something changed that each of them depends on."""

@@ -293,7 +293,7 @@ def lane_data(lane: LaneState) -> dict[str, Any]:
     """Return the lane without its entity and steps as JSON data; `lane_from` reads it back to an equal value."""
     data: dict[str, Any] = {"opened_at": _plain(lane.opened_at)} if lane.opened_at else {}
     if lane.opening:
-        data["opening"] = _plain(lane.opening)
+        data["opening"] = True if lane.opening == lane.opened_at else _plain(lane.opening)
     if lane.failure:
         data["failure"] = _plain(lane.failure)
     if lane.forced:
@@ -309,20 +309,21 @@ def lane_data(lane: LaneState) -> dict[str, Any]:
 
 def lane_from(entity: str, known: bool, data: Mapping[str, Any], steps: Mapping[StepKey, StepFacts]) -> LaneState:
     """Return the value that `lane_data` wrote, with the steps that are stored as rows of their own."""
-    opened_at = data.get("opened_at")
+    opened_at = _time(data.get("opened_at"))
+    opening = data.get("opening")
     milestones = data.get("milestones")
     commands = data.get("commands")
     return LaneState(
         entity,
         known,
-        datetime.fromisoformat(opened_at) if opened_at else None,
+        opened_at,
         _mark(data.get("failure")),
         _mark(data.get("forced")),
         data.get("processed", False),
         frozenset(milestones) if milestones else frozenset(),
         steps,
         {name: _command_from(facts) for name, facts in commands.items()} if commands else {},
-        _time(data.get("opening")),
+        opened_at if opening is True else _time(opening),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sagas.engine.decide import SagaIdentity, run_failure, saga_failed
+from sagas.engine.decide import SagaIdentity, run_failure
 from sagas.engine.definition import Definition
 from sagas.engine.state import RunState, SagaCounts, SagaState, SagaStatus
 
@@ -20,11 +20,11 @@ def status(identity: SagaIdentity, saga: SagaState) -> SagaStatus:
         return SagaStatus.COMPENSATION_FAILED
     if saga.counts.on_the_way:
         return SagaStatus.COMPENSATING
-    counts = latest_counts(saga)
-    if saga_failed(identity, saga) or _all_lanes_failed(identity, saga.latest, counts):
+    run, counts = saga.runs[-1], latest_counts(saga)
+    if run_failure(identity, run) is not None or _all_lanes_failed(identity, run, counts):
         all_confirmed = counts.commands > 0 and counts.given_up == 0
         return SagaStatus.COMPENSATION_SUCCEEDED if all_confirmed else SagaStatus.FAILED
-    return _status_without_failure(identity, saga.latest, counts)
+    return _status_without_failure(identity, run, counts)
 
 
 def latest_counts(saga: SagaState) -> SagaCounts:
@@ -72,6 +72,7 @@ def announced_lanes(definition: Definition, run: RunState) -> int:
 
 
 def _all_lanes_failed(identity: SagaIdentity, run: RunState, counts: SagaCounts) -> bool:
+    if counts.known == 0 or counts.open or counts.processed:
+        return False
     over = intake_over(identity.definition, run) or run.undo_echoed
-    all_known = counts.known >= announced_lanes(identity.definition, run)
-    return over and all_known and counts.known > 0 and counts.failed_lanes == counts.known
+    return over and counts.known >= announced_lanes(identity.definition, run)
