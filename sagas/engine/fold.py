@@ -39,6 +39,7 @@ class Fold:
     """
 
     __slots__ = (
+        "_coming",
         "_contexts",
         "_counts",
         "_details_changed",
@@ -46,6 +47,7 @@ class Fold:
         "_notes",
         "_past",
         "_refusals",
+        "_settled",
         "_views",
         "_views_before",
         "before",
@@ -70,6 +72,8 @@ class Fold:
         self.changed: dict[str, None] = {}
         self.status = status(identity, saga)
         self._log: list[Fact] | None = list(log) if log is not None else ([] if saga.last_at is None else None)
+        self._coming: list[Fact] = []
+        self._settled = False
         self._counts, self._past = saga.counts, saga.past
         # The start of a saga without an event that starts it is the time of its last event, which each fact may change.
         self._details_changed = saga.started is None
@@ -84,26 +88,30 @@ class Fold:
 
         interpretation: what the fact means, if the caller has computed it already. Raises LogNeeded.
         """
-        self.apply_all([(fact, interpretation or interpret(self.identity, fact))])
-        return self._notes[-1]
+        interpretation = interpretation or interpret(self.identity, fact)
+        before, failed_before = self.saga, self._contexts[-1].failed
+        if not self._settled and may_move(self.identity, before, fact, interpretation):
+            self._begin_again(self._coming or [fact])
+        changes = self._join(fact, interpretation)
+        if interpretation.means.refuses:
+            self._note_refusal(fact, interpretation)
+        note = self._note(before, failed_before) | _steps_note(interpretation, changes)
+        self._notes.append(note)
+        if self._log is not None:
+            self._log.append(fact)
+        return note
 
     def apply_all(self, facts: Sequence[tuple[Fact, Interpretation]], *, again: bool = False) -> None:
-        """Fold facts in, each with what it means. Raises LogNeeded.
+        """Fold facts in, each with what it means: at most one of them makes the fold begin again. Raises LogNeeded.
 
         again: fold the log again in any case, because the stored state is that of another version.
         """
-        settled = False  # whether the runs are those of all of these facts
-        for number, (fact, interpretation) in enumerate(facts):
-            before, failed_before = self.saga, self._contexts[-1].failed
-            if not settled and (again or may_move(self.identity, before, fact, interpretation)):
-                self._begin_again([later for later, _ in facts[number:]], whole=again)
-                settled = True
-            changes = self._join(fact, interpretation)
-            if interpretation.means.refuses:
-                self._note_refusal(fact, interpretation)
-            self._notes.append(self._note(before, failed_before) | _steps_note(interpretation, changes))
-            if self._log is not None:
-                self._log.append(fact)
+        self._coming = [fact for fact, _ in facts]
+        if again:
+            self._begin_again(self._coming, whole=True)
+        for fact, interpretation in facts:
+            self.apply(fact, interpretation)
+        self._coming, self._settled = [], False
 
     def _join(self, fact: Fact, interpretation: Interpretation) -> LaneChanges:
         """Join a fact into the state of its run and of the lanes that it touches; return the changed lanes."""
@@ -149,13 +157,14 @@ class Fold:
                 saga = folded_lane_failure(saga, new)
         return (self._lane_failures_again(saga) if moved else saga), changes
 
-    def _begin_again(self, coming: Sequence[Fact], *, whole: bool) -> None:
+    def _begin_again(self, coming: Sequence[Fact], *, whole: bool = False) -> None:
         """Fold the log again, in the runs that it gives together with the facts that are about to be folded.
 
         whole: even if the runs stay where they are.
         """
         if self._log is None:
             raise LogNeeded
+        self._settled = bool(self._coming)  # the runs are then those of all facts that are coming
         runs = spans(self.identity, [*self._log, *coming])
         now = self.saga.runs
         if not whole and [run.began for run in runs] == [run.began for run in now]:

@@ -485,6 +485,9 @@ def test_a_whole_lane_as_data() -> None:
     assert set(data) == {"opened_at", "opening", "failure", "forced", "processed", "milestones", "commands"}
     assert data["commands"][ROLLBACK] == {"published": ["2026-01-01T00:00:06+00:00", "e0006", "why"]}
     assert lane_from(A, True, data, WHOLE_LANE.steps) == WHOLE_LANE
+    assert data["opening"] is True, "as it opened"
+    later = WHOLE_LANE._replace(opening=MIDNIGHT + timedelta(seconds=1))
+    assert lane_from(A, True, lane_data(later), WHOLE_LANE.steps) == later
     assert lane_data(LaneState(A)) == {}
     assert lane_from(A, False, {}, {}) == LaneState(A)
 

@@ -272,7 +272,7 @@ def test_of_many_facts_the_log_is_folded_again_once(monkeypatch: pytest.MonkeyPa
     seen: list[int] = []
     begin_again = Fold._begin_again
 
-    def counted(self: Fold, coming: list[Fact], *, whole: bool) -> None:
+    def counted(self: Fold, coming: list[Fact], *, whole: bool = False) -> None:
         seen.append(len(coming))
         begin_again(self, coming, whole=whole)
 
