@@ -19,6 +19,7 @@ class Source(models.TextChoices):
     PULSAR = "pulsar", _("Pulsar")
     OPERATOR = "operator", _("operator")
     COMPENSATION = "compensation", _("compensation")
+    SAGAS = "sagas", _("this service")
 
 
 class Event(AppendOnly):

@@ -25,10 +25,14 @@ class CommandStatus(models.TextChoices):
     EXHAUSTED = "exhausted", _("needs a decision")
     SKIPPED = "skipped", _("skipped")
     WITHDRAWN = "withdrawn", _("withdrawn")
+    # No longer required: its task was started again. It may become required, and then pending, again.
+    NOT_REQUIRED = "not_required", _("no longer required")
 
 
 GIVEN_UP = (CommandStatus.SKIPPED, CommandStatus.WITHDRAWN)
 SETTLED = (CommandStatus.CONFIRMED, *GIVEN_UP)
+# Nothing is to be done about these, and nobody waits for them.
+INACTIVE = (*SETTLED, CommandStatus.NOT_REQUIRED)
 UNSENT = (CommandStatus.PLANNED, CommandStatus.WAITING)
 OPEN = (*UNSENT, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED, CommandStatus.EXHAUSTED)
 
@@ -115,6 +119,8 @@ class Command(models.Model):
     # When an event confirmed it although no attempt had begun, by the database's clock. Such a confirmation answers
     # nothing that this service sent: somebody else undid it, or only reported so.
     confirmed_unsent_at = models.DateTimeField(_("confirmed although never sent"), null=True, blank=True)
+    # When an event confirmed it although it was no longer required, by the database's clock: it had been sent before.
+    overtaken_at = models.DateTimeField(_("done although no longer required"), null=True, blank=True)
     exhausted_by = models.TextField(_("exhausted because"), choices=ExhaustedBy, blank=True, default="")
     # The code of a reason (see compensation.reasons); in rows of earlier releases an English text.
     last_error = models.TextField(_("last error"), blank=True, default="")
@@ -181,6 +187,10 @@ class Command(models.Model):
                 fields=["confirmed_unsent_at", "saga_id"],
                 condition=Q(confirmed_unsent_at__isnull=False),
                 name="command_confirmed_unsent",
+            ),
+            # the attention list: done though no longer required, newest first.
+            models.Index(
+                fields=["overtaken_at", "saga_id"], condition=Q(overtaken_at__isnull=False), name="command_overtaken"
             ),
             # the load of each service, and withdrawing commands that were planned before a cut-over.
             models.Index(fields=["service", "planned_at"], condition=Q(status__in=OPEN), name="command_open"),

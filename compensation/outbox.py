@@ -31,8 +31,8 @@ class NewCommand:
 
     `invalid`: the code of the reason why the service would refuse the form of its data. `confirmed`: when and by which
     event it was confirmed before it was required; such a command is never sent. `confirmed_by_service`: that event came
-    from a service. `confirmation_timeout`: seconds. `held_by`: another saga that has the entity, because of which it
-    is held if it could be sent at all.
+    from a service. `exhausted`: its last round was, if it had one. `confirmation_timeout`: seconds. `held_by`: another
+    saga that has the entity, because of which it is held if it could be sent at all.
     """
 
     id: UUID
@@ -54,6 +54,7 @@ class NewCommand:
     confirmed: tuple[datetime, str] | None = None
     confirmed_by_service: bool = False
     withdrawn: bool = False
+    exhausted: bool = False
     held_by: UUID | None = None
 
 
@@ -92,9 +93,10 @@ _RANK: dict[SettlementStatus, int] = {"confirmed": 0, "skipped": 1, "withdrawn":
 
 
 def plan(commands: Sequence[NewCommand]) -> dict[str, int]:
-    """Store required commands; a command whose id is known is not changed.
+    """Store required commands. One whose id is known is not changed, unless it had not been required any more.
 
-    Returns, by service, how many are new and may be sent at some time, which is what `breaker.count` counts.
+    Returns, by service, how many are new and may be sent at some time, which is what `breaker.count` counts; a command
+    that is required again is new in this sense.
     Raises IntegrityError if the same command of a saga's entity is planned under two ids.
     """
     if not commands:
@@ -104,9 +106,65 @@ def plan(commands: Sequence[NewCommand]) -> dict[str, int]:
     fresh = [(snapshot, command) for snapshot, command in planned if snapshot.id in new]
     facts.append_facts([(snapshot, command.planned_at) for snapshot, command in fresh])
     held = {str(command.id) for command in commands if command.held_by}
+    again = _require_again([command for snapshot, command in planned if snapshot.id not in new])
     if any(snapshot.next_at and snapshot.id not in held for snapshot, _ in fresh):
         wakeup.nudge_on_commit("publish")
-    return Counter(snapshot.service for snapshot, _ in fresh if snapshot.status == CommandStatus.PLANNED)
+    return Counter(snapshot.service for snapshot, _ in fresh if snapshot.status == CommandStatus.PLANNED) + again
+
+
+def end_requirements(ids: Sequence[UUID]) -> None:
+    """Mark commands as no longer required, unless they are settled: their task was started again.
+
+    Nothing is sent any more. A service that received one may still carry it out: its confirmation counts.
+    """
+    if not ids:
+        return
+    now = clock.now()
+    changed: list[tuple[CommandSnapshot, datetime]] = []
+    ends: list[AttemptEnd] = []
+    for before in statements.lock(map(str, ids)):
+        after = before.not_required()
+        if after is before:
+            continue
+        changed.append((after, now))
+        if outcome := ended_as(before, after):
+            ends.append({"command_id": before.id, "outcome": outcome, "ended_at": now, "error": ""})
+    _store(changed, ends)
+
+
+def _require_again(commands: Sequence[NewCommand]) -> Counter[str]:
+    """Require known commands again that were not required any more; return how many may be sent, by service."""
+    if not commands:
+        return Counter()
+    now = clock.now()
+    by_id = {str(command.id): command for command in commands}
+    found = statements.lock(by_id)
+    unsent = _never_sent(found)
+    changed = []
+    for before in found:
+        after = _again(before, by_id[before.id], before.id in unsent, now)
+        if after is not before:
+            changed.append((after, now))
+    _store(changed, [])
+    pending = [after for after, _ in changed if after.status in UNSENT]
+    statements.release([after.id for after in pending if by_id[after.id].released], now)
+    if pending:
+        wakeup.nudge_on_commit("publish")
+    return Counter(after.service for after in pending)
+
+
+def _again(before: CommandSnapshot, command: NewCommand, unsent: bool, now: datetime) -> CommandSnapshot:
+    if before.status not in (CommandStatus.NOT_REQUIRED, CommandStatus.WITHDRAWN):
+        return before
+    if command.confirmed is not None:
+        at, event_id = command.confirmed
+        after = before.settle("confirmed", at, not command.confirmed_by_service, event_id)
+        if not command.confirmed_by_service or before.status != CommandStatus.NOT_REQUIRED:
+            return after
+        return after.confirmed_unsent(now) if unsent else after.overtaken(now)
+    if command.withdrawn:
+        return before.settle("withdrawn", now)
+    return before.required_again(now, command.exhausted)
 
 
 def release(ids: Sequence[UUID], now: datetime) -> None:
@@ -217,8 +275,9 @@ def claimed_ids(saga_id: UUID) -> list[UUID]:
 def _never_sent(snapshots: Sequence[CommandSnapshot]) -> set[str]:
     """Return the locked commands without any attempt: the service cannot have received them from this service."""
     planned = {snapshot.id for snapshot in snapshots if snapshot.status == CommandStatus.PLANNED}
-    # Exhausted, skipped and withdrawn commands may or may not have been attempted before.
-    ended = {snapshot.id for snapshot in snapshots if snapshot.status in (CommandStatus.EXHAUSTED, *GIVEN_UP)}
+    # Exhausted, skipped, withdrawn and no longer required commands may or may not have been attempted before.
+    undecided = (CommandStatus.EXHAUSTED, CommandStatus.NOT_REQUIRED, *GIVEN_UP)
+    ended = {snapshot.id for snapshot in snapshots if snapshot.status in undecided}
     return planned | (ended - statements.attempted(ended) if ended else ended)
 
 

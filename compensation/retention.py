@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from compensation import statements
-from compensation.models import SETTLED, Command
+from compensation.models import INACTIVE, Command
 
 
 def with_open_commands(saga_ids: Sequence[UUID]) -> set[UUID]:
-    """Return those of these sagas that have an unsettled command."""
-    unsettled = Command.objects.filter(saga_id__in=saga_ids).exclude(status__in=SETTLED)
+    """Return those of these sagas that have a command that is required and not settled."""
+    unsettled = Command.objects.filter(saga_id__in=saga_ids).exclude(status__in=INACTIVE)
     return set(unsettled.order_by().values_list("saga_id", flat=True).distinct())
 
 

@@ -51,6 +51,7 @@ class CommandSnapshot:
     by_hand: bool = False
     settled_event: str = ""
     confirmed_unsent_at: datetime | None = None
+    overtaken_at: datetime | None = None
     exhausted_by: str = ""
     # The code of a reason and its parameters; in rows of earlier releases an English text.
     last_error: str = ""
@@ -171,8 +172,33 @@ class CommandSnapshot:
             return self._exhausted(ExhaustedBy.ATTEMPTS, why, at)
         return None
 
+    def overtaken(self, at: datetime) -> "CommandSnapshot":
+        """Mark that it was done although it was no longer required: it had been sent. at: by the database's clock."""
+        return replace(self, overtaken_at=at)
+
+    def not_required(self) -> "CommandSnapshot":
+        """End the requirement of a command that is not settled. If it was sent, its confirmation still counts."""
+        if self.settled:
+            return self
+        return replace(self._idle(), status=CommandStatus.NOT_REQUIRED, settled_at=None)
+
+    def required_again(self, at: datetime, exhausted: bool) -> "CommandSnapshot":
+        """Require a command again that was not required any more, or whose withdrawal does not count any more.
+
+        exhausted: whether its last round was, which only a person's retry changes; otherwise a new round begins.
+        """
+        if self.status not in (CommandStatus.NOT_REQUIRED, CommandStatus.WITHDRAWN):
+            return self
+        if exhausted:
+            return replace(self, status=CommandStatus.EXHAUSTED, settled_at=at, by_hand=False, settled_event="")
+        claimed = self.attempt > 0 or self.round > 1
+        status = CommandStatus.WAITING if claimed else CommandStatus.PLANNED
+        again = replace(self._idle(), status=status, round=self.round + 1, attempt=0, next_at=at, settled_at=None)
+        again = replace(again, by_hand=False, settled_event="", exhausted_by="")
+        return again.never_sent(at) if self.invalid else again
+
     def _retried(self, round: int, at: datetime) -> "CommandSnapshot":
-        if self.settled or round <= self.round:
+        if self.settled or self.status == CommandStatus.NOT_REQUIRED or round <= self.round:
             return self
         status = CommandStatus.PLANNED if self.status == CommandStatus.PLANNED else CommandStatus.WAITING
         idle = self._idle()

@@ -33,6 +33,7 @@ _MOVING = (
     "by_hand",
     "settled_event",
     "confirmed_unsent_at",
+    "overtaken_at",
     "exhausted_by",
     "last_error",
     "last_error_data",
@@ -197,7 +198,7 @@ LOCK_SAGA = Statement(
     _LOCKED,
     """
     SELECT id::text, status FROM compensation_command
-    WHERE saga_id = %s AND status NOT IN ('confirmed', 'skipped', 'withdrawn')
+    WHERE saga_id = %s AND status NOT IN ('confirmed', 'skipped', 'withdrawn', 'not_required')
     ORDER BY id FOR NO KEY UPDATE
     """,
 )

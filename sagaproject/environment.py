@@ -214,6 +214,10 @@ class SagaSettings:
     deadline_hold: float = number("SAGA_DEADLINE_HOLD", 1800.0, 0.0, DAY)
     """Seconds for which the deadlines of a service are on hold at most, while messages wait undelivered on a topic on
     which it answers; `0`: never for that reason. Needs `PULSAR_ADMIN_URL`."""
+    intake_silence: float = number("SAGA_INTAKE_SILENCE", 900.0, 0.0, 7 * DAY)
+    """Seconds without an event after which no further images of a task are expected, if all known ones have ended and
+    there is at least one. Counted by the database's clock, only while the bridge is connected and has caught up. A
+    later event takes it back. `0`: never; the retrieval is then closed by its service or by a person."""
     breaker_commands: int = integer("SAGA_BREAKER_COMMANDS", 5000, 0, 1_000_000_000)
     """Commands that may be planned for one service in ten minutes (the current minute and the nine before it, by the
     database's clock). One more pauses the service before any of them is sent, until a person has looked:

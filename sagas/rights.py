@@ -23,6 +23,7 @@ _ATTENTION = {
     "held": VIEW_SAGAS,
     "overdue": VIEW_SAGAS,
     "confirmed_unsent": VIEW_SAGAS,
+    "overtaken": VIEW_SAGAS,
     "parked": VIEW_PARKED,
     "quarantined": VIEW_QUARANTINE,
     "set_aside": VIEW_SAGAS,

@@ -52,6 +52,10 @@ class Story:
         """A person's decision."""
         return self._add(type_, facts.OPERATOR, entity, {"reason": "because", **content})
 
+    def ours(self, type_: str, *, at: float | None = None, **content: Any) -> Story:
+        """A fact of our own about the whole saga."""
+        return self._add(type_, facts.OPERATOR, "", {"reason": "because", **content}, at=at)
+
     def decided_on(self, type_: str, *commands: tuple[str, str], number: int = 1) -> Story:
         """A person's decision on commands, each said by (entity, command)."""
         return self.decided(type_, commands=[[entity, command, number] for entity, command in commands])

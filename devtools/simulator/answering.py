@@ -7,9 +7,8 @@ import time
 from datetime import UTC, datetime
 
 from devtools.simulator.naming import dice
-from devtools.simulator.services import Services
+from devtools.simulator.services import Reply, Services
 from devtools.simulator.transport import SimulatorTransport
-from devtools.simulator.wire import SimulatedEvent
 
 SILENCE = 5.0  # seconds without a command until the consumers subscribe again
 LONGEST_SILENCE = 60.0
@@ -27,7 +26,7 @@ class Answering:
         self._services = services
         self._duplicate_rate = duplicate_rate
         self._rng = dice(f"{seed}/answering")
-        self._due: list[tuple[float, int, SimulatedEvent]] = []
+        self._due: list[tuple[float, int, Reply]] = []
         self._order = itertools.count()
         self._heard_at = time.monotonic()
         self._silence = SILENCE
@@ -37,8 +36,8 @@ class Answering:
 
     @property
     def pending(self) -> bool:
-        """Whether an answer is still to be sent."""
-        return bool(self._due)
+        """Whether an answer is still to be sent, other than to a command that is delivered again and again."""
+        return any(not reply.redelivered for _, _, reply in self._due)
 
     def run(self, over: threading.Event) -> None:
         """Answer until `over` is set."""
@@ -52,16 +51,22 @@ class Answering:
                 self._transport.flush()
 
     def _take(self, topic: str, body: bytes) -> None:
-        for reply in self._services.receive(topic, body, datetime.now(UTC)):
-            heapq.heappush(self._due, (time.monotonic() + reply.after, next(self._order), reply.event))
+        self._schedule(self._services.receive(topic, body, datetime.now(UTC)))
+
+    def _schedule(self, replies: list[Reply]) -> None:
+        for reply in replies:
+            heapq.heappush(self._due, (time.monotonic() + reply.after, next(self._order), reply))
 
     def _send_due(self) -> None:
         while self._due and self._due[0][0] <= time.monotonic():
-            event = self._due[0][2]
+            reply = self._due[0][2]
+            event = reply.event
             for _ in range(2 if self._rng.random() < self._duplicate_rate else 1):
                 self._transport.send(event.topic, event.body())
                 self.sent += 1
             heapq.heappop(self._due)
+            if reply.again is not None:
+                self._schedule(reply.again(datetime.now(UTC)))
 
     def _watch(self, *, heard: bool) -> None:
         now = time.monotonic()

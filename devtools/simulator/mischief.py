@@ -37,6 +37,11 @@ class Sending:
     event: SimulatedEvent
     spoil: Callable[[SimulatedEvent, Random], bytes] | None = None
 
+    @property
+    def part(self) -> tuple[int, bool]:
+        """The part of the run in which it is sent; there is a pause between two parts."""
+        return self.event.wave, self.late
+
     def body(self) -> bytes:
         """Return the bytes; the same ones each time."""
         if self.spoil is None:
@@ -48,7 +53,7 @@ def order(script: Script, options: Options) -> list[Sending]:
     """Return every message of a run in the order in which it is sent."""
     sendings = [sending for task in script.tasks for sending in _of_task(script, task, options)]
     sendings += _garbage(sendings, script, options)
-    sendings.sort(key=lambda sending: (sending.late, sending.position))
+    sendings.sort(key=lambda sending: (sending.part, sending.position))
     return sendings
 
 

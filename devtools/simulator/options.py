@@ -18,6 +18,10 @@ RATES = (
     "silence_rate",
     "stubborn_rate",
     "own_task_rate",
+    "complete_rate",
+    "restart_rate",
+    "none_rate",
+    "status_rate",
 )
 
 
@@ -39,6 +43,13 @@ class Options:
         messages for each readable one; quirk_rate: valid but unusual envelopes; refuse_rate of the deletions are
         refused at first; silence_rate of the commands are never answered; stubborn_rate of the deletions are refused
         every time; own_task_rate of the images are processed under a task id of Processing and without their image id.
+    What the platform really does: complete_rate of the tasks get a RetrievalCompleted (its own services send none, so 0
+        is the platform as it is); restart_rate of the tasks that failed or completed are started again, with new
+        images; none_rate of the tasks have events whose missing ids read "None"; status_rate of the failures in
+        Processing come as a ProcessingCompleted whose status says so. redeliver: seconds after which a service that
+        refused a command receives the same copy again, without end (the platform's 60); 0: never.
+    intake_silence: the setting of the service under test (SAGA_INTAKE_SILENCE), if it is short enough to end the
+        intake of tasks within the run; else 0. It must be longer than 2 s: no pause within a task is.
     shuffle: a task's messages come in any order.
     orphans: additional tasks whose RetrievalStarted never comes: no saga, all events parked.
     failure_scope: the setting of the service under test (SAGA_FAILURE_SCOPE).
@@ -65,6 +76,12 @@ class Options:
     silence_rate: float = 0.0
     stubborn_rate: float = 0.0
     own_task_rate: float = 0.0
+    complete_rate: float = 1.0
+    restart_rate: float = 0.0
+    none_rate: float = 0.0
+    status_rate: float = 0.0
+    redeliver: float = 0.0
+    intake_silence: float = 0.0
     orphans: int = 0
     failure_scope: str = "lane"
     timeout: float = 180.0
@@ -77,8 +94,10 @@ class Options:
         for name in RATES:
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name} must be between 0 and 1")
-        if self.sagas < 0 or self.orphans < 0 or self.rate < 0 or self.timeout <= 0:
-            raise OptionError("sagas, orphans and rate cannot be negative, and the timeout must be above 0")
+        if min(self.sagas, self.orphans, self.rate, self.redeliver, self.intake_silence) < 0 or self.timeout <= 0:
+            raise OptionError(
+                "sagas, orphans, rate, redeliver and intake_silence cannot be negative, and the timeout must be above 0"
+            )
         if not 0 <= self.images[0] <= self.images[1]:
             raise OptionError("images must be A-B with 0 ≤ A ≤ B")
         if self.failure_scope not in ("lane", "saga"):
@@ -126,6 +145,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=share,
         default=standard.own_task_rate,
         help="share of images whose Processing events contain neither task nor image",
+    )
+    add(
+        "--complete-rate",
+        type=share,
+        default=standard.complete_rate,
+        help="share of tasks whose retrieval reports its end (%(default)s); the platform's own services never do: 0",
+    )
+    add("--restart-rate", type=share, default=standard.restart_rate, help="share of ended tasks started again")
+    add("--none-rate", type=share, default=standard.none_rate, help='share of tasks with ids that read "None"')
+    add("--status-rate", type=share, default=standard.status_rate, help="share of processing failures told by a status")
+    add(
+        "--redeliver",
+        type=float,
+        default=standard.redeliver,
+        metavar="SECONDS",
+        help="a refused command is delivered and refused again after this time, without end (the platform: 60; off)",
     )
     add("--orphans", type=int, default=standard.orphans, help="additional tasks whose start never comes")
     add("--timeout", type=float, default=standard.timeout, help="seconds that the sagas get to end (%(default)s)")

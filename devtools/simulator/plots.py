@@ -11,6 +11,21 @@ from devtools.simulator import wire
 from devtools.simulator.wire import Fields, Image, Quirk, SimulatedEvent, Task
 
 LATE = timedelta(seconds=4)
+AGAIN = timedelta(seconds=1)  # after the end of a task; well below the silence that ends the intake
+# Facts whose time decides something keep their timestamp: which of two results is the last, and what belongs to which
+# run of a task.
+TIMED = frozenset(
+    {
+        "RetrievalStarted",
+        "RetrievalCompleted",
+        "RetrievalFailed",
+        "ImagesRetrieved",
+        "ImageUploadFailed",
+        "ImageReadyForAnonymization",
+        "ProcessingCompleted",
+        "ProcessingFailed",
+    }
+)
 
 Step = tuple[str, Fields, str, bool]  # type, fields, topic ("" for the type's own), late
 
@@ -62,6 +77,9 @@ class Author:
     clock: datetime
     own_task_rate: float = 0.0
     quirk_rate: float = 0.0
+    status_rate: float = 0.0
+    completes: bool = True  # whether its retrieval reports its end
+    wave: int = 0
     events: list[SimulatedEvent] = field(default_factory=list)
 
     def say(self, kind: str, fields: Fields, *, topic: str = "", late: bool = False) -> None:
@@ -70,19 +88,22 @@ class Author:
         at = self.clock + LATE if late else self.clock
         event_id = str(UUID(int=self.ids.getrandbits(128), version=4))
         self.events.append(
-            SimulatedEvent(kind, topic or wire.TOPICS[kind], event_id, at, fields, late, self._quirk(kind))
+            SimulatedEvent(kind, topic or wire.TOPICS[kind], event_id, at, fields, late, self._quirk(kind), self.wave)
         )
 
     def _quirk(self, kind: str) -> Quirk:
         chance, which = self.rng.random(), self.rng.choice(list(Quirk))
-        # The time of a result decides which of two results is the last: results keep their timestamp.
-        if chance >= self.quirk_rate or (which is Quirk.TIMELESS and kind == "RetrievalCompleted"):
+        if chance >= self.quirk_rate or (which is Quirk.TIMELESS and kind in TIMED):
             return Quirk.NONE
         return which
 
     def retrieve(self) -> None:
-        """Write the start of the task and the arrival of its images, in one batch or several."""
+        """Write the start of the task and the arrival of its images."""
         self.say("RetrievalStarted", wire.retrieval_started(self.task))
+        self.receive_images()
+
+    def receive_images(self) -> None:
+        """Write the arrival of the images, in one batch or several."""
         rest = list(self.images)
         while rest:
             size = self.rng.randint(1, len(rest))
@@ -90,9 +111,14 @@ class Author:
             self.say("ImagesRetrieved", wire.images_retrieved(self.task, batch))
 
     def finish_retrieval(self, *, failed: int = 0, more: int = 0) -> None:
-        """Write the result of the retrieval. `failed`: failed uploads; `more`: announced images that do not exist."""
+        """Write the result of the retrieval, if it reports one.
+
+        failed: failed uploads. more: announced images that do not exist.
+        """
         for number in range(failed):
             self.say("ImageUploadFailed", wire.image_upload_failed(self.task, number))
+        if not self.completes:
+            return
         total = len(self.images) + failed + more
         counts = self.rng.random() < 0.8
         self.say("RetrievalCompleted", wire.retrieval_completed(self.task, total, failed, counts_successes=counts))
@@ -148,7 +174,10 @@ class Author:
         """Return one more Processing event, with the same ids as the road's last event."""
         last = road[-1][1]
         image = next((image for image in self.images if image.image_id == last.get("image_id")), None)
-        fields = wire.processing(kind, last["task_id"], last["region"], image)
+        # A status alone fails an image, but not a task.
+        if kind == "ProcessingFailed" and image and self.status_rate and self.rng.random() < self.status_rate:
+            kind = "ProcessingCompleted"
+        fields = wire.processing(kind, last["task_id"], last["region"], image, status=wire.UNPROCESSED)
         return kind, fields, self._topic(kind, last["region"]), late
 
     def _topic(self, kind: str, region: str) -> str:
@@ -159,6 +188,28 @@ class Author:
         region = self.images[0].region
         fields = wire.processing(kind, self.task.task_id, region, None)
         self.say(kind, fields, topic=self._topic(kind, region), late=late)
+
+
+def start_again(author: Author, images: list[Image]) -> None:
+    """A person starts the task again, after everything that happened so far: new images are processed."""
+    author.images = images
+    author.clock = max(event.at for event in author.events) + AGAIN
+    author.wave += 1
+    author.say("RetrievalStarted", wire.retrieval_started(author.task))
+    author.wave += 1
+    author.receive_images()
+    for image in author.images:
+        author.follow(image, Course.PROCESSED)
+    author.finish_retrieval()
+
+
+def with_missing_ids(author: Author) -> None:
+    """The services do not know an id and write "None": no image of that name exists, and no task."""
+    image = author.images[-1]
+    nowhere = wire.anonymization_completed(author.task, image) | {"image_id": wire.MISSING}
+    author.say("AnonymizationCompleted", nowhere)
+    by_image = wire.anonymization_requested(author.task, image) | {"task_id": wire.MISSING}
+    author.say("AnonymizationRequested", {name: by_image[name] for name in by_image if name != "correlation_id"})
 
 
 def everything_works(author: Author) -> None:
@@ -278,11 +329,16 @@ def all_failed_without_result(author: Author) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A course of a task. weight: relative frequency among the plots of its kind. images: the minimum that it needs."""
+    """A course of a task.
+
+    weight: relative frequency among the plots of its kind. images: the minimum that it needs. by_result: whether only
+    the retrieval's own report can end it.
+    """
 
     write: Callable[[Author], None]
     weight: int
     images: int = 1
+    by_result: bool = False
 
     @property
     def name(self) -> str:
@@ -292,8 +348,8 @@ class Plot:
 HEALTHY = (
     Plot(everything_works, 14),
     Plot(processed_as_one, 3),
-    Plot(result_corrected, 2),
-    Plot(nothing_to_retrieve, 1, images=0),
+    Plot(result_corrected, 2, by_result=True),
+    Plot(nothing_to_retrieve, 1, images=0, by_result=True),
 )
 TROUBLED = (
     Plot(some_images_failed, 8),
@@ -304,15 +360,18 @@ TROUBLED = (
     Plot(retrieval_failed_at_last, 2),
     Plot(anonymized_after_all, 2),
     Plot(uploads_failed, 3),
-    Plot(no_upload_worked, 1, images=0),
+    Plot(no_upload_worked, 1, images=0, by_result=True),
     Plot(task_failed_in_processing, 3),
 )
 PLOTS: Mapping[str, Plot] = {plot.name: plot for plot in (*HEALTHY, *TROUBLED)}
 
 
-def choose(images: int, *, fails: bool, rng: Random) -> Plot:
-    """Choose a plot for a task with this number of images."""
-    fitting = [plot for plot in (TROUBLED if fails else HEALTHY) if plot.images <= images]
+def choose(images: int, *, fails: bool, completes: bool = True, rng: Random) -> Plot:
+    """Choose a plot for a task with this number of images. completes: whether its retrieval reports its end."""
+    kind = TROUBLED if fails else HEALTHY
+    fitting = [plot for plot in kind if plot.images <= images and (completes or not plot.by_result)]
+    if not fitting:  # nothing but the result could end a task without images
+        fitting = [plot for plot in kind if plot.images <= images]
     return rng.choices(fitting, [plot.weight for plot in fitting])[0]
 
 

@@ -83,7 +83,7 @@ class Run:
         sendings = mischief.order(self._script, options)
         garbage = sum(sending.kind is Kind.GARBAGE for sending in sendings)
         self._total = len(sendings)
-        self._services = Services(self._script, answer_all=options.answer_all)
+        self._services = Services(self._script, answer_all=options.answer_all, redeliver=options.redeliver)
         self._judge = Judge(
             self._script, self._services, api, details=options.details, garbage=garbage, unsteady=options.unsteady
         )

@@ -20,6 +20,8 @@ from devtools.simulator.predictor import CommandKey, Expectation
 from devtools.simulator.wire import COMMAND_TOPICS, Image, SimulatedEvent, Task
 
 ORPHAN = "never_started"
+# What the screen says of a task besides its plot.
+STARTED_AGAIN, WITHOUT_RESULT = ", started_again", ", no_end_reported"
 LONGEST_SPAN = 600.0  # seconds of simulated time over which the starts of the tasks are spread
 PLACES = (("HOSPITAL-NORTE", "Lima"), ("CLINICA-ANDES", "Quito"), ("IMAGING-CENTER", "Houston"))
 MODALITIES = ("CT", "MR", "XR", "US")
@@ -84,16 +86,30 @@ def _write_task(given: Options, run: str, began: datetime, begins: datetime, num
     orphan = number >= given.sagas
     author = _author(given, began, begins, ids, rng)
     images = tuple(author.images)
-    plot = plots.choose(len(images), fails=rng.random() < given.failure_rate, rng=rng)
+    platform = dice(f"{given.seed}/{number}/platform")
+    author.completes = platform.random() < given.complete_rate
+    fails = rng.random() < given.failure_rate
+    plot = plots.choose(len(images), fails=fails, completes=author.completes, rng=rng)
     plot.write(author)
+    if not orphan and author.images and platform.random() < given.none_rate:
+        plots.with_missing_ids(author)
+    restarts = not orphan and platform.random() < given.restart_rate
+    if restarts:
+        again = [_image(given, len(images) + more, ids, platform) for more in range(platform.randint(1, 3))]
+        plots.start_again(author, again)
+        images = (*images, *again)
     events = plots.without_start(author.events) if orphan else author.events
     chosen_answers = _answers(given, images, dice(f"{given.seed}/{number}/answers"))
     task_id = author.task.task_id
-    expected = None if orphan else predictor.predict(task_id, events, chosen_answers, given.failure_scope)
+    expected = (
+        None
+        if orphan
+        else predictor.predict(task_id, events, chosen_answers, given.failure_scope, silence=given.intake_silence > 0)
+    )
     waiting = expected.parked if expected else Counter(event.fields["task_id"] for event in events)
     return TaskScript(
         number=number,
-        plot=ORPHAN if orphan else plot.name,
+        plot=ORPHAN if orphan else plot.name + STARTED_AGAIN * restarts + WITHOUT_RESULT * (not author.completes),
         task=author.task,
         images=images,
         begins=begins,
@@ -114,7 +130,7 @@ def _author(given: Options, began: datetime, begins: datetime, ids: Random, rng:
         correlation_id=f"order-{_uuid(ids)[:13]}" if rng.random() < 0.1 else "",
     )
     images = [_image(given, number, ids, rng) for number in range(rng.randint(*given.images))]
-    return plots.Author(task, images, ids, rng, begins, given.own_task_rate, given.quirk_rate)
+    return plots.Author(task, images, ids, rng, begins, given.own_task_rate, given.quirk_rate, given.status_rate)
 
 
 def _image(given: Options, number: int, ids: Random, rng: Random) -> Image:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from devtools.simulator.mischief import Kind, Sending
 from devtools.simulator.transport import SimulatorTransport
 
-LATE_PAUSE = 2.0  # seconds between the last event and those that come late
+LATE_PAUSE = 2.0  # seconds between the last event and those that come late, and between two waves
 SLACK = 0.005  # seconds that the sender may be ahead of its pace before it sleeps
 
 
@@ -24,10 +24,10 @@ class Sender:
 
     def run(self, over: threading.Event) -> None:
         """Send until everything is sent or `over` is set. May be called once."""
-        began, late = time.monotonic(), False
+        began, part = time.monotonic(), (0, False)
         for number, sending in enumerate(self._sendings):
-            if sending.late and not late:
-                late = True
+            if sending.part != part:
+                part = sending.part
                 self._drain(over)
                 over.wait(LATE_PAUSE)
                 began += LATE_PAUSE

@@ -5,12 +5,14 @@ Without threads and broker: takes a command and returns the replies with their d
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
 from devtools.simulator import naming, wire
 from devtools.simulator.answers import Manner, ServiceAnswer, Voice
+from devtools.simulator.predictor import Expectation
 from devtools.simulator.scenario import Script, TaskScript
 from devtools.simulator.wire import COMMAND_TOPICS, DELETE, ROLLBACK, Fields, SimulatedEvent
 
@@ -20,10 +22,15 @@ SHAPE = {"type", "id", "correlation_id", "timestamp", "data"}
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of a service, to be sent `after` this number of seconds."""
+    """An answer of a service, to be sent `after` this number of seconds.
+
+    again: the answers to the same copy of the command, which the service receives again after it refused it.
+    """
 
     after: float
     event: SimulatedEvent
+    again: Callable[[datetime], list["Reply"]] | None = None
+    redelivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class Complaint:
 
 @dataclass(slots=True)
 class ServiceCounts:
-    """Counts of a run so far. `answers`: number of distinct answers in each saga's history."""
+    """Counts of a run so far. `answers`: number of distinct answers in each saga's history; `refusals`: of these."""
 
     received: int = 0
     again: int = 0
@@ -47,6 +54,7 @@ class ServiceCounts:
     unanswered: int = 0
     strangers: int = 0
     answers: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
     parked: Counter[str] = field(default_factory=Counter)
 
 
@@ -54,11 +62,13 @@ class Services:
     """Both services that receive commands.
 
     answer_all: also answer for tasks that are not of this run, except those of a simulator that started later.
+    redeliver: seconds after which a refused command is delivered again, as Pulsar does after a nack; 0: never.
     """
 
-    def __init__(self, script: Script, *, answer_all: bool = False) -> None:
+    def __init__(self, script: Script, *, answer_all: bool = False, redeliver: float = 0.0) -> None:
         self.script = script
         self.answer_all = answer_all
+        self.redeliver = redeliver
         self.tally = ServiceCounts()
         self.complaints: list[Complaint] = []
         self.healed = False
@@ -94,7 +104,7 @@ class Services:
         self.tally.again += first is not message
         if first != message and not self.healed:
             self._complain(task, message, "the same id and body at each attempt", _difference(first, message))
-        if task.expected is not None and (name, image_id) not in task.expected.commands and not self.healed:
+        if task.expected is not None and not self._expected(task.expected, name, image_id) and not self.healed:
             self._complain(task, message, "no such command: it is not required", f"{name} for image {image_id}")
         return self._answer(message, task, task.answers.get((name, image_id), ServiceAnswer()), now)
 
@@ -112,11 +122,25 @@ class Services:
                 self.tally.unanswered += self._tries[command] == 1
                 return [Reply(answer.after, self._nameless(task, message, answer, now))]
             case Manner.RELENT:
-                refusal = Reply(answer.after, self._refusal(message, now))
+                refusal = Reply(answer.after, self._refusal(message, now))  # confirmed before it could come again
                 return [refusal, *self._confirm(message, task, answer, now, after=answer.after + 0.3)]
             case _ if manner is Manner.STUBBORN or (self._tries[command] <= answer.times and not self.healed):
-                return [Reply(answer.after, self._refusal(message, now))]
+                return [self._refuse(message, task, answer, now)]
         return self._confirm(message, task, answer, now, after=answer.after)
+
+    def _expected(self, expected: Expectation, name: str, image_id: str) -> bool:
+        return (name, image_id) in expected.commands or image_id in expected.overtaken
+
+    def _refuse(self, message: Fields, task: TaskScript, answer: ServiceAnswer, now: datetime) -> Reply:
+        refusal = Reply(answer.after, self._refusal(message, now))
+        if not self.redeliver:
+            return refusal
+
+        def again(later: datetime) -> list[Reply]:
+            replies = self._answer(message, task, answer, later)
+            return [replace(reply, after=reply.after + self.redeliver, redelivered=True) for reply in replies]
+
+        return replace(refusal, again=again)
 
     def _confirm(
         self, message: Fields, task: TaskScript, answer: ServiceAnswer, now: datetime, *, after: float
@@ -136,12 +160,15 @@ class Services:
 
     def _echo(self, task: TaskScript, now: datetime) -> SimulatedEvent:
         self.tally.answers[task.task.task_id] += 1
-        return _event("RetrievalFailed", wire.retrieval_failed(task.task, f"{wire.ECHO}: all images deleted"), now)
+        # Later than all that the script says: it is about the last run of the task.
+        at = max(now, *(event.at for event in task.events)) if task.events else now
+        return _event("RetrievalFailed", wire.retrieval_failed(task.task, f"{wire.ECHO}: all images deleted"), at)
 
     def _refusal(self, message: Fields, now: datetime) -> SimulatedEvent:
         data = message["data"]
         self.tally.refused += 1
         self.tally.answers[data["task_id"]] += 1
+        self.tally.refusals[data["task_id"]] += 1
         fields = wire.image_deletion_failed(data["task_id"], data["image_id"], data["reason"])
         return _event("ImageDeletionFailed", fields, now)
 

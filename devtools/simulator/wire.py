@@ -40,6 +40,8 @@ COMMAND_TOPICS: Mapping[str, str] = {DELETE: "data-retrieval-commands", ROLLBACK
 ECHO = "Tarea fallida por compensación de saga"
 REVERSED = "Anonimización revertida"
 LOCAL = timezone(timedelta(hours=-5))
+MISSING = "None"  # how the services write a missing id
+UNPROCESSED = "FAILED"  # the status of a ProcessingCompleted whose image was not processed
 
 
 class Quirk(Enum):
@@ -56,7 +58,11 @@ class Quirk(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SimulatedEvent:
-    """One event of a service. `late`: it is sent after all events that are not late."""
+    """One event of a service. `late`: it is sent after all events of its wave that are not late.
+
+    wave: all events of a wave are sent before those of the next: a task is started again after people saw its end, and
+    its new images come after that.
+    """
 
     type: str
     topic: str
@@ -65,6 +71,7 @@ class SimulatedEvent:
     fields: Fields
     late: bool = False
     quirk: Quirk = Quirk.NONE
+    wave: int = 0
 
     def body(self) -> bytes:
         """Return the message's bytes. The Processing service sends no type."""
@@ -236,7 +243,7 @@ def image_ready_for_processing(task: Task, image: Image) -> Fields:
     }
 
 
-def processing(kind: str, task_id: str, region: str, image: Image | None) -> Fields:
+def processing(kind: str, task_id: str, region: str, image: Image | None, *, status: str = "COMPLETED") -> Fields:
     """Return the fields of a Processing event (`kind` is its type); without `image` it has no image id."""
     named = {"task_id": task_id, "region": region}
     if image is not None:
@@ -244,7 +251,8 @@ def processing(kind: str, task_id: str, region: str, image: Image | None) -> Fie
     if kind == "ProcessingStarted":
         return {**named, "image_type": image.image_type if image else "CT-CHEST"}
     if kind == "ProcessingCompleted":
-        return {**named, "status": "COMPLETED", "message": "3 findings, none urgent"}
+        message = "3 findings, none urgent" if status == "COMPLETED" else "the model was not available"
+        return {**named, "status": status, "message": message}
     return {**named, "error_message": "the model gave no result within its time"}
 
 

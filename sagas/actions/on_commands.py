@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from bridge import clock
 from compensation import held
 from compensation.held import Unclaimed
-from compensation.models import SETTLED, UNSENT, Command, CommandStatus
+from compensation.models import INACTIVE, UNSENT, Command, CommandStatus
 from compensation.queries import planned_before
 from sagas.actions.action import (
     ActionContext,
@@ -57,6 +57,8 @@ def may_mark_done(view: CommandView) -> Refusal:
         return _("Saga with ID %(id)s not found") % {"id": view.command.saga_id}
     if view.command.status == CommandStatus.CONFIRMED:
         return set_aside(view.saga) or _("already confirmed: no decision is needed")
+    if view.command.status == CommandStatus.NOT_REQUIRED:
+        return set_aside(view.saga) or _("no longer required, as the task was started again: no decision is needed")
     return set_aside(view.saga)
 
 
@@ -90,7 +92,7 @@ def may_release(view: CommandView) -> Refusal:
 
 def views_of(saga: SagaLog) -> list[CommandView]:
     """Return a view for each state that unanswered commands of a saga are in. One query."""
-    found = Command.objects.filter(saga_id=saga.id).exclude(status__in=SETTLED)
+    found = Command.objects.filter(saga_id=saga.id).exclude(status__in=INACTIVE)
     found = found.annotate(unfit=Q(invalid__gt=""), held=Q(held_since__isnull=False))
     states = found.order_by().values_list("status", "unfit", "held").distinct()
     return [CommandView(_like(status, unfit=unfit, held=held), saga) for status, unfit, held in states]
@@ -308,7 +310,7 @@ class CommandEffect:
 
 _SELECTED_BY = ("ids", "saga", "planned_before")
 RETRY = CommandEffect(of_saga=Q(status=CommandStatus.EXHAUSTED), only_targets=True, opens_round=1)
-ANSWER = CommandEffect(of_saga=~Q(status__in=SETTLED))
+ANSWER = CommandEffect(of_saga=~Q(status__in=INACTIVE))
 RELEASE = CommandEffect(
     change=_release, before=_note_also_known, of_saga=Q(held_since__isnull=False), only_targets=True
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.db import DatabaseError
@@ -30,11 +31,13 @@ from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.decide import SagaIdentity, saga_failed
 from sagas.engine.state import SagaCounts, saga_from
-from sagas.errors import NotFound, Refused
+from sagas.errors import Invalid, NotFound, Refused
 from sagas.models import Lane, SagaLog, SagaStatusChoice
 
 UNFINISHED = (SagaStatusChoice.STARTED, SagaStatusChoice.COMPENSATING)
 OPEN = (*UNFINISHED, SagaStatusChoice.COMPENSATION_FAILED)
+# More than any retrieval brings; a typing error of this size would keep a saga open.
+MOST_LANES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,24 @@ def may_cancel(view: WholeSagaView | OneLaneView) -> Refusal:
     return refusal
 
 
+def may_close(view: WholeSagaView) -> Refusal:
+    """Refuse for a saga that has ended, or whose number of lanes a service reported, or that announces none."""
+    saga = view.saga
+    refusal = set_aside(saga) or unknown_version(saga)
+    if refusal is not None:
+        return refusal
+    if saga.status not in UNFINISHED:
+        return _("the saga is %(status)s: its retrieval is over") % {"status": saga.status}
+    if not registry.get(saga.saga_type, saga.version).counts_lanes:
+        return _("this kind of saga has no retrieval that could be closed")
+    latest = saga_from(saga.state, SagaCounts()).latest
+    if latest.intake_over and latest.announced is not None:
+        return _("the service reported that the retrieval is over and brought %(count)d: its number counts") % {
+            "count": latest.announced.lanes
+        }
+    return None
+
+
 def may_terminate(view: WholeSagaView) -> Refusal:
     """Refuse for a saga that has ended, or was terminated."""
     saga = view.saga
@@ -77,7 +98,7 @@ def may_terminate(view: WholeSagaView) -> Refusal:
         return set_aside(saga)
     if saga.status not in OPEN:
         return _("the saga is %(status)s: there is nothing to terminate") % {"status": saga.status}
-    if saga_from(saga.state, SagaCounts()).claimed is not None:
+    if saga_from(saga.state, SagaCounts()).latest.claimed is not None:
         return _("the saga was already terminated: commands sent before may still finish")
     return None
 
@@ -135,10 +156,28 @@ def record(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRe
         now = current(context, saga)
         spec.check(WholeSagaView(now) if lane is None else OneLaneView(now, _lane(now, lane)))
         with previewed(context, routing_key(saga)):
-            append(context, now, spec.fact or "", spec.content(spec, now, values), lane or "")
+            run = {} if lane is not None else of_run(now, context.now)
+            append(context, now, spec.fact or "", {**spec.content(spec, now, values), **run}, lane or "")
         note_status(context, now)
 
     return _on_saga(spec, saga, request, work, lane=lane)
+
+
+def closing(_spec: ActionSpec, _saga: SagaLog, values: Values) -> dict[str, Any]:
+    """Return the number of lanes with which a person closes the intake. Raises Invalid."""
+    lanes = values.get("images")
+    if not isinstance(lanes, int) or not 0 <= lanes <= MOST_LANES:
+        raise Invalid(_("the number of images must be from 0 to %(most)d") % {"most": MOST_LANES})
+    return {"lanes": lanes}
+
+
+def of_run(saga: SagaLog, decided_at: datetime) -> dict[str, str]:
+    """Return the run that a decision on a whole saga is about, the latest: by a time that lies in it.
+
+    That is when it was decided, unless the clock of the service that started the run is ahead.
+    """
+    start = saga_from(saga.state, SagaCounts()).latest.last_start
+    return {} if start is None or start <= decided_at else {kinds.RUN: start.isoformat()}
 
 
 def claimed(_spec: ActionSpec, saga: SagaLog, _values: Values) -> dict[str, Any]:
@@ -231,4 +270,7 @@ def _on_saga(
 ) -> ActionResult:
     target = f"saga {saga.id}" if lane is None else f"saga {saga.id} lane {lane}"
     once = spec.once.format(saga=saga.id, lane=lane or "") or None
+    runs = len(saga_from(saga.state, SagaCounts()).runs)
+    if once is not None and runs > 1 and lane is None:
+        once += f":run {runs}"  # what was decided on an earlier run can be decided on this one
     return carry_out(spec.name, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=lambda: once)

@@ -39,6 +39,7 @@ class Action(StrEnum):
     DISMISS_MESSAGE = "dismiss_message"
     RESUME_PUBLISHING = "resume_publishing"
     PAUSE_PUBLISHING = breakers.ACTION
+    CLOSE_RETRIEVAL = "close_retrieval"
     CANCEL = "cancel"
     FORCE_COMPENSATION = "force_compensation"
     SKIP = "skip"
@@ -365,6 +366,44 @@ SPECS = (
         ),
         command="pause_publishing",
         command_help="Pause sending commands: they are planned and visible but not sent, and deadlines are on hold.",
+    ),
+    ActionSpec(
+        name=Action.CLOSE_RETRIEVAL,
+        target=Target.SAGA,
+        on=(WholeSagaView,),
+        allowed=on_saga.may_close,
+        effect=on_saga.record,
+        fact=kinds.INTAKE_CLOSED,
+        content=on_saga.closing,
+        fields=(
+            Field(
+                name="images",
+                kind=FieldKind.NUMBER,
+                required=True,
+                label=_("Number of images"),
+                help=_("How many images the retrieval brought, including those that failed later."),
+                api_help=_("how many images the retrieval brought, including those that failed later"),
+                option="--images",
+                option_help="how many images the retrieval brought, including those that failed later",
+                metavar="N",
+            ),
+        ),
+        by_hand=True,
+        label=_("close retrieval"),
+        title=_("Close the retrieval"),
+        button=_("Close retrieval"),
+        consequence=_(
+            "Records that no further images will arrive, and how many there are. The saga ends when all of them "
+            "are processed or undone. Nothing is undone or sent because of this."
+        ),
+        also=(
+            _("A number that the service reports, before or after this, counts instead of yours."),
+            _("You can close it again with another number: the last one counts."),
+        ),
+        sentence=_("Retrieval closed by %(actor)s: %(reason)s"),
+        description="Record that the retrieval of a saga is over, with the number of images that it brought.",
+        command="close_retrieval",
+        command_help="Record that the retrieval of a saga is over, with the number of images that it brought.",
     ),
     ActionSpec(
         name=Action.CANCEL,

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from compensation import deadlines
 from compensation.deadlines import DeadlineHolds
-from compensation.models import SETTLED, CommandStatus
+from compensation.models import INACTIVE, CommandStatus
 from sagas import nouns, queries
 from sagas.admin import buttons, formatting, search
 from sagas.admin.filters import AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter, made_by_hand
@@ -196,7 +196,7 @@ def command_slice(
     request: HttpRequest, saga_id: UUID, entity: str | None = None, holds: DeadlineHolds | None = None
 ) -> PageSlice:
     """Return a page of the commands of a saga or a lane with their attempts; those that need a decision first."""
-    first = Case(When(status=CommandStatus.EXHAUSTED, then=0), When(status__in=SETTLED, then=2), default=1)
+    first = Case(When(status=CommandStatus.EXHAUSTED, then=0), When(status__in=INACTIVE, then=2), default=1)
     rows = parts.commands(saga_id).defer("body").order_by(first, "planned_at", "entity", "-name")
     if entity is not None:
         rows = rows.filter(entity=entity)

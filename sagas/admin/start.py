@@ -25,6 +25,7 @@ KINDS: dict[str, Any] = {
     "held": gettext_lazy("held"),
     "overdue": gettext_lazy("overdue"),
     "confirmed_unsent": gettext_lazy("confirmed, never sent"),
+    "overtaken": gettext_lazy("done, no longer required"),
     "parked": gettext_lazy("unmatched event"),
     "quarantined": gettext_lazy("unreadable message"),
     "set_aside": gettext_lazy("blocked by an error"),
@@ -97,7 +98,7 @@ def _line(item: AttentionItem, may_see_commands: bool) -> dict[str, Any]:
 def _url(item: AttentionItem, may_see_commands: bool) -> str:
     """Return the page of the item; empty if there is none that the reader may see."""
     link = item.link
-    if item.kind in ("exhausted", "overdue") and may_see_commands:
+    if item.kind in ("exhausted", "overdue", "overtaken") and may_see_commands:
         return formatting.list_url("compensation_command", saga=link["saga"], status=link["status"])
     if item.kind == "confirmed_unsent" and may_see_commands:
         return formatting.list_url("compensation_command", saga=link["saga"], confirmed_unsent="yes")

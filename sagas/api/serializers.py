@@ -219,6 +219,14 @@ class CommandSerializer(s.Serializer[Any]):
         allow_null=True,
         help_text="When an event confirmed it although it was never sent.",
     )
+    overtaken_at = s.DateTimeField(
+        source="command.overtaken_at",
+        allow_null=True,
+        help_text=(
+            "When an event confirmed it although it was no longer required: it had been sent, and then the task was "
+            "started again."
+        ),
+    )
     exhausted_by = s.ChoiceField([*ExhaustedBy.values, ""], source="command.exhausted_by")
     last_error = LastError()
     body = ObjectField(source="command.body")
@@ -389,6 +397,7 @@ class DefinitionSerializer(s.Serializer[Any]):
     version = s.IntegerField()
     key_field = s.CharField()
     entity_field = s.CharField()
+    restarts = s.BooleanField()
     events = DefinedEvent(many=True)
     commands = s.ListField(child=ObjectField())
     mermaid = s.CharField()

@@ -40,6 +40,7 @@ def new_command(change: SagaChange, command: RequiredCommand, now: datetime) -> 
         confirmed=(mark.occurred_at, mark.event_id) if mark else None,
         confirmed_by_service=command.confirmed_by_service,
         withdrawn=command.state in (CommandState.WITHDRAWN, CommandState.SKIPPED),
+        exhausted=command.state is CommandState.EXHAUSTED,
     )
 
 

@@ -15,7 +15,7 @@ from sagas.applying import statements
 from sagas.applying.batch import SagaBatch
 from sagas.applying.statements import EventRow
 from sagas.engine.evolve import interpret, needs_all_lanes
-from sagas.engine.fold import Fold
+from sagas.engine.fold import Fold, LogNeeded
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,17 @@ def _load(work: Sequence[SagaBatch]) -> None:
 
 def _fold_one(item: SagaBatch) -> None:
     folding = Fold(item.identity, item.row.saga, item.stored.lanes)
-    for fact, interpretation in item.interpreted:
-        folding.apply(fact, interpretation)
+    try:
+        folding.apply_all(item.interpreted, again=item.upgraded)
+    except LogNeeded:
+        folding = _with_log(item)
+        folding.apply_all(item.interpreted, again=item.upgraded)
     item.change = folding.change()
+
+
+def _with_log(item: SagaBatch) -> Fold:
+    """Load the saga's log and all of its lanes: one of its events may move its runs, which few events do."""
+    saga_id = item.row.id
+    item.stored = statements.load_all_lanes({saga_id: item.identity}).get(saga_id) or statements.NOTHING_STORED
+    log = statements.read_log(saga_id, statements.content_types())
+    return Fold(item.identity, item.row.saga, item.stored.lanes, map(EventRow.fact, log))

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from bridge import clock
 from compensation import outbox
-from compensation.models import Command
+from compensation.models import INACTIVE, Command, CommandStatus
 from sagas.applying import statements, store
 from sagas.applying.batch import ApplyResult, SagaBatch
 from sagas.applying.command_building import settlement
@@ -45,12 +45,12 @@ def compare(saga_id: UUID) -> list[Difference]:
         *_lane_states(stored, fold),
         *_lane_columns(saga_id, change),
         *_step_differences(stored, change),
-        *_unplanned(change),
+        *_commands(change),
     ]
 
 
 def repair(saga_id: UUID, now: datetime | None = None) -> ApplyResult:
-    """Overwrite the stored state with the fold of the log, and plan required commands that are missing.
+    """Overwrite the stored state with the fold of the log, plan required commands that are missing, and end others.
 
     In the caller's transaction, which holds the saga's lock. May run twice.
     """
@@ -67,6 +67,7 @@ def repair(saga_id: UUID, now: datetime | None = None) -> ApplyResult:
     applied = ApplyResult()
     _remove_strays(stored, change)
     store.store([item], applied, when, ordered_by_person=True)
+    outbox.end_requirements(_no_longer_required(change))
     required = [command for lane in change.lanes for command in lane.planned]
     outbox.settle([settlement(command.answer) for command in required if command.answer is not None])
     outbox.release([UUID(command.id) for command in required if command.released], when)
@@ -150,11 +151,29 @@ def _stored_steps(stored: statements.StoredLanes) -> dict[tuple[str, StepKey], s
     return {(entity, key): step for entity, steps in stored.steps.items() for key, step in steps.items()}
 
 
-def _unplanned(change: SagaChange) -> list[Difference]:
-    """Return the commands that are required and not in the outbox."""
-    planned = set(Command.objects.filter(saga_id=change.identity.saga_id).values_list("entity", "name"))
+def _commands(change: SagaChange) -> list[Difference]:
+    """Return the commands that are required and not in the outbox, and those that it sends though they are not."""
+    rows = Command.objects.filter(saga_id=change.identity.saga_id).values_list("entity", "name", "status")
+    stored = {(entity, name): status for entity, name, status in rows}
     required = {(command.entity, command.compensation.command) for lane in change.lanes for command in lane.planned}
-    return [Difference(f"command {name} of {entity}", None, "required") for entity, name in sorted(required - planned)]
+    missing = [
+        place for place in required if stored.get(place, CommandStatus.NOT_REQUIRED) == CommandStatus.NOT_REQUIRED
+    ]
+    sent = [place for place, status in stored.items() if place not in required and status not in INACTIVE]
+    return [
+        *(
+            Difference(f"command {name} of {entity}", stored.get((entity, name)), "required")
+            for entity, name in sorted(missing)
+        ),
+        *(Difference(f"command {name} of {entity}", stored[entity, name], None) for entity, name in sorted(sent)),
+    ]
+
+
+def _no_longer_required(change: SagaChange) -> list[UUID]:
+    """Return the ids of the commands in the outbox that are not required."""
+    required = {UUID(command.id) for lane in change.lanes for command in lane.planned}
+    stored = Command.objects.filter(saga_id=change.identity.saga_id).exclude(status__in=INACTIVE)
+    return [id_ for id_ in stored.values_list("id", flat=True) if id_ not in required]
 
 
 def _remove_strays(stored: statements.StoredLanes, change: SagaChange) -> None:

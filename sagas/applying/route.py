@@ -55,7 +55,8 @@ def _key_of(event: EventRow) -> tuple[str, str]:
 def _batch(row: SagaRow, events: list[EventRow]) -> SagaBatch | None:
     """Return the batch of a stored saga; None if this code does not know its definition.
 
-    Such events stay in the queue until a newer worker takes them.
+    Such events stay in the queue until a newer worker takes them. A saga keeps the version under which it was born,
+    with one exception: if its task is started again, it moves to a newer version that has runs.
     """
     try:
         definition = registry.get(row.saga_type, row.version)
@@ -64,7 +65,12 @@ def _batch(row: SagaRow, events: list[EventRow]) -> SagaBatch | None:
             "saga %s runs on %s version %d, which this release does not have", row.id, row.saga_type, row.version
         )
         return None
-    return SagaBatch(row, SagaIdentity(definition, row.scope, row.id, row.key), events)
+    newest = registry.current(row.saga_type)
+    upgraded = newest.restarts and not definition.restarts and any(map(_starts, events))
+    if upgraded:
+        # Its task is started again: without runs, what failed before would undo the lanes that come now.
+        definition, row = newest, row._replace(version=newest.version)
+    return SagaBatch(row, SagaIdentity(definition, row.scope, row.id, row.key), events, upgraded=upgraded)
 
 
 def _reroute_attached(unknown: Mapping[str, list[EventRow]], applied: ApplyResult) -> list[str]:

@@ -566,6 +566,59 @@ def _with_metadata(row: Sequence[Any]) -> tuple[Any, ...]:
     return (*row[5:11], orjson.loads(row[11]), row[12])
 
 
+class QuietSaga(NamedTuple):
+    """A saga of whose latest run all known lanes have ended, though its intake has not, and its greatest event."""
+
+    id: str
+    saga_type: str
+    version: int
+    key: str
+    event_id: str
+    occurred_at: datetime
+
+
+def quiet_sagas(
+    after: tuple[datetime, str] | None, before: datetime, limit: int
+) -> tuple[list[QuietSaga], tuple[datetime, str] | None]:
+    """Return those of a page of unfinished sagas that wait for nothing but the end of their intake.
+
+    after: the place of the last page, or None for the first. before: they have not changed since this time. Returns the
+    place of this page too; None if it was the last one.
+    """
+    with connection.cursor() as cursor:
+        since, last = after or (None, None)
+        cursor.execute(_QUIET, {"since": since, "last": last, "limit": limit, "before": before})
+        rows = cursor.fetchall()
+    quiet = [QuietSaga._make(row[2:]) for row in rows if row[6] is not None]
+    return quiet, (rows[-1][0], rows[-1][1]) if len(rows) == limit else None
+
+
+# The index on the status gives the page; only its quiet sagas are looked up in the log. `past` are the counters of
+# earlier runs, in the order of SagaCounts: known, open.
+_QUIET = """
+    WITH page AS MATERIALIZED (
+        SELECT id, start_time, saga_type, version, key, state,
+            set_aside_at IS NULL AND updated_at < %(before)s
+            AND lanes_known > COALESCE((state->'past'->>0)::int, 0)
+            AND lanes_open = COALESCE((state->'past'->>1)::int, 0)
+            AND NOT state ?| array['intake_over', 'closed']
+            AND (NOT state ? 'silent' OR state ? 'broken') AS quiet
+        FROM sagas_saga
+        WHERE status = 'STARTED'
+          AND (%(since)s::timestamptz IS NULL OR (start_time, id) < (%(since)s::timestamptz, %(last)s::uuid))
+        ORDER BY start_time DESC, id DESC LIMIT %(limit)s
+    )
+    SELECT p.start_time, p.id::text, p.id::text, p.saga_type, p.version, p.key, last.event_id, last.occurred_at
+    FROM page p LEFT JOIN LATERAL (
+        SELECT e.event_id, e.occurred_at FROM sagas_saga_event s JOIN bridge_event e ON e.id = s.event
+        WHERE s.saga_id = p.id AND e.source = 'pulsar'
+          AND (NOT p.state ? 'began' OR e.occurred_at >= (p.state->>'began')::timestamptz)
+        ORDER BY e.occurred_at DESC, e.event_id DESC LIMIT 1
+    ) AS last ON p.quiet
+    ORDER BY p.start_time DESC, p.id DESC
+"""
+
+
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
@@ -576,6 +629,11 @@ def insert_sagas(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def update_sagas(rows: Sequence[Mapping[str, Any]]) -> None:
     _update(SagaLog, (*SAGA_COUNTS, *SAGA_DETAILS), rows)
+
+
+def update_versions(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Move sagas to another version of their definition."""
+    _update(SagaLog, ("version",), rows)
 
 
 def update_counts(rows: Sequence[Mapping[str, Any]], unmoved: Collection[str] = ()) -> None:
@@ -600,6 +658,13 @@ def insert_steps(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def update_steps(rows: Sequence[Mapping[str, Any]]) -> None:
     _update(SagaStep, STEP_CHANGES, rows)
+
+
+def delete_steps(ids: Sequence[int]) -> None:
+    """Delete steps that existed only because of commands that are no longer required."""
+    if ids:
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM sagas_step WHERE id = ANY(%s)", [list(ids)])
 
 
 def log_applied(rows: Sequence[Mapping[str, Any]]) -> None:

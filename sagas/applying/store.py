@@ -62,6 +62,7 @@ def _store_sagas(folded: Iterable[SagaBatch], broken: Iterable[SagaBatch], now: 
     saga_rows = [(item, _saga_row(item, now)) for item in whole] + [(item, _broken_row(item, now)) for item in broken]
     statements.insert_sagas([row for item, row in saga_rows if item.born])
     statements.update_sagas([row for item, row in saga_rows if not item.born])
+    statements.update_versions([row for item, row in saga_rows if item.upgraded])
     statements.update_counts([_counts_row(item, now) for item in counted], _unmoved(counted))
 
 
@@ -172,6 +173,7 @@ def store_lanes(work: Iterable[SagaBatch], applied: ApplyResult) -> None:
     changed_lanes: list[dict[str, Any]] = []
     new_steps: list[dict[str, Any]] = []
     changed_steps: list[dict[str, Any]] = []
+    gone: list[int] = []
     for item in work:
         for lane in item.change.lanes:
             stored = item.stored.rows.get(lane.entity)
@@ -182,12 +184,20 @@ def store_lanes(work: Iterable[SagaBatch], applied: ApplyResult) -> None:
             elif lane.values is not None and stored is not None and stored.values != lane.values:
                 changed_lanes.append({"id": stored.pk, **lane.values._asdict()})
                 _note_change(applied, (item.row.saga_type, lane.entity), stored.values, lane.values)
+            gone += _gone(item, lane)
             for step in _step_rows(item, lane):
                 (changed_steps if "id" in step else new_steps).append(step)
     statements.insert_lanes(new_lanes)
     statements.update_lanes(changed_lanes)
     statements.insert_steps(new_steps)
     statements.update_steps(changed_steps)
+    statements.delete_steps(gone)
+
+
+def _gone(item: SagaBatch, lane: LaneChange) -> Iterator[int]:
+    """Yield the ids of the stored steps that existed only because of commands that are no longer required."""
+    of_lane = item.stored.steps.get(lane.entity, {})
+    yield from (of_lane[key].pk for key in lane.gone if key in of_lane)
 
 
 def _note_change(applied: ApplyResult, entity: tuple[str, str], before: LaneValues, after: LaneValues) -> None:
@@ -232,13 +242,16 @@ def _store_commands(work: Iterable[SagaBatch], applied: ApplyResult, now: dateti
     settled: list[Settlement] = []
     refused: list[CommandRefusal] = []
     released_ids: list[UUID] = []
+    ended: list[UUID] = []
     for change in (item.change for item in work):
         for lane in change.lanes:
             planned += [new_command(change, command, now) for command in lane.planned]
             settled += map(settlement, lane.answers)
             released_ids += map(UUID, lane.released)
+            ended += map(UUID, lane.not_required)
         refused += map(command_refusal, change.refusals)
     planned = shared_entities.known_to_others(planned)
+    outbox.end_requirements(ended)
     new = outbox.plan(planned)
     outbox.settle(settled)
     outbox.refuse(refused)

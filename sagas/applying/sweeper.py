@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from bridge.models import Event, Pending
 from bridge.wakeup import nudge
-from sagas.applying import breakers, shared_entities, statements
+from sagas.applying import breakers, shared_entities, silence, statements
 
 # A younger event's wake-up may still be pending and needs no second one.
 NUDGE_AGE = timedelta(seconds=2)
@@ -17,13 +17,15 @@ NUDGE_AGE = timedelta(seconds=2)
 def sweep() -> None:
     """Do the periodic work: wake workers for events that wait too long, match parked events, check holds and canaries.
 
-    Also keeps the file of the queue's table small. Opens its own transactions; may run twice.
+    Also ends the intake of sagas that are silent, and keeps the file of the queue's table small. Opens its own
+    transactions; may run twice.
     """
     statements.vacuum_queue()
     shared_entities.sweep()
     moved = match_parked()
     if moved or pending_too_long():
         nudge("apply")
+    silence.sweep()
     breakers.judge_canaries()
 
 

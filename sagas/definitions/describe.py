@@ -22,6 +22,7 @@ def data(definition: Definition) -> dict[str, Any]:
         "version": definition.version,
         "key_field": definition.key_field,
         "entity_field": definition.entity_field,
+        "restarts": definition.restarts,
         "events": [_event_data(definition, event) for event in definition.events],
         "commands": [_command_data(definition, item) for item in definition.compensations],
     }
@@ -37,7 +38,8 @@ def table(definition: Definition) -> str:
         if definition.entity_field
         else ""
     )
-    parts = [f"{head}: {definition.title or definition.name}, {keys}", *_lines((EVENT_HEAD, *events))]
+    runs = ", may be started again" if definition.restarts else ""
+    parts = [f"{head}: {definition.title or definition.name}, {keys}{runs}", *_lines((EVENT_HEAD, *events))]
     return "\n".join([*parts, "", *_lines((COMMAND_HEAD, *commands))])
 
 
@@ -54,6 +56,7 @@ def also(definition: Definition, event: Event, means: Meaning) -> list[str]:
     lane, lanes = definition.noun_of_entity.one, definition.noun_of_entity.many
     effects = [
         ("starts the saga", event.starts and means is event.means),
+        (f"opens the {lane} in the run of its time", event.opening and means is event.means),
         (_fails(means, lane), means.fails is not None),
         (f"marks the {lane} as processed", means.processes),
         (f"proves {means.proves}", bool(means.proves)),

@@ -1,5 +1,6 @@
 """image_processing version 2, the current one, as its difference from the table in image_processing_v1.py.
 
+- A task that failed or ended may be started again: its saga has several runs.
 - Processing reports with one event that an image was processed, and that it was not: its `status` says which.
 - Processing may name a task of its own for an image that is ready: the image finds the saga.
 - A refused deletion is delivered again to the service every minute, and refused again: equal refusals are counted.
@@ -17,7 +18,10 @@ EVENT = VERSION_1.event_of
 DEFINITION = changed(
     VERSION_1,
     version=2,
+    restarts=True,
     replace=(
+        replace(EVENT["ImagesRetrieved"], opening=True),
+        replace(EVENT["ImageReadyForAnonymization"], opening=True),
         replace(EVENT["ImageReadyForProcessing"], own_key=True),
         replace(
             EVENT["ProcessingCompleted"],

@@ -21,7 +21,7 @@ from sagas.engine.decide import (
 )
 from sagas.engine.definition import Compensation, Event
 from sagas.engine.facts import Fact
-from sagas.engine.state import CommandState, Mark, SagaState, SagaStatus, StepKey, lane_data, least, saga_data
+from sagas.engine.state import CommandState, Mark, RunState, SagaState, SagaStatus, StepKey, lane_data, least, saga_data
 from sagas.engine.status import error_message
 from sagas.engine.step_view import StepView, step_view
 
@@ -86,8 +86,10 @@ class LaneChange:
     """What changed in one lane, or in the steps of the saga itself.
 
     values: of its row; None if it only holds steps. steps: those that may be shown otherwise than before. planned: the
-    commands that were not required before. answers: what facts report about the others. released: the ids of the others
-    that may be published only now.
+    commands that must be planned, or be planned again under the same id. answers: what facts report about the others.
+    released: the ids of the others that may be published only now. not_required: the ids of the commands that were
+    required before: only a fact that puts the lane into another run ends a requirement. gone: the steps that existed
+    only because of these commands.
     """
 
     entity: str
@@ -96,6 +98,8 @@ class LaneChange:
     planned: tuple[RequiredCommand, ...] = ()
     answers: tuple[CommandAnswer, ...] = ()
     released: tuple[str, ...] = ()
+    not_required: tuple[str, ...] = ()
+    gone: tuple[StepKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,9 @@ def saga_details(identity: SagaIdentity, saga: SagaState) -> SagaDetails:
 def lane_change(before: LaneView | None, view: LaneView, saga: SagaState) -> LaneChange:
     """Return what changed in a lane. before: None if there was no such lane. saga: the saga after the facts."""
     before_commands = before.commands if before is not None else {}
-    planned = [item for item in view.required if item.command not in before_commands]
+    planned = [
+        item for item in view.required if _is_new(before_commands.get(item.command), view.commands[item.command])
+    ]
     change = LaneChange(
         entity=view.lane.entity,
         values=_values(view),
@@ -142,14 +148,25 @@ def lane_change(before: LaneView | None, view: LaneView, saga: SagaState) -> Lan
     )
     if before is None or not before.required:  # so most lanes: nothing is required in them
         return change
+    still = [item for item in before.required if item.command in view.commands and item not in planned]
     return replace(
         change,
-        answers=tuple(answer for item in before.required for answer in _answers(before, view, item, saga)),
+        answers=tuple(answer for item in still for answer in _answers(before, view, item, saga)),
         released=tuple(
-            _id(view, item)
-            for item in before.required
-            if item.command in view.released and item.command not in before.released
+            _id(view, item) for item in still if item.command in view.released and item.command not in before.released
         ),
+        not_required=tuple(_id(view, item) for item in before.required if item.command not in view.commands),
+        gone=tuple(key for key in before.steps if key not in view.steps),
+    )
+
+
+def _is_new(before: CommandState | None, now: CommandState) -> bool:
+    """Return whether a command must be planned: it was not required before, or its withdrawal no longer counts.
+
+    A termination withdraws the commands of its run. A lane that is put into another run is not affected any more.
+    """
+    return before is None or (
+        before is CommandState.WITHDRAWN and now in (CommandState.PENDING, CommandState.EXHAUSTED)
     )
 
 
@@ -194,7 +211,7 @@ def _steps(before: LaneView | None, view: LaneView) -> Iterator[tuple[StepKey, S
 
     Without commands only a step without an outcome can get another status without a fact of its own.
     """
-    if before is None or view.required or view.lane.commands:
+    if before is None or before.required or view.required or view.lane.commands:
         yield from ((key, step_view(view, key)) for key in view.steps)
         return
     for key, facts in view.lane.steps.items():
@@ -228,8 +245,12 @@ def _answer(view: LaneView, item: Compensation, saga: SagaState) -> CommandAnswe
     if state is CommandState.SKIPPED:
         return _answered(view, item, "skipped", facts.skipped, by_hand=True)
     if state is CommandState.WITHDRAWN:
-        return _answered(view, item, "withdrawn", facts.withdrawn or saga.failure, by_hand=True)
+        return _answered(view, item, "withdrawn", facts.withdrawn or _run(view, saga).failure, by_hand=True)
     return None
+
+
+def _run(view: LaneView, saga: SagaState) -> RunState:
+    return saga.runs[saga.run_of(view.lane)]
 
 
 def _answered(

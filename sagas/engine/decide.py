@@ -2,13 +2,15 @@
 
 A `LaneView` is computed once for each state of a lane and read by everything else: the counters, the status, the rows
 to be stored and the commands to be planned. Computing it any number of times gives the same: it says what is required,
-not what to do next. Requirements are monotonic: a compensation that is required once stays required.
+not what to do next. Requirements are monotonic within a run: a compensation that is required once stays required,
+unless a fact puts its lane into another run (`sagas.engine.runs`).
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from typing import NamedTuple
 
@@ -20,8 +22,10 @@ from sagas.engine.state import (
     LaneState,
     LaneStatus,
     Mark,
+    RunState,
     SagaCounts,
     SagaState,
+    StepFacts,
     StepKey,
     least,
 )
@@ -74,29 +78,45 @@ def shape_problem(item: Compensation, entity: str, key: str) -> str:
 
 
 class LaneContext(NamedTuple):
-    """What a lane's view depends on in the state of its saga. If it changes, all lanes are viewed again."""
+    """What a lane's view depends on in the state of its run. If it changes, all lanes of the run are viewed again.
+
+    past: whether the run is not the latest one. since: when the latest run began.
+    """
 
     failed: bool = False
     processed_all: bool = False
     processing_failed: bool = False
     claimed: frozenset[str] | None = None
+    past: bool = False
+    since: datetime | None = None
 
 
-def lane_context(identity: SagaIdentity, saga: SagaState) -> LaneContext:
-    """Return what the views of a saga's lanes depend on."""
-    return LaneContext(saga_failed(identity, saga), saga.processed_all, saga.processing_failed, saga.claimed)
+def lane_contexts(identity: SagaIdentity, saga: SagaState) -> tuple[LaneContext, ...]:
+    """Return what the views of a saga's lanes depend on, for each of its runs."""
+    *past, latest = saga.runs
+    if not past:  # so most sagas
+        return (_context(identity, latest),)
+    of_past = (_context(identity, run, past=True, since=latest.began) for run in past)
+    return (*of_past, _context(identity, latest, since=latest.began))
 
 
-def saga_failure(identity: SagaIdentity, saga: SagaState) -> Mark | None:
-    """Return what failed the saga: its own failure, else (scope saga) the first of a lane or an upload."""
-    if saga.failure is not None or identity.scope != SAGA_SCOPE:
-        return saga.failure
-    return least(saga.lane_failure, saga.upload_failure)
+def _context(
+    identity: SagaIdentity, run: RunState, *, past: bool = False, since: datetime | None = None
+) -> LaneContext:
+    failed = run_failure(identity, run) is not None
+    return LaneContext(failed, run.processed_all, run.processing_failed, run.claimed, past, since)
+
+
+def run_failure(identity: SagaIdentity, run: RunState) -> Mark | None:
+    """Return what failed a run: its own failure, else (scope saga) the first of a lane or an upload."""
+    if run.failure is not None or identity.scope != SAGA_SCOPE:
+        return run.failure
+    return least(run.lane_failure, run.upload_failure)
 
 
 def saga_failed(identity: SagaIdentity, saga: SagaState) -> bool:
-    """Return whether the saga failed. Once true, always true."""
-    return saga_failure(identity, saga) is not None
+    """Return whether the latest run of the saga failed. Once true, true until a start opens another run."""
+    return run_failure(identity, saga.runs[-1]) is not None
 
 
 # --- one lane -------------------------------------------------------------------------------------------------------
@@ -105,7 +125,7 @@ def saga_failed(identity: SagaIdentity, saga: SagaState) -> bool:
 class LaneView:
     """What follows from the state of one lane and its context. Never changes; computed once for each state.
 
-    failed: whether the lane failed, itself or with its saga; once true, always true. processed: by an event of its own,
+    failed: whether the lane failed, itself or with its run. processed: by an event of its own,
     or by one about all lanes. required: the required compensations, in the order of the definition. commands: the state
     of each required command. counts: what the lane adds to the counters of its saga. `steps` and `released` are
     computed when they are first read: most states are followed by another fact before they are stored.
@@ -150,6 +170,11 @@ class LaneView:
             self.status = PROCESSED if lane.known and self.processed else OPEN
             failed_steps = [facts.rank for facts in lane.steps.values()].count(FAILED_RANK)
             self.counts = _counts(lane.known, self.processed, len(lane.steps), failed_steps)
+
+    @property
+    def past(self) -> bool:
+        """Whether the lane belongs to a run that is not the latest one."""
+        return self._context.past
 
     @property
     def released(self) -> frozenset[str]:
@@ -219,11 +244,21 @@ class LaneView:
         awaited = definition.outcome_of.get(key)
         if awaited is None:
             return False
-        if any(type_ == awaited and facts.rank > STARTED_RANK for (type_, _), facts in self.lane.steps.items()):
-            return True
+        since = None if self.lane.known else self._context.since
+        for (type_, _service), facts in self.lane.steps.items():
+            if (
+                type_ == awaited
+                and facts.rank > STARTED_RANK
+                and (since is None or self._of_one_run(facts, key, since))
+            ):
+                return True
         if not self.lane.known or awaited not in definition.processing_steps:
             return False
         return self._context.processing_failed or self.processed
+
+    def _of_one_run(self, outcome: StepFacts, key: StepKey, since: datetime) -> bool:
+        """Return whether one of the saga's own steps and its outcome are of one run. since: when the latest began."""
+        return outcome.occurred_at >= since or self.lane.steps[key].occurred_at < since
 
     def _counts_of_failed(self) -> SagaCounts:
         states = list(self.commands.values())

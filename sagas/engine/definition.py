@@ -116,6 +116,11 @@ class Meaning:
             object.__setattr__(self, "rank", FACT_RANK.get(self.becomes, 0))
 
     @property
+    def about_saga(self) -> bool:
+        """Whether it may report something of the saga as a whole: its failure, or the end of its intake."""
+        return self.fails is not None or self.ends_intake or self.announces is not None
+
+    @property
     def about_one_lane(self) -> bool:
         """Whether it reports something that only an event about one single lane can report."""
         fails_lane = self.fails in (Fails.LANE, Fails.LANE_ELSE_SAGA)
@@ -184,6 +189,8 @@ class Event:
     aliases: tuple[str, ...] = ()
     # How many events of one key and entity the bridge stores before it only counts the others; 0: it stores all.
     collapse_after: int = 0
+    # Reports that its lanes come into being: its time tells to which run of the saga they belong. For `restarts` only.
+    opening: bool = False
 
     @property
     def reads_content(self) -> bool:
@@ -266,7 +273,9 @@ class Definition:
     `key_field` and `entity_field` name fields of the body; without an `entity_field` the saga is its own single lane.
     `processed_needs` is the milestone that a lane must have to be processed by an event about all lanes. `title`,
     `key_noun` and `entity_noun` are the type's words for people; a noun is by default that of its field. `public_name`
-    is the `saga_type` of the API; by default the name in capitals.
+    is the `saga_type` of the API; by default the name in capitals. `restarts`: its task may be started again after it
+    failed or ended, with new entities; the saga then has several runs (`sagas.engine.runs`), and a failure of one run
+    does not undo the lanes of the next.
     """
 
     name: str
@@ -280,6 +289,7 @@ class Definition:
     key_noun: Noun | None = None
     entity_noun: Noun | None = None
     public_name: str = ""
+    restarts: bool = False
 
     @cached_property
     def noun_of_key(self) -> Noun:

@@ -17,7 +17,7 @@ from sagas.engine.decide import SAGA_SCOPE, SagaIdentity, lane_mark
 from sagas.engine.definition import NO_MEANING, Announcement, Definition, Entity, Event, Fails, Meaning, Step
 from sagas.engine.facts import Fact
 from sagas.engine.ids import canonical_id
-from sagas.engine.state import Announced, CommandFacts, LaneState, Mark, SagaState, StepFacts, StepKey, least
+from sagas.engine.state import Announced, CommandFacts, LaneState, Mark, RunState, SagaState, StepFacts, StepKey, least
 
 # Looking up a member of an enum costs as much as a small function call, and these are read for each fact.
 SAGA, LANE, LANE_ELSE_SAGA, EACH = Entity.SAGA, Entity.LANE, Entity.LANE_ELSE_SAGA, Entity.EACH
@@ -95,6 +95,38 @@ def listed(event: Event, fact: Fact) -> list[str]:
     return [canonical_id(entity) for entity in ids if isinstance(entity, str)] if isinstance(ids, list) else []
 
 
+def when(fact: Fact) -> datetime:
+    """Return the time by which a fact about the whole saga belongs to a run.
+
+    It is its own, unless it is a decision that names another: the clocks of people and services differ.
+    """
+    named = fact.content.get(kinds.RUN) if fact.source != kinds.WIRE else None
+    return datetime.fromisoformat(named) if named else fact.occurred_at
+
+
+def fails_run(identity: SagaIdentity, interpretation: Interpretation, fact: Fact) -> bool:
+    """Return whether a fact fails a run as a whole, by itself. A lane's failure never does."""
+    if fact.source != kinds.WIRE:
+        return fact.type in kinds.FAILING_DECISIONS and not fact.entity
+    if _fails_saga(interpretation):
+        return True
+    return identity.scope == SAGA_SCOPE and _upload_failure(interpretation, fact) is not None
+
+
+def ends_intake(interpretation: Interpretation, fact: Fact) -> bool:
+    """Return whether a fact other than a silence ends the intake of a run."""
+    if fact.source != kinds.WIRE:
+        return fact.type == kinds.INTAKE_CLOSED
+    return interpretation.means.ends_intake
+
+
+def breaks_silence(run: RunState, fact: Fact) -> bool:
+    """Return whether an event of a run is greater than the one that the silence in force names."""
+    if run.silent is None or run.broken or fact.source != kinds.WIRE:
+        return False
+    return (fact.occurred_at, fact.id) > (run.silent.occurred_at, run.silent.event_id)
+
+
 def needs_all_lanes(identity: SagaIdentity, fact: Fact, interpretation: Interpretation) -> bool:
     """Return whether a fact may change lanes that it does not name, so that folding it needs all lanes.
 
@@ -110,13 +142,32 @@ def needs_all_lanes(identity: SagaIdentity, fact: Fact, interpretation: Interpre
     )
 
 
-def evolve_saga(saga: SagaState, interpretation: Interpretation, fact: Fact) -> SagaState:
+def evolve_saga(saga: SagaState, interpretation: Interpretation, fact: Fact, *, restarts: bool = False) -> SagaState:
     """Return the saga after this fact, without the time of its last event and without its counters.
 
-    They change with nearly every fact: `Fold` sets them together. The result is mostly the saga itself.
+    They change with nearly every fact: `Fold` sets them together. The result is mostly the saga itself. restarts:
+    whether the saga may have several runs. The fact must not move them: see `sagas.engine.runs`.
     """
     event = interpretation.event
-    changed = _decision_to_saga(saga, fact) if event is None else _event_to_saga(saga, event, interpretation, fact)
+    changed: dict[str, Any] = {}
+    if event is None:
+        number = saga.run_at(when(fact))
+        in_run = _decision_to_run(saga.runs[number], fact)
+        if fact.type == kinds.SAGA_ADOPTED and fact.source != kinds.WIRE:
+            changed["started"] = _adopted(saga, fact)
+    else:
+        number = saga.run_at(fact.occurred_at)
+        in_run = _event_to_run(saga.runs[number], event, interpretation, fact)
+        if event.starts:
+            changed["started"] = least(saga.started, Mark(fact.occurred_at, fact.id))
+            if restarts:
+                last_start = saga.runs[number].last_start
+                in_run["last_start"] = fact.occurred_at if last_start is None else max(last_start, fact.occurred_at)
+    run = saga.runs[number]
+    if run.silent is not None and breaks_silence(run, fact):
+        in_run["broken"] = True
+    if in_run:
+        changed["runs"] = (*saga.runs[:number], run._replace(**in_run), *saga.runs[number + 1 :])
     if fact.correlation:
         correlation = least(saga.correlation, Mark(fact.occurred_at, fact.id, fact.correlation))
         if correlation is not saga.correlation:
@@ -124,34 +175,51 @@ def evolve_saga(saga: SagaState, interpretation: Interpretation, fact: Fact) -> 
     return saga._replace(**changed) if changed else saga
 
 
-def evolve_lane(lane: LaneState, interpretation: Interpretation, fact: Fact) -> LaneState:
-    """Return a lane that the fact touches, after this fact."""
+def evolve_lane(
+    lane: LaneState,
+    interpretation: Interpretation,
+    fact: Fact,
+    *,
+    restarts: bool = False,
+    since: datetime | None = None,
+) -> LaneState:
+    """Return a lane that the fact touches, after this fact.
+
+    restarts: whether the saga may have several runs. since: when the latest run began, if the lane holds the steps of
+    the saga itself: facts of that run come first.
+    """
     event, means = interpretation.event, interpretation.means
     if event is None:
         return _own_fact_to_lane(lane, fact)
-    entity, known, opened_at, failure, forced, processed, milestones, steps, commands = lane
+    entity, known, opened_at, failure, forced, processed, milestones, steps, commands, opening = lane
     if entity == interpretation.entity or event.entity is EACH:
         known = True
         opened_at = fact.occurred_at if opened_at is None or fact.occurred_at < opened_at else opened_at
+        if event.opening and (opening is None or fact.occurred_at < opening):
+            opening = fact.occurred_at
     if means.step is not None and entity != interpretation.referenced_only:
-        steps = _with_step(steps, means.step, event, means, fact)
+        steps = _with_step(steps, means.step, event, means, fact, since)
     if entity == interpretation.entity and entity != interpretation.referenced_only:
         if means.proves and means.proves not in milestones:
             milestones = milestones | {means.proves}
         if means.fails is not None and means.fails is not Fails.SAGA:
             failure = least(failure, _error(event, fact))
         if means.confirms:
-            commands = _with(lane, means.confirms, _confirmed(fact))
+            commands = _with(lane, means.confirms, _confirmed(fact, restarts))
         processed = processed or means.processes
-    return LaneState(entity, known, opened_at, failure, forced, processed, milestones, steps, commands)
+    return LaneState(entity, known, opened_at, failure, forced, processed, milestones, steps, commands, opening)
 
 
 def folded_lane_failure(saga: SagaState, lane: LaneState) -> SagaState:
-    """Return the saga with the failure of this lane, if it is the earliest failure of a lane."""
+    """Return the saga with the failure of this lane, if it is the earliest failure of a lane of its run."""
     mark = lane_mark(lane)
-    if mark is None or (saga.lane_failure is not None and saga.lane_failure <= mark):
+    if mark is None:
         return saga
-    return saga._replace(lane_failure=mark)
+    number = saga.run_of(lane)
+    run = saga.runs[number]
+    if run.lane_failure is not None and run.lane_failure <= mark:
+        return saga
+    return saga.with_run(number, run._replace(lane_failure=mark))
 
 
 # --- facts from Pulsar ----------------------------------------------------------------------------------------------
@@ -162,50 +230,67 @@ def _fails_saga(interpretation: Interpretation) -> bool:
     return fails is not None and (fails is Fails.SAGA or (fails is Fails.LANE_ELSE_SAGA and not interpretation.entity))
 
 
-def _event_to_saga(saga: SagaState, event: Event, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
+def _event_to_run(run: RunState, event: Event, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
     means = interpretation.means
     changed: dict[str, Any] = {}
-    if event.starts:
-        changed["started"] = least(saga.started, Mark(fact.occurred_at, fact.id))
     if means.ends_intake:
         changed["intake_over"] = True
     if means.echoes_undo:
         changed["undo_echoed"] = True
     if means.processes and not interpretation.entity:
         changed["processed_all"] = True
-    if means.fails is not None:
-        changed |= _failed(saga, event, interpretation, fact)
-    if means.announces is not None:
-        changed |= _announced(saga, means.announces, fact)
+    if means.fails is not None and _fails_saga(interpretation):
+        changed["failure"] = least(run.failure, _error(event, fact))
+        if means.fails is not Fails.SAGA:
+            changed["processing_failed"] = True
+    if means.fails is Fails.UPLOAD or means.announces is not None:
+        changed |= _uploads(run, interpretation, fact)
     return changed
 
 
-def _failed(saga: SagaState, event: Event, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
-    error = _error(event, fact)
-    if interpretation.means.fails is Fails.UPLOAD:
-        return {"upload_failure": least(saga.upload_failure, error)}
-    if not _fails_saga(interpretation):
-        return {}
-    failure = least(saga.failure, error)
-    if interpretation.means.fails is Fails.SAGA:
-        return {"failure": failure}
-    return {"failure": failure, "processing_failed": True}
-
-
-def _announced(saga: SagaState, where: Announcement, fact: Fact) -> dict[str, Any]:
-    container = fact.content.get(where.container)
-    numbers: Mapping[str, Any] = container if isinstance(container, dict) else {}
-    count, total, failed = (_number(numbers.get(name)) for name in (where.count, where.total, where.failed))
+def _uploads(run: RunState, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
+    """Return what changes by failed uploads and by the announced number of lanes."""
     changed: dict[str, Any] = {}
-    if failed is not None and failed > 0:
-        text = f"{failed} could not be retrieved"  # part of the stored state: see _confirmed
-        changed["upload_failure"] = least(saga.upload_failure, Mark(fact.occurred_at, fact.id, text))
+    failure = _upload_failure(interpretation, fact)
+    if failure is not None:
+        changed["upload_failure"] = least(run.upload_failure, failure)
+    lanes = _announced_lanes(interpretation.means.announces, fact)
+    if lanes is not None:
+        announced = Announced(fact.occurred_at, fact.id, lanes)
+        changed["announced"] = announced if run.announced is None else max(run.announced, announced)
+    return changed
+
+
+def _upload_failure(interpretation: Interpretation, fact: Fact) -> Mark | None:
+    """Return the failed uploads that an event reports, if it reports any."""
+    event, means = interpretation.event, interpretation.means
+    if event is not None and means.fails is Fails.UPLOAD:
+        return _error(event, fact)
+    failed = _numbers(means.announces, fact)[2] if means.announces is not None else None
+    if failed is None or failed <= 0:
+        return None
+    text = f"{failed} could not be retrieved"  # part of the stored state: see _confirmed
+    return Mark(fact.occurred_at, fact.id, text)
+
+
+def _announced_lanes(where: Announcement | None, fact: Fact) -> int | None:
+    if where is None:
+        return None
+    count, total, failed = _numbers(where, fact)
     if count is None and total is not None:
         count = total - (failed or 0)
-    if count is not None:
-        announced = Announced(fact.occurred_at, fact.id, max(count, 0))
-        changed["announced"] = announced if saga.announced is None else max(saga.announced, announced)
-    return changed
+    return None if count is None else max(count, 0)
+
+
+def _numbers(where: Announcement, fact: Fact) -> tuple[int | None, int | None, int | None]:
+    """Return how many lanes an event announces, how many there are in total, and how many failed."""
+    container = fact.content.get(where.container)
+    numbers: Mapping[str, Any] = container if isinstance(container, dict) else {}
+    return (
+        _number(numbers.get(where.count)),
+        _number(numbers.get(where.total)),
+        _number(numbers.get(where.failed)),
+    )
 
 
 def _number(value: Any) -> int | None:
@@ -213,21 +298,25 @@ def _number(value: Any) -> int | None:
 
 
 def _with_step(
-    steps: Mapping[StepKey, StepFacts], step: Step, event: Event, means: Meaning, fact: Fact
+    steps: Mapping[StepKey, StepFacts], step: Step, event: Event, means: Meaning, fact: Fact, since: datetime | None
 ) -> Mapping[StepKey, StepFacts]:
     key = (step.type, step.service)
     error = _error(event, fact).text if means.fails else ""
     new = StepFacts(means.rank, fact.occurred_at, fact.id, fact.type, error)
     known = steps.get(key)
-    if known is not None and known[:3] >= new[:3]:
-        return steps
-    return {**steps, key: new}
+    if known is None:
+        return {**steps, key: new}
+    if since is not None and (known.occurred_at < since) is not (new.occurred_at < since):
+        return steps if new.occurred_at < since else {**steps, key: new}
+    return steps if known[:3] >= new[:3] else {**steps, key: new}
 
 
-def _confirmed(fact: Fact) -> Callable[[CommandFacts], CommandFacts]:
+def _confirmed(fact: Fact, restarts: bool) -> Callable[[CommandFacts], CommandFacts]:
     # The texts of marks are part of the stored state, and a replay compares them: changing one would make every stored
     # saga that has it differ from its replay.
     text = f"{fact.type} arrived without an earlier failure: it was undone by somebody else"
+    if restarts:
+        text += ", or by a command that was sent before the task was started again"
     mark = Mark(fact.occurred_at, fact.id, text)
     return lambda known: known._replace(confirmed=least(known.confirmed, mark))
 
@@ -251,21 +340,25 @@ def _commands(fact: Fact) -> list[tuple[str, str, int]]:
     return [(entity, command, int(number)) for entity, command, number in fact.content.get("commands", [])]
 
 
-def _decision_to_saga(saga: SagaState, fact: Fact) -> dict[str, Any]:
+def _decision_to_run(run: RunState, fact: Fact) -> dict[str, Any]:
     if fact.entity or fact.source == kinds.WIRE:
         return {}
-    text = _decision_text(fact)
-    if fact.type in (kinds.SAGA_CANCELLED, kinds.COMPENSATION_FORCED):
-        return {"failure": least(saga.failure, Mark(fact.occurred_at, fact.id, text))}
-    if fact.type == kinds.SAGA_TERMINATED:
-        claimed = frozenset(fact.content.get("claimed", []))
-        both = claimed if saga.claimed is None else saga.claimed & claimed
-        return {"failure": least(saga.failure, Mark(fact.occurred_at, fact.id, text)), "claimed": both}
-    if fact.type == kinds.SAGA_ADOPTED:
-        started_at = fact.content.get("started_at")
-        when = datetime.fromisoformat(started_at) if started_at else fact.occurred_at
-        return {"started": least(saga.started, Mark(when, fact.id))}
-    return {}
+    if fact.type == kinds.INTAKE_CLOSED:
+        closed = Announced(fact.occurred_at, fact.id, max(int(fact.content.get("lanes", 0)), 0))
+        return {"closed": closed if run.closed is None else max(run.closed, closed)}
+    if fact.type not in kinds.FAILING_DECISIONS:
+        return {}
+    failure = least(run.failure, Mark(fact.occurred_at, fact.id, _decision_text(fact)))
+    if fact.type != kinds.SAGA_TERMINATED:
+        return {"failure": failure}
+    claimed = frozenset(fact.content.get("claimed", []))
+    return {"failure": failure, "claimed": claimed if run.claimed is None else run.claimed & claimed}
+
+
+def _adopted(saga: SagaState, fact: Fact) -> Mark | None:
+    started_at = fact.content.get("started_at")
+    when = datetime.fromisoformat(started_at) if started_at else fact.occurred_at
+    return least(saga.started, Mark(when, fact.id))
 
 
 def _decision_text(fact: Fact) -> str:

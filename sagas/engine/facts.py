@@ -14,6 +14,7 @@ SAGA_ADOPTED = "SagaAdopted"  # {started_at}
 SAGA_CANCELLED = "SagaCancelled"  # {reason}; of one lane if the fact names an entity
 COMPENSATION_FORCED = "CompensationForced"  # {reason}; of one lane if the fact names an entity
 SAGA_TERMINATED = "SagaTerminated"  # {reason, claimed: [command id]}
+INTAKE_CLOSED = "IntakeClosed"  # {reason, lanes}: no further lanes will come; the number is used if no event has one
 
 # Decisions of people on commands: {commands: [[entity, command, round]]}
 COMMANDS_RETRIED = "CommandsRetried"
@@ -21,11 +22,19 @@ COMMANDS_SKIPPED = "CommandsSkipped"
 COMMANDS_MARKED_DONE = "CommandsMarkedDone"
 COMMANDS_WITHDRAWN = "CommandsWithdrawn"
 
+# No event came for a long time: {after: [time, event id], seconds}. It counts while no event of the run is later than
+# the one that it names.
+INTAKE_SILENT = "IntakeSilent"
+
+# A decision on the whole saga is about the run in which its time lies, or, if its content has `run`, that time.
+RUN = "run"
+
 # Events about our own commands: {name, round}; the entity of the fact is the lane.
 COMMAND_EXHAUSTED = "CommandExhausted"
 COMMAND_PUBLISHED = "CommandPublished"
 
-SAGA_DECISIONS = frozenset({SAGA_ADOPTED, SAGA_CANCELLED, COMPENSATION_FORCED, SAGA_TERMINATED})
+FAILING_DECISIONS = frozenset({SAGA_CANCELLED, COMPENSATION_FORCED, SAGA_TERMINATED})
+SAGA_DECISIONS = FAILING_DECISIONS | {SAGA_ADOPTED}
 COMMAND_DECISIONS = frozenset({COMMANDS_RETRIED, COMMANDS_SKIPPED, COMMANDS_MARKED_DONE, COMMANDS_WITHDRAWN})
 COMMAND_EVENTS = frozenset({COMMAND_EXHAUSTED, COMMAND_PUBLISHED})
 
@@ -33,6 +42,7 @@ COMMAND_EVENTS = frozenset({COMMAND_EXHAUSTED, COMMAND_PUBLISHED})
 WIRE = "pulsar"
 OPERATOR = "operator"
 COMPENSATION = "compensation"
+SAGAS = "sagas"
 
 
 class Fact(NamedTuple):

@@ -2,6 +2,9 @@
 
 `Fold` is the only mutable object of the engine: it holds the current values, one view of each lane, and which lanes
 changed. `replay` is the same fold, starting from nothing.
+
+A fact that may move the runs of a saga (`runs.may_move`) needs all earlier facts: the fold then begins again with the
+runs that all facts together give, so that every fact is joined into the state of its run.
 """
 
 from __future__ import annotations
@@ -10,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sagas.engine.change import Refusal, SagaChange, lane_change, refusal, saga_details
-from sagas.engine.decide import STARTED_RANK, LaneView, SagaIdentity, lane_context
+from sagas.engine.decide import STARTED_RANK, LaneView, SagaIdentity, lane_contexts
 from sagas.engine.evolve import Interpretation, evolve_lane, evolve_saga, folded_lane_failure, interpret
-from sagas.engine.facts import Fact
+from sagas.engine.facts import WIRE, Fact
+from sagas.engine.runs import may_move, spans
 from sagas.engine.state import LaneState, SagaCounts, SagaState
 from sagas.engine.status import end_time, status
 
@@ -21,19 +25,29 @@ EMPTY = SagaCounts()
 LaneChanges = Sequence[tuple[LaneState | None, LaneState]]  # each changed lane before and after a fact
 
 
+class LogNeeded(Exception):
+    """A fact may move the runs of the saga: folding it needs the saga's log and all of its lanes."""
+
+
 class Fold:
     """One saga in memory.
 
     `lanes` must contain every stored lane that the facts touch, and all lanes of the saga if a fact needs them all
-    (`evolve.needs_all_lanes`). The steps of the saga itself are in the lane whose entity is the key of the saga.
+    (`evolve.needs_all_lanes`). The steps of the saga itself are in the lane whose entity is the key of the saga. `log`
+    are the facts that the stored state was folded from, in any order; without it, a fact that may move the runs raises
+    LogNeeded, and the fold is of no use any more. A fold from nothing has them all.
     """
 
     __slots__ = (
-        "_context",
+        "_coming",
+        "_contexts",
         "_counts",
         "_details_changed",
+        "_log",
         "_notes",
+        "_past",
         "_refusals",
+        "_settled",
         "_views",
         "_views_before",
         "before",
@@ -44,59 +58,140 @@ class Fold:
         "status",
     )
 
-    def __init__(self, identity: SagaIdentity, saga: SagaState, lanes: Mapping[str, LaneState]) -> None:
+    def __init__(
+        self,
+        identity: SagaIdentity,
+        saga: SagaState,
+        lanes: Mapping[str, LaneState],
+        log: Iterable[Fact] | None = None,
+    ) -> None:
         self.identity = identity
         self.before = saga
         self.saga = saga
         self.lanes = dict(lanes)
         self.changed: dict[str, None] = {}
         self.status = status(identity, saga)
-        self._counts = saga.counts
+        self._log: list[Fact] | None = list(log) if log is not None else ([] if saga.last_at is None else None)
+        self._coming: list[Fact] = []
+        self._settled = False
+        self._counts, self._past = saga.counts, saga.past
         # The start of a saga without an event that starts it is the time of its last event, which each fact may change.
         self._details_changed = saga.started is None
         self._notes: list[dict[str, Any]] = []
         self._refusals: list[Refusal] = []
-        self._context = lane_context(identity, saga)
-        self._views_before = {entity: LaneView(identity, self._context, lane) for entity, lane in lanes.items()}
+        self._contexts = lane_contexts(identity, saga)
+        self._views_before = {entity: self._new_view(saga, lane) for entity, lane in lanes.items()}
         self._views = dict(self._views_before)
 
     def apply(self, fact: Fact, interpretation: Interpretation | None = None) -> dict[str, Any]:
         """Fold one fact in; return a compact note of what it changed, without payload, for the timeline.
 
-        interpretation: what the fact means, if the caller has computed it already.
+        interpretation: what the fact means, if the caller has computed it already. Raises LogNeeded.
         """
-        before, interpretation = self.saga, interpretation or interpret(self.identity, fact)
-        saga = evolve_saga(before, interpretation, fact)
+        interpretation = interpretation or interpret(self.identity, fact)
+        before, failed_before = self.saga, self._contexts[-1].failed
+        if not self._settled and may_move(self.identity, before, fact, interpretation):
+            self._begin_again(self._coming or [fact])
+        changes = self._join(fact, interpretation)
+        if interpretation.means.refuses:
+            self._note_refusal(fact, interpretation)
+        note = self._note(before, failed_before) | _steps_note(interpretation, changes)
+        if interpretation.is_unclear:
+            note["unclear"] = True
+        self._notes.append(note)
+        if self._log is not None:
+            self._log.append(fact)
+        return note
+
+    def apply_all(self, facts: Sequence[tuple[Fact, Interpretation]], *, again: bool = False) -> None:
+        """Fold facts in, each with what it means: at most one of them makes the fold begin again. Raises LogNeeded.
+
+        again: fold the log again in any case, because the stored state is that of another version.
+        """
+        self._coming = [fact for fact, _ in facts]
+        if again:
+            self._begin_again(self._coming, whole=True)
+        for fact, interpretation in facts:
+            self.apply(fact, interpretation)
+        self._coming, self._settled = [], False
+
+    def _join(self, fact: Fact, interpretation: Interpretation) -> LaneChanges:
+        """Join a fact into the state of its run and of the lanes that it touches; return the changed lanes."""
+        before = self.saga
+        saga = evolve_saga(before, interpretation, fact, restarts=self.identity.definition.restarts)
+        saga, changes = self._join_lanes(saga, fact, interpretation)
+        contexts_before = self._contexts
+        if saga is not before and saga != before:
+            self._details_changed = True
+            if saga.runs is not before.runs:
+                self._contexts = lane_contexts(self.identity, saga)
+        if self._contexts is not contexts_before and self._contexts != contexts_before:
+            self._view_all(saga)
+        else:
+            for _, lane in changes:
+                self._view(saga, lane)
+        last_at = before.last_at
+        if last_at is None or last_at < fact.occurred_at:
+            last_at = fact.occurred_at
+        if self._past is not saga.past:
+            self._details_changed = True
+            saga = saga._replace(past=self._past)
+        unmoved = last_at is saga.last_at and self._counts is saga.counts
+        self.saga = saga if unmoved else saga.advanced(last_at, self._counts)
+        return changes
+
+    def _join_lanes(
+        self, saga: SagaState, fact: Fact, interpretation: Interpretation
+    ) -> tuple[SagaState, list[tuple[LaneState | None, LaneState]]]:
+        """Join a fact into the lanes that it touches; return the saga with their failures, and the changed lanes."""
+        restarts, runs = self.identity.definition.restarts, len(saga.runs)
         changes: list[tuple[LaneState | None, LaneState]] = []
+        moved = False
         for entity in interpretation.touched:
             old = self.lanes.get(entity)
-            new = evolve_lane(old or LaneState(entity), interpretation, fact)
+            since = saga.runs[-1].began if entity == self.identity.key else None
+            new = evolve_lane(old or LaneState(entity), interpretation, fact, restarts=restarts, since=since)
             if new != old and _is_worth_storing(new):
                 changes.append((old, new))
                 self.lanes[entity] = new
                 self.changed[entity] = None
+                moved = moved or (runs > 1 and old is not None and saga.run_of(old) != saga.run_of(new))
                 saga = folded_lane_failure(saga, new)
-        context_before = self._context
-        if saga is not before and saga != before:
+        return (self._lane_failures_again(saga) if moved else saga), changes
+
+    def _begin_again(self, coming: Sequence[Fact], *, whole: bool = False) -> None:
+        """Fold the log again, in the runs that it gives together with the facts that are about to be folded.
+
+        whole: even if the runs stay where they are.
+        """
+        if self._log is None:
+            raise LogNeeded
+        self._settled = bool(self._coming)  # the runs are then those of all facts that are coming
+        runs = spans(self.identity, [*self._log, *coming])
+        now = self.saga.runs
+        if not whole and [run.began for run in runs] == [run.began for run in now]:
+            # Only what is said of the runs changes: the lanes stay where they are.
+            kept = [
+                run._replace(last_start=r.last_start, silent=r.silent, broken=r.broken)
+                for run, r in zip(now, runs, strict=True)
+            ]
+            self.saga = self.saga._replace(runs=tuple(kept))
             self._details_changed = True
-            self._context = lane_context(self.identity, saga)
-        if self._context is not context_before and self._context != context_before:
-            self._view_all()
-        else:
-            for _, lane in changes:
-                self._view(lane)
-        last_at = before.last_at
-        if last_at is None or last_at < fact.occurred_at:
-            last_at = fact.occurred_at
-        unmoved = last_at is saga.last_at and self._counts is saga.counts
-        self.saga = saga if unmoved else saga.advanced(last_at, self._counts)
-        if interpretation.means.refuses:
-            self._note_refusal(fact, interpretation)
-        note = self._note(before, context_before.failed) | _steps_note(interpretation, changes)
-        if interpretation.is_unclear:
-            note["unclear"] = True
-        self._notes.append(note)
-        return note
+            return
+        self._details_changed = True
+        self.changed.update(dict.fromkeys(self.lanes))
+        self.saga, self.lanes, self._views = SagaState(runs=runs), {}, {}
+        self._counts = self._past = self.saga.counts
+        self._contexts = lane_contexts(self.identity, self.saga)
+        for fact in _openings_first(self.identity, self._log):
+            self._join(fact, interpret(self.identity, fact))
+
+    def _lane_failures_again(self, saga: SagaState) -> SagaState:
+        """Return the saga with the first lane failure of each run, after a lane moved from one run to another."""
+        saga = saga._replace(runs=tuple(run._replace(lane_failure=None) for run in saga.runs))
+        for lane in self.lanes.values():
+            saga = folded_lane_failure(saga, lane)
+        return saga
 
     def view(self, entity: str) -> LaneView:
         """Return the view of a lane: what follows from its state now."""
@@ -120,20 +215,27 @@ class Fold:
             notes=tuple(self._notes),
         )
 
-    def _view(self, lane: LaneState) -> None:
+    def _new_view(self, saga: SagaState, lane: LaneState) -> LaneView:
+        number = saga.run_of(lane) if len(saga.runs) > 1 else 0
+        return LaneView(self.identity, self._contexts[number], lane)
+
+    def _view(self, saga: SagaState, lane: LaneState) -> None:
         """View a lane again, and update the counters by the difference."""
-        view = LaneView(self.identity, self._context, lane)
-        known = self._views.get(lane.entity)
-        was = EMPTY if known is None else known.counts
+        view, known = self._new_view(saga, lane), self._views.get(lane.entity)
         self._views[lane.entity] = view
+        was = EMPTY if known is None else known.counts
         if view.counts != was:
             self._counts = self._counts.replacing(was, view.counts)
+        if len(saga.runs) > 1:
+            past, was_past = (view.counts if view.past else EMPTY), (was if known is not None and known.past else EMPTY)
+            if past != was_past:
+                self._past = self._past.replacing(was_past, past)
 
-    def _view_all(self) -> None:
+    def _view_all(self, saga: SagaState) -> None:
         """View all lanes again, because something changed that each of them depends on."""
         before = dict(self._views)
         for entity, lane in self.lanes.items():
-            self._view(lane)
+            self._view(saga, lane)
             if entity not in before or self._views[entity].counts != before[entity].counts or _has_open_step(lane):
                 self.changed[entity] = None
 
@@ -146,7 +248,9 @@ class Fold:
         was, now = before.counts, self.saga.counts
         if now.known > was.known:
             note["opened"] = now.known - was.known
-        if self._context.failed and not failed_before:
+        if len(self.saga.runs) > len(before.runs):
+            note["run"] = len(self.saga.runs)
+        if self._contexts[-1].failed and not failed_before:
             note["failed"] = "saga"
         return _undoing_note(was, now) | note if now.failed_lanes else note
 
@@ -159,9 +263,16 @@ class Fold:
 def replay(identity: SagaIdentity, facts: Iterable[Fact]) -> Fold:
     """Return the saga folded from nothing: its stored state must be equal to this."""
     fold = Fold(identity, SagaState(), {})
-    for fact in facts:
-        fold.apply(fact)
+    fold.apply_all([(fact, interpret(identity, fact)) for fact in facts])
     return fold
+
+
+def _openings_first(identity: SagaIdentity, facts: Iterable[Fact]) -> list[Fact]:
+    """Return the facts with the openings first, by time, so that each lane is put into its run only once."""
+    opening = {event.type for event in identity.definition.events if event.opening}
+    first = [fact for fact in facts if fact.source == WIRE and fact.type in opening]
+    rest = [fact for fact in facts if fact.source != WIRE or fact.type not in opening]
+    return [*sorted(first, key=lambda fact: fact.occurred_at), *rest]
 
 
 def _undoing_note(was: SagaCounts, now: SagaCounts) -> dict[str, Any]:

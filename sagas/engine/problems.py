@@ -90,6 +90,7 @@ def _whole_problems(definition: Definition) -> Iterator[str]:
     yield from _word_problems(definition)
     yield from _duplicate_problems(definition)
     yield from _course_problems(definition)
+    yield from _restart_problems(definition)
     for step in definition.steps:
         if not (_is_name(step.type) and _is_name(step.service)):
             yield f"the step {step.type!r} of {step.service!r}: type and service must be {_NAME_RULE}"
@@ -125,6 +126,19 @@ def _course_problems(definition: Definition) -> Iterator[str]:
         yield "an event announces lanes, but no event ends the intake, so the saga could never complete"
 
 
+def _restart_problems(definition: Definition) -> Iterator[str]:
+    opening = [event for event in definition.events if event.opening]
+    if not definition.restarts:
+        if opening:
+            yield f"the event {opening[0].type} is marked as opening, but the saga type does not restart"
+        return
+    if not definition.entity_field:
+        # The commands of its single lane keep their ids: what was undone in one run could not be undone in the next.
+        yield "restarts, but has no entities (entity_field is empty): each run needs entities of its own"
+    if not opening:
+        yield "restarts, but no event is marked as opening, so the run of a lane could not be told"
+
+
 def _key_problems(definition: Definition) -> Iterator[str]:
     if not definition.key_field:
         yield "key_field is missing"
@@ -151,6 +165,8 @@ def _event_problems(definition: Definition, event: Event) -> Iterator[str]:
         yield "changes a step of each listed entity, but listed_in is missing"
     if event.entity is Entity.EACH and not definition.entity_field:
         yield "lists entities, but the saga has no entities (entity_field is empty)"
+    if event.opening and event.entity not in (Entity.LANE, Entity.EACH):
+        yield "is marked as opening, but neither names one lane nor lists lanes"
     if event.own_key and not definition.entity_field:
         yield "has own_key, but the saga cannot be found by an entity (entity_field is empty)"
     yield from _field_problems(definition, event)

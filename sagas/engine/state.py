@@ -62,7 +62,10 @@ class Announced(NamedTuple):
 
 
 class LaneState(NamedTuple):
-    """One entity of a saga. `known` is false for the holder of the steps that belong to the saga itself."""
+    """One entity of a saga. `known` is false for the holder of the steps that belong to the saga itself.
+
+    opening: the least time of an event that is marked as opening, which tells the lane's run.
+    """
 
     entity: str
     known: bool = False
@@ -73,6 +76,7 @@ class LaneState(NamedTuple):
     milestones: frozenset[str] = frozenset()
     steps: Mapping[StepKey, StepFacts] = {}  # never modified: a fact creates a new mapping
     commands: Mapping[str, CommandFacts] = {}
+    opening: datetime | None = None
 
 
 class SagaCounts(NamedTuple):
@@ -99,6 +103,10 @@ class SagaCounts(NamedTuple):
         """Return the sum after one of its parts changed from `was` to `now`."""
         return SagaCounts(*map(add, self, map(sub, now, was)))
 
+    def without(self, other: SagaCounts) -> SagaCounts:
+        """Return the difference of both."""
+        return SagaCounts(*map(sub, self, other))
+
     def differences(self, before: SagaCounts) -> dict[str, int]:
         """Return by how much each counter differs from before, by name; without those that are equal."""
         if self == before:
@@ -116,57 +124,74 @@ class SagaCounts(NamedTuple):
         return self.on_the_way + self.exhausted + self.confirmed + self.given_up
 
 
-class SagaState(NamedTuple):
-    """The state of the saga as a whole."""
+class RunState(NamedTuple):
+    """What facts say about the saga as a whole in one of its runs.
 
-    started: Mark | None = None
-    correlation: Mark | None = None
+    began: the time of the start that opened it; None for the first one, which has no beginning. last_start: the latest
+    start in it. silent: the greatest event that a silence in this run names, and `broken` whether the run has a greater
+    one, so that the silence does not count.
+    """
+
+    began: datetime | None = None
+    last_start: datetime | None = None
     intake_over: bool = False
     undo_echoed: bool = False
     announced: Announced | None = None
+    closed: Announced | None = None  # by a person
+    silent: Mark | None = None
+    broken: bool = False
     failure: Mark | None = None
     lane_failure: Mark | None = None
     upload_failure: Mark | None = None
     processed_all: bool = False  # an event without an entity reported that every lane is processed
     processing_failed: bool = False  # an event without an entity reported that processing failed
-    # The commands that a termination left in flight; None if the saga was not terminated.
+    # The commands that a termination left in flight; None if it was not terminated.
     claimed: frozenset[str] | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether a silence ended the intake."""
+        return self.silent is not None and not self.broken
+
+
+class SagaState(NamedTuple):
+    """The state of the saga as a whole. Its runs are in the order of time; there is always one.
+
+    counts: over the lanes of all runs. past: over those of all runs but the latest.
+    """
+
+    started: Mark | None = None
+    correlation: Mark | None = None
+    runs: tuple[RunState, ...] = (RunState(),)
     last_at: datetime | None = None
     counts: SagaCounts = SagaCounts()
+    past: SagaCounts = SagaCounts()
+
+    @property
+    def latest(self) -> RunState:
+        """The latest run."""
+        return self.runs[-1]
+
+    def run_at(self, time: datetime) -> int:
+        """Return the number of the run, from 0, in which a time lies."""
+        number = len(self.runs) - 1
+        while number and time < self.runs[number].began:  # type: ignore[operator] # only the first has no beginning
+            number -= 1
+        return number
+
+    def run_of(self, lane: LaneState) -> int:
+        """Return the number of a lane's run: that of its opening, else the latest."""
+        return len(self.runs) - 1 if lane.opening is None else self.run_at(lane.opening)
+
+    def with_run(self, number: int, run: RunState) -> SagaState:
+        """Return the saga with another state of one run."""
+        return self._replace(runs=(*self.runs[:number], run, *self.runs[number + 1 :]))
 
     def advanced(self, last_at: datetime | None, counts: SagaCounts) -> SagaState:
         """Return the saga with the time of a later event and new counters. (`_replace` is four times slower.)"""
         # Unpacked by name: a field that is added to the state and missed here raises at the first fact.
-        (
-            started,
-            correlation,
-            intake_over,
-            undo_echoed,
-            announced,
-            failure,
-            lane_failure,
-            upload_failure,
-            processed_all,
-            processing_failed,
-            claimed,
-            _,
-            _,
-        ) = self
-        return SagaState(
-            started,
-            correlation,
-            intake_over,
-            undo_echoed,
-            announced,
-            failure,
-            lane_failure,
-            upload_failure,
-            processed_all,
-            processing_failed,
-            claimed,
-            last_at,
-            counts,
-        )
+        started, correlation, runs, _, _, past = self
+        return SagaState(started, correlation, runs, last_at, counts, past)
 
 
 class CommandState(StrEnum):
@@ -211,38 +236,64 @@ def least(one: Mark | None, other: Mark | None) -> Mark | None:
 
 
 def saga_data(saga: SagaState) -> dict[str, Any]:
-    """Return the saga without its counters as JSON data; `saga_from` reads it back to an equal value."""
-    return {
-        name: _plain(value)
-        for name, value in zip(SagaState._fields, saga, strict=True)
-        if name != "counts" and value is not None and value is not False
-    }
+    """Return the saga without its counters as JSON data; `saga_from` reads it back to an equal value.
+
+    The latest run stands beside what concerns the saga, so that a saga of one run is stored as before there were runs.
+    """
+    data = {"started": saga.started, "correlation": saga.correlation, "last_at": saga.last_at}
+    plain = {name: _plain(value) for name, value in data.items() if value is not None} | _run_data(saga.latest)
+    if len(saga.runs) > 1:
+        plain["earlier"] = [_run_data(run) for run in saga.runs[:-1]]
+        plain["past"] = list(saga.past)
+    return plain
 
 
 def saga_from(data: Mapping[str, Any], counts: SagaCounts, last_at: datetime | None = None) -> SagaState:
     """Return the value that `saga_data` wrote. last_at: used where the data does not contain it."""
-    announced = data.get("announced")
-    claimed = data.get("claimed")
+    earlier = data.get("earlier")
     return SagaState(
         started=_mark(data.get("started")),
         correlation=_mark(data.get("correlation")),
+        runs=(*map(_run_from, earlier), _run_from(data)) if earlier else (_run_from(data),),
+        last_at=datetime.fromisoformat(data["last_at"]) if "last_at" in data else last_at,
+        counts=counts,
+        past=SagaCounts(*data["past"]) if earlier else NO_COUNTS,
+    )
+
+
+NO_COUNTS = SagaCounts()
+
+
+def _run_data(run: RunState) -> dict[str, Any]:
+    pairs = zip(RunState._fields, run, strict=True)
+    return {name: _plain(value) for name, value in pairs if value is not None and value is not False}
+
+
+def _run_from(data: Mapping[str, Any]) -> RunState:
+    claimed = data.get("claimed")
+    return RunState(
+        began=_time(data.get("began")),
+        last_start=_time(data.get("last_start")),
         intake_over=data.get("intake_over", False),
         undo_echoed=data.get("undo_echoed", False),
-        announced=Announced(datetime.fromisoformat(announced[0]), announced[1], announced[2]) if announced else None,
+        announced=_announced(data.get("announced")),
+        closed=_announced(data.get("closed")),
+        silent=_mark(data.get("silent")),
+        broken=data.get("broken", False),
         failure=_mark(data.get("failure")),
         lane_failure=_mark(data.get("lane_failure")),
         upload_failure=_mark(data.get("upload_failure")),
         processed_all=data.get("processed_all", False),
         processing_failed=data.get("processing_failed", False),
         claimed=None if claimed is None else frozenset(claimed),
-        last_at=datetime.fromisoformat(data["last_at"]) if "last_at" in data else last_at,
-        counts=counts,
     )
 
 
 def lane_data(lane: LaneState) -> dict[str, Any]:
     """Return the lane without its entity and steps as JSON data; `lane_from` reads it back to an equal value."""
     data: dict[str, Any] = {"opened_at": _plain(lane.opened_at)} if lane.opened_at else {}
+    if lane.opening:
+        data["opening"] = True if lane.opening == lane.opened_at else _plain(lane.opening)
     if lane.failure:
         data["failure"] = _plain(lane.failure)
     if lane.forced:
@@ -258,19 +309,21 @@ def lane_data(lane: LaneState) -> dict[str, Any]:
 
 def lane_from(entity: str, known: bool, data: Mapping[str, Any], steps: Mapping[StepKey, StepFacts]) -> LaneState:
     """Return the value that `lane_data` wrote, with the steps that are stored as rows of their own."""
-    opened_at = data.get("opened_at")
+    opened_at = _time(data.get("opened_at"))
+    opening = data.get("opening")
     milestones = data.get("milestones")
     commands = data.get("commands")
     return LaneState(
         entity,
         known,
-        datetime.fromisoformat(opened_at) if opened_at else None,
+        opened_at,
         _mark(data.get("failure")),
         _mark(data.get("forced")),
         data.get("processed", False),
         frozenset(milestones) if milestones else frozenset(),
         steps,
         {name: _command_from(facts) for name, facts in commands.items()} if commands else {},
+        opened_at if opening is True else _time(opening),
     )
 
 
@@ -293,6 +346,14 @@ def _command_from(data: Mapping[str, Any]) -> CommandFacts:
         round=data.get("round", 1),
         exhausted_round=data.get("exhausted_round", 0),
     )
+
+
+def _time(data: Any) -> datetime | None:
+    return datetime.fromisoformat(data) if data else None
+
+
+def _announced(data: Any) -> Announced | None:
+    return Announced(datetime.fromisoformat(data[0]), data[1], data[2]) if data else None
 
 
 def _mark(data: Any) -> Mark | None:

@@ -93,7 +93,7 @@ def _command(command: Command, *, payload: bool) -> dict[str, Any]:
     fields = (
         "id", "name", "entity", "service", "topic", "status", "round", "attempt", "maximum_attempts", "planned_at",
         "released_at", "held_since", "held_by", "next_at", "published_at", "deadline_at", "settled_at", "by_hand",
-        "confirmed_unsent_at",
+        "confirmed_unsent_at", "overtaken_at",
     )  # fmt: skip
     error = shown_error(command.last_error, command.last_error_data, payload=payload)
     return {**{name: getattr(command, name) for name in fields}, "last_error": error}
@@ -128,7 +128,8 @@ def _status(command: Command) -> str:
     if command.held_since:
         return f"{command.status}, held because of saga {command.held_by}"
     manual = " (manual)" if command.by_hand else ""
-    return command.status + manual + (", never sent" if command.confirmed_unsent_at else "")
+    unsent = ", never sent" if command.confirmed_unsent_at else ""
+    return command.status + manual + unsent + (", though no longer required" if command.overtaken_at else "")
 
 
 def _due(command: Command, holds: DeadlineHolds | None) -> str:

@@ -29,6 +29,7 @@ from compensation.models import UNSENT, Breaker, BreakerState, Command, CommandS
 from compensation.queries import held, released
 from compensation.switches import EVERYTHING
 from compensation.undelivered import hold_ends
+from sagas.definitions import registry as definitions
 from sagas.error_text import shown_error
 from sagas.models import SagaEvent, SagaLog, SagaStatusChoice
 from sagas.queries import holding
@@ -54,9 +55,9 @@ SHOWN_LETTERS = 60
 class Item:
     """One item that needs attention: `sentence` is the problem, `advice` what to do, `count` how many cases it covers.
 
-    kind: set_aside, exhausted, held, unread, undelivered, overdue, confirmed_unsent, breaker, blocked, paused, unclear,
-    stalled, quarantined, counted, parked, from the most severe on. `since` is when the first case began, `latest` when
-    the last one did. `link` contains the parameters from which a page makes its link.
+    kind: set_aside, exhausted, held, unread, undelivered, overdue, confirmed_unsent, overtaken, breaker, blocked,
+    paused, unclear, stalled, quarantined, counted, parked, from the most severe on. `since` is when the first case
+    began, `latest` when the last one did. `link` contains the parameters from which a page makes its link.
     """
 
     kind: str
@@ -241,6 +242,36 @@ def _describe_confirmed_unsent(rows: Sequence[_Row]) -> list[Item]:
     ) % {"days": days}
     status = CommandStatus.CONFIRMED.value
     return _items_of_sagas("confirmed_unsent", rows, sentence, lambda _row: advice, status=status)
+
+
+def _carried_out(now: datetime) -> QuerySet[Command]:
+    return Command.objects.filter(overtaken_at__gte=now - UNSENT_SHOWN)
+
+
+def _overtaken(now: datetime) -> QuerySet[Any, Any]:
+    return _carried_out(now).order_by().values("saga_id").distinct()
+
+
+def _find_overtaken(now: datetime, part: slice) -> list[_Row]:
+    return _by_saga(_carried_out(now), "overtaken_at", part)
+
+
+def _describe_overtaken(rows: Sequence[_Row]) -> list[Item]:
+    def sentence(count: int) -> str:
+        return ngettext(
+            "%(count)d command of saga %(key)s was carried out although its task was started again: %(names)s.",
+            "%(count)d commands of saga %(key)s were carried out although its task was started again: %(names)s.",
+            count,
+        )
+
+    days = UNSENT_SHOWN.days
+    advice = ngettext(
+        "It was sent before the restart was known. Have the image retrieved again. Shown for %(days)d day.",
+        "It was sent before the restart was known. Have the image retrieved again. Shown for %(days)d days.",
+        days,
+    ) % {"days": days}
+    status = CommandStatus.CONFIRMED.value
+    return _items_of_sagas("overtaken", rows, sentence, lambda _row: advice, status=status)
 
 
 def _by_saga(commands: QuerySet[Command], since: str, part: slice) -> list[_Row]:
@@ -447,7 +478,7 @@ def _stalled(now: datetime) -> QuerySet[Any, Any]:
 
 def _find_stalled(now: datetime, part: slice) -> list[_Row]:
     rows = _without_progress(now).order_by("-last_event_at", "id")
-    return list(rows.values("id", "key", "status", since=F("last_event_at"))[part])
+    return list(rows.values("id", "key", "status", "saga_type", "version", since=F("last_event_at"))[part])
 
 
 def _describe_stalled(rows: Sequence[_Row]) -> list[Item]:
@@ -459,7 +490,7 @@ def _describe_stalled(rows: Sequence[_Row]) -> list[Item]:
             count=1,
             sentence=_("Saga %(key)s (%(status)s) has made no progress since %(since)s.")
             % {"key": row["key"], "status": SagaStatusChoice(row["status"]).label, "since": when(row["since"])},
-            advice=_("Its page shows what it is waiting for. Ask that service, or cancel the saga to undo it."),
+            advice=_stalled_advice(row),
             saga_id=row["id"],
             link={"saga": str(row["id"])},
         )
@@ -510,6 +541,20 @@ def _describe_unclear(rows: Sequence[_Row]) -> list[Item]:
         )
         for row in rows
     ]
+
+
+def _stalled_advice(row: _Row) -> str:
+    """Advise to close the retrieval where no event may ever do so. Nothing failed: nothing is to be undone."""
+    try:
+        counts_lanes = definitions.get(row["saga_type"], row["version"]).counts_lanes
+    except definitions.UnknownDefinition:
+        counts_lanes = False
+    if counts_lanes and row["status"] == SagaStatusChoice.STARTED:
+        return _(
+            "Its page shows what it is waiting for. Ask that service; if no further images will arrive, close the "
+            "retrieval."
+        )
+    return _("Its page shows what it is waiting for. Ask that service.")
 
 
 def _find_paused(_now: datetime, part: slice) -> Sequence[_Row]:
@@ -731,6 +776,7 @@ _KINDS = (
     _Kind("undelivered", None, _find_undelivered, _describe_undelivered),
     _Kind("overdue", _overdue, _find_overdue, _describe_overdue),
     _Kind("confirmed_unsent", _confirmed_unsent, _find_confirmed_unsent, _describe_confirmed_unsent),
+    _Kind("overtaken", _overtaken, _find_overtaken, _describe_overtaken),
     _Kind("breaker", None, _find_breakers, _describe_breakers),
     _Kind("blocked", None, _find_blocked, _describe_blocked),
     _Kind("paused", None, _find_paused, _describe_paused),

@@ -13,6 +13,7 @@ from bridge import collapsed
 from bridge.collapsed import Counted
 from bridge.models import Duplicate, Event, Source
 from compensation.models import Command, CommandStatus
+from sagas.engine.state import SagaCounts, saga_from
 from sagas.models import Lane, SagaEvent, SagaKey, SagaLog
 from sagas.queries.ids import is_storable, spelled
 from sagas.queries.pages import Page, page_of, remembered
@@ -92,12 +93,13 @@ def of_event(event_id: str) -> SagaLog | None:
 
 
 def metadata(saga: SagaLog) -> dict[str, Any]:
-    """Return the numbers of a saga: lanes by outcome, commands by state, events that were only counted. Two queries."""
+    """Return the numbers of a saga: runs, lanes by outcome, commands by state, events only counted. Two queries."""
     found: dict[str, Any] = {
         "task_id": saga.key,
         "definition_version": saga.version,
         "failure_scope": saga.failure_scope,
         "events": saga.events_count,
+        "runs": len(saga_from(saga.state, SagaCounts()).runs),
         "lanes": {
             "known": saga.lanes_known,
             "open": saga.lanes_open,

@@ -95,6 +95,7 @@ def _refs(saga_id: UUID) -> QuerySet[Any, Any]:
         _part(commands, "planned_at", 2, "planned"),
         _part(commands.filter(released_at__gt=F("planned_at")), "released_at", 3, "released"),
         _part(commands.filter(confirmed_unsent_at__isnull=False), "confirmed_unsent_at", 4, "unsent"),
+        _part(commands.filter(overtaken_at__isnull=False), "overtaken_at", 4, "overtaken"),
         _part(attempts, "started_at", 4, "attempt", "id", "id"),
         _part(attempts.filter(outcome=AttemptOutcome.DEADLINE), "ended_at", 5, "overdue", "id", "id"),
         _part(commands.filter(status=CommandStatus.PUBLISHED, deadline_at__isnull=False), "deadline_at", 6, "deadline"),
@@ -127,7 +128,9 @@ def _entries(refs: Sequence[_Ref], holds: DeadlineHolds | None, *, payload: bool
     lines |= _events([int(pk) for pk in pks["event"]])
     lines |= _decisions(pks["decision"])
     lines |= _attempts([int(pk) for pk in (*pks["attempt"], *pks["overdue"])], payload=payload)
-    command_ids = {pk for kind in ("planned", "released", "unsent", "deadline", "next") for pk in pks[kind]}
+    command_ids = {
+        pk for kind in ("planned", "released", "unsent", "overtaken", "deadline", "next") for pk in pks[kind]
+    }
     lines |= _commands(command_ids, holds)
     # A row may have changed between the two queries: its entry is then left out of this page.
     return [lines[ref.kind, ref.ref] for ref in refs if (ref.kind, ref.ref) in lines]
@@ -193,6 +196,10 @@ def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any
             kinds.COMMAND_PUBLISHED: _("%(command)s was sent; this service sends no confirmation"),
         }
         return "news", titles.get(event.type, event.type) % {"command": detail["command"], "round": detail["round"]}
+    if event.source == Source.SAGAS:
+        return "news", _("No event for %(seconds)d seconds: no further images are expected") % {
+            "seconds": content.get("seconds", 0)
+        }
     return "event", event.type
 
 
@@ -218,6 +225,8 @@ def changes(note: Mapping[str, Any], words: Nouns) -> list[str]:
             SagaStatusChoice(name).label if name in SagaStatusChoice.values else name for name in note["status"]
         )
         found.append(_("Saga: %(before)s → %(after)s") % {"before": before, "after": after})
+    if "run" in note:
+        found.append(_("Run %(number)d of the task began") % {"number": note["run"]})
     steps = [f"{step_type} ({service})" for step_type, service, *_rank in note.get("steps", [])]
     if steps:
         count = note.get("steps_count", len(steps))
@@ -343,6 +352,12 @@ def _commands(pks: Iterable[str], holds: DeadlineHolds | None) -> dict[tuple[str
                 row.confirmed_unsent_at,
                 "command",
                 _("%(command)s counts as confirmed although it was never sent: an event reports it as undone"),
+            ),
+            (
+                "overtaken",
+                row.overtaken_at,
+                "command",
+                _("%(command)s was carried out although the task was started again: it had been sent before"),
             ),
             ("deadline", row.deadline_at, "deadline", _("Deadline for %(service)s to confirm %(command)s")),
             ("next", row.next_at, "deadline", _("Next attempt at %(command)s")),

@@ -16,12 +16,13 @@ from bridge import clock, routing
 from bridge.models import Pending
 from compensation import switches
 from compensation.deadlines import DeadlineHolds
-from compensation.models import SETTLED, Command, CommandStatus
+from compensation.models import INACTIVE, Command, CommandStatus
 from sagas import nouns
 from sagas.definitions import registry
 from sagas.engine.definition import Definition, Event
 from sagas.engine.expected import ShownStep, expected
 from sagas.engine.state import SagaCounts, SagaState, saga_from
+from sagas.engine.status import announced_lanes, intake_over
 from sagas.error_text import shown_error
 from sagas.models import Parked, SagaLog, SagaStatusChoice
 from sagas.queries.holding import OnHold, canary_text, on_hold, pause_text, when
@@ -124,7 +125,7 @@ def _first_command(saga: SagaLog) -> Command | None:
         default=Value(len(_NEAREST)),
         output_field=IntegerField(),
     )
-    unsettled = rows.exclude(status__in=SETTLED).annotate(nearest=nearest)
+    unsettled = rows.exclude(status__in=INACTIVE).annotate(nearest=nearest)
     return unsettled.order_by("nearest", "deadline_at", "next_at", "planned_at", "id").first()
 
 
@@ -292,9 +293,9 @@ def _for_events(saga: SagaLog) -> Waiting | None:
 
 
 def _intake(definition: Definition, state: SagaState, saga: SagaLog) -> Waiting | None:
-    if state.intake_over or not definition.counts_lanes:
+    if intake_over(definition, state.latest) or not definition.counts_lanes:
         return None
-    if state.announced is None:
+    if state.latest.announced is None:
         text = _("The number of %(things)s is not known yet. Expected next: %(event)s.")
     else:
         text = _("More %(things)s may still be announced. Expected next: %(event)s.")
@@ -304,8 +305,8 @@ def _intake(definition: Definition, state: SagaState, saga: SagaLog) -> Waiting 
 
 
 def _unseen(definition: Definition, state: SagaState, saga: SagaLog) -> Waiting | None:
-    announced = state.announced.lanes if state.announced else 0
-    missing = announced - saga.lanes_known
+    announced = announced_lanes(definition, state.latest) if definition.counts_lanes else 0
+    missing = announced - (saga.lanes_known - state.past.known)
     if missing <= 0:
         return None
     text = ngettext(

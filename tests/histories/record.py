@@ -77,6 +77,25 @@ def processing_that_names_no_image() -> Story:
     return story.happens("ProcessingCompleted", lane=B).announced(2)
 
 
+def started_again_after_a_failure() -> Story:
+    story = Story().happens("RetrievalStarted", at=0).happens("ImagesRetrieved", at=2, image_ids=[A])
+    story.happens("RetrievalFailed", at=5, error_message="no network").happens("RetrievalStarted", at=10)
+    story.happens("ImagesRetrieved", at=11, image_ids=[B]).happens("AnonymizationRequested", B, at=9)
+    story.happens("ImageDeletionCompleted", A, at=20).happens("ProcessingCompleted", B, at=30)
+    return story.happens("RetrievalCompleted", at=31, result={"successful_images": 1})
+
+
+def ended_by_silence_and_started_again() -> Story:
+    story = Story().happens("RetrievalStarted", at=0).happens("ImagesRetrieved", at=1, image_ids=[A])
+    story.happens("ProcessingCompleted", A, at=20)
+    named = story.facts[-1]
+    after = [named.occurred_at.isoformat(), named.id]
+    story.ours(facts.INTAKE_SILENT, at=920, after=after, seconds=900).happens("RetrievalStarted", at=1000)
+    story.happens("ImagesRetrieved", at=1001, image_ids=[B]).happens("ImagesRetrieved", at=1002, image_ids=[C])
+    story.happens("AnonymizationFailed", C, at=1003, error_message="broken").processed(B)
+    return story.ours(facts.INTAKE_CLOSED, at=1100, lanes=2)
+
+
 def _wild(seed: int, images: int, scope: str, count: int) -> Story:
     """Whatever can happen to so many images, by chance: no service and no person behaves like that."""
     chance = random.Random(seed)
@@ -98,6 +117,14 @@ def wild_in_the_scope_of_the_saga() -> Story:
     return _wild(5, 5, SAGA_SCOPE, 60)
 
 
+def wild_runs_of_three_images() -> Story:
+    return _wild(3, 3, LANE_SCOPE, 150)
+
+
+def wild_runs_in_the_scope_of_the_saga() -> Story:
+    return _wild(7, 2, SAGA_SCOPE, 80)
+
+
 STORIES: tuple[Callable[[], Story], ...] = (
     all_processed,
     one_lane_undone,
@@ -107,9 +134,13 @@ STORIES: tuple[Callable[[], Story], ...] = (
     terminated_with_one_claimed,
     failed_upload_in_the_scope_of_the_saga,
     processing_that_names_no_image,
+    started_again_after_a_failure,
+    ended_by_silence_and_started_again,
     wild_on_two_images,
     wild_on_eight_images,
     wild_in_the_scope_of_the_saga,
+    wild_runs_of_three_images,
+    wild_runs_in_the_scope_of_the_saga,
 )
 
 

@@ -39,6 +39,10 @@ def cancel(saga_id: Id, lane: str | None = None, *, request: ActionRequest) -> A
     return decide("cancel", request, saga=saga_id, lane=lane)
 
 
+def close_retrieval(saga_id: Id, images: int, *, request: ActionRequest) -> ActionResult:
+    return decide("close_retrieval", request, saga=saga_id, images=images)
+
+
 def terminate(saga_id: Id, *, request: ActionRequest) -> ActionResult:
     return decide("terminate", request, saga=saga_id)
 

@@ -97,14 +97,16 @@ def on_saga(saga: SagaLog) -> Iterator[Ask]:
                 continue
             named = {"lane": lane.entity} if lane else {}
             chosen = {spec.only_with: True} if spec.only_with else {}
+            needed = {own.name: 2 for own in spec.fields if own.required}  # all of them are numbers
             words = ["--image", lane.entity] if lane else []
+            words += [str(word) for own in spec.fields if own.required for word in (own.option, 2)]
             yield Ask(
                 view=view,
                 action=spec.name,
-                values={"saga": saga.id, **named, **chosen},
-                page={"saga": saga.id, **named},
+                values={"saga": saga.id, **named, **chosen, **needed},
+                page={"saga": saga.id, **named, **needed},
                 path=f"sagas/{saga.id}/{spec.slug}",
-                body={**named, **chosen},
+                body={**named, **chosen, **needed},
                 words=(saga.id, *words, *(["--apply"] if chosen else [])),
             )
 

@@ -81,9 +81,7 @@ def test_page_api_and_timeline_say_it(client: Client) -> None:
     entries = [
         entry for entry in queries.timeline(saga.id).items if entry.detail.get("event_id") == "ProcessingCompleted-1"
     ]
-    assert [entry.changes for entry in entries] == [
-        ["It does not say whether the work succeeded, or what failed"]
-    ]
+    assert [entry.changes for entry in entries] == [["It does not say whether the work succeeded, or what failed"]]
 
 
 def test_after_a_week_the_saga_alone_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from sagas.definitions import image_processing
+from sagas.definitions import image_processing, image_processing_v1
 from sagas.engine import facts
 from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, SagaIdentity, command_id
 from sagas.engine.definition import Confirmation, Definition
@@ -19,6 +19,7 @@ from tests import order_saga
 from tests.stories import DELETE, ECHO, MIDNIGHT, REVERSED, ROLLBACK, SAGA_ID, TASK, image
 
 IMAGES = image_processing.DEFINITION
+BEFORE_RUNS = image_processing_v1.DEFINITION
 _rollback, _delete = IMAGES.compensations
 # The same, but for a Data Retrieval that never answers: that the deletion was sent is enough.
 SENDING_IS_ENOUGH = replace(
@@ -27,7 +28,9 @@ SENDING_IS_ENOUGH = replace(
 ORDERS = order_saga.DEFINITION
 SCOPES = (LANE_SCOPE, SAGA_SCOPE)
 
-IMAGE_FRAMES = [SagaIdentity(item, scope, SAGA_ID, TASK) for item in (IMAGES, SENDING_IS_ENOUGH) for scope in SCOPES]
+IMAGE_FRAMES = [
+    SagaIdentity(item, scope, SAGA_ID, TASK) for item in (IMAGES, SENDING_IS_ENOUGH, BEFORE_RUNS) for scope in SCOPES
+]
 ORDER_FRAMES = [SagaIdentity(ORDERS, scope, SAGA_ID, "order 1") for scope in SCOPES]
 
 OF_AN_IMAGE = [
@@ -51,6 +54,7 @@ RESULTS: list[Any] = [
 ]
 DECISIONS = sorted(facts.COMMAND_DECISIONS)
 NEWS = sorted(facts.COMMAND_EVENTS)
+SILENCE = facts.INTAKE_SILENT
 
 
 class Happening(NamedTuple):
@@ -97,6 +101,7 @@ def to_images(ids: tuple[str, ...], saga_id: str = SAGA_ID) -> list[Happening]:
         Happening("ProcessingFailed", content={"error_message": "gpu"}),
         Happening("TypeOfTomorrow", entity=ids[0]),
         *_of_people(),
+        *_to_runs(ids),
     ]
     found += [Happening("RetrievalCompleted", content={"result": result}) for result in RESULTS]
     found += [Happening("RetrievalCompleted", content={"result": {"successful_images": len(ids)}})]
@@ -105,6 +110,21 @@ def to_images(ids: tuple[str, ...], saga_id: str = SAGA_ID) -> list[Happening]:
         for claimed in ([], [command_id(saga_id, ids[0], DELETE), command_id(saga_id, ids[-1], ROLLBACK)])
     ]
     return found + [_decision(type_, [[e, c, 2] for e in ids for c in (DELETE, ROLLBACK)]) for type_ in DECISIONS]
+
+
+def _to_runs(ids: tuple[str, ...]) -> list[Happening]:
+    """A task that is started again and again, and ends of its intake without an event."""
+    found = [Happening("RetrievalStarted")] * 4
+    found += [Happening("ImagesRetrieved", content={"image_ids": [entity]}) for entity in ids]
+    found += [
+        Happening(SILENCE, facts.OPERATOR, content={"seconds": n, "back": back}) for n in (1, 2) for back in (1, 2)
+    ]
+    found += [Happening(facts.INTAKE_CLOSED, facts.OPERATOR, content={"lanes": lanes}) for lanes in (0, len(ids))]
+    for second in (0, 2, 4):
+        run = {facts.RUN: (MIDNIGHT + timedelta(seconds=second)).isoformat()}
+        found.append(Happening(facts.SAGA_CANCELLED, facts.OPERATOR, content={"reason": "why", **run}))
+        found.append(Happening(facts.INTAKE_CLOSED, facts.OPERATOR, content={"lanes": 1, **run}))
+    return found
 
 
 def _to_image(entity: str) -> list[Happening]:
@@ -191,17 +211,29 @@ def stories(draw: st.DrawFn, happenings: list[Happening], most: int = 40) -> lis
 
 
 def facts_of(told: Sequence[tuple[Happening, int]], prefix: str = "") -> list[Fact]:
-    """Happenings at seconds, as facts. Ids do not follow the times."""
-    return [
-        Fact(
-            f"{prefix}{number * 7 % 41:02}-{number}",
-            what.type,
-            MIDNIGHT + timedelta(seconds=second),
-            what.source,
-            what.entity,
-            what.lane,
-            what.correlation,
-            what.content,
+    """Happenings at seconds, as facts. Ids do not follow the times. A silence names one of the events."""
+    events: list[Fact] = []
+    made = []
+    for number, (what, second) in enumerate(told):
+        at, content = MIDNIGHT + timedelta(seconds=second), what.content
+        if what.type == SILENCE:
+            latest = sorted(events, key=lambda fact: (fact.occurred_at, fact.id))[-what.content["back"] :]
+            named = latest[0] if latest else None
+            since, event_id = (named.occurred_at, named.id) if named else (at, "none")
+            at = since + timedelta(seconds=content["seconds"])
+            content = {"after": [since.isoformat(), event_id], "seconds": content["seconds"]}
+        made.append(
+            Fact(
+                f"{prefix}{number * 7 % 41:02}-{number}",
+                what.type,
+                at,
+                what.source,
+                what.entity,
+                what.lane,
+                what.correlation,
+                content,
+            )
         )
-        for number, (what, second) in enumerate(told)
-    ]
+        if what.source == facts.WIRE:
+            events.append(made[-1])
+    return made

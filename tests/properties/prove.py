@@ -33,7 +33,7 @@ def _round_and_round(until: float, share: float) -> Tried:
     share: how far along the list it begins, so that short runs try different ones.
     """
     os.environ["HYPOTHESIS_PROFILE"] = "prove"
-    from tests.properties import test_engine, test_services  # noqa: F401 - what is imported is known
+    from tests.properties import test_engine, test_runs, test_services  # noqa: F401 - what is imported is known
     from tests.properties.profiles import PROPERTIES
     from tests.properties.tried import TRIED
 

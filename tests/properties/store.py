@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from sagas.engine.change import LaneChange, SagaChange
-from sagas.engine.decide import SagaIdentity
+from sagas.engine.decide import SagaIdentity, command_id
 from sagas.engine.evolve import interpret, needs_all_lanes
 from sagas.engine.facts import Fact
-from sagas.engine.fold import Fold
+from sagas.engine.fold import Fold, LogNeeded
 from sagas.engine.state import LaneState, SagaCounts, SagaState, StepKey, lane_data, lane_from, saga_data, saga_from
 from sagas.engine.step_view import StepView, step_view
 from tests.stories import all_that_shows, outcome_of, owed_in
@@ -35,14 +35,17 @@ class Store:
         self.planned: dict[str, list[str]] = {}
         self.answers: dict[str, str] = {}
         self.released: set[str] = set()
+        self.log: dict[tuple[str, str], Fact] = {}
+        self.logs_read = 0
 
-    def load(self, needed: Sequence[str] | None = None) -> Fold:
-        """The saga with these lanes, or with all."""
+    def load(self, needed: Sequence[str] | None = None, *, logged: bool = False) -> Fold:
+        """The saga with these lanes, or with all; with its log if a fact needs it."""
         entities = self.lanes if needed is None else [entity for entity in needed if entity in self.lanes]
         return Fold(
             self.identity,
             saga_from(json.loads(self.saga), self.counts, self.last_at),
             {entity: self._lane(entity) for entity in entities},
+            self.log.values() if logged else None,
         )
 
     def fold(self, batch: Sequence[Fact]) -> None:
@@ -51,8 +54,13 @@ class Store:
         all_needed = any(needs_all_lanes(self.identity, fact, said) for fact, said in told)
         needed = [entity for _, said in told for entity in said.touched]
         fold = self.load(None if all_needed else needed)
-        for fact in batch:
-            fold.apply(fact)
+        try:
+            fold.apply_all(told)
+        except LogNeeded:
+            self.logs_read += 1
+            fold = self.load(logged=True)
+            fold.apply_all(told)
+        self.log |= {(fact.source, fact.id): fact for fact in batch}
         change = fold.change()
         self._write_saga(change)
         for lane in change.lanes:
@@ -73,9 +81,20 @@ class Store:
         self.lanes[entity] = lane.known, json.dumps(lane_data(lane) if values is None else values.state)
         self.facts_of_steps[entity] = lane.steps
         self.steps.setdefault(entity, {}).update(change.steps)
+        for key in change.gone:
+            del self.steps[entity][key]
         if values is not None and values.known:
             self.outcomes[entity] = values.outcome
-        self.planned.setdefault(entity, []).extend(command.compensation.command for command in change.planned)
+        ended = set(change.not_required)
+        self.planned[entity] = [
+            name
+            for name in self.planned.get(entity, [])
+            if command_id(self.identity.saga_id, entity, name) not in ended
+        ]
+        self.answers = {id_: state for id_, state in self.answers.items() if id_ not in ended}
+        self.released -= ended
+        again = {command.compensation.command for command in change.planned}
+        self.planned[entity] = [name for name in self.planned[entity] if name not in again] + sorted(again)
         self.answers |= {command.id: command.state.value for command in change.planned}
         for answer in change.answers:
             if answer.status in ANSWERED or self.answers[answer.command_id] not in ANSWERED:

@@ -111,7 +111,8 @@ def test_the_steps_of_the_saga_itself_have_no_lane() -> None:
 def test_the_values_of_a_lane() -> None:
     story = Story().retrieved(A)
     opened = story.facts[-1].occurred_at
-    assert lane(last(story), A).values == LaneValues(True, False, "open", opened, {"opened_at": opened.isoformat()})
+    state = {"opened_at": opened.isoformat(), "opening": True}
+    assert lane(last(story), A).values == LaneValues(True, False, "open", opened, state)
     values = lane(last(story.failed(A)), A).values
     assert values is not None
     assert (values.failed, values.outcome) == (True, "undoing")

@@ -12,7 +12,7 @@ import pytest
 
 from bridge.topics import get_topics
 from sagas.checks import check_definitions
-from sagas.definitions import image_processing, registry
+from sagas.definitions import describe, image_processing, registry
 from sagas.definitions.merged import wire_events
 from sagas.engine import facts
 from sagas.engine.definition import (
@@ -81,6 +81,16 @@ MISTAKES = [
     (with_event(IMAGES, entity=Entity.EACH), "listed_in is missing"),
     (with_event(entity=Entity.EACH, listed_in="ids"), "lists entities, but the saga has no entities"),
     (with_event(own_key=True), "the saga cannot be found by an entity"),
+    (replace(ORDERS, restarts=True), "each run needs entities of its own"),
+    (
+        replace(IMAGES, restarts=False),
+        "the event ImagesRetrieved is marked as opening, but the saga type does not restart",
+    ),
+    (
+        replace(IMAGES, events=tuple(replace(event, opening=False) for event in IMAGES.events)),
+        "restarts, but no event is marked as opening",
+    ),
+    (with_event(IMAGES, opening=True), "is marked as opening, but neither names one lane nor lists lanes"),
     (with_event(means=Meaning(becomes=COMPLETED)), "has `becomes`, but no step"),
     (with_event(means=Meaning(step=PAY)), "`becomes` is missing"),
     (
@@ -202,6 +212,14 @@ def test_two_undos_after_each_other_are_named_both() -> None:
 def only_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registers one saga type, whichever others the product has by now: they may share names with those of a test."""
     monkeypatch.setattr(registry, "DEFINITIONS", (IMAGES,))
+
+
+def test_a_definition_says_that_its_task_may_be_started_again() -> None:
+    assert describe.data(IMAGES)["restarts"] is True
+    assert "may be started again" in describe.table(IMAGES).splitlines()[0]
+    assert "opens the lane in the run of its time" in describe.table(IMAGES)
+    assert describe.data(ORDERS)["restarts"] is False
+    assert "started again" not in describe.table(ORDERS)
 
 
 def test_the_registry_finds_types_by_name_and_version() -> None:

@@ -30,6 +30,7 @@ from sagas.engine.state import (
     CommandState,
     LaneState,
     Mark,
+    RunState,
     SagaCounts,
     SagaState,
     StepFacts,
@@ -129,7 +130,7 @@ def test_a_decision_that_names_no_command_changes_nothing(decision: str) -> None
 
 def test_a_termination_that_names_no_command_lets_none_go_on() -> None:
     story = Story().retrieved(A).decided(facts.SAGA_TERMINATED)
-    assert story.folded().saga.claimed == frozenset()
+    assert story.folded().saga.latest.claimed == frozenset()
     assert story.required(A) == {DELETE: "withdrawn"}
 
 
@@ -187,16 +188,16 @@ def test_a_meaning_is_read_from_the_text() -> None:
 def test_what_people_did_is_the_sagas_error(decision: str, words: str) -> None:
     story = Story().retrieved(A).decided(decision)
     assert story.error == words
-    assert story.folded().saga.failure == Mark(story.facts[-1].occurred_at, story.facts[-1].id, words)
+    assert story.folded().saga.latest.failure == Mark(story.facts[-1].occurred_at, story.facts[-1].id, words)
 
 
 def test_what_people_did_to_a_lane() -> None:
     story = Story().retrieved(A).decided(facts.COMPENSATION_FORCED, A)
     mark = Mark(story.facts[-1].occurred_at, story.facts[-1].id, "Compensation forced: because")
     assert story.folded().lanes[A].forced == mark
-    assert story.folded().saga.lane_failure == mark
+    assert story.folded().saga.latest.lane_failure == mark
     silent = Fact("d1", facts.SAGA_CANCELLED, MIDNIGHT, facts.OPERATOR)
-    assert replay(story.identity, [silent]).saga.failure == Mark(MIDNIGHT, "d1", "Cancelled: ")
+    assert replay(story.identity, [silent]).saga.latest.failure == Mark(MIDNIGHT, "d1", "Cancelled: ")
 
 
 def test_an_adoption_and_an_announcement_keep_the_id_of_their_fact() -> None:
@@ -204,11 +205,11 @@ def test_an_adoption_and_an_announcement_keep_the_id_of_their_fact() -> None:
     story.happens("RetrievalCompleted", result={"total_images": 3, "failed_images": 2})
     saga = story.folded().saga
     assert saga.started == Mark(MIDNIGHT - timedelta(days=1), story.facts[0].id)
-    assert saga.upload_failure == Mark(story.facts[1].occurred_at, story.facts[1].id, "2 could not be retrieved")
-    assert saga.announced == Announced(story.facts[1].occurred_at, story.facts[1].id, 1)
-    assert Story().announced(2).folded().saga.upload_failure is None
+    assert saga.latest.upload_failure == Mark(story.facts[1].occurred_at, story.facts[1].id, "2 could not be retrieved")
+    assert saga.latest.announced == Announced(story.facts[1].occurred_at, story.facts[1].id, 1)
+    assert Story().announced(2).folded().saga.latest.upload_failure is None
     none_failed = Story().happens("RetrievalCompleted", result={"total_images": 3, "failed_images": 0})
-    assert none_failed.folded().saga.upload_failure is None
+    assert none_failed.folded().saga.latest.upload_failure is None
 
 
 def test_the_first_failure_is_the_sagas_whichever_came_first() -> None:
@@ -222,12 +223,12 @@ def test_the_first_failure_is_the_sagas_whichever_came_first() -> None:
 def test_an_event_that_starts_and_fails_its_saga_does_both() -> None:
     stillborn = with_event(starts=True, means=Meaning(fails=Fails.SAGA))
     saga = Story(definition=stillborn, key="o-1").happens("Extra").folded().saga
-    assert (saga.started, saga.failure) == (Mark(MIDNIGHT, "e0000"), Mark(MIDNIGHT, "e0000", "Extra"))
+    assert (saga.started, saga.latest.failure) == (Mark(MIDNIGHT, "e0000"), Mark(MIDNIGHT, "e0000", "Extra"))
 
 
 def test_of_two_terminations_only_what_both_claim_goes_on() -> None:
     story = Story().retrieved(A, B).terminated((A, DELETE)).terminated((A, DELETE), (B, DELETE))
-    assert story.folded().saga.claimed == frozenset({command_id(SAGA_ID, A, DELETE)})
+    assert story.folded().saga.latest.claimed == frozenset({command_id(SAGA_ID, A, DELETE)})
 
 
 def test_an_error_without_text_has_its_types_name() -> None:
@@ -428,20 +429,29 @@ def test_an_unknown_lane_is_open_also_in_a_failed_saga() -> None:
 # --- as data --------------------------------------------------------------------------------------------------------
 
 
-WHOLE_SAGA = SagaState(
-    started=after(1),
-    correlation=after(2),
+WHOLE_RUN = RunState(
+    began=MIDNIGHT,
+    last_start=MIDNIGHT,
     intake_over=True,
     undo_echoed=True,
     announced=Announced(MIDNIGHT, "a1", 3),
+    closed=Announced(MIDNIGHT, "a2", 4),
+    silent=after(6),
+    broken=True,
     failure=after(3),
     lane_failure=after(4),
     upload_failure=after(5),
     processed_all=True,
     processing_failed=True,
     claimed=frozenset({"c2", "c1"}),
+)
+WHOLE_SAGA = SagaState(
+    started=after(1),
+    correlation=after(2),
+    runs=(RunState(failure=after(1), last_start=MIDNIGHT), WHOLE_RUN),
     last_at=MIDNIGHT,
     counts=SagaCounts(known=3),
+    past=SagaCounts(known=1, steps=2),
 )
 WHOLE_LANE = LaneState(
     A,
@@ -456,12 +466,14 @@ WHOLE_LANE = LaneState(
         DELETE: CommandFacts(after(1), after(2), after(3), after(4), after(5), round=3, exhausted_round=2),
         ROLLBACK: CommandFacts(published=after(6)),
     },
+    opening=MIDNIGHT,
 )
 
 
 def test_a_whole_saga_as_data() -> None:
     data = saga_data(WHOLE_SAGA)
-    assert set(data) == set(SagaState._fields) - {"counts"}
+    assert set(data) == {*SagaState._fields, *RunState._fields, "earlier"} - {"counts", "runs"}
+    assert data["earlier"] == [{"last_start": MIDNIGHT.isoformat(), "failure": list(data["started"])}]
     assert data["started"] == ["2026-01-01T00:00:01+00:00", "e0001", "why"]
     assert data["claimed"] == ["c1", "c2"]
     assert saga_from(data, WHOLE_SAGA.counts) == WHOLE_SAGA
@@ -472,9 +484,12 @@ def test_a_whole_saga_as_data() -> None:
 
 def test_a_whole_lane_as_data() -> None:
     data = lane_data(WHOLE_LANE)
-    assert set(data) == {"opened_at", "failure", "forced", "processed", "milestones", "commands"}
+    assert set(data) == {"opened_at", "opening", "failure", "forced", "processed", "milestones", "commands"}
     assert data["commands"][ROLLBACK] == {"published": ["2026-01-01T00:00:06+00:00", "e0006", "why"]}
     assert lane_from(A, True, data, WHOLE_LANE.steps) == WHOLE_LANE
+    assert data["opening"] is True, "as it opened"
+    later = WHOLE_LANE._replace(opening=MIDNIGHT + timedelta(seconds=1))
+    assert lane_from(A, True, lane_data(later), WHOLE_LANE.steps) == later
     assert lane_data(LaneState(A)) == {}
     assert lane_from(A, False, {}, {}) == LaneState(A)
 

@@ -14,15 +14,22 @@ ONE, TWO = (Image(f"image-{n}", n, "CT", "usa", f"own-{n}", f"undo-{n}") for n i
 BEGAN = datetime(2026, 1, 31, tzinfo=UTC)
 
 
-def told(*story: tuple[str, Fields], scope: str = "lane", **answers: ServiceAnswer) -> Expectation:
-    """Foresee a story; answers are named delete_1, rollback_2 and so on."""
+def told(
+    *story: tuple[str, Fields],
+    scope: str = "lane",
+    silence: bool = False,
+    backwards: bool = False,
+    **answers: ServiceAnswer,
+) -> Expectation:
+    """Foresee a story; answers are named delete_1, rollback_2 and so on. backwards: it arrives in reverse."""
     events = [
         SimulatedEvent(kind, "", f"e{number}", BEGAN + timedelta(seconds=number), fields)
         for number, (kind, fields) in enumerate(story)
     ]
     words = {"delete": DELETE, "rollback": ROLLBACK}
     by_command = {(words[name.split("_")[0]], f"image-{name.split('_')[1]}"): how for name, how in answers.items()}
-    return predictor.predict("task", events, by_command, scope)
+    arriving = reversed(events) if backwards else iter(events)
+    return predictor.predict("task", arriving, by_command, scope, silence=silence)
 
 
 STARTED = ("RetrievalStarted", wire.retrieval_started(TASK))
@@ -80,7 +87,7 @@ def processed(image: Image | None, task: str = "task") -> tuple[str, Fields]:
 )
 def test_status(story: list[tuple[str, Fields]], status: str) -> None:
     assert told(*story).status == status
-    assert told(*reversed(story)).status == status
+    assert told(*story, backwards=True).status == status
 
 
 def test_the_last_result_counts() -> None:
@@ -152,3 +159,48 @@ def test_where_a_lane_fails_the_saga_all_its_lanes_are_undone() -> None:
 def test_where_a_lane_fails_the_saga_so_does_a_failed_upload() -> None:
     assert told(STARTED, FIRST, result(2, 1), processed(ONE)).status == "COMPLETED"
     assert told(STARTED, FIRST, result(2, 1), processed(ONE), scope="saga").status == "COMPENSATION_SUCCEEDED"
+
+
+# --- the platform as it is --------------------------------------------------------------------------------------------
+
+
+def test_a_task_that_is_started_again_has_two_runs_and_the_second_one_is_healthy() -> None:
+    second = ("ImagesRetrieved", wire.images_retrieved(TASK, [TWO]))
+    story = [STARTED, FIRST, RETRIEVAL_FAILED, STARTED, second, processed(TWO), result(1)]
+    for backwards in (False, True):
+        end = told(*story, backwards=backwards)
+        assert end.runs == 2
+        assert end.lanes == {"image-1": "undone", "image-2": "processed"}
+        assert end.status == "COMPLETED"
+        assert end.overtaken == {"image-2"}
+    assert told(*story, delete_1=SILENT).status == "COMPENSATION_FAILED"
+
+
+def test_a_failure_of_the_second_run_leaves_the_images_of_the_first() -> None:
+    end = told(STARTED, FIRST, processed(ONE), result(1), STARTED, RETRIEVAL_FAILED)
+    assert (end.runs, end.lanes, end.status) == (2, {"image-1": "processed"}, "FAILED")
+
+
+def test_a_start_after_nothing_ended_is_no_new_run() -> None:
+    assert told(STARTED, FIRST, STARTED, processed(ONE)).runs == 1
+
+
+def test_silence_ends_a_task_whose_images_have_ended() -> None:
+    assert told(STARTED, BOTH, processed(ONE), processed(TWO)).status == "STARTED"
+    assert told(STARTED, BOTH, processed(ONE), processed(TWO), silence=True).status == "COMPLETED"
+    assert told(STARTED, BOTH, processed(ONE), silence=True).status == "STARTED"
+    assert told(STARTED, silence=True).status == "STARTED"
+
+
+def test_a_status_may_say_that_an_image_was_not_processed() -> None:
+    unprocessed = wire.processing("ProcessingCompleted", "task", "usa", ONE, status=wire.UNPROCESSED)
+    end = told(STARTED, FIRST, ("ProcessingCompleted", unprocessed), result(1))
+    assert end.lanes == {"image-1": "undone"}
+    assert (ROLLBACK, "image-1") in end.commands
+
+
+def test_a_missing_id_makes_no_lane() -> None:
+    nowhere = wire.anonymization_completed(TASK, ONE) | {"image_id": wire.MISSING}
+    end = told(STARTED, FIRST, ("AnonymizationCompleted", nowhere), processed(ONE), result(1))
+    assert end.lanes == {"image-1": "processed"}
+    assert end.parked == {"task": 1}

@@ -492,7 +492,7 @@ def test_in_the_scope_of_lanes_it_does_not() -> None:
     ],
 )
 def test_how_many_are_announced(result: dict[str, int], count: int) -> None:
-    announced = Story().happens("RetrievalCompleted", result=result).folded().saga.announced
+    announced = Story().happens("RetrievalCompleted", result=result).folded().saga.latest.announced
     assert announced is not None
     assert announced.lanes == count
 
@@ -500,8 +500,8 @@ def test_how_many_are_announced(result: dict[str, int], count: int) -> None:
 @pytest.mark.parametrize("content", [{}, {"result": None}, {"result": []}, {"result": {"total_images": "3"}}])
 def test_an_end_without_a_number_announces_nothing(content: dict[str, Any]) -> None:
     saga = Story().happens("RetrievalCompleted", **content).folded().saga
-    assert saga.intake_over
-    assert saga.announced is None
+    assert saga.latest.intake_over
+    assert saga.latest.announced is None
 
 
 def test_the_latest_announcement_holds() -> None:

@@ -32,6 +32,8 @@ SHORT_WAITS = {
     "SAGA_RETRY_MAXIMUM_INTERVAL": "2",
     "SAGA_RETRY_MAXIMUM_ATTEMPTS": "5",
 }
+# Without a report of the retrieval's end, silence ends it: soon, in a demo.
+SILENCE_SECONDS = 5.0
 FAILING_RATES = ("silence_rate", "refuse_rate", "stubborn_rate")
 
 
@@ -56,11 +58,19 @@ class Command(TextCommand):
         from devtools.embedded.stack import Stack
 
         try:
-            run_options = simulator_options.from_arguments(given, failure_scope=settings.SAGA_FAILURE_SCOPE)
+            run_options = simulator_options.from_arguments(
+                given,
+                failure_scope=settings.SAGA_FAILURE_SCOPE,
+                intake_silence=SILENCE_SECONDS if given["complete_rate"] < 1 else 0.0,
+            )
         except simulator_options.OptionError as error:
             raise CommandError(str(error), returncode=2) from None
         screen = Screen()
-        stack = Stack(env.stack_folder(), screen.say, SHORT_WAITS if any(given[name] for name in FAILING_RATES) else {})
+        waits = dict(SHORT_WAITS) if any(given[name] for name in FAILING_RATES) else {}
+        if run_options.intake_silence:
+            waits["SAGA_INTAKE_SILENCE"] = f"{run_options.intake_silence:g}"
+            screen.say(_about_silence(run_options))
+        stack = Stack(env.stack_folder(), screen.say, waits)
         try:
             with running(stack, screen) as asked_to_stop:
                 screen.say(stack.greeting())
@@ -71,6 +81,16 @@ class Command(TextCommand):
             screen.result(as_json(report.as_json()))
         if not report.as_foreseen:
             raise SystemExit(1)
+
+
+def _about_silence(run_options: simulator_options.Options) -> str:
+    """Explain what the screen shows of tasks whose retrieval reports no end."""
+    return (
+        f"Data Retrieval reports the end of {run_options.complete_rate:.0%} of the retrievals (the platform's own "
+        "services report none).\nThe others end by silence: once all known images of a task are processed or undone, "
+        f"the service waits {run_options.intake_silence:g} s (in production 15 minutes)\nfor further events; then no "
+        "further images are expected, and the saga has ended. Its timeline says so. Scenario: no end reported."
+    )
 
 
 def _play(

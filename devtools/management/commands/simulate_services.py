@@ -57,7 +57,12 @@ class Command(TextCommand):
     def _play(self, given: dict[str, Any], screen: Screen) -> Report | None:
         """Run the simulator until its end or a signal; return None if the reader of its output is gone."""
         try:
-            run_options = options.from_arguments(given, failure_scope=settings.SAGA_FAILURE_SCOPE)
+            silence = settings.SAGA_INTAKE_SILENCE
+            run_options = options.from_arguments(
+                given,
+                failure_scope=settings.SAGA_FAILURE_SCOPE,
+                intake_silence=silence if silence < given["timeout"] else 0.0,
+            )
             with table.display() as show:
                 return simulate(
                     run_options,

@@ -1,0 +1,256 @@
+"""A task that is started again, on real PostgreSQL: its runs, and commands that are no longer required."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge import clock, event_log
+from compensation import delivery
+from compensation.models import Attempt, Command, CommandStatus
+from sagas import queries
+from sagas.applying import replay
+from sagas.applying.apply import run_apply
+from sagas.applying.replay import compare
+from sagas.definitions import image_processing_v1, registry
+from sagas.engine import facts
+from sagas.engine.state import SagaCounts, saga_from
+from sagas.errors import Invalid, Refused
+from sagas.models import Lane, SagaLog, SagaStep
+from tests.integration.commands import FakePublisher
+from tests.integration.deciding import ActionRequest, cancel, close_retrieval
+from tests.integration.story import START, event, image_through, new_ids
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DELETE = "DeleteRetrievedImage"
+
+
+def happens(*found: Any) -> None:
+    """The facts arrive, one after another."""
+    for fact in found:
+        event_log.append([fact])
+        run_apply()
+
+
+def saga(task: str) -> SagaLog:
+    row = SagaLog.objects.get(key=task)
+    assert compare(row.id) == [], "stored as its log folds"
+    return row
+
+
+def started(task: str, seconds: int) -> Any:
+    return event("RetrievalStarted", task, seconds=seconds)
+
+
+def failed(task: str, seconds: int) -> Any:
+    return event("RetrievalFailed", task, seconds=seconds, error_message="no network")
+
+
+def retrieved(task: str, image: str, seconds: int) -> Any:
+    return event("ImagesRetrieved", task, seconds=seconds, image_ids=[image])
+
+
+def command(task: str) -> Command:
+    return Command.objects.get(key=task)
+
+
+def test_images_of_a_task_that_is_started_again_are_not_deleted() -> None:
+    task, first, second = new_ids(3)
+    happens(
+        started(task, 0), retrieved(task, first, 2), failed(task, 5), started(task, 10), retrieved(task, second, 11)
+    )
+    assert set(Command.objects.filter(key=task).values_list("entity", flat=True)) == {first}
+    row = saga(task)
+    assert row.version == 2
+    assert len(saga_from(row.state, SagaCounts()).runs) == 2
+    assert row.status == "COMPENSATING"
+    happens(event("ImageDeletionCompleted", task, first, seconds=20))
+    assert saga(task).status == "STARTED"
+    happens(*image_through(task, second, 30), event("RetrievalCompleted", task, seconds=50, result={"total_images": 1}))
+    row = saga(task)
+    assert (row.status, row.lanes_known, row.lanes_processed, row.lanes_undone) == ("COMPLETED", 2, 1, 1)
+    assert row.error_message is None
+
+
+def test_a_deletion_is_required_again_in_a_new_round_under_the_same_id() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), retrieved(task, image, 12))
+    before = command(task)
+    assert before.status == CommandStatus.PLANNED
+    happens(started(task, 10))
+    ended = command(task)
+    assert (ended.status, ended.next_at, ended.id) == (CommandStatus.NOT_REQUIRED, None, before.id)
+    assert not delivery.claim(clock.now(), "test")
+    assert saga(task).status == "STARTED"
+    happens(event("AnonymizationFailed", task, image, seconds=30, error_message="broken"))
+    again = command(task)
+    assert (again.status, again.round, again.attempt, again.id) == (CommandStatus.PLANNED, 2, 0, before.id)
+    assert [claim.id for claim in delivery.claim(clock.now(), "test")] == [str(before.id)]
+    assert saga(task).status == "COMPENSATING"
+
+
+def test_a_command_that_was_sent_before_the_restart_was_known_may_still_be_carried_out() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), retrieved(task, image, 12))
+    assert not delivery.publish_due(FakePublisher(), "test")
+    assert command(task).status == CommandStatus.PUBLISHED
+    happens(started(task, 10))
+    assert command(task).status == CommandStatus.NOT_REQUIRED
+    assert not Attempt.objects.filter(ended_at=None).exists()
+    happens(event("ImageDeletionCompleted", task, image, seconds=20))
+    done = command(task)
+    assert (done.status, done.confirmed_unsent_at) == (CommandStatus.CONFIRMED, None)
+    assert done.overtaken_at is not None
+    row = saga(task)
+    assert Lane.objects.get(saga=row).outcome == "undone"
+    assert "before the task was started again" in (row.error_message or "")
+
+
+def test_a_deletion_that_was_never_sent_and_is_confirmed_after_the_restart_is_marked_as_such() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), retrieved(task, image, 12), started(task, 10))
+    happens(event("ImageDeletionCompleted", task, image, seconds=20))
+    done = command(task)
+    assert (done.status, done.overtaken_at) == (CommandStatus.CONFIRMED, None)
+    assert done.confirmed_unsent_at is not None
+
+
+def test_a_step_that_existed_only_because_of_its_command_is_gone_with_it() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), event("ImageReadyForAnonymization", task, image, seconds=12))
+    uploads = SagaStep.objects.filter(entity=image, step_type="DATA_RETRIEVAL_UPLOAD")
+    assert [step.status for step in uploads] == ["COMPENSATING"]
+    happens(started(task, 10))
+    assert not uploads.all()
+    assert saga(task).steps_count == SagaStep.objects.filter(saga__key=task).count()
+
+
+def test_an_exhausted_command_that_is_required_again_waits_for_a_person() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), retrieved(task, image, 12))
+    Command.objects.filter(key=task).update(
+        status=CommandStatus.EXHAUSTED, attempt=1, next_at=None, settled_at=clock.now(), exhausted_by="attempts"
+    )
+    fact = event(facts.COMMAND_EXHAUSTED, task, image, seconds=13, name=DELETE, round=1)
+    happens(fact._replace(source="compensation"))
+    assert saga(task).status == "COMPENSATION_FAILED"
+    happens(started(task, 10))
+    assert command(task).status == CommandStatus.NOT_REQUIRED
+    assert saga(task).status == "STARTED"
+    happens(event("AnonymizationFailed", task, image, seconds=30, error_message="broken"))
+    again = command(task)
+    assert (again.status, again.round, again.exhausted_by) == (CommandStatus.EXHAUSTED, 1, "attempts")
+    assert saga(task).status == "COMPENSATION_FAILED"
+
+
+def test_a_repair_ends_what_is_not_required() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), retrieved(task, image, 12), started(task, 10))
+    Command.objects.filter(key=task).update(status=CommandStatus.PLANNED, next_at=clock.now())
+    row = SagaLog.objects.get(key=task)
+    [difference] = compare(row.id)
+    assert (difference.stored, difference.folded) == ("planned", None)
+    replay.repair(row.id)
+    assert command(task).status == CommandStatus.NOT_REQUIRED
+    assert compare(row.id) == []
+
+
+# --- decisions --------------------------------------------------------------------------------------------------------
+
+
+def request(**more: Any) -> ActionRequest:
+    return ActionRequest(actor="ana", door="api", reason="because", **more)
+
+
+def test_a_decision_is_about_the_latest_run_and_can_be_made_again_in_the_next() -> None:
+    task, first, second = new_ids(3)
+    happens(started(task, 0), retrieved(task, first, 2))
+    row = saga(task)
+    assert not cancel(row.id, request=request()).repeated
+    assert set(Command.objects.filter(key=task).values_list("entity", flat=True)) == {first}
+    later = (clock.now() - START).total_seconds() + 3600
+    happens(started(task, int(later)), retrieved(task, second, int(later) + 1))
+    assert Lane.objects.get(saga=row, entity=second).outcome == "open"
+    decided = cancel(row.id, request=request())
+    assert not decided.repeated, "what was cancelled was the first run"
+    assert Lane.objects.get(saga=saga(task), entity=second).outcome == "undoing", "though the service's clock is ahead"
+
+
+def test_a_person_closes_the_retrieval() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), retrieved(task, image, 2), *image_through(task, image, 10))
+    row = saga(task)
+    assert row.status == "STARTED"
+    preview = close_retrieval(row.id, 1, request=request(dry_run=True))
+    assert preview.effects["status_after"] == "COMPLETED"
+    close_retrieval(row.id, 2, request=request())
+    assert saga(task).status == "STARTED", "one image has not appeared"
+    close_retrieval(row.id, 1, request=request())
+    assert saga(task).status == "COMPLETED"
+    with pytest.raises(Refused, match="its retrieval is over"):
+        close_retrieval(row.id, 1, request=request())
+
+
+@pytest.mark.parametrize("images", [-1, None, 10**7, "2"])
+def test_a_number_of_images_that_cannot_be_is_refused(images: Any) -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), retrieved(task, image, 2))
+    with pytest.raises(Invalid):
+        close_retrieval(saga(task).id, images, request=request())
+
+
+def test_the_number_of_the_service_cannot_be_corrected_by_a_person() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), retrieved(task, image, 2))
+    happens(event("RetrievalCompleted", task, seconds=3, result={"total_images": 2}))
+    with pytest.raises(Refused, match="its number counts"):
+        close_retrieval(saga(task).id, 1, request=request())
+
+
+def test_what_people_see_of_a_restart() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), failed(task, 5), retrieved(task, image, 12))
+    assert not delivery.publish_due(FakePublisher(), "test")
+    happens(started(task, 10), event("ImageDeletionCompleted", task, image, seconds=20))
+    row = saga(task)
+    assert queries.metadata(row)["runs"] == 2
+    [item] = [item for item in queries.attention().items if item.kind == "overtaken"]
+    assert "was carried out although its task was started again" in item.sentence
+    told = [entry.title for entry in queries.timeline(row.id).items]
+    assert f"{DELETE} was carried out although the task was started again: it had been sent before" in told
+    changed = [change for entry in queries.timeline(row.id).items for change in entry.changes]
+    assert "Run 2 of the task began" in changed
+
+
+def test_nobody_is_advised_to_cancel_what_did_not_fail() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), retrieved(task, image, 2), *image_through(task, image, 10))
+    SagaLog.objects.update(updated_at=START, last_event_at=START, start_time=START)
+    [item] = [item for item in queries.attention().items if item.kind == "stalled"]
+    assert "close the retrieval" in item.advice
+    assert "cancel" not in item.advice
+
+
+# --- sagas of the version before --------------------------------------------------------------------------------------
+
+
+def test_a_saga_of_the_old_version_moves_to_the_new_one_when_its_task_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, first, second = new_ids(3)
+    with monkeypatch.context() as before:
+        before.setattr(registry, "DEFINITIONS", (image_processing_v1.DEFINITION,))
+        happens(started(task, 0), retrieved(task, first, 2), failed(task, 5))
+        stored = saga(task)
+        assert (stored.version, "last_start" in stored.state) == (1, False)
+    happens(event("AnonymizationRequested", task, first, seconds=6))
+    assert saga(task).version == 1
+    happens(started(task, 10), retrieved(task, second, 11))
+    assert saga(task).version == 2
+    assert {lane.entity: lane.outcome for lane in Lane.objects.filter(saga=stored)} == {
+        first: "undoing",
+        second: "open",
+    }
+    assert set(Command.objects.filter(key=task).values_list("entity", flat=True)) == {first}
