@@ -248,7 +248,7 @@ def _field_problems(definition: Definition, event: Event) -> Iterator[str]:
     read += [
         (f"{where.container}.{name}", "integer") for where in announced if where.container for name in where.numbers
     ]
-    for name, kind in read:
+    for name, kind in dict.fromkeys(read):
         if name and event.fields.get(name) != kind:
             yield f"the field {name} is read, so `fields` must declare it as {kind!r}"
 

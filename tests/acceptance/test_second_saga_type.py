@@ -92,13 +92,15 @@ def add_order(project: Path) -> None:
     assert order != own
     (project / "sagas" / "definitions" / "order.py").write_text(order, encoding="utf-8")
     change_line(
-        project, "from sagas.definitions import", "from sagas.definitions import image_processing, order, trip_booking"
+        project,
+        "from sagas.definitions import",
+        "from sagas.definitions import image_processing, image_processing_v1, order, trip_booking",
     )
     change_line(
         project,
         "DEFINITIONS: tuple[Definition, ...] =",
         "DEFINITIONS: tuple[Definition, ...] = "
-        "(image_processing.DEFINITION, trip_booking.DEFINITION, order.DEFINITION)",
+        "(image_processing_v1.DEFINITION, image_processing.DEFINITION, trip_booking.DEFINITION, order.DEFINITION)",
     )
 
 

@@ -241,7 +241,7 @@ def test_the_mark_is_in_every_row_that_keeps_a_text(told: Told) -> None:
     assert sagas.count() == len(told.sagas) - 1  # all but that which was set aside
     assert SagaStep.objects.filter(error_message__contains=SECRET).exists()
     commands = [row for row in Command.objects.all() if SECRET in json.dumps(row.last_error_data)]
-    assert {row.status for row in commands} >= {"exhausted", "waiting"}
+    assert {row.status for row in commands} >= {"exhausted", "published"}
     assert "non-retryable-prefix" in {row.last_error for row in commands}
     assert Attempt.objects.filter(outcome=AttemptOutcome.REFUSED, error__contains=SECRET).count() >= 4
     assert told.sagas[-1].set_aside_at is not None

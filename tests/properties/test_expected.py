@@ -8,8 +8,8 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from sagas.engine.decide import SagaIdentity
-from sagas.engine.definition import Definition, Entity
-from sagas.engine.evolve import listed
+from sagas.engine.definition import NO_MEANING, Definition, Entity, Event
+from sagas.engine.evolve import listed, reading
 from sagas.engine.expected import ShownStep, expected
 from sagas.engine.facts import WIRE, Fact
 from sagas.engine.fold import Fold, replay
@@ -34,12 +34,17 @@ def came(definition: Definition, lane: LaneState, key: str, story: list[Fact]) -
     found = set()
     for fact in story:
         event = definition.event_of.get(fact.type)
-        if event is None or fact.source != WIRE:
+        if event is None or fact.source != WIRE or is_unclear(definition, event, fact):
             continue
         about = lane.entity in {fact.names, *listed(event, fact)} or (lane.entity == key and not fact.names)
         if about or (event.entity is Entity.LANE_ELSE_SAGA and not fact.names):
             found.add(fact.type)
     return found
+
+
+def is_unclear(definition: Definition, event: Event, fact: Fact) -> bool:
+    """Whether the event does not say what happened: then another one of its type is still to come."""
+    return event.success_field is not None and reading(definition, event, fact) is NO_MEANING
 
 
 def otherwise(definition: Definition, chance: random.Random) -> Definition:
