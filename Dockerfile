@@ -1,10 +1,10 @@
 # One image for every process of the service; docker-compose.yml says which command each runs.
-FROM python:3.11-slim AS wheels
+FROM python:3.13-slim AS wheels
 WORKDIR /wheels
 COPY requirements.txt .
 RUN pip download --no-cache-dir --only-binary=:all: --require-hashes --dest /wheels -r requirements.txt
 
-FROM python:3.11-slim
+FROM python:3.13-slim
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 RUN useradd --system --create-home --home-dir /home/saga saga
 WORKDIR /app
@@ -20,6 +20,5 @@ RUN ENVIRONMENT=prod SECRET_KEY=collectstatic-needs-none-of-this-0123456789 ALLO
     SAGA_PUBLISHING=paused DATABASE_URL=postgresql://build.invalid/none CELERY_BROKER_URL=redis://build.invalid \
     PULSAR_SERVICE_URL=pulsar://build.invalid:6650 python manage.py collectstatic --no-input
 USER saga
-ENV STACK_DIR=/home/saga
 EXPOSE 8085
 CMD ["python", "manage.py", "serve"]

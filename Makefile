@@ -5,6 +5,9 @@ RUN := $(VENV)/bin/python
 # Markers of what is installed: the requirements of the stack, and in addition the tools for tests and style.
 STACK := $(VENV)/.stack
 TOOLS := $(VENV)/.tools
+# The second lane: its own Python and its own environment.
+NEWER_PYTHON ?= python3.13
+NEWER := .venv-newer
 export ENVIRONMENT ?= dev
 # Which servers the embedded stack starts: lite or apache (needs java and mvn); valkey or rabbitmq (needs rabbitmq-server).
 export BROKER ?= lite
@@ -40,11 +43,16 @@ apache: $(TOOLS) ## Run the acceptance tests and the tests of tests/apache on a 
 rabbitmq: $(TOOLS) ## Run the acceptance tests and tests/rabbitmq with RabbitMQ as Celery's broker (needs rabbitmq-server)
 	@CELERY_ON=rabbitmq $(RUN) -m pytest $(or $(ARGS),tests/acceptance/test_stack.py tests/rabbitmq)
 
+.PHONY: newer
+newer: $(NEWER)/.tools ## Run unit and integration tests on Python 3.13 with the newest Django and unfold, and psycopg 3
+	@$(NEWER)/bin/python -m pytest $(or $(ARGS),$(AT_ONCE) -m "not apache and not rabbitmq and not nightly and not browser" tests/unit tests/properties tests/integration)
+
 .PHONY: nightly
 nightly: $(TOOLS) ## Run everything that takes too long for each change, about three hours (needs java, mvn and rabbitmq-server)
 	$(RUN) -m pytest -m nightly
 	$(MAKE) apache
 	$(MAKE) rabbitmq
+	$(MAKE) newer
 	$(MAKE) prove SECONDS=1800
 	$(MAKE) mutants
 	$(MAKE) chaos ARGS="--seconds 1800"
@@ -95,19 +103,25 @@ performance: $(TOOLS) ## Write docs/performance.md from the results of make benc
 lint: $(TOOLS) ## Check style, types, layers, migrations and retired words
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/djlint --check --quiet sagas/templates
+	$(VENV)/bin/djlint --lint --quiet sagas/templates
 	$(VENV)/bin/mypy devtools sagaproject sagas compensation bridge tests
 	$(VENV)/bin/lint-imports
 	$(RUN) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run --settings tests.settings
 	$(RUN) manage.py check --settings tests.settings
 	$(RUN) .ci/words
 
+.PHONY: settings
+settings: $(TOOLS) ## Write .env.example and the tables of docs/configuration.md from the declaration of the settings
+	@$(RUN) -m devtools.setting_pages
+
 .PHONY: install
 install: $(TOOLS) ## Create .venv and install everything (each target also installs what it needs)
 
 .PHONY: clean
-clean: ## Remove .venv and var/ (data and logs of the embedded stack), and its replacement in /var/tmp
+clean: ## Remove the virtual environments and var/ (data and logs of the embedded stack), and its replacement in /var/tmp
 	@$(PYTHON) -I -S devtools/embedded/outside.py var
-	rm -rf $(VENV) var
+	rm -rf $(VENV) $(NEWER) var
 
 # Repeated when the requirements change. Every file is pinned with its hashes (.ci/pin).
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes
@@ -123,4 +137,11 @@ $(STACK): requirements.txt requirements-stack.txt
 $(TOOLS): requirements-dev.txt $(STACK)
 	@echo "installing requirements-dev.txt (about a minute) …"
 	@$(INSTALL) -r requirements-dev.txt
+	@touch $@
+
+$(NEWER)/.tools: requirements-newer.txt
+	@command -v $(NEWER_PYTHON) >/dev/null || { echo "The second lane needs Python 3.13. Use: make newer NEWER_PYTHON=/path/to/python3.13"; exit 1; }
+	@$(NEWER)/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf $(NEWER); $(NEWER_PYTHON) -m venv $(NEWER); }
+	@echo "installing requirements-newer.txt (about a minute) …"
+	@$(NEWER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-newer.txt
 	@touch $@

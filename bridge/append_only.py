@@ -26,9 +26,9 @@ class AppendOnlyQuerySet(models.QuerySet[M, M]):
         check_changes(self.model, kwargs)
         return super().update(**kwargs)
 
-    def _update(self, values: Sequence[tuple[Any, Any, Any]]) -> Any:
+    def _update(self, values: Sequence[tuple[Any, Any, Any]], *returning: Any) -> Any:
         check_changes(self.model, (field.name for field, _model, _value in values))
-        return super()._update(values)  # type: ignore[misc]
+        return super()._update(values, *returning)  # type: ignore[misc]
 
     def bulk_update(self, objs: Iterable[M], fields: Iterable[str], batch_size: int | None = None) -> int:
         names = list(fields)

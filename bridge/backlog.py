@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db import connection
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
-from bridge import sql
+from bridge import sql, statements
 from bridge.models import TopicBacklog
 
 # Bridges query the broker every ten seconds: an older reading no longer counts.
@@ -53,9 +52,8 @@ def note(readings: Sequence[Reading]) -> None:
     )
     waiting = sorted(reading for reading in readings if reading.undelivered)
     if waiting:
-        with connection.cursor() as cursor:
-            rows = (reading._asdict() for reading in waiting)
-            cursor.execute(_NOTE, [*sql.dump(_COLUMNS, rows), str(_SAME)])
+        rows = (reading._asdict() for reading in waiting)
+        statements.NOTE_BACKLOG.run([*sql.dump(statements.BACKLOG, rows), str(_SAME)])
 
 
 def read() -> list[UndeliveredTopic]:
@@ -73,20 +71,3 @@ def waiting() -> list[UndeliveredTopic]:
 def _waiting(row: TopicBacklog, *, fresh: bool) -> UndeliveredTopic:
     until = row.ended_at or (None if fresh else row.seen_at)
     return UndeliveredTopic(row.topic, row.undelivered, row.stalled, row.since, until)
-
-
-_COLUMNS = {"topic": "text", "undelivered": "integer", "stalled": "boolean"}
-_NOTE = f"""
-    INSERT INTO bridge_topic_backlog AS old (topic, undelivered, stalled, since, seen_at)
-    SELECT r.topic, r.undelivered, r.stalled, statement_timestamp(), statement_timestamp()
-    FROM {sql.recordset(_COLUMNS)} ORDER BY r.topic
-    ON CONFLICT (topic) DO UPDATE SET
-        undelivered = excluded.undelivered,
-        stalled = excluded.stalled,
-        since = CASE
-            WHEN old.ended_at IS NULL AND old.seen_at > excluded.seen_at - %s::interval THEN old.since
-            ELSE excluded.since
-        END,
-        seen_at = excluded.seen_at,
-        ended_at = NULL
-"""  # noqa: S608 (constants of this module)

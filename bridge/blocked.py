@@ -7,23 +7,11 @@ first refusal until it accepts a message.
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
-from django.db import connection
-
-from bridge import sql
+from bridge import sql, statements
 from bridge.models import BlockedTopic
 
 # Waiting commands are tried at least once a minute, so a refusal after such a silence starts a new period.
 _SAME = timedelta(hours=1)
-
-_COLUMNS = {"topic": "text", "reason": "text"}
-_NOTE = f"""
-    INSERT INTO bridge_blocked_topic AS old (topic, since, last_at, reason)
-    SELECT r.topic, %s, %s, r.reason FROM {sql.recordset(_COLUMNS)} ORDER BY r.topic
-    ON CONFLICT (topic) DO UPDATE SET
-        since = CASE WHEN old.last_at > %s THEN old.since ELSE excluded.since END,
-        last_at = excluded.last_at,
-        reason = excluded.reason
-"""  # noqa: S608 (constants of this module)
 
 
 def blocked_topics(before: datetime) -> list[BlockedTopic]:
@@ -32,7 +20,7 @@ def blocked_topics(before: datetime) -> list[BlockedTopic]:
 
 
 def note(blocked: Mapping[str, str], open_topics: Collection[str], now: datetime) -> None:
-    """Record which topics refuse messages (short name -> reason), and which accepted one.
+    """Record which topics refuse messages (short name -> code of the reason), and which accepted one.
 
     At most two statements, in their own transactions unless the caller has one. May run twice.
     """
@@ -40,5 +28,4 @@ def note(blocked: Mapping[str, str], open_topics: Collection[str], now: datetime
         BlockedTopic.objects.filter(topic__in=open_topics).delete()
     if blocked:
         rows = [{"topic": topic, "reason": reason} for topic, reason in blocked.items()]
-        with connection.cursor() as cursor:
-            cursor.execute(_NOTE, [now, now, *sql.dump(_COLUMNS, rows), now - _SAME])
+        statements.NOTE_BLOCKED.run([now, now, *sql.dump(statements.BLOCKED, rows), now - _SAME])

@@ -7,12 +7,10 @@ is used only for times that are merely shown, and time.monotonic only for durati
 
 from datetime import datetime
 
-from django.db import connection
+from bridge import statements
 
 
 def now() -> datetime:
     """Return the database's current time, also inside a transaction that began long ago. One query."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        found: datetime = cursor.fetchone()[0]
+    found: datetime = statements.NOW.row()[0]
     return found

@@ -17,15 +17,17 @@ from bridge import instants
 from bridge.catalog import Catalog, EventType, OnTopic, get_catalog
 from bridge.envelope import Envelope, Message, Rejected, content_hash
 from bridge.models import QuarantineCode as Code
+from bridge.reasons import Reason, joined, reason
 
 MAX_DEPTH = 32
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_AHEAD = timedelta(days=1)
 
-_ID_RULE = "1 to 200 printable characters without surrounding spaces"
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _ANY_UUID = re.compile(
-    r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\}?", re.IGNORECASE
+    # ASCII: otherwise the dotless i of Turkish is an i, and uuid.UUID refuses what matched.
+    r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\}?",
+    re.IGNORECASE | re.ASCII,
 ).fullmatch
 _PLAIN = frozenset({str, int, bool, type(None)})
 # orjson silently turns an integer over 64 bits into a float, so a float of that size may have been such an integer.
@@ -34,20 +36,23 @@ _MAX_INTEGER = 2**31
 
 
 class _Unreadable(Exception):
-    def __init__(self, code: Code, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, code: Code, why: Reason) -> None:
+        super().__init__(why.code)
         self.code = code
-        self.reason = reason
+        self.reason = why
 
 
 class _FieldCheck(NamedTuple):
-    """The check of one known field. `path`: the object keys that lead to it. `rule`: what it must be, for people."""
+    """The check of one known field.
+
+    path: the object keys that lead to it. expected: what it must be, as the code of a reason.
+    """
 
     name: str
     path: tuple[str, ...]
     is_valid: Callable[[Any], bool]
     code: Code
-    rule: str
+    expected: str
 
 
 class Codec:
@@ -75,8 +80,8 @@ class Codec:
         key = _id_of(body, event_type.key_field)
         entity = _id_of(body, event_type.entity_field) if event_type.entity_field else ""
         if not key and not entity:
-            fields = " and ".join(filter(None, (event_type.key_field, event_type.entity_field)))
-            raise _Unreadable(Code.NO_KEY, f"{fields} missing: the message cannot be assigned to a saga")
+            fields = list(filter(None, (event_type.key_field, event_type.entity_field)))
+            raise _Unreadable(Code.NO_KEY, reason("no-key", fields=fields))
         correlation_id = _id_of(body, "correlation_id")
         for check in self._checks[event_type.name]:
             _check_field(check, body)
@@ -90,19 +95,19 @@ class Codec:
             correlation_id=correlation_id,
             occurred_at=_occurred_at(body, message, now, notes),
             received_at=now,
-            note="; ".join(notes),
+            note=joined(notes),
             body_hash=_hash(body, event_type, event_id, key, entity),
         )
 
     def _parse(self, body: bytes) -> dict[str, Any]:
         if len(body) > self._max_body:
-            raise _Unreadable(Code.TOO_LARGE, f"the body has {len(body):,} bytes; the limit is {self._max_body:,}")
+            raise _Unreadable(Code.TOO_LARGE, reason("too-large", size=len(body), limit=self._max_body))
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise _json_error(body, error) from None
         if type(value) is not dict:
-            raise _Unreadable(Code.NOT_AN_OBJECT, f"the body is {_kind(value)}, not an object")
+            raise _Unreadable(Code.NOT_AN_OBJECT, reason("not-an-object", found=_kind(value)))
         # In JSON a NUL can only be written as an escape, so the strings of most bodies need no check.
         _inspect(value, escapes=b"\\u0000" in body)
         return value
@@ -117,36 +122,35 @@ class Codec:
         name = body.get("type")
         if name is None:
             if here.default is None:
-                raise _Unreadable(Code.UNKNOWN_TYPE, f"the message has no type, and {_why_no_default(here)}")
+                raise _Unreadable(Code.UNKNOWN_TYPE, reason("no-type", why=_why_no_default(here).nested))
             return here.default
         if type(name) is not str:
-            raise _Unreadable(Code.WRONG_TYPE, f"type must be a string, but is {_kind(name)}")
+            raise _wrong_type("type", "a-string", name)
         found = here.by_name.get(name)
         if found is not None:
             return found
         elsewhere = self._catalog.type_on_any_topic(name)
         if elsewhere is not None:
-            raise _Unreadable(Code.WRONG_TOPIC, f"{elsewhere.name} is not accepted from {_describe(here)}")
+            raise _Unreadable(Code.WRONG_TOPIC, _why_not_here(elsewhere.name, here))
         if name == message.short_name and here.types:
-            reason = f"the message gives its topic as its type, and {_why_no_default(here)}"
-            raise _Unreadable(Code.UNKNOWN_TYPE, reason)
-        raise _Unreadable(Code.UNKNOWN_TYPE, "no saga type declares the event type of this message")
+            raise _Unreadable(Code.UNKNOWN_TYPE, reason("topic-as-type", why=_why_no_default(here).nested))
+        raise _Unreadable(Code.UNKNOWN_TYPE, reason("unknown-type"))
 
 
-def _describe(here: OnTopic) -> str:
-    """Describe the topic by the types that it carries."""
+def _why_not_here(name: str, here: OnTopic) -> Reason:
+    """Say why a type of another topic is not accepted, by the types that this topic carries."""
     if not here.types:
-        return "this topic, which no saga type declares"
-    return f"this topic, which carries only {' and '.join(event_type.name for event_type in here.types)}"
+        return reason("wrong-topic-of-nothing", type=name)
+    return reason("wrong-topic", type=name, types=[event_type.name for event_type in here.types])
 
 
-def _why_no_default(here: OnTopic) -> str:
+def _why_no_default(here: OnTopic) -> Reason:
     """Say why the topic has no default type."""
     if not here.types:
-        return "no saga type declares its topic"
+        return reason("topic-of-nothing")
     if len(here.types) == 1:
-        return f"every {here.types[0].name} message must have its type"
-    return f"its topic carries {len(here.types)} types without a default"
+        return reason("topic-of-one-type", type=here.types[0].name)
+    return reason("topic-without-default", count=len(here.types))
 
 
 @cache
@@ -176,7 +180,7 @@ def _id_of(body: Mapping[str, Any], name: str) -> str:
         return ""
     found = canonical_id(value)
     if found is None:
-        raise _Unreadable(Code.BAD_ID, f"invalid id: {name} must be a string of {_ID_RULE}")
+        raise _Unreadable(Code.BAD_ID, reason("bad-id", field=name))
     return found
 
 
@@ -185,31 +189,31 @@ def _own_id(message: Message, notes: list[str]) -> str:
 
     The publish time keeps such ids unique permanently: positions repeat when a topic is deleted and created again.
     """
-    notes.append("the message has no id: its position on the topic is used")
+    notes.append("id-missing")
     return f"{message.topic}@{message.message_id}@{message.published_ms}"
 
 
 def _occurred_at(body: Mapping[str, Any], message: Message, now: datetime, notes: list[str]) -> datetime:
     text = body.get("timestamp")
     if text is None:
-        notes.append("the message has no timestamp: its publish time is used")
+        notes.append("timestamp-missing")
         when = message.published_at or now
     else:
         when = _timestamp(text)
     if when < EARLIEST:
-        raise _Unreadable(Code.BAD_TIMESTAMP, "implausible timestamp: before the year 2000")
+        raise _Unreadable(Code.BAD_TIMESTAMP, reason("timestamp-too-early"))
     if when - now > MAX_AHEAD:
-        raise _Unreadable(Code.BAD_TIMESTAMP, "implausible timestamp: more than one day in the future")
+        raise _Unreadable(Code.BAD_TIMESTAMP, reason("timestamp-in-the-future"))
     return when
 
 
 def _timestamp(text: Any) -> datetime:
     if type(text) is not str:
-        raise _Unreadable(Code.WRONG_TYPE, f"timestamp must be a string, but is {_kind(text)}")
+        raise _wrong_type("timestamp", "a-string", text)
     try:
         return instants.parse(text)
     except ValueError:
-        raise _Unreadable(Code.BAD_TIMESTAMP, f"timestamp is not in an accepted format: {instants.ACCEPTED}") from None
+        raise _Unreadable(Code.BAD_TIMESTAMP, reason("timestamp-format")) from None
 
 
 def _hash(body: dict[str, Any], event_type: EventType, event_id: str, key: str, entity: str) -> bytes:
@@ -234,13 +238,13 @@ def _inspect_value(value: Any, depth: int) -> None:
     kind = type(value)
     if kind is str:
         if "\0" in value:
-            raise _Unreadable(Code.BAD_TEXT, "invalid character: a string contains NUL, which PostgreSQL cannot store")
+            raise _Unreadable(Code.BAD_TEXT, reason("nul"))
     elif kind is float:
         if abs(value) >= _MAX_FLOAT:
-            raise _Unreadable(Code.BAD_NUMBER, "a number is too large to be stored exactly")
+            raise _Unreadable(Code.BAD_NUMBER, reason("number-too-large"))
     elif kind is dict or kind is list:
         if depth > MAX_DEPTH:
-            raise _Unreadable(Code.TOO_DEEP, f"the message is nested more than {MAX_DEPTH} levels deep")
+            raise _Unreadable(Code.TOO_DEEP, reason("too-deep", levels=MAX_DEPTH))
         if kind is dict:
             _inspect_keys(value)
         for item in value.values() if kind is dict else value:
@@ -253,24 +257,24 @@ def _inspect_keys(value: dict[str, Any]) -> None:
 
 
 def _encrypted(count: int) -> _Unreadable:
-    subject = "the message is encrypted" if count == 1 else f"the body is a batch of {count} encrypted messages"
-    return _Unreadable(Code.ENCRYPTED, f"{subject}, and this service has no key")
+    why = reason("encrypted") if count == 1 else reason("encrypted-batch", count=count)
+    return _Unreadable(Code.ENCRYPTED, why)
 
 
 def _json_error(body: bytes, error: orjson.JSONDecodeError) -> _Unreadable:
     """Translate orjson's error, whose first words are stable, to a reason that quotes nothing of the body."""
     text = str(error)
     if not body.strip():
-        return _Unreadable(Code.NOT_JSON, "the body is empty")
+        return _Unreadable(Code.NOT_JSON, reason("empty"))
     if "depth" in text:
-        return _Unreadable(Code.TOO_DEEP, f"the message is nested more than {MAX_DEPTH} levels deep")
+        return _Unreadable(Code.TOO_DEEP, reason("too-deep", levels=MAX_DEPTH))
     if "infinity" in text:
-        return _Unreadable(Code.BAD_NUMBER, "a number is too large to be stored exactly")
+        return _Unreadable(Code.BAD_NUMBER, reason("number-too-large"))
     if "UTF-8" in text:
-        return _Unreadable(Code.NOT_JSON, "the body is not valid UTF-8")
+        return _Unreadable(Code.NOT_JSON, reason("not-utf8"))
     if "surrogate" in text:
-        return _Unreadable(Code.BAD_TEXT, "invalid character: a string contains a lone surrogate")
-    return _Unreadable(Code.NOT_JSON, f"the body is not JSON (line {error.lineno}, column {error.colno})")
+        return _Unreadable(Code.BAD_TEXT, reason("surrogate"))
+    return _Unreadable(Code.NOT_JSON, reason("not-json", line=error.lineno, column=error.colno))
 
 
 # --- known fields -----------------------------------------------------------------------------------------------------
@@ -290,7 +294,7 @@ def _check_field(check: _FieldCheck, body: Mapping[str, Any]) -> None:
     for step in check.path:
         value = value.get(step) if type(value) is dict else None
     if value is not None and not check.is_valid(value):
-        raise _Unreadable(check.code, f"{check.name} must be {check.rule}, but is {_kind(value)}")
+        raise _wrong_type(check.name, check.expected, value, check.code)
 
 
 def _is_id(value: Any) -> bool:
@@ -314,26 +318,34 @@ def _is_object(value: Any) -> bool:
 
 
 _KINDS: dict[str, tuple[Callable[[Any], bool], Code, str]] = {
-    "id": (_is_id, Code.BAD_ID, f"an id ({_ID_RULE})"),
-    "ids": (_is_list_of_ids, Code.BAD_ID, f"a list of ids ({_ID_RULE})"),
-    "text": (_is_text, Code.WRONG_TYPE, "a string"),
-    "integer": (_is_integer, Code.WRONG_TYPE, "a 32-bit integer"),
-    "object": (_is_object, Code.WRONG_TYPE, "an object"),
+    "id": (_is_id, Code.BAD_ID, "an-id"),
+    "ids": (_is_list_of_ids, Code.BAD_ID, "a-list-of-ids"),
+    "text": (_is_text, Code.WRONG_TYPE, "a-string"),
+    "integer": (_is_integer, Code.WRONG_TYPE, "an-integer"),
+    "object": (_is_object, Code.WRONG_TYPE, "an-object"),
 }
 
 
-def _kind(value: Any) -> str:
-    """Name the JSON type of a value, never its content."""
+def _wrong_type(field: str, expected: str, value: Any, code: Code = Code.WRONG_TYPE) -> _Unreadable:
+    return _Unreadable(code, reason("wrong-type", field=field, expected={"code": expected}, found=_kind(value)))
+
+
+def _kind(value: Any) -> dict[str, str]:
+    """Name the JSON type of a value, never its content; as the parameter of a reason."""
+    return {"code": _code_of_kind(value)}
+
+
+def _code_of_kind(value: Any) -> str:
     match value:
         case None:
             return "null"
         case bool():
-            return "a boolean"
+            return "a-boolean"
         case int() | float():
-            return "a number"
+            return "a-number"
         case str():
-            return "a string"
+            return "a-string"
         case list():
-            return "a list"
+            return "a-list"
         case _:
-            return "an object"
+            return "an-object"

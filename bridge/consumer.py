@@ -13,7 +13,7 @@ from typing import Protocol
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
-from bridge import clock, event_log, heartbeats
+from bridge import clock, event_log, heartbeats, reasons
 from bridge.catalog import get_catalog
 from bridge.codec import Codec, get_codec
 from bridge.envelope import Envelope, Message, Rejected
@@ -21,6 +21,7 @@ from bridge.errors import BrokerUnavailable, Interrupted
 from bridge.heartbeats import UnreadTopic
 from bridge.models import HeartbeatKind
 from bridge.pulsar.inlet import Batch, Flow, Inlet
+from bridge.sqlstate import sqlstate
 from bridge.topics import get_topics
 
 logger = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class Consumer:
                 self._beat()
             batch = self._source.receive()
         except BrokerUnavailable as error:
-            self._report_error(str(error))
+            self._report_error(error.code)
             self._pause(_BACKOFF_SECONDS_MAX if not self._is_open else _BACKOFF_SECONDS)
             return Batch()
         self.vitals.record(batch, self._clock())
@@ -189,7 +190,7 @@ class Consumer:
             result = event_log.store_batch(*self._decode(messages, clock.now()))
         except (DatabaseError, InterfaceError) as error:
             # The error's text may quote values, so only its kind is reported.
-            self._report_error(f"the database does not accept events: {_kind_of(error)}")
+            self._report_error(f"database-refuses-events:{_kind_of(error)}")
             connection.close()
             return False
         self.vitals.stored += result.stored
@@ -236,7 +237,7 @@ class Consumer:
             if forget:
                 heartbeats.delete_stale()
         except (DatabaseError, InterfaceError) as error:
-            self._report_error(f"the database does not accept the heartbeat: {_kind_of(error)}")
+            self._report_error(f"database-refuses-heartbeat:{_kind_of(error)}")
             connection.close()
 
     def _leave(self) -> None:
@@ -247,10 +248,11 @@ class Consumer:
             logger.info("could not remove the heartbeat: the database is unavailable")
         logger.info("stopped: %d received, %d stored", self.vitals.received, self.vitals.stored)
 
-    def _report_error(self, text: str) -> None:
-        if text != self.vitals.error:
-            logger.warning("%s", text)
-        self.vitals.error = text
+    def _report_error(self, code: str) -> None:
+        """Report an error by the code of its reason, in the heartbeat and, once, in the log."""
+        if code != self.vitals.error:
+            logger.warning("%s", reasons.english(code))
+        self.vitals.error = code
 
     def _pause(self, seconds: float) -> None:
         until = self._clock() + seconds
@@ -259,7 +261,7 @@ class Consumer:
 
 
 def _kind_of(error: Exception) -> str:
-    code = getattr(error.__cause__, "pgcode", None)
+    code = sqlstate(error)
     return f"{type(error).__name__} {code}" if code else type(error).__name__
 
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from bridge import statements
 
 _ISOLATION = "read committed"
 
@@ -58,6 +60,4 @@ def check_database(databases: Sequence[str] | None = None, **kwargs: Any) -> lis
 
 
 def _setting(name: str, database: BaseDatabaseWrapper | None = None) -> str:
-    with (database or connection).cursor() as cursor:
-        cursor.execute("SELECT current_setting(%s)", [name])
-        return str(cursor.fetchone()[0])
+    return str(statements.SETTING.row([name], database)[0])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from bridge.models import QuarantineCode
+from bridge.reasons import Reason
 
 MAX_PRODUCER_NAME = 200
 
@@ -59,12 +60,12 @@ class Envelope(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A message that cannot become an event. `reason` is for people and quotes nothing of the message."""
+    """A message that cannot become an event. `reason` quotes nothing of the message."""
 
     message: Message
     received_at: datetime
     code: QuarantineCode
-    reason: str
+    reason: Reason
 
 
 def producer_name(claimed: str) -> str:

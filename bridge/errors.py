@@ -1,5 +1,7 @@
 """The errors of the bridge, with one root class."""
 
+from bridge.reasons import Reason, english
+
 
 class BridgeError(Exception):
     """Base of every error that the bridge raises on purpose."""
@@ -8,11 +10,13 @@ class BridgeError(Exception):
 class BrokerUnavailable(BridgeError):
     """The Pulsar broker could not be reached, did not answer in time, or refused the request.
 
-    answer: the client's name for the error, such as Timeout or AuthorizationError; empty if there is none.
+    code: the reason (see `bridge.reasons`). answer: the client's name for the error, such as Timeout or
+    AuthorizationError; empty if there is none.
     """
 
-    def __init__(self, text: str, answer: str = "") -> None:
-        super().__init__(text)
+    def __init__(self, code: str, answer: str = "") -> None:
+        super().__init__(english(code))
+        self.code = code
         self.answer = answer
 
 
@@ -35,9 +39,9 @@ class AlreadyDecided(BridgeError):
 class StillUnreadable(BridgeError):
     """A quarantined message was decoded again and still cannot become an event.
 
-    `reason` is a text for people that quotes nothing of the message.
+    `reason` quotes nothing of the message.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(str(reason))
         self.reason = reason

@@ -5,50 +5,26 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from django.db import DataError, Error, OperationalError, connection, transaction
 
-from bridge import clock, quarantine, retention, sql, wakeup
+from bridge import clock, quarantine, retention, routing, sql, statements, wakeup
 from bridge.codec import get_codec
 from bridge.envelope import Envelope, Rejected, content_hash
 from bridge.errors import AlreadyDecided, StillUnreadable
-from bridge.models import Duplicate, Event, QuarantineCode, Quarantined, QuarantineStatus, Source
+from bridge.models import Duplicate, QuarantineCode, Quarantined, QuarantineStatus, Source
+from bridge.reasons import Reason
+from bridge.sqlstate import sqlstate
 
 T = TypeVar("T")
 
-_EVENT_FIELDS = (
-    "source",
-    "event_id",
-    "stream",
-    "type",
-    "key",
-    "entity",
-    "correlation_id",
-    "occurred_at",
-    "received_at",
-    "topic",
-    "message_id",
-    "producer",
-    "note",
-    "payload",
-    "body_hash",
-)
 _MAX_ATTEMPTS = 5
 _DEADLOCK, _SERIALIZATION_FAILURE = "40P01", "40001"
 _LIMIT_EXCEEDED = "54"  # a class of codes: rows or parameters too large together
-_ID = {"id": "text"}
-# LATERAL … OFFSET 0: one index probe for each id, whatever number of ids the planner assumes.
-_KNOWN = f"""
-    SELECT r.id, e.pk, e.body_hash FROM {sql.recordset(_ID)}
-    CROSS JOIN LATERAL (
-        SELECT id AS pk, body_hash FROM bridge_event WHERE source = 'pulsar' AND event_id = r.id OFFSET 0
-    ) AS e
-"""  # noqa: S608 (constants of this module)
-_CONFLICT = "an event with this id and different content is already in the log"
-_PRUNED = "its event was in the log and has been removed with its saga, which ended long ago"
+_CONFLICT = Reason("conflicting-content")
+_PRUNED = Reason("pruned")
 
 
 class NewFact(NamedTuple):
@@ -78,11 +54,6 @@ class StoreResult:
         return StoreResult(
             self.stored + other.stored, self.duplicates + other.duplicates, self.quarantined + other.quarantined
         )
-
-
-def routing_key(stream: str, key: str, entity: str = "") -> str:
-    """Return the key under which an event waits: that of its saga, or, if the event has no key, of its entity."""
-    return f"{stream}:{key}" if key else f"{stream}:@{entity}"
 
 
 def append(facts: Sequence[NewFact]) -> list[int]:
@@ -131,13 +102,13 @@ def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
     return pk
 
 
-def unreadable(row: Quarantined) -> str:
-    """Return why a quarantined message is unreadable with the current catalog and limits too; empty if it is not."""
+def unreadable(row: Quarantined) -> Reason | None:
+    """Return why a quarantined message is unreadable with the current catalog and limits too; None if it is not."""
     try:
         _read_again(row, clock.now())
     except StillUnreadable as error:
         return error.reason
-    return ""
+    return None
 
 
 def routing_of(quarantined_id: int) -> list[str]:
@@ -150,7 +121,7 @@ def routing_of(quarantined_id: int) -> list[str]:
         found = _read_again(row, clock.now()) if row else None
     except StillUnreadable:
         return []
-    return [routing_key(found.stream, found.key, found.entity)] if found else []
+    return [routing.routing_key(found.stream, found.key, found.entity)] if found else []
 
 
 def _read_again(row: Quarantined, now: datetime) -> Envelope:
@@ -243,11 +214,8 @@ def _compare(repeats: Sequence[Envelope]) -> tuple[list[tuple[int | None, Envelo
 def _known(event_ids: set[str]) -> dict[str, tuple[int | None, bytes]]:
     if not event_ids:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_KNOWN, sql.dump(_ID, ({"id": event_id} for event_id in event_ids)))
-        known: dict[str, tuple[int | None, bytes]] = {
-            event_id: (pk, bytes(body_hash)) for event_id, pk, body_hash in cursor.fetchall()
-        }
+    rows = statements.KNOWN_EVENTS.rows(sql.dump(statements.ID, ({"id": event_id} for event_id in event_ids)))
+    known: dict[str, tuple[int | None, bytes]] = {event_id: (pk, bytes(body_hash)) for event_id, pk, body_hash in rows}
     pruned = retention.remembered(event_ids - known.keys())
     return known | {event_id: (None, body_hash) for event_id, body_hash in pruned.items()}
 
@@ -287,7 +255,7 @@ def _row_of_envelope(envelope: Envelope) -> dict[str, Any]:
         # The unchanged bytes, so that numbers keep their digits: the codec has checked that jsonb can store them.
         "payload": message.body,
         "body_hash": envelope.body_hash,
-        "routing_key": routing_key(envelope.stream, envelope.key, envelope.entity),
+        "routing_key": routing.routing_key(envelope.stream, envelope.key, envelope.entity),
     }
 
 
@@ -297,55 +265,20 @@ def _insert(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     ordered = sorted(rows, key=lambda row: row["event_id"])
     if not ordered:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_insert_sql(), sql.dump(_insert_columns(), ordered))
-        return dict(cursor.fetchall())
-
-
-@cache
-def _insert_columns() -> dict[str, str]:
-    return {**sql.columns_of(Event, *_EVENT_FIELDS), "routing_key": "text", "lane": "text"}
-
-
-@cache
-def _insert_sql() -> str:
-    names = sql.names(sql.columns_of(Event, *_EVENT_FIELDS))
-    return f"""
-        WITH r AS MATERIALIZED (
-            SELECT r.* FROM {sql.recordset(_insert_columns())}
-        ), event AS (
-            INSERT INTO bridge_event ({names})
-            SELECT {names} FROM r
-            ON CONFLICT (source, event_id) DO NOTHING
-            RETURNING id, source, event_id
-        ), pending AS (
-            INSERT INTO bridge_pending (id, key, lane)
-            SELECT event.id, r.routing_key, r.lane FROM event JOIN r USING (source, event_id)
-        )
-        SELECT event_id, id FROM event ORDER BY id
-    """  # noqa: S608 (the names are the model's columns)
+    return dict(statements.INSERT_EVENTS.rows(sql.dump(statements.event_columns(), ordered)))
 
 
 def _insert_duplicates(duplicates: Sequence[tuple[int | None, Envelope]]) -> None:
-    rows = [
-        {
-            "event": pk,
-            "received_at": envelope.received_at,
-            "topic": envelope.message.topic,
-            "message_id": envelope.message.message_id,
-        }
+    Duplicate.objects.bulk_create(
+        Duplicate(
+            event=pk,
+            received_at=envelope.received_at,
+            topic=envelope.message.topic,
+            message_id=envelope.message.message_id,
+        )
         for pk, envelope in duplicates
         if pk is not None
-    ]
-    if not rows:
-        return
-    columns = sql.columns_of(Duplicate, "event", "received_at", "topic", "message_id")
-    names = sql.names(columns)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO bridge_duplicate ({names}) SELECT {sql.names(columns, 'r')} FROM {sql.recordset(columns)}",  # noqa: S608
-            sql.dump(columns, rows),
-        )
+    )
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -357,7 +290,7 @@ def _retry_deadlocks(run: Callable[[], T]) -> T:
             return run()
         except OperationalError as error:
             # Inside a caller's transaction only the caller can start it again.
-            if _code_of(error) not in {_DEADLOCK, _SERIALIZATION_FAILURE} or connection.in_atomic_block:
+            if sqlstate(error) not in {_DEADLOCK, _SERIALIZATION_FAILURE} or connection.in_atomic_block:
                 raise
             time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311 (jitter, not cryptography)
     return run()
@@ -369,14 +302,10 @@ def _is_rejection(error: Exception) -> bool:
     An IntegrityError does not count: it would be an error of ours (tables newer than this code) and concern all events.
     """
     if isinstance(error, OperationalError):
-        return _code_of(error).startswith(_LIMIT_EXCEEDED)
+        return sqlstate(error).startswith(_LIMIT_EXCEEDED)
     return isinstance(error, DataError | orjson.JSONEncodeError)
 
 
 def _rejected_by_database(envelope: Envelope, error: Exception) -> Rejected:
-    reason = f"the database rejected this event ({_code_of(error) or type(error).__name__})"
+    reason = Reason(f"refused-by-database:{sqlstate(error) or type(error).__name__}")
     return Rejected(envelope.message, envelope.received_at, QuarantineCode.REFUSED_BY_DATABASE, reason)
-
-
-def _code_of(error: Exception) -> str:
-    return getattr(error.__cause__, "pgcode", None) or ""

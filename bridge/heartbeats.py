@@ -5,18 +5,21 @@ neither looks dead nor makes others look dead. Each row also holds the process's
 be shown.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
-from django.db import connection
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from bridge import reasons, statements
 from bridge.models import Heartbeat, HeartbeatKind
+from bridge.reasons import Reason
 
 # How old a heartbeat of each kind may be before its process counts as dead. Defined only here. A bridge beats every
 # second. The sweep runs every 2 s, but waits behind other tasks of a busy worker. The sweep renews the publisher's
@@ -61,8 +64,8 @@ class Beat:
 
     @property
     def error(self) -> str:
-        """The error that the process reports; empty if there is none."""
-        return str(self.detail.get("error") or "")
+        """The error that the process reports, in the current language; empty if there is none."""
+        return reasons.text(str(self.detail.get("error") or ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ class BridgeState:
     well_for: how long every connected bridge has been connected and caught up without a break; None if not so now.
         A bridge that is behind may hold an awaited confirmation, so one such bridge is enough for None.
     behind_topics: the topics whose messages keep the bridges from catching up.
-    errors: texts of the errors that the bridges report, and one for each topic that is not read.
+    errors: texts of the errors that the bridges report, and one for each topic that is not read, in the current
+        language.
     """
 
     alive: int
@@ -87,14 +91,19 @@ class BridgeState:
 
 
 class UnreadTopic(NamedTuple):
-    """A topic, or a pattern of topics, that a bridge could not subscribe to. `reason` is a text for people."""
+    """A topic, or a pattern of topics, that a bridge could not subscribe to, and the code of the reason."""
 
     topic: str
     since: datetime
     reason: str
 
     def __str__(self) -> str:
-        return f"no messages are read from {self.topic}: {self.reason}"
+        """Return the English text, for logs."""
+        return str(self.as_reason)
+
+    @property
+    def as_reason(self) -> Reason:
+        return Reason("topic-not-read", {"topic": self.topic, "why": {"code": self.reason}})
 
 
 def beat(
@@ -120,8 +129,7 @@ def beat(
         "last_message_age": last_message_age,
         "detail": orjson.dumps({**(detail or {}), "clock": timezone.now().timestamp()}).decode(),
     }
-    with connection.cursor() as cursor:
-        cursor.execute(_BEAT_SQL, values)
+    statements.BEAT.run(values)
 
 
 def leave(name: str) -> None:
@@ -163,7 +171,10 @@ def state_of(bridges: list[Beat]) -> BridgeState:
         last_message_age=min((row.last_message_age for row in alive if row.last_message_age is not None), default=None),
         per_second=sum(row.detail.get("per_second", 0.0) for row in alive),
         behind_topics=tuple(sorted({topic for row in connected for topic in row.detail.get("behind_topics", ())})),
-        errors=(*(row.error for row in alive if row.error), *map(str, _unread_topics(alive))),
+        errors=(
+            *(row.error for row in alive if row.error),
+            *(reasons.text(*topic.as_reason) for topic in _unread_topics(alive)),
+        ),
     )
 
 
@@ -201,31 +212,3 @@ def _beat(row: Any) -> Beat:
         clock_ahead=None if clock is None else clock - row.beat_at.timestamp(),
         detail=row.detail,
     )
-
-
-# statement_timestamp(), not now(): a beat inside a transaction must not have the start time of that transaction.
-_BEAT_SQL = """
-    INSERT INTO bridge_heartbeat AS old
-        (name, kind, started_at, beat_at, connected, well_since, last_message_at, detail)
-    VALUES (
-        %(name)s, %(kind)s, statement_timestamp(), statement_timestamp(), %(connected)s,
-        CASE WHEN %(well)s THEN statement_timestamp() END,
-        statement_timestamp() - %(last_message_age)s::interval,
-        %(detail)s::jsonb
-    )
-    ON CONFLICT (name) DO UPDATE SET
-        kind = excluded.kind,
-        started_at = CASE
-            WHEN old.beat_at > excluded.beat_at - %(fresh)s::interval THEN old.started_at
-            ELSE excluded.started_at
-        END,
-        beat_at = excluded.beat_at,
-        connected = excluded.connected,
-        well_since = CASE
-            WHEN excluded.well_since IS NOT NULL AND old.beat_at > excluded.beat_at - %(fresh)s::interval
-            THEN coalesce(old.well_since, excluded.well_since)
-            ELSE excluded.well_since
-        END,
-        last_message_at = coalesce(excluded.last_message_at, old.last_message_at),
-        detail = excluded.detail
-"""

@@ -5,17 +5,18 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from bridge import reasons
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
 
 # The broker decides who may write to a topic, but a producer may claim any name.
-PRODUCER_HELP = _("the name that the producer gave itself: for tracing only, it proves nothing")
+PRODUCER_HELP = _("the name that the producer claims: for tracing only, it proves nothing")
 
 
 class Source(models.TextChoices):
     """Where an event comes from. Ids are unique within a source, so no message can pass for a fact of our own."""
 
     PULSAR = "pulsar", _("Pulsar")
-    OPERATOR = "operator", _("a person")
+    OPERATOR = "operator", _("operator")
     COMPENSATION = "compensation", _("compensation")
 
 
@@ -28,10 +29,10 @@ class Event(AppendOnly):
     id = models.BigAutoField(primary_key=True)
     source = models.TextField(_("source"), choices=Source, db_collation="C")
     event_id = models.TextField(_("event id"), db_collation="C")
-    stream = models.TextField(_("stream"), db_collation="C", help_text=_("which kind of saga the event speaks of"))
+    stream = models.TextField(_("saga type"), db_collation="C")
     type = models.TextField(_("type"), db_collation="C")
-    key = models.TextField(_("key"), db_collation="C", blank=True, help_text=_("empty if the message names none"))
-    entity = models.TextField(_("entity"), db_collation="C", blank=True, help_text=_("empty if the message names none"))
+    key = models.TextField(_("key"), db_collation="C", blank=True, help_text=_("empty if the message has none"))
+    entity = models.TextField(_("entity"), db_collation="C", blank=True, help_text=_("empty if the message has none"))
     correlation_id = models.TextField(_("correlation id"), db_collation="C", blank=True)
     occurred_at = models.DateTimeField(_("occurred at"))
     received_at = models.DateTimeField(_("received at"))
@@ -39,7 +40,7 @@ class Event(AppendOnly):
     message_id = models.TextField(_("Pulsar message id"), blank=True)
     # db_default: an earlier release, which does not know this column, may still be running while it is added.
     producer = models.TextField(_("producer"), blank=True, db_default="", help_text=PRODUCER_HELP)
-    note = models.TextField(_("note"), blank=True, help_text=_("what the bridge had to fill in or to choose"))
+    note = models.TextField(_("note"), blank=True, help_text=_("what the bridge added or ignored"))
     payload = models.JSONField(_("payload"))
     body_hash = models.BinaryField(_("hash of the content"))
 
@@ -56,14 +57,19 @@ class Event(AppendOnly):
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"
 
+    @property
+    def note_text(self) -> str:
+        """The notes in the current language."""
+        return reasons.notes_text(self.note)
+
 
 class Pending(models.Model):
     """An event that no saga has applied yet. Inserted by the event's own statement, deleted by the pk that was read."""
 
-    id = models.BigIntegerField(primary_key=True, help_text=_("the event's"))
+    id = models.BigIntegerField(primary_key=True, help_text=_("the id of the event"))
     key = models.TextField(_("routing key"), db_collation="C")
     # Null, not "": nearly every row has no lane, and null takes no space.
-    lane = models.TextField(_("lane"), null=True, help_text=_("only of an event that a person attached to a lane"))
+    lane = models.TextField(_("lane"), null=True, help_text=_("only of an event that an operator attached to a lane"))
 
     class Meta:
         db_table = "bridge_pending"
@@ -87,8 +93,8 @@ class Duplicate(AppendOnly):
 
     class Meta(AppendOnly.Meta):
         db_table = "bridge_duplicate"
-        verbose_name = _("repeated delivery")
-        verbose_name_plural = _("repeated deliveries")
+        verbose_name = _("duplicate")
+        verbose_name_plural = _("duplicates")
 
     def __str__(self) -> str:
         return f"{self.event} {self.message_id}"
@@ -122,16 +128,16 @@ class QuarantineCode(models.TextChoices):
     NOT_JSON = "not-json", _("not JSON")
     NOT_AN_OBJECT = "not-an-object", _("JSON, but not an object")
     TOO_DEEP = "too-deep", _("nested too deeply")
-    BAD_TEXT = "bad-text", _("text with NUL or half a character")
-    BAD_NUMBER = "bad-number", _("number too large to be kept exactly")
-    UNKNOWN_TYPE = "unknown-type", _("unknown type of event")
-    WRONG_TOPIC = "wrong-topic", _("type of event that is not accepted from this topic")
-    BAD_ID = "bad-id", _("an id that is none")
-    NO_KEY = "no-key", _("names neither a key nor an entity")
-    BAD_TIMESTAMP = "bad-timestamp", _("timestamp that cannot be right")
-    WRONG_TYPE = "wrong-type", _("a known field of a wrong type")
-    CONFLICTING_CONTENT = "conflicting-content", _("id already seen with other content")
-    REFUSED_BY_DATABASE = "refused-by-database", _("refused by the database")
+    BAD_TEXT = "bad-text", _("invalid character (NUL or lone surrogate)")
+    BAD_NUMBER = "bad-number", _("number too large to store exactly")
+    UNKNOWN_TYPE = "unknown-type", _("unknown event type")
+    WRONG_TOPIC = "wrong-topic", _("event type not accepted from this topic")
+    BAD_ID = "bad-id", _("invalid id")
+    NO_KEY = "no-key", _("no id by which to find its saga")
+    BAD_TIMESTAMP = "bad-timestamp", _("implausible timestamp")
+    WRONG_TYPE = "wrong-type", _("field of the wrong type")
+    CONFLICTING_CONTENT = "conflicting-content", _("id already received with different content")
+    REFUSED_BY_DATABASE = "refused-by-database", _("rejected by the database")
     ENCRYPTED = "encrypted", _("encrypted, and this service has no key")
 
 
@@ -163,11 +169,13 @@ class Quarantined(AppendOnly):
     properties = models.JSONField(_("properties"), default=dict)
     producer = models.TextField(_("producer"), blank=True, db_default="", help_text=PRODUCER_HELP)
     code = models.TextField(_("code"), choices=QuarantineCode)
+    # The code of a reason; in rows of earlier releases an English text. See `bridge.reasons`.
     reason = models.TextField(_("reason"))
+    reason_data = models.JSONField(_("parameters of the reason"), null=True)
     status = models.TextField(_("status"), choices=QuarantineStatus, default=QuarantineStatus.OPEN)
     decided_at = models.DateTimeField(_("decided at"), null=True)
     decided_by = models.TextField(_("decided by"), blank=True)
-    decided_why = models.TextField(_("decided why"), blank=True)
+    decided_why = models.TextField(_("reason of the decision"), blank=True)
 
     objects: ClassVar[models.Manager["Quarantined"]] = AppendOnlyQuerySet.as_manager()
 
@@ -184,6 +192,11 @@ class Quarantined(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.topic} {self.message_id} {self.code}"
+
+    @property
+    def reason_text(self) -> str:
+        """The reason in the current language."""
+        return reasons.text(self.reason, self.reason_data)
 
     @property
     def full_size(self) -> int:
@@ -207,11 +220,11 @@ class QuarantineCount(models.Model):
     topic = models.TextField(_("topic"), db_collation="C")
     hour = models.DateTimeField(_("hour"))
     kept = models.IntegerField(_("kept"), default=0)
-    counted = models.BigIntegerField(_("only counted"), default=0)
+    counted = models.BigIntegerField(_("counted only"), default=0)
     first_at = models.DateTimeField(_("first counted at"), null=True)
     last_at = models.DateTimeField(_("last counted at"), null=True)
-    last_code = models.TextField(_("code of the last"), choices=QuarantineCode, blank=True)
-    last_reason = models.TextField(_("reason of the last"), blank=True)
+    last_code = models.TextField(_("code of the latest"), choices=QuarantineCode, blank=True)
+    last_reason = models.TextField(_("reason of the latest"), blank=True)
 
     class Meta:
         db_table = "bridge_quarantine_count"
@@ -242,13 +255,18 @@ class BlockedTopic(models.Model):
     def __str__(self) -> str:
         return self.topic
 
+    @property
+    def reason_text(self) -> str:
+        """The reason in the current language."""
+        return reasons.text(self.reason)
+
 
 class TopicBacklog(models.Model):
     """A topic that has or had messages which no bridge has received. See `bridge.backlog`."""
 
     topic = models.TextField(_("topic"), primary_key=True, db_collation="C")
     undelivered = models.IntegerField(_("undelivered messages"))
-    stalled = models.BooleanField(_("stands still"))
+    stalled = models.BooleanField(_("stalled"))
     since = models.DateTimeField(_("since"))
     seen_at = models.DateTimeField(_("last seen at"))
     ended_at = models.DateTimeField(_("ended at"), null=True)
@@ -274,10 +292,10 @@ class Heartbeat(models.Model):
     name = models.TextField(_("name"), primary_key=True)
     kind = models.TextField(_("kind"), choices=HeartbeatKind)
     started_at = models.DateTimeField(_("started at"))
-    beat_at = models.DateTimeField(_("last beat"))
+    beat_at = models.DateTimeField(_("last heartbeat"))
     connected = models.BooleanField(_("connected"))
     well_since = models.DateTimeField(
-        _("well since"), null=True, help_text=_("since when connected and caught up without a break; empty: it is not")
+        _("healthy since"), null=True, help_text=_("connected and caught up without a break since then; empty: not now")
     )
     last_message_at = models.DateTimeField(_("last message at"), null=True)
     detail = models.JSONField(_("detail"), default=dict)

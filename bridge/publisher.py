@@ -13,7 +13,7 @@ from bridge.errors import BrokerUnavailable
 from bridge.pulsar.outlet import Outlet, Sent, refusal
 from bridge.topics import Topics, get_topics
 
-_UNANSWERED = Sent(None, "Pulsar gave no answer", reachable=False, permanent=False)
+_UNANSWERED = Sent(None, "unanswered", reachable=False, permanent=False)
 
 
 class OutgoingMessage(NamedTuple):
@@ -27,7 +27,8 @@ class OutgoingMessage(NamedTuple):
 class PublishResult(NamedTuple):
     """The outcome of one message.
 
-    message_id: its position on the topic if it is known to have arrived; otherwise `error` is a text that says why.
+    message_id: its position on the topic if it is known to have arrived; otherwise `error` is the code of the
+        reason (see `bridge.reasons`).
     reachable: whether the broker answered. If not, the outcome is unknown: the message may have arrived.
     permanent: whether sending the same message again would fail too.
     blocked: whether the broker answered that the topic accepts no message, for example for lack of a grant.

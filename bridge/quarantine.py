@@ -7,19 +7,21 @@ are the messages kept of one topic in an hour. Messages beyond that quota are on
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b, sha256
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import F
+from django.contrib.postgres.aggregates import ArrayAgg
+from django.db import transaction
+from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, Max, Min, OuterRef, Sum
 from django.db.models.functions import Coalesce
 
-from bridge import clock, sql
+from bridge import clock, sql, statements
 from bridge.envelope import Message, Rejected
 from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
 from bridge.models import QuarantineCode, QuarantineCount, Quarantined, QuarantineStatus
+from bridge.reasons import reason
 from bridge.topics import get_topics
 
 logger = logging.getLogger(__name__)
@@ -30,21 +32,6 @@ KEPT_BYTES = 64 * 1024
 _PROPERTIES, _PROPERTY_LENGTH = 100, 1000
 
 _Place = tuple[str, datetime]  # topic and hour
-
-_COUNT = {"topic": "text", "hour": "timestamptz"}
-# The update changes nothing: it locks the row, so that it returns what the last writer committed.
-_LOCK_COUNTS = f"""
-    INSERT INTO bridge_quarantine_count AS old (topic, hour, kept, counted, last_code, last_reason)
-    SELECT r.topic, r.hour, 0, 0, '', '' FROM {sql.recordset(_COUNT)}
-    ON CONFLICT (topic, hour) DO UPDATE SET kept = old.kept
-    RETURNING topic, hour, kept
-"""  # noqa: S608 (constants of this module)
-_PLACE = {"topic": "text", "message_id": "text", "body_hash": "bytea"}
-_KEPT_ALREADY = f"""
-    SELECT q.topic, q.message_id, q.body_hash FROM {sql.recordset(_PLACE)}
-    JOIN bridge_quarantined q
-        ON q.topic = r.topic AND q.message_id = r.message_id AND q.body_hash = r.body_hash
-"""  # noqa: S608 (constants of this module)
 
 
 def keep(rejected: Sequence[Rejected]) -> None:
@@ -78,24 +65,43 @@ def counted_beside_open() -> list[dict[str, Any]]:
     Covers the hours in which a kept message of the topic is still open: a decision on the kept messages also settles
     those that were only counted. One query.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNTED, [QuarantineStatus.OPEN.value])
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-_COUNTED = """
-    SELECT c.topic, sum(c.counted)::bigint AS number, min(c.first_at) AS first_at, max(c.last_at) AS last_at,
-        (array_agg(c.last_code ORDER BY c.last_at DESC))[1] AS last_code,
-        (array_agg(c.last_reason ORDER BY c.last_at DESC))[1] AS last_reason
-    FROM bridge_quarantine_count c
-    WHERE c.counted > 0 AND EXISTS (
-        SELECT FROM bridge_quarantined q
-        WHERE q.status = %s AND q.topic = c.topic
-            AND q.received_at >= c.hour AND q.received_at < c.hour + interval '1 hour'
+    rows = (
+        QuarantineCount.objects.filter(with_open_message(), counted__gt=0)
+        .order_by()
+        .values("topic")
+        .annotate(
+            number=Sum("counted"),
+            first_at=Min("first_at"),
+            codes=ArrayAgg("last_code", order_by="-last_at"),
+            reasons=ArrayAgg("last_reason", order_by="-last_at"),
+            last_at=Max("last_at"),
+        )
+        .order_by("first_at", "topic")
     )
-    GROUP BY c.topic ORDER BY first_at, c.topic
-"""
+    return [
+        {
+            "topic": row["topic"],
+            "number": row["number"],
+            "first_at": row["first_at"],
+            "last_at": row["last_at"],
+            "last_code": row["codes"][0],
+            "last_reason": row["reasons"][0],
+        }
+        for row in rows
+    ]
+
+
+def with_open_message() -> Exists:
+    """Return the condition on a QuarantineCount that a kept message of its topic and hour is still open."""
+    hour = OuterRef("hour")
+    return Exists(
+        Quarantined.objects.filter(
+            status=QuarantineStatus.OPEN,
+            topic=OuterRef("topic"),
+            received_at__gte=hour,
+            received_at__lt=ExpressionWrapper(hour + timedelta(hours=1), DateTimeField()),
+        )
+    )
 
 
 def dismiss(quarantined_id: int, *, actor: str, why: str) -> None:
@@ -127,8 +133,7 @@ def decide(row: Quarantined, status: QuarantineStatus, now: datetime, actor: str
 def message_of(row: Quarantined) -> Message:
     """Return the message as Pulsar delivered it. Raises StillUnreadable for one that was not kept whole."""
     if row.is_cut:
-        part = f"only the first {len(row.body):,} of its {row.full_size:,} bytes are kept"
-        raise StillUnreadable(f"{part}: the service must send it again")
+        raise StillUnreadable(reason("kept-in-part", kept=len(row.body), size=row.full_size))
     names = get_topics().of_shown(row.topic)
     return Message(
         topic=names.shown,
@@ -156,7 +161,8 @@ def _row_of(one: Rejected) -> Quarantined:
         properties=_properties(message.properties),
         producer=message.producer,
         code=one.code,
-        reason=one.reason,
+        reason=one.reason.code,
+        reason_data=one.reason.data,
     )
 
 
@@ -170,17 +176,16 @@ def _hour(moment: datetime) -> datetime:
 
 def _lock_counts(places: Iterable[_Place]) -> dict[_Place, int]:
     """Lock the counts of these topics and hours until the caller's transaction ends; return how many were kept."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LOCK_COUNTS, sql.dump(_COUNT, ({"topic": topic, "hour": hour} for topic, hour in places)))
-        return {(topic, _hour(hour)): kept for topic, hour, kept in cursor.fetchall()}
+    rows = ({"topic": topic, "hour": hour} for topic, hour in places)
+    found = statements.LOCK_COUNTS.rows(sql.dump(statements.HOUR, rows))
+    return {(topic, _hour(hour)): kept for topic, hour, kept in found}
 
 
 def _kept_already(rows: Sequence[Quarantined]) -> set[tuple[str, str, bytes]]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _KEPT_ALREADY, sql.dump(_PLACE, (dict(zip(_PLACE, _identity(row), strict=True)) for row in rows))
-        )
-        return {(topic, message_id, bytes(body_hash)) for topic, message_id, body_hash in cursor.fetchall()}
+    columns = statements.PLACE
+    wanted = sql.dump(columns, (dict(zip(columns, _identity(row), strict=True)) for row in rows))
+    found = statements.KEPT_ALREADY.rows(wanted)
+    return {(topic, message_id, bytes(body_hash)) for topic, message_id, body_hash in found}
 
 
 def _count(place: _Place, kept: Sequence[Quarantined], counted: Sequence[Quarantined]) -> None:

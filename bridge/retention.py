@@ -7,14 +7,12 @@ events from Pulsar are kept, so that a message that is delivered again counts as
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
-from bridge import sql
-from bridge.models import QuarantineStatus, Source
-
-_ID = {"id": "text"}
+from bridge import sql, statements
+from bridge.models import PrunedEvent, QuarantineCount, Quarantined, QuarantineStatus
+from bridge.quarantine import with_open_message
 
 # Events younger than this are never pruned, so their ids need no lookup. Half of the shortest retention, so that errors
 # of clocks do not matter.
@@ -29,13 +27,9 @@ def deleting() -> Iterator[None]:
 
     An error inside rolls back the transaction or savepoint, and with it the permission.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT coalesce(current_setting('bridge.retention', true), ''), set_config('bridge.retention', 'on', true)"
-        )
-        before = cursor.fetchone()[0]
-        yield
-        cursor.execute("SELECT set_config('bridge.retention', %s, true)", [before])
+    before, _now = statements.ALLOW_DELETING.row()
+    yield
+    statements.END_DELETING.rows([before])
 
 
 def forget(events: Sequence[int], now: datetime) -> int:
@@ -46,22 +40,9 @@ def forget(events: Sequence[int], now: datetime) -> int:
     """
     if not events:
         return 0
-    with deleting(), connection.cursor() as cursor:
-        cursor.execute("DELETE FROM bridge_duplicate WHERE event = ANY(%s)", [list(events)])
-        cursor.execute(
-            """
-            WITH gone AS (
-                DELETE FROM bridge_event WHERE id = ANY(%(events)s) RETURNING source, event_id, body_hash, occurred_at
-            ), kept AS (
-                INSERT INTO bridge_pruned_event (id, body_hash, pruned_at)
-                SELECT md5(event_id)::uuid, body_hash, %(now)s FROM gone WHERE source = %(pulsar)s
-                ON CONFLICT (id) DO NOTHING
-            )
-            SELECT count(*), max(occurred_at) FILTER (WHERE source = %(pulsar)s) FROM gone
-            """,
-            {"events": list(events), "now": now, "pulsar": Source.PULSAR.value},
-        )
-        count, last = cursor.fetchone()
+    with deleting():
+        statements.DELETE_DUPLICATES.run([list(events)])
+        count, last = statements.DELETE_EVENTS.row({"events": list(events), "now": now})
         if last is not None and not is_old(last, now):
             raise ValueError("an event this young must not be pruned: a redelivery would not be recognized")
     return int(count)
@@ -80,27 +61,15 @@ def remembered(event_ids: Collection[str]) -> dict[str, bytes]:
     """
     if not event_ids:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT r.id, p.body_hash FROM {sql.recordset(_ID)}
-            CROSS JOIN LATERAL (
-                SELECT body_hash FROM bridge_pruned_event WHERE id = md5(r.id)::uuid OFFSET 0
-            ) AS p
-            WHERE EXISTS (SELECT FROM bridge_pruned_event)
-            """,  # noqa: S608 (constants of this module)
-            sql.dump(_ID, ({"id": event_id} for event_id in event_ids)),
-        )
-        return {event_id: bytes(body_hash) for event_id, body_hash in cursor.fetchall()}
+    rows = statements.REMEMBERED.rows(sql.dump(statements.ID, ({"id": event_id} for event_id in event_ids)))
+    return {event_id: bytes(body_hash) for event_id, body_hash in rows}
 
 
 def forget_keys(before: datetime) -> int:
     """Delete the keys of events that were pruned before a time, at most PAGE; return how many. Own transaction."""
-    return _delete_page(
-        "bridge_pruned_event",
-        "SELECT id FROM bridge_pruned_event WHERE pruned_at < %s ORDER BY pruned_at LIMIT %s FOR UPDATE SKIP LOCKED",
-        [before, PAGE],
-    )
+    oldest = PrunedEvent.objects.filter(pruned_at__lt=before).order_by("pruned_at").select_for_update(skip_locked=True)
+    with transaction.atomic(), deleting():
+        return PrunedEvent.objects.filter(id__in=oldest.values("id")[:PAGE]).delete()[0]
 
 
 def forget_messages(before: datetime) -> int:
@@ -109,36 +78,13 @@ def forget_messages(before: datetime) -> int:
     An open message is never deleted. Also deletes the counts of messages beyond the quota for hours that long ago in
     which no message is open.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_FORGET_COUNTS, [before, QuarantineStatus.OPEN.value])
-    return _delete_page("bridge_quarantined", f"{_DECIDED} LIMIT %s FOR UPDATE SKIP LOCKED", [*_decided(before), PAGE])
+    QuarantineCount.objects.filter(~with_open_message(), hour__lt=before - timedelta(hours=1)).delete()
+    with transaction.atomic(), deleting():
+        return statements.DELETE_MESSAGES.run({"before": before, "limit": PAGE})
 
 
 def count_messages(before: datetime) -> int:
     """Return how many messages `forget_messages` would delete in all."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM ({_DECIDED}) AS decided", _decided(before))  # noqa: S608 (constants of this module)
-        return int(cursor.fetchone()[0])
-
-
-_FORGET_COUNTS = """
-    DELETE FROM bridge_quarantine_count c
-    WHERE c.hour < %s - interval '1 hour' AND NOT EXISTS (
-        SELECT FROM bridge_quarantined q
-        WHERE q.status = %s AND q.topic = c.topic
-            AND q.received_at >= c.hour AND q.received_at < c.hour + interval '1 hour'
-    )
-"""
-
-# A message is received before it is decided on: the condition on received_at lets the query use the index.
-_DECIDED = "SELECT id FROM bridge_quarantined WHERE status = ANY(%s) AND received_at < %s AND decided_at < %s"
-
-
-def _decided(before: datetime) -> list[Any]:
-    return [[QuarantineStatus.REQUEUED.value, QuarantineStatus.DISMISSED.value], before, before]
-
-
-def _delete_page(table: str, chosen: str, parameters: list[Any]) -> int:
-    with transaction.atomic(), deleting(), connection.cursor() as cursor:
-        cursor.execute(f"DELETE FROM {table} WHERE id IN ({chosen})", parameters)  # noqa: S608 (constants of this module)
-        return int(cursor.rowcount)
+    decided = (QuarantineStatus.REQUEUED, QuarantineStatus.DISMISSED)
+    # The condition on received_at lets the query use the index, as in DELETE_MESSAGES.
+    return Quarantined.objects.filter(status__in=decided, received_at__lt=before, decided_at__lt=before).count()

@@ -1,19 +1,67 @@
-"""Pass many rows to one statement: a list of dicts becomes one array per column, and rows again on the server.
+"""Run SQL that the ORM cannot express: named statements, each with its reason, and many rows for one of them.
+
+Each app has one module `statements` with its statements; there is no SQL elsewhere (tests/unit/test_statements.py).
+
+A list of dicts becomes one array per column, and rows again on the server:
 
 columns = columns_of(Event, "event_id", "payload")
-cursor.execute(f"INSERT INTO … SELECT … FROM {recordset(columns)}", dump(columns, rows))
+INSERT = Statement("…", f"INSERT INTO … SELECT … FROM {recordset(columns)}")
+INSERT.run(dump(columns, rows))
 
 The arrays are formatted as text here: the server reads them twice as fast as JSON (0.3 µs per value, which is most of
 the cost of a narrow row), and the driver's own conversion of lists takes 2 µs per value.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
 import orjson
 from django.db import DataError, connection, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+class Statement:
+    """One SQL statement. Its name is that of its constant.
+
+    why: why the ORM will not do, as a sentence. text: the SQL, or a function that returns it, called once at the first
+    use (columns of models are unknown while Django starts). All methods run it in the caller's transaction.
+    """
+
+    def __init__(self, why: str, text: str | Callable[[], str]) -> None:
+        self.why = why
+        self._text = text
+
+    @cached_property
+    def text(self) -> str:
+        """The SQL, with placeholders for the parameters."""
+        return self._text if isinstance(self._text, str) else self._text()
+
+    def rows(self, parameters: Parameters = (), database: BaseDatabaseWrapper | None = None) -> list[Any]:
+        """Run it and return all rows, as tuples."""
+        with (database or connection).cursor() as cursor:
+            cursor.execute(self.text, parameters)
+            return list(cursor.fetchall())
+
+    def row(self, parameters: Parameters = (), database: BaseDatabaseWrapper | None = None) -> Any:
+        """Run it and return its only row, as a tuple."""
+        (row,) = self.rows(parameters, database)
+        return row
+
+    def run(self, parameters: Parameters = (), database: BaseDatabaseWrapper | None = None) -> int:
+        """Run it and return how many rows it changed."""
+        with (database or connection).cursor() as cursor:
+            cursor.execute(self.text, parameters)
+            return int(cursor.rowcount)
+
+    def around(self, queryset: models.QuerySet[Any, Any]) -> tuple["Statement", list[Any]]:
+        """Return the statement with a query of the ORM in place of {query}, and the parameters of that query."""
+        query, parameters = queryset.query.sql_with_params()
+        return Statement(self.why, self.text.replace("{query}", query)), list(parameters)
 
 
 def columns_of(model: type[models.Model], *names: str) -> dict[str, str]:

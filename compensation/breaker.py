@@ -14,15 +14,15 @@ minute and the nine before it.
 
 import logging
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Max, QuerySet
 from django.db.models.functions import Now
 
 from bridge import wakeup
-from compensation import queries, switches
+from compensation import queries, statements, switches
 from compensation.models import (
     Attempt,
     AttemptOutcome,
@@ -166,8 +166,7 @@ def _in_state(state: BreakerState) -> QuerySet[Breaker]:
 
 def _lock(services: Iterable[str]) -> None:
     """Lock the breakers and counters of these services until the transaction ends. Waits for other holders."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LOCK, [_LOCKS, sorted(services)])
+    statements.LOCK_SERVICES.rows([_LOCKS, sorted(services)])
 
 
 def _add(planned: Mapping[str, int]) -> dict[str, int]:
@@ -175,31 +174,6 @@ def _add(planned: Mapping[str, int]) -> dict[str, int]:
 
     It is a separate statement after the lock, so its snapshot contains what the last holder of the lock committed.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_ADD, [list(planned), list(planned.values()), list(planned)])
-        return dict(cursor.fetchall())
-
-
-_LOCK = """
-    SELECT pg_advisory_xact_lock(%s, key)
-    FROM (SELECT DISTINCT hashtext(service) AS key FROM unnest(%s::text[]) AS service ORDER BY 1) AS keys
-"""
-
-_ADD = f"""
-    WITH moment AS MATERIALIZED (SELECT date_trunc('minute', clock_timestamp()) AS minute),
-    added AS (
-        INSERT INTO compensation_plannedminute AS p (service, minute, commands)
-        SELECT r.service, moment.minute, r.commands
-        FROM unnest(%s::text[], %s::bigint[]) AS r(service, commands), moment
-        ON CONFLICT (service, minute) DO UPDATE SET commands = p.commands + EXCLUDED.commands
-        RETURNING service, minute, commands
-    ), forgotten AS (
-        DELETE FROM compensation_plannedminute p USING moment
-        WHERE p.service = ANY(%s::text[]) AND p.minute <= moment.minute - interval '{MINUTES} minutes'
-    )
-    SELECT added.service, added.commands + COALESCE(sum(p.commands), 0)::bigint
-    FROM added LEFT JOIN compensation_plannedminute p
-      ON p.service = added.service AND p.minute <> added.minute
-     AND p.minute > added.minute - interval '{MINUTES} minutes'
-    GROUP BY added.service, added.commands
-"""  # noqa: S608 (constants of this module)
+    names, window = list(planned), timedelta(minutes=MINUTES)
+    values = {"services": names, "commands": list(planned.values()), "window": window}
+    return dict(statements.COUNT_PLANNED.rows(values))

@@ -15,7 +15,6 @@ from bridge.errors import BrokerUnavailable
 from bridge.models import HeartbeatKind
 from bridge.publisher import OutgoingMessage, PublishResult
 from compensation import facts, held, queries, statements, switches
-from compensation.errors import bounded
 from compensation.held import Unclaimed
 from compensation.models import AttemptOutcome, CommandStatus
 from compensation.snapshot import CommandSnapshot
@@ -78,7 +77,7 @@ def reach(publisher: CommandPublisher) -> None:
     try:
         publisher.probe()
     except BrokerUnavailable as error:
-        detail = {"error": bounded(str(error))}
+        detail = {"error": error.code}
         heartbeats.beat(HEARTBEAT, HeartbeatKind.PUBLISHER, connected=False, detail=detail)
         raise
     heartbeats.beat(HEARTBEAT, HeartbeatKind.PUBLISHER, connected=True)
@@ -137,7 +136,7 @@ def _publish(
     for _, group in groupby(sorted(claims, key=_topic), key=_topic):
         page = [OutgoingMessage(claim.id, claim.topic, wire_body(claim.body)) for claim in group]
         # Each unreachable topic costs a time-out, and a run must end well before the time limit of its task.
-        answers = _unreachable(page, str(away)) if away else publisher.publish(page)
+        answers = _unreachable(page, away.code) if away else publisher.publish(page)
         results |= {answer.id: answer for answer in answers}
         if not away and not any(answer.reachable for answer in answers):
             away = _away(publisher)
@@ -203,7 +202,7 @@ def _attempt(claim: Claim, result: PublishResult, after: CommandSnapshot, at: da
         "outcome": outcome,
         "counted": outcome not in _UNCOUNTED,
         "ended_at": None if after.status == CommandStatus.PUBLISHED else at,
-        "error": bounded(result.error or ""),
+        "error": result.error or "",
     }
 
 
@@ -216,7 +215,7 @@ def _failure(result: PublishResult) -> AttemptOutcome:
 
 def _note_blocked(claims: Sequence[Claim], results: Mapping[str, PublishResult], at: datetime) -> None:
     answers = [(claim.topic, results[claim.id]) for claim in claims if claim.id in results]
-    refused = {topic: bounded(answer.error or "") for topic, answer in answers if answer.blocked}
+    refused = {topic: answer.error or "" for topic, answer in answers if answer.blocked}
     blocked.note(refused, {topic for topic, answer in answers if answer.error is None}, at)
 
 

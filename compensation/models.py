@@ -8,6 +8,7 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
+from compensation import reasons
 
 
 class CommandStatus(models.TextChoices):
@@ -21,7 +22,7 @@ class CommandStatus(models.TextChoices):
     PUBLISHED = "published", _("sent, waiting for the confirmation")
     WAITING = "waiting", _("waiting for the next attempt")
     CONFIRMED = "confirmed", _("confirmed")
-    EXHAUSTED = "exhausted", _("exhausted")
+    EXHAUSTED = "exhausted", _("needs a decision")
     SKIPPED = "skipped", _("skipped")
     WITHDRAWN = "withdrawn", _("withdrawn")
 
@@ -36,18 +37,18 @@ class ConfirmationKind(models.TextChoices):
     """What counts as the confirmation that the compensation was done."""
 
     EVENT = "event", _("by an event of the service")
-    PUBLISHED = "published", _("by having been sent")
-    MANUAL = "manual", _("by a person")
+    PUBLISHED = "published", _("by being sent")
+    MANUAL = "manual", _("manually")
 
 
 class ExhaustedBy(models.TextChoices):
     """Why no further attempt is made in this round."""
 
     ATTEMPTS = "attempts", _("all attempts are used up")
-    NON_RETRYABLE = "non_retryable", _("the error is one that is not tried again")
-    PERMANENT = "permanent", _("the message broker will never take this message")
-    INVALID = "invalid", _("the service would refuse the command for its shape")
-    MANUAL = "manual", _("the service does not answer: a person confirms")
+    NON_RETRYABLE = "non_retryable", _("this error is not retried")
+    PERMANENT = "permanent", _("the message broker rejects this message permanently")
+    INVALID = "invalid", _("the command does not match the service's schema")
+    MANUAL = "manual", _("the service does not confirm: a person has to")
 
 
 class AttemptOutcome(models.TextChoices):
@@ -60,8 +61,8 @@ class AttemptOutcome(models.TextChoices):
     DEADLINE = "deadline", _("no answer in time")
     FAILED = "failed", _("could not be sent")
     UNREACHABLE = "unreachable", _("the message broker could not be reached")
-    BLOCKED = "blocked", _("the topic takes no commands")
-    SUPERSEDED = "superseded", _("overtaken")
+    BLOCKED = "blocked", _("the topic does not accept commands")
+    SUPERSEDED = "superseded", _("superseded")
 
 
 class Command(models.Model):
@@ -70,7 +71,7 @@ class Command(models.Model):
     id = models.UUIDField(primary_key=True)
     # No foreign key: this package does not depend on the package of sagas.
     saga_id = models.UUIDField(_("saga"))
-    stream = models.TextField(_("stream"), db_collation="C")
+    stream = models.TextField(_("saga type"), db_collation="C")
     key = models.TextField(_("key"), db_collation="C")
     routing_key = models.TextField(_("routing key"), db_collation="C")
     entity = models.TextField(_("entity"), db_collation="C")
@@ -79,17 +80,18 @@ class Command(models.Model):
     topic = models.TextField(_("topic"), db_collation="C")
     # The whole message, frozen when it was planned: the service must see the same command on every attempt.
     body = models.JSONField(_("message"))
-    confirmation = models.TextField(_("confirmed"), choices=ConfirmationKind, default=ConfirmationKind.EVENT)
-    # Why the service would refuse the form of the command's data, as a sentence. Such a command is never sent.
-    invalid = models.TextField(_("what the service would refuse"), blank=True, default="")
+    confirmation = models.TextField(_("confirmation"), choices=ConfirmationKind, default=ConfirmationKind.EVENT)
+    # Why the service would refuse the form of the command's data, as the code of a reason (see compensation.reasons; in
+    # rows of earlier releases an English text). Such a command is never sent.
+    invalid = models.TextField(_("why the service would refuse it"), blank=True, default="")
 
     initial_interval = models.FloatField(_("first interval (s)"))
     backoff_coefficient = models.FloatField(_("backoff coefficient"))
     maximum_interval = models.FloatField(_("longest interval (s)"))
     maximum_attempts = models.IntegerField(_("attempts"))
     jitter = models.FloatField(_("jitter"))
-    non_retryable = models.JSONField(_("errors not tried again"), default=list)
-    confirmation_timeout = models.FloatField(_("time to confirm (s)"))
+    non_retryable = models.JSONField(_("errors that are not retried"), default=list)
+    confirmation_timeout = models.FloatField(_("confirmation deadline (s)"))
 
     status = models.TextField(_("status"), choices=CommandStatus, default=CommandStatus.PLANNED)
     round = models.IntegerField(_("round"), default=1)
@@ -99,7 +101,7 @@ class Command(models.Model):
     released_at = models.DateTimeField(_("released at"), null=True, blank=True)
     # Held: another saga of the type has the same entity. `held_by` is that saga; see compensation.held.
     held_since = models.DateTimeField(_("held since"), null=True, blank=True)
-    held_by = models.UUIDField(_("held because of saga"), null=True, blank=True)
+    held_by = models.UUIDField(_("held because of the saga"), null=True, blank=True)
     # When a person released it from the hold; it is never held again.
     hold_released_at = models.DateTimeField(_("hold released at"), null=True, blank=True)
     next_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
@@ -108,13 +110,15 @@ class Command(models.Model):
     deadline_at = models.DateTimeField(_("answer due at"), null=True, blank=True)
     # When it was confirmed, skipped, withdrawn or exhausted. A retry clears it.
     settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
-    by_hand = models.BooleanField(_("by hand"), default=False)
+    by_hand = models.BooleanField(_("manual"), default=False)
     settled_event = models.TextField(_("settled by event"), blank=True, default="", db_collation="C")
     # When an event confirmed it although no attempt had begun, by the database's clock. Such a confirmation answers
     # nothing that this service sent: somebody else undid it, or only reported so.
-    confirmed_unsent_at = models.DateTimeField(_("confirmed though never sent"), null=True, blank=True)
+    confirmed_unsent_at = models.DateTimeField(_("confirmed although never sent"), null=True, blank=True)
     exhausted_by = models.TextField(_("exhausted because"), choices=ExhaustedBy, blank=True, default="")
+    # The code of a reason (see compensation.reasons); in rows of earlier releases an English text.
     last_error = models.TextField(_("last error"), blank=True, default="")
+    last_error_data = models.JSONField(_("parameters of the last error"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("command")
@@ -185,6 +189,11 @@ class Command(models.Model):
     def __str__(self) -> str:
         return f"{self.name} {self.id}"
 
+    @property
+    def invalid_text(self) -> str:
+        """Why the service would refuse it, in the current language."""
+        return reasons.text(self.invalid)
+
 
 class Attempt(AppendOnly):
     """One attempt to have a command done. Inserted before the publish, completed once by its outcome, then immutable.
@@ -203,6 +212,7 @@ class Attempt(AppendOnly):
     message_id = models.TextField(_("Pulsar message id"), blank=True, default="")
     outcome = models.TextField(_("outcome"), choices=AttemptOutcome, default=AttemptOutcome.OPEN)
     counted = models.BooleanField(_("counts"), default=True)
+    # Of a refused attempt the text of the service, which is payload; otherwise the code of a reason.
     error = models.TextField(_("error"), blank=True, default="")
 
     objects: ClassVar[models.Manager["Attempt"]] = AppendOnlyQuerySet.as_manager()
@@ -253,7 +263,7 @@ class TripCause(models.TextChoices):
     PLANNED = "planned", _("too many commands were planned")
     REFUSED = "refused", _("the service refused one of the first commands")
     DEADLINE = "deadline", _("one of the first commands was not answered in time")
-    EXHAUSTED = "exhausted", _("one of the first commands was given up")
+    EXHAUSTED = "exhausted", _("one of the first commands ran out of attempts")
 
 
 class Breaker(models.Model):

@@ -30,9 +30,9 @@ from compensation.statements import AttemptEnd
 class NewCommand:
     """A required command. `body` is the whole message and never changes; `topic` is a short name.
 
-    `invalid`: why the service would refuse the form of its data, as a sentence. `confirmed`: when and by which event it
-    was confirmed before it was required; such a command is never sent. `confirmed_by_service`: that event came from a
-    service. `confirmation_timeout`: seconds. `held_by`: another saga that has the entity, because of which the command
+    `invalid`: the code of the reason why the service would refuse the form of its data. `confirmed`: when and by which
+    event it was confirmed before it was required; such a command is never sent. `confirmed_by_service`: that event came
+    from a service. `confirmation_timeout`: seconds. `held_by`: another saga that has the entity, because of which it
     is held if it could be sent at all.
     """
 
@@ -76,7 +76,9 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRefusal:
-    """The answer of a service that it could not do the compensation this time. `at`: by the service's clock.
+    """The answer of a service that it could not do the compensation this time.
+
+    error: its text, or empty. at: by the service's clock.
 
     The wait for the next attempt starts at `at`, or, if that clock must be wrong, when the attempt began or now.
     """
@@ -225,7 +227,7 @@ def _planned(command: NewCommand) -> CommandSnapshot:
         name=command.name,
         service=command.service,
         confirmation=command.confirmation,
-        invalid=bounded(command.invalid),
+        invalid=command.invalid,
         policy=command.policy,
         confirmation_timeout=command.confirmation_timeout,
     )

@@ -4,10 +4,12 @@ Every transition returns a new snapshot. A transition that the current state doe
 that the order in which events and decisions arrive does not matter: the highest rank wins.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
+from bridge.reasons import Reason, reason
 from compensation.errors import bounded
 from compensation.models import SETTLED, AttemptOutcome, CommandStatus, ConfirmationKind, ExhaustedBy
 from compensation.retry import RetryPolicy
@@ -16,11 +18,8 @@ from compensation.retry import RetryPolicy
 # that an unreachable topic is not tried continuously.
 UNREACHABLE_MAXIMUM_SECONDS = 60.0
 
-NO_ANSWER = "This service sends no confirmation. Mark the command as done after checking that it is."
-
-# Precedes the error text of a service in `last_error`; all other text there is ours. `split_error` finds it in stored
-# rows, so it must never change.
-REFUSED = "The service refused it"
+# Precedes the error text of a service in a `last_error` that an earlier release stored; all other text there is ours.
+_REFUSED = "The service refused it"
 
 SettlementStatus = Literal["confirmed", "skipped", "withdrawn", "retried"]
 
@@ -53,7 +52,9 @@ class CommandSnapshot:
     settled_event: str = ""
     confirmed_unsent_at: datetime | None = None
     exhausted_by: str = ""
+    # The code of a reason and its parameters; in rows of earlier releases an English text.
     last_error: str = ""
+    last_error_data: Mapping[str, Any] | None = None
 
     @property
     def settled(self) -> bool:
@@ -70,13 +71,13 @@ class CommandSnapshot:
 
     def never_sent(self, at: datetime) -> "CommandSnapshot":
         """Exhaust a command that the service would refuse for its form: the body is fixed, so in every round."""
-        return self._exhausted(ExhaustedBy.INVALID, self.invalid, at)
+        return self._exhausted(ExhaustedBy.INVALID, Reason(self.invalid), at)
 
     def sent(self, at: datetime) -> "CommandSnapshot":
         """Record that the broker accepted the message. If the service never confirms, a person has to from now on."""
         sent = replace(self, status=CommandStatus.PUBLISHED, claimed_at=None, published_at=at)
         if self.confirmation == ConfirmationKind.MANUAL:
-            return sent._exhausted(ExhaustedBy.MANUAL, NO_ANSWER, at)
+            return sent._exhausted(ExhaustedBy.MANUAL, reason("no-confirmation"), at)
         if self.confirmation == ConfirmationKind.PUBLISHED:
             return sent
         return replace(sent, deadline_at=at + timedelta(seconds=self.confirmation_timeout))
@@ -86,24 +87,23 @@ class CommandSnapshot:
     ) -> "CommandSnapshot":
         """End the open attempt without success: the next one is due by the policy, or there is none in this round.
 
-        permanent: the broker will never accept this message. random: at least 0, less than 1.
+        error: the text of the service that refused it, or the code of the reason why it was not sent. permanent: the
+        broker will never accept this message. random: at least 0, less than 1.
         """
         if not self.in_flight:
             return self
-        reason = self._reason(outcome, error)
+        last = self._reason(outcome, error)
         entry = self.policy.non_retryable(error) if error else None
         if permanent:
-            text = f"Not retried, because the broker will never accept this message. {reason}"
-            return self._exhausted(ExhaustedBy.PERMANENT, text, at)
+            return self._exhausted(ExhaustedBy.PERMANENT, reason("permanent", last=last.nested), at)
         if entry is not None:
-            match = "is" if entry == error else "begins with"
-            text = f'Not retried, because the error {match} "{entry}". {reason}'
-            return self._exhausted(ExhaustedBy.NON_RETRYABLE, text, at)
+            code = "non-retryable" if entry == error else "non-retryable-prefix"
+            return self._exhausted(ExhaustedBy.NON_RETRYABLE, reason(code, entry=entry, last=last.nested), at)
         if self.policy.exhausted(self.attempt):
-            attempts = "1 attempt" if self.policy.maximum_attempts == 1 else f"{self.policy.maximum_attempts} attempts"
-            return self._exhausted(ExhaustedBy.ATTEMPTS, f"Failed after {attempts}. {reason}", at)
+            why = reason("attempts", count=self.policy.maximum_attempts, last=last.nested)
+            return self._exhausted(ExhaustedBy.ATTEMPTS, why, at)
         delay = self.policy.delay(self.attempt, random)
-        return self._waiting(at + timedelta(seconds=delay), reason)
+        return self._waiting(at + timedelta(seconds=delay), last)
 
     def publish_unreachable(
         self, error: str, at: datetime, times: int, outcome: AttemptOutcome = AttemptOutcome.UNREACHABLE
@@ -147,27 +147,33 @@ class CommandSnapshot:
         fresh = replace(idle, status=status, round=round, attempt=0, next_at=at, settled_at=None, exhausted_by="")
         return fresh.never_sent(at) if self.invalid else fresh
 
-    def _waiting(self, next_at: datetime, error: str) -> "CommandSnapshot":
-        return replace(self._idle(), status=CommandStatus.WAITING, next_at=next_at, last_error=bounded(error))
-
-    def _exhausted(self, why: ExhaustedBy, error: str, at: datetime) -> "CommandSnapshot":
+    def _waiting(self, next_at: datetime, why: Reason) -> "CommandSnapshot":
+        idle = self._idle()
         return replace(
-            self._idle(), status=CommandStatus.EXHAUSTED, settled_at=at, exhausted_by=why, last_error=bounded(error)
+            idle, status=CommandStatus.WAITING, next_at=next_at, last_error=why.code, last_error_data=why.data
+        )
+
+    def _exhausted(self, by: ExhaustedBy, why: Reason, at: datetime) -> "CommandSnapshot":
+        return replace(
+            self._idle(),
+            status=CommandStatus.EXHAUSTED,
+            settled_at=at,
+            exhausted_by=by,
+            last_error=why.code,
+            last_error_data=why.data,
         )
 
     def _idle(self) -> "CommandSnapshot":
         return replace(self, next_at=None, claimed_at=None, deadline_at=None)
 
-    def _reason(self, outcome: AttemptOutcome, error: str) -> str:
-        text = {
-            AttemptOutcome.REFUSED: REFUSED,
-            AttemptOutcome.DEADLINE: f"No answer within {self.confirmation_timeout:g} seconds",
-            AttemptOutcome.FAILED: "The command could not be sent",
-            AttemptOutcome.UNREACHABLE: "The message broker could not be reached",
-            AttemptOutcome.BLOCKED: "The topic accepts no commands",
-            AttemptOutcome.SUPERSEDED: "The process that was sending the command stopped",
-        }[outcome]
-        return f"{text}: {error}" if error else f"{text}."
+    def _reason(self, outcome: AttemptOutcome, error: str) -> Reason:
+        if outcome == AttemptOutcome.DEADLINE:
+            return reason("deadline", seconds=f"{self.confirmation_timeout:g}")
+        if not error:
+            return reason(outcome.value)
+        if outcome == AttemptOutcome.REFUSED:
+            return reason("refused-because", error=bounded(error))
+        return reason(f"{outcome.value}-because", cause={"code": error})
 
 
 def ended_as(before: CommandSnapshot, after: CommandSnapshot) -> AttemptOutcome | None:
@@ -178,6 +184,6 @@ def ended_as(before: CommandSnapshot, after: CommandSnapshot) -> AttemptOutcome 
 
 
 def split_error(last_error: str) -> tuple[str, str]:
-    """Split a command's `last_error` into our own text and the error text of the service that refused the command."""
-    own, mark, theirs = last_error.partition(f"{REFUSED}: ")
+    """Split a text that an earlier release stored into our own part and that of the service that refused."""
+    own, mark, theirs = last_error.partition(f"{_REFUSED}: ")
     return own + mark, theirs

@@ -7,9 +7,10 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
 from bridge import clock
+from compensation import statements
 from compensation.models import Breaker, BreakerState, Switch
 
 EVERYTHING = "*"
@@ -140,28 +141,16 @@ def set_switch(service: str, paused: bool, actor: str, reason: str) -> bool:
 def _read() -> Switches:
     rows: dict[str, Switch] = {}
     breakers: dict[str, Breaker] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(_EVERY_ROW)
-        for service, changed_at, changed_by, reason, paused, state, cause, planned, allowed, canary in cursor:
-            common = {"service": service, "changed_at": changed_at, "changed_by": changed_by, "reason": reason}
-            if state is None:
-                rows[service] = Switch(**common, paused=paused)
-            else:
-                members = [UUID(member) for member in canary]
-                numbers = {"cause": cause, "planned": planned, "allowed": allowed, "canary": members}
-                breakers[service] = Breaker(**common, state=state, **numbers)
+    for row in statements.SWITCHES_AND_BREAKERS.rows():
+        service, changed_at, changed_by, reason, paused, state, cause, planned, allowed, canary = row
+        common = {"service": service, "changed_at": changed_at, "changed_by": changed_by, "reason": reason}
+        if state is None:
+            rows[service] = Switch(**common, paused=paused)
+        else:
+            members = [UUID(member) for member in canary]
+            numbers = {"cause": cause, "planned": planned, "allowed": allowed, "canary": members}
+            breakers[service] = Breaker(**common, state=state, **numbers)
     return Switches(rows, breakers)
-
-
-# One query for both, because every claim and every admin page reads them.
-_EVERY_ROW = """
-    SELECT service, changed_at, changed_by, reason, paused,
-           NULL AS state, NULL AS cause, NULL::bigint AS planned, NULL::bigint AS allowed, NULL::text[] AS canary
-    FROM compensation_switch
-    UNION ALL
-    SELECT service, changed_at, changed_by, reason, NULL, state, cause, planned, allowed, canary::text[]
-    FROM compensation_breaker
-"""
 
 
 def _initial() -> dict[str, Any]:

@@ -61,7 +61,7 @@ app = SagaCelery("sagaproject", task_cls=FreshConnection)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [Queue(name, routing_key=name) for name in ("applying", "commands", "housekeeping")]
 app.conf.task_routes = {
-    "sagas.applying.apply": {"queue": "applying"},
+    "sagas.apply": {"queue": "applying"},
     "compensation.publish": {"queue": "commands"},
     "sagas.sweep": {"queue": "housekeeping"},
     "compensation.sweep": {"queue": "housekeeping"},

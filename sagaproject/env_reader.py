@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -41,7 +42,9 @@ class Reader:
         return content
 
     def choice(self, name: str, options: tuple[str, ...], default: str) -> str:
-        value = self.text(name, default)
+        value = self.text(name)
+        if not value:
+            return default
         if value not in options:
             self.problem(f"{name} must be one of {', '.join(options)}, not {value!r}.")
             return default
@@ -64,6 +67,22 @@ class Reader:
     def items(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Read a list separated by commas."""
         return tuple(word.strip() for word in self.text(name).split(",") if word.strip()) or default
+
+    def rate(self, name: str, default: str) -> str:
+        """Read a number of requests in a period, such as 60/min."""
+        value = self.text(name, default)
+        count, _, unit = value.partition("/")
+        if not count.isdigit() or unit not in ("sec", "min", "hour", "day"):
+            self.problem(f"{name} must be a count and a unit, such as {default}, not {value!r}.")
+            return default
+        return value
+
+    def readable(self, name: str, default: str = "") -> str:
+        """Read the path of a file that this process can read."""
+        path = self.text(name, default)
+        if path and not os.access(path, os.R_OK):
+            self.problem(f"{name}: {path} cannot be read.")
+        return path
 
     def mapping(self, name: str) -> dict[str, str]:
         """Read a JSON object of strings."""

@@ -22,7 +22,7 @@ def username(request: HttpRequest, credentials: Mapping[str, Any] | None = None)
     name = str((credentials or request.POST).get("username") or "")
     if "\x00" not in name and get_user_model().objects.filter(username=name).exists():
         return name
-    return f"unknown-{salted_hmac(__name__, name).hexdigest()[:16]}"
+    return f"unknown-{salted_hmac(__name__, name, algorithm='sha256').hexdigest()[:16]}"
 
 
 def describe_client(name: str, address: str, user_agent: str, path: str, request: HttpRequest) -> str:

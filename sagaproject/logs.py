@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bridge.sqlstate import sqlstate
+
 # Attributes of every record; the others came in as `extra`.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data", "request"}
 # Types of values of `extra` that are shown, if they are short. Anything else might be payload.
@@ -53,7 +55,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _places(error: BaseException) -> str:
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    state = sqlstate(error)
     return f"{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}{f' {state}' if state else ''}\n"
 
 

@@ -1,30 +1,33 @@
 """Django's settings, derived from sagaproject.env."""
 
 import ssl
+from dataclasses import asdict
 from datetime import timedelta
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import django_stubs_ext
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.utils.translation import gettext_lazy as _
 
-from sagaproject import env
+from sagaproject import env, setting
 from sagaproject.version import VERSION
-
-# Makes Django's classes generic at run time, as in ModelAdmin[SagaLog].
-django_stubs_ext.monkeypatch()
 
 ENV = env.load()
 BASE_DIR = env.ROOT
 
-ENVIRONMENT = ENV.name
+# Each setting of these groups under its own name: BRIDGE_…, SAGA_…, APPLY_…, API_….
+globals().update(
+    setting.flat("BRIDGE", ENV.bridge)
+    | setting.flat("SAGA", ENV.sagas)
+    | setting.flat("APPLY", ENV.applying)
+    | setting.flat("API", ENV.api)
+)
+ENVIRONMENT = ENV.service.name
 NO_STACK = ENV.no_stack
-DEBUG = ENV.debug
-SECRET_KEY = ENV.secret_key
-ALLOWED_HOSTS = list(ENV.allowed_hosts)
-CSRF_TRUSTED_ORIGINS = list(ENV.csrf_trusted_origins)
+DEBUG = ENV.service.debug
+SECRET_KEY = ENV.service.secret_key
+ALLOWED_HOSTS = list(ENV.service.allowed_hosts)
+CSRF_TRUSTED_ORIGINS = list(ENV.service.csrf_trusted_origins)
 
 INSTALLED_APPS = [
     "sagaproject",
@@ -39,6 +42,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.postgres",
     "rest_framework",
     "django_filters",
     "drf_spectacular",
@@ -46,8 +50,8 @@ INSTALLED_APPS = [
     "knox",
     "axes",
     "corsheaders",
-    # The development tools are not in the image: there are no commands of theirs then.
-    *(["devtools"] if ENVIRONMENT == "dev" and find_spec("devtools") else []),
+    # The image and the wheel have none, so no `demo`, `up` or `fill` either.
+    *(["devtools"] if ENVIRONMENT == "dev" and env.has_devtools() else []),
 ]
 
 MIDDLEWARE = [
@@ -86,11 +90,12 @@ TEMPLATES = [
 ]
 
 # Database -------------------------------------------------------------------------------------------------------------
+_DATABASE = ENV.database
 DATABASES = {
     "default": {
-        **ENV.database,
-        # With each BEGIN: behind PgBouncer the session's own default (sagaproject.env) is ignored.
-        "OPTIONS": {**ENV.database["OPTIONS"], "isolation_level": IsolationLevel.READ_COMMITTED},
+        **_DATABASE,
+        # With each BEGIN: behind PgBouncer the session's own default (sagaproject.environment) is ignored.
+        "OPTIONS": {**_DATABASE["OPTIONS"], "isolation_level": IsolationLevel.READ_COMMITTED},
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
     }
@@ -240,59 +245,20 @@ SPECTACULAR_SETTINGS = {
 BRIDGE_CATALOG = "sagaproject.composition.bridge_catalog"
 ANSWERING_TOPICS = "sagaproject.composition.answering_topics"
 COMMAND_OTHERS = "sagas.applying.shared_entities.others"
-WAKEUPS = {"apply": "sagas.applying.apply", "publish": "compensation.publish"}
-PULSAR: dict[str, Any] = {
-    "service_url": ENV.pulsar.service_url,
-    "token": ENV.pulsar.token,
-    "token_file": ENV.pulsar.token_file,
-    "tenant": ENV.pulsar.tenant,
-    "namespace": ENV.pulsar.namespace,
-    "subscription": ENV.pulsar.subscription,
-    "regions": list(ENV.pulsar.regions) if isinstance(ENV.pulsar.regions, tuple) else "*",
-    "topics": ENV.pulsar.topics,
-    "tls_trust_certs_file": ENV.pulsar.tls_trust_certs_file,
-    "tls_validate_hostname": ENV.pulsar.tls_validate_hostname,
-    "tls_allow_insecure": ENV.pulsar.tls_allow_insecure,
-    "operation_timeout_seconds": ENV.pulsar.operation_timeout_seconds,
-    "admin_url": ENV.pulsar.admin_url,
-}
-BRIDGE_BATCH_SIZE = ENV.bridge.batch_size
-BRIDGE_BATCH_WAIT_MS = ENV.bridge.batch_wait_ms
-BRIDGE_MAX_BODY = ENV.bridge.max_body
-BRIDGE_QUARANTINE_PER_HOUR = ENV.bridge.quarantine_per_hour
-BRIDGE_RECEIVER_QUEUE_SIZE = ENV.bridge.receiver_queue_size
-BRIDGE_SILENCE_SECONDS = ENV.bridge.silence_seconds
-SAGA_PUBLISHING = ENV.sagas.publishing
-SAGA_FAILURE_SCOPE = ENV.sagas.failure_scope
-SAGA_CONFIRMATION_TIMEOUT = ENV.sagas.confirmation_timeout
-SAGA_DEADLINE_HOLD = ENV.sagas.deadline_hold
-SAGA_RETRY = {
-    "initial_interval": ENV.sagas.initial_interval,
-    "backoff_coefficient": ENV.sagas.backoff_coefficient,
-    "maximum_interval": ENV.sagas.maximum_interval,
-    "maximum_attempts": ENV.sagas.maximum_attempts,
-    "jitter": ENV.sagas.jitter,
-}
-APPLY_PAGE = ENV.sagas.apply_page
-APPLY_SECONDS = ENV.sagas.apply_seconds
-APPLY_TURNS = ENV.sagas.apply_turns
-SAGA_BREAKER_COMMANDS = ENV.sagas.breaker_commands
-SAGA_RETENTION_DAYS = ENV.sagas.retention_days
-SAGA_PRUNED_KEYS_DAYS = ENV.sagas.pruned_keys_days
-API_HOST = ENV.api.host
-API_PORT = ENV.api.port
-API_RELOAD = ENV.api.reload
+WAKEUPS = {"apply": "sagas.apply", "publish": "compensation.publish"}
+PULSAR: dict[str, Any] = asdict(ENV.pulsar)
+SAGA_RETRY: dict[str, Any] = asdict(ENV.retry)
 
 # Celery: the work is stored in PostgreSQL, a task is only a nudge, and beat's sweeps find the work of lost nudges -----
 CELERY_BROKER_URL = ENV.celery_broker_url
 if CELERY_BROKER_URL.startswith("amqps://"):
     CELERY_BROKER_USE_SSL = {
         "cert_reqs": ssl.CERT_REQUIRED,
-        "ca_certs": ENV.celery_broker_tls_ca_file or None,
+        "ca_certs": ENV.celery.broker_tls_ca_file or None,
         "server_hostname": urlsplit(CELERY_BROKER_URL).hostname,
     }
-elif CELERY_BROKER_URL.startswith("rediss://") and ENV.celery_broker_tls_ca_file:
-    CELERY_BROKER_URL += f"&ssl_ca_certs={quote(ENV.celery_broker_tls_ca_file)}"
+elif CELERY_BROKER_URL.startswith("rediss://") and ENV.celery.broker_tls_ca_file:
+    CELERY_BROKER_URL += f"&ssl_ca_certs={quote(ENV.celery.broker_tls_ca_file)}"
 CELERY_RESULT_BACKEND = None
 CELERY_TASK_IGNORE_RESULT = True
 # Otherwise beat also schedules Celery's daily cleanup of results, which uses the wall clock.
@@ -320,12 +286,12 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 5
 # A new connection costs 5 ms per task, more than a small task; docs/configuration.md describes the cost of reuse.
-CELERY_DB_REUSE_MAX = ENV.celery_db_reuse_max
+CELERY_DB_REUSE_MAX = ENV.celery.db_reuse_max
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
     {"confirm_publish": True, "connect_timeout": 3, "read_timeout": 30, "write_timeout": 10}
     if CELERY_BROKER_URL.startswith("amqp")
     else {
-        "visibility_timeout": ENV.celery_visibility_timeout,
+        "visibility_timeout": ENV.celery.visibility_timeout,
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
         "socket_timeout": 5,
@@ -344,7 +310,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "sagaproject.logs.LineFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": ENV.log_level},
+    "root": {"handlers": ["stderr"], "level": ENV.service.log_level},
     "loggers": {
         "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         # It logs each request that waits for a thread, hundreds per second under load.

@@ -1,4 +1,4 @@
-"""var/stack.json: the description of a running embedded stack, by which other commands find it.
+"""Find a running embedded stack by its description, var/stack.json. devtools.embedded.stack_record writes it.
 
 The supervisor holds a lock on var/stack.lock as long as it lives. The kernel releases the lock with the process, so a
 stale file of a killed stack is never mistaken for a running one, whatever process has its pid now.
@@ -9,7 +9,7 @@ import json
 import os
 import pwd
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 
 def lock_path(folder: Path) -> Path:
@@ -20,17 +20,6 @@ def json_path(folder: Path) -> Path:
     return folder / "stack.json"
 
 
-def take_lock(folder: Path) -> IO[str] | None:
-    """Take the stack's lock for the life of this process; None if another stack has it."""
-    handle = lock_path(folder).open("a")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.close()
-        return None
-    return handle
-
-
 def read(folder: Path) -> dict[str, Any] | None:
     """Return stack.json, whether its stack runs or not; None if there is no readable one."""
     try:
@@ -38,20 +27,6 @@ def read(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def write(folder: Path, content: dict[str, Any]) -> None:
-    """Replace stack.json atomically; only its owner may read it, because it contains passwords."""
-    target = json_path(folder)
-    fresh = target.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-        json.dump(content, handle, indent=2)
-    fresh.replace(target)
-
-
-def remove(folder: Path) -> None:
-    json_path(folder).unlink(missing_ok=True)
 
 
 def running(folder: Path) -> dict[str, Any] | None:

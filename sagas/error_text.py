@@ -12,6 +12,7 @@ from typing import Any
 from django.utils import translation
 from django.utils.translation import ngettext
 
+from compensation import reasons
 from compensation.models import Attempt, AttemptOutcome
 from compensation.snapshot import split_error
 
@@ -32,16 +33,23 @@ def shown_text(text: str | None, *, payload: bool, as_data: bool = False) -> str
         return _length(text)
 
 
-def shown_error(last_error: str, *, payload: bool, as_data: bool = False) -> str:
-    """Return a command's last error; the part of it that comes from the service is shown as by `shown_text`."""
-    own, of_service = split_error(last_error)
-    return own + shown_text(of_service, payload=payload, as_data=as_data)
+def shown_error(last_error: str, data: Mapping[str, Any] | None, *, payload: bool, as_data: bool = False) -> str:
+    """Return a command's last error in the current language; the text of a service in it is shown as by `shown_text`.
+
+    last_error, data: the columns of these names.
+    """
+
+    def of_service(text: str) -> str:
+        return shown_text(text, payload=payload, as_data=as_data)
+
+    own, theirs = split_error(last_error)
+    return reasons.text(own, data, payload=of_service) + of_service(theirs)
 
 
 def shown_attempt(attempt: Attempt, *, payload: bool, as_data: bool = False) -> str:
     """Return the error of an attempt: the service's text if it refused the command, otherwise our own."""
     if attempt.outcome != AttemptOutcome.REFUSED:
-        return attempt.error
+        return reasons.text(attempt.error)
     return shown_text(attempt.error, payload=payload, as_data=as_data)
 
 

@@ -1,12 +1,14 @@
 """The tables of sagas. All rows are folded from the saga's log and can be folded again; the log is `bridge.Event`."""
 
 import uuid
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
+from sagas import reasons
 from sagas.engine.state import LaneStatus, SagaStatus
 
 
@@ -32,7 +34,7 @@ class LaneOutcome(models.TextChoices):
     PROCESSED = LaneStatus.PROCESSED.value, _("processed")
     UNDOING = LaneStatus.UNDOING.value, _("being undone")
     UNDONE = LaneStatus.UNDONE.value, _("undone")
-    SETTLED = LaneStatus.SETTLED.value, _("settled by decision")
+    SETTLED = LaneStatus.SETTLED.value, _("closed manually")
 
 
 class SagaLog(models.Model):
@@ -45,7 +47,7 @@ class SagaLog(models.Model):
     saga_type = models.TextField(_("type"), db_collation="C")
     version = models.IntegerField(_("definition version"))
     failure_scope = models.TextField(_("failure scope"))
-    key = models.TextField(_("task id"), db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
     correlation_id = models.TextField(_("correlation id"), db_collation="C")
     status = models.TextField(_("status"), choices=SagaStatusChoice, db_collation="C")
     start_time = models.DateTimeField(_("started at"))
@@ -68,8 +70,8 @@ class SagaLog(models.Model):
     failed_steps_count = models.IntegerField(_("failed steps"), default=0)
 
     events_count = models.IntegerField(_("events"), default=0)
-    set_aside_at = models.DateTimeField(_("set aside at"), null=True)
-    set_aside_error = models.TextField(_("set aside by"), blank=True, default="")
+    set_aside_at = models.DateTimeField(_("blocked since"), null=True)
+    set_aside_error = models.TextField(_("blocked by the error"), blank=True, default="")
     created_at = models.DateTimeField(_("created at"))
     updated_at = models.DateTimeField(_("updated at"))
 
@@ -78,8 +80,8 @@ class SagaLog(models.Model):
         verbose_name = _("saga")
         verbose_name_plural = _("sagas")
         permissions = [
-            ("operate_saga", _("May decide on sagas, commands, parked events and publishing")),
-            ("view_payload", _("May see what messages say")),
+            ("operate_saga", _("May decide on sagas, commands, unmatched events, and sending commands")),
+            ("view_payload", _("May view message contents")),
         ]
         constraints = [
             # Finds the saga of an event; prevents two workers from creating it twice.
@@ -196,10 +198,10 @@ class SagaEvent(AppendOnly):
 class ParkedReason(models.TextChoices):
     """Why an event is parked."""
 
-    NO_SAGA = "no_saga", _("no saga has its key, nor its image")
-    AMBIGUOUS = "ambiguous", _("its image belongs to several sagas")
-    NO_ENTITY = "no_entity", _("it speaks of an image but names none")
-    SET_ASIDE = "set_aside", _("its saga was set aside by an error")
+    NO_SAGA = "no_saga", _("no saga matches its ids")
+    AMBIGUOUS = "ambiguous", _("several sagas match its ids")
+    NO_ENTITY = "no_entity", _("it does not name a part of the saga")
+    SET_ASIDE = "set_aside", _("its saga is blocked by an error")
 
 
 class Parked(models.Model):
@@ -218,8 +220,8 @@ class Parked(models.Model):
 
     class Meta:
         db_table = "sagas_parked"
-        verbose_name = _("parked event")
-        verbose_name_plural = _("parked events")
+        verbose_name = _("unmatched event")
+        verbose_name_plural = _("unmatched events")
         indexes = [
             models.Index(fields=["stream", "key"], name="parked_key"),  # a saga's birth, an attachment
             models.Index(fields=["stream", "entity"], name="parked_entity"),  # a lane that opens
@@ -241,8 +243,8 @@ class SagaKey(models.Model):
 
     class Meta:
         db_table = "sagas_saga_key"
-        verbose_name = _("further key of a saga")
-        verbose_name_plural = _("further keys of sagas")
+        verbose_name = _("other key of a saga")
+        verbose_name_plural = _("other keys of sagas")
         constraints = [models.UniqueConstraint(fields=["key", "stream", "saga"], name="saga_key_once")]
 
     def __str__(self) -> str:
@@ -293,28 +295,6 @@ class PrunedKey(models.Model):
         return f"{self.stream}:{self.key}"
 
 
-class Action(models.TextChoices):
-    """Every decision that a person can make."""
-
-    FORCE_COMPENSATION = "force_compensation", _("force compensation")
-    CANCEL = "cancel", _("cancel")
-    TERMINATE = "terminate", _("terminate")
-    RESUME = "resume", _("resume")
-    REPLAY = "replay", _("replay")
-    RETRY = "retry", _("retry")
-    SKIP = "skip", _("skip")
-    MARK_DONE = "mark_done", _("mark done by hand")
-    WITHDRAW = "withdraw", _("withdraw")
-    RELEASE = "release", _("release")
-    ATTACH = "attach", _("attach")
-    ADOPT = "adopt", _("adopt")
-    DISMISS = "dismiss", _("dismiss")
-    REQUEUE = "requeue", _("requeue")
-    DISMISS_MESSAGE = "dismiss_message", _("dismiss message")
-    PAUSE_PUBLISHING = "pause_publishing", _("pause publishing")
-    RESUME_PUBLISHING = "resume_publishing", _("resume publishing")
-
-
 class EntryPoint(models.TextChoices):
     """The entry point of a decision. `system`: no person decided, but the service itself."""
 
@@ -328,16 +308,18 @@ class Decision(AppendOnly):
     """The audit log: who decided what, when, through which entry point and why. Never changed, never deleted."""
 
     id = models.UUIDField(primary_key=True, editable=False)
-    action = models.TextField(_("action"), choices=Action)
+    # The name of one of `sagas.actions.registry`, or of a decision of another release.
+    action = models.TextField(_("action"))
     target = models.TextField(_("target"))
     saga = models.UUIDField(_("saga"), null=True)
-    actor = models.TextField(_("who"))
-    door = models.TextField(_("by"), choices=EntryPoint)
-    reason = models.TextField(_("why"))
+    actor = models.TextField(_("actor"))
+    door = models.TextField(_("entry point"), choices=EntryPoint)
+    # Of a decision of the service itself, the code of a reason; see `sagas.reasons`.
+    reason = models.TextField(_("reason"))
     # Names the decision: a repeated request is answered as the first was.
     once = models.TextField(null=True, unique=True)
     request_key = models.TextField(null=True)
-    decided_at = models.DateTimeField(_("when"))
+    decided_at = models.DateTimeField(_("decided at"))
     answer = models.JSONField(default=dict)
 
     objects: ClassVar[models.Manager["Decision"]] = AppendOnlyQuerySet.as_manager()
@@ -354,3 +336,16 @@ class Decision(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.action} {self.target}"
+
+    @property
+    def reason_text(self) -> str:
+        """The reason as people read it. Needs the answer."""
+        return reason_text(self.door, self.reason, self.answer.get("effects", {}).get("breaker"))
+
+
+def reason_text(door: str, reason: str, breaker: Mapping[str, Any] | None) -> str:
+    """Return a person's reason as it was given, and that of the service in the current language.
+
+    breaker: the numbers of the circuit breaker, from the decision's answer.
+    """
+    return reasons.text(reason, breaker) if door == EntryPoint.SYSTEM else reason

@@ -21,13 +21,16 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 
 from bridge import clock
 from bridge import retention as log
+from bridge.models import Event, Pending
 from compensation import retention as commands
 from sagas.applying import shared_entities, statements
-from sagas.models import ENDED
+from sagas.models import ENDED, Attachment, Parked, PrunedKey, SagaKey, SagaLog
+from sagas.statements import DELETE_PARKED, DELETE_SAGAS, WANTED_KEYS
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +114,7 @@ def steps(
 
 def count(before: datetime, *, limit: int | None = None) -> Pruned:
     """Count what `steps` would delete now, except keys. Reads only, and locks nothing."""
-    total = Pruned(dismissed_events=_count_dismissed(before), messages=log.count_messages(before))
+    total = Pruned(dismissed_events=_dismissed(before).count(), messages=log.count_messages(before))
     place = Place()
     while page := _ended(before, place):
         place.move(page[-1])
@@ -179,25 +182,29 @@ def _walk(before: datetime, place: Place, limit: int | None) -> Iterator[Pruned]
         yield Pruned(left=len(page) - len(seeming))
 
 
-# What a saga's own row must fulfil. Both clocks count, the services' (end_time) and ours (updated_at): old events that
-# were read from the topics only yesterday are not old here.
-_SEEMS_RIPE = "updated_at < %s AND set_aside_at IS NULL AND commands_on_the_way = 0 AND commands_exhausted = 0"
-# Written as in the index condition, so that the planner uses the index.
-_ENDED = ", ".join(f"'{status.value}'" for status in ENDED)
+def _seems_ripe(before: datetime) -> Q:
+    """Return what a saga's own row must fulfil.
+
+    Both clocks count, the services' (end_time) and ours (updated_at): old events that were read from the topics only
+    yesterday are not old here.
+    """
+    return Q(updated_at__lt=before, set_aside_at=None, commands_on_the_way=0, commands_exhausted=0)
 
 
 def _ended(before: datetime, place: Place) -> list[Candidate]:
     """Return the next sagas that ended before a time, by the index of end times. Not all of them may be deleted."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT id, saga_type, key, end_time, events_count, {_SEEMS_RIPE} FROM sagas_saga
-            WHERE status IN ({_ENDED}) AND end_time < %s AND (end_time, id) > (%s, %s)
-            ORDER BY end_time, id LIMIT {LOOK}
-            """,  # noqa: S608 (constants of this module)
-            [before, before, *place.after],
-        )
-        return [Candidate(*row) for row in cursor.fetchall()]
+    end_time, saga_id = place.after
+    next_sagas = SagaLog.objects.filter(
+        # The first condition is part of the second, but only the first one lets the query start in the index.
+        Q(end_time__gte=end_time),
+        Q(end_time__gt=end_time) | Q(id__gt=saga_id),
+        status__in=ENDED,
+        end_time__lt=before,
+    )
+    seems_ripe = ExpressionWrapper(_seems_ripe(before), BooleanField())
+    columns = ("id", "saga_type", "key", "end_time", "events_count", "seems_ripe")
+    rows = next_sagas.annotate(seems_ripe=seems_ripe).order_by("end_time", "id").values_list(*columns)
+    return list(map(Candidate._make, rows[:LOOK]))
 
 
 def _groups(page: Sequence[Candidate]) -> Iterator[list[Candidate]]:
@@ -238,17 +245,10 @@ def _routed(key: Key) -> str:
 def _keys_of(sagas: Iterable[Candidate]) -> dict[UUID, set[Key]]:
     """Return each saga's keys: its own, those under which events were applied to it, and those that were attached."""
     keys = {item.id: {(item.saga_type, item.key)} for item in sagas}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT saga_id, stream, key FROM sagas_saga_key WHERE saga_id = ANY(%(ids)s)
-            UNION ALL
-            SELECT saga_id, stream, key FROM sagas_attachment WHERE saga_id = ANY(%(ids)s)
-            """,
-            {"ids": list(keys)},
-        )
-        for saga_id, stream, key in cursor.fetchall():
-            keys[saga_id].add((stream, key))
+    attached = Attachment.objects.filter(saga__in=keys).values_list("saga_id", "stream", "key")
+    further = SagaKey.objects.filter(saga__in=keys).values_list("saga_id", "stream", "key").union(attached, all=True)
+    for saga_id, stream, key in further:
+        keys[saga_id].add((stream, key))
     return keys
 
 
@@ -257,16 +257,9 @@ def _ripe(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: dat
     if not sagas:
         return []
     ids = [item.id for item in sagas]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT id FROM sagas_saga s
-            WHERE id = ANY(%s) AND status IN ({_ENDED}) AND end_time < %s AND {_SEEMS_RIPE}
-              AND NOT EXISTS (SELECT 1 FROM sagas_parked p WHERE p.suggestion = s.id AND p.dismissed_at IS NULL)
-            """,  # noqa: S608 (constants of this module)
-            [ids, before, before],
-        )
-        ripe = {row[0] for row in cursor.fetchall()}
+    wanted_by_parked = Parked.objects.filter(suggestion=OuterRef("id"), dismissed_at=None)
+    still = SagaLog.objects.filter(_seems_ripe(before), id__in=ids, status__in=ENDED, end_time__lt=before)
+    ripe = set(still.filter(~Exists(wanted_by_parked)).order_by().values_list("id", flat=True))
     ripe -= commands.with_open_commands(ids) | shared_entities.knowing_held(ids)
     wanted = _wanted({key for item in sagas for key in keys[item.id]})
     return [item for item in sagas if item.id in ripe and not wanted & keys[item.id]]
@@ -275,21 +268,10 @@ def _ripe(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: dat
 def _wanted(keys: set[Key]) -> set[Key]:
     """Return the keys under which an event waits to be applied, or is parked and not dismissed."""
     by_name = {_routed(key): key for key in keys}
-    with connection.cursor() as cursor:
-        # Reads the whole queue: it is small by design, and has no index on its keys.
-        cursor.execute("SELECT DISTINCT key FROM bridge_pending WHERE key = ANY(%s)", [list(by_name)])
-        pending = {by_name[row[0]] for row in cursor.fetchall()}
-        cursor.execute(
-            """
-            SELECT w.stream, w.key FROM unnest(%s::text[], %s::text[]) AS w(stream, key)
-            WHERE EXISTS (
-                SELECT 1 FROM sagas_parked p
-                WHERE p.stream = w.stream AND p.key = w.key AND p.dismissed_at IS NULL OFFSET 0
-            )
-            """,
-            _columns(keys),
-        )
-        return pending | {(stream, key) for stream, key in cursor.fetchall()}
+    # Reads the whole queue: it is small by design, and has no index on its keys.
+    waiting = Pending.objects.filter(key__in=by_name).order_by().values_list("key", flat=True).distinct()
+    pending = {by_name[name] for name in waiting}
+    return pending | {(stream, key) for stream, key in WANTED_KEYS.rows(_columns(keys))}
 
 
 def _delete(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: datetime) -> int:
@@ -300,33 +282,16 @@ def _delete(sagas: Sequence[Candidate], keys: Mapping[UUID, set[Key]], before: d
     now = clock.now()
     ids = [item.id for item in sagas]
     named = [(key, item) for item in sagas for key in sorted(keys[item.id])]
-    with log.deleting(), connection.cursor() as cursor:
-        cursor.execute("DELETE FROM sagas_saga_event WHERE saga_id = ANY(%s) RETURNING event", [ids])
-        events = [row[0] for row in cursor.fetchall()]
-        cursor.execute(
-            """
-            DELETE FROM sagas_parked WHERE event IN (
-                SELECT p.event FROM unnest(%s::text[], %s::text[]) AS w(stream, key)
-                JOIN sagas_parked p ON p.stream = w.stream AND p.key = w.key
-                JOIN bridge_event e ON e.id = p.event
-                WHERE p.dismissed_at < %s AND e.occurred_at < %s
-            ) RETURNING event
-            """,
-            [*_columns(key for key, _ in named), before, before],
-        )
-        events += [row[0] for row in cursor.fetchall()]
+    with log.deleting():
+        applied = DELETE_SAGAS.rows({"ids": ids})
+        parked = DELETE_PARKED.rows([*_columns(key for key, _ in named), before, before])
+        events = [row[0] for row in (*applied, *parked)]
         log.forget(events, now)
         commands.forget(ids)
-        for table in ("sagas_step", "sagas_lane", "sagas_saga_key", "sagas_attachment"):
-            cursor.execute(f"DELETE FROM {table} WHERE saga_id = ANY(%s)", [ids])  # noqa: S608 (constants of this module)
-        cursor.execute("DELETE FROM sagas_saga WHERE id = ANY(%s)", [ids])
-        cursor.execute(
-            """
-            INSERT INTO sagas_pruned_key (stream, key, saga_id, ended_at, pruned_at)
-            SELECT w.*, %s FROM unnest(%s::text[], %s::text[], %s::uuid[], %s::timestamptz[]) AS w
-            """,
-            [now, *_columns(key for key, _ in named), [i.id for _, i in named], [i.end_time for _, i in named]],
-        )
+    PrunedKey.objects.bulk_create(
+        PrunedKey(stream=stream, key=key, saga_id=item.id, ended_at=item.end_time, pruned_at=now)
+        for (stream, key), item in named
+    )
     return len(events)
 
 
@@ -337,41 +302,28 @@ def _columns(keys: Iterable[Key]) -> list[list[str]]:
 
 # --- rows without a saga ----------------------------------------------------------------------------------------------
 
-# Dismissed events under the key of an existing saga are deleted with that saga.
-_DISMISSED = """
-    SELECT p.event FROM sagas_parked p JOIN bridge_event e ON e.id = p.event
-    WHERE p.dismissed_at < %s AND e.occurred_at < %s
-      AND NOT EXISTS (SELECT 1 FROM sagas_saga s WHERE s.key = p.key AND s.saga_type = p.stream)
-"""
+
+def _dismissed(before: datetime) -> QuerySet[Parked]:
+    """Return old parked events that were dismissed long ago, but not those under the key of an existing saga.
+
+    The latter are deleted with that saga.
+    """
+    old_event = Event.objects.filter(id=OuterRef("event"), occurred_at__lt=before)
+    saga = SagaLog.objects.filter(key=OuterRef("key"), saga_type=OuterRef("stream"))
+    return Parked.objects.filter(Exists(old_event), ~Exists(saga), dismissed_at__lt=before)
 
 
 def _prune_dismissed(before: datetime) -> int:
     """Delete parked events that a person dismissed before a time and whose key no saga has, at most PAGE of them."""
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute(
-            f"DELETE FROM sagas_parked WHERE event IN ({_DISMISSED} LIMIT %s FOR UPDATE OF p SKIP LOCKED)"  # noqa: S608
-            " RETURNING event",
-            [before, before, PAGE],
-        )
-        events = [row[0] for row in cursor.fetchall()]
+    with transaction.atomic(durable=True):
+        page = _dismissed(before).select_for_update(skip_locked=True)[:PAGE]
+        events = list(page.values_list("event", flat=True))
+        Parked.objects.filter(event__in=events).delete()
         log.forget(events, clock.now())
     return len(events)
 
 
-def _count_dismissed(before: datetime) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM ({_DISMISSED}) AS dismissed", [before, before])  # noqa: S608 (constants of this module)
-        return int(cursor.fetchone()[0])
-
-
 def _forget_keys(before: datetime) -> int:
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute(
-            """
-            DELETE FROM sagas_pruned_key WHERE id IN (
-                SELECT id FROM sagas_pruned_key WHERE pruned_at < %s ORDER BY pruned_at LIMIT %s FOR UPDATE SKIP LOCKED
-            )
-            """,
-            [before, PAGE],
-        )
-        return int(cursor.rowcount)
+    oldest = PrunedKey.objects.filter(pruned_at__lt=before).order_by("pruned_at").select_for_update(skip_locked=True)
+    with transaction.atomic(durable=True):
+        return PrunedKey.objects.filter(id__in=oldest.values("id")[:PAGE]).delete()[0]

@@ -10,6 +10,8 @@ VIEW_COMMANDS = "compensation.view_command"
 VIEW_PARKED = "sagas.view_parked"
 VIEW_QUARANTINE = "bridge.view_quarantined"
 VIEW_PUBLISHING = "compensation.view_switch"
+VIEW_DECISIONS = "sagas.view_decision"
+VIEW_EVENTS = "bridge.view_event"
 # Make any decision.
 OPERATE = "sagas.operate_saga"
 # View the contents of messages; required in addition to the right to see the event.

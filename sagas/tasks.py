@@ -8,7 +8,7 @@ from sagas.applying import apply as applying
 from sagas.applying import sweeper
 
 
-@shared_task(name="sagas.applying.apply")
+@shared_task(name="sagas.apply")
 def apply() -> int:
     """Apply waiting events; return how many. May run twice, and concurrently."""
     return applying.run_apply(slots=settings.APPLY_TURNS)

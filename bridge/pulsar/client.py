@@ -20,29 +20,24 @@ logger = logging.getLogger(__name__)
 # Where Debian, Red Hat and Alpine keep all certificates in one file.
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
-# What the client's errors mean for the person who has to act on them.
-_MEANINGS = {
-    "Timeout": "Pulsar gave no answer in time (possibly a missing or wrong token)",
-    "ConnectError": "cannot connect to Pulsar (it is not listening, or its certificate is not accepted)",
-    "AuthenticationError": "Pulsar does not accept the token",
-    "AuthorizationError": "Pulsar does not allow it: the token's role lacks a grant",
-    "LookupError": "Pulsar does not say where the topics are (a pattern of topics needs a grant of consume on the "
-    "whole namespace, which the token's role may lack)",
-    "TopicNotFound": "the topic does not exist, and Pulsar does not create topics automatically",
-    "ProducerBlockedQuotaExceededError": "the topic is full: its messages are not consumed",
-    "ProducerBlockedQuotaExceededException": "the topic is full: its messages are not consumed",
-    "InvalidTopicName": "Pulsar does not accept this topic name",
-    "TopicTerminated": "the topic was terminated: it accepts no further messages",
-    "NotAllowedError": "Pulsar does not allow this on the topic",
-    "IncompatibleSchema": "the topic has a schema, and messages without one do not fit it",
-    "ConsumerBusy": "another system holds the subscription exclusively, or the subscription has another type",
-    "ProducerBusy": "another producer holds the topic exclusively",
-    "ProducerFenced": "another producer has taken the topic over exclusively",
-}
-
 # The broker is available and the error concerns one topic: a retry fails until a person changes something. A topic is
 # also not found while brokers hand it over to each other, which ends without a change.
-TOPIC_ANSWERS = frozenset(_MEANINGS) - {"Timeout", "ConnectError", "LookupError"}
+TOPIC_ANSWERS = frozenset(
+    {
+        "AuthenticationError",
+        "AuthorizationError",
+        "TopicNotFound",
+        "ProducerBlockedQuotaExceededError",
+        "ProducerBlockedQuotaExceededException",
+        "InvalidTopicName",
+        "TopicTerminated",
+        "NotAllowedError",
+        "IncompatibleSchema",
+        "ConsumerBusy",
+        "ProducerBusy",
+        "ProducerFenced",
+    }
+)
 
 
 def connect(options: Mapping[str, Any], operation_timeout_seconds: int | None = None) -> pulsar.Client:
@@ -110,8 +105,8 @@ def translated() -> Iterator[None]:
 
 
 def describe(answer: str) -> str:
-    """Return what the client's error means, and its name. Never contains anything of a message."""
-    return f"{_MEANINGS.get(answer, 'Pulsar could not carry out the request')}: {answer}"
+    """Return the client's error as the code of a reason. Never contains anything of a message."""
+    return f"pulsar:{answer}"
 
 
 @contextmanager

@@ -447,8 +447,8 @@ def _answer(error: pulsar.PulsarException) -> str:
 
 
 def _reason(answer: str) -> str:
-    """Return what the client's error means for one topic while others are available."""
-    return "Pulsar gave no answer for this topic in time: Timeout" if answer == "Timeout" else describe(answer)
+    """Return the code of what the client's error means for one topic while others are available."""
+    return "topic-timeout" if answer == "Timeout" else describe(answer)
 
 
 def _concerns_topic(error: pulsar.PulsarException) -> bool:

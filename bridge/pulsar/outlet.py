@@ -19,6 +19,7 @@ _PERMANENT = frozenset({"MessageTooBig", "InvalidMessage"})
 class Sent(NamedTuple):
     """The outcome of sending one message. `reachable` false: the outcome is unknown, the message may have arrived.
 
+    error: the code of the reason (see `bridge.reasons`) if it was not sent.
     blocked: the broker answered that the topic accepts no message at all until a person changes something.
     """
 
@@ -86,14 +87,14 @@ class Outlet:
 
 def refusal(error: BrokerUnavailable) -> Sent:
     """Return the outcome of a message for which no producer could be made."""
-    return _failed(error.answer, str(error))
+    return _failed(error.answer, error.code)
 
 
-def _failed(answer: str, text: str) -> Sent:
+def _failed(answer: str, code: str) -> Sent:
     """Classify the failure: the message itself is refused, its topic is blocked, or the broker may be unreachable."""
     blocked = answer in TOPIC_ANSWERS
     permanent = answer in _PERMANENT
-    return Sent(None, text, reachable=blocked or permanent, permanent=permanent, blocked=blocked)
+    return Sent(None, code, reachable=blocked or permanent, permanent=permanent, blocked=blocked)
 
 
 def _done(done: Callable[[Sent], None], result: pulsar.Result, message_id: Any) -> None:

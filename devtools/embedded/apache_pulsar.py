@@ -28,7 +28,7 @@ READY_SECONDS = 300.0
 FETCH_SECONDS = 900.0
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath"
 _PORTS = ("brokerServicePort", "webServicePort", "bookie")
-# Netty and RocksDB reach into the JDK, which asks to be told.
+# Netty and RocksDB use internals of the JDK, which must be allowed explicitly.
 _OPENED = (
     *("java.base/java.nio", "java.base/jdk.internal.misc", "java.base/sun.net", "java.base/jdk.internal.platform"),
     *("java.management/sun.management", "jdk.management/com.sun.management.internal"),
@@ -51,8 +51,8 @@ _LIST_BOOKIES = (
 class ApachePulsarServer:
     """An Apache Pulsar whose data lives under `folder`; a folder keeps its ports from start to start.
 
-    settings: what is added to standalone.conf. admin_token: what opens its REST interface, where that asks for one.
-    say: gets a line before anything that takes minutes.
+    settings: lines added to standalone.conf. admin_token: the token for its REST interface, if that requires one.
+    say: receives a line before anything that takes minutes.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ def temporary(
 
 
 def missing() -> str:
-    """Say what is not there on this machine to run an Apache Pulsar; empty if nothing is missing."""
+    """Return what this machine lacks to run an Apache Pulsar; empty if nothing is missing."""
     try:
         find_java()
         _find_mvn()
@@ -161,7 +161,7 @@ def missing() -> str:
 
 
 def find_java() -> str:
-    """Give the path of a Java that is new enough; raises StackError."""
+    """Return the path of a Java that is new enough; raises StackError."""
     path = shutil.which("java")
     if path is None:
         raise StackError(
@@ -177,12 +177,12 @@ def find_java() -> str:
 
 
 def _forget_registrations(java: str) -> str:
-    """Give the shell's words that remove a killed bookie's registration, before each start that follows a kill.
+    """Return the shell command that removes a killed bookie's registration, before each start that follows a kill.
 
-    The new bookie finds it, has it deleted, registers, and may then hear of that deletion as if it were of its own
-    registration: it deletes and renews that for ever, hundreds of times a second, each renewal being the next one's
+    The new bookie finds it, has it deleted, registers, and may then take that deletion for one of its own
+    registration: it deletes and renews that permanently, hundreds of times a second, each renewal being the next one's
     deletion (ResourceLockImpl compares registrations, which have no equals). Half of the new topics then fail with "Not
-    enough non-faulty bookies available". One restart in four or so was such.
+    enough non-faulty bookies available". About one restart in four was like that.
     """
     return f"[ ! -e data/bookkeeper/current/DIRTY ] || {shlex.join([java, *_LIST_BOOKIES])}"
 
@@ -198,7 +198,7 @@ def _find_mvn() -> str:
 
 
 def _classpath(log: Path, say: Callable[[str], None]) -> str:
-    """Give the jars, fetched with Maven at the first time and whenever one of them is gone; raises StackError."""
+    """Return the jars, fetched with Maven at the first time and whenever one of them is gone; raises StackError."""
     file = env.ROOT / "var" / "cache" / f"apache-pulsar-{VERSION}.classpath"
     if not _is_whole(file):
         say("fetching Apache Pulsar with mvn (235 MB the first time, a minute or two) …")
@@ -220,14 +220,14 @@ def _is_whole(classpath: Path) -> bool:
 
 
 def _loopback_interface() -> str:
-    """Give the name of the loopback interface: lo on Linux, lo0 on macOS."""
+    """Return the name of the loopback interface: lo on Linux, lo0 on macOS."""
     return next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
 
 
 def _lasting_ports(file: Path) -> dict[str, int]:
-    """Give the ports of this folder's broker: those of its last start where nobody has taken them since.
+    """Return the ports of this folder's broker: those of its last start where they are still free.
 
-    A bookie is known by its port, so its data are of no use on another one: the broker finds that one out by itself.
+    A bookie is known by its port, so its data cannot be used on another one; the broker finds its port itself.
     """
     with contextlib.suppress(OSError, ValueError, KeyError):
         known = json.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Whether the disk still has room for the stack, and how to say that it has not.
+"""Check whether the disk has room for the stack, and report it if not.
 
 PostgreSQL stops with a panic on a full disk and does so again at each start. So a stack begins with room to spare, and
 stops in order while there is still some left.
@@ -20,7 +20,7 @@ _PROBE_BYTES = 1 << 16
 
 
 def shortage(folders: Iterable[Path], least: int) -> str:
-    """Say which folder's disk has no room left; empty if each can take `least` bytes. A folder need not exist yet."""
+    """Return the folder whose disk is full; empty if each has room for `least` bytes. A folder need not exist yet."""
     for folder in folders:
         status = os.statvfs(next(path for path in (folder, *folder.parents) if path.exists()))
         free = status.f_bavail * status.f_frsize
@@ -35,7 +35,7 @@ def shortage(folders: Iterable[Path], least: int) -> str:
 
 
 def refusal(folder: Path) -> str:
-    """Write a little to the folder, which shows a quota or a read-only disk too; say what is wrong, or nothing."""
+    """Write a little to the folder, which shows a quota or a read-only disk too; return the problem, or ""."""
     probe = folder / _PROBE
     try:
         try:
@@ -48,7 +48,7 @@ def refusal(folder: Path) -> str:
 
 
 def complaint(error: OSError, folder: Path) -> str:
-    """Say in a sentence what could not be written."""
+    """Return a sentence on what could not be written."""
     where = error.filename or folder
     if error.errno in _FULL:
         return f"The disk of {where} is full ({error.strerror}). Free some space, then start again."

@@ -1,4 +1,4 @@
-"""A stack in the foreground: it starts, runs until somebody asks for its end, and stops in order."""
+"""A stack in the foreground: it starts, runs until it is asked to end, and stops in order."""
 
 import contextlib
 import signal
@@ -12,16 +12,16 @@ from devtools.screen import Screen
 
 
 class _Gone(Exception):
-    """Nobody reads the screen any more."""
+    """The terminal is closed."""
 
 
 @contextlib.contextmanager
 def running(stack: Stack, screen: Screen) -> Iterator[Callable[[], bool]]:
-    """Start the stack, give the function that says whether somebody asked for its end, and stop it after the block.
+    """Start the stack, yield a function that returns whether to end, and stop the stack after the block.
 
     SIGINT, SIGTERM and SIGHUP break off a start at once (SystemExit), end the block while it runs, and change nothing
     once the stack is stopping. A signal that was ignored when the process began (nohup, a background job) stays
-    ignored; SIGTERM never is. A screen that nobody reads any more ends the stack like a signal. Raises StackError.
+    ignored; SIGTERM never is. A closed terminal ends the stack like a signal. Raises StackError.
     """
     asked: list[int] = []
     previous = {number: signal.getsignal(number) for number in _heeded()}

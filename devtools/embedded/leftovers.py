@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 8.0
 
 
 def note(file: Path, pids: Iterable[int]) -> None:
-    """Write down which processes belong to this stack; a pid that is gone already is left out."""
+    """Record which processes belong to this stack; processes that have already ended are left out."""
     started = {}
     for pid in pids:
         with contextlib.suppress(psutil.Error):
@@ -28,7 +28,7 @@ def note(file: Path, pids: Iterable[int]) -> None:
 
 
 def end(file: Path) -> int:
-    """End what is left of the stack that wrote `file`, with all of their sessions; give how many there were."""
+    """End the remaining processes of the stack that wrote `file`, with their sessions; return how many there were."""
     left = _still_running(file)
     for process in left:
         # SIGINT makes PostgreSQL stop without waiting for sessions; to the others it is as good as SIGTERM.

@@ -1,6 +1,6 @@
-"""Folders of PostgreSQL outside of the stack's folder: where they are, whose they are, and how they are removed.
+"""Folders of PostgreSQL outside of the stack's folder: their place, their owner, and their removal.
 
-The embedded PostgreSQL of root runs as nobody, who cannot enter a private folder. Its data then go to a folder of
+The embedded PostgreSQL of root runs as `nobody`, who cannot enter a private folder. Its data then go to a folder of
 /var/tmp, which notes the folder that it stands for. `make clean` runs this file as a script, with or without .venv: it
 needs the standard library alone, and imports nothing of the project.
 
@@ -21,7 +21,7 @@ NOTE = "belongs-to"
 
 
 def home(folder: Path) -> Path:
-    """Give the folder that stands for `folder`; it need not exist."""
+    """Return the folder that stands for `folder`; it need not exist."""
     return PARENT / f"{PREFIX}{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
 
 
@@ -36,7 +36,7 @@ def make(folder: Path) -> Path:
 
 
 def standing_for(var: Path) -> list[Path]:
-    """Give the existing folders that stand for `var`/postgres or for any folder in `var`, such as a measurement's."""
+    """Return the existing folders that stand for `var`/postgres or for any folder in `var`, such as a measurement's."""
     found = []
     for made in sorted(PARENT.glob(f"{PREFIX}*")):
         try:
@@ -51,7 +51,7 @@ def standing_for(var: Path) -> list[Path]:
 
 
 def running_in(var: Path) -> Path | None:
-    """Give the folder of a stack that runs in `var` or below it, if there is one."""
+    """Return the folder of a stack that runs in `var` or below it, if there is one."""
     for folder, _, files in os.walk(var):
         if "stack.lock" in files and _is_locked(Path(folder) / "stack.lock"):
             return Path(folder)
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether the path is a folder of this user, and no link that leads elsewhere."""
+    """Return whether the path is a folder of this user and not a link."""
     status = path.lstat()
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 

@@ -1,4 +1,4 @@
-"""Runs a command so that it cannot outlive the process that started it. Used by process.py as a script of its own.
+"""Run a command so that it cannot outlive the process that started it. Used by process.py as a script of its own.
 
 Usage: parent_watch.py PARENT_PID SIGNAL UID GID COMMAND… — UID 0 keeps the user. On Linux the kernel sends SIGNAL when
 the parent dies, however it dies. A command that does not end then is killed by the watcher (watcher.py).

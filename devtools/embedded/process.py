@@ -1,4 +1,4 @@
-"""One process of the stack: started in a session of its own, never outliving us, stopped with all its children."""
+"""One process of the stack: in a separate session, never outliving the stack, stopped with all its children."""
 
 import contextlib
 import importlib.util
@@ -18,11 +18,11 @@ WATCHER = Watcher()
 
 
 class StackError(Exception):
-    """A part of the stack cannot be started; says which, why, and what to do."""
+    """A part of the stack cannot be started. The text names it, the reason and the solution."""
 
 
 class DiskFull(StackError):
-    """The disk has no room for the stack; says which one."""
+    """The disk has no room for the stack. The text names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """How a part of the stack is started, and how one sees that it is ready.
+    """How a part of the stack is started, and how its readiness is detected.
 
-    upsets: the part that must begin anew when this one was killed.
+    upsets: the part that must be restarted when this one was killed.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Process:
                 pipe.write(stdin.encode())
 
     def died(self) -> bool:
-        """Whether it ended; its children, if any are left, are then killed before its pid can be used again."""
+        """Return whether it ended; remaining children are then killed before its pid can be used again."""
         if self._popen.returncode is not None:
             return True
         if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -108,7 +108,7 @@ class Process:
             self._popen.send_signal(self.part.stop_signal)
 
     def stop(self, deadline: float) -> None:
-        """Wait for its end until `deadline` (time.monotonic()), then kill it and all of its session."""
+        """Wait for it to end until `deadline` (time.monotonic()), then kill it and all of its session."""
         while not self.died() and time.monotonic() < deadline:
             time.sleep(0.02)
         if not self.died():
@@ -133,7 +133,7 @@ def log_tail(log: Path, lines: int = 12) -> str:
 
 
 def run_once(part: ProcessSpec, seconds: float = 120.0, stdin: str = "") -> None:
-    """Run a part that ends by itself, such as initdb or migrate; raises StackError unless it ends well."""
+    """Run a part that ends on its own, such as initdb or migrate. Raises StackError unless it succeeds."""
     process = Process(part, stdin)
     deadline = time.monotonic() + seconds
     try:
@@ -148,20 +148,20 @@ def run_once(part: ProcessSpec, seconds: float = 120.0, stdin: str = "") -> None
 
 
 def wheel_folder(package: str) -> Path | None:
-    """Give the folder of an installed package without running any of its code; None if it is not installed."""
+    """Return the folder of an installed package without running any of its code; None if it is not installed."""
     spec = importlib.util.find_spec(package)
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
 def executable(path: Path) -> str:
-    """Give the path of a program from a wheel; some installers drop the bit that says it may be run."""
+    """Return the path of a program from a wheel; some installers drop the bit that says it may be run."""
     if not os.access(path, os.X_OK):
         path.chmod(0o755)
     return str(path)
 
 
 def _watched(argv: Sequence[str], stop_signal: signal.Signals, account: Account) -> list[str]:
-    """Give the words that run `argv` so that it gets `stop_signal` when this process dies (see parent_watch.py)."""
+    """Return the command that sends `argv` the `stop_signal` when this process dies (see parent_watch.py)."""
     return [
         *(sys.executable, "-I", "-S", str(PARENT_WATCH), str(os.getpid()), str(int(stop_signal))),
         *(str(account.uid), str(account.gid)),

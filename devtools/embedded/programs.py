@@ -38,7 +38,7 @@ def copy(binaries: Path, into: Path) -> Path:
 
 
 def _pieces(installation: Path) -> Iterator[Path]:
-    """Give the installation's folder and those that repaired wheels keep shared libraries in (Linux, macOS)."""
+    """Return the installation's folder and those that repaired wheels keep shared libraries in (Linux, macOS)."""
     package = installation.parent
     for piece in (installation, package.with_name(f"{package.name}.libs"), package / ".dylibs"):
         if piece.is_dir():

@@ -86,7 +86,7 @@ class RabbitServer:
         }
 
     def _lasting_password(self) -> str:
-        """Give the password of this folder's node, which knows it from its first start on."""
+        """Return the password of this folder's node, which knows it from its first start on."""
         file = self._folder / "password"
         if not file.exists():
             _write_private(file, secrets.token_urlsafe(24))
@@ -121,7 +121,7 @@ def temporary(folder: Path) -> Iterator[str]:
 
 
 def missing() -> str:
-    """Say what is not there on this machine to run a RabbitMQ; empty if nothing is missing."""
+    """Return what this machine lacks to run a RabbitMQ; empty if nothing is missing."""
     try:
         _find()
     except StackError as error:

@@ -12,13 +12,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from devtools.embedded import apache_pulsar, disk, leftovers, ports, postgres, pulsar, rabbitmq, valkey
+from devtools.embedded import (
+    apache_pulsar,
+    disk,
+    leftovers,
+    ports,
+    postgres,
+    pulsar,
+    rabbitmq,
+    stack_record,
+    valkey,
+)
 from devtools.embedded.process import DiskFull, ProcessSpec, StackError, run_once
 from devtools.embedded.supervisor import Supervisor
-from sagaproject import env, stack_file
+from sagaproject import env
 
 DEFAULTS = {"REMAP_SIGTERM": "SIGQUIT", "PYTHONUNBUFFERED": "1"}
-# pulsar-lite sometimes stops delivering until somebody subscribes again: the embedded stack notices sooner.
+# pulsar-lite sometimes stops delivering until the consumer subscribes again: the embedded stack detects that sooner.
 LITE_DEFAULTS = {"BRIDGE_SILENCE_SECONDS": "5"}
 LOGIN = "admin"
 WORKER_CHILDREN = 2
@@ -29,7 +39,7 @@ DISK_SECONDS = 1.0
 
 
 class Stack:
-    """An embedded stack in `folder`. What the environment says reaches every part; `extra` fills what it leaves open.
+    """An embedded stack in `folder`. The environment applies to every part; `extra` adds to it.
 
     postgres_settings: more settings of its PostgreSQL, as name=value.
 
@@ -66,7 +76,7 @@ class Stack:
         return f"{self.base_url}/api/v1/saga"
 
     def greeting(self) -> str:
-        """Give the addresses and the login, in a few lines."""
+        """Return the addresses and the login, in a few lines."""
         return (
             f"Admin  {self.base_url}/admin/   login {self.login['username']}, password {self.login['password']}\n"
             f"API    {self.api_url}/sagas\n"
@@ -77,17 +87,17 @@ class Stack:
         )
 
     def start(self) -> None:
-        """Bring everything up; raises StackError, which says what is missing and what to do."""
+        """Start everything. Raises StackError, which names what is missing and the solution."""
         with self._naming_the_disk():
             self._start()
 
     def _start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = stack_file.take_lock(self.folder)
+        self._lock = stack_record.take_lock(self.folder)
         if self._lock is None:
             raise StackError(f"A stack already runs in {self.folder}: stop it first (Ctrl-C where it runs).")
         self._require_room(disk.TO_START)
-        stack_file.remove(self.folder)
+        stack_record.remove(self.folder)
         (self.folder / "log").mkdir(exist_ok=True)
         count = leftovers.end(self._processes_file)
         if count:
@@ -102,7 +112,7 @@ class Stack:
         self._changed()
 
     def watch(self) -> None:
-        """Start again what died; call it several times a second. Raises StackError when the disk is full."""
+        """Restart what died; call it several times a second. Raises StackError when the disk is full."""
         with self._naming_the_disk():
             if time.monotonic() >= self._look_at_disk:
                 self._look_at_disk = time.monotonic() + DISK_SECONDS
@@ -116,7 +126,7 @@ class Stack:
 
     @contextlib.contextmanager
     def _naming_the_disk(self) -> Iterator[None]:
-        """Turn what cannot be written into a StackError, and add the full disk to an error that it may have caused."""
+        """Turn a failed write into a StackError, and add the full disk to an error that it may have caused."""
         try:
             yield
         except OSError as error:
@@ -135,7 +145,7 @@ class Stack:
         if self._lock is None:
             return
         self._supervisor.stop()
-        stack_file.remove(self.folder)
+        stack_record.remove(self.folder)
         self._processes_file.unlink(missing_ok=True)
         if self._port_claim is not None:
             self._port_claim.close()
@@ -143,11 +153,11 @@ class Stack:
         self._lock = None
 
     def command(self, *words: str) -> list[str]:
-        """Give the words of a manage.py command, to be run with `environment`."""
+        """Return the command line of a manage.py command, to be run with `environment`."""
         return [sys.executable, str(env.ROOT / "manage.py"), *words]
 
     def health(self) -> dict[str, Any]:
-        """Give what GET /health answers; empty if it does not."""
+        """Return what GET /health answers; empty if it does not."""
         host, port = self.environment["API_HOST"], int(self.environment["API_PORT"])
         connection = http.client.HTTPConnection(host, port, timeout=5)
         try:
@@ -185,7 +195,7 @@ class Stack:
         return name in self._said or f"{name}_FILE" in self._said
 
     def _start_servers(self) -> None:
-        """Start the servers that the environment does not name; URLs that it names are used as they are."""
+        """Start the servers that the environment does not name; its URLs are used as they are."""
         parts = []
         database = None
         if not self._is_said("DATABASE_URL"):
@@ -229,7 +239,7 @@ class Stack:
         celery = [sys.executable, "-m", "celery", "-A", "sagaproject"]
         worker = [*celery, "worker", "--concurrency", str(WORKER_CHILDREN), "--hostname", "saga@%h"]
         worker += ["--queues", "applying,commands,housekeeping", "--without-gossip", "--without-mingle"]
-        # Nobody reads these events, and the thread that sends them holds a lock while it reconnects without end: a
+        # These events are not read, and the thread that sends them holds a lock while it reconnects without end: a
         # worker whose broker is gone then never stops.
         worker += ["--without-heartbeat"]
         return [
@@ -254,7 +264,7 @@ class Stack:
         run_once(self._part(name, self.command(*words)), stdin=stdin)
 
     def _wait_until_well(self) -> None:
-        """Wait for the sweeps that beat sends and the worker runs: their heartbeat says that commands can leave."""
+        """Wait for the sweeps that beat sends and the worker runs: their heartbeat shows that commands can be sent."""
         deadline = time.monotonic() + WELL_SECONDS
         while self.health().get("status") != "ok":
             if time.monotonic() > deadline:
@@ -266,7 +276,7 @@ class Stack:
     def _changed(self) -> None:
         leftovers.note(self._processes_file, self._supervisor.pids.values())
         if self._ready:
-            stack_file.write(self.folder, self._content())
+            stack_record.write(self.folder, self._content())
 
     def _content(self) -> dict[str, Any]:
         names = env.names()
@@ -284,7 +294,7 @@ class Stack:
 
 
 def _lasting_secrets(file: Path) -> dict[str, str]:
-    """Give the secrets of this folder's stack, made at its first start; only its owner may read them."""
+    """Return the secrets of this folder's stack, made at its first start; only its owner may read them."""
     try:
         content: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
         return {"secret_key": content["secret_key"], "password": content["password"]}

@@ -1,7 +1,7 @@
 """Kills what outlives the process that started it: the second line behind the kernel's signal (parent_watch.py).
 
-A part that got its stop signal may still hang for ever, as a Celery worker does whose heartbeat thread reconnects while
-it holds a lock. So each process that starts parts also starts one watcher: this file, run as a script. The watcher
+A part that got its stop signal may still hang, as a Celery worker does whose heartbeat thread reconnects while it holds
+a lock. So each process that starts parts also starts one watcher: this file, run as a script. The watcher
 reads a pipe whose other end only that process holds, and learns there which process groups belong to it. When the pipe
 closes, the starter is gone, however it ended. The watcher then sends the leader of every group its stop signal, kills
 what a leader leaves behind and, after GRACE_SECONDS, all that is left, and ends. It cannot be left behind itself: it
@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.1
 
 
 class Watcher:
-    """The watcher of this process. It is started with the first group, and again if somebody kills it."""
+    """The watcher of this process. It is started with the first group, and again if it is killed."""
 
     def __init__(self, grace_seconds: float = GRACE_SECONDS) -> None:
         self._grace_seconds = grace_seconds
@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> None:
     left = set(groups)
     while left and time.monotonic() < deadline:
         # As process.py does: a leader takes the rest of its group along. A group that ended is dropped for good, since
-        # its number may belong to somebody else a moment later.
+        # its number may belong to another process a moment later.
         for leader in [leader for leader in left if not _send(os.kill, leader, 0)]:
             _send(os.killpg, leader, signal.SIGKILL)
             left.remove(leader)

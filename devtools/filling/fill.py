@@ -17,6 +17,7 @@ from django.db import connection, transaction
 
 from bridge import sql
 from bridge.models import Event
+from devtools.filling.copying import copy_in
 from devtools.filling.rehearsal import Rehearsal
 from devtools.filling.template import TABLES, Stamped, Template, templates
 from devtools.simulator.naming import dice
@@ -283,7 +284,7 @@ def _copy(texts: Stamped) -> None:
             for table in TABLES:
                 if table.name in texts:
                     columns = sql.names(table.columns)
-                    cursor.copy_expert(f"COPY {table.name} ({columns}) FROM STDIN", StringIO(texts[table.name]))
+                    copy_in(cursor, f"COPY {table.name} ({columns}) FROM STDIN", texts[table.name])
     finally:
         connection.close()
 

@@ -14,15 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from io import StringIO
 from operator import itemgetter
 from typing import Any
 
-from django.db import connection
 from django.db.models import Model
 
 from bridge.models import Duplicate, Event, Quarantined
 from compensation.models import Attempt, Command
+from devtools.filling.copying import copy_out
 from devtools.filling.rehearsal import BEGINS, LEDGER, RehearsedSaga
 from sagas.engine.decide import command_id
 from sagas.models import Lane, Parked, SagaEvent, SagaKey, SagaLog, SagaStep
@@ -176,7 +175,7 @@ def templates(results: Sequence[RehearsedSaga], newest_event: int) -> list[Templ
     texts: dict[int, dict[str, str]] = defaultdict(dict)
     for table in TABLES:
         lines: dict[int, list[str]] = defaultdict(list)
-        for line in _read(table.query, {"newest": newest_event, "sagas": sagas}):
+        for line in copy_out(table.query, {"newest": newest_event, "sagas": sagas}):
             owner, _, row = line.partition("\t")
             if owner in owners:
                 lines[owners[owner]].append(row)
@@ -196,15 +195,6 @@ def _owners(result: RehearsedSaga) -> Iterator[str]:
     yield from result.message_ids
     if result.saga:
         yield result.saga
-
-
-def _read(query: str, parameters: Mapping[str, Any]) -> Iterator[str]:
-    rows = StringIO()
-    with connection.cursor() as cursor:
-        bound = cursor.mogrify(query, parameters).decode()
-        cursor.copy_expert(f"COPY ({bound}) TO STDOUT", rows)
-    rows.seek(0)
-    return iter(rows)
 
 
 class Places:

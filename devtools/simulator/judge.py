@@ -151,11 +151,11 @@ class Judge:
         expected, parked = self._parked(), self._api.parked()
         for key, count in expected.items():
             if not self._is_right(parked[key], count, self._nameless[key]):
-                yield Unexpected(key, None, "", "parked events under this key", f"{count}", f"{parked[key]}")
+                yield Unexpected(key, None, "", "unmatched events under this key", f"{count}", f"{parked[key]}")
         for script in self._script.tasks:
             key = script.task.task_id
             if key in parked and key not in expected:
-                yield Unexpected(key, None, script.plot, "parked events under this key", "0", f"{parked[key]}")
+                yield Unexpected(key, None, script.plot, "unmatched events under this key", "0", f"{parked[key]}")
         quarantined = self._api.quarantined() - self._quarantined_before
         if not self._is_right(quarantined, self._garbage, repeats=5 * self._garbage):
             yield Unexpected("", None, "", "messages in quarantine", f"{self._garbage}", f"{quarantined}")

@@ -5,6 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
 from devtools.simulator.report import Report
 from devtools.simulator.run import Snapshot
 from sagas.management.output import one_line
@@ -81,12 +86,6 @@ def _lines() -> Callable[[Snapshot], None]:
 
 @contextmanager
 def _live() -> Iterator[Callable[[Snapshot], None]]:
-    # Imported here because the service image does not contain rich.
-    from rich.console import Console, Group
-    from rich.live import Live
-    from rich.table import Table
-    from rich.text import Text
-
     def coloured(status: str) -> Text:
         return Text(one_line(status), style=COLOURS.get(status, "white"))
 

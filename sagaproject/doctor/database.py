@@ -8,10 +8,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from bridge.database import encoding_problem
-from bridge.models import Heartbeat
+from bridge.sqlstate import sqlstate
+from sagaproject import env, statements
 from sagaproject.doctor.finding import Finding, error, first_line, ok
 
 OLDEST = 14
+FOR_DEVELOPMENT = " For development, make up starts one on this machine."
 
 
 def check_database(database: BaseDatabaseWrapper = connection) -> Finding:
@@ -19,15 +21,13 @@ def check_database(database: BaseDatabaseWrapper = connection) -> Finding:
     name = "database"
     address = _address(settings.DATABASES["default"])
     try:
-        with database.cursor() as cursor:
-            cursor.execute("SHOW server_version")
-            version = cursor.fetchone()[0]
+        (version,) = statements.SERVER_VERSION.row(database=database)
         encoding = encoding_problem(database)
     except DatabaseError as failure:
         return error(
             name,
             f"PostgreSQL at {address} does not answer: {first_line(failure)}",
-            "Start it, or correct DATABASE_URL. For development, make up starts one on this machine.",
+            "Start it, or correct DATABASE_URL." + (FOR_DEVELOPMENT if env.has_devtools() else ""),
         )
     if int(version.split(".")[0]) < OLDEST:
         return error(name, f"PostgreSQL {version} is too old.", f"Use PostgreSQL {OLDEST} or later.")
@@ -39,9 +39,7 @@ def check_database(database: BaseDatabaseWrapper = connection) -> Finding:
 def check_writes(database: BaseDatabaseWrapper = connection) -> Finding:
     """Check that the database accepts writes, with a row that is rolled back."""
     name = "database writes"
-    with database.cursor() as cursor:
-        cursor.execute("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'")
-        is_standby, is_read_only = cursor.fetchone()
+    is_standby, is_read_only = statements.READ_ONLY.row(database=database)
     if is_standby:
         return error(
             name, "It is a standby server, which accepts no writes.", "Set DATABASE_URL to the primary server."
@@ -56,7 +54,7 @@ def check_writes(database: BaseDatabaseWrapper = connection) -> Finding:
     try:
         _write_and_roll_back(database)
     except DatabaseError as failure:
-        code = getattr(failure.__cause__, "pgcode", None) or "no code"
+        code = sqlstate(failure) or "no code"
         return error(
             name,
             f"The database refuses writes ({type(failure).__name__} {code}).",
@@ -76,11 +74,8 @@ def check_migrations() -> Finding:
 
 
 def _write_and_roll_back(database: BaseDatabaseWrapper) -> None:
-    with transaction.atomic(using=database.alias), database.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {Heartbeat._meta.db_table} (name, kind, started_at, beat_at, connected, detail)"  # noqa: S608
-            " VALUES ('doctor:' || pg_backend_pid(), 'doctor', now(), now(), false, '{}')"
-        )
+    with transaction.atomic(using=database.alias):
+        statements.TRY_TO_WRITE.run(database=database)
         transaction.set_rollback(True, using=database.alias)
 
 

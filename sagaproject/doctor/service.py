@@ -1,22 +1,22 @@
 """Check this service's own parts and data, from the database: bridges, publishing, answers, definitions, clocks."""
 
 import socket
-from datetime import UTC, timedelta
+from datetime import timedelta
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Count
 from django.utils import timezone
 
-from bridge import clock, heartbeats
+from bridge import clock, heartbeats, instants
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from compensation import health, switches
 from compensation.health import Name, State
 from compensation.models import Breaker, TripCause
 from compensation.switches import Pause
+from sagaproject import statements
 from sagaproject.doctor.finding import Finding, age, error, listed, ok, warning
 from sagas.definitions import registry
-from sagas.models import SagaStatusChoice
+from sagas.models import SagaLog, SagaStatusChoice
 
 # A larger difference of clocks makes times on pages misleading.
 CLOCK_SECONDS = 5.0
@@ -94,7 +94,7 @@ def check_publisher() -> Finding:
 
 
 def _pause(pause: Pause) -> str:
-    since = f"{pause.changed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    since = instants.for_people(pause.changed_at)
     if isinstance(pause, Breaker):
         again = "" if pause.cause == TripCause.PLANNED else f"; again, because {TripCause(pause.cause).label}"
         return (
@@ -183,30 +183,9 @@ def _never_answered(service: str, command: str) -> int:
 
     Reads open commands by their index, and a few thousand confirmed ones in the random order of their ids.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_NEVER_ANSWERED, {"service": service, "name": command, "most": COMMANDS, "sample": SAMPLE})
-        sent, is_overdue, is_refused, is_confirmed = cursor.fetchone()
+    values = {"service": service, "name": command, "most": COMMANDS, "sample": SAMPLE}
+    sent, is_overdue, is_refused, is_confirmed = statements.NEVER_ANSWERED.row(values)
     return int(sent) if is_overdue and not is_refused and not is_confirmed else 0
-
-
-_NEVER_ANSWERED = """
-    WITH sent AS MATERIALIZED (
-        SELECT id FROM compensation_command
-        WHERE status IN ('published', 'waiting', 'exhausted') AND service = %(service)s AND name = %(name)s
-            AND confirmation = 'event' AND attempt > 0
-        ORDER BY planned_at LIMIT %(most)s
-    ), confirmed AS MATERIALIZED (
-        SELECT name, by_hand OR confirmed_unsent_at IS NOT NULL AS no_answer
-        FROM compensation_command WHERE status = 'confirmed' ORDER BY id LIMIT %(sample)s
-    ), tries AS MATERIALIZED (
-        SELECT a.outcome FROM sent JOIN compensation_attempt a ON a.command_id = sent.id
-    )
-    SELECT
-        (SELECT count(*) FROM sent),
-        EXISTS (SELECT FROM tries WHERE outcome = 'deadline'),
-        EXISTS (SELECT FROM tries WHERE outcome = 'refused'),
-        EXISTS (SELECT FROM confirmed WHERE name = %(name)s AND NOT no_answer)
-"""
 
 
 def _on_wrong_topics() -> dict[str, int]:
@@ -223,13 +202,8 @@ def _on_wrong_topics() -> dict[str, int]:
 
 def _open_definitions() -> set[tuple[str, int]]:
     found: set[tuple[str, int]] = set()
-    with connection.cursor() as cursor:
-        for status in (SagaStatusChoice.STARTED, SagaStatusChoice.COMPENSATING, SagaStatusChoice.COMPENSATION_FAILED):
-            for way in ("ASC", "DESC"):
-                cursor.execute(
-                    "SELECT DISTINCT saga_type, version FROM (SELECT saga_type, version FROM sagas_saga"  # noqa: S608
-                    f" WHERE status = %s ORDER BY start_time {way}, id {way} LIMIT %s) AS looked_at",
-                    [status, SAGAS],
-                )
-                found.update(cursor.fetchall())
+    for status in (SagaStatusChoice.STARTED, SagaStatusChoice.COMPENSATING, SagaStatusChoice.COMPENSATION_FAILED):
+        for order in (("start_time", "id"), ("-start_time", "-id")):
+            looked_at = SagaLog.objects.filter(status=status).order_by(*order)[:SAGAS]
+            found.update(looked_at.values_list("saga_type", "version"))
     return found

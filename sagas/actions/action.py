@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.utils.translation import gettext as _
 
-from bridge import clock
+from bridge import clock, instants, routing
 from compensation import switches
 from compensation.models import UNSENT, Command, CommandStatus
 from sagas.actions.reason import is_blank
@@ -25,7 +25,8 @@ from sagas.applying.batch import ApplyResult
 from sagas.applying.fold import error_location
 from sagas.error_text import shown_effects
 from sagas.errors import Busy, DecisionError, Invalid, NotFound, Refused
-from sagas.models import Action, Decision, EntryPoint, SagaLog
+from sagas.models import Decision, EntryPoint, SagaLog
+from sagas.statements import LIMIT_LOCK_WAIT
 
 REASON_LIMIT = 1000
 LOCK_WAIT = "5s"
@@ -110,7 +111,7 @@ class ActionResult:
             "action": self.action,
             "target": self.target,
             "actor": self.actor,
-            "accepted_at": self.accepted_at.isoformat().replace("+00:00", "Z"),
+            "accepted_at": instants.for_programs(self.accepted_at),
             "commands": [command.as_json() for command in self.commands],
             "effects": shown_effects(self.effects, payload=payload),
             "repeated": self.repeated,
@@ -145,7 +146,7 @@ class ActionContext:
     the commands, by service, that events planned which had waited: no preview shows them as a result of this decision.
     """
 
-    action: Action
+    action: str
     target: str
     request: ActionRequest
     now: datetime
@@ -248,7 +249,7 @@ class ActionContext:
             self.effects["held"] = by_saga(held)
         return ActionResult(
             decision_id=None if self.request.dry_run else self.id,
-            action=self.action.value,
+            action=self.action,
             target=self.target,
             actor=self.request.actor,
             accepted_at=self.now,
@@ -266,7 +267,7 @@ class ActionContext:
 
 
 def carry_out(
-    action: Action,
+    action: str,
     target: str,
     request: ActionRequest,
     work: Callable[[ActionContext], None],
@@ -277,9 +278,10 @@ def carry_out(
 ) -> ActionResult:
     """Lock, check for an earlier request, do the work and write the audit row, in one transaction.
 
-    locks: routing keys; if empty, the target itself is locked, so that concurrent requests run one after another.
-    once: returns a name of the decision, so that a repeated request is answered as the first was; called under the
-    locks. Opens its own transaction, so it must not be called inside one. Raises what `work` raises.
+    action: the decision's name. locks: routing keys; if empty, the target itself is locked, so that concurrent
+    requests run one after another. once: returns a name of the decision, so that a repeated request is answered as the
+    first was; called under the locks. Opens its own transaction, so it must not be called inside one. Raises what
+    `work` raises.
     """
     _check(request)
     context = ActionContext(action, target, request, clock.now(), uuid.uuid4(), saga_id)
@@ -327,7 +329,7 @@ def by_saga(counts: Mapping[UUID, int]) -> dict[str, dict[str, Any]]:
 
 def routing_key(saga: SagaLog) -> str:
     """Return the key under which the saga's events wait; it is also the name of its lock."""
-    return f"{saga.saga_type}:{saga.key}"
+    return routing.routing_key(saga.saga_type, saga.key)
 
 
 @contextmanager
@@ -356,7 +358,7 @@ def previewed(
 
 def snapshot(key: str, only: Sequence[UUID] | None = None) -> SagaSnapshot:
     """Return the saga of a routing key with all its commands, or only the given ones."""
-    stream, _colon, name = key.partition(":")
+    stream, name = routing.split(key)
     found = SagaLog.objects.filter(saga_type=stream, key=name).values_list("id", "status", "events_count").first()
     if found is None:
         return SagaSnapshot(None, "", 0, {})
@@ -421,8 +423,7 @@ def _check(request: ActionRequest) -> None:
 def _transaction() -> Iterator[None]:
     """Open a transaction that waits at most LOCK_WAIT for each lock."""
     with transaction.atomic(durable=True):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_WAIT])
+        LIMIT_LOCK_WAIT.rows([LOCK_WAIT])
         yield
 
 
@@ -438,7 +439,7 @@ def _earlier(context: ActionContext) -> ActionResult | None:
     if request.idempotency_key and not request.dry_run:
         known = Decision.objects.filter(actor=request.actor, request_key=request.idempotency_key).first()
         if known is not None:
-            if (known.action, known.target) != (context.action.value, context.target):
+            if (known.action, known.target) != (context.action, context.target):
                 raise Refused(
                     _("this idempotency key was already used for another decision: %(other)s") % {"other": known}
                 )
@@ -482,7 +483,7 @@ def _audit(context: ActionContext, outcome: ActionResult) -> None:
     held = {command["id"]: other for command in kept if (other := command.pop("held_by"))}
     Decision.objects.create(
         id=context.id,
-        action=context.action.value,
+        action=context.action,
         target=context.target,
         saga=context.saga_id,
         actor=context.request.actor,

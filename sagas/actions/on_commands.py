@@ -1,10 +1,10 @@
-"""Decisions on commands, one or many: retry, skip, mark as done, withdraw, release a held one."""
+"""Decisions on commands, one or many: when each is possible, and how it is carried out."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -31,21 +31,92 @@ from sagas.actions.action import (
     routing_key,
     saga_row,
 )
-from sagas.actions.on_saga import append, check_not_set_aside, current, refusal
+from sagas.actions.on_saga import append, current, set_aside
+from sagas.actions.spec import ActionSpec, Refusal, Values
 from sagas.applying.shared_entities import others_by_saga
-from sagas.engine import facts as kinds
 from sagas.errors import DecisionError, Invalid, NotFound, Refused
-from sagas.models import Action, Decision, SagaLog
+from sagas.models import Decision, SagaLog
 
-KINDS = {
-    Action.RETRY: kinds.COMMANDS_RETRIED,
-    Action.SKIP: kinds.COMMANDS_SKIPPED,
-    Action.MARK_DONE: kinds.COMMANDS_MARKED_DONE,
-    Action.WITHDRAW: kinds.COMMANDS_WITHDRAWN,
-}
-# A release is no fact of the log: it does not change the saga, only when its commands may be sent.
-ACTIONS = (*KINDS, Action.RELEASE)
 _ANY_TIME = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandView:
+    """A command as it is stored, with its saga, which may be pruned."""
+
+    command: Command
+    saga: SagaLog | None
+
+
+# --- when each is possible --------------------------------------------------------------------------------------------
+
+
+def may_mark_done(view: CommandView) -> Refusal:
+    """Refuse only for a command that is confirmed."""
+    if view.saga is None:
+        return _("Saga with ID %(id)s not found") % {"id": view.command.saga_id}
+    if view.command.status == CommandStatus.CONFIRMED:
+        return set_aside(view.saga) or _("already confirmed: no decision is needed")
+    return set_aside(view.saga)
+
+
+def may_give_up(view: CommandView) -> Refusal:
+    """Refuse for a command that is confirmed, skipped or withdrawn."""
+    refusal, command = may_mark_done(view), view.command
+    if refusal is None and command.status in (CommandStatus.SKIPPED, CommandStatus.WITHDRAWN):
+        return _("already %(status)s: you can still mark it as done") % {"status": command.get_status_display()}
+    return refusal
+
+
+def may_retry(view: CommandView) -> Refusal:
+    """Refuse for a command that needs no decision, or that the service would refuse again."""
+    refusal, command = may_give_up(view), view.command
+    if refusal is None and command.status != CommandStatus.EXHAUSTED:
+        return _("still in progress (%(status)s): only a command that needs a decision can be retried") % {
+            "status": command.get_status_display()
+        }
+    if refusal is None and command.invalid:
+        return _("the service would refuse it again: %(why)s") % {"why": command.invalid_text}
+    return refusal
+
+
+def may_release(view: CommandView) -> Refusal:
+    """Refuse for a command that is not held."""
+    refusal = may_mark_done(view)
+    if refusal is None and not view.command.held_since:
+        return _("not held: there is nothing to release")
+    return refusal
+
+
+def views_of(saga: SagaLog) -> list[CommandView]:
+    """Return a view for each state that unanswered commands of a saga are in. One query."""
+    found = Command.objects.filter(saga_id=saga.id).exclude(status__in=SETTLED)
+    found = found.annotate(unfit=Q(invalid__gt=""), held=Q(held_since__isnull=False))
+    states = found.order_by().values_list("status", "unfit", "held").distinct()
+    return [CommandView(_like(status, unfit=unfit, held=held), saga) for status, unfit, held in states]
+
+
+def views_in(status: str = "", *, invalid: bool = False) -> list[CommandView]:
+    """Return a view for each state that commands of a status may be in, of any status if none is given. No queries."""
+    statuses = [status] if status else list(CommandStatus.values)
+    return [
+        CommandView(_like(one, unfit=invalid, held=is_held), SagaLog())
+        for one in statuses
+        for is_held in {False, one == CommandStatus.PLANNED}
+    ]
+
+
+def _like(status: str, *, unfit: bool, held: bool) -> Command:
+    """Build a command with the fields that the rules read."""
+    return Command(status=status, invalid="unfit" if unfit else "", held_since=_ANY_TIME if held else None)
+
+
+def is_anything_unsent() -> bool:
+    """Return whether a cut-over would find a command to withdraw. One query."""
+    return Command.objects.filter(status__in=UNSENT).exists()
+
+
+# --- which commands ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,214 +130,218 @@ class CommandSelection:
     saga: UUID | str | None = None
     planned_before: datetime | None = None
 
-    def find(self, action: Action) -> list[UUID]:
-        """Return the ids of the commands; of a saga, those that the action applies to. Raises Invalid, NotFound."""
+    def find(self, spec: ActionSpec, of_saga: Q) -> list[UUID]:
+        """Return the ids of the commands; of a saga, those that match `of_saga`. Raises Invalid, NotFound."""
         given = [name for name in ("ids", "saga", "planned_before") if getattr(self, name) is not None]
         if len(given) != 1:
             raise Invalid(_("select the commands by exactly one of ids, saga and planned_before"))
         if self.ids is not None:
             return _as_ids(self.ids)
-        return list(self._found(action).values_list("id", flat=True))
+        return list(self._found(spec, of_saga).values_list("id", flat=True))
 
-    def _found(self, action: Action) -> QuerySet[Command]:
+    def _found(self, spec: ActionSpec, of_saga: Q) -> QuerySet[Command]:
         if self.planned_before is not None:
-            if action is not Action.WITHDRAW:
+            if not any(field.selects for field in spec.fields):
                 raise Invalid(_("planned_before selects unsent commands, which can only be withdrawn"))
             return planned_before(self.planned_before)
-        return _applicable_of(saga_row(self.saga or "").id, action).order_by("entity", "-name")
+        found = Command.objects.filter(of_saga, saga_id=saga_row(self.saga or "").id)
+        return found.order_by("entity", "-name")
+
+    @property
+    def name(self) -> str:
+        """Return the target's name in the audit."""
+        if self.saga is not None:
+            return f"commands of saga {self.saga}"
+        if self.planned_before is not None:
+            return f"commands planned before {self.planned_before.isoformat()}"
+        ids = sorted({str(value).lower() for value in self.ids or ()})
+        # The mark tells this selection from every other, also under a request key.
+        mark = hashlib.sha256(" ".join(ids).encode()).hexdigest()[:12]
+        return f"{len(ids)} commands (selection {mark})"
 
 
-def decide_command(action: Action | str, command_id: UUID | str, *, request: ActionRequest) -> ActionResult:
-    """Carry out one decision on one command, in its own transaction.
+# --- how they are carried out -----------------------------------------------------------------------------------------
 
-    Raises NotFound, Invalid, Refused (a retry of a command that is not exhausted, any decision after a confirmation).
+Change = Callable[["CommandEffect", ActionSpec, ActionContext, SagaLog, Sequence[Command]], None]
+
+
+def _append(
+    effect: CommandEffect, spec: ActionSpec, context: ActionContext, saga: SagaLog, chosen: Sequence[Command]
+) -> None:
+    """Append the decision's fact, which names the commands, each with its round."""
+    named = [[command.entity, command.name, command.round + effect.opens_round] for command in chosen]
+    append(context, saga, spec.fact or "", {"commands": named})
+
+
+def _release(
+    _effect: CommandEffect, _spec: ActionSpec, context: ActionContext, _saga: SagaLog, chosen: Sequence[Command]
+) -> None:
+    """Release held commands. It is no fact of the log: it changes only when they may be sent, not their saga."""
+    held.release([command.id for command in chosen], context.now)
+
+
+def _note_also_known(context: ActionContext, chosen: Sequence[Command]) -> None:
+    """Note the other sagas that know entities of the commands, each with the number of entities that it knows."""
+    unclaimed = [Unclaimed(str(c.id), str(c.saga_id), c.stream, c.entity) for c in chosen]
+    known = {saga: len(entities) for saga, entities in others_by_saga(unclaimed).items()}
+    context.effects["also_known_to"] = by_saga(known)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandEffect:
+    """Carry out a decision on one command (`command`), or on many, one transaction per saga.
+
+    of_saga: which commands of a saga it applies to. only_targets: it affects no other command; an answer releases
+    others of its lane. opens_round: 1 if it opens a new round, else 0.
     """
-    chosen = _action(action)
-    command = _command(command_id)
-    return _decide(chosen, saga_id=command.saga_id, ids=[command.id], request=request, target=f"command {command.id}")
+
+    change: Change = _append
+    before: Callable[[ActionContext, Sequence[Command]], None] | None = None
+    of_saga: Q
+    only_targets: bool = False
+    opens_round: int = 0
+
+    def __call__(self, spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
+        """Carry out the decision.
+
+        Of many commands, those that are not eligible are left out; `effects` has {eligible, not_eligible: [{id, code,
+        reason}], sagas, status_counts: of these sagas afterwards}. values: `command`, or one of `ids`, `saga`,
+        `planned_before`. Opens its own transactions. Raises NotFound, Invalid; Refused only for one command.
+        """
+        if values.get("command") is not None:
+            row = _command(values["command"])
+            return self._decide(spec, row.saga_id, [row.id], request, f"command {row.id}")
+        return self._many(spec, CommandSelection(**{name: values.get(name) for name in _SELECTED_BY}), request)
+
+    def _many(self, spec: ActionSpec, selection: CommandSelection, request: ActionRequest) -> ActionResult:
+        ids = selection.find(spec, self.of_saga)
+        if not request.dry_run:
+            check_reason(request.reason)
+        earlier = _same_request(spec, selection.name, request)
+        if earlier is not None:
+            return earlier
+        total = self._each_saga(spec, ids, replace(request, idempotency_key=None))
+        return _remember(spec, total, selection.name, request)
+
+    def _each_saga(self, spec: ActionSpec, ids: Sequence[UUID], request: ActionRequest) -> ActionResult:
+        by_saga: dict[UUID, list[UUID]] = defaultdict(list)
+        found = set()
+        for identity, saga_id in Command.objects.filter(id__in=ids).order_by("id").values_list("id", "saga_id"):
+            by_saga[saga_id].append(identity)
+            found.add(identity)
+        refused = [
+            {"id": str(identity), "code": "not_found", "reason": _("no such command")}
+            for identity in ids
+            if identity not in found
+        ]
+        named = frozenset(ids)
+        commands: list[CommandPreview] = []
+        statuses: Counter[str] = Counter()
+        known_to: dict[str, dict[str, Any]] = {}
+        for saga_id, group in sorted(by_saga.items()):
+            try:
+                outcome = self._decide(spec, saga_id, group, request, f"saga {saga_id}", bulk=named)
+            except DecisionError as error:
+                refused += [_not_eligible(identity, str(error)) for identity in group]
+                continue
+            commands += outcome.commands
+            refused += outcome.effects.get("not_eligible", [])
+            statuses[outcome.effects["status_after"]] += 1
+            for other, known in outcome.effects.get("also_known_to", {}).items():
+                known_to[other] = {**known, "count": known["count"] + known_to.get(other, {}).get("count", 0)}
+        effects = {
+            "eligible": len(ids) - len(refused),
+            "not_eligible": refused,
+            "sagas": len(by_saga),
+            "status_counts": dict(sorted(statuses.items())),
+            **({"also_known_to": known_to} if known_to else {}),
+        }
+        return ActionResult(
+            action=spec.name,
+            target="",
+            actor=request.actor,
+            accepted_at=clock.now(),
+            commands=commands,
+            effects=effects,
+            dry_run=request.dry_run,
+        )
+
+    def _decide(
+        self,
+        spec: ActionSpec,
+        saga_id: UUID,
+        ids: Sequence[UUID],
+        request: ActionRequest,
+        target: str,
+        *,
+        bulk: frozenset[UUID] = frozenset(),
+    ) -> ActionResult:
+        """Carry out a decision for one saga. bulk: all commands of a decision that may be about several sagas."""
+        saga = saga_row(saga_id)
+
+        def work(context: ActionContext) -> None:
+            now = current(context, saga)
+            chosen, refused = _split_by_eligibility(spec, ids, now)
+            if refused and not bulk:
+                raise Refused(refused[0]["reason"])
+            targets = [command.id for command in chosen]
+            if self.before is not None and chosen:
+                self.before(context, chosen)
+            only = targets if self.only_targets else None
+            with previewed(context, routing_key(saga), targets=bulk or targets, only=only):
+                if chosen:
+                    self.change(self, spec, context, now, chosen)
+            context.effects |= {"not_eligible": refused} if bulk else {}
+            context.effects |= {"status_before": now.status, "status_after": saga_row(saga.id).status}
+
+        once = (lambda: None) if bulk else (lambda: self._once(spec, ids[0]))
+        return carry_out(spec.name, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=once)
+
+    def _once(self, spec: ActionSpec, command_id: UUID) -> str:
+        """Name the decision: one that opens a round is new in each round, the others can be taken once."""
+        if not self.opens_round:
+            return spec.once.format(command=command_id)
+        command = _command(command_id)
+        opens = command.round + (self.opens_round if command.status == CommandStatus.EXHAUSTED else 0)
+        return spec.once.format(command=command_id, round=opens)
 
 
-def decide_commands(action: Action | str, selection: CommandSelection, *, request: ActionRequest) -> ActionResult:
-    """Carry out one decision on many commands, one transaction per saga; skip commands that are not eligible.
-
-    `effects` has {eligible, not_eligible: [{id, code, reason}], sagas, status_counts: of these sagas afterwards}.
-    Raises Invalid, NotFound.
-    """
-    chosen = _action(action)
-    ids = selection.find(chosen)
-    if not request.dry_run:
-        check_reason(request.reason)
-    target = _name_of(selection)
-    earlier = _same_request(chosen, target, request)
-    if earlier is not None:
-        return earlier
-    total = _each_saga(chosen, ids, replace(request, idempotency_key=None))
-    return _remember(total, chosen, target, request)
+_SELECTED_BY = ("ids", "saga", "planned_before")
+RETRY = CommandEffect(of_saga=Q(status=CommandStatus.EXHAUSTED), only_targets=True, opens_round=1)
+ANSWER = CommandEffect(of_saga=~Q(status__in=SETTLED))
+RELEASE = CommandEffect(
+    change=_release, before=_note_also_known, of_saga=Q(held_since__isnull=False), only_targets=True
+)
 
 
-def _each_saga(action: Action, ids: Sequence[UUID], request: ActionRequest) -> ActionResult:
-    by_saga: dict[UUID, list[UUID]] = defaultdict(list)
-    found = set()
-    for identity, saga_id in Command.objects.filter(id__in=ids).order_by("id").values_list("id", "saga_id"):
-        by_saga[saga_id].append(identity)
-        found.add(identity)
-    refused = [
-        {"id": str(identity), "code": "not_found", "reason": _("no such command")}
-        for identity in ids
-        if identity not in found
-    ]
-    named = frozenset(ids)
-    commands: list[CommandPreview] = []
-    statuses: Counter[str] = Counter()
-    known_to: dict[str, dict[str, Any]] = {}
-    for saga_id, group in sorted(by_saga.items()):
-        try:
-            target = f"saga {saga_id}"
-            outcome = _decide(action, saga_id=saga_id, ids=group, request=request, target=target, bulk=named)
-        except DecisionError as error:
-            refused += [_not_eligible(identity, str(error)) for identity in group]
-            continue
-        commands += outcome.commands
-        refused += outcome.effects.get("not_eligible", [])
-        statuses[outcome.effects["status_after"]] += 1
-        for other, known in outcome.effects.get("also_known_to", {}).items():
-            known_to[other] = {**known, "count": known["count"] + known_to.get(other, {}).get("count", 0)}
-    effects = {
-        "eligible": len(ids) - len(refused),
-        "not_eligible": refused,
-        "sagas": len(by_saga),
-        "status_counts": dict(sorted(statuses.items())),
-        **({"also_known_to": known_to} if known_to else {}),
-    }
-    return ActionResult(
-        action=action.value,
-        target="",
-        actor=request.actor,
-        accepted_at=clock.now(),
-        commands=commands,
-        effects=effects,
-        dry_run=request.dry_run,
-    )
-
-
-def _remember(total: ActionResult, action: Action, target: str, request: ActionRequest) -> ActionResult:
+def _remember(spec: ActionSpec, total: ActionResult, target: str, request: ActionRequest) -> ActionResult:
     """Write the audit row of the bulk decision itself, in addition to those of its sagas."""
 
     def work(context: ActionContext) -> None:
         context.commands += total.commands
         context.effects |= total.effects
 
-    return carry_out(action, target, request, work)
+    return carry_out(spec.name, target, request, work)
 
 
-def _same_request(action: Action, target: str, request: ActionRequest) -> ActionResult | None:
+def _same_request(spec: ActionSpec, target: str, request: ActionRequest) -> ActionResult | None:
     """Return the result of the same bulk request, if it was completed; checked first, as the work may take long."""
     if not request.idempotency_key or request.dry_run:
         return None
     known = Decision.objects.filter(actor=request.actor, request_key=request.idempotency_key).exists()
-    return carry_out(action, target, request, _never) if known else None
+    return carry_out(spec.name, target, request, _never) if known else None
 
 
 def _never(context: ActionContext) -> None:
     raise AssertionError("the earlier decision answers")
 
 
-def _decide(
-    action: Action,
-    *,
-    saga_id: UUID,
-    ids: Sequence[UUID],
-    request: ActionRequest,
-    target: str,
-    bulk: frozenset[UUID] = frozenset(),
-) -> ActionResult:
-    """Carry out a decision for one saga. bulk: all commands of a decision that may be about several sagas."""
-    saga = saga_row(saga_id)
-
-    def work(context: ActionContext) -> None:
-        now = current(context, saga)
-        chosen, refused = _split_by_eligibility(action, ids)
-        if refused and not bulk:
-            raise Refused(refused[0]["reason"])
-        targets = [command.id for command in chosen]
-        # An answer releases other commands of its lane; only a retry and a release affect no other command.
-        only = targets if action in (Action.RETRY, Action.RELEASE) else None
-        if action is Action.RELEASE and chosen:
-            context.effects["also_known_to"] = _known_to(chosen)
-        with previewed(context, routing_key(saga), targets=bulk or targets, only=only):
-            if action is Action.RELEASE:
-                held.release(targets, context.now)
-            elif chosen:
-                append(context, now, KINDS[action], {"commands": [_named(action, command) for command in chosen]})
-        context.effects |= {"not_eligible": refused} if bulk else {}
-        context.effects |= {"status_before": now.status, "status_after": saga_row(saga.id).status}
-
-    once = (lambda: None) if bulk else (lambda: _once(action, ids[0]))
-    return carry_out(action, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=once)
-
-
-def _known_to(commands: Sequence[Command]) -> dict[str, dict[str, Any]]:
-    """Return the other sagas that know entities of the commands, each with the number of entities that it knows."""
-    unclaimed = [Unclaimed(str(c.id), str(c.saga_id), c.stream, c.entity) for c in commands]
-    return by_saga({saga: len(known) for saga, known in others_by_saga(unclaimed).items()})
-
-
-def _once(action: Action, command_id: UUID) -> str:
-    """Name the decision: a retry is a new decision in each round, the others can be taken once."""
-    if action is not Action.RETRY:
-        return f"{action.value}:{command_id}"
-    command = _command(command_id)
-    opens = command.round + 1 if command.status == CommandStatus.EXHAUSTED else command.round
-    return f"{action.value}:{command_id}:{opens}"
-
-
-def possible_on_command(command: Command, saga: SagaLog | None) -> frozenset[Action]:
-    """Return the decisions on one command that its state and its saga's allow now. No queries."""
-    if saga is None or refusal(check_not_set_aside, saga):
-        return frozenset()
-    return frozenset(action for action in ACTIONS if not _refusal_reason(action, command))
-
-
-def possible_on_commands_of(saga: SagaLog) -> frozenset[Action]:
-    """Return the decisions on all commands of a saga that at least one command is eligible for. One query."""
-    if refusal(check_not_set_aside, saga):
-        return frozenset()
-    found = _applicable_of(saga.id, Action.WITHDRAW).annotate(unfit=Q(invalid__gt=""), held=Q(held_since__isnull=False))
-    states = [_like(*state) for state in found.order_by().values_list("status", "unfit", "held").distinct()]
-    return frozenset(action for action in ACTIONS if any(not _refusal_reason(action, command) for command in states))
-
-
-def possible_in_state(status: str = "", *, invalid: bool = False) -> frozenset[Action]:
-    """Return the decisions that commands of a status may allow; of any status if none is given. No queries."""
-    states = [status] if status else list(CommandStatus.values)
-    commands = [_like(state, invalid, held) for state in states for held in {False, state == CommandStatus.PLANNED}]
-    return frozenset(action for action in ACTIONS if any(not _refusal_reason(action, command) for command in commands))
-
-
-def _like(status: str, unfit: bool, held: bool) -> Command:
-    """Build a command with the fields that `_refusal_reason` reads."""
-    return Command(status=status, invalid="unfit" if unfit else "", held_since=_ANY_TIME if held else None)
-
-
-def is_anything_unsent() -> bool:
-    """Return whether a cut-over would find a command to withdraw. One query."""
-    return Command.objects.filter(status__in=UNSENT).exists()
-
-
-def _applicable_of(saga_id: UUID, action: Action) -> QuerySet[Command]:
-    """Return the commands of a saga that an action on the whole saga applies to."""
-    found = Command.objects.filter(saga_id=saga_id)
-    if action is Action.RETRY:
-        return found.filter(status=CommandStatus.EXHAUSTED)
-    if action is Action.RELEASE:
-        return found.filter(held_since__isnull=False)
-    return found.exclude(status__in=SETTLED)
-
-
-def _split_by_eligibility(action: Action, ids: Sequence[UUID]) -> tuple[list[Command], list[dict[str, Any]]]:
+def _split_by_eligibility(
+    spec: ActionSpec, ids: Sequence[UUID], saga: SagaLog
+) -> tuple[list[Command], list[dict[str, Any]]]:
     chosen, refused = [], []
     for command in Command.objects.filter(id__in=ids).order_by("id"):
-        reason = _refusal_reason(action, command)
+        reason = spec.refusal(CommandView(command, saga))
         if reason:
             refused.append(_not_eligible(command.id, reason))
         else:
@@ -276,41 +351,6 @@ def _split_by_eligibility(action: Action, ids: Sequence[UUID]) -> tuple[list[Com
 
 def _not_eligible(command_id: UUID, reason: str) -> dict[str, Any]:
     return {"id": str(command_id), "code": "refused", "reason": reason}
-
-
-def _refusal_reason(action: Action, command: Command) -> str:
-    """Return why the command's state forbids the action, as a text for people; empty if it does not."""
-    if command.status == CommandStatus.CONFIRMED:
-        return _("already confirmed: no decision is needed")
-    if action is Action.MARK_DONE:
-        return ""
-    if action is Action.RELEASE:
-        return "" if command.held_since else _("not held: there is nothing to release")
-    if command.status in (CommandStatus.SKIPPED, CommandStatus.WITHDRAWN):
-        return _("already %(status)s: you can still mark it as done") % {"status": command.get_status_display()}
-    if action is not Action.RETRY:
-        return ""
-    if command.status != CommandStatus.EXHAUSTED:
-        return _("still in progress (%(status)s): only a command that needs a decision can be retried") % {
-            "status": command.get_status_display()
-        }
-    if command.invalid:
-        return _("the service would refuse it again: %(why)s") % {"why": command.invalid}
-    return ""
-
-
-def _named(action: Action, command: Command) -> list[Any]:
-    return [command.entity, command.name, command.round + 1 if action is Action.RETRY else command.round]
-
-
-def _action(action: Action | str) -> Action:
-    try:
-        chosen = Action(action)
-    except ValueError:
-        raise Invalid(_("unknown action %(action)s") % {"action": action}) from None
-    if chosen not in ACTIONS:
-        raise Invalid(_("%(action)s is not a decision on a command") % {"action": action})
-    return chosen
 
 
 def _command(command_id: UUID | str) -> Command:
@@ -327,14 +367,3 @@ def _as_ids(ids: Sequence[UUID | str]) -> list[UUID]:
         return list(dict.fromkeys(as_uuid(value) for value in ids))
     except ValueError:
         raise Invalid(_("a command's id is a UUID")) from None
-
-
-def _name_of(selection: CommandSelection) -> str:
-    if selection.saga is not None:
-        return f"commands of saga {selection.saga}"
-    if selection.planned_before is not None:
-        return f"commands planned before {selection.planned_before.isoformat()}"
-    ids = sorted({str(value).lower() for value in selection.ids or ()})
-    # The mark tells this selection from every other, also under a request key.
-    mark = hashlib.sha256(" ".join(ids).encode()).hexdigest()[:12]
-    return f"{len(ids)} commands (selection {mark})"

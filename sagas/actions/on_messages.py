@@ -2,82 +2,86 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from django.utils.translation import gettext as _
 
-from bridge import event_log, quarantine
-from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
+from bridge import event_log, quarantine, reasons, routing
+from bridge.errors import NotInQuarantine
 from bridge.models import Event, Pending, Quarantined, QuarantineStatus
 from sagas.actions.action import ActionContext, ActionRequest, ActionResult, carry_out, previewed
-from sagas.errors import NotFound, Refused
-from sagas.models import Action, Parked, SagaEvent, SagaLog
+from sagas.actions.spec import ActionSpec, Refusal, Values
+from sagas.errors import NotFound
+from sagas.models import Parked, SagaEvent, SagaLog
 
 
-def requeue_message(quarantine_id: int, *, request: ActionRequest) -> ActionResult:
+@dataclass(frozen=True, slots=True)
+class MessageView:
+    """A quarantined message as it is stored, with its bytes."""
+
+    row: Quarantined
+
+
+def may_requeue(view: MessageView) -> Refusal:
+    """Refuse for a message that was requeued, or cannot be read with the current rules either."""
+    if view.row.status == QuarantineStatus.REQUEUED:
+        return _("this message was already requeued")
+    why = event_log.unreadable(view.row)
+    return _("it still cannot be read: %(why)s") % {"why": reasons.text(*why)} if why else None
+
+
+def may_dismiss_message(view: MessageView) -> Refusal:
+    """Refuse for a message that was decided on."""
+    return _("this message was already requeued or dismissed") if view.row.status != QuarantineStatus.OPEN else None
+
+
+def requeue(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
     """Read a quarantined message again, with the current rules, store it as an event and apply it to its saga.
 
     `effects` has the event and its type, and the result: the saga that it was applied to with its status before and
     after, or why it is parked (`parked`); `already_stored` if the log contained the event before. Opens its own
     transaction. Raises NotFound, Invalid, Refused (it still cannot be read, or cannot be applied), Busy.
     """
-    target = f"message {quarantine_id}"
-    routed = event_log.routing_of(quarantine_id)
+    message: int = values["message"]
+    target = f"message {message}"
+    routed = event_log.routing_of(message)
 
     def work(context: ActionContext) -> None:
         # Events that are waiting already are not an effect of this decision.
         context.apply(*routed)
         with previewed(context, *routed):
-            event = _store(context, quarantine_id)
+            spec.check(_locked(message))
+            event = Event.objects.get(id=event_log.requeue(message, actor=request.actor, why=request.reason))
             fresh = Pending.objects.filter(id=event.id).exists()
-            context.apply(event_log.routing_key(event.stream, event.key, event.entity))
+            context.apply(routing.routing_key(event.stream, event.key, event.entity))
             _note_saga(context, event)
         context.effects |= {"event": event.event_id, "type": event.type}
         context.effects |= {} if fresh else {"already_stored": True}
 
     locks = [f"decision:{target}", *routed]
-    return carry_out(Action.REQUEUE, target, request, work, locks=locks, once=lambda: f"requeue:{quarantine_id}")
+    return carry_out(spec.name, target, request, work, locks=locks, once=lambda: spec.once.format(message=message))
 
 
-def possible_on_message(row: Quarantined) -> frozenset[Action]:
-    """Return the decisions on a quarantined message that are possible now: requeue only if it has become readable.
-
-    Reads the message's bytes with the current rules. No queries.
-    """
-    found = set()
-    if row.status != QuarantineStatus.REQUEUED and not event_log.unreadable(row):
-        found.add(Action.REQUEUE)
-    if row.status == QuarantineStatus.OPEN:
-        found.add(Action.DISMISS_MESSAGE)
-    return frozenset(found)
-
-
-def dismiss_message(quarantine_id: int, *, request: ActionRequest) -> ActionResult:
+def dismiss_message(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
     """Remove a quarantined message from the attention list; its bytes stay. Raises NotFound, Invalid, Refused.
 
     Opens its own transaction.
     """
+    message: int = values["message"]
 
     def work(context: ActionContext) -> None:
-        try:
-            quarantine.dismiss(quarantine_id, actor=request.actor, why=request.reason)
-        except NotInQuarantine:
-            raise NotFound(_("there is no quarantined message %(id)s") % {"id": quarantine_id}) from None
-        except AlreadyDecided:
-            raise Refused(_("this message was already requeued or dismissed")) from None
+        spec.check(_locked(message))
+        quarantine.dismiss(message, actor=request.actor, why=request.reason)
 
-    target = f"message {quarantine_id}"
-    return carry_out(Action.DISMISS_MESSAGE, target, request, work, once=lambda: f"dismiss-message:{quarantine_id}")
+    return carry_out(spec.name, f"message {message}", request, work, once=lambda: spec.once.format(message=message))
 
 
-def _store(context: ActionContext, quarantine_id: int) -> Event:
+def _locked(message: int) -> MessageView:
+    """Return the message, locked for the rest of the caller's transaction. Raises NotFound."""
     try:
-        pk = event_log.requeue(quarantine_id, actor=context.request.actor, why=context.request.reason)
+        return MessageView(quarantine.lock(message))
     except NotInQuarantine:
-        raise NotFound(_("there is no quarantined message %(id)s") % {"id": quarantine_id}) from None
-    except AlreadyDecided:
-        raise Refused(_("this message was already requeued")) from None
-    except StillUnreadable as error:
-        raise Refused(_("it still cannot be read: %(why)s") % {"why": error.reason}) from None
-    return Event.objects.get(id=pk)
+        raise NotFound(_("there is no quarantined message %(id)s") % {"id": message}) from None
 
 
 def _note_saga(context: ActionContext, event: Event) -> None:
@@ -89,7 +93,7 @@ def _note_saga(context: ActionContext, event: Event) -> None:
         context.saga_id = saga.id
         context.effects |= {
             "saga": str(saga.id),
-            "status_before": context.status_before(f"{saga.saga_type}:{saga.key}"),
+            "status_before": context.status_before(routing.routing_key(saga.saga_type, saga.key)),
             "status_after": saga.status,
         }
     elif parked is not None:

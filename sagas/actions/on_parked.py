@@ -1,4 +1,7 @@
-"""Decisions on unmatched events: attach a key or one event, start a saga from a key, dismiss."""
+"""Decisions on unmatched events: attach a key or one event, start a saga from a key, dismiss.
+
+For each: when it is possible, and how it is carried out.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from uuid import UUID
 from django.db.models import Min, QuerySet
 from django.utils.translation import gettext as _
 
-from bridge import event_log
+from bridge import event_log, routing
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
 from sagas import nouns
@@ -23,13 +26,14 @@ from sagas.actions.action import (
     routing_key,
     saga_row,
 )
-from sagas.actions.on_saga import check_not_set_aside, current, note_status, refusal
+from sagas.actions.on_saga import current, note_status, set_aside
+from sagas.actions.spec import ActionSpec, NothingToDo, Refusal, Values
 from sagas.applying import statements
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.definition import Entity
 from sagas.errors import Invalid, NotFound, Refused
-from sagas.models import Action, Attachment, Decision, Lane, Parked, SagaKey, SagaLog
+from sagas.models import Attachment, Decision, Lane, Parked, SagaKey, SagaLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,39 +52,115 @@ class KeyUse:
         return self.went_to | ({self.attached[0]} if self.attached else set())
 
 
-def attach(
-    *,
-    saga_id: UUID | str,
-    request: ActionRequest,
-    key: str | None = None,
-    event: str | None = None,
-    lane: str | None = None,
-) -> ActionResult:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyView:
+    """All unmatched events of a key, and the saga (or lane of it) that would take them, if one is named.
+
+    `waits`: whether one of the events is not dismissed.
+    """
+
+    use: KeyUse
+    saga: SagaLog | None = None
+    lane: str | None = None
+    waits: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventView:
+    """One unmatched event, and the saga that would take it, if one is named."""
+
+    row: Parked
+    saga: SagaLog | None = None
+
+
+# --- when each is possible --------------------------------------------------------------------------------------------
+
+
+def may_attach(view: KeyView | EventView) -> Refusal:
+    """Refuse a saga that is blocked or of another type, and a key of which another saga has events."""
+    stream = view.row.stream if isinstance(view, EventView) else view.use.stream
+    if view.saga is not None:
+        refusal = set_aside(view.saga)
+        if refusal is None and view.saga.saga_type != stream:
+            return _("the saga and the events have different saga types")
+        return refusal if refusal or isinstance(view, EventView) else _key_refusal(view.saga, view.use, view.lane)
+    return None if isinstance(view, EventView) else _no_saga_refusal(view.use)
+
+
+def may_adopt(view: KeyView) -> Refusal:
+    """Refuse an empty key, a key whose saga exists, and one that is attached to a saga."""
+    use = view.use
+    if not use.key:
+        return _("events without a key cannot start a saga: attach them to one instead")
+    if use.stream not in registry.current_definitions():
+        return _("unknown saga type %(name)s") % {"name": use.stream}
+    if use.own is not None:
+        return _("a saga with this key already exists")
+    return _("this key is already attached to another saga") if use.attached is not None else None
+
+
+def may_dismiss(view: KeyView | EventView) -> Refusal:
+    """Allow it always; to dismiss what is dismissed changes nothing."""
+    waits = view.waits if isinstance(view, KeyView) else view.row.dismissed_at is None
+    return None if waits else NothingToDo(_("No change: this is already the case."))
+
+
+def _key_refusal(saga: SagaLog, use: KeyUse, lane: str | None) -> Refusal:
+    """Return why a saga cannot take the key."""
+    if use.key == saga.key:
+        return _("this is the saga's own key: its events already belong to it. Attach single events instead")
+    if use.own is not None:
+        return _("this key belongs to another saga")
+    if use.attached is not None and use.attached != (saga.id, lane):
+        return _("this key is already attached to saga %(saga)s") % {"saga": use.attached[0]}
+    elsewhere = min(use.went_to - {saga.id}, default=None)
+    if elsewhere is not None:
+        return _("events of this key already belong to saga %(saga)s") % {"saga": elsewhere}
+    return None
+
+
+def _no_saga_refusal(use: KeyUse) -> Refusal:
+    """Return why no saga that a person may still name can take the key."""
+    if not use.key:
+        return _("the key or event id must not be empty")
+    if use.own is not None:
+        return _("this key belongs to another saga")
+    taker = min(use.takers, default=None)
+    return _("events of this key already belong to saga %(saga)s") % {"saga": taker} if taker else None
+
+
+# --- how they are carried out -----------------------------------------------------------------------------------------
+
+
+def attach(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
     """Attach all events of a key, past and future, or one parked event, to a saga or to one lane of it.
 
-    event: the event's id. Opens its own transaction. Raises NotFound, Invalid, Refused (some already belong to another
-    saga).
+    values: `saga`, `key` or `event` (the event's id), perhaps `lane`. Opens its own transaction. Raises NotFound,
+    Invalid, Refused (some already belong to another saga).
     """
+    key, event, lane = values.get("key"), values.get("event"), values.get("lane")
     if (key is None) == (event is None):
         raise Invalid(_("specify either a key or one event to attach"))
     _check_named(key, event)
-    saga = saga_row(saga_id)
+    saga = saga_row(values["saga"])
     if key is not None:
-        return _attach_key(saga, key, lane, request)
-    return _attach_event(saga, event or "", lane, request)
+        return _attach_key(spec, saga, key, lane, request)
+    return _attach_event(spec, saga, event or "", lane, request)
 
 
-def adopt(key: str, saga_type: str | None = None, *, request: ActionRequest) -> ActionResult:
+def adopt(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
     """Start a saga from the parked events of a key for which no starting event arrived. Opens its own transaction.
 
-    Raises NotFound (no parked event has the key), Invalid (several saga types have it and none was given), Refused.
+    values: `key`, perhaps `saga_type`. Raises NotFound (no parked event has the key), Invalid (several saga types have
+    it and none was given), Refused.
     """
-    stream = _stream_of(key, saga_type)
-    routed = event_log.routing_key(stream, key)
+    key: str = values["key"]
+    stream = _stream_of(key, values.get("saga_type"))
+    routed = routing.routing_key(stream, key)
 
     def work(context: ActionContext) -> None:
         context.apply(routed)
-        _check_may_be_adopted(uses_of_keys([(stream, key)])[stream, key])
+        spec.check(KeyView(use=uses_of_keys([(stream, key)])[stream, key]))
         started_at = Event.objects.filter(id__in=_parked(stream, key).values("event")).aggregate(at=Min("occurred_at"))
         with previewed(context, routed):
             event_log.append(
@@ -89,7 +169,7 @@ def adopt(key: str, saga_type: str | None = None, *, request: ActionRequest) -> 
                         source=kinds.OPERATOR,
                         event_id=str(context.id),
                         stream=stream,
-                        type=kinds.SAGA_ADOPTED,
+                        type=spec.fact or "",
                         key=key,
                         entity="",
                         occurred_at=context.now,
@@ -108,22 +188,28 @@ def adopt(key: str, saga_type: str | None = None, *, request: ActionRequest) -> 
         context.effects |= {"saga": str(saga.id), "events": saga.events_count, "status_after": saga.status}
 
     target = f"key {key}"
-    return carry_out(Action.ADOPT, target, request, work, locks=[routed], once=lambda: _adoption(stream, key, target))
+    once = spec.once.format(stream=stream, key=key)
+    return carry_out(
+        spec.name, target, request, work, locks=[routed], once=lambda: once + _after(spec, stream, key, target)
+    )
 
 
-def _adoption(stream: str, key: str, target: str) -> str:
-    """Name the adoption of a key. An adoption whose saga has been pruned does not prevent another one."""
+def _after(spec: ActionSpec, stream: str, key: str, target: str) -> str:
+    """Distinguish the adoption of a key from an earlier one whose saga has been pruned: that does not prevent it."""
     now = SagaLog.objects.filter(saga_type=stream, key=key).values("id")
-    earlier = Decision.objects.filter(action=Action.ADOPT, target=target, once__startswith=f"adopt:{stream}:")
+    of_stream = spec.once.format(stream=stream, key="")
+    earlier = Decision.objects.filter(action=spec.name, target=target, once__startswith=of_stream)
     last = earlier.exclude(saga__in=now).order_by("-decided_at").first()
-    return f"adopt:{stream}:{key}" + (f" after {last.saga}" if last else "")
+    return f" after {last.saga}" if last else ""
 
 
-def dismiss(*, request: ActionRequest, key: str | None = None, event: str | None = None) -> ActionResult:
+def dismiss(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
     """Remove the parked events of a key, or one parked event, from the attention list.
 
-    The events are kept, and still applied if their saga appears. Opens its own transaction. Raises NotFound, Invalid.
+    The events are kept, and still applied if their saga appears. values: `key` or `event`. Opens its own transaction.
+    Raises NotFound, Invalid.
     """
+    key, event = values.get("key"), values.get("event")
     if (key is None) == (event is None):
         raise Invalid(_("specify either a key or one event to dismiss"))
     _check_named(key, event)
@@ -135,18 +221,18 @@ def dismiss(*, request: ActionRequest, key: str | None = None, event: str | None
             raise NotFound(_("no unmatched event has this key or event id"))
         context.effects["events"] = found.filter(dismissed_at=None).update(dismissed_at=context.now)
 
-    return carry_out(Action.DISMISS, target, request, work)
+    return carry_out(spec.name, target, request, work)
 
 
-def _attach_key(saga: SagaLog, key: str, lane: str | None, request: ActionRequest) -> ActionResult:
+def _attach_key(spec: ActionSpec, saga: SagaLog, key: str, lane: str | None, request: ActionRequest) -> ActionResult:
     stream = saga.saga_type
-    foreign = event_log.routing_key(stream, key)
+    foreign = routing.routing_key(stream, key)
 
     def work(context: ActionContext) -> None:
         now = current(context, saga)
         _check_lane(now, lane)
         context.apply(foreign)
-        _check_key(now, uses_of_keys([(stream, key)])[stream, key], lane)
+        spec.check(KeyView(use=uses_of_keys([(stream, key)])[stream, key], saga=now, lane=lane))
         Attachment.objects.get_or_create(
             stream=stream,
             key=key,
@@ -159,18 +245,21 @@ def _attach_key(saga: SagaLog, key: str, lane: str | None, request: ActionReques
         note_status(context, now)
 
     target = f"key {key} to saga {saga.id}" + (f" lane {lane}" if lane else "")
-    once = f"attach:{stream}:{key}:{saga.id}:{lane or ''}"
+    once = spec.once.format(what=f":{stream}:{key}", saga=saga.id, lane=lane or "")
     locks = [routing_key(saga), foreign]
-    return carry_out(Action.ATTACH, target, request, work, locks=locks, saga_id=saga.id, once=lambda: once)
+    return carry_out(spec.name, target, request, work, locks=locks, saga_id=saga.id, once=lambda: once)
 
 
-def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: ActionRequest) -> ActionResult:
+def _attach_event(
+    spec: ActionSpec, saga: SagaLog, event_id: str, lane: str | None, request: ActionRequest
+) -> ActionResult:
     def work(context: ActionContext) -> None:
         now = current(context, saga)
         _check_lane(now, lane)
         parked = _parked_of(None, event_id).filter(stream=now.saga_type).first()
         if parked is None:
             raise Refused(_("no unmatched event has this id: it already belongs to a saga, or was never received"))
+        spec.check(EventView(row=parked, saga=now))
         with previewed(context, routing_key(now)):
             # Deleting the row decides the race with a saga that starts at this moment and takes the event.
             gone, _each = Parked.objects.filter(event=parked.event).delete()
@@ -185,10 +274,9 @@ def _attach_event(saga: SagaLog, event_id: str, lane: str | None, request: Actio
         note_status(context, now)
 
     target = f"event {event_id} to saga {saga.id}" + (f" lane {lane}" if lane else "")
-    once = f"attach-event:{event_id}:{saga.id}:{lane or ''}"
-    return carry_out(
-        Action.ATTACH, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=lambda: once
-    )
+    once = spec.once.format(what=f"-event:{event_id}", saga=saga.id, lane=lane or "")
+    locks = [routing_key(saga)]
+    return carry_out(spec.name, target, request, work, locks=locks, saga_id=saga.id, once=lambda: once)
 
 
 def _check_named(key: str | None, event: str | None) -> None:
@@ -233,33 +321,18 @@ def uses_of_keys(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], KeyUs
     }
 
 
-def possible_with_key(use: KeyUse, suggestion: SagaLog | None) -> dict[Action, dict[str, str]]:
-    """Return what can be decided on all parked events of a key (attach it, start a saga from it), by its uses.
-
-    Each comes with the known part of its target: for ATTACH the suggested saga, if that saga can take the key. Callers
-    suggest the only taker of a key, if it has one. Whether there is something to dismiss, the caller has to know. No
-    queries.
-    """
-    found: dict[Action, dict[str, str]] = {}
-    if use.key and use.stream in registry.current_definitions() and not refusal(_check_may_be_adopted, use):
-        found[Action.ADOPT] = {}
-    if not use.key or use.own is not None:
-        return found
-    lane = use.attached[1] if use.attached else None
-    if suggestion is not None and not refusal(_check_attachable, suggestion, use, lane):
-        found[Action.ATTACH] = {"saga": str(suggestion.id), **({"lane": lane} if lane else {})}
-    elif not use.takers:
-        found[Action.ATTACH] = {}
-    return found
+def missing_lane(values: Values) -> str:
+    """Return why a lane must be named with an event; empty if none needs to be. One query."""
+    event_id = values.get("event")
+    if not event_id or values.get("lane") or not _needs_lane(event_id):
+        return ""
+    stream = values.get("stream")
+    words = nouns.of(stream) if stream else nouns.shared()
+    return words.fill(_("The event does not name %(the_entity)s. Enter its id."))
 
 
-def can_take_event(saga: SagaLog, parked: Parked) -> bool:
-    """Return whether a saga can be given one parked event, perhaps with a lane named. No queries."""
-    return saga.saga_type == parked.stream and not refusal(check_not_set_aside, saga)
-
-
-def needs_lane(event_id: str) -> bool:
-    """Return whether an event with this id needs an image and names none, so that a lane must be given. One query."""
+def _needs_lane(event_id: str) -> bool:
+    """Return whether an event with this id needs a lane and names none."""
     named = Event.objects.filter(source=kinds.WIRE, event_id=event_id).values_list("stream", "type", "entity")
     current_ = registry.current_definitions()
     return any(
@@ -270,33 +343,6 @@ def needs_lane(event_id: str) -> bool:
         and spec.entity is Entity.LANE
         for stream, type_, entity in named
     )
-
-
-def _check_attachable(saga: SagaLog, use: KeyUse, lane: str | None) -> None:
-    check_not_set_aside(saga)
-    if saga.saga_type != use.stream:
-        raise Refused(_("the saga and the events have different saga types"))
-    _check_key(saga, use, lane)
-
-
-def _check_may_be_adopted(use: KeyUse) -> None:
-    if use.own is not None:
-        raise Refused(_("a saga with this key already exists"))
-    if use.attached is not None:
-        raise Refused(_("this key is already attached to another saga"))
-
-
-def _check_key(saga: SagaLog, use: KeyUse, lane: str | None) -> None:
-    if use.key == saga.key:
-        text = _("this is the saga's own key: its events already belong to it. Attach single events instead")
-        raise Refused(text)
-    if use.own is not None:
-        raise Refused(_("this key belongs to another saga"))
-    if use.attached is not None and use.attached != (saga.id, lane):
-        raise Refused(_("this key is already attached to saga %(saga)s") % {"saga": use.attached[0]})
-    elsewhere = min(use.went_to - {saga.id}, default=None)
-    if elsewhere is not None:
-        raise Refused(_("events of this key already belong to saga %(saga)s") % {"saga": elsewhere})
 
 
 def _stream_of(key: str, saga_type: str | None) -> str:
@@ -328,7 +374,7 @@ def _parked_of(key: str | None, event_id: str | None) -> QuerySet[Parked]:
 
 
 def _note_still_parked(context: ActionContext, parked: QuerySet[Parked]) -> None:
-    """Note how many events are still parked, because they need an image and name none."""
+    """Note how many events are still parked, because they need a lane and name none."""
     left = parked.count()
     if left:
         context.effects["still_parked"] = left

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from django.db.models import Count, QuerySet
 from django.utils.translation import gettext as _
@@ -11,18 +11,14 @@ from django.utils.translation import gettext as _
 from bridge.wakeup import nudge_on_commit
 from compensation import breaker, queries, switches
 from compensation.models import UNSENT, Breaker, BreakerState, Command
-from compensation.switches import Switches
+from compensation.switches import EVERYTHING, Switches
 from sagas.actions.action import KEPT_COMMANDS, ActionContext, ActionRequest, ActionResult, CommandPreview, carry_out
+from sagas.actions.spec import ActionSpec, NothingToDo, Refusal, Values
 from sagas.definitions import registry
 from sagas.errors import Invalid, NotFound
-from sagas.models import Action
 
-EVERYTHING = "*"
 # Counting stops here: after a long pause there may be millions.
 COUNTED = 10_000
-
-# What holds back a service's commands: the switch that people set, or its circuit breaker.
-Holder = Literal["switch", "breaker"]
 
 
 def services() -> list[str]:
@@ -30,25 +26,50 @@ def services() -> list[str]:
     return sorted({item.service for known in registry.all_definitions() for item in known.compensations})
 
 
-def possible_on_publishing(service: str | None, current: switches.Switches) -> frozenset[Action]:
-    """Return the decision that would change a switch, given all switches; none for an unknown service."""
-    name = EVERYTHING if service is None else service
-    if name != EVERYTHING and name not in services():
-        return frozenset()
-    switch = current.rows.get(name)
-    paused = switch is not None and switch.paused
-    return frozenset({Action.RESUME_PUBLISHING if paused else Action.PAUSE_PUBLISHING})
+@dataclass(frozen=True, slots=True)
+class SwitchView:
+    """The switch of a service, or of all services (None), with all that hold commands back."""
+
+    service: str | None
+    current: Switches
 
 
-def possible_on_breaker(service: str, current: switches.Switches) -> frozenset[Action]:
-    """Return the decision on the circuit breaker of a service: resume, while it is open."""
-    is_open = service in services() and current.open_breaker(service) is not None
-    return frozenset({Action.RESUME_PUBLISHING} if is_open else ())
+@dataclass(frozen=True, slots=True)
+class BreakerView:
+    """The circuit breaker of a service, with all that hold commands back."""
+
+    service: str
+    current: Switches
 
 
-def set_publishing(
-    paused: bool, service: str | None = None, *, request: ActionRequest, only: Holder | None = None
-) -> ActionResult:
+def may_pause(view: SwitchView) -> Refusal:
+    """Refuse for an unknown service. To pause what is paused changes nothing."""
+    return _unknown(view.service) or (_no_change() if _is_paused(view) else None)
+
+
+def may_resume(view: SwitchView | BreakerView) -> Refusal:
+    """Refuse for an unknown service. To resume what is not paused changes nothing."""
+    if isinstance(view, SwitchView):
+        return _unknown(view.service) or (None if _is_paused(view) else _no_change())
+    return _unknown(view.service) or (None if view.current.open_breaker(view.service) is not None else _no_change())
+
+
+def _is_paused(view: SwitchView) -> bool:
+    switch = view.current.rows.get(EVERYTHING if view.service is None else view.service)
+    return switch is not None and switch.paused
+
+
+def _unknown(service: str | None) -> Refusal:
+    if service is None or service == EVERYTHING or service in services():
+        return None
+    return _("unknown service %(name)s; known services: %(known)s") % {"name": service, "known": ", ".join(services())}
+
+
+def _no_change() -> NothingToDo:
+    return NothingToDo(_("No change: this is already the case."))
+
+
+def set_publishing(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
     """Pause or resume sending commands. While paused, commands are planned and visible but not sent; deadlines wait.
 
     Repeating it changes nothing (`effects.changed` is false). Resuming lists the first KEPT_COMMANDS of the commands
@@ -58,19 +79,21 @@ def set_publishing(
     A service may be paused by its switch and by its circuit breaker. Pausing sets the switch only; resuming one service
     resumes both, or the one given by `only`, and `effects.resumed` lists which. Resuming all services sets the switch
     of all only. A resumed breaker sends a canary first: `effects.breaker` says how many commands wait and how many of
-    them are sent first. Opens its own transaction. Raises NotFound (no such service), Invalid.
+    them are sent first. values: `service` (None: all), `paused`, `only` ("switch" or "breaker"). Opens its own
+    transaction. Raises NotFound (no such service), Invalid.
     """
+    paused, service, only = values["paused"], values.get("service"), values.get("only")
     if only == "breaker" and (paused or service is None):
         raise Invalid(_("A circuit breaker can only be resumed, and only that of one service."))
+    unknown = _unknown(service)
+    if unknown:
+        raise NotFound(unknown)
     # An empty name is not a service, and must not pause or resume all of them.
     name = EVERYTHING if service is None else service
-    if name != EVERYTHING and name not in services():
-        raise NotFound(
-            _("unknown service %(name)s; known services: %(known)s") % {"name": name, "known": ", ".join(services())}
-        )
 
     def work(context: ActionContext) -> None:
         before = switches.read()
+        spec.check(BreakerView(name, before) if only == "breaker" else SwitchView(service, before))
         switched = only != "breaker" and switches.set_switch(name, paused, request.actor, request.reason)
         resumed = None
         if not paused and only != "switch":
@@ -82,8 +105,7 @@ def set_publishing(
             _note_released(context, _released(before, switches.read(), context.now))
             nudge_on_commit("publish")
 
-    action = Action.PAUSE_PUBLISHING if paused else Action.RESUME_PUBLISHING
-    return carry_out(action, "publishing" if name == EVERYTHING else f"publishing to {name}", request, work)
+    return carry_out(spec.name, "publishing" if name == EVERYTHING else f"publishing to {name}", request, work)
 
 
 def _released(before: Switches, after: Switches, now: datetime) -> QuerySet[Command]:

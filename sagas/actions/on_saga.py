@@ -1,10 +1,10 @@
-"""Decisions on a saga or a lane of it: force compensation, cancel, terminate, resume."""
+"""Decisions on a saga or a lane of it: when each is possible, and how it is carried out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-from uuid import UUID
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from django.db import DatabaseError
 from django.utils.translation import gettext as _
@@ -23,6 +23,7 @@ from sagas.actions.action import (
     routing_key,
     saga_row,
 )
+from sagas.actions.spec import ActionSpec, Refusal, Values
 from sagas.applying import statements
 from sagas.applying.fold import error_location
 from sagas.definitions import registry
@@ -30,56 +31,131 @@ from sagas.engine import facts as kinds
 from sagas.engine.decide import SagaIdentity, saga_failed
 from sagas.engine.state import SagaCounts, saga_from
 from sagas.errors import NotFound, Refused
-from sagas.models import Action, Lane, SagaLog, SagaStatusChoice
+from sagas.models import Lane, SagaLog, SagaStatusChoice
 
 UNFINISHED = (SagaStatusChoice.STARTED, SagaStatusChoice.COMPENSATING)
 OPEN = (*UNFINISHED, SagaStatusChoice.COMPENSATION_FAILED)
 
 
-def force_compensation(saga_id: UUID | str, lane: str | None = None, *, request: ActionRequest) -> ActionResult:
-    """Mark a saga, or one lane of it, as failed, even if completed: everything done so far is then undone.
+@dataclass(frozen=True, slots=True)
+class WholeSagaView:
+    """A saga as it is stored."""
 
-    Opens its own transaction. Raises NotFound, Invalid, Refused (it already failed).
+    saga: SagaLog
+    lane: ClassVar[None] = None
+
+
+@dataclass(frozen=True, slots=True)
+class OneLaneView:
+    """One lane of a saga as it is stored."""
+
+    saga: SagaLog
+    lane: Lane
+
+
+# --- when each is possible --------------------------------------------------------------------------------------------
+
+
+def may_force(view: WholeSagaView | OneLaneView) -> Refusal:
+    """Refuse for a saga or a lane that already failed."""
+    return set_aside(view.saga) or _failed_already(view)
+
+
+def may_cancel(view: WholeSagaView | OneLaneView) -> Refusal:
+    """Refuse for a saga that is no longer running, or what already failed."""
+    refusal = may_force(view)
+    if refusal is None and view.saga.status not in UNFINISHED:
+        text = _("the saga is %(status)s and no longer running: force compensation to undo what it did")
+        return text % {"status": view.saga.status}
+    return refusal
+
+
+def may_terminate(view: WholeSagaView) -> Refusal:
+    """Refuse for a saga that has ended, or was terminated."""
+    saga = view.saga
+    if saga.set_aside_at is not None:
+        return set_aside(saga)
+    if saga.status not in OPEN:
+        return _("the saga is %(status)s: there is nothing to terminate") % {"status": saga.status}
+    if saga_from(saga.state, SagaCounts()).claimed is not None:
+        return _("the saga was already terminated: commands sent before may still finish")
+    return None
+
+
+def may_resume(view: WholeSagaView) -> Refusal:
+    """Refuse for a saga that is not blocked. Whether its events can be applied now shows only when it is resumed."""
+    if view.saga.set_aside_at is None:
+        return _("the saga is not blocked by an error: there is nothing to resume")
+    return None
+
+
+def set_aside(saga: SagaLog) -> Refusal:
+    """Refuse for a saga that is blocked by an error: it can only be resumed."""
+    return _("the saga is blocked by an error: resume it first") if saga.set_aside_at is not None else None
+
+
+def unknown_version(saga: SagaLog) -> Refusal:
+    """Refuse if this release does not know the version of the definition that the saga runs on."""
+    try:
+        registry.get(saga.saga_type, saga.version)
+    except registry.UnknownDefinition:
+        text = _("this release does not support %(type)s version %(version)d: use a release that does")
+        return text % {"type": saga.saga_type, "version": saga.version}
+    return None
+
+
+def _failed_already(view: WholeSagaView | OneLaneView) -> Refusal:
+    if view.lane is not None:
+        text = _("%(the_entity)s already failed: its compensation is in progress or was decided")
+        return nouns.of(view.saga.saga_type).fill(text) if view.lane.failed else None
+    refusal = unknown_version(view.saga)
+    if refusal is None and saga_has_failed(view.saga):
+        return _("the saga already failed: its compensation is in progress or was decided")
+    return refusal
+
+
+def saga_has_failed(saga: SagaLog) -> bool:
+    """Return whether the saga as a whole failed, by the failure scope that it was started with."""
+    identity = SagaIdentity(registry.get(saga.saga_type, saga.version), saga.failure_scope, str(saga.id), saga.key)
+    return saga_failed(identity, saga_from(saga.state, SagaCounts()))
+
+
+# --- how they are carried out -----------------------------------------------------------------------------------------
+
+
+def record(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
+    """Append the decision's fact to the log of a saga, or of one lane of it, and apply it.
+
+    values: `saga`, perhaps `lane`, and the decision's own fields. Opens its own transaction. Raises NotFound, Invalid,
+    Refused.
     """
-    return _fail(Action.FORCE_COMPENSATION, kinds.COMPENSATION_FORCED, saga_id, lane, request)
-
-
-def cancel(saga_id: UUID | str, lane: str | None = None, *, request: ActionRequest) -> ActionResult:
-    """Do the same for a saga that is still running.
-
-    Opens its own transaction. Raises NotFound, Invalid, Refused (it is no longer running, or already failed).
-    """
-    return _fail(Action.CANCEL, kinds.SAGA_CANCELLED, saga_id, lane, request)
-
-
-def terminate(saga_id: UUID | str, *, request: ActionRequest) -> ActionResult:
-    """Close a saga without undoing it: commands already sent continue, all others are withdrawn permanently.
-
-    Opens its own transaction. Raises NotFound, Invalid, Refused (it has ended).
-    """
-    saga = saga_row(saga_id)
+    saga, lane = saga_row(values["saga"]), values.get("lane")
 
     def work(context: ActionContext) -> None:
         now = current(context, saga)
-        check(Action.TERMINATE, now)
-        claimed = [str(identity) for identity in outbox.claimed_ids(now.id)]
+        spec.check(WholeSagaView(now) if lane is None else OneLaneView(now, _lane(now, lane)))
         with previewed(context, routing_key(saga)):
-            append(context, now, kinds.SAGA_TERMINATED, {"claimed": claimed})
+            append(context, now, spec.fact or "", spec.content(spec, now, values), lane or "")
         note_status(context, now)
 
-    return _on_saga(Action.TERMINATE, saga, request, work, once=f"terminate:{saga.id}")
+    return _on_saga(spec, saga, request, work, lane=lane)
 
 
-def resume(saga_id: UUID | str, *, request: ActionRequest) -> ActionResult:
+def claimed(_spec: ActionSpec, saga: SagaLog, _values: Values) -> dict[str, Any]:
+    """Return the commands that a worker has claimed: they go on when their saga is terminated."""
+    return {"claimed": [str(identity) for identity in outbox.claimed_ids(saga.id)]}
+
+
+def resume(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
     """Resume a saga that was blocked by an error, after the error is fixed: its events are applied again.
 
     Opens its own transaction. Raises NotFound, Invalid, Refused (it is not blocked, or the engine still raises on its
     events).
     """
-    saga = saga_row(saga_id)
+    saga = saga_row(values["saga"])
 
     def work(context: ActionContext) -> None:
-        check(Action.RESUME, saga_row(saga.id))
+        spec.check(WholeSagaView(saga_row(saga.id)))
         with previewed(context, routing_key(saga)):
             SagaLog.objects.filter(id=saga.id).update(set_aside_at=None, set_aside_error="")
             # Each waits under the key that it names, which may differ from the saga's.
@@ -88,7 +164,7 @@ def resume(saga_id: UUID | str, *, request: ActionRequest) -> ActionResult:
             _apply_again(context, [routing_key(saga), *sorted(set(keys))])
         note_status(context, saga)
 
-    return _on_saga(Action.RESUME, saga, request, work)
+    return _on_saga(spec, saga, request, work)
 
 
 def _apply_again(context: ActionContext, keys: Sequence[str]) -> None:
@@ -101,7 +177,7 @@ def _apply_again(context: ActionContext, keys: Sequence[str]) -> None:
         raise Refused(text % {"error": error_location(error)}) from error
 
 
-def append(context: ActionContext, saga: SagaLog, kind: str, content: dict[str, Any], lane: str = "") -> None:
+def append(context: ActionContext, saga: SagaLog, kind: str, content: Mapping[str, Any], lane: str = "") -> None:
     """Append the decision to the log and apply it, in the caller's transaction, which holds the saga's lock."""
     event_log.append(
         [
@@ -125,66 +201,16 @@ def current(context: ActionContext, saga: SagaLog) -> SagaLog:
     """Apply all events that wait for the saga and return it. Raises Refused if it is blocked by an error."""
     context.apply(routing_key(saga))
     now = saga_row(saga.id)
-    check_not_set_aside(now)
+    refusal = set_aside(now)
+    if refusal:
+        raise Refused(refusal)
     return now
 
 
-def check_not_set_aside(saga: SagaLog) -> None:
-    """Raise Refused for a saga that is blocked by an error: it can only be resumed."""
-    if saga.set_aside_at is not None:
-        raise Refused(_("the saga is blocked by an error: resume it first"))
-
-
-def check(action: Action, saga: SagaLog, lane: Lane | None = None) -> None:
-    """Raise Refused if the stored state of a saga, or of one lane of it, forbids a decision. No queries."""
-    if action is Action.RESUME:
-        if saga.set_aside_at is None:
-            raise Refused(_("the saga is not blocked by an error: there is nothing to resume"))
-        return
-    check_not_set_aside(saga)
-    if action is Action.REPLAY:
-        check_known_version(saga)
-    elif action is Action.TERMINATE:
-        _check_may_terminate(saga)
-    else:
-        _check_may_fail(action, saga, lane)
-
-
-def possible_on_saga(saga: SagaLog) -> frozenset[Action]:
-    """Return the decisions on the whole saga that its stored state allows now. No queries.
-
-    Whether the events of a saga that is blocked by an error can be applied now is known only after it is resumed.
-    """
-    actions = (Action.FORCE_COMPENSATION, Action.CANCEL, Action.TERMINATE, Action.RESUME, Action.REPLAY)
-    return frozenset(action for action in actions if not refusal(check, action, saga))
-
-
-def possible_on_lane(lane: Lane) -> frozenset[Action]:
-    """Return the decisions on one lane that its state and its saga's allow now."""
-    actions = (Action.FORCE_COMPENSATION, Action.CANCEL)
-    return frozenset(action for action in actions if not refusal(check, action, lane.saga, lane))
-
-
-def refusal(check_: Callable[..., None], *arguments: Any) -> str:
-    """Return why a check refuses, as a text for people; empty if it does not."""
-    try:
-        check_(*arguments)
-    except Refused as refused:
-        return str(refused)
-    return ""
-
-
-def _fail(action: Action, kind: str, saga_id: UUID | str, lane: str | None, request: ActionRequest) -> ActionResult:
-    saga = saga_row(saga_id)
-
-    def work(context: ActionContext) -> None:
-        now = current(context, saga)
-        check(action, now, None if lane is None else _lane(now, lane))
-        with previewed(context, routing_key(saga)):
-            append(context, now, kind, {}, lane or "")
-        note_status(context, now)
-
-    return _on_saga(action, saga, request, work, once=f"{action.value}:{saga.id}:{lane or ''}", lane=lane)
+def note_status(context: ActionContext, saga: SagaLog) -> None:
+    """Note the saga's status before the decision (`saga` as it was read then) and after it."""
+    context.effects["status_before"] = saga.status
+    context.effects["status_after"] = saga_row(saga.id).status
 
 
 def _lane(saga: SagaLog, entity: str) -> Lane:
@@ -195,56 +221,14 @@ def _lane(saga: SagaLog, entity: str) -> Lane:
     return row
 
 
-def _check_may_fail(action: Action, saga: SagaLog, lane: Lane | None) -> None:
-    if lane is not None:
-        if lane.failed:
-            text = _("%(the_entity)s already failed: its compensation is in progress or was decided")
-            raise Refused(nouns.of(saga.saga_type).fill(text))
-    else:
-        check_known_version(saga)
-        if saga_has_failed(saga):
-            raise Refused(_("the saga already failed: its compensation is in progress or was decided"))
-    if action is Action.CANCEL and saga.status not in UNFINISHED:
-        text = _("the saga is %(status)s and no longer running: force compensation to undo what it did")
-        raise Refused(text % {"status": saga.status})
-
-
-def _check_may_terminate(saga: SagaLog) -> None:
-    if saga.status not in OPEN:
-        raise Refused(_("the saga is %(status)s: there is nothing to terminate") % {"status": saga.status})
-    if saga_from(saga.state, SagaCounts()).claimed is not None:
-        raise Refused(_("the saga was already terminated: commands sent before may still finish"))
-
-
-def check_known_version(saga: SagaLog) -> None:
-    """Raise Refused if this release does not know the version of the definition that the saga runs on."""
-    try:
-        registry.get(saga.saga_type, saga.version)
-    except registry.UnknownDefinition:
-        text = _("this release does not support %(type)s version %(version)d: use a release that does")
-        raise Refused(text % {"type": saga.saga_type, "version": saga.version}) from None
-
-
-def saga_has_failed(saga: SagaLog) -> bool:
-    """Return whether the saga as a whole failed, by the failure scope that it was started with."""
-    identity = SagaIdentity(registry.get(saga.saga_type, saga.version), saga.failure_scope, str(saga.id), saga.key)
-    return saga_failed(identity, saga_from(saga.state, SagaCounts()))
-
-
-def note_status(context: ActionContext, saga: SagaLog) -> None:
-    """Note the saga's status before the decision (`saga` as it was read then) and after it."""
-    context.effects["status_before"] = saga.status
-    context.effects["status_after"] = saga_row(saga.id).status
-
-
 def _on_saga(
-    action: Action,
+    spec: ActionSpec,
     saga: SagaLog,
     request: ActionRequest,
-    work: Any,
+    work: Callable[[ActionContext], None],
     *,
-    once: str | None = None,
     lane: str | None = None,
 ) -> ActionResult:
     target = f"saga {saga.id}" if lane is None else f"saga {saga.id} lane {lane}"
-    return carry_out(action, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=lambda: once)
+    once = spec.once.format(saga=saga.id, lane=lane or "") or None
+    return carry_out(spec.name, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=lambda: once)

@@ -1,4 +1,7 @@
-"""The page of a decision: its consequence, the preview of what would be sent, the reason, then the result."""
+"""The page of a decision: its consequence, the preview of what would be sent, the reason, then the result.
+
+All that it shows comes from the decision's spec; nothing here decides.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +14,29 @@ from django.contrib import messages
 from django.contrib.admin import site
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import NoReverseMatch
+from django.urls import NoReverseMatch, reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from sagas import nouns
-from sagas.actions import ActionRequest, ActionResult, sentences
-from sagas.admin import form_drafts, formatting, labels
-from sagas.admin.action_pages import ACTION_PAGES, ActionPage
-from sagas.admin.forms import DecisionForm
+from bridge import instants
+from compensation.models import CommandStatus
+from sagas import actions, nouns
+from sagas.actions import ActionRequest, ActionResult, ActionSpec, Target, sentences
+from sagas.admin import form_drafts, formatting
+from sagas.admin.forms import DecisionForm, form_of
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.refusals import RefusalText, explain
-from sagas.admin.rights import may_operate, may_view_payload
+from sagas.admin.rights import may, may_view_payload
 from sagas.error_text import shown_differences
 from sagas.errors import Busy, DecisionError, Invalid, NotFound
-from sagas.models import Action, Decision, SagaLog, SagaStatusChoice
+from sagas.models import Decision, EntryPoint, LaneOutcome, ParkedReason, SagaLog, SagaStatusChoice
 from sagas.nouns import Nouns
 from sagas.queries.ids import saga_id
 
 # More than anybody reads before confirming; the total is shown above the list.
 SHOWN = 200
-LABELS = {**dict(SagaStatusChoice.choices), **labels.COMMAND_STATUSES, **labels.LANE_OUTCOMES}
+LABELS = {**dict(SagaStatusChoice.choices), **dict(CommandStatus.choices), **dict(LaneOutcome.choices)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,89 +59,85 @@ def decide_view(admin: ReadOnlyAdmin, request: HttpRequest, action: str) -> Http
 
     GET shows the preview too if the target is known. Raises Http404, PermissionDenied.
     """
-    action_page = ACTION_PAGES.get(action)
-    if action_page is None:
+    spec = actions.ACTIONS.get(action)
+    if spec is None:
         raise Http404(_("There is no such decision."))
-    _need_operate(request)
+    _need_permission(request, spec)
     if request.method != "POST":
         kept = form_drafts.kept_fields(request, action)
         given = {name: value for name, value in request.GET.dict().items() if name != "kept"}
         notice = _("You had to log in again. Nothing was done. What you typed is still here.") if kept else ""
-        return _ask(admin, request, action_page, {**given, **kept}, notice)
+        return _ask(admin, request, spec, {**given, **kept}, notice)
     confirming = "confirm" in request.POST
-    form = action_page.form(request.POST, confirming=confirming)
+    form = form_of(spec)(request.POST, confirming=confirming)
     if not form.is_valid():
-        return _show_again(admin, request, action_page, form, 400)
+        return _show_again(admin, request, form, 400)
     if not confirming:
-        return _show(admin, request, action_page, form, preview(action_page, form.cleaned_data, request))
-    return _carry_out(admin, request, action_page, form)
+        return _show(admin, request, form, preview(form, request))
+    return _carry_out(admin, request, form)
 
 
 def draw_again(request: HttpRequest, action: str, notice: str) -> HttpResponse:
     """Show the submitted form again with the reason why it was not accepted: status 403. Nothing is carried out."""
-    action_page = ACTION_PAGES[action]
-    form = action_page.form(request.POST)
+    form = form_of(actions.get(action))(request.POST)
     admin = cast("ReadOnlyAdmin", site.get_model_admin(Decision))
-    return _show_again(admin, request, action_page, form, 403, notice)
+    return _show_again(admin, request, form, 403, notice)
 
 
 def ask(admin: ReadOnlyAdmin, request: HttpRequest, action: str, target: Mapping[str, Any]) -> HttpResponse:
     """Show the page of a decision on a target that another page chose."""
-    _need_operate(request)
-    return _ask(admin, request, ACTION_PAGES[action], target)
+    spec = actions.get(action)
+    _need_permission(request, spec)
+    return _ask(admin, request, spec, target)
 
 
-def _need_operate(request: HttpRequest) -> None:
-    if not may_operate(request):
+def _need_permission(request: HttpRequest, spec: ActionSpec) -> None:
+    if not may(request, spec.permission):
         text = _('You may view this but not decide. Deciding requires the permission "%(name)s".')
-        raise PermissionDenied(text % {"name": _("May decide on sagas, commands, parked events and publishing")})
+        name = _("May decide on sagas, commands, unmatched events, and sending commands")
+        raise PermissionDenied(text % {"name": name})
 
 
 def _ask(
-    admin: ReadOnlyAdmin, request: HttpRequest, action_page: ActionPage, target: Mapping[str, Any], notice: str = ""
+    admin: ReadOnlyAdmin, request: HttpRequest, spec: ActionSpec, target: Mapping[str, Any], notice: str = ""
 ) -> HttpResponse:
     initial = {"request_key": DecisionForm.fresh_key(), **target}
-    fields = _valid(action_page, initial)
-    found = preview(action_page, fields, request) if fields else None
-    return _show(admin, request, action_page, action_page.form(initial=initial), found, notice=notice)
+    probe = _probe(spec, initial)
+    found = preview(probe, request) if probe else None
+    return _show(admin, request, form_of(spec)(initial=initial), found, notice=notice)
 
 
 def _show_again(
-    admin: ReadOnlyAdmin,
-    request: HttpRequest,
-    action_page: ActionPage,
-    form: DecisionForm,
-    status: int,
-    notice: str = "",
+    admin: ReadOnlyAdmin, request: HttpRequest, form: DecisionForm, status: int, notice: str = ""
 ) -> HttpResponse:
     """Show a form that was not accepted, with its errors, and with target and preview if it names one."""
-    fields = _valid(action_page, request.POST.dict())
-    found = preview(action_page, fields, request) if fields else None
-    return _show(admin, request, action_page, form, found, status, notice)
+    probe = _probe(form.spec, request.POST.dict())
+    found = preview(probe, request) if probe else None
+    return _show(admin, request, form, found, status, notice)
 
 
-def _valid(action_page: ActionPage, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the checked target of a form, ignoring its reason; empty if it names no valid target."""
-    probe = action_page.form({**fields, "reason": ""})
-    return probe.cleaned_data if probe.is_valid() else {}
+def _probe(spec: ActionSpec, fields: Mapping[str, Any]) -> DecisionForm | None:
+    """Return the form with the target alone, ignoring the reason; None if it names no valid target."""
+    probe = form_of(spec)({**fields, "reason": ""})
+    return probe if probe.is_valid() else None
 
 
-def _carry_out(admin: ReadOnlyAdmin, request: HttpRequest, action_page: ActionPage, form: DecisionForm) -> HttpResponse:
-    fields = form.cleaned_data
+def _carry_out(admin: ReadOnlyAdmin, request: HttpRequest, form: DecisionForm) -> HttpResponse:
+    spec, fields = form.spec, form.cleaned_data
     try:
-        outcome = action_page.carry_out(fields, _request(request, fields))
+        outcome = spec.decide(form.values(), _request(request, fields))
     except DecisionError as error:
         status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, Invalid) else 409
-        return _show(admin, request, action_page, form, _refused(action_page, fields, error), status)
-    form_drafts.forget(request, action_page.action.value)
-    _report(request, action_page, outcome)
-    return HttpResponseRedirect(action_page.back(fields))
+        return _show(admin, request, form, _refused(spec, fields, error), status)
+    form_drafts.forget(request, spec.name)
+    _report(request, spec, outcome)
+    return HttpResponseRedirect(_back(spec, fields))
 
 
 def _request(request: HttpRequest, fields: Mapping[str, Any], *, dry_run: bool = False) -> ActionRequest:
     return ActionRequest(
         actor=request.user.get_username(),
-        door="admin",
+        door=EntryPoint.ADMIN.value,
         reason=fields.get("reason", ""),
         dry_run=dry_run,
         idempotency_key=None if dry_run else fields.get("request_key") or None,
@@ -147,7 +147,6 @@ def _request(request: HttpRequest, fields: Mapping[str, Any], *, dry_run: bool =
 def _show(
     admin: ReadOnlyAdmin,
     request: HttpRequest,
-    action_page: ActionPage,
     form: DecisionForm,
     found: Preview | None,
     status: int = 200,
@@ -155,28 +154,28 @@ def _show(
 ) -> HttpResponse:
     fields = (form.cleaned_data if form.is_valid() else request.POST.dict()) if form.is_bound else form.initial
     context = {
-        "title": action_page.title,
-        "action_page": action_page,
+        "title": form.spec.title,
+        "spec": form.spec,
         "form": form,
         "preview": found,
         "target": _target(fields),
         "nouns": nouns_of_target(fields),
-        "back": _safe_back(action_page, fields),
-        "confirmable": _is_confirmable(action_page, found),
+        "back": _safe_back(form.spec, fields),
+        "confirmable": _is_confirmable(found),
         "notice": notice,
-        "typed_by": form_drafts.note(request, action_page.action.value),
+        "typed_by": form_drafts.note(request, form.spec.name),
     }
     return admin.draw(request, "sagas/admin/decide.html", context, status)
 
 
-def _is_confirmable(action_page: ActionPage, found: Preview | None) -> bool:
+def _is_confirmable(found: Preview | None) -> bool:
     """Return whether the form may be confirmed.
 
     Not a replay without differences; after a refusal only if a repeated request may succeed.
     """
     if found is None or found.outcome is None:
         return found is not None and found.may_repeat
-    return action_page.action is not Action.REPLAY or bool(found.differences)
+    return found.outcome.effects.get("differences") != []
 
 
 def _target(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -214,24 +213,42 @@ def _ids(fields: Mapping[str, Any]) -> list[str]:
     return ids.replace(",", " ").split() if isinstance(ids, str) else [str(one) for one in ids]
 
 
-def _safe_back(action_page: ActionPage, fields: Mapping[str, Any]) -> str:
+def _safe_back(spec: ActionSpec, fields: Mapping[str, Any]) -> str:
     try:
-        return action_page.back({**fields, "ids": _ids(fields)})
+        return _back(spec, {**fields, "ids": _ids(fields)})
     except (KeyError, IndexError, NoReverseMatch):  # a target without a page
         return formatting.list_url("sagas_sagalog")
+
+
+def _back(spec: ActionSpec, fields: Mapping[str, Any]) -> str:
+    """Return the page to show afterwards: the target's own, if it has one."""
+    match spec.target:
+        case Target.SAGA if fields.get("lane"):
+            return formatting.lane_url(fields["saga"], fields["lane"])
+        case Target.COMMANDS if len(fields.get("ids") or []) == 1:
+            return formatting.command_url(fields["ids"][0])
+        case Target.KEY:
+            saga = SagaLog.objects.filter(key=fields["key"]).values_list("id", flat=True).first()
+            return formatting.saga_url(saga) if saga else formatting.list_url("sagas_parked")
+        case Target.MESSAGE:
+            return reverse("admin:bridge_quarantined_change", args=[fields["message"]])
+        case Target.PUBLISHING:
+            return formatting.list_url("compensation_switch")
+    if spec.target is Target.SAGA or fields.get("saga"):
+        return formatting.saga_url(fields["saga"])
+    return formatting.list_url("compensation_command" if spec.target is Target.COMMANDS else "sagas_parked")
 
 
 # --- the preview ------------------------------------------------------------------------------------------------------
 
 
-def preview(action_page: ActionPage, fields: Mapping[str, Any], request: HttpRequest) -> Preview:
-    """Return the preview: the decision itself, carried out and rolled back."""
+def preview(form: DecisionForm, request: HttpRequest) -> Preview:
+    """Return the preview of a valid form: the decision itself, carried out and rolled back."""
+    spec, fields = form.spec, form.cleaned_data
     try:
-        outcome = (action_page.look or action_page.carry_out)(
-            fields, _request(request, {**fields, "reason": ""}, dry_run=True)
-        )
+        outcome = spec.look(form.values(), _request(request, {**fields, "reason": ""}, dry_run=True))
     except DecisionError as error:
-        return _refused(action_page, fields, error)
+        return _refused(spec, fields, error)
     commands = [_line(command.as_json()) for command in islice(outcome.commands, SHOWN)]
     sent = sum(command.status_after in ("planned", "waiting") and not command.held_by for command in outcome.commands)
     # Released commands are counted in full even if their list is shortened.
@@ -253,8 +270,8 @@ def _differences(outcome: ActionResult, request: HttpRequest) -> list[dict[str, 
     return shown_differences(outcome.effects.get("differences") or [], payload=may_view_payload(request))
 
 
-def _refused(action_page: ActionPage, fields: Mapping[str, Any], error: DecisionError) -> Preview:
-    return Preview(refused=explain(action_page, fields, error), may_repeat=isinstance(error, Busy | Invalid))
+def _refused(spec: ActionSpec, fields: Mapping[str, Any], error: DecisionError) -> Preview:
+    return Preview(refused=explain(spec, fields, error), may_repeat=isinstance(error, Busy | Invalid))
 
 
 def _line(command: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -313,7 +330,7 @@ def _of_event(result: Mapping[str, Any]) -> list[str]:
     if result.get("already_stored"):
         lines.append(_("The event is already stored and is not applied again."))
     if result.get("parked"):
-        reason = labels.PARKED_REASONS[result["parked"]]
+        reason = ParkedReason(result["parked"]).label
         lines.append(
             _("No saga matches yet (%(reason)s): the event is kept with the unmatched events.") % {"reason": reason}
         )
@@ -326,15 +343,15 @@ def _of_event(result: Mapping[str, Any]) -> list[str]:
 # --- the result -------------------------------------------------------------------------------------------------------
 
 
-def _report(request: HttpRequest, action_page: ActionPage, outcome: ActionResult) -> None:
+def _report(request: HttpRequest, spec: ActionSpec, outcome: ActionResult) -> None:
     if outcome.repeated:
-        values = {"actor": outcome.actor, "time": outcome.accepted_at.strftime("%Y-%m-%d %H:%M:%S UTC")}
+        values = {"actor": outcome.actor, "time": instants.for_people(outcome.accepted_at)}
         messages.warning(
             request, _("Already requested by %(actor)s at %(time)s. Nothing was done a second time.") % values
         )
         return
     count = len(outcome.commands)
-    parts = [_("Accepted: %(action)s.") % {"action": action_page.title}]
+    parts = [_("Accepted: %(action)s.") % {"action": spec.title}]
     if count:
         parts.append(ngettext("%(n)d command was changed.", "%(n)d commands were changed.", count) % {"n": count})
     if any(command.status_after in ("planned", "waiting") and not command.held_by for command in outcome.commands):

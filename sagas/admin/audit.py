@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from sagas.admin import formatting, labels, search
+from sagas import actions
+from sagas.admin import formatting, search
 from sagas.admin.action_views import LABELS, decide_view
 from sagas.admin.filters import ActionFilter
 from sagas.admin.form_drafts import over_a_login
 from sagas.admin.readonly import ReadOnlyAdmin
-from sagas.models import Decision
+from sagas.models import Decision, reason_text
 from sagas.queries.ids import saga_id
 
 
@@ -39,7 +40,7 @@ class DecisionAdmin(ReadOnlyAdmin):
         return decide_view(self, request, action)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Decision]:
-        return Decision.objects.defer("answer")
+        return Decision.objects.defer("answer").annotate(breaker=F("answer__effects__breaker"))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -53,7 +54,7 @@ class DecisionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("decision"))
     def what(self, decision: Decision) -> SafeString:
-        return formatting.badge(decision.action, labels.ACTIONS.get(decision.action), "hand")
+        return formatting.badge(decision.action, actions.label_of(decision.action), "hand")
 
     @admin.display(description=_("by"))
     def entry_point(self, decision: Decision) -> str:
@@ -65,7 +66,8 @@ class DecisionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("why"))
     def why(self, decision: Decision) -> str:
-        return decision.reason if len(decision.reason) <= 120 else decision.reason[:119] + "…"
+        text = reason_text(decision.door, decision.reason, decision.breaker)  # type: ignore[attr-defined]
+        return text if len(text) <= 120 else text[:119] + "…"
 
     def page(self, request: HttpRequest, row: Decision) -> dict[str, Any]:
         commands = [
@@ -77,7 +79,7 @@ class DecisionAdmin(ReadOnlyAdmin):
             for command in row.answer.get("commands", [])
         ]
         return {
-            "title": labels.ACTIONS.get(row.action, row.action),
+            "title": actions.label_of(row.action),
             "commands": commands,
             "more": row.answer.get("commands_total", len(commands)) - len(commands),
         }

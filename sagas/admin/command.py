@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -14,9 +15,9 @@ from django.utils.translation import gettext_lazy as _
 from bridge.models import Event, Source
 from compensation import switches
 from compensation.models import UNSENT, Attempt, Command, CommandStatus, ExhaustedBy
-from sagas import nouns
-from sagas.actions import possible_in_state
-from sagas.admin import buttons, formatting, labels, search
+from sagas import actions, nouns
+from sagas.actions import ActionSpec, CommandView, Target
+from sagas.admin import buttons, formatting, search
 from sagas.admin.action_views import ask
 from sagas.admin.filters import (
     CommandStatusFilter,
@@ -30,7 +31,7 @@ from sagas.admin.forms import MOST_COMMANDS
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.error_text import shown_error
-from sagas.models import Action, SagaLog
+from sagas.models import SagaLog
 from sagas.queries import holding
 from sagas.queries.holding import OnHold
 from sagas.queries.ids import saga_id, spelled
@@ -54,7 +55,6 @@ class CommandAdmin(ReadOnlyAdmin):
     search_help_text = _("Full id of a command, or any full id of its saga")
     page_template = "sagas/admin/command.html"
     list_disable_select_all = False
-    actions = ("retry_chosen", "release_chosen", "mark_done_chosen", "skip_chosen", "withdraw_chosen")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Command]:
         return Command.objects.defer("body", "non_retryable")
@@ -71,7 +71,7 @@ class CommandAdmin(ReadOnlyAdmin):
         payload = may_view_payload(request)
         for command in found.result_list:
             command.on_hold = holding.on_hold(command, holds)
-            command.shown_error = shown_error(command.last_error, payload=payload)
+            command.shown_error = shown_error(command.last_error, command.last_error_data, payload=payload)
         return found
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
@@ -97,10 +97,14 @@ class CommandAdmin(ReadOnlyAdmin):
         entity = spelled(search_term)
         return (of_sagas.filter(entity=entity) if _is_entity(of_sagas, entity) else of_sagas), False
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        chosen: dict[str, Any] = super().get_actions(request) if may_operate(request) else {}
-        possible = {f"{action.value}_chosen" for action in _possible_in_list(request)}
-        return {name: item for name, item in chosen.items() if name in possible}
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        """Return the decisions that commands with the list's filters may allow.
+
+        Django 6.1 passes action_location, and warns about a method that does not name it.
+        """
+        possible = actions.possible(*_views_in_list(request)) if may_operate(request) else ()
+        found = [(f"{spec.name}_chosen", spec) for spec in actions.of_target(Target.COMMANDS) if spec in possible]
+        return {name: (_ask_about(spec), name, spec.title) for name, spec in found}
 
     @admin.display(description=_("command"))
     def what(self, command: Command) -> str:
@@ -128,35 +132,6 @@ class CommandAdmin(ReadOnlyAdmin):
     def saga_link(self, command: Command) -> SafeString:
         return formatting.link(formatting.saga_url(command.saga_id), f"{str(command.saga_id)[:8]}…")
 
-    @admin.action(description=_("Retry"))
-    def retry_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
-        return self._ask(request, Action.RETRY, chosen)
-
-    @admin.action(description=_("Release"))
-    def release_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
-        return self._ask(request, Action.RELEASE, chosen)
-
-    @admin.action(description=_("Mark as done"))
-    def mark_done_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
-        return self._ask(request, Action.MARK_DONE, chosen)
-
-    @admin.action(description=_("Skip"))
-    def skip_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
-        return self._ask(request, Action.SKIP, chosen)
-
-    @admin.action(description=_("Withdraw"))
-    def withdraw_chosen(self, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
-        return self._ask(request, Action.WITHDRAW, chosen)
-
-    def _ask(self, request: HttpRequest, action: Action, chosen: QuerySet[Command]) -> HttpResponse | None:
-        """Show the decision's page with the ids chosen now; the decision applies to exactly these."""
-        ids = [str(identity) for identity in chosen.values_list("id", flat=True)[: MOST_COMMANDS + 1]]
-        if len(ids) > MOST_COMMANDS:
-            text = gettext("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
-            messages.error(request, text % {"most": MOST_COMMANDS})
-            return None
-        return ask(self, request, action.value, {"ids": " ".join(ids)})
-
     def page(self, request: HttpRequest, row: Command) -> dict[str, Any]:
         saga = SagaLog.objects.filter(id=row.saga_id).only("key", "status", "set_aside_at").first()
         hold = holding.on_hold(row)
@@ -176,7 +151,7 @@ class CommandAdmin(ReadOnlyAdmin):
 
 def states(command: Command, hold: OnHold | None = None) -> SafeString:
     """Return the badges of a command; `hold` tells why its deadline is on hold, if it is."""
-    found = [formatting.badge(command.status, labels.COMMAND_STATUSES.get(command.status))]
+    found = [formatting.badge(command.status, command.get_status_display())]
     if command.held_since:
         found.append(formatting.badge("held", gettext("held"), "bad"))
     if hold:
@@ -194,19 +169,33 @@ def _confirming(command: Command) -> Event | None:
     return found.only("type", "topic", "producer").first()
 
 
-def _possible_in_list(request: HttpRequest) -> frozenset[Action]:
-    """Return the decisions that commands with the list's filters may allow."""
+def _ask_about(spec: ActionSpec) -> Callable[[CommandAdmin, HttpRequest, QuerySet[Command]], HttpResponse | None]:
+    """Return the list's action that shows a decision's page with the ids chosen now; it applies to exactly these."""
+
+    def chosen_in_list(admin: CommandAdmin, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
+        ids = [str(identity) for identity in chosen.values_list("id", flat=True)[: MOST_COMMANDS + 1]]
+        if len(ids) > MOST_COMMANDS:
+            text = gettext("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
+            messages.error(request, text % {"most": MOST_COMMANDS})
+            return None
+        return ask(admin, request, spec.name, {"ids": " ".join(ids)})
+
+    return chosen_in_list
+
+
+def _views_in_list(request: HttpRequest) -> list[CommandView]:
+    """Return the states that commands with the list's filters may be in."""
     status, reason, of_saga = (request.GET.get(name, "") for name in ("status", "exhausted_by", "saga"))
     held = bool(request.GET.get("held"))
     if (status and status not in CommandStatus.values) or (reason and status not in ("", CommandStatus.EXHAUSTED)):
-        return frozenset()
+        return []
     if held and (reason or status not in ("", CommandStatus.PLANNED)):
-        return frozenset()
+        return []
     found = saga_id(of_saga) if of_saga else None
     if found is not None and SagaLog.objects.filter(id=found, set_aside_at__isnull=False).exists():
-        return frozenset()
+        return []
     status = CommandStatus.PLANNED if held else CommandStatus.EXHAUSTED if reason else status
-    return possible_in_state(status, invalid=reason == ExhaustedBy.INVALID)
+    return actions.views_in(status, invalid=reason == ExhaustedBy.INVALID)
 
 
 def _is_entity(commands: QuerySet[Command], entity: str | None) -> bool:

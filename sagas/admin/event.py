@@ -11,14 +11,14 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from bridge.models import Duplicate, Event, Pending
+from bridge.models import Duplicate, Event, Pending, Source
 from sagas import nouns
 from sagas.admin import buttons, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.definitions import registry
 from sagas.models import Parked, SagaEvent, SagaLog
-from sagas.nouns import fill_lazy
+from sagas.nouns import fill_lazy, lazy_noun
 from sagas.queries.ids import spelled
 from sagas.queries.timeline import changes
 
@@ -28,7 +28,7 @@ MOST = 500
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    list_display = ("type", "event_id", "origin", "key", "entity", "occurred", "received")
+    list_display = ("type", "event_id", "origin", "key_id", "entity_id", "occurred", "received")
     search_fields = ("id",)
     search_help_text = fill_lazy(_("Full event id or %(key_id)s"))
     ordering = ("-id",)
@@ -48,8 +48,16 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description=_("source"))
     def origin(self, event: Event) -> SafeString:
         return formatting.badge(
-            event.source, event.get_source_display(), "plain" if event.source == "pulsar" else "info"
+            event.source, event.get_source_display(), "plain" if event.source == Source.PULSAR else "info"
         )
+
+    @admin.display(description=lazy_noun("key_id"))
+    def key_id(self, event: Event) -> str:
+        return event.key
+
+    @admin.display(description=lazy_noun("entity_id"))
+    def entity_id(self, event: Event) -> str:
+        return event.entity
 
     @admin.display(description=_("occurred"))
     def occurred(self, event: Event) -> Any:
@@ -89,8 +97,8 @@ def _found(term: str) -> list[int]:
     """Find events by event id or by key, each by its index."""
     if "\x00" in term:
         return []
-    sources, spellings = ["pulsar", "operator", "compensation"], {term, spelled(term) or term}
-    by_id = Event.objects.filter(source__in=sources, event_id__in=spellings)
+    spellings = {term, spelled(term) or term}
+    by_id = Event.objects.filter(source__in=Source.values, event_id__in=spellings)
     streams = list(registry.current_definitions())
     by_key = Event.objects.filter(stream__in=streams, key__in=spellings).order_by("-id")
     return [*by_id.values_list("id", flat=True), *by_key.values_list("id", flat=True)[:MOST]]

@@ -13,25 +13,16 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from compensation.models import CommandStatus
+from compensation.models import CommandStatus, ExhaustedBy
 from sagas import actions, nouns
-from sagas.admin import labels
 from sagas.definitions import registry
-from sagas.models import Action, Decision, SagaStatusChoice
+from sagas.models import Decision, SagaStatusChoice
 from sagas.queries.ids import saga_id
 
-# Decisions after which a saga's outcome does not come from the services alone.
-BY_HAND = (
-    Action.FORCE_COMPENSATION,
-    Action.CANCEL,
-    Action.TERMINATE,
-    Action.SKIP,
-    Action.MARK_DONE,
-    Action.WITHDRAW,
-    Action.RELEASE,
-    Action.ATTACH,
-    Action.ADOPT,
-)
+
+def made_by_hand() -> QuerySet[Decision]:
+    """Return the decisions after which a saga's outcome does not come from the services alone."""
+    return Decision.objects.filter(action__in=[spec.name for spec in actions.ACTIONS.values() if spec.by_hand])
 
 
 class _Choice(SimpleListFilter):
@@ -57,7 +48,7 @@ class StatusFilter(_Choice):
 
 class CommandStatusFilter(StatusFilter):
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return labels.COMMAND_STATUSES.items()
+        return CommandStatus.choices
 
 
 class AgeFilter(_Choice):
@@ -126,8 +117,7 @@ class ByHandFilter(_Choice):
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         # From the audit: people decide on a few hundred sagas, however many there are.
-        decided = Decision.objects.filter(action__in=BY_HAND, saga__isnull=False)
-        return queryset.filter(id__in=decided.values("saga"))
+        return queryset.filter(id__in=made_by_hand().filter(saga__isnull=False).values("saga"))
 
 
 class ConfirmedUnsentFilter(_Choice):
@@ -174,7 +164,7 @@ class ExhaustedByFilter(_Choice):
     parameter_name = "exhausted_by"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return labels.EXHAUSTED_BY.items()
+        return ExhaustedBy.choices
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(exhausted_by=value, status=CommandStatus.EXHAUSTED)
@@ -200,7 +190,7 @@ class ActionFilter(_Choice):
     parameter_name = "action_taken"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return labels.ACTIONS.items()
+        return [(spec.name, spec.label) for spec in actions.ACTIONS.values()]
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(action=value)

@@ -20,8 +20,9 @@ from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import resolve_url
 
+from sagas import actions
 from sagas.admin import formatting
-from sagas.admin.action_pages import ACTION_PAGES
+from sagas.admin.forms import form_of
 
 SALT = "sagas.admin.form_drafts"
 IN_SESSION = "typed_decisions"
@@ -66,10 +67,10 @@ def over_a_login(view: View) -> View:
 
 def keep(request: HttpRequest, action: str) -> str:
     """Keep a form's fields in the session; return the address of the filled-in form, empty if none is kept."""
-    user, action_page = author(request, action), ACTION_PAGES.get(action)
-    if user is None or action_page is None:
+    user, spec = author(request, action), actions.ACTIONS.get(action)
+    if user is None or spec is None:
         return ""
-    fields = {name: request.POST[name] for name in action_page.form.base_fields if request.POST.get(name)}
+    fields = {name: request.POST[name] for name in form_of(spec).base_fields if request.POST.get(name)}
     if sum(map(len, fields.values())) > MOST_CHARACTERS:
         return ""
     name = secrets.token_urlsafe(12)

@@ -1,9 +1,14 @@
-"""The forms of decisions. The target is hidden or chosen; the reason is required to confirm."""
+"""The forms of decisions: the target, which is hidden or chosen, the decision's own fields, and the reason.
+
+The reason is required to confirm.
+"""
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -11,6 +16,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from sagas import actions, nouns
+from sagas.actions import ActionSpec, Field, FieldKind, Target
 from sagas.actions.action import REASON_LIMIT
 from sagas.models import SagaLog
 from sagas.queries import by_task
@@ -23,6 +29,7 @@ MOST_COMMANDS = 5000
 class DecisionForm(forms.Form):
     """The reason, and a key per form by which a repeated request is recognized."""
 
+    spec: ClassVar[ActionSpec]
     reason = forms.CharField(
         label=_("Reason"),
         max_length=REASON_LIMIT,
@@ -36,6 +43,20 @@ class DecisionForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["reason"].required = confirming
         self.fields["reason"].widget.is_required = False
+        if self.spec.reason_label:
+            self.fields["reason"].label = self.spec.reason_label
+            self.fields["reason"].help_text = self.spec.reason_help
+        self._use_nouns()
+        self.order_fields([field.name for field in self.spec.fields])
+
+    def _use_nouns(self) -> None:
+        """Fill the nouns of the events' saga type into the texts of the decision's own fields."""
+        stream = (self.data or self.initial).get("stream")
+        words = nouns.of(stream) if stream else nouns.shared()
+        for own in self.spec.fields:
+            if _is_shown(own):
+                self.fields[own.name].label = capfirst(words.fill(own.label))
+                self.fields[own.name].help_text = words.fill(own.help)
 
     def clean_reason(self) -> str:
         """Return the reason. Raises ValidationError if one is required and it has no visible character."""
@@ -44,6 +65,26 @@ class DecisionForm(forms.Form):
             raise ValidationError(self.fields["reason"].error_messages["required"], code="required")
         return reason
 
+    def clean(self) -> dict[str, Any]:
+        """Check what depends on several fields."""
+        fields = super().clean() or {}
+        for own in self.spec.fields:
+            why = own.missing(fields) if own.missing is not None else ""
+            if why:
+                self.add_error(own.name, why)
+        return fields
+
+    def target(self) -> dict[str, Any]:
+        """Return the checked target, by the names that the effect takes."""
+        raise NotImplementedError
+
+    def values(self) -> dict[str, Any]:
+        """Return all that the effect takes. A decision that can also only be shown is made here."""
+        given = {field.name: self.cleaned_data.get(field.name) for field in self.spec.fields if _is_shown(field)}
+        own = {name: None if value == "" else value for name, value in given.items()}
+        chosen = {self.spec.only_with: True} if self.spec.only_with else {}
+        return {**own, **self.target(), **chosen}
+
     @staticmethod
     def fresh_key() -> str:
         """Return a key for one rendering of the form."""
@@ -51,17 +92,29 @@ class DecisionForm(forms.Form):
 
 
 class SagaForm(DecisionForm):
-    """A saga, or one lane of it."""
+    """A saga."""
 
     saga = forms.UUIDField(widget=forms.HiddenInput)
-    lane = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    def target(self) -> dict[str, Any]:
+        return {"saga": self.cleaned_data["saga"]}
 
 
 class CommandsForm(DecisionForm):
-    """Commands: by their ids, fixed when they were chosen, or those of a saga."""
+    """Commands: by their ids, fixed when they were chosen, or those of a saga, or chosen by a field of the decision."""
 
     ids = forms.CharField(widget=forms.HiddenInput, required=False, strip=True)
     saga = forms.UUIDField(widget=forms.HiddenInput, required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        given = self.data or self.initial
+        if given.get("ids") or given.get("saga"):
+            for name in self._choosing():
+                self.fields[name].widget = forms.HiddenInput()
+
+    def _choosing(self) -> list[str]:
+        return [field.name for field in self.spec.fields if field.selects]
 
     def clean_ids(self) -> list[uuid.UUID]:
         """Return the ids as UUIDs. Raises ValidationError."""
@@ -75,37 +128,19 @@ class CommandsForm(DecisionForm):
         return ids
 
     def clean(self) -> dict[str, Any]:
-        fields = super().clean() or {}
-        if not self.errors and not (fields.get("ids") or fields.get("saga") or fields.get("planned_before")):
+        fields = super().clean()
+        if not self.errors and not any(fields.get(name) for name in ("ids", "saga", *self._choosing())):
             raise ValidationError(_("Choose at least one command."))
         return fields
 
-
-class EvidenceForm(CommandsForm):
-    """Commands, with the evidence as the reason."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["reason"].label = _("Evidence")
-        self.fields["reason"].help_text = _(
-            "How do you know that it is undone? Who checked, where and when; a ticket, a log line. Stored permanently."
-        )
-
-
-class WithdrawForm(CommandsForm):
-    """Commands, also by a cut-over time: all unsent ones planned before it."""
-
-    planned_before = forms.DateTimeField(
-        label=_("Planned before"),
-        required=False,
-        help_text=_("All unsent commands planned before this time (UTC). Example: 2026-03-01 12:00"),
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        fields = self.data or self.initial
-        if fields.get("ids") or fields.get("saga"):
-            self.fields["planned_before"].widget = forms.HiddenInput()
+    def target(self) -> dict[str, Any]:
+        """Return one command by its id, or many. Ids precede a field that chooses, and that precedes a saga."""
+        fields = self.cleaned_data
+        ids = fields.get("ids") or []
+        if ids:
+            only = {"command": ids[0]} if len(ids) == 1 else {"ids": ids}
+            return {**dict.fromkeys(self._choosing()), **only}
+        return {} if any(fields.get(name) for name in self._choosing()) else {"saga": fields["saga"]}
 
 
 class ParkedForm(DecisionForm):
@@ -116,49 +151,21 @@ class ParkedForm(DecisionForm):
     event = forms.CharField(widget=forms.HiddenInput, required=False)
 
     def clean(self) -> dict[str, Any]:
-        fields = super().clean() or {}
+        fields = super().clean()
         if not self.errors and not (fields.get("key") or fields.get("event")):
             raise ValidationError(_("Choose an event, or all events of an id."))
         return fields
 
+    def target(self) -> dict[str, Any]:
+        fields = self.cleaned_data
+        return {"event": fields["event"]} if fields.get("event") else {"key": fields.get("key") or ""}
 
-class AttachForm(ParkedForm):
-    """The saga that the events belong to, and optionally the lane."""
 
-    saga = forms.CharField(label=_("Saga"))
-    lane = forms.CharField(required=False)
-    field_order = ("saga", "lane", "reason")
+class KeyForm(ParkedForm):
+    """Unmatched events of a key."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        stream = (self.data or self.initial).get("stream")
-        self.nouns = nouns.of(stream) if stream else nouns.shared()
-        self.fields["saga"].help_text = self.nouns.fill(_("Saga id or %(key_id)s."))
-        self.fields["lane"].label = capfirst(self.nouns.entity_noun)
-        self.fields["lane"].help_text = self.nouns.fill(
-            _("Enter the %(entity_id)s if the events name none: they then count as its events. Otherwise leave empty.")
-        )
-
-    def clean(self) -> dict[str, Any]:
-        fields = super().clean() or {}
-        if fields.get("event") and not fields.get("lane") and actions.needs_lane(fields["event"]):
-            self.add_error("lane", self.nouns.fill(_("The event does not name %(the_entity)s. Enter its id.")))
-        return fields
-
-    def clean_saga(self) -> uuid.UUID:
-        """Return the saga's id. Raises ValidationError if none or several match."""
-        text = self.cleaned_data["saga"]
-        found = saga_id(text)
-        if found is not None and SagaLog.objects.filter(id=found).exists():
-            return found
-        named = by_task(text, 2)
-        if len(named) != 1:
-            raise ValidationError(
-                self.nouns.fill(_("No saga has this id or %(key_id)s."))
-                if not named
-                else self.nouns.fill(_("Several sagas have this %(key_id)s. Enter the saga id."))
-            )
-        return named[0].id
+    def target(self) -> dict[str, Any]:
+        return {"key": self.cleaned_data.get("key") or "", "saga_type": self.cleaned_data.get("stream") or None}
 
 
 class MessageForm(DecisionForm):
@@ -166,15 +173,14 @@ class MessageForm(DecisionForm):
 
     message = forms.IntegerField(widget=forms.HiddenInput, min_value=1)
 
+    def target(self) -> dict[str, Any]:
+        return {"message": self.cleaned_data["message"]}
+
 
 class PublishingForm(DecisionForm):
-    """One service, or all. `only`: only its switch or only its circuit breaker."""
+    """One service, or all."""
 
     service = forms.ChoiceField(label=_("Service"), required=False)
-    only = forms.ChoiceField(
-        required=False, widget=forms.HiddenInput, choices=[("", ""), ("switch", "switch"), ("breaker", "breaker")]
-    )
-    field_order = ("service", "reason")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -182,4 +188,68 @@ class PublishingForm(DecisionForm):
         self.fields["service"] = forms.ChoiceField(
             label=_("Service"), required=False, choices=[("", _("all services")), *services]
         )
-        self.order_fields(self.field_order)
+        self.order_fields(["service", *(field.name for field in self.spec.fields)])
+
+    def target(self) -> dict[str, Any]:
+        return {"service": self.cleaned_data.get("service") or None}
+
+
+class SagaField(forms.CharField):
+    """A saga, by its id or a key; its value is the saga's id."""
+
+    def clean(self, value: Any) -> Any:
+        """Return the saga's id. Raises ValidationError if none or several match."""
+        text = super().clean(value)
+        if not text:
+            return None
+        found = saga_id(text)
+        if found is not None and SagaLog.objects.filter(id=found).exists():
+            return found
+        named = by_task(text, 2)
+        if len(named) != 1:
+            raise ValidationError(
+                _("No saga has this id.") if not named else _("Several sagas have this id. Enter the saga id.")
+            )
+        return named[0].id
+
+
+_FORMS: Mapping[Target, type[DecisionForm]] = {
+    Target.SAGA: SagaForm,
+    Target.COMMANDS: CommandsForm,
+    Target.PARKED: ParkedForm,
+    Target.KEY: KeyForm,
+    Target.MESSAGE: MessageForm,
+    Target.PUBLISHING: PublishingForm,
+}
+_INPUTS: Mapping[FieldKind, Callable[..., forms.Field]] = {
+    FieldKind.ID: forms.CharField,
+    FieldKind.SAGA: SagaField,
+    FieldKind.SAGA_TYPE: forms.CharField,
+    FieldKind.TEXT: forms.CharField,
+    FieldKind.NUMBER: forms.IntegerField,
+    FieldKind.FLAG: forms.BooleanField,
+    FieldKind.CHOICE: forms.ChoiceField,
+    FieldKind.TIME: forms.DateTimeField,
+}
+
+
+@cache
+def form_of(spec: ActionSpec) -> type[DecisionForm]:
+    """Return the form of a decision."""
+    inputs = {field.name: _input(field) for field in spec.fields if _is_shown(field)}
+    return type(f"{spec.name}_form", (_FORMS[spec.target],), {"__doc__": str(spec.title), "spec": spec, **inputs})
+
+
+def _is_shown(field: Field) -> bool:
+    return bool(field.label) or field.hidden
+
+
+def _input(field: Field) -> forms.Field:
+    options: dict[str, Any] = {"label": field.label, "help_text": field.help, "required": field.required}
+    if field.kind is FieldKind.CHOICE:
+        options["choices"] = [("", ""), *((name, name) for name in field.choices)]
+    if field.kind is FieldKind.NUMBER:
+        options["min_value"] = 0
+    if field.hidden:
+        options["widget"] = forms.HiddenInput
+    return _INPUTS[field.kind](**options)

@@ -10,6 +10,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
+from sagas import rights
 from sagas.admin.rights import may
 
 COLOUR = {
@@ -44,19 +45,19 @@ def navigation(_request: HttpRequest) -> list[dict[str, Any]]:
             "title": None,
             "items": [
                 {"title": _("Start"), "icon": "home", "link": reverse_lazy("admin:index")},
-                _item(_("Sagas"), "account_tree", "sagas_sagalog", "sagas.view_sagalog"),
-                _item(_("Commands"), "undo", "compensation_command", "compensation.view_command"),
-                _item(_("Unmatched events"), "local_parking", "sagas_parked", "sagas.view_parked"),
-                _item(_("Quarantine"), "report", "bridge_quarantined", "bridge.view_quarantined"),
-                _item(_("Sending commands"), "pause_circle", "compensation_switch", "compensation.view_switch"),
+                _item(_("Sagas"), "account_tree", "sagas_sagalog", rights.VIEW_SAGAS),
+                _item(_("Commands"), "undo", "compensation_command", rights.VIEW_COMMANDS),
+                _item(_("Unmatched events"), "local_parking", "sagas_parked", rights.VIEW_PARKED),
+                _item(_("Quarantine"), "report", "bridge_quarantined", rights.VIEW_QUARANTINE),
+                _item(_("Sending commands"), "pause_circle", "compensation_switch", rights.VIEW_PUBLISHING),
             ],
         },
         {
             "title": _("Records"),
             "separator": True,
             "items": [
-                _item(_("Decisions"), "gavel", "sagas_decision", "sagas.view_decision"),
-                _item(_("Event log"), "list_alt", "bridge_event", "bridge.view_event"),
+                _item(_("Decisions"), "gavel", "sagas_decision", rights.VIEW_DECISIONS),
+                _item(_("Event log"), "list_alt", "bridge_event", rights.VIEW_EVENTS),
             ],
         },
         {

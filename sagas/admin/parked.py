@@ -1,4 +1,4 @@
-"""Unmatched events: grouped by task id, and the page of a group with its single events."""
+"""Unmatched events: grouped by key, and the page of a group with its single events."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from django.utils.translation import gettext_lazy as _
 
 from bridge.models import Event
 from sagas import actions, nouns, queries
-from sagas.admin import buttons, formatting, labels
+from sagas.admin import buttons, formatting
 from sagas.admin.pagination import from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.refusals import what_became_of
 from sagas.admin.rights import may_operate
-from sagas.models import Parked, SagaLog
+from sagas.models import Parked, ParkedReason, SagaLog
 from sagas.queries.pages import page_of
 
 GROUPS = 25
@@ -46,7 +46,7 @@ class ParkedAdmin(ReadOnlyAdmin):
             "groups": from_page(request, "page", page),
             "lines": _with_buttons(page.items, dismissed=dismissed, may_operate=may_operate(request)),
             "dismissed": dismissed,
-            "reasons": labels.PARKED_REASONS,
+            "reasons": dict(ParkedReason.choices),
             "may_operate": may_operate(request),
         }
         return self.draw(request, "sagas/admin/parked.html", context)
@@ -63,7 +63,7 @@ class ParkedAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(formatting.parked_url(row.stream, row.key, row.entity))
 
     def group_view(self, request: HttpRequest) -> HttpResponse:
-        """Show all unmatched events of a task id; without one, all of an image."""
+        """Show all unmatched events of a key; without one, all of an entity."""
         self.need_view(request)
         group = {name: request.GET.get(name, "").replace("\x00", "") for name in ("stream", "key", "entity")}
         rows = _group(**group)

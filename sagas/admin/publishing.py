@@ -13,11 +13,11 @@ from django.utils.translation import gettext_lazy as _
 from compensation import deadlines, switches
 from compensation.models import UNSENT, BreakerState, Command, CommandStatus, Switch
 from sagas import actions
+from sagas.actions import Action
 from sagas.admin import buttons, formatting
 from sagas.admin.paginator import CAP
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate
-from sagas.models import Action
 from sagas.queries import holding
 
 

@@ -14,12 +14,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from bridge import quarantine
-from bridge.models import Quarantined, QuarantineStatus
+from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from sagas import actions
-from sagas.admin import buttons, formatting, labels
+from sagas.actions import Action, MessageView
+from sagas.admin import buttons, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
-from sagas.models import Action
 
 # Bytes shown on a page; the row has the rest.
 SHOWN_BYTES = 4096
@@ -31,7 +31,7 @@ class CodeFilter(SimpleListFilter):
     parameter_name = "code"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return labels.QUARANTINE_CODES.items()
+        return QuarantineCode.choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(code=self.value()) if self.value() else queryset
@@ -59,7 +59,8 @@ class QuarantinedAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, and above it the messages that were only counted."""
         rows = quarantine.counted_beside_open()
-        counted = [{**row, "why": labels.QUARANTINE_CODES[row["last_code"]]} for row in rows]
+        why = dict(QuarantineCode.choices)
+        counted = [{**row, "why": why[row["last_code"]]} for row in rows]
         page: HttpResponse = super().changelist_view(request, {**(extra_context or {}), "counted": counted})
         return page
 
@@ -68,7 +69,8 @@ class QuarantinedAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("reason"))
     def why(self, message: Quarantined) -> str:
-        return message.reason if len(message.reason) <= 120 else message.reason[:119] + "…"
+        text = message.reason_text
+        return text if len(text) <= 120 else text[:119] + "…"
 
     @admin.display(description=_("status"))
     def state(self, message: Quarantined) -> SafeString:
@@ -84,10 +86,10 @@ class QuarantinedAdmin(ReadOnlyAdmin):
         return message.decided_by or "–"
 
     def page(self, request: HttpRequest, row: Quarantined) -> dict[str, Any]:
-        possible = actions.possible_on_message(row)
+        possible = actions.possible(MessageView(row))
         shown = may_view_payload(request)
         return {
-            "title": labels.QUARANTINE_CODES.get(row.code, row.code),
+            "title": row.get_code_display(),
             "state": self.state(row),
             "size": row.full_size,
             "kept": len(row.body),
@@ -96,7 +98,7 @@ class QuarantinedAdmin(ReadOnlyAdmin):
             "text": as_text(bytes(row.body)) if shown else "",
             "properties": sorted(row.properties.items()) if shown else [],
             "shown_bytes": SHOWN_BYTES,
-            "still_unreadable": row.status != QuarantineStatus.REQUEUED and Action.REQUEUE not in possible,
+            "still_unreadable": row.status != QuarantineStatus.REQUEUED and actions.get(Action.REQUEUE) not in possible,
             "actions": buttons.of_message(possible, row.pk) if may_operate(request) else [],
         }
 

@@ -9,37 +9,16 @@ from typing import Any
 from uuid import UUID
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
-from bridge.models import Quarantined, QuarantineStatus
+from bridge.models import Quarantined
 from compensation.models import Command, CommandStatus
 from sagas import actions
+from sagas.actions import Action, ActionSpec, MessageView, Target
 from sagas.admin import buttons
-from sagas.admin.action_pages import ActionPage
 from sagas.admin.buttons import Button
 from sagas.errors import Refused
-from sagas.models import Action, Attachment, Decision, Lane, SagaLog
+from sagas.models import Attachment, Decision, Lane, SagaLog
 from sagas.queries.holding import when
-
-ALREADY: Mapping[str, Any] = {
-    Action.SKIP: gettext_lazy("already skipped by %(actor)s at %(time)s"),
-    Action.MARK_DONE: gettext_lazy("already marked as done by %(actor)s at %(time)s"),
-    Action.WITHDRAW: gettext_lazy("already withdrawn by %(actor)s at %(time)s"),
-    Action.RELEASE: gettext_lazy("already released by %(actor)s at %(time)s"),
-    Action.RETRY: gettext_lazy("already retried by %(actor)s at %(time)s"),
-    Action.CANCEL: gettext_lazy("already cancelled by %(actor)s at %(time)s"),
-    Action.FORCE_COMPENSATION: gettext_lazy("compensation was already forced by %(actor)s at %(time)s"),
-    Action.TERMINATE: gettext_lazy("already terminated by %(actor)s at %(time)s"),
-    Action.ATTACH: gettext_lazy("already attached by %(actor)s at %(time)s"),
-    Action.ADOPT: gettext_lazy("a saga was already started from it by %(actor)s at %(time)s"),
-    Action.REQUEUE: gettext_lazy("already requeued by %(actor)s at %(time)s"),
-    Action.DISMISS_MESSAGE: gettext_lazy("already dismissed by %(actor)s at %(time)s"),
-}
-ENDED_BY: Mapping[str, Sequence[str]] = {
-    CommandStatus.SKIPPED: (Action.SKIP,),
-    CommandStatus.WITHDRAWN: (Action.WITHDRAW, Action.TERMINATE),
-    CommandStatus.CONFIRMED: (Action.MARK_DONE,),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,26 +34,26 @@ class RefusalText:
         return [button.action for button in self.still] == [Action.MARK_DONE]
 
 
-def explain(action_page: ActionPage, fields: Mapping[str, Any], error: Exception) -> RefusalText:
+def explain(spec: ActionSpec, fields: Mapping[str, Any], error: Exception) -> RefusalText:
     """Return why a decision was refused. Earlier decisions are looked up only if the state forbids it."""
     if not isinstance(error, Refused):
         return RefusalText(sentence=str(error))
-    earlier, still = _about(action_page, fields)
+    earlier, still = _about(spec, fields)
     why = _describe(earlier) if earlier is not None else str(error)
-    return RefusalText(sentence=why, still=[button for button in still if button.action is not action_page.action])
+    return RefusalText(sentence=why, still=[button for button in still if button.action != spec.name])
 
 
 _Earlier = tuple[str, str, datetime]
 
 
-def _about(action_page: ActionPage, fields: Mapping[str, Any]) -> tuple[_Earlier | None, Sequence[Button]]:
+def _about(spec: ActionSpec, fields: Mapping[str, Any]) -> tuple[_Earlier | None, Sequence[Button]]:
     """Return who decided before on the same target, and the decisions possible now."""
     if fields.get("message"):
         return _message(fields["message"])
     ids = fields.get("ids") or []
     if len(ids) == 1:
         return _command(ids[0])
-    if action_page.action in (Action.ATTACH, Action.ADOPT):
+    if spec.target in (Target.PARKED, Target.KEY) and spec.already:
         return _key(fields.get("stream") or "", fields.get("key") or ""), ()
     if fields.get("saga") and not ids:
         return _saga(fields["saga"], fields.get("lane") or "")
@@ -85,10 +64,10 @@ def _message(pk: int) -> tuple[_Earlier | None, Sequence[Button]]:
     row = Quarantined.objects.filter(pk=pk).first()
     if row is None:
         return None, ()
-    still = buttons.of_message(actions.possible_on_message(row), row.pk)
+    still = buttons.of_message(actions.possible(MessageView(row)), row.pk)
     if row.decided_at is None:
         return None, still
-    action = Action.REQUEUE if row.status == QuarantineStatus.REQUEUED else Action.DISMISS_MESSAGE
+    [action] = _settling(row.status, Target.MESSAGE)
     return (action, row.decided_by, row.decided_at), still
 
 
@@ -100,13 +79,20 @@ def _command(command_id: UUID) -> tuple[_Earlier | None, Sequence[Button]]:
     still = buttons.of_command(command, saga)
     if saga is not None and saga.set_aside_at is not None:
         return None, still
-    ending = ENDED_BY.get(command.status, (Action.RETRY,) if command.round > 1 else ())
+    ending = _settling(command.status, Target.COMMANDS, Target.SAGA)
+    if not ending and command.round > 1:
+        ending = [Action.RETRY]
     if command.status == CommandStatus.CONFIRMED and not command.by_hand:
-        ending = ()
+        ending = []
     named = Decision.objects.filter(
         saga=command.saga_id, action__in=ending, answer__commands__contains=[{"id": str(command.id)}]
     )
     return _last(named), still
+
+
+def _settling(status: str, *targets: Target) -> list[str]:
+    """Return the decisions that give a message or a command its status."""
+    return [spec.name for spec in actions.of_target(*targets) if spec.settles == status]
 
 
 def _saga(saga_id: UUID, lane: str) -> tuple[_Earlier | None, Sequence[Button]]:
@@ -119,10 +105,10 @@ def _saga(saga_id: UUID, lane: str) -> tuple[_Earlier | None, Sequence[Button]]:
     else:
         still = buttons.of_saga(saga, None)
     if saga.set_aside_at is not None:
-        return None, [button for button in buttons.of_saga(saga, None) if button.action is Action.RESUME]
+        return None, [button for button in buttons.of_saga(saga, None) if button.action == Action.RESUME]
     target = f"saga {saga.id} lane {lane}" if lane else f"saga {saga.id}"
-    stopping = (Action.CANCEL, Action.FORCE_COMPENSATION, Action.TERMINATE)
-    return _last(Decision.objects.filter(saga=saga.id, action__in=stopping, target=target)), still
+    once = [spec.name for spec in actions.of_target(Target.SAGA) if spec.once and spec.already]
+    return _last(Decision.objects.filter(saga=saga.id, action__in=once, target=target)), still
 
 
 def what_became_of(stream: str, key: str) -> str:
@@ -133,7 +119,7 @@ def what_became_of(stream: str, key: str) -> str:
 
 def _describe(earlier: _Earlier) -> str:
     action, actor, at = earlier
-    return str(ALREADY[action] % {"actor": actor or _("somebody"), "time": when(at)})
+    return str(actions.get(action).already % {"actor": actor or _("unknown"), "time": when(at)})
 
 
 def _key(stream: str, key: str) -> _Earlier | None:

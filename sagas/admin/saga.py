@@ -20,13 +20,13 @@ from compensation.deadlines import DeadlineHolds
 from compensation.models import SETTLED, CommandStatus
 from sagas import nouns, queries
 from sagas.admin import buttons, formatting, search
-from sagas.admin.filters import BY_HAND, AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter
+from sagas.admin.filters import AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter, made_by_hand
 from sagas.admin.pagination import PageSlice, from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import VIEW_COMMANDS, may, may_operate, may_view_payload
 from sagas.definitions import registry
 from sagas.error_text import shown_text
-from sagas.models import Decision, Lane, SagaKey, SagaLog
+from sagas.models import Lane, SagaKey, SagaLog
 from sagas.nouns import fill_lazy, lazy_noun
 from sagas.queries import parts
 from sagas.queries.pages import page_of
@@ -62,7 +62,7 @@ class SagaAdmin(ReadOnlyAdmin):
     page_template = "sagas/admin/saga.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SagaLog]:
-        decided = Decision.objects.filter(saga=OuterRef("id"), action__in=BY_HAND)
+        decided = made_by_hand().filter(saga=OuterRef("id"))
         return SagaLog.objects.annotate(by_hand=Exists(decided))
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:

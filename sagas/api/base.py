@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -77,20 +77,23 @@ class ApiView(CountedFirst, GenericAPIView[Any]):
 
 
 class DecisionView(ApiView):
-    """An address of a decision: answers 202 with what was accepted, 200 with a preview."""
+    """An address of decisions: answers 202 with what was accepted, 200 with a preview."""
 
     right = OPERATE
+    # What a login needs to decide anything here; `decided` checks what the decision itself requires.
+    permission = OPERATE
 
     def get_serializer_class(self) -> Any:
         return self.serializer_class
 
     def parse(self, request: Request) -> tuple[dict[str, Any], actions.ActionRequest]:
-        """Return the checked body and the request of the decision. Raises ValidationError, BadRequest."""
+        """Return the body's checked values, and the request of the decision. Raises ValidationError, BadRequest."""
         self.parameters.read(request)
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         values: dict[str, Any] = body.validated_data
-        return values, actions.ActionRequest(
+        own = {name: value for name, value in values.items() if name not in ("reason", "dry_run")}
+        return own, actions.ActionRequest(
             actor=request.user.get_username(),
             door=EntryPoint.API.value,
             reason=values.get("reason", ""),
@@ -98,7 +101,17 @@ class DecisionView(ApiView):
             idempotency_key=request.headers.get("Idempotency-Key"),
         )
 
-    def decided(self, outcome: actions.ActionResult) -> Response:
+    def decided(
+        self,
+        request: Request,
+        spec: actions.ActionSpec,
+        values: Mapping[str, Any],
+        action_request: actions.ActionRequest,
+    ) -> Response:
+        """Carry out a decision and answer. Raises PermissionDenied, DecisionError."""
+        if not request.user.has_perm(spec.permission):
+            self.permission_denied(request)
+        outcome = spec.decide(values, action_request)
         return Response(outcome.as_json(payload=self.payload), status=200 if outcome.dry_run else 202)
 
 

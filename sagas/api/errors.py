@@ -16,6 +16,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from bridge.sqlstate import sqlstate
 from sagas.errors import Invalid, NotFound, Refused
 
 logger = logging.getLogger(__name__)
@@ -81,8 +82,7 @@ def database_complaint(error: BaseException | None) -> str:
     """Return why the database cannot answer, or "". Its own message is left out: it names host and login."""
     if isinstance(error, OperationalError | InterfaceError):
         return UNAVAILABLE
-    state = getattr(error.__cause__, "pgcode", None) if isinstance(error, DatabaseError) else None
-    return READ_ONLY if state == _READ_ONLY_STATE else ""
+    return READ_ONLY if isinstance(error, DatabaseError) and sqlstate(error) == _READ_ONLY_STATE else ""
 
 
 def outside_views(request: HttpRequest, code: int, error: BaseException | None = None) -> JsonResponse | None:

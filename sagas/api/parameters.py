@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 from typing import Any, ClassVar
 
 import django_filters
@@ -33,8 +33,6 @@ from sagas.queries.ids import is_storable, spelled
 LIMIT_MAXIMUM = 100
 # DRF's own parameter: the renderer.
 ALWAYS = frozenset({"format"})
-# fromisoformat alone accepts any character between date and time, and date formats that clients do not use.
-DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # An unescaped plus sign of an offset arrives as a space.
 LOST_PLUS = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d\S*) (\d\d:?\d\d)")
 
@@ -52,10 +50,7 @@ class Instant(forms.Field):
             return None
         text = LOST_PLUS.sub(r"\1+\2", text)
         try:
-            if DAY.fullmatch(text):
-                day = date.fromisoformat(text)
-                return datetime.combine(day, time.max if self.end_of_day else time.min, tzinfo=UTC)
-            return instants.parse(text)
+            return instants.parse_bound(text, end_of_day=self.end_of_day)
         except ValueError:
             raise ValidationError(_("Write it as ISO 8601, for example 2026-03-01T12:00:00Z.")) from None
 

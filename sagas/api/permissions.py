@@ -13,12 +13,13 @@ from sagas.rights import OPERATE, VIEW_PAYLOAD, attention_kinds
 
 
 class MayReadOrOperate(BasePermission):
-    """Require the address's right for reading (none in development, so that curl works) and OPERATE for deciding."""
+    """Require the address's right for reading (none in development, so that curl works), its permission to decide."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.method in SAFE_METHODS:
             return may_read(request, getattr(view, "right", None))
-        return bool(request.user.is_authenticated and request.user.has_perm(OPERATE))
+        permission = getattr(view, "permission", OPERATE)
+        return bool(request.user.is_authenticated and request.user.has_perm(permission))
 
 
 def may_read(request: Request, right: str | None) -> bool:

@@ -1,14 +1,16 @@
-"""The request bodies of decisions. Strict: an unknown field is an error."""
+"""The request bodies of decisions, from their specs. Strict: an unknown field is an error."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers as s
 
-from sagas.actions import is_blank
+from sagas import actions
+from sagas.actions import ActionSpec, Field, FieldKind, Target, is_blank
 from sagas.actions.action import REASON_LIMIT
 from sagas.api import saga_types
 from sagas.nouns import fill_lazy
@@ -28,9 +30,18 @@ class Id(s.CharField):
         return spelled(text) or text
 
 
+class SagaType(s.CharField):
+    """A saga type by either of its names; the value is the stored one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        return saga_types.stored(super().to_internal_value(data))
+
+
 class ReasonedSerializer(s.Serializer[Any]):
     """The body of a decision: it requires a reason, except for a dry run."""
 
+    # A flag without which nothing is decided.
+    only_with = ""
     reason = s.CharField(required=False, allow_blank=True, max_length=REASON_LIMIT, help_text=_("reason"))
     dry_run = s.BooleanField(required=False, default=False, help_text=_("preview only: nothing is changed"))
 
@@ -48,63 +59,18 @@ class ReasonedSerializer(s.Serializer[Any]):
         return attrs
 
     def wants_reason(self, attrs: Mapping[str, Any]) -> bool:
-        return not attrs["dry_run"]
+        return not attrs["dry_run"] and (not self.only_with or attrs[self.only_with])
 
 
-class OnSagaSerializer(ReasonedSerializer):
-    pass
+def on_commands(action: str) -> ActionSpec:
+    """Return the decision on commands that a body names, as its name or as in an address."""
+    return next(spec for spec in actions.of_target(Target.COMMANDS) if action in (spec.name, spec.slug))
 
 
-class OnSagaOrLaneSerializer(ReasonedSerializer):
-    lane = Id(
-        required=False,
-        allow_null=True,
-        help_text=fill_lazy(_("one %(entity_noun)s, by its id; if omitted, the whole saga")),
-    )
+# The bodies by target. They have no docstrings: the schema describes each body by that of the base.
 
 
-class ReplaySagaSerializer(ReasonedSerializer):
-    apply = s.BooleanField(
-        required=False, default=False, help_text=_("replace the stored state by the state rebuilt from the log")
-    )
-
-    def wants_reason(self, attrs: Mapping[str, Any]) -> bool:
-        return attrs["apply"] and not attrs["dry_run"]
-
-
-class OnCommandSerializer(ReasonedSerializer):
-    pass
-
-
-class OnCommandsSerializer(ReasonedSerializer):
-    action = s.ChoiceField(["retry", "skip", "mark_done", "mark-done", "withdraw", "release"])
-    ids = s.ListField(child=s.UUIDField(), required=False, allow_empty=False, max_length=10_000)
-    saga = s.UUIDField(required=False, help_text=_("all commands of a saga to which the action can apply"))
-    planned_before = s.DateTimeField(
-        required=False, help_text=_("withdraw all unsent commands planned before this time")
-    )
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        given = [name for name in ("ids", "saga", "planned_before") if attrs.get(name) is not None]
-        if len(given) != 1:
-            raise s.ValidationError({"ids": [_("Give exactly one of ids, saga and planned_before.")]})
-        if given == ["planned_before"] and attrs["action"] != "withdraw":
-            raise s.ValidationError({"action": [_("planned_before can only be used with the action withdraw.")]})
-        return super().validate(attrs)
-
-
-class SetPublishingSerializer(ReasonedSerializer):
-    service = s.CharField(required=False, allow_null=True, help_text=_("one service; if omitted, all"))
-    paused = s.BooleanField()
-    only = s.ChoiceField(
-        ["switch", "breaker"],
-        required=False,
-        allow_null=True,
-        help_text=_("resume only the service's switch, or only its circuit breaker; if omitted, whichever pauses it"),
-    )
-
-
-class _KeyOrEvent(ReasonedSerializer):
+class KeyOrEventSerializer(ReasonedSerializer):
     key = Id(required=False, help_text=fill_lazy(_("all events with this %(key_id)s, past and future")))
     event = Id(required=False, help_text=_("one event, by its id"))
 
@@ -114,22 +80,100 @@ class _KeyOrEvent(ReasonedSerializer):
         return super().validate(attrs)
 
 
-class AttachSerializer(_KeyOrEvent):
-    saga = s.UUIDField()
-    lane = Id(required=False, allow_null=True, help_text=fill_lazy(_("one %(entity_noun)s of the saga, by its id")))
-
-
-class AdoptSerializer(ReasonedSerializer):
+class KeySerializer(ReasonedSerializer):
     key = Id()
-    saga_type = s.CharField(required=False, allow_null=True)
-
-    def validate_saga_type(self, value: str | None) -> str | None:
-        return value and saga_types.stored(value)
 
 
-class DismissSerializer(_KeyOrEvent):
-    pass
+class ManyCommandsSerializer(ReasonedSerializer):
+    ids = s.ListField(child=s.UUIDField(), required=False, allow_empty=False, max_length=10_000)
+    saga = s.UUIDField(required=False, help_text=_("all commands of a saga to which the action can apply"))
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        selecting = {
+            field.name for spec in actions.of_target(Target.COMMANDS) for field in spec.fields if field.selects
+        }
+        given = [name for name in ("ids", "saga", *sorted(selecting)) if attrs.get(name) is not None]
+        if len(given) != 1:
+            raise s.ValidationError({"ids": [_("Give exactly one of ids, saga and planned_before.")]})
+        spec = on_commands(attrs["action"])
+        if given[0] in selecting - {field.name for field in spec.fields}:
+            raise s.ValidationError({"action": [_("planned_before can only be used with the action withdraw.")]})
+        return super().validate(attrs)
 
 
-class OnMessageSerializer(ReasonedSerializer):
-    pass
+class ServiceSerializer(ReasonedSerializer):
+    service = s.CharField(required=False, allow_null=True, help_text=_("one service; if omitted, all"))
+    paused = s.BooleanField()
+
+
+_TARGETS: Mapping[Target, type[ReasonedSerializer]] = {
+    Target.PARKED: KeyOrEventSerializer,
+    Target.KEY: KeySerializer,
+}
+_INPUTS: Mapping[FieldKind, Callable[..., s.Field[Any, Any, Any, Any]]] = {
+    FieldKind.ID: Id,
+    FieldKind.SAGA: s.UUIDField,
+    FieldKind.SAGA_TYPE: SagaType,
+    FieldKind.TEXT: s.CharField,
+    FieldKind.NUMBER: s.IntegerField,
+    FieldKind.FLAG: s.BooleanField,
+    FieldKind.CHOICE: s.ChoiceField,
+    FieldKind.TIME: s.DateTimeField,
+}
+
+
+def body_of(spec: ActionSpec) -> type[ReasonedSerializer]:
+    """Return the body of the address that a decision has for itself."""
+    fields = tuple(field for field in spec.fields if not field.selects)
+    return _body(_name_of(spec, fields), _TARGETS.get(spec.target, ReasonedSerializer), fields, spec.only_with)
+
+
+def body_of_many(specs: Sequence[ActionSpec]) -> type[ReasonedSerializer]:
+    """Return the body of the address that decides on many commands."""
+    names = [name for spec in specs for name in dict.fromkeys((spec.name, spec.slug))]
+    fields = {field.name: _input(field) for spec in specs for field in spec.fields}
+    return type("OnCommandsSerializer", (ManyCommandsSerializer,), {"action": s.ChoiceField(names), **fields})
+
+
+def body_of_publishing(specs: Sequence[ActionSpec]) -> type[ReasonedSerializer]:
+    """Return the body of the address that pauses and resumes."""
+    fields = {field.name: _input(field) for spec in specs for field in spec.fields}
+    return type("SetPublishingSerializer", (ServiceSerializer,), fields)
+
+
+@cache
+def _body(
+    name: str, target: type[ReasonedSerializer], fields: tuple[Field, ...], only_with: str
+) -> type[ReasonedSerializer]:
+    """Return one class for each name: a schema knows a component by its name."""
+    return type(f"{name}Serializer", (target,), {**{own.name: _input(own) for own in fields}, "only_with": only_with})
+
+
+def _name_of(spec: ActionSpec, fields: tuple[Field, ...]) -> str:
+    """Return the name of the body in the schema: that of the target, or of the decision if it has fields of its own."""
+    own = "".join(part.capitalize() for part in spec.name.split("_"))
+    match spec.target:
+        case Target.SAGA if not fields:
+            return "OnSaga"
+        case Target.SAGA if [field.name for field in fields] == ["lane"]:
+            return "OnSagaOrLane"
+        case Target.SAGA:
+            return f"{own}Saga"
+        case Target.COMMANDS:
+            return f"{own}Command" if fields else "OnCommand"
+        case Target.MESSAGE:
+            return own if fields else "OnMessage"
+    return own
+
+
+def _input(field: Field) -> s.Field[Any, Any, Any, Any]:
+    options: dict[str, Any] = {"required": field.required, "help_text": field.api_help and fill_lazy(field.api_help)}
+    if not field.required and field.kind in (FieldKind.ID, FieldKind.SAGA_TYPE, FieldKind.TEXT, FieldKind.CHOICE):
+        options["allow_null"] = True
+    if field.kind is FieldKind.CHOICE:
+        options["choices"] = list(field.choices)
+    if field.kind is FieldKind.FLAG and not field.required:
+        options["default"] = False
+    if field.kind is FieldKind.NUMBER:
+        options["min_value"] = 0
+    return _INPUTS[field.kind](**options)

@@ -13,6 +13,7 @@ from compensation.models import (
     Attempt,
     AttemptOutcome,
     BreakerState,
+    Command,
     CommandStatus,
     ConfirmationKind,
     ExhaustedBy,
@@ -59,14 +60,16 @@ class ErrorText(s.CharField):
         return shown_text(value, payload=self.context.get("payload", False), as_data=True)
 
 
-class LastError(NullableText):
+class LastError(s.CharField):
     """A command's last error, in which the service's text is payload."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(help_text=HIDDEN, **kwargs)
+        super().__init__(allow_null=True, help_text=HIDDEN, **kwargs)
 
-    def to_representation(self, value: Any) -> str:
-        return shown_error(value, payload=self.context.get("payload", False), as_data=True)
+    def get_attribute(self, instance: Any) -> Any:
+        command: Command = instance.command
+        payload = self.context.get("payload", False)
+        return shown_error(command.last_error, command.last_error_data, payload=payload, as_data=True) or None
 
 
 class AttemptError(s.CharField):
@@ -217,7 +220,7 @@ class CommandSerializer(s.Serializer[Any]):
         help_text="When an event confirmed it although it was never sent.",
     )
     exhausted_by = s.ChoiceField([*ExhaustedBy.values, ""], source="command.exhausted_by")
-    last_error = LastError(source="command.last_error")
+    last_error = LastError()
     body = ObjectField(source="command.body")
     attempts = AttemptDataSerializer(many=True)
 
@@ -239,7 +242,7 @@ class SagaEventSerializer(s.Serializer[Any]):
     topic = NullableText(source="event.topic")
     message_id = NullableText(source="event.message_id")
     producer = NullableText(source="event.producer", help_text=PRODUCER_HELP)
-    remark = NullableText(source="event.note")
+    remark = NullableText(source="event.note_text")
     changes = ObjectField(source="log.note")
     duplicates = s.IntegerField()
     payload = ObjectField(source="event.payload", required=False)
@@ -289,7 +292,7 @@ class QuarantinedMessageSerializer(s.Serializer[Quarantined]):
     published_at = s.DateTimeField(allow_null=True)
     received_at = s.DateTimeField()
     code = s.ChoiceField(QuarantineCode.choices)
-    reason = s.CharField()
+    reason = s.CharField(source="reason_text")
     status = s.ChoiceField(QuarantineStatus.choices)
     decided_at = s.DateTimeField(allow_null=True)
     decided_by = NullableText()

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from django.db import transaction
 
 from compensation import breaker
-from compensation.models import Breaker, TripCause
-from sagas.models import Action, Decision, EntryPoint
+from compensation.models import Breaker
+from sagas.models import Decision, EntryPoint
+
+# The decision that an opened breaker is recorded as.
+ACTION = "pause_publishing"
 
 
 def count(planned: Mapping[str, int]) -> None:
@@ -38,21 +41,11 @@ def _audit(opened: Breaker) -> None:
     numbers = {"planned": opened.planned, "allowed": opened.allowed}
     Decision.objects.create(
         id=uuid.uuid4(),
-        action=Action.PAUSE_PUBLISHING.value,
+        action=ACTION,
         target=f"publishing to {opened.service}",
         actor=opened.changed_by,
         door=EntryPoint.SYSTEM.value,
-        reason=_reason(opened),
+        reason=f"breaker-{opened.cause}",
         decided_at=opened.changed_at,
         answer={"commands": [], "commands_total": 0, "effects": {"breaker": {"cause": opened.cause, **numbers}}},
     )
-
-
-def _reason(opened: Breaker) -> str:
-    if opened.cause == TripCause.PLANNED:
-        return f"{opened.planned} commands planned in ten minutes, the limit is {opened.allowed}"
-    return {
-        TripCause.REFUSED: "the service refused one of the first commands after the resumption",
-        TripCause.DEADLINE: "one of the first commands after the resumption was not answered in time",
-        TripCause.EXHAUSTED: "one of the first commands after the resumption ran out of attempts",
-    }[TripCause(opened.cause)]

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from bridge import routing
 from compensation.outbox import CommandRefusal, NewCommand, Settlement
 from compensation.retry import RetryPolicy
 from sagas.engine.change import CommandAnswer, Refusal, RequiredCommand, SagaChange
@@ -24,7 +25,7 @@ def new_command(change: SagaChange, command: RequiredCommand, now: datetime) -> 
         saga_id=UUID(identity.saga_id),
         stream=identity.definition.name,
         key=identity.key,
-        routing_key=f"{identity.definition.name}:{identity.key}",
+        routing_key=routing.routing_key(identity.definition.name, identity.key),
         entity=command.entity,
         name=item.command,
         service=item.service,

@@ -37,9 +37,9 @@ def fold(work: Sequence[SagaBatch], *, raise_errors: bool = False, set_aside: st
 
 
 def error_location(error: BaseException) -> str:
-    """Describe an error by its type and place, without its message, which may quote confidential data."""
+    """Return an error's type and place, in no language; without its message, which may quote confidential data."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
+    place = f" ({frames[-1].name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{place}"
 
 

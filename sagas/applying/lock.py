@@ -10,6 +10,7 @@ from datetime import datetime
 
 from django.db import OperationalError
 
+from bridge.sqlstate import sqlstate
 from sagas.applying import statements
 from sagas.applying.statements import EventRow, PendingRow
 
@@ -31,7 +32,7 @@ def fewer_if_full() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        if getattr(error.__cause__, "pgcode", "") != _OUT_OF_MEMORY:
+        if sqlstate(error) != _OUT_OF_MEMORY:
             raise
         statements.take_fewer_locks()
         logger.warning("the server's lock table is full: smaller pages from now on, see max_locks_per_transaction")

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
+from bridge import routing
 from sagas.applying import statements
 from sagas.applying.batch import ApplyResult, SagaBatch
 from sagas.applying.ids import new_saga_id
@@ -47,7 +48,7 @@ def route(events: Sequence[EventRow], applied: ApplyResult, now: datetime) -> li
 
 def _key_of(event: EventRow) -> tuple[str, str]:
     """Return (saga type, key) of the saga that an event waits for. An event without a key waits under its entity."""
-    stream, _, key = event.routing_key.partition(":")
+    stream, key = routing.split(event.routing_key)
     return (stream, "") if not event.key and key == f"@{event.entity}" else (stream, key)
 
 

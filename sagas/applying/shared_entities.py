@@ -15,13 +15,12 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection
-
-from bridge import clock
+from bridge import clock, routing
 from compensation import held
 from compensation.held import Unclaimed
 from compensation.outbox import NewCommand
 from sagas.models import SagaLog
+from sagas.statements import KNOWING_HELD, OTHER_SAGA, OTHER_SAGAS
 
 # How many held commands one sweep checks again.
 PAGE = 1000
@@ -32,18 +31,14 @@ def others(commands: Sequence[Unclaimed]) -> Mapping[str, str]:
 
     Two index probes per command if no other saga knows the entity, which is nearly always the case.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_OTHERS, _columns(commands))
-        return dict(cursor.fetchall())
+    return dict(OTHER_SAGA.rows(_columns(commands)))
 
 
 def others_by_saga(commands: Sequence[Unclaimed]) -> dict[UUID, set[str]]:
     """Return all other sagas that know entities of these commands, each with the entities. One query."""
     found: dict[UUID, set[str]] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(_ALL_OTHERS, _columns(commands))
-        for saga_id, entity in cursor.fetchall():
-            found.setdefault(saga_id, set()).add(entity)
+    for saga_id, entity in OTHER_SAGAS.rows(_columns(commands)):
+        found.setdefault(saga_id, set()).add(entity)
     return found
 
 
@@ -73,7 +68,7 @@ def routing_keys(entities: Sequence[tuple[str, str]]) -> list[str]:
     """Return the routing keys of the sagas whose commands `look_again` may change."""
     ids = {command.saga_id for command in held.of_entities(entities)}
     found = SagaLog.objects.filter(id__in=ids).order_by("key").values_list("saga_type", "key") if ids else ()
-    return [f"{saga_type}:{key}" for saga_type, key in found]
+    return [routing.routing_key(saga_type, key) for saga_type, key in found]
 
 
 def sweep() -> int:
@@ -84,9 +79,7 @@ def sweep() -> int:
 
 def knowing_held(saga_ids: Sequence[UUID]) -> set[UUID]:
     """Return those of the sagas that are the reason for a hold: they know an entity of another saga's held command."""
-    with connection.cursor() as cursor:
-        cursor.execute(_KNOWING_HELD, [list(saga_ids)])
-        return {row[0] for row in cursor.fetchall()}
+    return {row[0] for row in KNOWING_HELD.rows([list(saga_ids)])}
 
 
 def _compare(commands: Sequence[Unclaimed]) -> int:
@@ -116,7 +109,7 @@ def _without_reason(commands: Sequence[Unclaimed], found: Mapping[str, str]) -> 
 
 
 def _columns(commands: Sequence[Unclaimed]) -> list[list[str | None]]:
-    """Return the commands as the parameters of `_WANTED`."""
+    """Return the commands as the parameters of `OTHER_SAGA` and `OTHER_SAGAS`."""
     return [list(column) for column in zip(*(command[:4] for command in commands), strict=True)] or [[], [], [], []]
 
 
@@ -127,39 +120,3 @@ class _HoldPosition:
 
 
 _place = _HoldPosition()
-
-
-# Whether one of the lane's commands was neither sent nor marked as done by a person.
-_NOT_UNDONE_BY_US = """EXISTS (
-    SELECT 1 FROM compensation_command c WHERE c.saga_id = l.saga_id AND c.entity = l.entity AND NOT c.by_hand
-    AND NOT EXISTS (
-        SELECT 1 FROM compensation_attempt a
-        WHERE a.command_id = c.id AND a.outcome NOT IN ('failed', 'unreachable', 'blocked')
-    )
-)"""
-
-# LATERAL … OFFSET 0 forces the order: lanes by their entity, then each lane's saga by its id, whatever the statistics.
-_WANTED = "unnest(%s::text[], %s::uuid[], %s::text[], %s::text[]) AS w(id, saga_id, stream, entity)"
-_OF_ONE = f"""
-    SELECT l.saga_id FROM (
-        SELECT saga_id, entity, outcome FROM sagas_lane
-        WHERE entity = w.entity AND known AND saga_id <> w.saga_id OFFSET 0
-    ) AS l
-    CROSS JOIN LATERAL (SELECT saga_type FROM sagas_saga WHERE id = l.saga_id OFFSET 0) AS s
-    WHERE s.saga_type = w.stream AND (l.outcome <> 'undone' OR {_NOT_UNDONE_BY_US})
-"""  # noqa: S608 (constants of this module)
-_OTHERS = f"""
-    SELECT w.id, o.saga_id::text FROM {_WANTED} CROSS JOIN LATERAL ({_OF_ONE} ORDER BY l.saga_id LIMIT 1) AS o
-"""  # noqa: S608 (constants of this module)
-_ALL_OTHERS = f"""
-    SELECT DISTINCT o.saga_id, w.entity FROM {_WANTED} CROSS JOIN LATERAL ({_OF_ONE}) AS o
-"""  # noqa: S608 (constants of this module)
-
-_KNOWING_HELD = """
-    SELECT DISTINCT w.saga_id FROM unnest(%s::uuid[]) AS w(saga_id)
-    CROSS JOIN LATERAL (SELECT entity FROM sagas_lane WHERE saga_id = w.saga_id AND known OFFSET 0) AS l
-    CROSS JOIN LATERAL (
-        SELECT 1 FROM compensation_command
-        WHERE entity = l.entity AND status = 'planned' AND held_since IS NOT NULL AND saga_id <> w.saga_id LIMIT 1
-    ) AS c
-"""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 from django.db import connection
 
-from bridge import sql
+from bridge import routing, sql
 from sagas.definitions import registry
 from sagas.engine.change import LaneValues
 from sagas.engine.decide import SagaIdentity
@@ -129,7 +129,7 @@ class SagaRow(NamedTuple):
 
     @property
     def routing_key(self) -> str:
-        return f"{self.saga_type}:{self.key}"
+        return routing.routing_key(self.saga_type, self.key)
 
 
 class StoredLane(NamedTuple):
@@ -290,7 +290,7 @@ def read_events(ids: Sequence[int], content_types: Sequence[str]) -> list[EventR
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {_EVENT_COLUMNS} FROM bridge_pending p JOIN bridge_event e ON e.id = p.id"  # noqa: S608
+            f"SELECT {_EVENT_COLUMNS} FROM bridge_pending p JOIN bridge_event e ON e.id = p.id"
             " WHERE p.id = ANY(%s) ORDER BY p.id",
             [list(content_types), list(ids)],
         )
@@ -312,7 +312,7 @@ def take_parked(keys: Sequence[tuple[str, str]], content_types: Sequence[str]) -
                 ) RETURNING event AS id, stream || ':' || key AS key, NULL::text AS lane
             )
             SELECT {_EVENT_COLUMNS} FROM gone p JOIN bridge_event e ON e.id = p.id ORDER BY p.id
-            """,  # noqa: S608
+            """,
             [[stream for stream, _ in keys], [key for _, key in keys], list(content_types)],
         )
         return [_event(row) for row in cursor.fetchall()]
@@ -350,7 +350,7 @@ def park(rows: Sequence[Mapping[str, Any]]) -> None:
         WITH r AS MATERIALIZED (SELECT r.* FROM {{rows}}),
         gone AS (DELETE FROM bridge_pending WHERE id IN (SELECT event FROM r))
         INSERT INTO sagas_parked ({names}) SELECT {names} FROM r ON CONFLICT (event) DO NOTHING
-        """,  # noqa: S608
+        """,
         columns,
         rows,
     )
@@ -458,7 +458,7 @@ def load_sagas(keys: Sequence[tuple[str, str]]) -> dict[str, SagaRow]:
                        set_aside_at IS NOT NULL, last_event_at, {", ".join(COUNT_COLUMNS.values())}
                 FROM sagas_saga WHERE key = w.key AND saga_type = w.saga_type OFFSET 0
             ) AS s
-            """,  # noqa: S608
+            """,
             [[saga_type for saga_type, _ in keys], [key for _, key in keys]],
         )
         sagas = [_saga(row) for row in cursor.fetchall()]
@@ -535,7 +535,7 @@ def _lanes(identities: Mapping[str, SagaIdentity], source: str, parameters: list
     steps: dict[tuple[str, str], tuple[dict[StepKey, StoredStep], dict[StepKey, StepFacts]]] = {}
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT t.saga_id::text, t.entity, t.id, t.step_type, t.service, t.status, t.rank, t.occurred_at,"  # noqa: S608
+            "SELECT t.saga_id::text, t.entity, t.id, t.step_type, t.service, t.status, t.rank, t.occurred_at,"
             " t.event_id, t.event_type, t.error_message, t.metadata::text, t.compensation_timestamp"
             f" FROM {source.format(table='sagas_step')}",
             parameters,
@@ -547,7 +547,7 @@ def _lanes(identities: Mapping[str, SagaIdentity], source: str, parameters: list
             if row[6]:
                 facts[key] = StepFacts(row[6], row[7], row[8], row[9], row[10] or "")
         cursor.execute(
-            "SELECT t.saga_id::text, t.entity, t.id, t.known, t.failed, t.outcome, t.opened_at, t.state::text"  # noqa: S608
+            "SELECT t.saga_id::text, t.entity, t.id, t.known, t.failed, t.outcome, t.opened_at, t.state::text"
             f" FROM {source.format(table='sagas_lane')}",
             parameters,
         )
@@ -614,7 +614,7 @@ def log_applied(rows: Sequence[Mapping[str, Any]]) -> None:
         WITH r AS MATERIALIZED (SELECT r.* FROM {{rows}}),
         gone AS (DELETE FROM bridge_pending WHERE id IN (SELECT event FROM r))
         INSERT INTO sagas_saga_event ({names}) SELECT {names} FROM r
-        """,  # noqa: S608
+        """,
         columns,
         rows,
     )
@@ -638,7 +638,7 @@ def read_log(saga_id: str, content_types: Sequence[str]) -> list[EventRow]:
             SELECT {_EVENT_COLUMNS} FROM (
                 SELECT event AS id, '' AS key, lane, seq FROM sagas_saga_event WHERE saga_id = %s
             ) p JOIN bridge_event e ON e.id = p.id ORDER BY p.seq
-            """,  # noqa: S608
+            """,
             [list(content_types), saga_id],
         )
         return [_event(row) for row in cursor.fetchall()]
@@ -664,14 +664,14 @@ def _insert(model: Any, fields: Sequence[str], rows: Sequence[Mapping[str, Any]]
     columns = _columns(model, *fields)
     names = sql.names(columns)
     table = model._meta.db_table
-    _for_each(f"INSERT INTO {table} ({names}) SELECT {sql.names(columns, 'r')} FROM {{rows}}", columns, rows)  # noqa: S608
+    _for_each(f"INSERT INTO {table} ({names}) SELECT {sql.names(columns, 'r')} FROM {{rows}}", columns, rows)
 
 
 def _update(model: Any, fields: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     columns = _columns(model, *fields)
     changes = ", ".join(f'"{name}" = r."{name}"' for name in columns)
     _for_each(
-        f"UPDATE {model._meta.db_table} t SET {changes} FROM {{rows}} WHERE t.id = r.id",  # noqa: S608
+        f"UPDATE {model._meta.db_table} t SET {changes} FROM {{rows}} WHERE t.id = r.id",
         {**_columns(model, "id"), **columns},
         rows,
     )

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import QuerySet
 
+from bridge import routing
 from sagas.applying import statements
 from sagas.applying.fold import error_location
 from sagas.applying.replay import Difference, compare
@@ -77,5 +78,5 @@ def _differences(saga_id: UUID) -> Sequence[Difference]:
         return ()
     saga = SagaLog.objects.get(id=saga_id)
     with transaction.atomic():
-        statements.lock(f"{saga.saga_type}:{saga.key}")
+        statements.lock(routing.routing_key(saga.saga_type, saga.key))
         return compare(saga_id)

@@ -176,7 +176,7 @@ def refusal(identity: SagaIdentity, event: Event, command: str, fact: Fact) -> R
     text = fact.content.get(event.error_in)
     return Refusal(
         command_id(identity.saga_id, fact.names, command),
-        text[:REFUSAL_LIMIT] if isinstance(text, str) and text else "refused without a reason",
+        text[:REFUSAL_LIMIT] if isinstance(text, str) else "",
         fact.occurred_at,
         fact.id,
     )

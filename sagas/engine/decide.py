@@ -7,13 +7,13 @@ not what to do next. Requirements are monotonic: a compensation that is required
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
 from sagas.engine.definition import FACT_RANK, RANK_STATUS, Compensation, Confirmation, Definition, StepStatus
+from sagas.engine.ids import is_uuid
 from sagas.engine.state import (
     CommandFacts,
     CommandState,
@@ -38,7 +38,6 @@ FAILED_RANK = FACT_RANK[StepStatus.FAILED]
 NO_COMMANDS: Mapping[str, CommandState] = {}
 # Looking up a member of an enum costs as much as a small function call, and these are read for each fact.
 OPEN, PROCESSED, COMPLETED = LaneStatus.OPEN, LaneStatus.PROCESSED, StepStatus.COMPLETED
-UUID_SHAPE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 # What a step shows while the command that undoes it is in this state; in another state it shows its own facts.
 _STATUS_OF_UNDO = {
@@ -63,13 +62,11 @@ def command_id(saga_id: str, entity: str, command: str) -> str:
 
 
 def shape_problem(item: Compensation, entity: str, key: str) -> str:
-    """Return why the service would refuse the form of this command's data, as a sentence; empty if it would not."""
+    """Return why the service would refuse the form of this command's data, as the code of a reason; else empty."""
     for name in item.uuids:
         value = {"entity": entity, "key": key}[item.data[name]]
-        if not UUID_SHAPE.fullmatch(value.lower()):
-            return (
-                f"{item.service} accepts only a UUID in {name}, and this value is not a UUID: undo this step manually"
-            )
+        if not is_uuid(value):
+            return f"not-a-uuid:{name}"
     return ""
 
 

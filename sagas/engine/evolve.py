@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sagas.engine import facts as kinds
-from sagas.engine.decide import SAGA_SCOPE, UUID_SHAPE, SagaIdentity, lane_mark
+from sagas.engine.decide import SAGA_SCOPE, SagaIdentity, lane_mark
 from sagas.engine.definition import Announcement, Definition, Entity, Event, Fails, Meaning, Step
 from sagas.engine.facts import Fact
+from sagas.engine.ids import canonical_id
 from sagas.engine.state import Announced, CommandFacts, LaneState, Mark, SagaState, StepFacts, StepKey, least
 
 NO_MEANING = Meaning()
@@ -80,15 +81,12 @@ def meaning_of(definition: Definition, fact: Fact) -> Meaning:
 
 
 def listed(event: Event, fact: Fact) -> list[str]:
-    """Return the entities that an event lists, in order; empty if its list is missing or malformed."""
+    """Return the entities that an event lists, in order; empty if its list is missing or malformed.
+
+    The event log stores the ids of a list as received.
+    """
     ids = fact.content.get(event.listed_in)
-    return [_canonical(entity) for entity in ids if isinstance(entity, str)] if isinstance(ids, list) else []
-
-
-def _canonical(entity: str) -> str:
-    """Return a UUID in lower case, as the bridge stores the ids of an event; ids in a list are stored as received."""
-    low = entity.lower()
-    return low if UUID_SHAPE.fullmatch(low) else entity
+    return [canonical_id(entity) for entity in ids if isinstance(entity, str)] if isinstance(ids, list) else []
 
 
 def needs_all_lanes(identity: SagaIdentity, fact: Fact, interpretation: Interpretation) -> bool:

@@ -25,10 +25,9 @@ from sagas.management.cli_base import (
     sentence,
 )
 from sagas.management.output import LostAnswer, discard, one_line
-from sagas.management.targets import find_saga, ids_from, is_terminal
+from sagas.management.targets import is_terminal
 from sagas.management.wording import outcome_lines
 from sagas.models import EntryPoint
-from sagas.nouns import shared
 
 # With more jobs than this, the question states only their number and no preview is shown.
 SHOWN_BEFORE = 20
@@ -77,11 +76,11 @@ class DecisionCommand(OperatorCommand):
 
     def is_decision(self, options: Options) -> bool:
         """Return whether these options decide something, rather than only show it."""
-        return True
+        raise NotImplementedError
 
     def code_of(self, outcome: ActionResult) -> int:
         """Return the exit code of a decision that was not refused."""
-        return DONE
+        raise NotImplementedError
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the targets and the options that every decision has."""
@@ -188,27 +187,6 @@ class DecisionCommand(OperatorCommand):
             discard(self.stderr)
             return False
         return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-class SagaDecisionCommand(DecisionCommand):
-    """A decision on sagas, each in its own call."""
-
-    def decide(self, saga_id: str, options: Options, request: ActionRequest) -> ActionResult:
-        """Decide on one saga."""
-        raise NotImplementedError
-
-    def add_targets(self, parser: CommandParser) -> None:
-        """Add the sagas' ids."""
-        parser.add_argument(
-            "saga", nargs="*", help=f"saga id or {shared().key_id}; none or -: read from stdin, one per line"
-        )
-
-    def jobs(self, options: Options) -> list[Job]:
-        """Return one call for each saga."""
-        return [self._job(name, options) for name in ids_from(options["saga"], "saga")]
-
-    def _job(self, name: str, options: Options) -> Job:
-        return Job([name], lambda request: self.decide(str(find_saga(name).id), options, request))
 
 
 def _shows_payload(options: Options) -> bool:

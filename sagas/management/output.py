@@ -16,12 +16,14 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, OutputWrapper
+
+from bridge import instants
 
 # Spellings in ASCII of the characters that this service's own texts use.
 _PLAIN = {"→": "->", "…": "...", "–": "-", "—": "-", "·": "-", "’": "'", "‘": "'", "“": '"', "”": '"'}
@@ -206,7 +208,7 @@ def width(text: str) -> int:
 
 def _plain(value: Any) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return instants.for_programs(value)
     if isinstance(value, UUID):
         return str(value)
     raise TypeError(f"{type(value).__name__} is not JSON serializable")

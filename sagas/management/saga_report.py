@@ -95,7 +95,7 @@ def _command(command: Command, *, payload: bool) -> dict[str, Any]:
         "released_at", "held_since", "held_by", "next_at", "published_at", "deadline_at", "settled_at", "by_hand",
         "confirmed_unsent_at",
     )  # fmt: skip
-    error = shown_error(command.last_error, payload=payload)
+    error = shown_error(command.last_error, command.last_error_data, payload=payload)
     return {**{name: getattr(command, name) for name in fields}, "last_error": error}
 
 
@@ -117,7 +117,7 @@ def _command_lines(commands: Sequence[Command], words: Nouns, *, payload: bool) 
     rows = [
         (
             *(c.id, c.name, c.entity, _status(c), _due(c, holds), _attempts(c)),
-            shown_error(c.last_error, payload=payload),
+            shown_error(c.last_error, c.last_error_data, payload=payload),
         )
         for c in commands
     ]

@@ -1,4 +1,4 @@
-"""The targets of a command: ids from its arguments or stdin, a saga by id or task id, times."""
+"""The targets of a command: ids from its arguments or stdin, a saga by id or key, times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import select
 import stat
 import sys
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 
 from bridge import instants
 from sagas.errors import Invalid, NotFound
@@ -36,12 +36,12 @@ def ids_from(given: Sequence[str], what: str) -> list[str]:
 
 
 def find_saga(name: str) -> SagaLog:
-    """Return the saga with this saga id or task id. Raises NotFound, or Invalid if several sagas know the task."""
+    """Return the saga with this saga id or key. Raises NotFound, or Invalid if several sagas know the key."""
     identity = saga_id(name)
     found = sagas.get_saga(identity) if identity is not None else None
     if found is not None:
         return found
-    # A saga whose own task id this is takes precedence over those that received single events of the task.
+    # A saga whose own key this is takes precedence over those that received single events of the key.
     own = SagaLog.objects.filter(key=spelled(name) or "")[:2]
     candidates = list(own) or sagas.by_task(name, limit=2)
     if len(candidates) > 1:
@@ -57,7 +57,7 @@ def _pruned(name: str) -> str:
 
 
 def name_of(text: str | None, what: str) -> str | None:
-    """Return an image's, a task's or an event's id in canonical form; None if none is given.
+    """Return an id in canonical form, None if none is given. what: names it in an error, such as "event id".
 
     Raises UsageError for an id that no event can carry, so that an empty variable of a script does not mean "all".
     """
@@ -65,7 +65,7 @@ def name_of(text: str | None, what: str) -> str | None:
         return None
     found = spelled(text)
     if found is None:
-        raise UsageError(f"{text!r} is not a valid id of a {what}")
+        raise UsageError(f"{text!r} is not a valid {what}")
     return found
 
 
@@ -75,9 +75,7 @@ def moment(text: str, *, end_of_day: bool = False) -> datetime:
     Raises UsageError.
     """
     try:
-        if len(text) <= len("2026-03-01"):
-            return datetime.combine(date.fromisoformat(text), time.max if end_of_day else time.min, tzinfo=UTC)
-        return instants.parse(text)
+        return instants.parse_bound(text, end_of_day=end_of_day)
     except ValueError:
         raise UsageError(f"{text} is not a valid time: use for example 2026-03-01T12:00:00Z") from None
 

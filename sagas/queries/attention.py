@@ -6,17 +6,19 @@ an index on a status, and a page reads no more rows of a kind than it shows.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Count, F, Max, Min, QuerySet
+from django.db.models import Count, F, Max, Min, QuerySet, TextField
+from django.db.models.functions import Cast, JSONObject
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from bridge import backlog, clock, heartbeats, quarantine
+from bridge import backlog, clock, heartbeats, quarantine, reasons
 from bridge.backlog import UndeliveredTopic
 from bridge.blocked import blocked_topics
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
@@ -25,11 +27,12 @@ from compensation.answers import services_on
 from compensation.deadlines import DeadlineHolds
 from compensation.models import UNSENT, Breaker, BreakerState, Command, CommandStatus, Switch
 from compensation.queries import held, released
+from compensation.switches import EVERYTHING
 from compensation.undelivered import hold_ends
 from sagas.error_text import shown_error
 from sagas.models import SagaLog, SagaStatusChoice
 from sagas.queries import holding
-from sagas.queries.holding import when
+from sagas.queries.holding import service_title, when
 from sagas.queries.pages import Page
 from sagas.queries.parked import groups_before, newest_groups, pruned_at
 
@@ -124,8 +127,11 @@ def attention(
 
 
 def _shown(row: _Row, *, payload: bool) -> _Row:
-    """Return the row with its error as the reader may see it."""
-    return {**row, "error": shown_error(row["error"], payload=payload)} if "error" in row else row
+    """Return the row with the last error of one of its commands as the reader may see it."""
+    if "last_error" not in row:
+        return row
+    found = json.loads(row["last_error"])
+    return {**row, "error": shown_error(found["code"], found["data"], payload=payload)}
 
 
 def _exhausted(_now: datetime) -> QuerySet[Any, Any]:
@@ -251,7 +257,8 @@ def _by_saga(commands: QuerySet[Command], since: str, part: slice) -> list[_Row]
             last=Max("name"),
             first_service=Min("service"),
             last_service=Max("service"),
-            error=Max("last_error"),
+            # Of one command, any of them: the greatest pair.
+            last_error=Max(Cast(JSONObject(code="last_error", data="last_error_data"), TextField())),
         )
     )
     found = {row["saga_id"]: row for row in details}
@@ -275,7 +282,7 @@ def _items_of_sagas(
                 "key": keys.get(row["saga_id"], ""),
                 "since": when(row["since"]),
                 "names": _names(row),
-                "error": row["error"],
+                "error": row.get("error", ""),
             },
             advice=advice(row),
             saga_id=row["saga_id"],
@@ -315,7 +322,7 @@ def _parked_item(row: _Row, pruned: datetime | None) -> Item:
     advice = _("Attach the key to its saga, start a saga from it, or dismiss it with a reason.")
     if pruned is not None:
         sentence += " " + _("The saga of this key had ended and was pruned at %(when)s.") % {"when": when(pruned)}
-        advice = _("They came too late for it: ask the service why, then dismiss them with a reason.")
+        advice = _("The events arrived too late: ask the service why, then dismiss them with a reason.")
     return Item(
         kind="parked",
         since=row["since"],
@@ -469,7 +476,7 @@ def _find_paused(_now: datetime, part: slice) -> Sequence[_Row]:
 
 
 def _held_by(switch: Switch, waiting: Mapping[str, int]) -> int:
-    return sum(waiting.values()) if switch.service == "*" else waiting.get(switch.service, 0)
+    return sum(waiting.values()) if switch.service == EVERYTHING else waiting.get(switch.service, 0)
 
 
 def _describe_paused(rows: Sequence[_Row]) -> list[Item]:
@@ -482,7 +489,7 @@ def _paused_item(switch: Switch, count: int) -> Item:
         "%(count)d commands are waiting: sending to %(service)s was paused by %(who)s.",
         count,
     )
-    service = _("all services") if switch.service == "*" else switch.service
+    service = service_title(switch.service)
     return Item(
         kind="paused",
         since=switch.changed_at,
@@ -585,7 +592,7 @@ def _find_blocked(now: datetime, part: slice) -> Sequence[_Row]:
     held = [topic for topic in topics if topic.topic in waiting]
     held.sort(key=lambda topic: topic.since, reverse=True)
     return [
-        {"since": topic.since, "topic": topic.topic, "reason": topic.reason, "count": waiting[topic.topic]}
+        {"since": topic.since, "topic": topic.topic, "reason": topic.reason_text, "count": waiting[topic.topic]}
         for topic in held
     ][part]
 
@@ -660,7 +667,7 @@ def _describe_unread(rows: Sequence[_Row]) -> list[Item]:
             latest=row["since"],
             count=1,
             sentence=_("No messages have been read from topic %(topic)s since %(since)s: %(why)s.")
-            % {"topic": row["topic"], "since": when(row["since"]), "why": row["reason"]},
+            % {"topic": row["topic"], "since": when(row["since"]), "why": reasons.text(row["reason"])},
             advice=_("Fix the reason that Pulsar gives. The bridge tries again automatically; deadlines are on hold."),
             link={"topic": row["topic"]},
         )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from django.db import connection
-
 from sagas.models import SagaStatusChoice
+from sagas.statements import STATUS_COUNTS
 
 # Beyond this the start page shows "10,000+".
 LIMIT = 10_000
@@ -27,11 +26,5 @@ class StatusCounts:
 
 def status_counts(limit: int = LIMIT) -> StatusCounts:
     """Count sagas by status, each up to `limit`: one query by index, a few milliseconds at a million sagas."""
-    one = "(SELECT count(*) FROM (SELECT 1 FROM sagas_saga WHERE status = %s LIMIT %s) AS counted)"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {', '.join([one] * len(SagaStatusChoice.values))}",
-            [value for status in SagaStatusChoice.values for value in (status, limit)],
-        )
-        row = cursor.fetchone()
+    row = STATUS_COUNTS.row({"limit": limit})
     return StatusCounts(dict(zip(SagaStatusChoice.values, row, strict=True)), limit)

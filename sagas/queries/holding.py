@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from bridge import instants
 from compensation import deadlines, switches
 from compensation.deadlines import DeadlineHolds, Hold, HoldReason
 from compensation.models import Breaker, Command, CommandStatus, TripCause
@@ -138,7 +139,7 @@ def service_title(service: str) -> str:
 
 def when(moment: datetime | None) -> str:
     """Format a time as in the sentences: UTC, to the second; a dash for none."""
-    return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return "–" if moment is None else instants.for_people(moment)
 
 
 def _has_deadline(command: Command) -> bool:

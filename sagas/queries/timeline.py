@@ -13,23 +13,24 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import BigIntegerField, Count, Exists, F, IntegerField, OuterRef, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
+from django.utils.translation import ngettext, ngettext_lazy
 
-from bridge.models import Duplicate, Event
+from bridge.models import Duplicate, Event, Source
 from compensation.deadlines import DeadlineHolds
 from compensation.models import UNSENT, Attempt, AttemptOutcome, Command, CommandStatus
 from sagas import nouns
+from sagas.actions import registry
 from sagas.engine import facts as kinds
 from sagas.error_text import shown_attempt
-from sagas.models import Action, Decision, SagaEvent, SagaStatusChoice
+from sagas.models import Decision, SagaEvent, SagaStatusChoice
 from sagas.nouns import Nouns
 from sagas.queries import holding
 from sagas.queries.pages import Page
+from sagas.statements import TIMELINE_PAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +74,8 @@ def _page_of(rows: QuerySet[Any, Any], offset: int, limit: int) -> tuple[int, li
     """Return the number of entries and a page of them from one query: a saga of 3,000 images has tens of thousands."""
     found: list[tuple[Any, ...]] = []
     if offset < _OFFSET_LIMIT:
-        lines, parameters = rows.query.sql_with_params()
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT lines.*, count(*) OVER () FROM ({lines}) AS lines"  # noqa: S608 (Django's own SQL)
-                " ORDER BY line_at, line_rank, line_number, line_ref LIMIT %s OFFSET %s",
-                [*parameters, limit, offset],
-            )
-            found = cursor.fetchall()
+        statement, parameters = TIMELINE_PAGE.around(rows)
+        found = statement.rows([*parameters, limit, offset])
     return (found[0][-1] if found else rows.count()), [_Ref(*row[:-1]) for row in found]
 
 
@@ -93,7 +88,7 @@ def _refs(saga_id: UUID) -> QuerySet[Any, Any]:
     commands = Command.objects.filter(saga_id=saga_id)
     attempts = Attempt.objects.filter(command__saga_id=saga_id)
     # Decisions that are events of the log are shown as these.
-    logged = Event.objects.filter(source="operator", event_id=Cast(OuterRef("id"), TextField()))
+    logged = Event.objects.filter(source=Source.OPERATOR, event_id=Cast(OuterRef("id"), TextField()))
     log = SagaEvent.objects.filter(saga=saga_id)
     rows: QuerySet[Any, Any] = _part(log, "applied_at", 1, "event", "event", "seq").union(
         _part(Decision.objects.filter(~Exists(logged), saga=saga_id), "decided_at", 0, "decision"),
@@ -142,7 +137,7 @@ def _events(pks: Sequence[int]) -> dict[tuple[str, str], Entry]:
     if not pks:
         return {}
     events = {event.pk: event for event in Event.objects.filter(pk__in=pks).defer("payload", "body_hash")}
-    own = _contents([event.pk for event in events.values() if event.source != "pulsar"])
+    own = _contents([event.pk for event in events.values() if event.source != Source.PULSAR])
     again = dict(
         Duplicate.objects.filter(event__in=pks).order_by().values_list("event").annotate(times=Count("id")),
     )
@@ -173,7 +168,7 @@ def _event(row: SagaEvent, event: Event, again: int, content: Mapping[str, Any])
         "duplicates": again,
     }
     if event.note:
-        detail["remark"] = event.note
+        detail["remark"] = event.note_text
     if row.lane:
         detail["attached_to_lane"] = row.lane
     kind, title = _event_title(event, content, detail)
@@ -188,14 +183,14 @@ def _event(row: SagaEvent, event: Event, again: int, content: Mapping[str, Any])
 
 
 def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any]) -> tuple[str, str]:
-    if event.source == "operator":
+    if event.source == Source.OPERATOR:
         detail |= {"actor": content.get("actor", ""), "reason": content.get("reason", "")}
-        return "decision", _decision_title(_DECISION_OF.get(event.type), event.type, detail)
-    if event.source == "compensation":
+        return "decision", _decision_title(_decision_of(event.type), event.type, detail)
+    if event.source == Source.COMPENSATION:
         detail |= {"command": content.get("name", ""), "round": content.get("round", 1)}
         titles = {
-            "CommandExhausted": _("%(command)s failed (round %(round)d) and needs a decision"),
-            "CommandPublished": _("%(command)s was sent; this service sends no confirmation"),
+            kinds.COMMAND_EXHAUSTED: _("%(command)s failed (round %(round)d) and needs a decision"),
+            kinds.COMMAND_PUBLISHED: _("%(command)s was sent; this service sends no confirmation"),
         }
         return "news", titles.get(event.type, event.type) % {"command": detail["command"], "round": detail["round"]}
     return "event", event.type
@@ -203,37 +198,16 @@ def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any
 
 def _decision_title(action: str | None, name: str, detail: Mapping[str, Any]) -> str:
     """Return who decided what and why. name: what a decision is called that has no sentence of its own."""
-    values = {"event": name, "actor": detail["actor"] or _("somebody"), "reason": detail["reason"]}
-    known = _DECISIONS.get(action or "")
-    return str(known % values) if known else _("%(event)s by %(actor)s: %(reason)s") % values
+    values = {"event": name, "actor": detail["actor"] or _("unknown"), "reason": detail["reason"]}
+    known = registry.ACTIONS.get(action or "")
+    return (
+        str(known.sentence % values) if known and known.sentence else _("%(event)s by %(actor)s: %(reason)s") % values
+    )
 
 
-# The decisions that are events of the log.
-_DECISION_OF = {
-    kinds.SAGA_ADOPTED: Action.ADOPT.value,
-    kinds.SAGA_CANCELLED: Action.CANCEL.value,
-    kinds.COMPENSATION_FORCED: Action.FORCE_COMPENSATION.value,
-    kinds.SAGA_TERMINATED: Action.TERMINATE.value,
-    kinds.COMMANDS_RETRIED: Action.RETRY.value,
-    kinds.COMMANDS_SKIPPED: Action.SKIP.value,
-    kinds.COMMANDS_MARKED_DONE: Action.MARK_DONE.value,
-    kinds.COMMANDS_WITHDRAWN: Action.WITHDRAW.value,
-}
-_DECISIONS = {
-    Action.FORCE_COMPENSATION.value: gettext_lazy("Compensation forced by %(actor)s: %(reason)s"),
-    Action.CANCEL.value: gettext_lazy("Cancelled by %(actor)s: %(reason)s"),
-    Action.TERMINATE.value: gettext_lazy("Terminated by %(actor)s: %(reason)s"),
-    Action.RESUME.value: gettext_lazy("Resumed by %(actor)s: %(reason)s"),
-    Action.REPLAY.value: gettext_lazy("Rebuilt from the log by %(actor)s: %(reason)s"),
-    Action.RETRY.value: gettext_lazy("Retried by %(actor)s: %(reason)s"),
-    Action.SKIP.value: gettext_lazy("Skipped by %(actor)s: %(reason)s"),
-    Action.MARK_DONE.value: gettext_lazy("Marked as done by %(actor)s: %(reason)s"),
-    Action.WITHDRAW.value: gettext_lazy("Withdrawn by %(actor)s: %(reason)s"),
-    Action.RELEASE.value: gettext_lazy("Released by %(actor)s: %(reason)s"),
-    Action.ATTACH.value: gettext_lazy("Attached by %(actor)s: %(reason)s"),
-    Action.ADOPT.value: gettext_lazy("Started from unmatched events by %(actor)s: %(reason)s"),
-    Action.REQUEUE.value: gettext_lazy("Requeued by %(actor)s: %(reason)s"),
-}
+def _decision_of(fact: str) -> str | None:
+    """Return the name of the decision that a fact of the log records."""
+    return next((spec.name for spec in registry.ACTIONS.values() if spec.fact == fact), None)
 
 
 def changes(note: Mapping[str, Any], words: Nouns) -> list[str]:
@@ -281,7 +255,7 @@ def _decisions(pks: Sequence[str]) -> dict[tuple[str, str], Entry]:
             at=row.decided_at,
             kind="decision",
             title=_decision_title(
-                row.action, str(Action(row.action).label), {"actor": row.actor, "reason": row.reason}
+                row.action, registry.label_of(row.action), {"actor": row.actor, "reason": row.reason}
             ),
             detail={
                 "decision_id": str(row.id),

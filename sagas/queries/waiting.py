@@ -8,12 +8,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Case, IntegerField, Min, Value, When
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from bridge import clock
+from bridge import clock, routing
 from bridge.models import Pending
 from compensation import switches
 from compensation.deadlines import DeadlineHolds
@@ -26,6 +25,7 @@ from sagas.engine.state import SagaCounts, SagaState, saga_from
 from sagas.error_text import shown_error
 from sagas.models import Parked, SagaLog, SagaStatusChoice
 from sagas.queries.holding import OnHold, canary_text, on_hold, pause_text, when
+from sagas.statements import STEP_PATTERNS
 
 # Which of several commands is shown for a saga: the one nearest to the service first.
 _NEAREST = (CommandStatus.PUBLISHED, CommandStatus.PUBLISHING, CommandStatus.WAITING, CommandStatus.PLANNED)
@@ -141,7 +141,7 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
         "since": when(since),
         "next": when(command.next_at),
         "deadline": when(command.deadline_at),
-        "error": _as_sentence(shown_error(command.last_error, payload=payload)),
+        "error": _as_sentence(shown_error(command.last_error, command.last_error_data, payload=payload)),
         "after": _predecessors(saga, command.name),
         "other": _task_of(command.held_by) if command.held_by else "",
     }
@@ -160,7 +160,7 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
         maximum_attempts=command.maximum_attempts,
         next_retry=command.next_at,
         deadline=command.deadline_at,
-        error=shown_error(command.last_error, payload=payload, as_data=True) or None,
+        error=shown_error(command.last_error, command.last_error_data, payload=payload, as_data=True) or None,
         held_by=str(command.held_by) if command.held_by else None,
         on_hold=hold,
     )
@@ -393,35 +393,15 @@ def _step_patterns(
     lanes have few patterns. "Since" is the time of the step that is furthest in the definition's order.
     """
     order = [event.type for event in definition.events]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH lane AS MATERIALIZED (
-                SELECT l.entity,
-                       coalesce(
-                           (array_agg(s.occurred_at ORDER BY array_position(%(order)s::text[], s.event_type) DESC
-                               NULLS LAST, s.occurred_at DESC) FILTER (WHERE s.id IS NOT NULL))[1],
-                           l.opened_at
-                       ) AS since,
-                       array_agg(ARRAY[s.step_type, s.service, s.rank::text, s.event_type]
-                           ORDER BY s.step_type, s.service) FILTER (WHERE s.id IS NOT NULL) AS steps
-                FROM sagas_lane l LEFT JOIN sagas_step s ON s.saga_id = l.saga_id AND s.entity = l.entity
-                WHERE l.saga_id = %(saga)s AND l.known AND l.outcome = 'open'
-                GROUP BY l.id, l.entity, l.opened_at
-            )
-            SELECT count(*), (array_agg(entity ORDER BY since, entity))[1], min(since), steps
-            FROM lane GROUP BY steps
-            UNION ALL
-            SELECT 0, '', NULL, array_agg(ARRAY[step_type, service, rank::text, event_type])
-            FROM sagas_step WHERE saga_id = %(saga)s AND entity = %(key)s
-            """,
-            {"order": order, "saga": saga.id, "key": saga.key},
+    rows = [
+        (
+            count,
+            entity,
+            since,
+            [ShownStep(kind, service, int(rank), event) for kind, service, rank, event in steps or []],
         )
-        rows = [
-            (count, entity, since, [ShownStep(kind, service, int(rank), event) for kind, service, rank, event in steps])
-            for count, entity, since, found in cursor.fetchall()
-            for steps in [found or []]
-        ]
+        for count, entity, since, steps in STEP_PATTERNS.rows({"order": order, "saga": saga.id, "key": saga.key})
+    ]
     whole = [step for count, _entity, _since, steps in rows if not count for step in steps]
     return whole, [row for row in rows if row[0]]
 
@@ -440,7 +420,7 @@ def _things(definition: Definition, count: int) -> str:
 
 
 def _pending(saga: SagaLog) -> Waiting | None:
-    count = Pending.objects.filter(key=f"{saga.saga_type}:{saga.key}").count()
+    count = Pending.objects.filter(key=routing.routing_key(saga.saga_type, saga.key)).count()
     if not count:
         return None
     text = ngettext(

@@ -10,9 +10,9 @@ from django import template
 from django.utils import timezone
 
 from compensation import switches
-from compensation.models import Attempt
+from compensation.models import Attempt, Command
 from compensation.switches import Pause
-from sagas.admin import formatting, labels, rights
+from sagas.admin import formatting, rights
 from sagas.admin.buttons import Button
 from sagas.error_text import shown_attempt, shown_error, shown_text
 from sagas.queries.holding import pause_text
@@ -27,13 +27,6 @@ register.simple_tag(formatting.lane_url)
 register.simple_tag(formatting.list_url)
 register.simple_tag(formatting.parked_url)
 register.simple_tag(formatting.decide_url)
-
-
-register.filter("command_status", lambda value: labels.COMMAND_STATUSES.get(value, value))
-register.filter("lane_outcome", lambda value: labels.LANE_OUTCOMES.get(value, value))
-register.filter("attempt_outcome", lambda value: labels.ATTEMPT_OUTCOMES.get(value, value))
-register.filter("exhausted_by", lambda value: labels.EXHAUSTED_BY.get(value, value))
-register.filter("parked_reason", lambda value: labels.PARKED_REASONS.get(value, value))
 
 
 @register.simple_tag(name="pause_words")
@@ -68,9 +61,9 @@ def text_of_a_service(text: str | None, may_view_payload: object) -> str:
 
 
 @register.filter(name="shown_error")
-def error_of_a_command(last_error: str, may_view_payload: object) -> str:
+def error_of_a_command(command: Command, may_view_payload: object) -> str:
     """Return a command's last error as the reader may see it."""
-    return shown_error(last_error, payload=may_view_payload is True)
+    return shown_error(command.last_error, command.last_error_data, payload=may_view_payload is True)
 
 
 @register.filter

@@ -75,7 +75,7 @@ def small(folder: Path, lines: int = 0, before: str = "") -> "subprocess.Popen[s
 
 
 @pytest.mark.parametrize("lines", [0, 100], ids=["while it runs", "while it starts"])
-def test_a_screen_that_nobody_reads_any_more_ends_the_stack_in_order(tmp_path: Path, lines: int) -> None:
+def test_a_screen_that_no_one_reads_any_more_ends_the_stack_in_order(tmp_path: Path, lines: int) -> None:
     with small(tmp_path, lines) as process:
         assert process.stderr
         process.stderr.readline()

@@ -15,7 +15,18 @@ from sagaproject import env
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.nightly, pytest.mark.timeout(600)]
 
-PARTS = ("bridge", "compensation", "docs", "sagaproject", "sagas", "tests", "manage.py", "pyproject.toml", "Makefile")
+PARTS = (
+    "bridge",
+    "compensation",
+    "devtools",
+    "docs",
+    "sagaproject",
+    "sagas",
+    "tests",
+    "manage.py",
+    "pyproject.toml",
+    "Makefile",
+)
 # Those that look at which saga types are registered.
 AFFECTED = (
     *("tests/unit/test_definition.py", "tests/unit/test_describe.py", "tests/unit/test_catalog.py"),

@@ -59,7 +59,7 @@ def test_the_right_token_with_its_grants(guarded: Guarded, space: Space, tmp_pat
         ("expired", "may be a wrong token"),
     ],
 )
-def test_a_token_that_is_not_good_is_told_as_the_likely_cause_of_a_time_out(
+def test_a_token_that_is_not_good_is_reported_as_the_likely_cause_of_a_time_out(
     token: str, words: str, guarded: Guarded, space: Space, tmp_path: Path
 ) -> None:
     tokens = {
@@ -84,7 +84,7 @@ def test_a_token_that_is_not_good_is_told_as_the_likely_cause_of_a_time_out(
         assert "PULSAR_TOKEN expired on" in said["token"]["says"]
 
 
-def test_a_role_without_a_grant_is_told_which_one_it_lacks(guarded: Guarded, space: Space, tmp_path: Path) -> None:
+def test_a_role_without_a_grant_names_the_one_it_lacks(guarded: Guarded, space: Space, tmp_path: Path) -> None:
     environment = {**space.environment, "PULSAR_TOKEN": guarded.mint.token("stranger")}
     space.publish("retrieval-started", starts(2))
     with bridges(environment, tmp_path) as (bridge,):
@@ -100,7 +100,7 @@ def test_a_role_without_a_grant_is_told_which_one_it_lacks(guarded: Guarded, spa
         assert eventually(is_ready)
 
 
-def test_a_role_that_may_only_consume_is_told_before_a_command_is_owed(
+def test_a_role_that_may_only_consume_is_reported_before_a_command_is_required(
     guarded: Guarded, space: Space, tmp_path: Path
 ) -> None:
     guarded.broker.ask("POST", f"namespaces/public/{space.name}/permissions/listener", ["consume"])

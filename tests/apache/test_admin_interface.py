@@ -59,7 +59,7 @@ def test_a_backlog_that_stands_and_one_that_moves(there: Space) -> None:
         assert statistics.check_backlogs(take).level == FindingLevel.OK
 
 
-def test_what_waits_undelivered_is_told_by_two_looks(there: Space, settings: Any) -> None:
+def test_what_waits_undelivered_is_reported_by_two_looks(there: Space, settings: Any) -> None:
     topic = there.full("retrieval-started")
     admin = PulsarAdmin(settings.PULSAR)
     with there.client() as client:
@@ -83,7 +83,7 @@ def test_what_waits_undelivered_is_told_by_two_looks(there: Space, settings: Any
         assert eventually(lambda: compare(first, sample(admin, [topic])) == [Reading("retrieval-started", 0, False)])
 
 
-def test_a_region_that_nobody_reads(there: Space) -> None:
+def test_a_region_that_no_one_reads(there: Space) -> None:
     started = [fact("ProcessingStarted", task=str(uuid.uuid4()))]
     there.publish("processing.usa.started", started)
     assert statistics.check_regions().level == FindingLevel.OK

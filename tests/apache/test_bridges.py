@@ -103,7 +103,7 @@ def test_who_wrote_a_message_is_kept_also_of_one_on_a_wrong_topic(space: Space, 
     [(1_000_000, True), (1_100_000, False), (5_000_000, False)],
     ids=["below ours", "above ours", "near the broker's"],
 )
-def test_large_bodies_are_events_or_in_quarantine_and_disturb_nobody(
+def test_large_bodies_are_events_or_in_quarantine_and_disturb_no_one(
     size: int, is_stored: bool, space: Space, tmp_path: Path
 ) -> None:
     large = fact("RetrievalStarted", task=str(uuid.uuid4()), padding="x" * size)

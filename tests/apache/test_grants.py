@@ -104,7 +104,7 @@ def test_they_are_enough(granted: Granted, transactional_db: None, tmp_path: Pat
         assert all(said[name]["well"] for name in ("token", "pulsar", "topics", "bridge")), said
 
 
-def test_nobody_writes_on_a_topic_that_is_not_granted(granted: Granted) -> None:
+def test_no_one_writes_on_a_topic_that_is_not_granted(granted: Granted) -> None:
     topics = [*granted.commands.topics, granted.space.full("a-new-one")]
     for role in (*SERVICES, BRIDGE, PUBLISHER):
         expected = {grant.of for grant in granted.commands.grants if (grant.role, grant.action) == (role, "produce")}
@@ -127,7 +127,7 @@ def test_the_bridges_subscription_is_the_bridges_alone(granted: Granted) -> None
         assert granted.admin(PUBLISHER, method, f"{path}/subscription/saga{what}") == 401
 
 
-def test_what_the_admin_interface_tells_whom(granted: Granted) -> None:
+def test_what_the_admin_interface_says_to_whom(granted: Granted) -> None:
     listed, stats = f"persistent/{granted.namespace}", f"persistent/{granted.namespace}/image-anonymization/stats"
     assert (granted.admin(BRIDGE, "GET", stats), granted.admin(PUBLISHER, "GET", stats)) == (200, 401)
     assert granted.admin(BRIDGE, "GET", listed) == 403

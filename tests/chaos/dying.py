@@ -26,9 +26,9 @@ from bridge.publisher import OutgoingMessage, PublishResult
 from bridge.pulsar.inlet import Batch
 from compensation import deadlines, delivery
 from sagas.actions import ActionRequest, ActionResult
-from sagas.actions.on_saga import force_compensation
 from sagas.applying import sweeper
 from sagas.applying.apply import run_apply
+from tests.integration.deciding import force_compensation
 
 COMMIT = "django.db.backends.base.base.BaseDatabaseWrapper._commit"
 

@@ -148,7 +148,7 @@ def test_reset_resets_the_client_and_closes_the_target_in_order(
     assert eventually(lambda: echo.ends == ["closed"])
 
 
-def test_refuse_lets_nobody_in_until_healed(proxy: Proxy, client: socket.socket) -> None:
+def test_refuse_lets_no_one_in_until_healed(proxy: Proxy, client: socket.socket) -> None:
     assert proxy.refuse() == 1
     assert client.recv(1) == b""
     assert is_refused(proxy)
@@ -171,7 +171,7 @@ def test_a_black_hole_is_silent_and_gives_everything_back(proxy: Proxy, client: 
         assert fresh.recv(100) == b"me too"
 
 
-def test_half_open_is_silent_for_ever_and_new_connections_work(proxy: Proxy, echo: Echo, client: socket.socket) -> None:
+def test_half_open_stays_silent_and_new_connections_work(proxy: Proxy, echo: Echo, client: socket.socket) -> None:
     assert proxy.half_open(linger=0.3, longest=60) == 1
     client.sendall(b"is there anybody?")
     assert is_silent(client)
@@ -186,7 +186,7 @@ def test_half_open_is_silent_for_ever_and_new_connections_work(proxy: Proxy, ech
         assert say(fresh, b"still here") == b"still here"
 
 
-def test_half_open_ends_with_a_reset_where_nobody_gives_up(proxy: Proxy, client: socket.socket) -> None:
+def test_half_open_ends_with_a_reset_where_no_one_gives_up(proxy: Proxy, client: socket.socket) -> None:
     assert proxy.half_open(linger=0, longest=0.2) == 1
 
     with pytest.raises(ConnectionResetError):

@@ -38,7 +38,7 @@ def fate(body: bytes, place: str = "1:1:-1:0", *, logged: Any = (PLACE, BODY), k
         (fate(json.dumps(BODY).encode(), kept=json.dumps(BODY).encode()), "both in the log and in quarantine"),
     ],
 )
-def test_what_becomes_of_a_message_is_told(found: str, expected: str) -> None:
+def test_what_becomes_of_a_message_is_reported(found: str, expected: str) -> None:
     assert found == expected
 
 
@@ -95,7 +95,7 @@ def test_every_act_has_its_turn_and_its_end_before_the_next() -> None:
     assert saboteur.is_idle
 
 
-def test_no_act_begins_when_it_may_not_and_what_never_recovers_is_told() -> None:
+def test_no_act_begins_when_it_may_not_and_what_never_recovers_is_reported() -> None:
     heard, saboteur = play(None, acts=1)
     assert saboteur.done[0].recovered is None
 

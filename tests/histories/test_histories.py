@@ -26,7 +26,7 @@ RECORDED = json.loads(FINGERPRINTS.read_text())
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
-def test_a_recorded_history_folds_to_the_same_for_ever(path: Path) -> None:
+def test_a_recorded_history_folds_to_the_same_permanently(path: Path) -> None:
     history = json.loads(path.read_text())
     identity, log = frame_of(history), [fact_from(row) for row in history["log"]]
     assert json.loads(json.dumps(folded(identity, log))) == history["folded"]

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 
 from bridge.errors import BrokerUnavailable
 from bridge.publisher import OutgoingMessage, PublishResult
+from compensation import reasons
 from compensation.models import Attempt, Command
 from compensation.outbox import NewCommand
 from compensation.retry import RetryPolicy
@@ -63,6 +64,12 @@ def new_command(entity: str = "image", name: str = "DeleteRetrievedImage", **cha
 
 def row(command: NewCommand | UUID) -> Command:
     return Command.objects.get(pk=command if isinstance(command, UUID) else command.id)
+
+
+def error_of(command: NewCommand | UUID) -> str:
+    """A command's last error as people read it."""
+    found = row(command)
+    return reasons.text(found.last_error, found.last_error_data)
 
 
 def attempts(command: NewCommand) -> list[tuple[int, int, str, bool, bool]]:

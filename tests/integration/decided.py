@@ -12,6 +12,7 @@ from django.utils import timezone
 from bridge import event_log, quarantine
 from bridge.envelope import Message, Rejected
 from bridge.models import QuarantineCode, Quarantined
+from bridge.reasons import Reason
 from compensation import delivery
 from compensation.models import Command
 from sagas.actions import ActionRequest
@@ -138,7 +139,7 @@ def quarantined(body: bytes | None = None) -> Quarantined:
         body=json.dumps(good).encode() if body is None else body,
         properties={},
     )
-    quarantine.keep([Rejected(message, timezone.now(), QuarantineCode.NOT_JSON, "it was no JSON")])
+    quarantine.keep([Rejected(message, timezone.now(), QuarantineCode.NOT_JSON, Reason("empty"))])
     return Quarantined.objects.get(message_id=f"1:{task}")
 
 
@@ -148,12 +149,12 @@ def unread(kind: str, topic: str, task: str, image: str = "", **fields: Any) -> 
     if image:
         body["image_id"] = image
     message = Message(topic, topic, f"2:{body['id']}", 1_772_366_400_000, json.dumps(body).encode(), {})
-    quarantine.keep([Rejected(message, timezone.now(), QuarantineCode.NOT_JSON, "it was no JSON")])
+    quarantine.keep([Rejected(message, timezone.now(), QuarantineCode.NOT_JSON, Reason("empty"))])
     return Quarantined.objects.get(message_id=f"2:{body['id']}")
 
 
 def requarantined(row: Quarantined) -> Quarantined:
     """The same message, once more, as a second delivery would be."""
     again = Message(row.topic, row.topic, f"{row.message_id}:again", 1_772_366_400_000, bytes(row.body), {})
-    quarantine.keep([Rejected(again, timezone.now(), QuarantineCode.NOT_JSON, "it was no JSON")])
+    quarantine.keep([Rejected(again, timezone.now(), QuarantineCode.NOT_JSON, Reason("empty"))])
     return Quarantined.objects.get(message_id=again.message_id)

@@ -13,8 +13,9 @@ from django.urls import reverse
 
 from bridge.models import Event, QuarantineCode, Quarantined, QuarantineStatus
 from compensation.models import Attempt, Command, CommandStatus, ExhaustedBy
+from sagas.actions import Action
 from sagas.admin.filters import AgeFilter
-from sagas.models import Action, Lane, LaneOutcome, Parked, SagaEvent, SagaKey, SagaLog, SagaStatusChoice, SagaStep
+from sagas.models import Lane, LaneOutcome, Parked, SagaEvent, SagaKey, SagaLog, SagaStatusChoice, SagaStep
 
 API = "/api/v1/saga"
 

@@ -21,10 +21,10 @@ from bridge import event_log, quarantine
 from bridge.codec import get_codec
 from bridge.envelope import Envelope, Message, Rejected
 from bridge.models import Event, QuarantineCode, Quarantined
+from bridge.reasons import Reason
 from compensation import delivery, switches
 from compensation.models import Command
-from sagas import actions
-from sagas.actions import ActionRequest, ActionResult, CommandSelection
+from sagas.actions import Action, ActionRequest, ActionResult
 from sagas.applying import route, sweeper
 from sagas.applying.apply import run_apply
 from sagas.definitions import image_processing
@@ -32,9 +32,11 @@ from sagas.definitions.registry import current
 from sagas.engine.definition import Event as Spec
 from sagas.engine.fold import Fold
 from sagas.errors import DecisionError
-from sagas.models import Action, Lane, Parked, SagaLog
+from sagas.models import Lane, Parked, SagaLog
+from tests.integration import deciding as actions
 from tests.integration.commands import FakePublisher
 from tests.integration.decided import NO_UUID
+from tests.integration.deciding import CommandSelection
 from tests.integration.story import event, retrieval
 from tests.integration.test_apply_is_the_fold import Cast, Plot, store, tell
 from tests.properties.histories import to_images
@@ -225,7 +227,7 @@ def _quarantined(draw: st.DataObject, world: World, number: int) -> None:
         decoded = get_codec().decode(message, timezone.now())
         event_log.store_batch([decoded] if isinstance(decoded, Envelope) else [])
         settle()
-    quarantine.keep([Rejected(message, timezone.now(), QuarantineCode.NOT_JSON, "it was no JSON")])
+    quarantine.keep([Rejected(message, timezone.now(), QuarantineCode.NOT_JSON, Reason("empty"))])
 
 
 def _tamper(how: str, cast: Cast) -> None:

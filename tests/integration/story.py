@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bridge import event_log
+from bridge import routing
 from bridge.event_log import NewFact
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -27,7 +27,7 @@ def event(
         entity=image,
         occurred_at=START + timedelta(seconds=seconds),
         payload=body,
-        routing_key=event_log.routing_key(stream, key, image),
+        routing_key=routing.routing_key(stream, key, image),
     )
 
 

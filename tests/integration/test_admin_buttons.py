@@ -21,13 +21,14 @@ from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation import switches
 from compensation.models import Command, CommandStatus, Switch
-from sagas import actions
-from sagas.actions import ActionRequest, CommandSelection
+from sagas.actions import Action, ActionRequest
 from sagas.admin import formatting
 from sagas.applying.apply import run_apply
 from sagas.errors import DecisionError
-from sagas.models import Action, Lane, Parked, ParkedReason, SagaLog, SagaStatusChoice
+from sagas.models import Lane, Parked, ParkedReason, SagaLog, SagaStatusChoice
+from tests.integration import deciding as actions
 from tests.integration.decided import completed, quarantined
+from tests.integration.deciding import CommandSelection
 from tests.integration.story import event, image_through, new_ids, retrieval
 from tests.integration.test_apply_is_the_fold import Cast, Plot, store, tell
 from tests.properties.histories import SCOPES, to_images

@@ -16,7 +16,7 @@ from django.utils import timezone
 from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation.models import Command
-from sagas.admin.action_pages import ACTION_PAGES
+from sagas.actions.registry import ACTIONS as ACTION_PAGES
 from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
 from tests.integration.story import event, image_through, new_ids, retrieval
@@ -145,7 +145,7 @@ def test_a_reason_is_asked_for_and_a_second_press_acts_once(action: str, story: 
 
 
 @pytest.mark.parametrize("action", ["retry", "requeue"])
-def test_what_the_state_forbids_is_said_in_words(action: str, story: Story, ana: Client) -> None:
+def test_what_the_state_forbids_is_reported_in_plain_text(action: str, story: Story, ana: Client) -> None:
     """A command on its way cannot be retried; a message that still cannot be read stays where it is."""
     page = ana.get(address(action), target(action, story)).content.decode()
     assert "Not possible: " in page

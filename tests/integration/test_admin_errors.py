@@ -22,13 +22,13 @@ from django.utils import timezone
 
 from bridge import event_log
 from compensation.models import Command
-from sagas import actions
 from sagas.actions import ActionRequest
+from sagas.actions.registry import ACTIONS as ACTION_PAGES
 from sagas.admin import form_drafts
-from sagas.admin.action_pages import ACTION_PAGES
 from sagas.admin.forms import MOST_COMMANDS
 from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
+from tests.integration import deciding as actions
 from tests.integration.decided import quarantined
 from tests.integration.story import event, image_through, new_ids, retrieval
 
@@ -171,7 +171,7 @@ def test_as_many_commands_as_a_form_takes_survive_a_login(saga: SagaLog, ana: Cl
     assert (found["ids"], found["reason"]) == (ids, TYPED)
 
 
-def test_nobody_else_sees_what_was_typed(saga: SagaLog, ana: Client) -> None:
+def test_no_one_else_sees_what_was_typed(saga: SagaLog, ana: Client) -> None:
     User.objects.create_superuser("eva", "eva@example.org", "secret")
     told = target("skip", saga)
     filled = {**fields_of(ana.get(address("skip"), told).content.decode()), "reason": TYPED, "confirm": "1"}
@@ -399,7 +399,7 @@ def is_in_words(answer: Any, *, title: str = "Temporarily unavailable") -> bool:
     return bool(answer.status_code == 503 and title in page)
 
 
-def test_a_database_that_is_away_is_a_503_in_words_on_every_page(
+def test_a_database_that_is_away_is_a_503_in_plain_text_on_every_page(
     saga: SagaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = client_of(User.objects.create_superuser("ana", "a@example.org", "secret"), raise_request_exception=False)
@@ -419,7 +419,7 @@ def test_a_database_that_is_away_is_a_503_in_words_on_every_page(
         assert set(client.get(path, headers={"accept": "application/json"}).json()) == {"detail"}
 
 
-def test_a_database_that_takes_no_changes_is_read_and_else_a_503_in_words(saga: SagaLog) -> None:
+def test_a_database_that_takes_no_changes_is_read_and_else_a_503_in_plain_text(saga: SagaLog) -> None:
     client = client_of(User.objects.create_superuser("ana", "a@example.org", "secret"), raise_request_exception=False)
     stranger = Client(raise_request_exception=False)
     with connection.cursor() as cursor:

@@ -52,7 +52,7 @@ def rights(user: User) -> set[str]:
 
 
 @pytest.mark.parametrize("flag", ["is_superuser", "is_staff"])
-def test_nobody_but_a_superuser_sets_the_flags(flag: str, manager: User, client: Client) -> None:
+def test_no_one_but_a_superuser_sets_the_flags(flag: str, manager: User, client: Client) -> None:
     guest = User.objects.create_user("guest")
     for user in (manager, guest):
         before = getattr(user, flag)
@@ -64,7 +64,7 @@ def test_nobody_but_a_superuser_sets_the_flags(flag: str, manager: User, client:
     assert getattr(User.objects.get(username="new"), flag) is False
 
 
-def test_nobody_hands_out_rights_beyond_their_own(manager: User, client: Client) -> None:
+def test_no_one_hands_out_rights_beyond_their_own(manager: User, client: Client) -> None:
     guest = User.objects.create_user("guest")
     mighty = Group.objects.create(name="mighty")
     mighty.permissions.set([permission("operate_saga")])
@@ -88,7 +88,7 @@ def test_rights_of_ones_own_are_handed_out(client: Client) -> None:
 
 
 @pytest.mark.parametrize("mightier", ["superuser", "right", "group"])
-def test_nobody_touches_a_login_that_holds_more(mightier: str, client: Client) -> None:
+def test_no_one_touches_a_login_that_holds_more(mightier: str, client: Client) -> None:
     other = User.objects.create_user("other", password="old", is_staff=True, is_superuser=mightier == "superuser")
     if mightier == "right":
         other.user_permissions.set([permission("operate_saga")])

@@ -42,7 +42,7 @@ def test_every_list_opens(staff: Client) -> None:
         assert staff.get(address).status_code == 200, address
 
 
-def test_a_sagas_page_tells_its_story_harmlessly(staff: Client) -> None:
+def test_a_sagas_page_shows_its_story_harmlessly(staff: Client) -> None:
     saga = tell_stories()
     page = staff.get(reverse("admin:sagas_sagalog_change", args=[saga.id]))
     assert page.status_code == 200

@@ -162,7 +162,7 @@ def test_no_selection_of_a_list_is_a_fault(model: type[Model], root: Client) -> 
                 assert answer.status_code in (200, 302, 400), (said, more)
 
 
-def test_a_wrong_selection_is_told(root: Client) -> None:
+def test_a_wrong_selection_is_reported(root: Client) -> None:
     page = root.post(
         reverse("admin:compensation_command_changelist"), {"action": "skip_chosen", "_selected_action": "x"}
     )

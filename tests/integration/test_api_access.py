@@ -91,7 +91,7 @@ def test_a_decision_is_shown_taken_once_and_refused_after() -> None:
     assert Decision.objects.count() == 1
 
 
-def test_bad_requests_are_told_by_field() -> None:
+def test_bad_requests_are_reported_by_field() -> None:
     api, saga = Api(operator()), running()
     assert list(api.post(f"sagas/{saga.id}/cancel", {"reason": "x", "lanes": 1}).json()["errors"]) == ["lanes"]
     assert api.post("sagas/nonsense/cancel", {"reason": "x"}).json() == {"detail": "Invalid saga ID format"}

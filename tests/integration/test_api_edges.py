@@ -131,7 +131,7 @@ def test_no_body_is_a_fault(body: Any, kind: str, staff: Client) -> None:
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_body_that_is_too_large_is_told(kind: str, settings: Any) -> None:
+def test_a_body_that_is_too_large_is_reported(kind: str, settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10_000
     saga, _images = running()
     body = json.dumps({"reason": "x" * 10_000}) if kind == TYPES[0] else "reason=" + "x" * 10_000
@@ -156,7 +156,7 @@ def test_an_unfit_body_type_and_an_unfit_answer_type(staff: Client) -> None:
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_a_wrong_method_is_told_in_json(address: str, staff: Client) -> None:
+def test_a_wrong_method_is_reported_in_json(address: str, staff: Client) -> None:
     for method in ("DELETE", "PUT", "PATCH", "TRACE", "PROPFIND", "POST", "GET"):
         answer = staff.generic(method, address, headers={"accept": "*/*"})
         if answer.status_code >= 400:
@@ -225,7 +225,7 @@ def test_too_many_requests(client: Client, settings: Any, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("raised", [RuntimeError("MRN 123"), KeyError("MRN 123"), RecursionError("MRN 123")])
-def test_a_fault_is_500_in_json_and_tells_nothing(
+def test_a_fault_is_500_in_json_and_shows_nothing(
     raised: Exception, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any, **options: Any) -> None:

@@ -61,7 +61,7 @@ def test_the_list_has_its_envelope_and_the_newest_first() -> None:
         ("to_date", "2026-03-01T99:00"), ("colour", "red"), ("Status", "FAILED"),
     ],
 )  # fmt: skip
-def test_a_bad_parameter_is_told_by_its_name(name: str, value: str) -> None:
+def test_a_bad_parameter_is_reported_by_its_name(name: str, value: str) -> None:
     answer = Api().get("sagas", {name: value})
     assert answer.status_code == 400
     assert list(answer.json()["errors"]) == [name]

@@ -109,7 +109,7 @@ def _login(role: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("role", ["anonymous", "viewer", "operator"])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.label))
-def test_every_answer_is_one_that_the_schema_tells_of(operation: Any, role: str, known: Known) -> None:
+def test_every_answer_is_one_that_the_schema_describes(operation: Any, role: str, known: Known) -> None:
     login = _login(role)
     modes = st.sampled_from(list(GenerationMode))
 

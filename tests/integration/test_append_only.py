@@ -18,10 +18,10 @@ from bridge.errors import HistoryIsAppendOnly
 from bridge.models import Duplicate, Event, Quarantined
 from compensation import outbox
 from compensation.models import Attempt, Command
-from sagas import actions
 from sagas.applying.apply import run_apply
 from sagas.models import Decision, SagaEvent, SagaLog
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.decided import request
 from tests.integration.story import event
 

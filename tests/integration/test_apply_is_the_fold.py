@@ -19,7 +19,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from bridge import event_log
+from bridge import event_log, routing
 from bridge.envelope import Envelope, Message, content_hash
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
@@ -102,7 +102,7 @@ def _own(fact: Fact, cast: Cast) -> NewFact:
         entity=fact.entity,
         occurred_at=fact.occurred_at,
         payload=fact.content,
-        routing_key=event_log.routing_key(STREAM, cast.task),
+        routing_key=routing.routing_key(STREAM, cast.task),
         lane=fact.lane or None,
     )
 
@@ -201,7 +201,7 @@ def assert_stored(fold: Fold, taken: list[Fact]) -> None:
             assert commands[entity, name].released_at is not None, "the outbox knows that it may leave"
 
 
-def test_what_is_said_of_a_lane_that_nobody_knows_is_stored_as_it_folds() -> None:
+def test_facts_of_an_unknown_lane_are_stored_as_they_fold() -> None:
     task, unknown = (str(uuid.uuid4()) for _ in range(2))
     decided = NewFact(
         source=facts.OPERATOR,
@@ -212,7 +212,7 @@ def test_what_is_said_of_a_lane_that_nobody_knows_is_stored_as_it_folds() -> Non
         entity="",
         occurred_at=MIDNIGHT,
         payload={"reason": "why", "commands": [[unknown, DELETE, 1]]},
-        routing_key=event_log.routing_key(STREAM, task),
+        routing_key=routing.routing_key(STREAM, task),
     )
     event_log.append([event("RetrievalStarted", task), decided])
     apply.run_apply()

@@ -19,17 +19,17 @@ from django.utils import timezone
 
 from bridge import clock, event_log, heartbeats
 from bridge.models import Heartbeat, Pending
-from compensation import breaker, deadlines, delivery, outbox, queries, switches
+from compensation import breaker, deadlines, delivery, outbox, queries, statements, switches
 from compensation.models import Breaker, BreakerState, Command, CommandStatus, PlannedMinute, TripCause
 from compensation.outbox import NewCommand
 from sagaproject.doctor import service as doctor
-from sagas import actions
 from sagas import queries as pages
 from sagas.applying import breakers
 from sagas.applying.apply import run_apply
 from sagas.errors import Invalid
 from sagas.models import Decision, SagaLog
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.commands import FakePublisher, new_command
 from tests.integration.story import event, new_ids, retrieval
 from tests.integration.terminal import run
@@ -117,7 +117,7 @@ def test_one_message_that_orders_too_many_undos_sends_none() -> None:
     assert (opened.planned, opened.allowed, opened.changed_by) == (LIMIT + 1, LIMIT, "system")
     audit = Decision.objects.get()
     assert (audit.action, audit.target, audit.actor) == ("pause_publishing", f"publishing to {SERVICE}", "system")
-    assert (audit.door, audit.reason) == ("system", "21 commands planned in ten minutes, the limit is 20")
+    assert (audit.door, audit.reason_text) == ("system", "21 commands planned in ten minutes, the limit is 20")
 
 
 def test_as_many_as_the_limit_are_sent() -> None:
@@ -191,8 +191,10 @@ def test_of_two_planners_at_once_the_second_sees_what_the_first_counted(
 
     with monkeypatch.context() as patch:
         if edge:
-            earlier = breaker._ADD.replace("clock_timestamp()", "clock_timestamp() - interval '1 minute'")
-            patch.setattr(breaker, "_ADD", earlier)
+            earlier = statements.COUNT_PLANNED.text.replace(
+                "clock_timestamp()", "clock_timestamp() - interval '1 minute'"
+            )
+            patch.setattr(statements.COUNT_PLANNED, "text", earlier)
         one = elsewhere.start(first)
         counted.wait(PATIENCE)
     two = elsewhere.start(second)
@@ -203,7 +205,7 @@ def test_of_two_planners_at_once_the_second_sees_what_the_first_counted(
     assert sent() == []
 
 
-def test_planners_for_two_services_in_any_order_do_not_block_each_other_for_ever(elsewhere: Elsewhere) -> None:
+def test_planners_for_two_services_in_any_order_do_not_block_each_other_permanently(elsewhere: Elsewhere) -> None:
     start = Barrier(6)
 
     def work(number: int) -> None:
@@ -386,9 +388,9 @@ def test_one_refusal_pauses_again_before_anybody_judges() -> None:
     assert (opened.state, opened.cause, opened.changed_by) == (BreakerState.OPEN, TripCause.REFUSED, "system")
     audit = Decision.objects.order_by("-decided_at").first()
     assert audit is not None
-    assert (audit.actor, audit.reason) == (
+    assert (audit.actor, audit.reason_text) == (
         "system",
-        "the service refused one of the first commands after the resumption",
+        "the service refused one of the first commands after sending was resumed",
     )
     breakers.judge_canaries()
     assert Decision.objects.filter(actor="system").count() == 2
@@ -629,7 +631,7 @@ def test_only_an_open_breaker_can_be_resumed_and_of_one_service() -> None:
 # --- where it is shown
 
 
-def test_every_page_tells_of_an_open_breaker(staff: Client) -> None:
+def test_every_page_shows_an_open_breaker(staff: Client) -> None:
     saga = tripped()
     words = f"The circuit breaker paused {SERVICE} at "
     numbers = "30 commands planned in ten minutes, the limit is 20. Check them, then resume."
@@ -658,7 +660,7 @@ def test_every_page_tells_of_an_open_breaker(staff: Client) -> None:
     assert f"The circuit breaker paused {SERVICE}" in doctor.check_publisher().says
 
 
-def test_every_page_tells_of_a_running_canary(staff: Client) -> None:
+def test_every_page_shows_a_running_canary(staff: Client) -> None:
     saga = tripped()
     resume()
     words = "the first 10 commands are sent, the others when the service has confirmed these"
@@ -676,7 +678,7 @@ def test_every_page_tells_of_a_running_canary(staff: Client) -> None:
     assert "only the first commands are sent to DATA_RETRIEVAL" in doctor.check_publisher().says
 
 
-def test_the_api_tells_both_and_resumes_either(staff: Client) -> None:
+def test_the_api_shows_both_and_resumes_either(staff: Client) -> None:
     tripped()
 
     def read() -> dict[str, Any]:

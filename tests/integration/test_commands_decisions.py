@@ -14,11 +14,11 @@ from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation import switches
 from compensation.models import Command
-from sagas import actions
 from sagas.applying.apply import run_apply
 from sagas.applying.verify import all_ids, each
 from sagas.models import Decision, Lane, Parked, SagaKey, SagaLog, SagaStep
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.api import Api, operator
 from tests.integration.story import event
 from tests.integration.terminal import decide, run
@@ -81,7 +81,7 @@ def test_resume_saga(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Parked.objects.exists()
 
 
-def test_replay_saga_shows_a_difference_and_mends_it_only_when_told() -> None:
+def test_replay_saga_shows_a_difference_and_repairs_it_only_when_asked() -> None:
     saga, images = decided.failed()
     looked = run("replay_saga", saga.id)
     assert looked.code == 0

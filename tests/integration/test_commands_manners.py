@@ -15,11 +15,11 @@ from django.db import OperationalError
 
 from bridge.models import Event, Pending
 from compensation.models import Command
-from sagas import actions
 from sagas.applying.verify import all_ids, each
 from sagas.errors import Invalid
 from sagas.models import Attachment, Decision, Lane, Parked, SagaEvent, SagaLog, SagaStep
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.terminal import decide, piped, run, typed
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -296,7 +296,7 @@ def test_of_many_a_person_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None
 # --- the same by every door -------------------------------------------------------------------------------------------
 
 
-def test_an_empty_name_is_nobodys_by_any_door() -> None:
+def test_an_empty_name_is_refused_at_every_entry_point() -> None:
     saga, _ = decided.running()
     asked = decided.request()
     calls: list[Callable[[], object]] = [

@@ -173,7 +173,11 @@ def foreign_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_command_is_in_one_of_these_lists() -> None:
-    ours = {name for name, app in get_commands().items() if app in ("sagas", "sagaproject", "bridge", "compensation")}
+    ours = {
+        name
+        for name, app in get_commands().items()
+        if app in ("sagas", "sagaproject", "devtools", "bridge", "compensation")
+    }
     assert {words[0] for words in DECISIONS + READS} | OWN_WORDS == ours
 
 
@@ -316,7 +320,7 @@ def test_what_only_looks_exits_with_1_where_the_answer_is_lost() -> None:
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 
-def test_a_difference_is_told_by_the_code_also_to_a_reader_that_has_left() -> None:
+def test_a_difference_sets_the_exit_code_also_for_a_closed_pipe() -> None:
     saga, _ = decided.running(1)
     SagaLog.objects.filter(id=saga.id).update(steps_count=77)
     for words in ("verify_sagas", f"replay_saga {saga.id}"):
@@ -331,7 +335,7 @@ def test_a_token_that_could_not_be_printed_does_not_exist() -> None:
     assert not get_token_model().objects.exists()
 
 
-def test_words_in_another_encoding_are_refused_before_anything_is_decided() -> None:
+def test_a_text_in_another_encoding_is_refused_before_anything_is_decided() -> None:
     saga, _ = decided.running(1)
     for words in (f"{saga.id} --reason $'caf\\xe9'", f"{saga.id} --reason x --actor $'\\xe9'", "$'\\xe9' --reason x"):
         ran = shell(f"manage force_compensation {words} --yes", LC_ALL="C.UTF-8")

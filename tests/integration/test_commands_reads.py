@@ -99,7 +99,7 @@ def test_a_program_that_misspells_an_option_exits_with_2() -> None:
 # --- show_saga --------------------------------------------------------------------------------------------------------
 
 
-def test_show_saga_tells_the_whole_story() -> None:
+def test_show_saga_shows_the_whole_story() -> None:
     saga, images = decided.failed()
     decide("cancel_saga", saga.id)  # refused: nothing of it is in the story
     decided.published()
@@ -148,7 +148,7 @@ def test_a_task_that_several_sagas_know_is_its_own_sagas() -> None:
 # --- verify_sagas -----------------------------------------------------------------------------------------------------
 
 
-def test_verify_sagas_reports_a_tampered_row_and_replay_mends_it() -> None:
+def test_verify_sagas_reports_a_tampered_row_and_replay_repairs_it() -> None:
     saga, images = decided.failed()
     well, _ = decided.completed()
     ran = run("verify_sagas")
@@ -174,7 +174,7 @@ def test_verify_sagas_reports_a_tampered_row_and_replay_mends_it() -> None:
     assert run("verify_sagas").code == 0
 
 
-def test_verify_sagas_tells_of_a_log_that_cannot_be_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_sagas_shows_a_log_that_cannot_be_folded(monkeypatch: pytest.MonkeyPatch) -> None:
     saga, _ = decided.running(1)
 
     def broken(*args: Any) -> Any:

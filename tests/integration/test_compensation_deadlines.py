@@ -12,7 +12,7 @@ from bridge.publisher import OutgoingMessage
 from compensation import deadlines, delivery, outbox, statements, switches
 from compensation.models import CommandStatus, ExhaustedBy, Switch
 from compensation.outbox import NewCommand, Settlement
-from tests.integration.commands import NOW, POLICY, FakePublisher, attempts, later, new_command, row
+from tests.integration.commands import NOW, POLICY, FakePublisher, attempts, error_of, later, new_command, row
 
 pytestmark = pytest.mark.django_db
 
@@ -52,7 +52,7 @@ def test_no_answer_in_time_ends_the_attempt_and_the_next_one_is_due() -> None:
     assert pass_deadlines(300) == 1
     late = row(command)
     assert (late.status, late.next_at, late.deadline_at) == (CommandStatus.WAITING, later(301), None)
-    assert late.last_error == "No answer within 300 seconds."
+    assert error_of(command) == "No answer within 300 seconds."
     assert attempts(command) == [(1, 1, "deadline", True, True)]
     assert pass_deadlines(400) == 0
 
@@ -157,7 +157,7 @@ def test_a_lost_claim_comes_back_and_counts() -> None:
     assert deadlines.recover_lost(later(60.1)) == 1
     lost = row(command)
     assert (lost.status, lost.attempt) == (CommandStatus.WAITING, 1)
-    assert lost.last_error == "The process that was sending the command stopped."
+    assert lost.last_error == "superseded"
     assert attempts(command) == [(1, 1, "superseded", True, True)]
     publisher = FakePublisher()
     delivery.publish_due(publisher, "host:2", clock=lambda: later(70))

@@ -12,8 +12,7 @@ from bridge.models import Event, Heartbeat
 from compensation import delivery, outbox, statements, switches
 from compensation.models import Attempt, Command, CommandStatus, ExhaustedBy
 from compensation.outbox import CommandRefusal, NewCommand, Settlement
-from compensation.snapshot import NO_ANSWER
-from tests.integration.commands import NOW, FakePublisher, attempts, later, new_command, not_taken, row
+from tests.integration.commands import NOW, FakePublisher, attempts, error_of, later, new_command, not_taken, row
 
 pytestmark = pytest.mark.django_db
 
@@ -98,7 +97,7 @@ def test_what_the_broker_refuses_is_tried_again_and_its_neighbours_go_through(pu
     deliver(publisher)
     assert row(good).status == CommandStatus.PUBLISHED
     assert (row(bad).status, row(bad).next_at) == (CommandStatus.WAITING, later(1))
-    assert row(bad).last_error == "The command could not be sent: ProducerQueueIsFull"
+    assert error_of(bad) == "The command could not be sent: ProducerQueueIsFull"
     assert attempts(bad) == [(1, 1, "failed", True, True)]
 
 
@@ -235,7 +234,7 @@ def test_a_result_that_is_missing_leaves_the_claim_to_be_found_as_lost(publisher
 # --- the other kinds of confirmation
 
 
-def test_where_sending_is_enough_the_log_is_told_and_its_owner_settles(publisher: FakePublisher) -> None:
+def test_where_sending_is_enough_the_log_gets_a_fact_and_its_saga_settles(publisher: FakePublisher) -> None:
     command = plan(new_command(confirmation="published"))
     deliver(publisher)
     assert (row(command).status, row(command).deadline_at) == (CommandStatus.PUBLISHED, None)
@@ -252,7 +251,7 @@ def test_a_service_that_does_not_answer_gets_one_send_a_round_and_then_a_person(
     deliver(publisher)
     exhausted = row(command)
     assert (exhausted.status, exhausted.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.MANUAL)
-    assert exhausted.last_error == NO_ANSWER
+    assert exhausted.last_error == "no-confirmation"
     assert attempts(command) == [(1, 1, "published", True, True)]
     deliver(publisher, 1000)
     outbox.settle([Settlement(command_id=command.id, status="retried", round=2, at=later(2000))])

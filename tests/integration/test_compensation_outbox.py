@@ -16,7 +16,7 @@ from compensation import outbox, statements
 from compensation.models import Command, CommandStatus, ExhaustedBy
 from compensation.outbox import CommandRefusal, NewCommand, Settlement
 from compensation.statements import Claim
-from tests.integration.commands import NOW, SAGA, attempts, later, new_command, row
+from tests.integration.commands import NOW, SAGA, attempts, error_of, later, new_command, row
 
 pytestmark = pytest.mark.django_db
 
@@ -105,7 +105,7 @@ def test_what_is_already_confirmed_is_never_sent(nudges: Any) -> None:
 
 
 @pytest.mark.parametrize("by_service", [True, False])
-def test_what_a_service_had_confirmed_before_it_was_owed_is_marked(by_service: bool) -> None:
+def test_what_a_service_had_confirmed_before_it_was_required_is_marked(by_service: bool) -> None:
     command = new_command(confirmed=(later(-60), "event-7"), confirmed_by_service=by_service)
     outbox.plan([command])
     assert row(command).confirmed_unsent_at == (NOW if by_service else None), "by our clock"
@@ -118,12 +118,12 @@ def test_what_is_withdrawn_at_birth_is_never_sent() -> None:
     assert claim() == []
 
 
-def test_what_the_service_would_refuse_is_exhausted_at_once_and_the_log_told(nudges: Any) -> None:
-    command = new_command(invalid="image_id is no UUID")
-    assert nudges(lambda: outbox.plan([command])) == ["sagas.applying.apply"]
+def test_what_the_service_would_refuse_is_exhausted_at_once_with_a_fact(nudges: Any) -> None:
+    command = new_command(invalid="not-a-uuid:image_id")
+    assert nudges(lambda: outbox.plan([command])) == ["sagas.apply"]
     planned = row(command)
     assert (planned.status, planned.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.INVALID)
-    assert planned.last_error == "image_id is no UUID"
+    assert planned.last_error == "not-a-uuid:image_id"
     assert attempts(command) == []
     payload = {"name": "DeleteRetrievedImage", "entity": "image", "round": 1}
     assert facts() == [("CommandExhausted", f"{command.id}:exhausted:1", payload)]
@@ -177,7 +177,7 @@ def test_given_up_commands_do_not_leave_and_may_still_be_confirmed(status: Any) 
     assert (row(command).status, row(command).by_hand) == (CommandStatus.CONFIRMED, False)
 
 
-def test_words_of_one_call_hold_by_rank_whatever_their_order() -> None:
+def test_settlements_of_one_call_apply_by_rank_in_any_order() -> None:
     one, two = new_command("one"), new_command("two")
     outbox.plan([one, two])
     words: list[tuple[Any, int]] = [("retried", 2), ("withdrawn", 0), ("retried", 3), ("confirmed", 0)]
@@ -227,25 +227,25 @@ def test_a_refusal_ends_the_open_attempt_only(nudges: Any) -> None:
     assert row(command).attempts.get().error == "busy "
 
 
-def test_several_refusals_in_one_call_end_one_attempt_and_the_first_speaks() -> None:
+def test_several_refusals_in_one_call_end_one_attempt_with_the_first_error() -> None:
     command = new_command()
     outbox.plan([command])
     claim()
     outbox.refuse([CommandRefusal(command_id=command.id, error=str(second), at=later(second)) for second in (3, 1, 2)])
-    assert row(command).last_error.endswith(": 1")
+    assert error_of(command).endswith(": 1")
     assert (row(command).attempt, row(command).next_at) == (1, later(2))
 
 
-def test_the_last_refusal_exhausts_and_the_log_is_told_once_a_round(nudges: Any) -> None:
+def test_the_last_refusal_exhausts_and_the_log_gets_one_fact_a_round(nudges: Any) -> None:
     command = new_command()
     outbox.plan([command])
     for attempt in (1, 2):
         claim(at=later(attempt * 100))
         refuse(command, seconds=attempt * 100)
     claim(at=later(300))
-    assert nudges(lambda: refuse(command, seconds=300)) == ["sagas.applying.apply"]
+    assert nudges(lambda: refuse(command, seconds=300)) == ["sagas.apply"]
     assert row(command).exhausted_by == ExhaustedBy.ATTEMPTS
-    assert row(command).last_error == "Failed after 3 attempts. The service refused it: busy"
+    assert error_of(command) == "Failed after 3 attempts. The service refused it: busy"
     assert [id_ for _, id_, _ in facts()] == [f"{command.id}:exhausted:1"]
     settle(command, "confirmed", event_id="late")
     assert row(command).status == CommandStatus.CONFIRMED
@@ -328,7 +328,7 @@ def test_the_number_of_statements_does_not_grow_with_the_commands() -> None:
     assert Command.objects.filter(status=CommandStatus.CONFIRMED).count() == 202
 
 
-def test_nothing_said_is_no_statement() -> None:
+def test_no_changes_need_no_statement() -> None:
     def silence() -> None:
         outbox.plan([])
         outbox.release([], NOW)
@@ -364,7 +364,7 @@ def never_claimed() -> NewCommand:
 
 
 def never_fit() -> NewCommand:
-    command = new_command(invalid="image_id is no UUID")
+    command = new_command(invalid="not-a-uuid:image_id")
     outbox.plan([command])
     return command
 
@@ -451,7 +451,7 @@ def test_looking_for_what_was_never_sent_asks_once_and_only_for_what_rests() -> 
             outbox.settle(
                 [Settlement(command_id=each.id, status="confirmed", at=later(1), event_id="e") for each in commands]
             )
-        return sum("compensation_attempt WHERE" in query["sql"] for query in queries)
+        return sum('"compensation_attempt" WHERE' in query["sql"] for query in queries)
 
     under_way, resting = (
         [new_command(f"{name}-{number}", **more) for number in range(5)]

@@ -102,7 +102,7 @@ def test_publishers_beside_each_other_never_send_one_attempt_twice(elsewhere: El
 
 
 @pytest.mark.parametrize("word", ["confirmed", "withdrawn"])
-def test_a_word_that_is_said_before_the_publish_is_recorded_stays(elsewhere: Elsewhere, word: str) -> None:
+def test_a_settlement_before_the_recording_of_the_publish_stays(elsewhere: Elsewhere, word: str) -> None:
     command = plan(new_command())
     publisher = FakePublisher()
     publisher.meanwhile = lambda page: elsewhere.run(lambda: say(command, word))
@@ -111,7 +111,7 @@ def test_a_word_that_is_said_before_the_publish_is_recorded_stays(elsewhere: Els
     assert Attempt.objects.get().message_id == "1:0"
 
 
-def test_a_word_that_is_being_said_while_the_publish_is_recorded_stays(elsewhere: Elsewhere) -> None:
+def test_a_settlement_during_the_recording_of_the_publish_stays(elsewhere: Elsewhere) -> None:
     """The record finds the row locked: it waits, and must then see what was said."""
     command = plan(new_command())
     publisher = FakePublisher()

@@ -111,7 +111,7 @@ def test_a_broker_that_is_there_is_asked_at_most_every_fifteen_seconds(
 
 
 @pytest.mark.parametrize("reason", ["away", "paused", "not due"])
-def test_the_sweep_wakes_nobody_for_nothing(publisher: FakePublisher, woken: list[str], reason: str) -> None:
+def test_the_sweep_sends_no_wakeup_without_work(publisher: FakePublisher, woken: list[str], reason: str) -> None:
     later = timezone.now() + timedelta(hours=1)
     outbox.plan([new_command(planned_at=later if reason == "not due" else NOW)])
     publisher.away = reason == "away"

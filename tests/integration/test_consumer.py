@@ -100,7 +100,7 @@ def test_a_turn_stores_acknowledges_and_nudges(bridge: Bridge) -> None:
     assert bridge.source.opened == 1
 
 
-def test_whoever_sees_the_first_event_is_told_of_a_connected_bridge(bridge: Bridge) -> None:
+def test_the_bridge_is_connected_when_the_first_event_is_visible(bridge: Bridge) -> None:
     bridge.source.trouble = [BrokerUnavailable("not yet")]
     bridge.consumer.step()
     assert not Heartbeat.objects.get().connected
@@ -140,7 +140,7 @@ def test_a_database_that_is_away_gets_the_same_batch_again(bridge: Bridge, monke
     assert waits[-1] == pytest.approx(5, abs=0.11)
 
 
-def test_told_to_stop_while_the_database_is_away_nothing_is_acknowledged(
+def test_asked_to_stop_while_the_database_is_away_nothing_is_acknowledged(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any) -> StoreResult:
@@ -156,7 +156,7 @@ def test_told_to_stop_while_the_database_is_away_nothing_is_acknowledged(
     assert not Heartbeat.objects.exists()
 
 
-def test_a_broker_that_is_away_is_waited_for_and_told(bridge: Bridge) -> None:
+def test_a_broker_that_is_away_is_waited_for_and_reported(bridge: Bridge) -> None:
     bridge.source.trouble = [BrokerUnavailable("Pulsar answers Timeout")]
     assert not bridge.consumer.step()
     bridge.source.is_connected = False

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import OperationalError, connection, transaction
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from bridge import database, event_log
+from bridge import database, event_log, sql
 from bridge.models import Pending
 from sagaproject import database_url, env
 from sagas.applying import claim, statements
@@ -75,7 +75,7 @@ def test_transactions_are_read_committed_also_through_a_pooler_that_ignores_opti
         other.set_autocommit(True)
         assert isolation_of(other) == "repeatable read"
         # What is left is told.
-        monkeypatch.setattr(database, "connection", other)
+        monkeypatch.setattr(sql, "connection", other)
         assert "REPEATABLE READ" in database.isolation_problem()
         assert [found.id for found in database.check_database(["default"])] == ["bridge.W001"]
 
@@ -229,7 +229,7 @@ def test_migrate_takes_a_database_that_is_utf8(database_of: Any) -> None:
 
 
 @needs_database
-def test_a_database_that_is_away_is_somebody_elses_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_is_not_an_error_of_the_saga(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_args: Any) -> str:
         raise OperationalError("away")
 

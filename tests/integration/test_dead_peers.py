@@ -21,7 +21,7 @@ def connection(postgres_url: str) -> Any:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere keepalives alone watch a connection")
-def test_our_end_gives_up_a_query_that_nobody_acknowledges(connection: Any) -> None:
+def test_our_end_gives_up_a_query_that_no_one_acknowledges(connection: Any) -> None:
     with socket.socket(fileno=connection.fileno()) as ours:
         try:
             assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000

@@ -15,16 +15,17 @@ from django.utils import timezone
 from bridge import event_log
 from bridge.models import Event, Pending, QuarantineStatus
 from compensation.models import Command, CommandStatus
-from sagas import actions
-from sagas.actions import ActionRequest, ActionResult, CommandSelection
+from sagas.actions import ActionRequest, ActionResult
 from sagas.applying import replay
 from sagas.applying.apply import run_apply
 from sagas.applying.verify import all_ids, each
 from sagas.errors import Busy, Invalid, NotFound, Refused
 from sagas.models import Attachment, Decision, Lane, Parked, SagaEvent, SagaLog, SagaStep
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.connections import InThread, second_connection
 from tests.integration.decided import request
+from tests.integration.deciding import CommandSelection
 from tests.integration.story import event, new_ids, retrieval
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -84,7 +85,7 @@ def test_a_dry_run_shows_everything_and_leaves_nothing() -> None:
     assert told[images[1], "DeleteRetrievedImage"].leaves
 
 
-def test_what_the_dry_run_showed_is_what_is_done() -> None:
+def test_the_dry_run_shows_what_is_done() -> None:
     saga, _ = decided.running()
     shown = actions.force_compensation(saga.id, request=request(dry_run=True))
     done = actions.force_compensation(saga.id, request=request())
@@ -210,7 +211,7 @@ def test_cancel_undoes_what_runs() -> None:
     assert (len(outcome.commands), status(saga)) == (3, "COMPENSATING")
 
 
-def test_terminate_lets_go_on_what_left_and_withdraws_the_rest_for_ever() -> None:
+def test_terminate_lets_go_on_what_left_and_withdraws_the_rest_permanently() -> None:
     saga, images = decided.failed(3)
     decided.published()  # the rollback of the first image, the deletions of the others
     outcome = actions.terminate(saga.id, request=request())
@@ -274,7 +275,7 @@ def test_a_saga_set_aside_twice_is_resumed_twice(monkeypatch: pytest.MonkeyPatch
 # --- replay -----------------------------------------------------------------------------------------------------------
 
 
-def test_replay_shows_the_difference_and_writes_it_only_when_told() -> None:
+def test_replay_shows_the_difference_and_writes_it_only_when_asked() -> None:
     saga, images = decided.failed()
     assert actions.replay(saga.id, request=request("")).effects["differences"] == []
     with pytest.raises(Refused, match="nothing to rebuild"):
@@ -664,7 +665,7 @@ def test_requeue_refuses_what_the_engine_cannot_apply(monkeypatch: pytest.Monkey
 
     with monkeypatch.context() as patch:
         patch.setattr("sagas.engine.fold.Fold.apply", broken)
-        with pytest.raises(Refused, match="KeyError in broken"):
+        with pytest.raises(Refused, match="KeyError \\(broken:"):
             actions.requeue_message(row.id, request=request())
     row.refresh_from_db()
     assert (row.status, status(saga)) == (QuarantineStatus.OPEN, "COMPLETED")
@@ -694,7 +695,7 @@ def test_a_saga_that_a_decision_starts_takes_the_parked_events_of_its_images() -
         assert (outcome.effects["events"], outcome.effects["status_after"]) == (4, "COMPENSATING")
 
 
-def test_a_command_that_nobody_could_send_counts_in_the_status_at_once() -> None:
+def test_a_command_that_no_one_could_send_counts_in_the_status_at_once() -> None:
     [task] = new_ids(1)
     event_log.append(retrieval(task, [decided.NO_UUID]))
     run_apply()
@@ -746,7 +747,7 @@ def test_resuming_publishing_counts_what_it_does_not_list(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("action", ["mark_done", "skip", "withdraw"])
-def test_what_an_answer_releases_is_counted_in_plain_words(action: str) -> None:
+def test_what_an_answer_releases_is_counted_in_plain_text(action: str) -> None:
     saga, images = decided.failed(3)
     event_log.append([event("AnonymizationCompleted", saga.key, image, seconds=30) for image in images[1:]])
     run_apply()

@@ -154,7 +154,7 @@ def test_addresses_of_a_pulsar_url(url: str, addresses: list[tuple[str, int]]) -
     assert pulsar_address.addresses(url) == addresses
 
 
-def test_a_port_that_speaks_no_tls_is_told_from_one_that_does(settings: Any) -> None:
+def test_a_port_that_speaks_no_tls_is_distinguished_from_one_that_does(settings: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 

@@ -217,7 +217,7 @@ def test_this_hosts_clock_differs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.django_db
-def test_a_pause_is_told_with_its_service_time_and_person() -> None:
+def test_a_pause_is_reported_with_its_service_time_and_person() -> None:
     heartbeats.beat("publisher", "publisher", connected=True)
     assert service.check_publisher().level == FindingLevel.OK
     switches.set_switch("ANONYMIZATION", True, "ana", "look first")
@@ -363,7 +363,7 @@ def full(short: str) -> str:
     return f"persistent://public/default/{short}"
 
 
-def test_without_its_address_it_is_said_what_is_not_checked() -> None:
+def test_without_its_address_it_names_what_is_not_checked() -> None:
     for found in (statistics.check_subscribers(), statistics.check_regions()):
         assert found.level == FindingLevel.SKIPPED
         assert "Not checked without PULSAR_ADMIN_URL" in found.says
@@ -371,7 +371,7 @@ def test_without_its_address_it_is_said_what_is_not_checked() -> None:
     assert verdict([found]) == "All checks passed; 1 skipped."
 
 
-def test_a_command_topic_that_nobody_subscribes_to(admin: FakeAdmin) -> None:
+def test_a_command_topic_that_no_one_subscribes_to(admin: FakeAdmin) -> None:
     admin.topics[full("anonymization-commands")] = stats(service={})
     assert_told(statistics.check_subscribers(), FindingLevel.WARNING, "No subscription on data-retrieval-commands")
     admin.topics[full("data-retrieval-commands")] = stats()
@@ -415,7 +415,7 @@ def test_a_backlog_that_does_not_move(
         assert found.level == FindingLevel.OK
 
 
-def test_messages_of_a_region_that_nobody_reads(admin: FakeAdmin) -> None:
+def test_messages_of_a_region_that_no_one_reads(admin: FakeAdmin) -> None:
     admin.topics = {full("processing.usa.started"): stats(), full("something-else"): stats()}
     assert statistics.check_regions().level == FindingLevel.OK
     admin.topics[full("processing.brasil.started-partition-0")] = stats()
@@ -426,13 +426,13 @@ def test_messages_of_a_region_that_nobody_reads(admin: FakeAdmin) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 500])
-def test_an_admin_interface_that_does_not_answer_is_told_and_ends_nothing(status: int, admin: FakeAdmin) -> None:
+def test_an_admin_interface_that_does_not_answer_is_reported_and_ends_nothing(status: int, admin: FakeAdmin) -> None:
     admin.status = status
     for check in (statistics.check_subscribers, statistics.check_backlogs, statistics.check_regions):
         assert_told(check(), FindingLevel.WARNING, f"status {status}")
 
 
-def test_an_admin_address_where_nobody_listens(settings: Any) -> None:
+def test_an_admin_address_where_no_one_listens(settings: Any) -> None:
     settings.PULSAR = {**settings.PULSAR, "admin_url": "http://127.0.0.1:1"}
     assert_told(statistics.check_regions(), FindingLevel.WARNING, "ConnectionRefusedError")
 

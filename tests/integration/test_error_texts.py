@@ -24,10 +24,11 @@ from bridge import event_log
 from bridge.models import Event
 from compensation.models import Attempt, AttemptOutcome, Command
 from sagaproject.logs import LineFormatter
+from sagas.actions import Action
 from sagas.applying.apply import run_apply
 from sagas.engine.fold import Fold
 from sagas.error_text import shown_differences, shown_error, shown_text
-from sagas.models import Action, Decision, Lane, Parked, SagaKey, SagaLog, SagaStep
+from sagas.models import Decision, Lane, Parked, SagaKey, SagaLog, SagaStep
 from tests.integration.api import BASE, hold
 from tests.integration.decided import published, quarantined
 from tests.integration.pages import World, admin_pages, api_pages
@@ -225,7 +226,7 @@ def lookups(told: Told) -> Iterator[str]:
 def previews(told: Told) -> Iterator[tuple[str, dict[str, str]]]:
     """Each decision with something that it can be about."""
     world, broken = told.world, told.sagas[3]
-    for action in Action.values:
+    for action in Action:
         yield action, {"saga": str(broken.id)}
         yield action, {"saga": str(world.saga.id), "lane": world.lane}
         yield action, {"ids": str(world.command.id)}
@@ -239,9 +240,10 @@ def test_the_mark_is_in_every_row_that_keeps_a_text(told: Told) -> None:
     sagas = SagaLog.objects.filter(error_message__contains=SECRET)
     assert sagas.count() == len(told.sagas) - 1  # all but that which was set aside
     assert SagaStep.objects.filter(error_message__contains=SECRET).exists()
-    assert {row.status for row in Command.objects.filter(last_error__contains=SECRET)} >= {"exhausted", "waiting"}
+    commands = [row for row in Command.objects.all() if SECRET in json.dumps(row.last_error_data)]
+    assert {row.status for row in commands} >= {"exhausted", "waiting"}
+    assert "non-retryable-prefix" in {row.last_error for row in commands}
     assert Attempt.objects.filter(outcome=AttemptOutcome.REFUSED, error__contains=SECRET).count() >= 4
-    assert Command.objects.filter(last_error__startswith="Not retried", last_error__contains=SECRET).exists()
     assert told.sagas[-1].set_aside_at is not None
 
 
@@ -288,13 +290,15 @@ def test_the_contract_holds_with_and_without_the_right(told: Told) -> None:
     hidden = f"[text, {len(MARK)} characters]"
     for address in (path, f"{path}/commands", f"{path}/steps", f"{path}/timeline"):
         hold(client.get(address, headers={"accept": "application/json"}), "get", address)
+    refused = {"en": "The service refused it", "es": "El servicio lo rechazó"}
+    attempts = {"en": "Failed after 1 attempt.", "es": "Falló después de 1 intento."}
     for language in ("en", "es"):
         ask = {"accept": "application/json", "accept-language": language}
         saga = client.get(path, headers=ask).json()
         assert saga["error_message"] == hidden
-        assert saga["waiting"]["error"].endswith(f"The service refused it: {hidden}")
+        assert saga["waiting"]["error"].endswith(f"{refused[language]}: {hidden}")
         [command] = client.get(f"{path}/commands", headers=ask).json()["items"]
-        assert command["last_error"] == f"Failed after 1 attempt. The service refused it: {hidden}"
+        assert command["last_error"] == f"{attempts[language]} {refused[language]}: {hidden}"
         assert [attempt["error"] for attempt in command["attempts"]] == [hidden]
         lines = client.get(f"{path}/timeline", headers=ask).json()["items"]
         assert [line["detail"]["error"] for line in lines if line["kind"] == "attempt"] == [hidden]
@@ -332,7 +336,7 @@ def test_who_may_see_payload_reads_both_texts_of_a_difference(told: Told) -> Non
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_command_prints_a_text_unless_it_is_told_to(told: Told) -> None:
+def test_no_command_prints_a_text_unless_it_is_asked_to(told: Told) -> None:
     key, broken = told.world.saga.key, str(told.sagas[3].id)
     commands = [(*words, "--dry-run") for words in DECISIONS]
     commands += [words for words in READS if words[0] not in ELSEWHERE]
@@ -353,7 +357,7 @@ def test_what_this_service_says_itself_stays_readable() -> None:
     assert shown_text("x", payload=False) == "[text, 1 character]"
     assert shown_text(MARK, payload=True) == MARK
     for own in ("No answer within 300 seconds.", "The command could not be sent: Timeout", "The service refused it."):
-        assert shown_error(own, payload=False) == own
+        assert shown_error(own, None, payload=False) == own
 
 
 def test_a_difference_of_any_shape_is_shown_without_texts() -> None:
@@ -382,12 +386,12 @@ def test_a_log_line_has_the_place_of_a_fault_and_not_its_message(log: io.StringI
     except KeyError as error:
         logging.getLogger("sagas.test").exception("it failed")
         # As celery.app.trace and celery.worker.request write theirs.
-        context = {"name": "sagas.applying.apply", "exc": repr(error), "traceback": f"...{error!r}"}
+        context = {"name": "sagas.apply", "exc": repr(error), "traceback": f"...{error!r}"}
         logging.getLogger("celery.app.trace").error("Task %(name)s raised: %(exc)s %(traceback)s", context)
         logging.getLogger("celery.worker.request").error("Task handler raised error: %r", error)
     told = log.getvalue()
     assert "it failed" in told
     assert told.index("ValueError") < told.index("KeyError")
     assert "test_a_log_line_has_the_place" in told
-    assert "Task sagas.applying.apply raised: KeyError" in told
+    assert "Task sagas.apply raised: KeyError" in told
     assert not shows(told.replace("MARK", ""))

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 
-from bridge import event_log, quarantine, sql
+from bridge import event_log, quarantine, routing, sql
 from bridge.envelope import Envelope
 from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
 from bridge.event_log import NewFact, StoreResult
@@ -60,7 +60,7 @@ def test_the_producers_name_is_kept_with_the_event_and_the_quarantined_message()
 
 def test_an_event_without_a_key_waits_under_its_entity() -> None:
     event_log.store_batch([envelope("e-1", order=None, item="i-1")])
-    assert Pending.objects.get().key == "orders:@i-1" == event_log.routing_key("orders", "", "i-1")
+    assert Pending.objects.get().key == "orders:@i-1" == routing.routing_key("orders", "", "i-1")
 
 
 def test_numbers_are_kept_digit_by_digit() -> None:

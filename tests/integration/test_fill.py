@@ -44,7 +44,7 @@ def test_every_saga_is_what_its_log_folds_to(told: Filled) -> None:
 
 
 @pytest.mark.django_db
-def test_every_status_is_there_as_told(told: Filled) -> None:
+def test_every_status_is_there_as_requested(told: Filled) -> None:
     stored = dict(SagaLog.objects.order_by().values_list("status").annotate(Count("id")))
     assert stored == told.statuses
     assert set(stored) == set(SagaStatusChoice.values)
@@ -129,7 +129,7 @@ def test_the_service_goes_on_with_what_is_under_way() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_command_tells_what_it_wrote_and_adds_only_where_told_to() -> None:
+def test_the_command_shows_what_it_wrote_and_adds_only_where_asked_to() -> None:
     with filled(wish(1, in_flight=0)):
         with pytest.raises(CommandError, match="--yes"):
             run("fill", "--sagas", "5")
@@ -158,7 +158,7 @@ def test_in_production_nothing_is_made_up(words: tuple[str, ...], settings: Any)
 @pytest.mark.parametrize(
     "words", [("--sagas", 0), ("--sagas", 1, "--writers", 0), ("--sagas", 1, "--since", "2999-01-01")]
 )
-def test_what_cannot_be_is_told(words: tuple[object, ...]) -> None:
+def test_what_cannot_be_is_reported(words: tuple[object, ...]) -> None:
     with pytest.raises(CommandError) as told:
         run("fill", *words)
     assert told.value.returncode == 2

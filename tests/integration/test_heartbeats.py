@@ -30,7 +30,7 @@ def well_for() -> float | None:
     return None if found is None else round(found.total_seconds())
 
 
-def test_nobody_is_there() -> None:
+def test_no_server_is_there() -> None:
     state = heartbeats.bridge_state()
     assert (state.alive, state.connected, state.well_for, state.errors) == (0, False, None, ())
 
@@ -76,7 +76,7 @@ def test_one_connected_bridge_that_is_behind_is_enough_to_say_no() -> None:
     assert well_for() == 1
 
 
-def test_the_rest_is_told_as_it_is() -> None:
+def test_the_rest_is_reported_as_it_is() -> None:
     ago = timedelta(seconds=1)
     beat(last_message_age=ago, detail={"per_second": 2.5, "behind_topics": ["orders"], "error": ""})
     for _ in range(2):

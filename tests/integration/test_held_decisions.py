@@ -12,16 +12,18 @@ from django.urls import reverse
 from bridge import event_log
 from compensation import queries as outbox_queries
 from compensation.models import Command, CommandStatus
-from sagas import actions, queries
-from sagas.actions import CommandSelection, sentences
+from sagas import queries
+from sagas.actions import Action, sentences
 from sagas.applying.apply import run_apply
 from sagas.errors import Refused
-from sagas.models import Action, Decision, SagaLog
+from sagas.models import Decision, SagaLog
 from sagas.queries.waiting import waiting
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.api import Api, operator
 from tests.integration.connections import InThread, second_connection
 from tests.integration.decided import request
+from tests.integration.deciding import CommandSelection
 from tests.integration.story import event, new_ids, retrieval
 from tests.integration.terminal import decide, run
 from tests.integration.test_compensation_races import until_somebody_waits_for_a_lock
@@ -89,7 +91,7 @@ def test_the_api_shows_and_filters_what_is_held() -> None:
     assert api.get(f"sagas/{saga.id}/commands", {"held": "false"}).json()["total"] == 0
 
 
-def test_show_saga_tells_what_is_held() -> None:
+def test_show_saga_shows_what_is_held() -> None:
     saga, other, _ = decided.shared()
     ran = run("show_saga", str(saga.id))
     assert f"planned, held because of saga {other.id}" in ran.out
@@ -121,7 +123,7 @@ def test_the_pages_show_what_is_held_and_offer_to_release_it(staff: Client) -> N
 # --- decisions --------------------------------------------------------------------------------------------------------
 
 
-def test_a_release_lets_one_command_go_for_ever() -> None:
+def test_a_release_lets_one_command_go_permanently() -> None:
     saga, other, [image] = decided.shared()
     command = Command.objects.get(saga_id=saga.id, name=ROLLBACK)
     preview = actions.decide_command("release", command.id, request=request(dry_run=True, reason=""))

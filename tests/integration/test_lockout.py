@@ -65,7 +65,7 @@ def test_a_login_that_succeeds_begins_the_count_anew() -> None:
     assert not AccessLog.objects.exists()
 
 
-def test_it_ends_by_itself_and_by_command() -> None:
+def test_it_ends_on_its_own_and_by_command() -> None:
     lock()
     for _ in range(3):
         log_in("ana", WRONG)  # does not lengthen it
@@ -76,7 +76,7 @@ def test_it_ends_by_itself_and_by_command() -> None:
     assert log_in("ana", RIGHT).status_code == 302
 
 
-def test_the_log_tells_who_and_from_where_and_nothing_that_was_typed(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_shows_who_and_from_where_and_nothing_that_was_typed(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         lock()
         log_in("ana", RIGHT)
@@ -97,7 +97,7 @@ def test_nothing_that_was_typed_is_stored() -> None:
     assert not [word for word in (RIGHT, WRONG, "secret") if word in stored]
 
 
-def test_a_name_that_nobody_has_is_locked_out_like_any_other() -> None:
+def test_a_name_that_no_one_has_is_locked_out_like_any_other() -> None:
     assert lock("nobody") == [200] * (LIMIT - 1) + [429]
     assert log_in("nobody2", WRONG).status_code == 200
 

@@ -124,7 +124,7 @@ HELD = [item for item in SITUATIONS if item[1]]
 
 
 @pytest.mark.parametrize(("happen", "reason", "words"), SITUATIONS)
-def test_a_deadline_is_said_to_be_on_hold_exactly_when_the_sweep_does_not_act_on_it(
+def test_a_deadline_is_shown_on_hold_exactly_when_the_sweep_does_not_act_on_it(
     happen: Callable[[], None], reason: str | None, words: str
 ) -> None:
     _, command = overdue()

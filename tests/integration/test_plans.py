@@ -27,12 +27,14 @@ from bridge.models import Event, Heartbeat, HeartbeatKind, Pending
 from compensation import deadlines, delivery, queries, switches
 from compensation.models import Command, CommandStatus
 from devtools.filling.fill import FillSpec
-from sagas import actions, retention
-from sagas.actions import ActionRequest, CommandSelection
+from sagas import retention
+from sagas.actions import ActionRequest
 from sagas.applying import apply, sweeper
 from sagas.models import Lane, Parked, SagaEvent, SagaLog, SagaStatusChoice
 from sagas.queries import pages as read_pages
+from tests.integration import deciding as actions
 from tests.integration.commands import FakePublisher
+from tests.integration.deciding import CommandSelection
 from tests.integration.filled import filled
 from tests.integration.pages import Page, World, admin_pages, api_pages
 from tests.integration.plans import Watch, watched

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from bridge.models import Pending
 from compensation.models import Command
-from sagas.actions import ActionResult
+from sagas.actions import Action, ActionResult
 from sagas.applying import route
 from sagas.applying.apply import run_apply
 from sagas.errors import DecisionError
-from sagas.models import Action, SagaLog
+from sagas.models import SagaLog
 from tests.integration import random_worlds as worlds
 from tests.integration.decided import request
 from tests.integration.random_worlds import Choice

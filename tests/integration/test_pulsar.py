@@ -115,7 +115,7 @@ def test_what_was_not_acknowledged_comes_again(edge: Edge) -> None:
     assert bodies(edge.take(5)) == set(range(5))
 
 
-def test_a_body_beyond_every_limit_is_the_brokers_refusal_for_ever(edge: Edge) -> None:
+def test_a_body_beyond_every_limit_is_the_brokers_refusal_permanently(edge: Edge) -> None:
     (result,) = edge.publisher.publish([OutgoingMessage("1", edge.shorts[0], b"x" * 6_000_000)])
     assert result.message_id is None
     assert result.reachable

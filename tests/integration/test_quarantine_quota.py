@@ -103,7 +103,7 @@ def test_beyond_the_quota_of_a_topic_and_hour_messages_are_counted_exactly() -> 
     row = QuarantineCount.objects.get()
     assert (row.topic, row.hour, row.kept, row.counted) == ("orders", datetime(2026, 3, 1, 12, tzinfo=UTC), 10, 1004)
     assert (row.first_at, row.last_at) == (NOON + timedelta(minutes=1), NOON + timedelta(minutes=40))
-    assert (row.last_code, row.last_reason) == (last[0].code, last[0].reason)
+    assert (row.last_code, row.last_reason) == (last[0].code, last[0].reason.code)
 
 
 @override_settings(BRIDGE_QUARANTINE_PER_HOUR=10)
@@ -191,8 +191,8 @@ def test_an_encrypted_message_is_kept_with_its_bytes(monkeypatch: pytest.MonkeyP
         (b"\x01\xc3\x16", "encrypted"),
         (b"\x02\xc3\x16", "encrypted"),
     ]
-    assert rows[0].reason == "the message is encrypted, and this service has no key"
-    assert rows[1].reason == "the body is a batch of 5 encrypted messages, and this service has no key"
+    assert rows[0].reason_text == "the message is encrypted, and this service has no key"
+    assert rows[1].reason_text == "the body is a batch of 5 encrypted messages, and this service has no key"
     monkeypatch.setattr(event_log, "get_codec", lambda: CODEC)
     with pytest.raises(StillUnreadable, match="encrypted"):
         event_log.requeue(rows[0].pk)

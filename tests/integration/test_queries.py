@@ -209,7 +209,7 @@ def test_a_saga_that_is_set_aside_and_one_with_parked_events_say_so() -> None:
 # --- its story ------------------------------------------------------------------------------------------------------
 
 
-def test_the_timeline_tells_all_in_one_order() -> None:
+def test_the_timeline_shows_all_in_one_order() -> None:
     row, [image] = failed_saga()
     command = Command.objects.get(name="RollbackAnonymization")
     now = timezone.now()
@@ -270,7 +270,7 @@ def test_what_was_undone_without_us_is_marked_in_the_story_and_shown_for_a_week(
     assert len([entry for entry in queries.timeline(row.id).items if "never sent" in entry.title]) == 2, "for ever"
 
 
-def test_what_was_sent_and_confirmed_needs_nobody() -> None:
+def test_what_was_sent_and_confirmed_needs_no_attention() -> None:
     row, [image] = failed_saga()
     delivery.publish_due(FakePublisher(), "host:1")
     tell(event("AnonymizationRolledBack", row.key, image, seconds=70))

@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
-from sagas import actions
+from tests.integration import deciding as actions
 from tests.integration.filled import filled, wish
 from tests.integration.pages import Page, World, admin_pages, api_pages
 

@@ -88,7 +88,7 @@ def test_more_than_one_applies_where_little_waits_or_more_than_a_page(waiting: i
     assert claim.slots_for(waiting, 4) == turns
 
 
-def test_as_many_as_like_may_apply_where_nobody_counts_turns() -> None:
+def test_any_number_may_apply_where_slots_are_not_counted() -> None:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
     with second_connection() as holder:

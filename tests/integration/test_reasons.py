@@ -11,14 +11,15 @@ from django.test import Client
 from django.urls import reverse
 
 from compensation.models import Command
-from sagas import actions
-from sagas.actions import ActionResult, CommandSelection, is_blank
-from sagas.admin.action_pages import ACTION_PAGES
+from sagas.actions import Action, ActionResult, is_blank
+from sagas.actions.registry import ACTIONS as ACTION_PAGES
 from sagas.errors import Invalid
-from sagas.models import Action, Decision
+from sagas.models import Decision
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.api import Api, operator
 from tests.integration.decided import request
+from tests.integration.deciding import CommandSelection
 from tests.integration.terminal import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -119,7 +120,7 @@ def on_commands(action: str, command: Command) -> dict[str, Callable[[Any], Acti
     }
 
 
-def test_nobody_decides_under_an_invisible_name() -> None:
+def test_no_one_decides_under_an_invisible_name() -> None:
     for blank in INVISIBLE.values():
         with pytest.raises(Invalid, match="actor"):
             actions.set_publishing(True, request=request(actor=blank))

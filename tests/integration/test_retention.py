@@ -25,8 +25,8 @@ from bridge.models import Duplicate, Event, Pending, PrunedEvent, Quarantined, Q
 from compensation import retention as commands
 from compensation.models import Attempt, Command
 from sagaproject.celery import app
-from sagas import actions, retention, tasks
 from sagas import queries as reads
+from sagas import retention, tasks
 from sagas.applying import verify
 from sagas.applying.apply import run_apply
 from sagas.models import (
@@ -43,6 +43,7 @@ from sagas.models import (
 from sagas.retention import Pruned
 from tests.bench.load import NOW, Teller
 from tests.integration import decided
+from tests.integration import deciding as actions
 from tests.integration.connections import InThread, second_connection
 from tests.integration.history import rewrite
 from tests.integration.story import event, image_through, new_ids, retrieval
@@ -359,7 +360,7 @@ def test_a_message_of_a_pruned_saga_is_not_requeued() -> None:
     assert left_over() == {}
 
 
-def test_a_late_event_parks_and_is_told_that_its_saga_was_pruned() -> None:
+def test_a_late_event_parks_and_shows_that_its_saga_was_pruned() -> None:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]) + image_through(task, image))
     run_apply()
@@ -688,7 +689,7 @@ def test_the_command_counts_first_and_prunes_then() -> None:
     assert SagaLog.objects.count() == 2
 
 
-def test_the_command_says_it_in_words() -> None:
+def test_the_command_says_it_in_plain_text() -> None:
     decided.completed()
     held, _ = decided.completed()
     SagaLog.objects.filter(id=held.id).update(set_aside_at=timezone.now())

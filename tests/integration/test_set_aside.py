@@ -8,13 +8,13 @@ import pytest
 
 from bridge import event_log
 from bridge.models import Pending
-from sagas import actions
 from sagas.actions import ActionRequest
 from sagas.applying.apply import run_apply
 from sagas.engine import evolve
 from sagas.engine.fold import Fold
 from sagas.errors import Refused
 from sagas.models import Parked, SagaLog
+from tests.integration import deciding as actions
 from tests.integration.story import event, image_through, new_ids, retrieval
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -69,11 +69,11 @@ def test_an_event_that_cannot_be_understood_sets_its_saga_aside(type_: str, monk
         event_log.append(image_through(task, image))
     run_apply()
     assert SagaLog.objects.get(key=sound).status == "COMPLETED"
-    assert SagaLog.objects.get(key=broken).set_aside_error.startswith("KeyError in understand")
+    assert SagaLog.objects.get(key=broken).set_aside_error.startswith("KeyError (understand:")
     assert not Pending.objects.exists()
 
 
-def test_it_is_resumed_by_a_decision_once_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_resumed_by_a_decision_once_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
     task, image = new_ids(2)
     event_log.append(retrieval(task, [image]))
     run_apply()

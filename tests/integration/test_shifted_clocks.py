@@ -238,12 +238,12 @@ def test_beat_has_nothing_else_to_do() -> None:
         assert schedule.nowfun is not None, "a wall clock and a steady one in one schedule cannot be compared"
 
 
-def test_a_queue_in_valkey_that_nobody_takes_stays_short(valkey_url: str) -> None:
+def test_a_queue_in_valkey_that_no_one_takes_stays_short(valkey_url: str) -> None:
     options = {"global_keyprefix": "saga:"}
     with Connection(valkey_url, transport_options=options) as connection, connection.Producer() as producer:
         channel: Any = producer.channel
         for number in range(valkey_transport.QUEUE_LENGTH + 50):
-            producer.publish({"n": number}, routing_key="applying", headers={"task": "sagas.applying.apply"})
+            producer.publish({"n": number}, routing_key="applying", headers={"task": "sagas.apply"})
             producer.publish({"n": number}, routing_key="replies")
         with channel.conn_or_acquire() as client:
             waiting = client.execute_command("LRANGE", "saga:applying", 0, -1)

@@ -126,7 +126,7 @@ def test_the_requests_of_one_login_are_limited_allowed_or_not(right: str, code: 
     assert client(**with_token("olga", "view_sagalog")).get(f"{BASE}sagas").status_code == 200
 
 
-def test_the_log_tells_once_that_an_address_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_shows_once_that_an_address_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "sagaproject.limiter"):
         for _ in range(10):
             client(authorization="Token secret-words").get(f"{BASE}sagas")

@@ -197,7 +197,7 @@ def test_after_a_long_silence_of_all_bridges_it_is_a_new_standstill(topic: str) 
     assert clock.now() - waiting.since < timedelta(minutes=1)
 
 
-def test_what_the_broker_has_not_said_for_a_while_holds_nothing(topic: str) -> None:
+def test_an_old_reading_of_the_broker_holds_nothing(topic: str) -> None:
     command = sent()
     backlog.note([Reading(topic, 202, stalled=True)])
     pass_time(timedelta(minutes=10))
@@ -217,7 +217,7 @@ def test_silence_alone_holds_no_deadline(admin: FakeAdmin, settings: Any) -> Non
     assert status_of(command) == CommandStatus.WAITING
 
 
-def test_without_an_answer_of_the_interface_nothing_is_held_and_nobody_falls(
+def test_without_an_answer_of_the_interface_nothing_is_held_and_no_one_falls(
     admin: FakeAdmin, settings: Any, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent()
@@ -268,7 +268,7 @@ def test_the_watch_looks_from_a_thread_of_its_own(admin: FakeAdmin, settings: An
 # --- told
 
 
-def test_it_is_told_from_its_start(topic: str, client: Client) -> None:
+def test_it_is_reported_from_its_start(topic: str, client: Client) -> None:
     heartbeats.beat("bridge:here:1", "bridge", connected=True)
     assert health.measure().part(Name.BRIDGE).state == State.HEALTHY
     backlog.note([Reading(topic, 202, stalled=True)])
@@ -290,7 +290,7 @@ def test_it_is_told_from_its_start(topic: str, client: Client) -> None:
     assert service.check_bridge().level == FindingLevel.OK
 
 
-def test_a_topic_that_moves_is_told_but_does_not_degrade(topic: str) -> None:
+def test_a_topic_that_moves_is_reported_but_does_not_degrade(topic: str) -> None:
     heartbeats.beat("bridge:here:1", "bridge", connected=True)
     backlog.note([Reading(topic, 9, stalled=False), Reading("retrieval-started", 1, stalled=False)])
     told = {item.link["topic"]: item.sentence for item in queries.attention(kind="undelivered").items}

@@ -29,7 +29,7 @@ def channel(valkey_url: str) -> Iterator[Any]:
         yield channel
 
 
-def test_redis_urls_mean_the_mended_transport(channel: Any) -> None:
+def test_redis_urls_mean_the_repaired_transport(channel: Any) -> None:
     assert type(channel) is valkey_transport.Channel
     assert settings.CELERY_BROKER_URL.startswith(("memory", "redis"))
 
@@ -50,7 +50,7 @@ def test_a_closed_connection_is_forgotten_though_a_child_holds_a_copy(channel: A
 
 
 @pytest.mark.parametrize("done", ["ack", "reject"])
-def test_a_task_whose_end_valkey_could_not_be_told_makes_room_for_the_next(channel: Any, done: str) -> None:
+def test_a_task_whose_end_did_not_reach_valkey_makes_room_for_the_next(channel: Any, done: str) -> None:
     qos = channel.qos
     qos.prefetch_count = 1
     qos.append(Mock(delivery_info={"exchange": "", "routing_key": "applying"}, _raw={}), "tag")

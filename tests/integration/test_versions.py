@@ -20,13 +20,14 @@ from bridge.models import Pending
 from bridge.topics import get_topics
 from compensation.models import Command
 from sagaproject.composition import bridge_catalog
-from sagas.actions import ActionRequest, adopt
+from sagas.actions import ActionRequest
 from sagas.applying.apply import run_apply
 from sagas.applying.replay import compare
 from sagas.checks import check_definitions
 from sagas.definitions import image_processing, registry
 from sagas.engine.definition import Confirmation, Entity, Event, Meaning, StepStatus
 from sagas.models import Parked, SagaEvent, SagaLog
+from tests.integration.deciding import adopt
 from tests.integration.story import START, event, image_through, new_ids, retrieval
 from tests.stories import DELETE, ROLLBACK
 
@@ -219,7 +220,7 @@ def test_an_event_comes_on_the_topics_of_every_version() -> None:
             assert saga(of).lanes_known == 1
 
 
-def test_two_types_on_one_topic_are_told_apart_by_the_message() -> None:
+def test_two_types_on_one_topic_are_distinguished_by_the_message() -> None:
     task, image = new_ids(2)
     checked = Event(
         type="RetrievalChecked",

@@ -118,7 +118,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> I
 
 @pytest.mark.parametrize("words", [HALF_HEADER, HALF_BODY], ids=["header", "body"])
 @pytest.mark.parametrize("count", [40, 1000])
-def test_clients_that_never_end_their_request_stop_nobody(count: int, words: bytes, web: Web) -> None:
+def test_clients_that_never_end_their_request_stop_no_one(count: int, words: bytes, web: Web) -> None:
     with contextlib.ExitStack() as opened:
         for _ in range(count):
             opened.enter_context(web.send(words))
@@ -167,7 +167,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_no_request_is_told_in_json(name: str, shared: Web) -> None:
+def test_what_is_no_request_is_reported_in_json(name: str, shared: Web) -> None:
     status, headers, body = shared.raw(MALFORMED[name])
     assert status in (400, 413, 431, 501)
     assert headers["content-type"] == "application/json"
@@ -242,7 +242,7 @@ def test_a_request_that_is_there_is_answered_before_the_stop() -> None:
     assert not thread.is_alive()
 
 
-def test_an_address_that_is_taken_is_told_in_words(tmp_path: Path, web: Web) -> None:
+def test_an_address_that_is_taken_is_reported_in_plain_text(tmp_path: Path, web: Web) -> None:
     done = subprocess.run(
         [sys.executable, "manage.py", "serve"],
         cwd=env.ROOT,

@@ -175,7 +175,7 @@ def use_the_engine(definition: Definition) -> None:
 
 
 @pytest.mark.parametrize("junk", [None, 7, "image_processing", image_processing, [], object()])
-def test_what_is_no_definition_at_all_is_said(junk: Any) -> None:
+def test_what_is_no_definition_at_all_is_reported(junk: Any) -> None:
     with registry.also(junk):
         [error] = check_definitions(None)
     assert error.msg.startswith("definition 2 of the registry is not a Definition, but a value of")

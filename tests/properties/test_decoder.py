@@ -58,8 +58,8 @@ def decode(body: bytes, topic: str = "retrieval-failed", published: int = 1_772_
     assert get_codec().decode(message, NOW) == found
     if isinstance(found, Rejected):
         assert found.code in QuarantineCode
-        assert found.reason.isprintable()
-        assert len(found.reason) < 200
+        assert str(found.reason).isprintable()
+        assert len(str(found.reason)) < 200
         return found
     for text in (found.event_id, found.stream, found.type, found.key, found.entity, found.correlation_id, found.note):
         assert "\0" not in text

@@ -144,7 +144,7 @@ def test_counters_by_difference_are_the_sums(tale: Tale) -> None:
 
 
 @holds_for(tales())
-def test_nothing_becomes_unowed_unfailed_or_unconfirmed(tale: Tale) -> None:
+def test_nothing_becomes_unrequired_unfailed_or_unconfirmed(tale: Tale) -> None:
     fold = Fold(tale.identity, SagaState(), {})
     required: set[tuple[str, str]] = set()
     confirmed: set[tuple[str, str]] = set()
@@ -176,7 +176,7 @@ def test_no_success_with_an_undo_unconfirmed(tale: Tale) -> None:
 
 
 @holds_for(image_tales())
-def test_each_failed_lane_owes_its_deletion_and_no_other_lane_owes_anything(tale: Tale) -> None:
+def test_each_failed_lane_requires_its_deletion_and_no_other_lane_requires_anything(tale: Tale) -> None:
     fold = replay(*tale)
     for entity, lane in fold.lanes.items():
         required = set(fold.view(entity).commands)
@@ -195,5 +195,5 @@ def test_deciding_twice_decides_once(tale: Tale) -> None:
     assert again.change().lanes == ()
 
 
-def test_a_commands_id_is_the_same_for_ever() -> None:
+def test_a_commands_id_is_the_same_permanently() -> None:
     assert command_id("saga", "image", "DeleteRetrievedImage") == "1d320f0b-ca3e-59e3-8e09-df1463ec7b32"

@@ -108,7 +108,9 @@ def test_a_nudge_comes_once_and_to_its_own_queue(node: Node, celery: Any) -> Non
     assert eventually(lambda: waiting(node) == {"applying": 3, "commands": 1, "housekeeping": 0}, 10)
 
 
-def test_what_nobody_takes_goes_by_the_broker_s_clock(node: Node, celery: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_consumer_takes_goes_by_the_broker_s_clock(
+    node: Node, celery: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(wakeup, "_KEPT_SECONDS", 3)
     with Connection(node.url) as connection:
         channel: Any = connection.default_channel
@@ -140,7 +142,7 @@ def test_a_nudge_to_a_broker_that_is_away_fails_soon_and_works_again_after(node:
     ("change", "words"),
     [("password", "denies access (AccessRefused)"), ("host", "denies access (NotAllowed)")],
 )
-def test_who_is_not_let_in_is_told_so(change: str, words: str, node: Node, celery: Any, settings: Any) -> None:
+def test_who_is_not_let_in_is_reported(change: str, words: str, node: Node, celery: Any, settings: Any) -> None:
     url = node.url.replace(":", ":x", 2).replace(":x//", "://") if change == "password" else node.url + "elsewhere"
     settings.CELERY_BROKER_URL = celery.conf.broker_url = url
     found = check_celery_broker()
@@ -148,7 +150,7 @@ def test_who_is_not_let_in_is_told_so(change: str, words: str, node: Node, celer
     assert "virtual host in CELERY_BROKER_URL" in found.do
 
 
-def test_an_alarm_is_told_within_seconds(node: Node, celery: Any) -> None:
+def test_an_alarm_is_reported_within_seconds(node: Node, celery: Any) -> None:
     """It accepts connections then and stops whoever publishes: to ask the workers would hang for minutes."""
     assert check_celery_broker().well
     node.control("set_vm_memory_high_watermark", "absolute", "1MB")

@@ -78,12 +78,12 @@ def test_a_plain_event_fills_the_columns() -> None:
 
 
 @pytest.mark.parametrize("missing", [..., None])
-def test_the_topic_tells_the_type_if_the_message_does_not(missing: Any) -> None:
+def test_the_topic_shows_the_type_if_the_message_does_not(missing: Any) -> None:
     assert read(body(type=missing), "closed").type == "OrderClosed"
     assert read(body(type=missing), "orders.usa.placed").type == "OrderPlaced"
 
 
-def test_the_topic_tells_the_type_if_the_message_names_the_topic() -> None:
+def test_the_topic_shows_the_type_if_the_message_names_the_topic() -> None:
     """Its short name, with the region in its place: so the services write it."""
     assert read(body(type="closed"), "closed").type == "OrderClosed", "the default, as for a message without a type"
     assert read(body(type="orders"), "orders").type == "OrderPlaced"
@@ -100,14 +100,14 @@ def test_the_topic_tells_the_type_if_the_message_names_the_topic() -> None:
 def test_the_name_of_a_topic_without_a_default_is_no_type(topic: str, why: str) -> None:
     found = refuse(body(type=topic), topic)
     assert found.code == "unknown-type"
-    assert found.reason.startswith(f"the message gives its topic as its type, and {why}")
+    assert str(found.reason).startswith(f"the message gives its topic as its type, and {why}")
 
 
 def test_an_alias_means_its_type_on_the_topics_of_that_type_alone() -> None:
     event = read(body(type="order-done"), "closed")
     assert (event.type, event.note) == ("OrderClosed", "")
     found = refuse(body(type="order-done"), "moves")
-    assert (found.code, found.reason) == (
+    assert (found.code, str(found.reason)) == (
         "wrong-topic",
         "OrderClosed is not accepted from this topic, which carries only OrderMoved and OrderLost",
     )
@@ -117,10 +117,10 @@ def test_an_alias_means_its_type_on_the_topics_of_that_type_alone() -> None:
 def test_a_type_is_not_accepted_from_a_topic_that_does_not_declare_it(topic: str) -> None:
     found = refuse(body(), topic)
     assert found.code == "wrong-topic"
-    assert "OrderPlaced is not accepted from this topic" in found.reason
+    assert "OrderPlaced is not accepted from this topic" in str(found.reason)
 
 
-def test_whoever_writes_to_one_topic_speaks_for_its_types_alone() -> None:
+def test_a_topic_carries_only_its_own_types() -> None:
     texts = [..., None, *CATALOG.topics, "order-done", *(other.name for other in CATALOG.event_types)]
     for topic in ("orders", "orders.usa.placed", "closed", "moves", "lost", "elsewhere"):
         for text in texts:
@@ -138,11 +138,11 @@ def test_of_several_types_on_a_topic_the_message_says_which(missing: Any) -> Non
         assert (event.type, event.note) == (name, "")
     assert read(body(type=missing), "closed").type == "OrderClosed", "the one that may lack its type"
     found = refuse(body(type=missing), "moves")
-    assert (found.code, found.reason) == (
+    assert (found.code, str(found.reason)) == (
         "unknown-type",
         "the message has no type, and its topic carries 2 types without a default",
     )
-    assert refuse(body(type=missing), "lost").reason == (
+    assert str(refuse(body(type=missing), "lost").reason) == (
         "the message has no type, and every OrderLost message must have its type"
     )
 
@@ -187,6 +187,9 @@ def test_times_are_utc(written: str, meant: str) -> None:
         (UUID.replace("-", ""), UUID),
         ("{" + UUID.upper() + "}", UUID),
         ("URN:UUID:" + UUID, UUID),
+        # Capital and small i of Turkish, which match an i where case is ignored in all of Unicode.
+        ("urn:uu\u0130d:" + UUID, "urn:uu\u0130d:" + UUID),
+        ("urn:uu\u0131d:" + UUID, "urn:uu\u0131d:" + UUID),
         ("order-123", "order-123"),
         ("Order-123", "Order-123"),
         ("ñ 1", "ñ 1"),
@@ -287,11 +290,11 @@ def test_one_of_key_and_entity_is_enough() -> None:
 def test_what_cannot_become_an_event(raw: bytes, code: str) -> None:
     found = refuse(raw)
     assert found.code == code
-    assert found.reason[0].islower()
+    assert str(found.reason)[0].islower()
     assert found.message.body == raw
 
 
-def test_a_topic_that_tells_nothing_needs_a_type() -> None:
+def test_a_topic_that_shows_nothing_needs_a_type() -> None:
     assert refuse(body(type=...), "elsewhere").code == "unknown-type"
     assert refuse(body(), "elsewhere").code == "wrong-topic"
 
@@ -308,7 +311,9 @@ def test_no_reason_quotes_the_message() -> None:
     ]
     spoiled += [body(count=secret), body(items=[secret, 7]), body(**{secret + "\0": 1}), body() + secret.encode()]
     for raw in spoiled:
-        assert secret not in refuse(raw).reason
+        found = refuse(raw).reason
+        assert secret not in str(found)
+        assert secret not in repr(found.data)
 
 
 @pytest.mark.parametrize("text", [r"a \\u0000 that is spelled out", r"tab \t, quote \", emoji 😀, pair 😀", "ñ"])

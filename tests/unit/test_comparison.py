@@ -58,7 +58,7 @@ def run(slower: float = 1.0) -> dict[str, Any]:
     }
 
 
-def test_the_table_has_a_row_for_each_measure_and_tells_slower_from_faster() -> None:
+def test_the_table_has_a_row_for_each_measure_and_separates_slower_from_faster() -> None:
     base = {name: [run()] * 5 for name in MEASURES}
 
     slower = table(base, {name: [run(1.1)] * 5 for name in MEASURES}).splitlines()

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compensation import reasons
 from compensation.errors import MAXIMUM_ERROR_CHARACTERS
 from compensation.models import AttemptOutcome, CommandStatus, ConfirmationKind, ExhaustedBy
 from compensation.retry import RetryPolicy
-from compensation.snapshot import NO_ANSWER, CommandSnapshot, SettlementStatus, ended_as
+from compensation.snapshot import CommandSnapshot, SettlementStatus, ended_as
 
 NOW = datetime(2026, 3, 8, 14, 0, tzinfo=UTC)
 POLICY = RetryPolicy(maximum_attempts=3, jitter=0, non_retryable_errors=("no such image",))
@@ -47,6 +48,11 @@ def failed(
     return standing.failed(outcome, error, NOW, random=0)
 
 
+def text(snapshot: CommandSnapshot) -> str:
+    """Its last error as people read it."""
+    return reasons.text(snapshot.last_error, snapshot.last_error_data)
+
+
 def test_sent_waits_for_its_confirmation_until_the_deadline() -> None:
     sent = claimed(DUE).sent(NOW)
     assert (sent.status, sent.published_at, sent.deadline_at) == (CommandStatus.PUBLISHED, NOW, seconds(300))
@@ -59,14 +65,15 @@ def test_sent_is_enough_where_the_definition_says_so_and_has_no_deadline() -> No
 
 def test_a_service_that_does_not_answer_is_a_persons_business_once_sent() -> None:
     sent = claimed(replace(DUE, confirmation=ConfirmationKind.MANUAL)).sent(NOW)
-    assert (sent.status, sent.exhausted_by, sent.last_error) == (CommandStatus.EXHAUSTED, ExhaustedBy.MANUAL, NO_ANSWER)
+    assert (sent.status, sent.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.MANUAL)
+    assert text(sent).startswith("This service sends no confirmation.")
     assert (sent.published_at, sent.settled_at) == (NOW, NOW)
 
 
 def test_refused_waits_by_its_policy() -> None:
     refused = failed(claimed(DUE).sent(NOW))
     assert (refused.status, refused.next_at, refused.deadline_at) == (CommandStatus.WAITING, seconds(1), None)
-    assert refused.last_error == "The service refused it: busy"
+    assert text(refused) == "The service refused it: busy"
     again = failed(claimed(refused).sent(NOW))
     assert again.next_at == seconds(2)
 
@@ -76,7 +83,12 @@ def test_refused_waits_by_its_policy() -> None:
     [
         (AttemptOutcome.REFUSED, "busy", "The service refused it: busy"),
         (AttemptOutcome.DEADLINE, "", "No answer within 300 seconds."),
-        (AttemptOutcome.FAILED, "MessageTooBig", "The command could not be sent: MessageTooBig"),
+        (
+            AttemptOutcome.FAILED,
+            "pulsar:MessageTooBig",
+            "The command could not be sent: Pulsar could not carry out the request: MessageTooBig",
+        ),
+        (AttemptOutcome.FAILED, "", "The command could not be sent."),
         (AttemptOutcome.SUPERSEDED, "", "The process that was sending the command stopped."),
     ],
 )
@@ -85,15 +97,15 @@ def test_the_last_attempt_of_the_policy_exhausts_and_says_what_happened(
 ) -> None:
     last = failed(claimed(replace(DUE, attempt=2)), outcome, error)
     assert (last.status, last.exhausted_by, last.settled_at) == (CommandStatus.EXHAUSTED, ExhaustedBy.ATTEMPTS, NOW)
-    assert last.last_error == f"Failed after 3 attempts. {words}"
+    assert text(last) == f"Failed after 3 attempts. {words}"
 
 
 @pytest.mark.parametrize(("error", "how"), [("no such image", "is"), ("no such image: 7", "begins with")])
 def test_a_non_retryable_error_exhausts_at_once_and_says_which(error: str, how: str) -> None:
     refused = failed(claimed(DUE), error=error)
     assert (refused.status, refused.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.NON_RETRYABLE)
-    assert f'the error {how} "no such image"' in refused.last_error
-    assert refused.last_error.endswith(error)
+    assert f'the error {how} "no such image"' in text(refused)
+    assert text(refused).endswith(error)
 
 
 def test_what_the_broker_will_never_take_exhausts_at_once() -> None:
@@ -103,9 +115,11 @@ def test_what_the_broker_will_never_take_exhausts_at_once() -> None:
 
 def test_an_error_is_kept_within_bounds_and_without_what_the_database_refuses() -> None:
     refused = failed(claimed(DUE), error="\x00" + "x" * 2000)
-    assert len(refused.last_error) == MAXIMUM_ERROR_CHARACTERS
-    assert "\x00" not in refused.last_error
-    assert refused.last_error.endswith("…")
+    assert refused.last_error_data is not None
+    kept = refused.last_error_data["error"]
+    assert len(kept) == MAXIMUM_ERROR_CHARACTERS
+    assert "\x00" not in kept
+    assert kept.endswith("…")
 
 
 @pytest.mark.parametrize(
@@ -149,11 +163,11 @@ def test_a_retry_opens_a_round_with_a_full_policy_due_at_once() -> None:
 
 
 def test_what_the_service_would_refuse_is_exhausted_in_every_round() -> None:
-    never = replace(PLANNED, invalid="image_id is no UUID").never_sent(NOW)
+    never = replace(PLANNED, invalid="not-a-uuid:image_id").never_sent(NOW)
     retried = never.settle("retried", NOW, round=2)
     for standing in (never, retried):
         assert (standing.status, standing.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.INVALID)
-        assert standing.last_error == "image_id is no UUID"
+        assert text(standing).startswith("The service accepts only a UUID in image_id")
     assert (never.round, retried.round) == (1, 2)
 
 
@@ -228,7 +242,7 @@ def rank(standing: CommandSnapshot) -> str:
 
 
 @given(born=births, said=st.lists(words, max_size=6), data=st.data())
-def test_the_order_of_the_words_cannot_matter(
+def test_the_order_of_settlements_cannot_matter(
     born: CommandSnapshot, said: list[tuple[str, int]], data: st.DataObject
 ) -> None:
     other = data.draw(st.permutations(said))

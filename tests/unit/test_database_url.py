@@ -64,7 +64,7 @@ def test_options(query: str, option: str, value: str) -> None:
         ("postgresql://saga@[::1/saga", "is not a valid URL"),
     ],
 )
-def test_what_is_wrong_is_said_in_words(url: str, words: str) -> None:
+def test_what_is_wrong_is_reported_in_plain_text(url: str, words: str) -> None:
     with pytest.raises(database_url.DatabaseUrlError, match=words):
         database_url.parse(url)
 

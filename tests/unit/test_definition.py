@@ -428,14 +428,14 @@ def test_an_order_fails_and_is_undone() -> None:
     assert story.steps("order-123")["PLACE_ORDER", "SHOP"] == "COMPENSATED"
 
 
-def test_an_order_that_was_never_paid_owes_no_refund() -> None:
+def test_an_order_that_was_never_paid_requires_no_refund() -> None:
     story = Story(definition=ORDERS, key="order-7").happens("OrderPlaced").happens("PaymentFailed")
     assert story.required("order-7") == {"CancelOrder": "on_the_way"}
     assert story.steps("order-7")["PAYMENT", "BANK"] == "FAILED"
     assert story.decided(facts.SAGA_TERMINATED, claimed=[]).status == "FAILED"
 
 
-def test_a_failed_lane_that_owes_nothing_is_undone_and_its_saga_failed() -> None:
+def test_a_failed_lane_that_requires_nothing_is_undone_and_its_saga_failed() -> None:
     only_refunds = replace(ORDERS, compensations=(replace(ORDERS.compensations[1], after=()),))
     assert problems_of(only_refunds) == []
     story = Story(definition=only_refunds, key="order-7").happens("OrderPlaced").happens("ShipmentFailed")

@@ -68,7 +68,7 @@ def test_a_step_that_facts_made() -> None:
     )
 
 
-def test_a_step_that_a_command_made_and_nobody_answered() -> None:
+def test_a_step_that_a_command_made_and_no_one_answered() -> None:
     story = Story().happens("ImageReadyForProcessing", A, at=5).decided(facts.COMPENSATION_FORCED, A)
     opened = MIDNIGHT + timedelta(seconds=5)
     assert view(story, A, ANONYMIZE) == StepView(StepStatus.COMPENSATING, 0, opened, "", "", "", None, None)
@@ -78,7 +78,7 @@ def test_a_step_that_a_command_made_and_nobody_answered() -> None:
     assert view(story, A, ANONYMIZE) == StepView(StepStatus.COMPENSATED, 0, opened, "", "", "", words, done)
 
 
-def test_a_step_that_was_compensated_though_nothing_is_owed() -> None:
+def test_a_step_that_was_compensated_though_nothing_is_required() -> None:
     story = Story().happens("AnonymizationRolledBack", A, at=7)
     fold = story.folded()
     assert ROLLBACK not in fold.view(A).commands
@@ -199,7 +199,7 @@ def test_what_people_did_to_a_lane() -> None:
     assert replay(story.identity, [silent]).saga.failure == Mark(MIDNIGHT, "d1", "Cancelled: ")
 
 
-def test_an_adoption_and_an_announcement_know_which_fact_said_so() -> None:
+def test_an_adoption_and_an_announcement_keep_the_id_of_their_fact() -> None:
     story = Story().decided(facts.SAGA_ADOPTED, started_at="2025-12-31T00:00:00+00:00")
     story.happens("RetrievalCompleted", result={"total_images": 3, "failed_images": 2})
     saga = story.folded().saga
@@ -236,7 +236,7 @@ def test_an_error_without_text_has_its_types_name() -> None:
 
 
 @pytest.mark.parametrize(("definition", "words"), MISTAKES, ids=[words for _, words in MISTAKES])
-def test_what_is_wrong_with_a_definition_is_said_in_whole_sentences(definition: Definition, words: str) -> None:
+def test_what_is_wrong_with_a_definition_is_reported_in_whole_sentences(definition: Definition, words: str) -> None:
     for problem in problems_of(definition):
         assert re.fullmatch(r"[a-z_ ]+ version \w+(, \w+| \d+)*: [a-z].*[^X]", problem), problem
 
@@ -273,8 +273,7 @@ def test_the_rank_of_what_an_event_makes_of_its_step(becomes: StepStatus | None,
 def test_a_field_that_is_a_fixed_text_is_no_uuid() -> None:
     delete = IMAGES.compensation_of[DELETE]
     assert shape_problem(delete, A, TASK) == ""
-    words = "DATA_RETRIEVAL accepts only a UUID in image_id, and this value is not a UUID: undo this step manually"
-    assert shape_problem(delete, "", TASK) == words
+    assert shape_problem(delete, "", TASK) == "not-a-uuid:image_id"
 
 
 # --- a step's outcome -----------------------------------------------------------------------------------------------
@@ -416,7 +415,7 @@ def test_sending_is_the_answer_only_where_the_definition_says_so() -> None:
         assert fold.view(A).released == {DELETE}
 
 
-def test_a_lane_that_nobody_knows_is_open_also_in_a_failed_saga() -> None:
+def test_an_unknown_lane_is_open_also_in_a_failed_saga() -> None:
     story = Story().decided_on(facts.COMMANDS_SKIPPED, (A, DELETE)).happens("RetrievalFailed")
     fold = story.folded()
     assert not fold.lanes[A].known

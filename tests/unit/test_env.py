@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from devtools.embedded import stack_record
 from sagaproject import env, stack_file
+from sagaproject.setting_checks import DEV_SECRET_KEY
 
 PROD = {
     "SECRET_KEY": "kT9x2Lw8QzR4vB7nM1pY6cF3hJ5gD0sA-uEiOoXbVq",
@@ -28,7 +30,7 @@ def problems(source: dict[str, str]) -> list[str]:
     return caught.value.problems
 
 
-def test_nothing_said_means_prod_and_prod_needs_a_word_on_everything_that_matters() -> None:
+def test_the_default_is_prod_and_prod_requires_every_setting_that_matters() -> None:
     found = problems({})
 
     assert [problem.split()[0] for problem in found] == [
@@ -47,7 +49,7 @@ def test_dev_needs_nothing() -> None:
     assert settings.is_dev
     assert settings.sagas.publishing == "on"
     assert settings.api.port == 8085
-    assert not settings.debug
+    assert not settings.service.debug
 
 
 @pytest.mark.parametrize("more", [PROD, {"ENVIRONMENT": "dev"}], ids=["prod", "dev"])
@@ -68,9 +70,9 @@ def test_prod_with_all_that_it_needs() -> None:
 
     assert not settings.is_dev
     assert settings.api.https
-    assert settings.allowed_hosts == ("saga.example", "saga")
+    assert settings.service.allowed_hosts == ("saga.example", "saga")
     assert settings.pulsar.regions == ("usa", "latam")
-    assert settings.sagas.maximum_attempts == 10
+    assert settings.retry.maximum_attempts == 10
 
 
 @pytest.mark.parametrize(
@@ -85,11 +87,11 @@ def test_prod_with_all_that_it_needs() -> None:
         ("PULSAR_SERVICE_URL", "pulsar://a:6650,b:6650", "pulsar.service_url", "pulsar://a:6650,b:6650"),
         ("SAGA_CONFIRMATION_TIMEOUT", "2.5", "sagas.confirmation_timeout", 2.5),
         ("SAGA_DEADLINE_HOLD", "0", "sagas.deadline_hold", 0.0),
-        ("SAGA_RETRY_MAXIMUM_ATTEMPTS", "3", "sagas.maximum_attempts", 3),
+        ("SAGA_RETRY_MAXIMUM_ATTEMPTS", "3", "retry.maximum_attempts", 3),
         ("SAGA_FAILURE_SCOPE", "saga", "sagas.failure_scope", "saga"),
         ("API_PORT", "", "api.port", 8085),
         ("API_HTTPS", "off", "api.https", False),
-        ("LOG_LEVEL", "DEBUG", "log_level", "DEBUG"),
+        ("LOG_LEVEL", "DEBUG", "service.log_level", "DEBUG"),
     ],
 )
 def test_good_values(name: str, value: str, read: str, expected: Any) -> None:
@@ -106,7 +108,7 @@ def test_good_values(name: str, value: str, read: str, expected: Any) -> None:
         ("ENVIRONMENT", "staging", "one of dev, prod"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL must be one of"),
         ("SECRET_KEY", "short", "too easy to guess"),
-        ("SECRET_KEY", env.DEV_SECRET_KEY, "is a default"),
+        ("SECRET_KEY", DEV_SECRET_KEY, "is a default"),
         ("SECRET_KEY", "a" * 60, "too easy to guess"),
         ("SECRET_KEY", "django-insecure-" + "abcdefghijklmnopqrstuvwxyz0123456789", "is a default"),
         ("ALLOWED_HOSTS", "*", "wildcard"),
@@ -116,7 +118,7 @@ def test_good_values(name: str, value: str, read: str, expected: Any) -> None:
         ("CSRF_TRUSTED_ORIGINS", "saga.example", "scheme"),
         ("API_CORS_ORIGINS", "*", "wildcard"),
         ("API_CORS_ORIGINS", "https://*.example", "wildcard"),
-        ("API_CORS_ORIGINS", "https://a.example,viewer.example", "'viewer.example' must be scheme://host"),
+        ("API_CORS_ORIGINS", "https://a.example,viewer.example", "'viewer.example', which must be scheme://host"),
         ("API_CORS_ORIGINS", "https://viewer.example/", "must be scheme://host"),
         ("API_CORS_ORIGINS", "https://viewer.example/app", "must be scheme://host"),
         ("API_CORS_ORIGINS", "https://ana:pw@viewer.example", "must be scheme://host"),
@@ -249,12 +251,12 @@ def test_every_secret_can_come_from_a_file(name: str, tmp_path: Path) -> None:
 
     settings = env.read({**source, f"{name}_FILE": str(file)})
 
-    assert settings.secret_key == PROD["SECRET_KEY"]
+    assert settings.service.secret_key == PROD["SECRET_KEY"]
     assert settings.database["PASSWORD"] == "pw"
     assert settings.pulsar.token == ("t0ken" if name == "PULSAR_TOKEN" else "")
 
 
-def test_a_secret_said_twice_or_in_an_empty_file_is_a_problem(tmp_path: Path) -> None:
+def test_a_secret_given_twice_or_in_an_empty_file_is_a_problem(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.touch()
 
@@ -289,18 +291,18 @@ def test_a_running_stack_is_found_and_what_the_environment_says_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inherited = {"DATABASE_URL": "postgresql://saga@stack/saga", "SAGA_FAILURE_SCOPE": "saga", "LOG_LEVEL": "ERROR"}
-    stack_file.write(tmp_path, {"environment": inherited})
+    stack_record.write(tmp_path, {"environment": inherited})
     for name in (*env.CONNECTIONS, "ENVIRONMENT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("STACK_DIR", str(tmp_path))
     monkeypatch.setenv("LOG_LEVEL", "DEBUG")
 
-    lock = stack_file.take_lock(tmp_path)
+    lock = stack_record.take_lock(tmp_path)
     assert lock is not None
     found = env.load()
 
     assert found.is_dev
-    assert (found.database["HOST"], found.sagas.failure_scope, found.log_level) == ("stack", "saga", "DEBUG")
+    assert (found.database["HOST"], found.sagas.failure_scope, found.service.log_level) == ("stack", "saga", "DEBUG")
     assert "stack.json" in capsys.readouterr().err
 
     lock.close()
@@ -372,7 +374,7 @@ def test_what_is_configured_is_judged_below_that_no_stack_runs(tmp_path: Path, m
 @pytest.mark.parametrize(
     "environment", [{"ENVIRONMENT": "prod"}, {"DATABASE_URL": PROD["DATABASE_URL"]}, {"PULSAR_SERVICE_URL_FILE": "/f"}]
 )
-def test_production_is_told_of_its_problems_and_of_no_stack(
+def test_production_shows_its_problems_and_no_stack(
     environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = refused(tmp_path, monkeypatch, **environment)
@@ -381,7 +383,7 @@ def test_production_is_told_of_its_problems_and_of_no_stack(
     assert not any("stack" in line for line in lines)
 
 
-def test_an_image_without_a_makefile_is_production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tree_without_the_development_tools_is_production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(env, "ROOT", tmp_path)
 
     assert refused(tmp_path, monkeypatch)[0] == "The configuration has 6 problems:"
@@ -391,14 +393,14 @@ def test_a_stack_in_each_other_state_is_named(tmp_path: Path, monkeypatch: pytes
     never = tmp_path / "never made"
     assert refused(never, monkeypatch)[0] == f"No stack is running in {never}: `make up` starts one."
 
-    with stack_file.take_lock(tmp_path) or pytest.fail("locked"):
+    with stack_record.take_lock(tmp_path) or pytest.fail("locked"):
         starting = refused(tmp_path, monkeypatch)[0]
     assert (
         starting
         == f"No stack is running yet in {tmp_path}: one is starting. Wait until `make up` has printed the addresses."
     )
 
-    stack_file.write(tmp_path, {"environment": {}})
+    stack_record.write(tmp_path, {"environment": {}})
     killed = refused(tmp_path, monkeypatch)[0]
     assert killed == f"No stack is running in {tmp_path}: the last one was killed. `make up` starts one."
 
@@ -406,11 +408,11 @@ def test_a_stack_in_each_other_state_is_named(tmp_path: Path, monkeypatch: pytes
 def test_a_stack_of_another_user_is_not_used_and_its_owner_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack_file.write(tmp_path, {"environment": {"DATABASE_URL": "postgresql://theirs/saga"}})
+    stack_record.write(tmp_path, {"environment": {"DATABASE_URL": "postgresql://theirs/saga"}})
     theirs = os.getuid()
     monkeypatch.setattr("os.getuid", lambda: theirs + 1)
 
-    with stack_file.take_lock(tmp_path) or pytest.fail("locked"):
+    with stack_record.take_lock(tmp_path) or pytest.fail("locked"):
         line = refused(tmp_path, monkeypatch)[0]
 
     owner = pwd.getpwuid(theirs).pw_name
@@ -426,7 +428,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
 
 
 def test_stack_json_is_for_its_owner_alone(tmp_path: Path) -> None:
-    stack_file.write(tmp_path, {"login": {}})
+    stack_record.write(tmp_path, {"login": {}})
 
     assert stack_file.json_path(tmp_path).stat().st_mode & 0o077 == 0
     assert json.loads(stack_file.json_path(tmp_path).read_text(encoding="utf-8")) == {"login": {}}
@@ -434,11 +436,11 @@ def test_stack_json_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_two_stacks_cannot_share_a_folder(tmp_path: Path) -> None:
-    lock = stack_file.take_lock(tmp_path)
+    lock = stack_record.take_lock(tmp_path)
     assert lock is not None
 
     with lock:
-        assert stack_file.take_lock(tmp_path) is None
+        assert stack_record.take_lock(tmp_path) is None
 
 
 def test_every_name_is_documented() -> None:

@@ -56,7 +56,7 @@ def test_another_machine_is_asked_as_the_environment_says(server: str, monkeypat
     assert api.ApiClient("http://saga.invalid/api/v1/saga").quarantined() == 7
 
 
-def test_nobody_else_uses_a_client_that_looks_for_a_proxy() -> None:
+def test_no_one_else_uses_a_client_that_looks_for_a_proxy() -> None:
     found = []
     for folder in FOLDERS:
         for file in (env.ROOT / folder).rglob("*.py"):

@@ -18,7 +18,7 @@ def test_who_comes_second_gets_another_port_before_anybody_listens() -> None:
     again.close()
 
 
-def test_a_port_that_somebody_listens_on_is_left_to_them() -> None:
+def test_a_port_in_use_is_left_alone() -> None:
     with socket.socket() as listener:
         listener.bind((ports.LOOPBACK, 0))
         listener.listen()

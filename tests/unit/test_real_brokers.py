@@ -6,6 +6,7 @@ import pytest
 
 from devtools.embedded import apache_pulsar, rabbitmq
 from sagaproject import env
+from sagaproject.environment import EmbeddedSettings
 
 
 def program(folder: Path, name: str, says: str = "") -> None:
@@ -21,32 +22,32 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_machine_without_java_is_told_what_to_install(programs: Path) -> None:
+def test_a_machine_without_java_names_what_to_install(programs: Path) -> None:
     assert "there is no `java` here" in apache_pulsar.missing()
 
 
-def test_a_java_that_is_too_old_is_told_so(programs: Path) -> None:
+def test_a_java_that_is_too_old_is_reported(programs: Path) -> None:
     program(programs, "java", "echo 'openjdk version \"11.0.2\" 2019-01-15' >&2")
     assert "is version 11" in apache_pulsar.missing()
     program(programs, "java", "echo 'java version \"1.8.0_202\"' >&2")
     assert "is version 8" in apache_pulsar.missing()
 
 
-def test_a_machine_without_maven_is_told_what_to_install(programs: Path) -> None:
+def test_a_machine_without_maven_names_what_to_install(programs: Path) -> None:
     program(programs, "java", "echo 'openjdk version \"21.0.1\" 2023-10-17' >&2")
     assert "there is no `mvn` here" in apache_pulsar.missing()
     program(programs, "mvn")
     assert apache_pulsar.missing() == ""
 
 
-def test_a_machine_without_rabbitmq_is_told_what_to_install(programs: Path) -> None:
+def test_a_machine_without_rabbitmq_names_what_to_install(programs: Path) -> None:
     assert "Debian: rabbitmq-server" in rabbitmq.missing()
 
 
 def test_the_servers_are_chosen_by_name() -> None:
-    assert env.read({"ENVIRONMENT": "dev"}).embedded == env.EmbeddedSettings("lite", "valkey")
+    assert env.read({"ENVIRONMENT": "dev"}).embedded == EmbeddedSettings("lite", "valkey")
     said = {"ENVIRONMENT": "dev", "BROKER": "apache", "CELERY_ON": "rabbitmq"}
-    assert env.read(said).embedded == env.EmbeddedSettings("apache", "rabbitmq")
+    assert env.read(said).embedded == EmbeddedSettings("apache", "rabbitmq")
     with pytest.raises(env.ConfigurationError, match="BROKER must be one of lite, apache"):
         env.read({"ENVIRONMENT": "dev", "BROKER": "kafka"})
 

@@ -25,6 +25,7 @@ FILES = {
     "requirements-dev": ("requirements-stack", "requirements"),
     "requirements-plots": ("requirements-dev", "requirements-stack", "requirements"),
     "requirements-mutants": (),
+    "requirements-newer": (),
 }
 INSTALLED = ("requirements", "requirements-stack", "requirements-dev")
 PIN = re.compile(
@@ -76,6 +77,16 @@ def test_the_tools_of_the_mutants_are_those_of_the_tests() -> None:
     versions = {name: pins(file)[name].specifier for file in INSTALLED for name in pins(file)}
     assert "pytest" in shared
     assert all(pins("requirements-mutants")[name].specifier == versions[name] for name in ("pytest", "hypothesis"))
+
+
+def test_the_second_lane_differs_only_in_what_its_file_names_and_what_that_brings() -> None:
+    ours = {name: requirement.specifier for file in INSTALLED for name, requirement in pins(file).items()}
+    theirs = {name: requirement.specifier for name, requirement in pins("requirements-newer").items()}
+    named = {canonicalize_name(requirement.name) for requirement in wanted("requirements-newer")}
+
+    assert {"django", "django-unfold", "psycopg"} == named
+    assert {name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]} == named & ours.keys()
+    assert theirs.keys() - ours.keys() == {"psycopg", "psycopg-binary"}
 
 
 def needed(file: str) -> set[str]:

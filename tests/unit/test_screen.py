@@ -50,7 +50,7 @@ call_command("simulate_services", "--sagas", "1", "--once", "--json")
 """
 
 
-def test_the_simulator_ends_without_a_traceback_when_nobody_reads_its_table() -> None:
+def test_the_simulator_ends_without_a_traceback_when_no_one_reads_its_table() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SIMULATOR], cwd=env.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ
     ) as process:

@@ -138,8 +138,8 @@ def let_rubbish_through(api: PerfectApi) -> None:
         (make_a_lane_more, "lane image-x"),
         (make_a_command_more, "DeleteRetrievedImage of image-x"),
         (count_an_event_twice, "events in its history"),
-        (lose_a_parked_event, "parked events under this key"),
-        (park_what_has_a_saga, "parked events under this key"),
+        (lose_a_parked_event, "unmatched events under this key"),
+        (park_what_has_a_saga, "unmatched events under this key"),
         (let_rubbish_through, "messages in quarantine"),
     ],
 )

@@ -96,7 +96,7 @@ def test_a_silent_service_ends_in_compensation_failed() -> None:
     assert told(*story, delete_1=ServiceAnswer(Manner.REFUSE, 2)).status == "COMPENSATION_SUCCEEDED"
 
 
-def test_a_lane_failed_before_its_anonymization_owes_the_deletion_alone() -> None:
+def test_a_lane_failed_before_its_anonymization_requires_the_deletion_alone() -> None:
     assert told(STARTED, FIRST, not_anonymized(ONE)).commands == {(DELETE, "image-1"): {"confirmed"}}
 
 
@@ -109,7 +109,7 @@ def test_a_lane_failed_before_its_anonymization_owes_the_deletion_alone() -> Non
         processed(ONE, "own-1"),
     ],
 )
-def test_a_lane_known_to_be_anonymized_owes_the_rollback_too(proof: tuple[str, Fields]) -> None:
+def test_a_lane_known_to_be_anonymized_requires_the_rollback_too(proof: tuple[str, Fields]) -> None:
     assert told(STARTED, FIRST, proof, RETRIEVAL_FAILED).commands.keys() == {(ROLLBACK, "image-1"), (DELETE, "image-1")}
 
 
@@ -119,7 +119,7 @@ def test_a_deletion_waits_for_its_rollback() -> None:
     assert seen.lanes == {"image-1": "undoing"}
 
 
-def test_an_undo_by_somebody_else_fails_the_lane_and_is_never_sent() -> None:
+def test_an_undo_by_another_party_fails_the_lane_and_is_never_sent() -> None:
     gone = ("ImageDeletionCompleted", wire.image_deletion_completed("task", "image-1", "retention"))
     seen = told(STARTED, FIRST, result(1), processed(ONE), gone, delete_1=SILENT)
     assert seen.commands == {(ROLLBACK, "image-1"): {"confirmed"}, (DELETE, "image-1"): {"confirmed"}}

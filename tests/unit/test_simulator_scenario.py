@@ -33,7 +33,7 @@ def test_the_same_seed_and_run_give_the_same_script() -> None:
     assert scenario.write_script(OPTIONS, RUN).tasks == scenario.write_script(OPTIONS, RUN).tasks
 
 
-def test_another_run_tells_the_same_story_with_other_ids() -> None:
+def test_another_run_shows_the_same_story_with_other_ids() -> None:
     one, other = scenario.write_script(OPTIONS, RUN), scenario.write_script(OPTIONS, OTHER_RUN)
     assert story(one) == story(other)
     assert not one.by_task.keys() & other.by_task.keys()
@@ -41,7 +41,7 @@ def test_another_run_tells_the_same_story_with_other_ids() -> None:
     assert not ids[0] & ids[1]
 
 
-def test_another_seed_tells_another_story() -> None:
+def test_another_seed_shows_another_story() -> None:
     assert story(scenario.write_script(OPTIONS, RUN)) != story(
         scenario.write_script(Options(sagas=300, images=(0, 3), failure_rate=0.6, seed=12), RUN)
     )
@@ -95,7 +95,7 @@ def test_a_task_begins_when_its_run_does_or_later_and_late_events_are_its_last()
         assert all(event.at > max(soon, default=task.begins) for event in task.events if event.late)
 
 
-def test_a_task_id_tells_its_run() -> None:
+def test_a_task_id_shows_its_run() -> None:
     began = datetime(2026, 1, 31, 15, 45, tzinfo=UTC)
     ids = Random(1)
     made = [naming.task_id(began, ids) for _ in range(100)]

@@ -183,7 +183,7 @@ def test_a_command_of_the_wrong_shape_is_complained_of_and_not_done(topic: str, 
     assert len(played.complaints) == 1
 
 
-def test_a_command_that_is_not_owed_is_complained_of() -> None:
+def test_a_command_that_is_not_required_is_complained_of() -> None:
     played = services(owed=1)
     ask(played, DELETE, ONE)
     assert played.complaints == []

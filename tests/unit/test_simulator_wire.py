@@ -109,7 +109,7 @@ def test_every_event_goes_to_a_topic_of_the_contract(script: Script) -> None:
     assert seen == {kind: set(topics.split()) for kind, topics in PROCESSING_TOPICS.items()}
 
 
-def test_a_region_that_nobody_has_heard_of_has_topics_of_its_own() -> None:
+def test_a_region_that_no_one_has_heard_of_has_topics_of_its_own() -> None:
     assert wire.processing_topics("ProcessingFailed", "north") == ("processing-failed", "processing.north.failed")
 
 

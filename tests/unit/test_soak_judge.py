@@ -40,7 +40,7 @@ def content(minutes: float = MINUTES, left: int = 0, answer: str = "200") -> dic
     return {"minutes": minutes, "left": {"events": left}, "web": {"answers": {answer: 9}}}
 
 
-def test_nothing_is_said_of_a_flat_run() -> None:
+def test_nothing_is_reported_for_a_flat_run() -> None:
     assert judge.problems(samples(), content()) == []
 
 
@@ -56,12 +56,12 @@ def test_nothing_is_said_of_a_flat_run() -> None:
         ({"queue": lambda look: 100.0 * look}, "more and more events"),
     ],
 )
-def test_growth_is_told(changes: dict[str, Callable[[int], float]], words: str) -> None:
+def test_growth_is_reported(changes: dict[str, Callable[[int], float]], words: str) -> None:
     [said] = judge.problems(samples(**changes), content())
     assert said.startswith(words)
 
 
-def test_what_is_left_and_errors_are_told_of_a_short_run_too() -> None:
+def test_what_is_left_and_errors_are_reported_for_a_short_run_too() -> None:
     assert judge.problems(samples(memory=lambda look: 80.0 + look / 2), content(minutes=1)) == []
     assert judge.problems(samples(), content(minutes=1, left=3)) == ["3 events are left at the end"]
     assert judge.problems(samples(), content(minutes=1, answer="500")) == ["the web answered {'500': 9}"]

@@ -236,7 +236,7 @@ def test_a_person_forces_a_saga(decision: str) -> None:
     assert "because" in str(story.error)
 
 
-def test_undone_by_somebody_else() -> None:
+def test_undone_by_another_party() -> None:
     story = Story().retrieved(A).announced(1).happens("ImageDeletionCompleted", A)
     assert story.lanes == {A: "undone"}
     assert story.required(A) == {DELETE: "confirmed"}
@@ -244,7 +244,7 @@ def test_undone_by_somebody_else() -> None:
     assert "somebody else" in str(story.error)
 
 
-def test_rolled_back_by_somebody_else_still_owes_the_deletion() -> None:
+def test_rolled_back_by_another_party_still_requires_the_deletion() -> None:
     story = Story().retrieved(A).announced(1).anonymized(A).happens("AnonymizationRolledBack", A)
     assert story.required(A) == {"RollbackAnonymization": "confirmed", DELETE: "on_the_way"}
     assert story.status == "COMPENSATING"
@@ -271,7 +271,7 @@ def test_a_reversal_is_read_whatever_its_spelling(words: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["", "la Anonimización revertida", None, 7])
-def test_other_words_are_a_failure(words: object) -> None:
+def test_another_text_is_a_failure(words: object) -> None:
     story = Story().retrieved(A).anonymized(A).happens("AnonymizationFailed", A, error_message=words)
     assert story.required(A)["RollbackAnonymization"] == "on_the_way"
 
@@ -282,7 +282,7 @@ LATER_FACTS = ["ImageReadyForProcessing", "ProcessingStarted", "ProcessingComple
 
 
 @pytest.mark.parametrize("type_", ["AnonymizationCompleted", *LATER_FACTS])
-def test_the_rollback_is_owed_after_anonymization(type_: str) -> None:
+def test_the_rollback_is_required_after_anonymization(type_: str) -> None:
     story = Story().retrieved(A).failed(A).happens(type_, A)
     assert set(story.required(A)) == {"RollbackAnonymization", DELETE}
 
@@ -290,7 +290,7 @@ def test_the_rollback_is_owed_after_anonymization(type_: str) -> None:
 @pytest.mark.parametrize(
     "type_", ["ImageReadyForAnonymization", "AnonymizationRequested", "ImageDeletionFailed", "AnonymizationRolledBack"]
 )
-def test_the_rollback_is_not_owed_before(type_: str) -> None:
+def test_the_rollback_is_not_required_before(type_: str) -> None:
     assert set(Story().failed(A).happens(type_, A).required(A)) == {DELETE}
 
 
@@ -384,7 +384,7 @@ def test_sending_is_not_enough_here() -> None:
     assert Story().retrieved(A).failed(A).published(A, DELETE).required(A) == FAILED_LANE
 
 
-def test_decisions_may_come_before_the_command_is_owed() -> None:
+def test_decisions_may_come_before_the_command_is_required() -> None:
     story = Story().retrieved(A).announced(1).decided_on(facts.COMMANDS_WITHDRAWN, (A, DELETE))
     assert story.lanes == {A: "open"}
     assert story.failed(A).required(A) == {DELETE: "withdrawn"}
@@ -404,7 +404,7 @@ def test_terminate_lets_go_on_only_what_is_claimed() -> None:
     assert story.error == "Terminated: because"
 
 
-def test_terminate_also_withdraws_what_is_owed_later() -> None:
+def test_terminate_also_withdraws_what_is_required_later() -> None:
     story = Story().retrieved(A).terminated().happens("ImagesRetrieved", image_ids=[B])
     assert story.required(B) == {DELETE: "withdrawn"}
     assert story.status == "FAILED"
@@ -555,7 +555,7 @@ def test_what_a_fact_of_our_own_means_is_not_in_the_definition() -> None:
     assert unknown == ours == Meaning()
 
 
-def test_what_the_service_would_refuse_for_its_shape_is_said() -> None:
+def test_what_the_service_would_refuse_for_its_shape_is_reported() -> None:
     delete = Story().identity.definition.compensation_of[DELETE]
     assert shape_problem(delete, A, TASK) == ""
     assert shape_problem(delete, A.upper(), TASK) == ""

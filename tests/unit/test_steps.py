@@ -169,7 +169,7 @@ def test_the_greatest_time_and_id_is_shown() -> None:
     assert shown(story, A, ANONYMIZE).event_id == "e0002"
 
 
-def test_texts_are_cut_and_a_failure_without_words_has_its_name() -> None:
+def test_texts_are_cut_and_a_failure_without_text_has_its_type() -> None:
     assert shown(Story().failed(A, "x" * 5000), A, ANONYMIZE).error == "x" * 1000
     assert Story().failed(A, " ").error == "AnonymizationFailed"
 
@@ -192,7 +192,7 @@ def test_the_command_that_undoes_a_step_is_what_it_shows() -> None:
     assert story.steps(A)[UPLOAD] == "COMPENSATED"
 
 
-def test_a_failed_step_that_owes_nothing_stays_failed() -> None:
+def test_a_failed_step_that_requires_nothing_stays_failed() -> None:
     story = Story().retrieved(A).failed(A)
     assert story.steps(A)[ANONYMIZE] == "FAILED"
     assert story.folded().saga.counts.failed_steps == 1
@@ -240,7 +240,7 @@ def notes(story: Story) -> list[dict[str, object]]:
     return [fold.apply(fact) for fact in story.facts]
 
 
-def test_a_note_tells_what_a_fact_changed() -> None:
+def test_a_note_shows_what_a_fact_changed() -> None:
     story = Story().retrieved(A).announced(1).failed(A).happens("ImageDeletionCompleted", A)
     assert notes(story) == [
         {"steps": [[*CREATE, 1]]},
@@ -251,7 +251,7 @@ def test_a_note_tells_what_a_fact_changed() -> None:
     ]
 
 
-def test_a_note_stays_small_where_a_fact_speaks_for_many() -> None:
+def test_a_note_stays_small_where_a_fact_concerns_many_lanes() -> None:
     story = Story().retrieved(A, B, C, "d", "e").decided(facts.SAGA_CANCELLED)
     story.decided_on(facts.COMMANDS_SKIPPED, (A, DELETE), (B, DELETE)).exhausted(C, DELETE)
     opened, cancelled, skipped, exhausted = notes(story)[1:]
@@ -261,8 +261,12 @@ def test_a_note_stays_small_where_a_fact_speaks_for_many() -> None:
     assert exhausted == {"status": ["COMPENSATING", "COMPENSATION_FAILED"], "exhausted": 1}
 
 
-def test_listed_images_are_compared_in_canonical_form() -> None:
+@pytest.mark.parametrize("spelled", ["{}", "{{{}}}", "urn:uuid:{}"])
+@pytest.mark.parametrize("dashes", ["-", ""])
+def test_listed_images_are_compared_in_canonical_form(spelled: str, dashes: str) -> None:
+    """In every spelling that the bridge takes for the same id in a field."""
     event = registry.current("image_processing").event_of["ImagesRetrieved"]
     image = "6F1D5C0E-5B1B-5A57-9F0E-3D7F0C6F2A11"
-    fact = Fact("m1", "ImagesRetrieved", datetime(2026, 1, 1, tzinfo=UTC), content={"image_ids": [image, "order-A"]})
+    listing = [spelled.format(image.replace("-", dashes)), "order-A"]
+    fact = Fact("m1", "ImagesRetrieved", datetime(2026, 1, 1, tzinfo=UTC), content={"image_ids": listing})
     assert listed(event, fact) == [image.lower(), "order-A"]

@@ -16,7 +16,7 @@ def test_a_nudge_carries_nothing_and_does_not_keep(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(current_app, "send_task", lambda *args, **options: sent.append((args, options)))
     assert wakeup.nudge("apply")
     ((args, options),) = sent
-    assert args == ("sagas.applying.apply",)
+    assert args == ("sagas.apply",)
     assert "expires" not in options, "a worker would compare it with its own clock"
     assert options["expiration"] > 0, "by RabbitMQ's clock"
     assert not options["retry"]
@@ -62,7 +62,7 @@ def test_nudges_are_rare_under_load_and_one_follows_the_last_event() -> None:
     nudger.stop()
 
 
-def test_a_broker_that_hangs_or_fails_holds_up_nobody() -> None:
+def test_a_broker_that_hangs_or_fails_holds_up_no_one() -> None:
     celery = Celery()
     celery.answers.clear()
     celery.works = False

@@ -86,6 +86,6 @@ class Command(TextCommand):
 
 def _moment(text: str) -> datetime:
     try:
-        return instants.parse(f"{text}T00:00" if len(text) == len("2026-01-31") else text)
+        return instants.parse_bound(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is neither a date such as 2026-01-31 nor an ISO 8601 time") from None

@@ -1,0 +1,226 @@
+"""The SQL statements of this package. All others are the ORM's."""
+
+from functools import cache
+
+from bridge import sql
+from bridge.models import Event
+from bridge.sql import Statement
+
+_SET_AND_COMPARED = (
+    "The new value depends on the stored one, in one statement: the ORM's upserts cannot read the old row."
+)
+_MANY_PROBES = (
+    "One index probe for each of thousands of ids, whatever number the planner assumes: the ORM has no LATERAL."
+)
+_APPEND_ONLY = "Retention is the only code that deletes from append-only tables: their models refuse to delete."
+
+# --- the database itself ----------------------------------------------------------------------------------------------
+
+NOW = Statement("The ORM reads tables, and this reads none.", "SELECT clock_timestamp()")
+
+SETTING = Statement("The ORM reads tables, and this reads none.", "SELECT current_setting(%s)")
+
+# --- the event log ----------------------------------------------------------------------------------------------------
+
+ID = {"id": "text"}
+
+KNOWN_EVENTS = Statement(
+    _MANY_PROBES,
+    f"""
+    SELECT r.id, e.pk, e.body_hash FROM {sql.recordset(ID)}
+    CROSS JOIN LATERAL (
+        SELECT id AS pk, body_hash FROM bridge_event WHERE source = 'pulsar' AND event_id = r.id OFFSET 0
+    ) AS e
+    """,
+)
+
+_EVENT_FIELDS = (
+    "source",
+    "event_id",
+    "stream",
+    "type",
+    "key",
+    "entity",
+    "correlation_id",
+    "occurred_at",
+    "received_at",
+    "topic",
+    "message_id",
+    "producer",
+    "note",
+    "payload",
+    "body_hash",
+)
+
+
+@cache
+def event_columns() -> dict[str, str]:
+    """Return the columns of INSERT_EVENTS."""
+    return {**sql.columns_of(Event, *_EVENT_FIELDS), "routing_key": "text", "lane": "text"}
+
+
+def _insert_events() -> str:
+    names = sql.names(sql.columns_of(Event, *_EVENT_FIELDS))
+    return f"""
+        WITH r AS MATERIALIZED (
+            SELECT r.* FROM {sql.recordset(event_columns())}
+        ), event AS (
+            INSERT INTO bridge_event ({names})
+            SELECT {names} FROM r
+            ON CONFLICT (source, event_id) DO NOTHING
+            RETURNING id, source, event_id
+        ), pending AS (
+            INSERT INTO bridge_pending (id, key, lane)
+            SELECT event.id, r.routing_key, r.lane FROM event JOIN r USING (source, event_id)
+        )
+        SELECT event_id, id FROM event ORDER BY id
+    """
+
+
+INSERT_EVENTS = Statement(
+    "Two tables in one statement, and only rows that are new: half the cost of two.", _insert_events
+)
+
+# --- heartbeats and the state of topics -------------------------------------------------------------------------------
+
+# statement_timestamp(), not now(): a beat inside a transaction must not have the start time of that transaction.
+BEAT = Statement(
+    _SET_AND_COMPARED,
+    """
+    INSERT INTO bridge_heartbeat AS old
+        (name, kind, started_at, beat_at, connected, well_since, last_message_at, detail)
+    VALUES (
+        %(name)s, %(kind)s, statement_timestamp(), statement_timestamp(), %(connected)s,
+        CASE WHEN %(well)s THEN statement_timestamp() END,
+        statement_timestamp() - %(last_message_age)s::interval,
+        %(detail)s::jsonb
+    )
+    ON CONFLICT (name) DO UPDATE SET
+        kind = excluded.kind,
+        started_at = CASE
+            WHEN old.beat_at > excluded.beat_at - %(fresh)s::interval THEN old.started_at
+            ELSE excluded.started_at
+        END,
+        beat_at = excluded.beat_at,
+        connected = excluded.connected,
+        well_since = CASE
+            WHEN excluded.well_since IS NOT NULL AND old.beat_at > excluded.beat_at - %(fresh)s::interval
+            THEN coalesce(old.well_since, excluded.well_since)
+            ELSE excluded.well_since
+        END,
+        last_message_at = coalesce(excluded.last_message_at, old.last_message_at),
+        detail = excluded.detail
+    """,
+)
+
+BACKLOG = {"topic": "text", "undelivered": "integer", "stalled": "boolean"}
+
+NOTE_BACKLOG = Statement(
+    _SET_AND_COMPARED,
+    f"""
+    INSERT INTO bridge_topic_backlog AS old (topic, undelivered, stalled, since, seen_at)
+    SELECT r.topic, r.undelivered, r.stalled, statement_timestamp(), statement_timestamp()
+    FROM {sql.recordset(BACKLOG)} ORDER BY r.topic
+    ON CONFLICT (topic) DO UPDATE SET
+        undelivered = excluded.undelivered,
+        stalled = excluded.stalled,
+        since = CASE
+            WHEN old.ended_at IS NULL AND old.seen_at > excluded.seen_at - %s::interval THEN old.since
+            ELSE excluded.since
+        END,
+        seen_at = excluded.seen_at,
+        ended_at = NULL
+    """,
+)
+
+BLOCKED = {"topic": "text", "reason": "text"}
+
+NOTE_BLOCKED = Statement(
+    _SET_AND_COMPARED,
+    f"""
+    INSERT INTO bridge_blocked_topic AS old (topic, since, last_at, reason)
+    SELECT r.topic, %s, %s, r.reason FROM {sql.recordset(BLOCKED)} ORDER BY r.topic
+    ON CONFLICT (topic) DO UPDATE SET
+        since = CASE WHEN old.last_at > %s THEN old.since ELSE excluded.since END,
+        last_at = excluded.last_at,
+        reason = excluded.reason
+    """,
+)
+
+# --- quarantine -------------------------------------------------------------------------------------------------------
+
+HOUR = {"topic": "text", "hour": "timestamptz"}
+
+# The update changes nothing: it locks the row, so that it returns what the last writer committed.
+LOCK_COUNTS = Statement(
+    "Inserts, locks and reads in one statement: the ORM's upserts return no stored values.",
+    f"""
+    INSERT INTO bridge_quarantine_count AS old (topic, hour, kept, counted, last_code, last_reason)
+    SELECT r.topic, r.hour, 0, 0, '', '' FROM {sql.recordset(HOUR)}
+    ON CONFLICT (topic, hour) DO UPDATE SET kept = old.kept
+    RETURNING topic, hour, kept
+    """,
+)
+
+PLACE = {"topic": "text", "message_id": "text", "body_hash": "bytea"}
+
+KEPT_ALREADY = Statement(
+    "Compares three columns with thousands of rows: the ORM compares one.",
+    f"""
+    SELECT q.topic, q.message_id, q.body_hash FROM {sql.recordset(PLACE)}
+    JOIN bridge_quarantined q
+        ON q.topic = r.topic AND q.message_id = r.message_id AND q.body_hash = r.body_hash
+    """,
+)
+
+# --- retention --------------------------------------------------------------------------------------------------------
+
+ALLOW_DELETING = Statement(
+    "Reads and sets a variable of the transaction; the ORM reads and writes tables only.",
+    "SELECT coalesce(current_setting('bridge.retention', true), ''), set_config('bridge.retention', 'on', true)",
+)
+
+END_DELETING = Statement(
+    "Sets a variable of the transaction; the ORM writes tables only.",
+    "SELECT set_config('bridge.retention', %s, true)",
+)
+
+DELETE_DUPLICATES = Statement(_APPEND_ONLY, "DELETE FROM bridge_duplicate WHERE event = ANY(%s)")
+
+# Deletes events, keeps their keys, and returns how many they were and when the last one from Pulsar occurred.
+DELETE_EVENTS = Statement(
+    _APPEND_ONLY,
+    """
+    WITH gone AS (
+        DELETE FROM bridge_event WHERE id = ANY(%(events)s) RETURNING source, event_id, body_hash, occurred_at
+    ), kept AS (
+        INSERT INTO bridge_pruned_event (id, body_hash, pruned_at)
+        SELECT md5(event_id)::uuid, body_hash, %(now)s FROM gone WHERE source = 'pulsar'
+        ON CONFLICT (id) DO NOTHING
+    )
+    SELECT count(*), max(occurred_at) FILTER (WHERE source = 'pulsar') FROM gone
+    """,
+)
+
+REMEMBERED = Statement(
+    _MANY_PROBES,
+    f"""
+    SELECT r.id, p.body_hash FROM {sql.recordset(ID)}
+    CROSS JOIN LATERAL (
+        SELECT body_hash FROM bridge_pruned_event WHERE id = md5(r.id)::uuid OFFSET 0
+    ) AS p
+    WHERE EXISTS (SELECT FROM bridge_pruned_event)
+    """,
+)
+
+# A message is received before it is decided on: the condition on received_at lets the query use the index.
+DELETE_MESSAGES = Statement(
+    _APPEND_ONLY,
+    """
+    DELETE FROM bridge_quarantined WHERE id IN (
+        SELECT id FROM bridge_quarantined
+        WHERE status IN ('requeued', 'dismissed') AND received_at < %(before)s AND decided_at < %(before)s
+        LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    )
+    """,
+)

@@ -1,0 +1,136 @@
+"""The SQL statements of this package, but for those of the apply path (`sagas.applying.statements`)."""
+
+from bridge.sql import Statement
+from sagas.models import SagaStatusChoice
+
+_MANY_PROBES = "One index probe for each of any number of rows, whatever the planner assumes: the ORM has no LATERAL."
+
+# --- transactions of decisions ----------------------------------------------------------------------------------------
+
+LIMIT_LOCK_WAIT = Statement(
+    "Sets a variable of the transaction; the ORM writes tables only.",
+    "SELECT set_config('lock_timeout', %s, true)",
+)
+
+# --- entities of several sagas ----------------------------------------------------------------------------------------
+
+# Whether one of the lane's commands was neither sent nor marked as done by a person.
+_NOT_UNDONE_BY_US = """EXISTS (
+    SELECT 1 FROM compensation_command c WHERE c.saga_id = l.saga_id AND c.entity = l.entity AND NOT c.by_hand
+    AND NOT EXISTS (
+        SELECT 1 FROM compensation_attempt a
+        WHERE a.command_id = c.id AND a.outcome NOT IN ('failed', 'unreachable', 'blocked')
+    )
+)"""
+
+# LATERAL … OFFSET 0 forces the order: lanes by their entity, then each lane's saga by its id, whatever the statistics.
+_WANTED = "unnest(%s::text[], %s::uuid[], %s::text[], %s::text[]) AS w(id, saga_id, stream, entity)"
+_OF_ONE = f"""
+    SELECT l.saga_id FROM (
+        SELECT saga_id, entity, outcome FROM sagas_lane
+        WHERE entity = w.entity AND known AND saga_id <> w.saga_id OFFSET 0
+    ) AS l
+    CROSS JOIN LATERAL (SELECT saga_type FROM sagas_saga WHERE id = l.saga_id OFFSET 0) AS s
+    WHERE s.saga_type = w.stream AND (l.outcome <> 'undone' OR {_NOT_UNDONE_BY_US})
+"""
+
+OTHER_SAGA = Statement(
+    _MANY_PROBES,
+    f"SELECT w.id, o.saga_id::text FROM {_WANTED} CROSS JOIN LATERAL ({_OF_ONE} ORDER BY l.saga_id LIMIT 1) AS o",
+)
+
+OTHER_SAGAS = Statement(
+    _MANY_PROBES,
+    f"SELECT DISTINCT o.saga_id, w.entity FROM {_WANTED} CROSS JOIN LATERAL ({_OF_ONE}) AS o",
+)
+
+KNOWING_HELD = Statement(
+    _MANY_PROBES,
+    """
+    SELECT DISTINCT w.saga_id FROM unnest(%s::uuid[]) AS w(saga_id)
+    CROSS JOIN LATERAL (SELECT entity FROM sagas_lane WHERE saga_id = w.saga_id AND known OFFSET 0) AS l
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM compensation_command
+        WHERE entity = l.entity AND status = 'planned' AND held_since IS NOT NULL AND saga_id <> w.saga_id LIMIT 1
+    ) AS c
+    """,
+)
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+_COUNT = "(SELECT count(*) FROM (SELECT 1 FROM sagas_saga WHERE status = '{status}' LIMIT %(limit)s) AS counted)"
+
+STATUS_COUNTS = Statement(
+    "Counts up to a limit, once for each status, in one query: the ORM needs one for each.",
+    f"SELECT {', '.join(_COUNT.format(status=status) for status in SagaStatusChoice.values)}",
+)
+
+TIMELINE_PAGE = Statement(
+    "A page of a union and its size in one query; the ORM adds no window function to a union.",
+    """
+    SELECT lines.*, count(*) OVER () FROM ({query}) AS lines
+    ORDER BY line_at, line_rank, line_number, line_ref LIMIT %s OFFSET %s
+    """,
+)
+
+STEP_PATTERNS = Statement(
+    "Groups lanes by all of their steps: the ORM aggregates no arrays of arrays and no groups of groups.",
+    """
+    WITH lane AS MATERIALIZED (
+        SELECT l.entity,
+               coalesce(
+                   (array_agg(s.occurred_at ORDER BY array_position(%(order)s::text[], s.event_type) DESC
+                       NULLS LAST, s.occurred_at DESC) FILTER (WHERE s.id IS NOT NULL))[1],
+                   l.opened_at
+               ) AS since,
+               array_agg(ARRAY[s.step_type, s.service, s.rank::text, s.event_type]
+                   ORDER BY s.step_type, s.service) FILTER (WHERE s.id IS NOT NULL) AS steps
+        FROM sagas_lane l LEFT JOIN sagas_step s ON s.saga_id = l.saga_id AND s.entity = l.entity
+        WHERE l.saga_id = %(saga)s AND l.known AND l.outcome = 'open'
+        GROUP BY l.id, l.entity, l.opened_at
+    )
+    SELECT count(*), (array_agg(entity ORDER BY since, entity))[1], min(since), steps
+    FROM lane GROUP BY steps
+    UNION ALL
+    SELECT 0, '', NULL, array_agg(ARRAY[step_type, service, rank::text, event_type])
+    FROM sagas_step WHERE saga_id = %(saga)s AND entity = %(key)s
+    """,
+)
+
+# --- retention --------------------------------------------------------------------------------------------------------
+
+WANTED_KEYS = Statement(
+    "Compares two columns with any number of pairs: the ORM compares one.",
+    """
+    SELECT w.stream, w.key FROM unnest(%s::text[], %s::text[]) AS w(stream, key)
+    WHERE EXISTS (
+        SELECT 1 FROM sagas_parked p
+        WHERE p.stream = w.stream AND p.key = w.key AND p.dismissed_at IS NULL OFFSET 0
+    )
+    """,
+)
+
+DELETE_PARKED = Statement(
+    "Compares two columns with any number of pairs: the ORM compares one.",
+    """
+    DELETE FROM sagas_parked WHERE event IN (
+        SELECT p.event FROM unnest(%s::text[], %s::text[]) AS w(stream, key)
+        JOIN sagas_parked p ON p.stream = w.stream AND p.key = w.key
+        JOIN bridge_event e ON e.id = p.event
+        WHERE p.dismissed_at < %s AND e.occurred_at < %s
+    ) RETURNING event
+    """,
+)
+
+# The foreign keys are checked at the end of the transaction.
+DELETE_SAGAS = Statement(
+    "History is append-only, and its model refuses to delete; of the other rows the ORM would read each first.",
+    """
+    WITH step AS (DELETE FROM sagas_step WHERE saga_id = ANY(%(ids)s)),
+    lane AS (DELETE FROM sagas_lane WHERE saga_id = ANY(%(ids)s)),
+    saga_key AS (DELETE FROM sagas_saga_key WHERE saga_id = ANY(%(ids)s)),
+    attachment AS (DELETE FROM sagas_attachment WHERE saga_id = ANY(%(ids)s)),
+    saga AS (DELETE FROM sagas_saga WHERE id = ANY(%(ids)s))
+    DELETE FROM sagas_saga_event WHERE saga_id = ANY(%(ids)s) RETURNING event
+    """,
+)
