@@ -332,7 +332,7 @@ def missing_lane(values: Values) -> str:
 
 
 def _needs_lane(event_id: str) -> bool:
-    """Return whether an event with this id needs an image and names none."""
+    """Return whether an event with this id needs a lane and names none."""
     named = Event.objects.filter(source=kinds.WIRE, event_id=event_id).values_list("stream", "type", "entity")
     current_ = registry.current_definitions()
     return any(
@@ -374,7 +374,7 @@ def _parked_of(key: str | None, event_id: str | None) -> QuerySet[Parked]:
 
 
 def _note_still_parked(context: ActionContext, parked: QuerySet[Parked]) -> None:
-    """Note how many events are still parked, because they need an image and name none."""
+    """Note how many events are still parked, because they need a lane and name none."""
     left = parked.count()
     if left:
         context.effects["still_parked"] = left

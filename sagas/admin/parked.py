@@ -1,4 +1,4 @@
-"""Unmatched events: grouped by task id, and the page of a group with its single events."""
+"""Unmatched events: grouped by key, and the page of a group with its single events."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ParkedAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(formatting.parked_url(row.stream, row.key, row.entity))
 
     def group_view(self, request: HttpRequest) -> HttpResponse:
-        """Show all unmatched events of a task id; without one, all of an image."""
+        """Show all unmatched events of a key; without one, all of an entity."""
         self.need_view(request)
         group = {name: request.GET.get(name, "").replace("\x00", "") for name in ("stream", "key", "entity")}
         rows = _group(**group)

@@ -248,7 +248,7 @@ class _Reading:
             items = [
                 item.command
                 for item in self.definition.compensations
-                if failed and (not item.required_when or item.owed_when in self._milestones(entity))
+                if failed and (not item.required_when or item.required_when in self._milestones(entity))
             ]
             required[entity] = {
                 name: self._holds(entity, name, run, command_id(self.saga_id, entity, name)) for name in items
