@@ -116,11 +116,6 @@ class Meaning:
             object.__setattr__(self, "rank", FACT_RANK.get(self.becomes, 0))
 
     @property
-    def about_saga(self) -> bool:
-        """Whether it may report something of the saga as a whole: its failure, or the end of its intake."""
-        return self.fails is not None or self.ends_intake or self.announces is not None
-
-    @property
     def about_one_lane(self) -> bool:
         """Whether it reports something that only an event about one single lane can report."""
         fails_lane = self.fails in (Fails.LANE, Fails.LANE_ELSE_SAGA)
@@ -343,6 +338,18 @@ class Definition:
         return any(meaning.announces or meaning.ends_intake for event in self.events for meaning in meanings(event))
 
     @cached_property
+    def about_lanes_only(self) -> frozenset[str]:
+        """The event types that say nothing of the saga as a whole, whatever their text and with or without an entity.
+
+        Most events are of these types.
+        """
+        return frozenset(
+            event.type
+            for event in self.events
+            if not event.starts and not any(_speaks_of_saga(meaning) for meaning in meanings(event))
+        )
+
+    @cached_property
     def milestones(self) -> frozenset[str]:
         """Every milestone that an event can prove."""
         return frozenset(meaning.proves for event in self.events for meaning in meanings(event) if meaning.proves)
@@ -352,3 +359,8 @@ def meanings(event: Event) -> tuple[Meaning, ...]:
     """Return every meaning that an event of this type can have, except that it means nothing."""
     others = [other.means for other in event.instead]
     return (event.means, *others, *([event.success_field.fails] if event.success_field else []))
+
+
+def _speaks_of_saga(means: Meaning) -> bool:
+    fails_saga = means.fails is not None and means.fails is not Fails.LANE
+    return bool(fails_saga or means.processes or means.ends_intake or means.echoes_undo or means.announces)

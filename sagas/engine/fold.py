@@ -80,7 +80,9 @@ class Fold:
         self._notes: list[dict[str, Any]] = []
         self._refusals: list[Refusal] = []
         self._contexts = lane_contexts(identity, saga)
-        self._views_before = {entity: self._new_view(saga, lane) for entity, lane in lanes.items()}
+        self._views_before = {
+            entity: LaneView(identity, self._contexts[saga.run_of(lane)], lane) for entity, lane in lanes.items()
+        }
         self._views = dict(self._views_before)
 
     def apply(self, fact: Fact, interpretation: Interpretation | None = None) -> dict[str, Any]:
@@ -90,9 +92,12 @@ class Fold:
         """
         interpretation = interpretation or interpret(self.identity, fact)
         before, failed_before = self.saga, self._contexts[-1].failed
-        if not self._settled and may_move(self.identity, before, fact, interpretation):
-            self._begin_again(self._coming or [fact])
-        changes = self._join(fact, interpretation)
+        if self._is_ordinary(fact):
+            changes = self._join(before, fact, interpretation)
+        else:
+            if not self._settled and may_move(self.identity, before, fact, interpretation):
+                self._begin_again(self._coming or [fact])
+            changes = self._join_whole(fact, interpretation)
         if interpretation.means.refuses:
             self._note_refusal(fact, interpretation)
         note = self._note(before, failed_before) | _steps_note(interpretation, changes)
@@ -115,10 +120,20 @@ class Fold:
             self.apply(fact, interpretation)
         self._coming, self._settled = [], False
 
-    def _join(self, fact: Fact, interpretation: Interpretation) -> LaneChanges:
-        """Join a fact into the state of its run and of the lanes that it touches; return the changed lanes."""
+    def _is_ordinary(self, fact: Fact) -> bool:
+        """Return whether a fact says nothing of the saga as a whole, and cannot be of an earlier run: so most facts."""
+        runs = self.saga.runs
+        lanes_only = fact.type in self.identity.definition.about_lanes_only and not fact.correlation
+        return lanes_only and len(runs) == 1 and runs[0].silent is None and fact.source == WIRE
+
+    def _join_whole(self, fact: Fact, interpretation: Interpretation) -> LaneChanges:
+        """Join a fact into the state of its run, and of the lanes that it touches; return the changed lanes."""
+        saga = evolve_saga(self.saga, interpretation, fact, restarts=self.identity.definition.restarts)
+        return self._join(saga, fact, interpretation)
+
+    def _join(self, saga: SagaState, fact: Fact, interpretation: Interpretation) -> LaneChanges:
+        """Join a fact into the lanes that it touches; return those that it changed. saga: after the fact."""
         before = self.saga
-        saga = evolve_saga(before, interpretation, fact, restarts=self.identity.definition.restarts)
         saga, changes = self._join_lanes(saga, fact, interpretation)
         contexts_before = self._contexts
         if saga is not before and saga != before:
@@ -156,7 +171,8 @@ class Fold:
                 self.lanes[entity] = new
                 self.changed[entity] = None
                 moved = moved or (runs > 1 and old is not None and saga.run_of(old) != saga.run_of(new))
-                saga = folded_lane_failure(saga, new)
+                if new.failure is not None or new.forced is not None or new.commands:
+                    saga = folded_lane_failure(saga, new)
         return (self._lane_failures_again(saga) if moved else saga), changes
 
     def _begin_again(self, coming: Sequence[Fact], *, whole: bool = False) -> None:
@@ -184,7 +200,7 @@ class Fold:
         self._counts = self._past = self.saga.counts
         self._contexts = lane_contexts(self.identity, self.saga)
         for fact in _openings_first(self.identity, self._log):
-            self._join(fact, interpret(self.identity, fact))
+            self._join_whole(fact, interpret(self.identity, fact))
 
     def _lane_failures_again(self, saga: SagaState) -> SagaState:
         """Return the saga with the first lane failure of each run, after a lane moved from one run to another."""
@@ -215,13 +231,10 @@ class Fold:
             notes=tuple(self._notes),
         )
 
-    def _new_view(self, saga: SagaState, lane: LaneState) -> LaneView:
-        number = saga.run_of(lane) if len(saga.runs) > 1 else 0
-        return LaneView(self.identity, self._contexts[number], lane)
-
     def _view(self, saga: SagaState, lane: LaneState) -> None:
         """View a lane again, and update the counters by the difference."""
-        view, known = self._new_view(saga, lane), self._views.get(lane.entity)
+        number = saga.run_of(lane) if len(saga.runs) > 1 else 0
+        view, known = LaneView(self.identity, self._contexts[number], lane), self._views.get(lane.entity)
         self._views[lane.entity] = view
         was = EMPTY if known is None else known.counts
         if view.counts != was:

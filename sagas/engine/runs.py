@@ -57,8 +57,6 @@ def may_move(identity: SagaIdentity, saga: SagaState, fact: Fact, interpretation
     if not identity.definition.restarts:
         return False
     event = interpretation.event
-    if event is not None and len(saga.runs) == 1 and not (event.starts or interpretation.means.about_saga):
-        return False  # most facts
     number = saga.run_at(when(fact))
     run, is_latest = saga.runs[number], number == len(saga.runs) - 1
     if event is not None and event.starts and (not is_latest or _could_end(identity, run)):

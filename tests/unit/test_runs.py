@@ -8,7 +8,7 @@ import pytest
 
 from sagas.definitions import image_processing_v1
 from sagas.engine import facts
-from sagas.engine.decide import SAGA_SCOPE
+from sagas.engine.decide import SAGA_SCOPE, saga_failed
 from sagas.engine.evolve import interpret
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, LogNeeded
@@ -50,6 +50,7 @@ def test_each_run_has_its_failure_and_its_lanes() -> None:
     story.happens("ImageDeletionCompleted", A, at=20)
     assert story.status == "STARTED"
     assert story.error is None
+    assert not saga_failed(story.identity, story.folded().saga)
     story.happens("ProcessingCompleted", B, at=21).happens("RetrievalCompleted", at=22, result={"successful_images": 1})
     assert story.status == "COMPLETED"
 
