@@ -118,7 +118,7 @@ class CollapsedEvents(models.Model):
     id = models.BigAutoField(primary_key=True)
     stream = models.TextField(_("saga type"), db_collation="C")
     type = models.TextField(_("type"), db_collation="C")
-    key = models.TextField(_("task id"), db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
     entity = models.TextField(_("entity"), db_collation="C")
     stored = models.IntegerField(_("stored"), default=0)
     counted = models.BigIntegerField(_("only counted"), default=0)

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('stream', models.TextField(db_collation='C', verbose_name='saga type')),
                 ('type', models.TextField(db_collation='C', verbose_name='type')),
-                ('key', models.TextField(db_collation='C', verbose_name='task id')),
+                ('key', models.TextField(db_collation='C', verbose_name='key')),
                 ('entity', models.TextField(db_collation='C', verbose_name='entity')),
                 ('stored', models.IntegerField(default=0, verbose_name='stored')),
                 ('counted', models.BigIntegerField(default=0, verbose_name='only counted')),

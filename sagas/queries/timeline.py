@@ -239,11 +239,7 @@ def changes(note: Mapping[str, Any], words: Nouns) -> list[str]:
     elif note.get("failed") == "lane":
         found.append(capfirst(words.fill(_("%(the_entity)s failed"))))
     if note.get("unclear"):
-        found.append(
-            capfirst(
-                words.fill(_("it does not say whether the work succeeded, or for which %(entity_noun)s it failed"))
-            )
-        )
+        found.append(_("It does not say whether the work succeeded, or what failed"))
     for name, text in _COUNTS:
         if note.get(name):
             found.append(words.fill(text % {"count": note[name], "things": words.entities(note[name])}))

@@ -110,7 +110,7 @@ def clones(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     names = [tmp_path / "one", tmp_path / "two"]
     try:
         for clone in names:
-            (clone / "sagaproject" / "embedded").mkdir(parents=True)
+            (clone / "devtools" / "embedded").mkdir(parents=True)
             (clone / "var").mkdir()
             for file in ("Makefile", "devtools/embedded/outside.py"):
                 shutil.copy(env.ROOT / file, clone / file)

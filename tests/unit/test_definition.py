@@ -217,7 +217,7 @@ def only_images(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_definition_says_that_its_task_may_be_started_again() -> None:
     assert describe.data(IMAGES)["restarts"] is True
     assert "may be started again" in describe.table(IMAGES).splitlines()[0]
-    assert "opens the lane in the run of its time" in describe.table(IMAGES)
+    assert "opens the image in the run of its time" in describe.table(IMAGES)
     assert describe.data(ORDERS)["restarts"] is False
     assert "started again" not in describe.table(ORDERS)
 
