@@ -15,7 +15,7 @@ import orjson
 
 from bridge import sql
 from bridge.sql import Statement
-from compensation.models import Attempt, Command
+from compensation.models import OPEN, Attempt, Command
 from compensation.retry import RetryPolicy
 from compensation.snapshot import CommandSnapshot
 
@@ -442,6 +442,55 @@ RELEASE_HOLD = Statement(
     )
     UPDATE compensation_command c SET {_END_HOLD}, hold_released_at = %s
     FROM locked WHERE c.id = locked.id AND c.held_since IS NOT NULL
+    """,
+)
+
+# --- commands that nobody answers -------------------------------------------------------------------------------------
+
+# The condition of the index command_answered. Only that index has this order, so the planner cannot prefer to search
+# a million other rows for a kind that has none.
+_ANSWERED = "status = 'confirmed' AND NOT by_hand AND confirmed_unsent_at IS NULL AND confirmation <> 'published'"
+CONFIRMED_KINDS = Statement(
+    "Jumps from one kind to the next in an index: the ORM's DISTINCT reads every confirmed command.",
+    f"""
+    WITH RECURSIVE kinds AS (
+        (SELECT service, name FROM compensation_command WHERE {_ANSWERED} ORDER BY service, name LIMIT 1)
+        UNION ALL
+        SELECT next.service, next.name FROM kinds CROSS JOIN LATERAL (
+            SELECT service, name FROM compensation_command
+            WHERE {_ANSWERED} AND (service, name) > (kinds.service, kinds.name) ORDER BY service, name LIMIT 1
+        ) AS next
+    )
+    SELECT service, name FROM kinds
+    """,
+)
+
+# By the index of open commands. The whole of them is counted only if the sample has no answer.
+_SENT = f"""
+    service = %(service)s AND name = %(command)s AND confirmation = 'event' AND published_at IS NOT NULL
+    AND status IN ({", ".join(f"'{status}'" for status in OPEN)})
+"""
+SENT_WITHOUT_ANSWER = Statement(
+    "Examines the attempts of a sample, and counts only if needed, with one snapshot: the ORM needs five queries.",
+    f"""
+    WITH sample AS MATERIALIZED (
+        (SELECT id, topic FROM compensation_command WHERE {_SENT} ORDER BY planned_at LIMIT %(sample)s)
+        UNION
+        (SELECT id, topic FROM compensation_command WHERE {_SENT} ORDER BY planned_at DESC LIMIT %(sample)s)
+    ), tries AS MATERIALIZED (
+        SELECT a.outcome, a.started_at FROM sample
+        CROSS JOIN LATERAL (
+            SELECT outcome, started_at FROM compensation_attempt WHERE command_id = sample.id OFFSET 0
+        ) AS a
+    )
+    SELECT
+        (SELECT max(topic) FROM sample), sent.number,
+        (SELECT min(started_at) FROM tries WHERE outcome IN ('published', 'deadline')), sent.latest
+    FROM (
+        SELECT count(*) AS number, max(published_at) AS latest FROM compensation_command WHERE {_SENT}
+    ) AS sent
+    WHERE EXISTS (SELECT FROM tries WHERE outcome = 'deadline')
+      AND NOT EXISTS (SELECT FROM tries WHERE outcome = 'refused')
     """,
 )
 

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from bridge.models import Quarantined
-from sagas import queries
+from sagas import confirmations, queries
 from sagas.api import parameters as p
 from sagas.api import serializers as s
 from sagas.api.base import ApiView, page_of, reads
@@ -126,8 +126,9 @@ class Unknown(ApiView):
 
 
 def definition_data(definition: Definition) -> dict[str, Any]:
-    """Return a definition as data, with its diagram."""
-    return {**describe.data(definition), "mermaid": describe.mermaid(definition)}
+    """Return a definition as data, with its diagram and with the confirmation kinds that are in force."""
+    shown = confirmations.in_force(definition)
+    return {**describe.data(shown), "mermaid": describe.mermaid(shown)}
 
 
 def sliced(found: Sequence[T], offset: int, limit: int) -> queries.Page[T]:

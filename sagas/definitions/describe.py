@@ -7,10 +7,16 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
-from sagas.engine.definition import Compensation, Definition, Event, Fails, Meaning, StepStatus, meanings
+from sagas.engine.definition import Compensation, Confirmation, Definition, Event, Fails, Meaning, StepStatus, meanings
 
 FORWARD = (StepStatus.STARTED, StepStatus.COMPLETED)
 EVENT_HEAD = ("event", "step", "becomes", "entity", "also", "topics")
+# What answers a command besides the events that a definition names.
+_OTHER_ANSWERS = {
+    Confirmation.EVENT: (),
+    Confirmation.PUBLISHED: ("its sending",),
+    Confirmation.MANUAL: ("a person",),
+}
 COMMAND_HEAD = ("command", "to", "topic", "undoes", "required", "answered by", "after")
 
 
@@ -149,11 +155,14 @@ def _event_row(name: str, event: Event, means: Meaning, topics: str) -> tuple[st
     return name, step, becomes, event.entity.value, ", ".join(also(event, means)), topics
 
 
+def _answered_by(definition: Definition, item: Compensation) -> str:
+    return ", ".join((*_OTHER_ANSWERS[item.confirmation], *_answers(definition, item)))
+
+
 def _command_row(definition: Definition, item: Compensation) -> tuple[str, ...]:
-    answers = {"event": ", ".join(_answers(definition, item)), "published": "its sending", "manual": "a person"}
     undoes = f"{item.undoes.type} by {item.undoes.service}"
     after = ", ".join(item.after) or "–"
-    return item.command, item.service, item.topic, undoes, _required(item), answers[item.confirmation.value], after
+    return item.command, item.service, item.topic, undoes, _required(item), _answered_by(definition, item), after
 
 
 def _lines(rows: tuple[tuple[str, ...], ...]) -> Iterator[str]:
@@ -226,5 +235,5 @@ class _Chart:
             yield f'    failed -. "{_required(item)}" .-> {node}'
             for earlier in item.after:
                 yield f'    {self.commands[earlier]} -. "settled before" .-> {node}'
-            answers = "<br/>".join(_answers(self.definition, item)) or item.confirmation.value
+            answers = "<br/>".join((*_OTHER_ANSWERS[item.confirmation], *_answers(self.definition, item)))
             yield f'    {node} -. "{answers}" .-> {self.nodes[item.undoes.type, item.undoes.service]}'
