@@ -44,7 +44,7 @@ def problems() -> list[str]:
 def _problems(command: str, kind: Confirmation) -> Iterator[str]:
     declaring = [one for one in registry.all_definitions() if command in one.compensation_of]
     if not declaring:
-        known = ", ".join(name for _, name in registry.commands())
+        known = ", ".join(sorted({name for _, name in registry.commands()}))
         yield f"SAGA_CONFIRMATIONS names {command}, which is a command of no saga type (there are {known})"
     for definition in declaring:
         where = f"{definition.name} version {definition.version}"
