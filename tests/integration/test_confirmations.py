@@ -14,6 +14,7 @@ from django.core.management.base import SystemCheckError
 from compensation import delivery
 from compensation.models import Command
 from sagaproject.doctor import FindingLevel, service
+from sagas.applying.apply import run_apply
 from tests.integration.api import Api
 from tests.integration.commands import FakePublisher
 from tests.integration.story import event
@@ -61,6 +62,25 @@ def test_a_manual_command_needs_a_decision_once_it_is_sent_and_an_event_still_co
     delivery.publish_due(FakePublisher(), "host:1")
     tell(event("ImageDeletionCompleted", row.key, image, seconds=80))
     assert saga(row.key).status == "COMPENSATION_SUCCEEDED"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_decision_on_the_rollbacks_of_many_sagas_sends_their_deletions(settings: Any) -> None:
+    """As docs/operations.md says: by their ids."""
+    settings.SAGA_CONFIRMATIONS = MANUAL
+    for _ in range(2):
+        failed_saga(2)
+    delivery.publish_due(FakePublisher(), "host:1")
+    tell()
+    waiting = Command.objects.filter(status="exhausted", exhausted_by="manual")
+    ids = [str(identity) for identity in waiting.values_list("id", flat=True)]
+    assert len(ids) == 4
+    call_command("mark_done", *ids, "--reason", "seen in the anonymizer", "--yes", stdout=io.StringIO())
+    run_apply()
+    publisher = FakePublisher()
+    delivery.publish_due(publisher, "host:1")
+    assert [json.loads(message.body)["type"] for message in publisher.sent] == ["DeleteRetrievedImage"] * 4
+    assert set(Command.objects.filter(id__in=ids).values_list("status", "by_hand")) == {("confirmed", True)}
 
 
 def told(*arguments: str) -> str:
