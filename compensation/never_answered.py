@@ -6,6 +6,7 @@ a command that was never sent: it shows that the service sends events, not that 
 
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import starmap
 from typing import NamedTuple
 
 from compensation import statements
@@ -31,12 +32,12 @@ class NeverAnswered(NamedTuple):
 def never_answered(kinds: Iterable[tuple[str, str]]) -> list[NeverAnswered]:
     """Return those of the kinds (service, command) of which one is past its deadline and none was ever answered.
 
-    One query, and one more for each kind that was never confirmed. "Ever": among what retention has kept.
+    One query, and another if a kind was never confirmed. "Ever": among what retention has kept.
     """
     confirmed = set(statements.CONFIRMED_KINDS.rows())
-    return [found for kind in kinds if kind not in confirmed for found in _silent(*kind)]
-
-
-def _silent(service: str, command: str) -> list[NeverAnswered]:
-    rows = statements.SENT_WITHOUT_ANSWER.rows({"service": service, "command": command, "sample": SAMPLE})
-    return [NeverAnswered(service, command, *row) for row in rows]
+    silent = [kind for kind in kinds if kind not in confirmed]
+    if not silent:
+        return []
+    services, names = [service for service, _ in silent], [name for _, name in silent]
+    rows = statements.SENT_WITHOUT_ANSWER.rows({"services": services, "names": names, "sample": SAMPLE})
+    return list(starmap(NeverAnswered, rows))

@@ -468,32 +468,38 @@ CONFIRMED_KINDS = Statement(
 # OFFSET 0 keeps the name out of the search: with it the planner would also read the whole index of all sagas' commands.
 _OPEN_OF_SERVICE = f"""
     SELECT id, topic, name, confirmation, planned_at, published_at FROM compensation_command
-    WHERE service = %(service)s AND status IN ({", ".join(f"'{status}'" for status in OPEN)})
+    WHERE service = kind.service AND status IN ({", ".join(f"'{status}'" for status in OPEN)})
 """
-_SENT = "name = %(command)s AND confirmation = 'event' AND published_at IS NOT NULL"
+_SENT = "name = kind.name AND confirmation = 'event' AND published_at IS NOT NULL"
 SENT_WITHOUT_ANSWER = Statement(
-    "Examines the attempts of a sample, and counts only if needed, with one snapshot: the ORM needs five queries.",
+    "Examines the attempts of a sample of each kind, and counts only if needed, with one snapshot: the ORM needs five "
+    "queries for each.",
     f"""
-    WITH sample AS MATERIALIZED (
-        (SELECT id, topic FROM ({_OPEN_OF_SERVICE} ORDER BY planned_at OFFSET 0) AS c
-         WHERE {_SENT} ORDER BY planned_at LIMIT %(sample)s)
-        UNION
-        (SELECT id, topic FROM ({_OPEN_OF_SERVICE} ORDER BY planned_at DESC OFFSET 0) AS c
-         WHERE {_SENT} ORDER BY planned_at DESC LIMIT %(sample)s)
-    ), tries AS MATERIALIZED (
-        SELECT a.outcome, a.started_at FROM sample
-        CROSS JOIN LATERAL (
-            SELECT outcome, started_at FROM compensation_attempt WHERE command_id = sample.id OFFSET 0
-        ) AS a
-    )
-    SELECT
-        (SELECT max(topic) FROM sample), sent.number,
-        (SELECT min(started_at) FROM tries WHERE outcome IN ('published', 'deadline')), sent.latest
-    FROM (
-        SELECT count(*) AS number, max(published_at) AS latest FROM ({_OPEN_OF_SERVICE} OFFSET 0) AS c WHERE {_SENT}
-    ) AS sent
-    WHERE EXISTS (SELECT FROM tries WHERE outcome = 'deadline')
-      AND NOT EXISTS (SELECT FROM tries WHERE outcome = 'refused')
+    SELECT kind.service, kind.name, found.topic, found.number, found.since, found.latest
+    FROM unnest(%(services)s::text[], %(names)s::text[]) AS kind(service, name)
+    CROSS JOIN LATERAL (
+        WITH sample AS MATERIALIZED (
+            (SELECT id, topic FROM ({_OPEN_OF_SERVICE} ORDER BY planned_at OFFSET 0) AS c
+             WHERE {_SENT} ORDER BY planned_at LIMIT %(sample)s)
+            UNION
+            (SELECT id, topic FROM ({_OPEN_OF_SERVICE} ORDER BY planned_at DESC OFFSET 0) AS c
+             WHERE {_SENT} ORDER BY planned_at DESC LIMIT %(sample)s)
+        ), tries AS MATERIALIZED (
+            SELECT a.outcome, a.started_at FROM sample
+            CROSS JOIN LATERAL (
+                SELECT outcome, started_at FROM compensation_attempt WHERE command_id = sample.id OFFSET 0
+            ) AS a
+        )
+        SELECT
+            (SELECT max(topic) FROM sample) AS topic, sent.number,
+            (SELECT min(started_at) FROM tries WHERE outcome IN ('published', 'deadline')) AS since, sent.latest
+        FROM (
+            SELECT count(*) AS number, max(published_at) AS latest
+            FROM ({_OPEN_OF_SERVICE} OFFSET 0) AS c WHERE {_SENT}
+        ) AS sent
+        WHERE EXISTS (SELECT FROM tries WHERE outcome = 'deadline')
+          AND NOT EXISTS (SELECT FROM tries WHERE outcome = 'refused')
+    ) AS found
     """,
 )
 
