@@ -192,6 +192,13 @@ class Command(models.Model):
             models.Index(
                 fields=["overtaken_at", "saga_id"], condition=Q(overtaken_at__isnull=False), name="command_overtaken"
             ),
+            # which kinds of commands a service ever confirmed. A command enters this index once, when it is confirmed.
+            models.Index(
+                fields=["service", "name"],
+                condition=Q(status=CommandStatus.CONFIRMED, by_hand=False, confirmed_unsent_at__isnull=True)
+                & ~Q(confirmation=ConfirmationKind.PUBLISHED),
+                name="command_answered",
+            ),
             # the load of each service, and withdrawing commands that were planned before a cut-over.
             models.Index(fields=["service", "planned_at"], condition=Q(status__in=OPEN), name="command_open"),
         ]

@@ -15,7 +15,7 @@ import orjson
 
 from bridge import sql
 from bridge.sql import Statement
-from compensation.models import Attempt, Command
+from compensation.models import OPEN, Attempt, Command
 from compensation.retry import RetryPolicy
 from compensation.snapshot import CommandSnapshot
 
@@ -454,6 +454,64 @@ RELEASE_HOLD = Statement(
     )
     UPDATE compensation_command c SET {_END_HOLD}, hold_released_at = %s
     FROM locked WHERE c.id = locked.id AND c.held_since IS NOT NULL
+    """,
+)
+
+# --- commands that nobody answers -------------------------------------------------------------------------------------
+
+# The condition of the index command_answered. Only that index has this order, so the planner cannot prefer to search
+# a million other rows for a kind that has none.
+_ANSWERED = "status = 'confirmed' AND NOT by_hand AND confirmed_unsent_at IS NULL AND confirmation <> 'published'"
+CONFIRMED_KINDS = Statement(
+    "Jumps from one kind to the next in an index: the ORM's DISTINCT reads every confirmed command.",
+    f"""
+    WITH RECURSIVE kinds AS (
+        (SELECT service, name FROM compensation_command WHERE {_ANSWERED} ORDER BY service, name LIMIT 1)
+        UNION ALL
+        SELECT next.service, next.name FROM kinds CROSS JOIN LATERAL (
+            SELECT service, name FROM compensation_command
+            WHERE {_ANSWERED} AND (service, name) > (kinds.service, kinds.name) ORDER BY service, name LIMIT 1
+        ) AS next
+    )
+    SELECT service, name FROM kinds
+    """,
+)
+
+# OFFSET 0 keeps the name out of the search: with it the planner would also read the whole index of all sagas' commands.
+_OPEN_OF_SERVICE = f"""
+    SELECT id, topic, name, confirmation, planned_at, published_at FROM compensation_command
+    WHERE service = kind.service AND status IN ({", ".join(f"'{status}'" for status in OPEN)})
+"""
+_SENT = "name = kind.name AND confirmation = 'event' AND published_at IS NOT NULL"
+SENT_WITHOUT_ANSWER = Statement(
+    "Examines the attempts of a sample of each kind, and counts only if needed, with one snapshot: the ORM needs five "
+    "queries for each.",
+    f"""
+    SELECT kind.service, kind.name, found.topic, found.number, found.since, found.latest
+    FROM unnest(%(services)s::text[], %(names)s::text[]) AS kind(service, name)
+    CROSS JOIN LATERAL (
+        WITH sample AS MATERIALIZED (
+            (SELECT id, topic FROM ({_OPEN_OF_SERVICE} ORDER BY planned_at OFFSET 0) AS c
+             WHERE {_SENT} ORDER BY planned_at LIMIT %(sample)s)
+            UNION
+            (SELECT id, topic FROM ({_OPEN_OF_SERVICE} ORDER BY planned_at DESC OFFSET 0) AS c
+             WHERE {_SENT} ORDER BY planned_at DESC LIMIT %(sample)s)
+        ), tries AS MATERIALIZED (
+            SELECT a.outcome, a.started_at FROM sample
+            CROSS JOIN LATERAL (
+                SELECT outcome, started_at FROM compensation_attempt WHERE command_id = sample.id OFFSET 0
+            ) AS a
+        )
+        SELECT
+            (SELECT max(topic) FROM sample) AS topic, sent.number,
+            (SELECT min(started_at) FROM tries WHERE outcome IN ('published', 'deadline')) AS since, sent.latest
+        FROM (
+            SELECT count(*) AS number, max(published_at) AS latest
+            FROM ({_OPEN_OF_SERVICE} OFFSET 0) AS c WHERE {_SENT}
+        ) AS sent
+        WHERE EXISTS (SELECT FROM tries WHERE outcome = 'deadline')
+          AND NOT EXISTS (SELECT FROM tries WHERE outcome = 'refused')
+    ) AS found
     """,
 )
 

@@ -97,6 +97,21 @@ class Reader:
             return {}
         return value
 
+    def choices(self, name: str, options: tuple[str, ...]) -> dict[str, str]:
+        """Read NAME=WORD between commas; each word is one of the options, and no name occurs twice."""
+        found: dict[str, str] = {}
+        for pair in self.items(name):
+            key, _, word = (part.strip() for part in pair.partition("="))
+            if not key or word not in options:
+                expected = " or ".join(f"NAME={option}" for option in options)
+                self.problem(f"{name} must contain {expected} between commas, not {pair!r}.")
+                return {}
+            if key in found:
+                self.problem(f"{name} contains {key} twice.")
+                return {}
+            found[key] = word
+        return found
+
     def url(self, name: str, value: str, schemes: tuple[str, ...]) -> str:
         """Return `value` (of the setting `name`); report a problem, without it, unless it is a URL with a host."""
         try:

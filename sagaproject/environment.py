@@ -14,6 +14,7 @@ from sagaproject import database_url
 from sagaproject import setting_checks as checks
 from sagaproject.setting import (
     choice,
+    choices,
     flag,
     integer,
     items,
@@ -211,6 +212,13 @@ class SagaSettings:
     which it began."""
     confirmation_timeout: float = number("SAGA_CONFIRMATION_TIMEOUT", 300.0, 0.1, 7 * DAY)
     """Seconds that a service has to answer a command before the next attempt."""
+    confirmations: dict[str, str] = choices("SAGA_CONFIRMATIONS", ("event", "manual"))
+    """What confirms a command instead of what its definition says, such as `RollbackAnonymization=manual`: an `event`
+    of the service, or an operator (`manual`). It is copied onto a command when it is planned, so commands that
+    are planned already keep theirs. It concerns the commands of that name of all saga types. Only a definition can
+    state that sending is enough (`published`), and such a command cannot be changed here. `manage.py check` refuses an
+    unknown command, and `event` for a command that no event confirms
+    ([operations.md](operations.md#commands-that-nobody-answers))."""
     deadline_hold: float = number("SAGA_DEADLINE_HOLD", 1800.0, 0.0, DAY)
     """Seconds for which the deadlines of a service are on hold at most, while messages wait undelivered on a topic on
     which it answers; `0`: never for that reason. Needs `PULSAR_ADMIN_URL`."""

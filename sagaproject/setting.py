@@ -153,6 +153,16 @@ def mapping(name: str, **rest: Any) -> Any:
     return _declared(Setting(name=name, read=read, accepted="JSON object of texts", default={}, **rest))
 
 
+def choices(name: str, options: tuple[str, ...], **rest: Any) -> Any:
+    """Declare one of some words for each of some names."""
+
+    def read(reader: Reader, name: str, _default: Mapping[str, str]) -> dict[str, str]:
+        return reader.choices(name, options)
+
+    accepted = ", ".join(f"`NAME={option}`" for option in options) + " between commas"
+    return _declared(Setting(name=name, read=read, accepted=accepted, default={}, **rest))
+
+
 def url(name: str, schemes: tuple[str, ...], **rest: Any) -> Any:
     """Declare a URL with a host."""
 

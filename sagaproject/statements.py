@@ -38,26 +38,3 @@ FORGET_REQUESTS = Statement(
     )
     """,
 )
-
-# Reads open commands by their index, and a few thousand confirmed ones in the random order of their ids.
-NEVER_ANSWERED = Statement(
-    "Four questions about one sample in one query, without counting whole tables.",
-    """
-    WITH sent AS MATERIALIZED (
-        SELECT id FROM compensation_command
-        WHERE status IN ('published', 'waiting', 'exhausted') AND service = %(service)s AND name = %(name)s
-            AND confirmation = 'event' AND attempt > 0
-        ORDER BY planned_at LIMIT %(most)s
-    ), confirmed AS MATERIALIZED (
-        SELECT name, by_hand OR confirmed_unsent_at IS NOT NULL AS no_answer
-        FROM compensation_command WHERE status = 'confirmed' ORDER BY id LIMIT %(sample)s
-    ), tries AS MATERIALIZED (
-        SELECT a.outcome FROM sent JOIN compensation_attempt a ON a.command_id = sent.id
-    )
-    SELECT
-        (SELECT count(*) FROM sent),
-        EXISTS (SELECT FROM tries WHERE outcome = 'deadline'),
-        EXISTS (SELECT FROM tries WHERE outcome = 'refused'),
-        EXISTS (SELECT FROM confirmed WHERE name = %(name)s AND NOT no_answer)
-    """,
-)

@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 from bridge.catalog import REGION, Catalog, CatalogError, overlap, region_pattern
 from bridge.codec import Codec
 from bridge.topics import get_topics
+from sagas import confirmations
 from sagas.definitions import registry
 
 
@@ -19,13 +20,17 @@ from sagas.definitions import registry
 def check_definitions(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Return the mistakes in definitions and in the settings of their topics. Never raises.
 
-    Error sagas.E001 for each mistake of a definition or contradiction between definitions. Where there is none, warning
-    sagas.W001 for each name in PULSAR_TOPICS that renames nothing.
+    Error sagas.E001 for each mistake of a definition or contradiction between definitions. Where there is none, error
+    sagas.E002 for each command that SAGA_CONFIRMATIONS cannot change so, and warning sagas.W001 for each name in
+    PULSAR_TOPICS that renames nothing.
     """
     problems = registry.problems() or _bridge_problems()
     if problems:
         return [Error(problem, hint="Fix it in sagas/definitions.", id="sagas.E001") for problem in problems]
-    return [Warning(text, hint="Correct the name in PULSAR_TOPICS.", id="sagas.W001") for text in _unknown_topics()]
+    wrong = [Error(text, hint="Correct SAGA_CONFIRMATIONS.", id="sagas.E002") for text in confirmations.problems()]
+    return wrong + [
+        Warning(text, hint="Correct the name in PULSAR_TOPICS.", id="sagas.W001") for text in _unknown_topics()
+    ]
 
 
 def _bridge_problems() -> list[str]:

@@ -21,6 +21,7 @@ VIEW_PAYLOAD = "sagas.view_payload"
 _ATTENTION = {
     "exhausted": VIEW_SAGAS,
     "held": VIEW_SAGAS,
+    "never_answered": VIEW_SAGAS,
     "overdue": VIEW_SAGAS,
     "confirmed_unsent": VIEW_SAGAS,
     "overtaken": VIEW_SAGAS,

@@ -12,20 +12,19 @@ from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from compensation import health, switches
 from compensation.health import Name, State
 from compensation.models import Breaker, TripCause
+from compensation.never_answered import never_answered
 from compensation.switches import Pause
-from sagaproject import statements
 from sagaproject.doctor.finding import Finding, age, error, listed, ok, warning
+from sagas import confirmations
 from sagas.definitions import registry
 from sagas.models import SagaLog, SagaStatusChoice
 
 # A larger difference of clocks makes times on pages misleading.
 CLOCK_SECONDS = 5.0
 _CLOCK_FRESH = timedelta(minutes=10)
-# Limits of what is examined: quarantined messages (the newest) and confirmed commands; sagas (of each status the newest
-# and the oldest); open commands.
+# Limits of what is examined: quarantined messages (the newest); sagas (of each status the newest and the oldest).
 SAMPLE = 5000
 SAGAS = 2000
-COMMANDS = 1000
 
 
 def check_bridge() -> Finding:
@@ -115,20 +114,29 @@ def check_backlog() -> Finding:
 
 def check_answers() -> Finding:
     """Check that every kind of command that missed a deadline has been answered at least once."""
-    silent = []
-    for item in sorted({(c.service, c.command, c.topic) for d in registry.all_definitions() for c in d.compensations}):
-        count = _never_answered(*item[:2])
-        if count:
-            number = f"at least {COMMANDS}" if count >= COMMANDS else str(count)
-            silent.append(f"{item[1]} (topic {item[2]}): {number} sent, none ever confirmed or refused")
+    silent = never_answered(registry.commands())
     if silent:
+        kinds = (
+            f"{one.command} (topic {one.topic}): {one.sent} sent, none ever confirmed or refused" for one in silent
+        )
         return warning(
             "answers",
-            "; ".join(silent) + ".",
-            "Check whether the service runs, reads that topic and answers such commands. If it never does, a person "
-            "has to mark its commands as done.",
+            "; ".join(kinds) + ".",
+            "Check whether the service runs, reads that topic and answers such commands. If it never does, set them to "
+            "manual in SAGA_CONFIRMATIONS; a person has to mark them as done.",
         )
     return ok("answers", "Every kind of command that is overdue has been answered before.")
+
+
+def check_confirmations() -> Finding:
+    """Check SAGA_CONFIRMATIONS, and tell which commands are confirmed in another way than their definition says."""
+    wrong = confirmations.problems()
+    if wrong:
+        return error("confirmations", "; ".join(wrong) + ".", "Correct SAGA_CONFIRMATIONS.")
+    changed = [f"{command}: {now} instead of {before}" for command, before, now in confirmations.changed()]
+    if changed:
+        return ok("confirmations", f"By SAGA_CONFIRMATIONS {listed(changed)}. Commands that are planned keep theirs.")
+    return ok("confirmations", "Every command is confirmed as its definition says.")
 
 
 def check_event_topics() -> Finding:
@@ -176,16 +184,6 @@ def check_clocks() -> Finding:
             "use the database's clock and are right.",
         )
     return ok("clocks", f"{len(ahead)} clocks agree with the database's.")
-
-
-def _never_answered(service: str, command: str) -> int:
-    """Return how many open commands of a kind were sent, if one missed its deadline and none was answered; else 0.
-
-    Reads open commands by their index, and a few thousand confirmed ones in the random order of their ids.
-    """
-    values = {"service": service, "name": command, "most": COMMANDS, "sample": SAMPLE}
-    sent, is_overdue, is_refused, is_confirmed = statements.NEVER_ANSWERED.row(values)
-    return int(sent) if is_overdue and not is_refused and not is_confirmed else 0
 
 
 def _on_wrong_topics() -> dict[str, int]:

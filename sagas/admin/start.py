@@ -23,6 +23,7 @@ COUNTS_SECONDS = 5
 KINDS: dict[str, Any] = {
     "exhausted": gettext_lazy("needs a decision"),
     "held": gettext_lazy("held"),
+    "never_answered": gettext_lazy("never answered"),
     "overdue": gettext_lazy("overdue"),
     "confirmed_unsent": gettext_lazy("confirmed, never sent"),
     "overtaken": gettext_lazy("done, no longer required"),
@@ -38,7 +39,7 @@ KINDS: dict[str, Any] = {
     "undelivered": gettext_lazy("messages not delivered"),
     "breaker": gettext_lazy("circuit breaker"),
 }
-RED = ("exhausted", "held", "set_aside", "unread", "undelivered", "overdue", "breaker")
+RED = ("exhausted", "held", "set_aside", "never_answered", "unread", "undelivered", "overdue", "breaker")
 
 
 def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +105,8 @@ def _url(item: AttentionItem, may_see_commands: bool) -> str:
         return formatting.list_url("compensation_command", saga=link["saga"], confirmed_unsent="yes")
     if item.kind == "held" and may_see_commands:
         return formatting.list_url("compensation_command", saga=link["saga"], held=link["held"])
+    if item.kind == "never_answered" and may_see_commands:
+        return formatting.list_url("compensation_command", service=link["service"])
     if item.kind == "parked":
         return formatting.parked_url(link["stream"], link["key"], link["entity"])
     if item.kind == "quarantined":

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from bridge.models import Quarantined
-from sagas import queries
+from sagas import confirmations, queries
 from sagas.api import parameters as p
 from sagas.api import saga_types
 from sagas.api import serializers as s
@@ -129,9 +129,10 @@ class Unknown(ApiView):
 
 
 def definition_data(definition: Definition) -> dict[str, Any]:
-    """Return a definition as data, with its diagram."""
-    more = {"saga_type": definition.api_name, "mermaid": describe.mermaid(definition)}
-    return {**describe.data(definition), **more}
+    """Return a definition as data, with its diagram and with the confirmation kinds that are in force."""
+    shown = confirmations.in_force(definition)
+    more = {"saga_type": definition.api_name, "mermaid": describe.mermaid(shown)}
+    return {**describe.data(shown), **more}
 
 
 def sliced(found: Sequence[T], offset: int, limit: int) -> queries.Page[T]:

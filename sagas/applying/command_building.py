@@ -12,13 +12,14 @@ from django.conf import settings
 from bridge import routing
 from compensation.outbox import CommandRefusal, NewCommand, Settlement
 from compensation.retry import RetryPolicy
+from sagas import confirmations
 from sagas.engine.change import CommandAnswer, Refusal, RequiredCommand, SagaChange
 from sagas.engine.definition import Compensation, Retry
 from sagas.engine.state import CommandState
 
 
 def new_command(change: SagaChange, command: RequiredCommand, now: datetime) -> NewCommand:
-    """Build a required command. Its message and its retry policy are fixed here and never change afterwards."""
+    """Build a required command. Its message, retry policy and confirmation kind are fixed here and never change."""
     identity, item, mark = change.identity, command.compensation, command.confirmed
     return NewCommand(
         id=UUID(command.id),
@@ -31,7 +32,7 @@ def new_command(change: SagaChange, command: RequiredCommand, now: datetime) -> 
         service=item.service,
         topic=item.topic,
         body=command_body(item, command.id, change.correlation, command.entity, identity.key, now),
-        confirmation=item.confirmation.value,
+        confirmation=confirmations.kind_of(item).value,
         policy=retry_policy(item.retry),
         confirmation_timeout=item.retry.confirmation_timeout or settings.SAGA_CONFIRMATION_TIMEOUT,
         released=command.released,

@@ -7,10 +7,26 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
-from sagas.engine.definition import Compensation, Definition, Entity, Event, Fails, Meaning, StepStatus, meanings
+from sagas.engine.definition import (
+    Compensation,
+    Confirmation,
+    Definition,
+    Entity,
+    Event,
+    Fails,
+    Meaning,
+    StepStatus,
+    meanings,
+)
 
 FORWARD = (StepStatus.STARTED, StepStatus.COMPLETED)
 EVENT_HEAD = ("event", "step", "becomes", "entity", "also", "topics")
+# What answers a command besides the events that a definition names.
+_OTHER_ANSWERS = {
+    Confirmation.EVENT: (),
+    Confirmation.PUBLISHED: ("its sending",),
+    Confirmation.MANUAL: ("a person",),
+}
 COMMAND_HEAD = ("command", "to", "topic", "undoes", "required", "answered by", "after")
 
 
@@ -200,11 +216,14 @@ def _event_row(definition: Definition, name: str, event: Event, means: Meaning, 
     return name, step, becomes, _of(definition, event), ", ".join(also(definition, event, means)), topics
 
 
+def _answered_by(definition: Definition, item: Compensation) -> str:
+    return ", ".join((*_OTHER_ANSWERS[item.confirmation], *_answers(definition, item)))
+
+
 def _command_row(definition: Definition, item: Compensation) -> tuple[str, ...]:
-    answers = {"event": ", ".join(_answers(definition, item)), "published": "its sending", "manual": "a person"}
     undoes = f"{item.undoes.type} by {item.undoes.service}"
     after = ", ".join(item.after) or "–"
-    return item.command, item.service, item.topic, undoes, _required(item), answers[item.confirmation.value], after
+    return item.command, item.service, item.topic, undoes, _required(item), _answered_by(definition, item), after
 
 
 def _lines(rows: tuple[tuple[str, ...], ...]) -> Iterator[str]:
@@ -283,5 +302,5 @@ class _Chart:
             yield f'    failed -. "{_required(item)}" .-> {node}'
             for earlier in item.after:
                 yield f'    {self.commands[earlier]} -. "settled before" .-> {node}'
-            answers = "<br/>".join(_answers(self.definition, item)) or item.confirmation.value
+            answers = "<br/>".join((*_OTHER_ANSWERS[item.confirmation], *_answers(self.definition, item)))
             yield f'    {node} -. "{answers}" .-> {self.nodes[item.undoes.type, item.undoes.service]}'

@@ -50,6 +50,11 @@ def get(name: str, version: int) -> Definition:
         raise UnknownDefinition(f"there is no saga type {name} in version {version}") from None
 
 
+def commands() -> list[tuple[str, str]]:
+    """Return (service, command) for every command that a listed version can send, sorted."""
+    return sorted({(item.service, item.command) for one in all_definitions() for item in one.compensations})
+
+
 def event(name: str, event_type: str) -> Event | None:
     """Return the event from the newest version of this saga type that declares it; None if none does.
 

@@ -312,6 +312,11 @@ class Definition:
         return {compensation.command: compensation for compensation in self.compensations}
 
     @cached_property
+    def confirmed_by_events(self) -> frozenset[str]:
+        """The commands that some event confirms."""
+        return frozenset(m.confirms for event in self.events for m in meanings(event) if m.confirms)
+
+    @cached_property
     def undo_of(self) -> dict[tuple[str, str], Compensation]:
         """The compensations by (type, service) of the step that they undo."""
         return {(item.undoes.type, item.undoes.service): item for item in self.compensations}

@@ -282,8 +282,7 @@ def _compensation_problems(definition: Definition, item: Compensation) -> Iterat
     if item.service not in {step.service for step in definition.steps}:
         yield f"is sent to {item.service!r}, but no step has this service"
     yield from _order_problems(definition, item)
-    confirmed = any(meaning.confirms == item.command for event in definition.events for meaning in meanings(event))
-    if item.confirmation is Confirmation.EVENT and not confirmed:
+    if item.confirmation is Confirmation.EVENT and item.command not in definition.confirmed_by_events:
         yield "is confirmed by an event, but no event type confirms it"
     for source in item.data.values():
         if source not in {"entity", "key"} and not source.startswith("="):

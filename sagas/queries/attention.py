@@ -26,9 +26,11 @@ from compensation import deadlines
 from compensation.answers import services_on
 from compensation.deadlines import DeadlineHolds
 from compensation.models import UNSENT, Breaker, BreakerState, Command, CommandStatus, Switch
+from compensation.never_answered import NeverAnswered, never_answered
 from compensation.queries import held, released
 from compensation.switches import EVERYTHING
 from compensation.undelivered import hold_ends
+from sagas.definitions import registry
 from sagas.definitions import registry as definitions
 from sagas.error_text import shown_error
 from sagas.models import SagaEvent, SagaLog, SagaStatusChoice
@@ -55,9 +57,9 @@ SHOWN_LETTERS = 60
 class Item:
     """One item that needs attention: `sentence` is the problem, `advice` what to do, `count` how many cases it covers.
 
-    kind: set_aside, exhausted, held, unread, undelivered, overdue, confirmed_unsent, overtaken, breaker, blocked,
-    paused, unclear, stalled, quarantined, counted, parked, from the most severe on. `since` is when the first case
-    began, `latest` when the last one did. `link` contains the parameters from which a page makes its link.
+    kind: set_aside, exhausted, held, never_answered, unread, undelivered, overdue, confirmed_unsent, overtaken, breaker,
+    blocked, paused, unclear, stalled, quarantined, counted, parked, from the most severe on. `since` is when the first
+    case began, `latest` when the last one did. `link` contains the parameters from which a page makes its link.
     """
 
     kind: str
@@ -767,11 +769,43 @@ def _describe_unread(rows: Sequence[_Row]) -> list[Item]:
     ]
 
 
+def _find_never_answered(_now: datetime, part: slice) -> Sequence[_Row]:
+    kinds = sorted(never_answered(registry.commands()), key=lambda kind: kind.latest, reverse=True)
+    return [{"kind": kind} for kind in kinds][part]
+
+
+def _describe_never_answered(rows: Sequence[_Row]) -> list[Item]:
+    return [_never_answered_item(row["kind"]) for row in rows]
+
+
+def _never_answered_item(kind: NeverAnswered) -> Item:
+    names = {"count": kind.sent, "command": kind.command, "service": kind.service, "topic": kind.topic}
+    return Item(
+        kind="never_answered",
+        since=kind.since,
+        latest=kind.latest,
+        count=kind.sent,
+        sentence=ngettext(
+            "%(count)d %(command)s command was sent to %(service)s, and it was never answered.",
+            "%(count)d %(command)s commands were sent to %(service)s, and none was ever answered.",
+            kind.sent,
+        )
+        % names,
+        advice=_(
+            "Check that %(service)s subscribes to topic %(topic)s and answers such commands. If it cannot, set "
+            "%(command)s to manual in SAGA_CONFIRMATIONS, and mark as done what you have verified."
+        )
+        % names,
+        link={"service": kind.service, "command": kind.command},
+    )
+
+
 # The most severe first: what only a person can move on, then what is held back, then what may resolve automatically.
 _KINDS = (
     _Kind("set_aside", _set_aside, _find_set_aside, _describe_set_aside),
     _Kind("exhausted", _exhausted, _find_exhausted, _describe_exhausted),
     _Kind("held", _held, _find_held, _describe_held),
+    _Kind("never_answered", None, _find_never_answered, _describe_never_answered),
     _Kind("unread", None, _find_unread, _describe_unread),
     _Kind("undelivered", None, _find_undelivered, _describe_undelivered),
     _Kind("overdue", _overdue, _find_overdue, _describe_overdue),

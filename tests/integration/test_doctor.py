@@ -45,12 +45,12 @@ def test_with_nothing_running_it_says_so_of_each_part_and_exits_with_1() -> None
     assert ended.value.code == 1
     assert list(findings) == [
         *("database", "migrations", "database writes", "celery broker", "worker", "beat", "token", "tls", "pulsar"),
-        *("topics", "bridge", "publishing", "queue", "answers", "event topics", "definitions", "clocks"),
-        *("command topics", "backlogs", "regions"),
+        *("topics", "bridge", "publishing", "queue", "answers", "event topics", "definitions"),
+        *("confirmations", "clocks", "command topics", "backlogs", "regions"),
     ]
     assert {name for name, finding in findings.items() if finding["well"]} == {
         *("database", "migrations", "database writes", "celery broker", "token", "tls", "queue", "answers"),
-        *("event topics", "definitions", "clocks", "command topics", "backlogs", "regions"),
+        *("event topics", "definitions", "confirmations", "clocks", "command topics", "backlogs", "regions"),
     }
     assert all(finding["do"] for finding in findings.values() if not finding["well"])
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bridge.topics import get_topics
+from sagas import confirmations
 from sagas.checks import check_definitions
 from sagas.definitions import describe, image_processing, registry
 from sagas.definitions.merged import wire_events
@@ -419,6 +420,59 @@ def renamed(settings: Any, topics: dict[str, str], regions: Any = ("usa", "latam
     finally:
         settings.PULSAR = before
         get_topics.cache_clear()
+
+
+# --- confirmations by setting
+
+
+def test_check_accepts_what_the_setting_may_change(settings: Any) -> None:
+    settings.SAGA_CONFIRMATIONS = {"RollbackAnonymization": "manual", "DeleteRetrievedImage": "event"}
+    assert messages() == []
+    settings.SAGA_CONFIRMATIONS = {"RefundPayment": "event"}
+    with registry.also(with_undo(confirmation=Confirmation.MANUAL)):
+        assert messages() == [], "manual by the definition, and an event can confirm it"
+
+
+@pytest.mark.parametrize("kind", ["event", "manual"])
+def test_check_refuses_to_change_what_only_a_definition_can_say(settings: Any, kind: str) -> None:
+    settings.SAGA_CONFIRMATIONS = {"CancelOrder": kind}
+    with registry.also(ORDERS):
+        [problem] = messages()
+        assert problem == (
+            "SAGA_CONFIRMATIONS changes CancelOrder, but in order_of_the_tests version 1 sending it is its "
+            "confirmation, which only the definition can change"
+        )
+        assert {item.id for item in check_definitions(None)} == {"sagas.E002"}
+        assert {one.command: one.confirmation.value for one in confirmations.in_force(ORDERS).compensations} == {
+            "CancelOrder": "published",
+            "RefundPayment": "event",
+        }
+
+
+def test_check_names_a_command_that_does_not_exist_or_that_no_event_confirms(settings: Any) -> None:
+    settings.SAGA_CONFIRMATIONS = {"Rollback": "manual", "RefundPayment": "event"}
+    silent = tuple(one for one in ORDERS.events if one.type != "PaymentRefunded")
+    nobody = replace(with_undo(confirmation=Confirmation.MANUAL), events=silent)
+    with registry.also(replace(ORDERS, version=2), nobody):
+        unknown, unconfirmed = messages()
+        assert unknown == (
+            "SAGA_CONFIRMATIONS names Rollback, which is a command of no saga type (there are CancelOrder, "
+            "DeleteRetrievedImage, RefundPayment, RollbackAnonymization)"
+        )
+        assert unconfirmed == (
+            "SAGA_CONFIRMATIONS has an event confirm RefundPayment, but no event of order_of_the_tests version 1 does"
+        )
+
+
+def test_the_setting_concerns_the_commands_of_that_name_of_all_saga_types(settings: Any) -> None:
+    settings.SAGA_CONFIRMATIONS = {"RefundPayment": "manual"}
+    twin = replace(ORDERS, name="other_order")
+    for definition in (ORDERS, twin):
+        kinds = [item.confirmation for item in confirmations.in_force(definition).compensations]
+        assert kinds == [Confirmation.PUBLISHED, Confirmation.MANUAL]
+    assert [item.confirmation for item in ORDERS.compensations] == [Confirmation.PUBLISHED, Confirmation.EVENT]
+    with registry.also(ORDERS):
+        assert confirmations.changed() == [("RefundPayment", Confirmation.EVENT, Confirmation.MANUAL)]
 
 
 def test_check_reports_what_it_did_not_foresee(settings: Any) -> None:

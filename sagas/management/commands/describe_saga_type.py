@@ -2,6 +2,7 @@
 
 from django.core.management.base import CommandParser
 
+from sagas import confirmations
 from sagas.definitions import describe, registry
 from sagas.management.cli_base import DONE, OperatorCommand, Options
 from sagas.management.output import as_json
@@ -28,7 +29,8 @@ class Command(OperatorCommand):
             return self._list(as_data=options["json"])
         version = options["definition_version"]
         name = options["name"]
-        definition = registry.current(name) if version is None else registry.get(name, version)
+        listed = registry.current(name) if version is None else registry.get(name, version)
+        definition = confirmations.in_force(listed)
         if options["json"]:
             text = as_json(describe.data(definition), indent=2)
         else:
