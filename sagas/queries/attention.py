@@ -57,9 +57,8 @@ SHOWN_LETTERS = 60
 class Item:
     """One item that needs attention: `sentence` is the problem, `advice` what to do, `count` how many cases it covers.
 
-    kind: set_aside, exhausted, held, never_answered, unread, undelivered, overdue, confirmed_unsent, overtaken, breaker,
-    blocked, paused, unclear, stalled, quarantined, counted, parked, from the most severe on. `since` is when the first
-    case began, `latest` when the last one did. `link` contains the parameters from which a page makes its link.
+    kind: one of KINDS. `since` is when the first case began, `latest` when the last one did. `link` contains the
+    parameters from which a page makes its link.
     """
 
     kind: str

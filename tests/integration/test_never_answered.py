@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import translation
 
+from bridge.sql import Statement
 from compensation import delivery, outbox, statements
 from compensation.models import AttemptOutcome, Command
 from compensation.never_answered import NeverAnswered, never_answered
@@ -208,7 +209,11 @@ def test_the_plans_use_the_indexes() -> None:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("SET LOCAL enable_bitmapscan = off")
         plans = []
-        for statement, values in ((statements.CONFIRMED_KINDS, ()), (statements.SENT_WITHOUT_ANSWER, parameters)):
+        both: list[tuple[Statement, Any]] = [
+            (statements.CONFIRMED_KINDS, ()),
+            (statements.SENT_WITHOUT_ANSWER, parameters),
+        ]
+        for statement, values in both:
             cursor.execute(f"EXPLAIN {statement.text}", values)
             plans.append("\n".join(line for (line,) in cursor.fetchall()))
     assert plans[0].count("command_answered") == 2
