@@ -178,7 +178,6 @@ def evolve_lane(
     lane: LaneState,
     interpretation: Interpretation,
     fact: Fact,
-    *,
     restarts: bool = False,
     since: datetime | None = None,
 ) -> LaneState:

@@ -45,9 +45,11 @@ class Fold:
         "_details_changed",
         "_lanes_only",
         "_log",
+        "_named_only",
         "_notes",
         "_past",
         "_refusals",
+        "_restarts",
         "_settled",
         "_single",
         "_views",
@@ -74,7 +76,9 @@ class Fold:
         self.changed: dict[str, None] = {}
         self.status = status(identity, saga)
         self._log: list[Fact] | None = list(log) if log is not None else ([] if saga.last_at is None else None)
-        self._lanes_only = identity.definition.about_lanes_only
+        about_lanes_only = identity.definition.about_lanes_only
+        self._lanes_only, self._named_only = about_lanes_only[False], about_lanes_only[True]
+        self._restarts = identity.definition.restarts
         self._single = len(saga.runs) == 1
         self._coming: list[Fact] = []
         self._settled = False
@@ -97,7 +101,8 @@ class Fold:
         interpretation = interpretation or interpret(self.identity, fact)
         before, failed_before = self.saga, self._contexts[-1].failed
         # A fact that says nothing of the saga as a whole, and cannot be of an earlier run: so most facts.
-        lanes_only = interpretation.event is not None and fact.type in self._lanes_only and not fact.correlation
+        types = self._named_only if interpretation.entity else self._lanes_only
+        lanes_only = fact.type in types and interpretation.event is not None and not fact.correlation
         if lanes_only and self._single and before.runs[0].silent is None:
             changes = self._join(before, fact, interpretation)
         else:
@@ -157,13 +162,13 @@ class Fold:
         self, saga: SagaState, fact: Fact, interpretation: Interpretation
     ) -> tuple[SagaState, list[tuple[LaneState | None, LaneState]]]:
         """Join a fact into the lanes that it touches; return the saga with their failures, and the changed lanes."""
-        restarts = self.identity.definition.restarts
+        key, since_latest = self.identity.key, saga.runs[-1].began
         changes: list[tuple[LaneState | None, LaneState]] = []
         moved = False
         for entity in interpretation.touched:
             old = self.lanes.get(entity)
-            since = saga.runs[-1].began if entity == self.identity.key else None
-            new = evolve_lane(old or LaneState(entity), interpretation, fact, restarts=restarts, since=since)
+            since = since_latest if entity == key else None
+            new = evolve_lane(old or LaneState(entity), interpretation, fact, self._restarts, since)
             if new != old and _is_worth_storing(new):
                 changes.append((old, new))
                 self.lanes[entity] = new
