@@ -184,7 +184,8 @@ def store_lanes(work: Iterable[SagaBatch], applied: ApplyResult) -> None:
             elif lane.values is not None and stored is not None and stored.values != lane.values:
                 changed_lanes.append({"id": stored.pk, **lane.values._asdict()})
                 _note_change(applied, (item.row.saga_type, lane.entity), stored.values, lane.values)
-            gone += _gone(item, lane)
+            if lane.gone:
+                gone += _gone(item, lane)
             for step in _step_rows(item, lane):
                 (changed_steps if "id" in step else new_steps).append(step)
     statements.insert_lanes(new_lanes)

@@ -343,15 +343,15 @@ class Definition:
         return any(meaning.announces or meaning.ends_intake for event in self.events for meaning in meanings(event))
 
     @cached_property
-    def about_lanes_only(self) -> frozenset[str]:
-        """The event types that say nothing of the saga as a whole, whatever their text and with or without an entity.
+    def about_lanes_only(self) -> Mapping[bool, frozenset[str]]:
+        """The event types that say nothing of the saga as a whole, by whether they name an entity: so most events."""
+        return {named: self._types_about_lanes_only(named) for named in (False, True)}
 
-        Most events are of these types.
-        """
+    def _types_about_lanes_only(self, named: bool) -> frozenset[str]:
         return frozenset(
             event.type
             for event in self.events
-            if not event.starts and not any(_speaks_of_saga(meaning) for meaning in meanings(event))
+            if not event.starts and not any(_speaks_of_saga(meaning, named) for meaning in meanings(event))
         )
 
     @cached_property
@@ -366,6 +366,8 @@ def meanings(event: Event) -> tuple[Meaning, ...]:
     return (event.means, *others, *([event.success_field.fails] if event.success_field else []))
 
 
-def _speaks_of_saga(means: Meaning) -> bool:
-    fails_saga = means.fails is not None and means.fails is not Fails.LANE
-    return bool(fails_saga or means.processes or means.ends_intake or means.echoes_undo or means.announces)
+def _speaks_of_saga(means: Meaning, named: bool) -> bool:
+    """Return whether an event says something of the saga as a whole. named: whether it names an entity."""
+    if means.fails in (Fails.SAGA, Fails.UPLOAD) or means.ends_intake or means.echoes_undo or means.announces:
+        return True
+    return not named and (means.fails is Fails.LANE_ELSE_SAGA or means.processes)

@@ -104,20 +104,16 @@ def when(fact: Fact) -> datetime:
     return datetime.fromisoformat(named) if named else fact.occurred_at
 
 
-def fails_run(identity: SagaIdentity, interpretation: Interpretation, fact: Fact) -> bool:
-    """Return whether a fact fails a run as a whole, by itself. A lane's failure never does."""
+def ends_run(identity: SagaIdentity, interpretation: Interpretation, fact: Fact) -> bool:
+    """Return whether a fact fails a run as a whole, by itself, or ends its intake, so that a later start opens another.
+
+    A lane's failure never does. Silence is another matter: whether it counts depends on other facts.
+    """
     if fact.source != kinds.WIRE:
-        return fact.type in kinds.FAILING_DECISIONS and not fact.entity
-    if _fails_saga(interpretation):
+        return (fact.type in kinds.FAILING_DECISIONS and not fact.entity) or fact.type == kinds.INTAKE_CLOSED
+    if interpretation.means.ends_intake or _fails_saga(interpretation):
         return True
     return identity.scope == SAGA_SCOPE and _upload_failure(interpretation, fact) is not None
-
-
-def ends_intake(interpretation: Interpretation, fact: Fact) -> bool:
-    """Return whether a fact other than a silence ends the intake of a run."""
-    if fact.source != kinds.WIRE:
-        return fact.type == kinds.INTAKE_CLOSED
-    return interpretation.means.ends_intake
 
 
 def breaks_silence(run: RunState, fact: Fact) -> bool:
@@ -142,11 +138,11 @@ def needs_all_lanes(identity: SagaIdentity, fact: Fact, interpretation: Interpre
     )
 
 
-def evolve_saga(saga: SagaState, interpretation: Interpretation, fact: Fact, *, restarts: bool = False) -> SagaState:
+def evolve_saga(identity: SagaIdentity, saga: SagaState, interpretation: Interpretation, fact: Fact) -> SagaState:
     """Return the saga after this fact, without the time of its last event and without its counters.
 
-    They change with nearly every fact: `Fold` sets them together. The result is mostly the saga itself. restarts:
-    whether the saga may have several runs. The fact must not move them: see `sagas.engine.runs`.
+    They change with nearly every fact: `Fold` sets them together. The result is mostly the saga itself. The fact must
+    not move the runs of the saga: see `sagas.engine.runs`.
     """
     event = interpretation.event
     changed: dict[str, Any] = {}
@@ -160,10 +156,9 @@ def evolve_saga(saga: SagaState, interpretation: Interpretation, fact: Fact, *, 
         in_run = _event_to_run(saga.runs[number], event, interpretation, fact)
         if event.starts:
             changed["started"] = least(saga.started, Mark(fact.occurred_at, fact.id))
-            if restarts:
-                last_start = saga.runs[number].last_start
-                in_run["last_start"] = fact.occurred_at if last_start is None else max(last_start, fact.occurred_at)
     run = saga.runs[number]
+    if identity.definition.restarts:
+        in_run |= _span(identity, run, interpretation, fact)
     if run.silent is not None and breaks_silence(run, fact):
         in_run["broken"] = True
     if in_run:
@@ -175,11 +170,20 @@ def evolve_saga(saga: SagaState, interpretation: Interpretation, fact: Fact, *, 
     return saga._replace(**changed) if changed else saga
 
 
+def _span(identity: SagaIdentity, run: RunState, interpretation: Interpretation, fact: Fact) -> dict[str, Any]:
+    """Return what changes of the starts and ends that a run remembers."""
+    event, time = interpretation.event, when(fact)
+    if event is not None and event.starts:
+        return {"last_start": time if run.last_start is None else max(run.last_start, time)}
+    if ends_run(identity, interpretation, fact):
+        return {"first_end": time if run.first_end is None else min(run.first_end, time)}
+    return {}
+
+
 def evolve_lane(
     lane: LaneState,
     interpretation: Interpretation,
     fact: Fact,
-    *,
     restarts: bool = False,
     since: datetime | None = None,
 ) -> LaneState:

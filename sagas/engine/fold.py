@@ -43,11 +43,15 @@ class Fold:
         "_contexts",
         "_counts",
         "_details_changed",
+        "_lanes_only",
         "_log",
+        "_named_only",
         "_notes",
         "_past",
         "_refusals",
+        "_restarts",
         "_settled",
+        "_single",
         "_views",
         "_views_before",
         "before",
@@ -72,6 +76,10 @@ class Fold:
         self.changed: dict[str, None] = {}
         self.status = status(identity, saga)
         self._log: list[Fact] | None = list(log) if log is not None else ([] if saga.last_at is None else None)
+        about_lanes_only = identity.definition.about_lanes_only
+        self._lanes_only, self._named_only = about_lanes_only[False], about_lanes_only[True]
+        self._restarts = identity.definition.restarts
+        self._single = len(saga.runs) == 1
         self._coming: list[Fact] = []
         self._settled = False
         self._counts, self._past = saga.counts, saga.past
@@ -92,7 +100,10 @@ class Fold:
         """
         interpretation = interpretation or interpret(self.identity, fact)
         before, failed_before = self.saga, self._contexts[-1].failed
-        if self._is_ordinary(fact):
+        # A fact that says nothing of the saga as a whole, and cannot be of an earlier run: so most facts.
+        types = self._named_only if interpretation.entity else self._lanes_only
+        lanes_only = fact.type in types and interpretation.event is not None and not fact.correlation
+        if lanes_only and self._single and before.runs[0].silent is None:
             changes = self._join(before, fact, interpretation)
         else:
             if not self._settled and may_move(self.identity, before, fact, interpretation):
@@ -120,15 +131,9 @@ class Fold:
             self.apply(fact, interpretation)
         self._coming, self._settled = [], False
 
-    def _is_ordinary(self, fact: Fact) -> bool:
-        """Return whether a fact says nothing of the saga as a whole, and cannot be of an earlier run: so most facts."""
-        runs = self.saga.runs
-        lanes_only = fact.type in self.identity.definition.about_lanes_only and not fact.correlation
-        return lanes_only and len(runs) == 1 and runs[0].silent is None and fact.source == WIRE
-
     def _join_whole(self, fact: Fact, interpretation: Interpretation) -> LaneChanges:
         """Join a fact into the state of its run, and of the lanes that it touches; return the changed lanes."""
-        saga = evolve_saga(self.saga, interpretation, fact, restarts=self.identity.definition.restarts)
+        saga = evolve_saga(self.identity, self.saga, interpretation, fact)
         return self._join(saga, fact, interpretation)
 
     def _join(self, saga: SagaState, fact: Fact, interpretation: Interpretation) -> LaneChanges:
@@ -159,18 +164,18 @@ class Fold:
         self, saga: SagaState, fact: Fact, interpretation: Interpretation
     ) -> tuple[SagaState, list[tuple[LaneState | None, LaneState]]]:
         """Join a fact into the lanes that it touches; return the saga with their failures, and the changed lanes."""
-        restarts, runs = self.identity.definition.restarts, len(saga.runs)
+        key, since_latest = self.identity.key, saga.runs[-1].began
         changes: list[tuple[LaneState | None, LaneState]] = []
         moved = False
         for entity in interpretation.touched:
             old = self.lanes.get(entity)
-            since = saga.runs[-1].began if entity == self.identity.key else None
-            new = evolve_lane(old or LaneState(entity), interpretation, fact, restarts=restarts, since=since)
+            since = since_latest if entity == key else None
+            new = evolve_lane(old or LaneState(entity), interpretation, fact, self._restarts, since)
             if new != old and _is_worth_storing(new):
                 changes.append((old, new))
                 self.lanes[entity] = new
                 self.changed[entity] = None
-                moved = moved or (runs > 1 and old is not None and saga.run_of(old) != saga.run_of(new))
+                moved = moved or (not self._single and old is not None and saga.run_of(old) != saga.run_of(new))
                 if new.failure is not None or new.forced is not None or new.commands:
                     saga = folded_lane_failure(saga, new)
         return (self._lane_failures_again(saga) if moved else saga), changes
@@ -198,6 +203,7 @@ class Fold:
         self.changed.update(dict.fromkeys(self.lanes))
         self.saga, self.lanes, self._views = SagaState(runs=runs), {}, {}
         self._counts = self._past = self.saga.counts
+        self._single = len(runs) == 1
         self._contexts = lane_contexts(self.identity, self.saga)
         for fact in _openings_first(self.identity, self._log):
             self._join_whole(fact, interpret(self.identity, fact))
@@ -233,13 +239,13 @@ class Fold:
 
     def _view(self, saga: SagaState, lane: LaneState) -> None:
         """View a lane again, and update the counters by the difference."""
-        number = saga.run_of(lane) if len(saga.runs) > 1 else 0
+        number = 0 if self._single else saga.run_of(lane)
         view, known = LaneView(self.identity, self._contexts[number], lane), self._views.get(lane.entity)
         self._views[lane.entity] = view
         was = EMPTY if known is None else known.counts
         if view.counts != was:
             self._counts = self._counts.replacing(was, view.counts)
-        if len(saga.runs) > 1:
+        if not self._single:
             past, was_past = (view.counts if view.past else EMPTY), (was if known is not None and known.past else EMPTY)
             if past != was_past:
                 self._past = self._past.replacing(was_past, past)

@@ -18,8 +18,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sagas.engine import facts as kinds
-from sagas.engine.decide import SagaIdentity, run_failure
-from sagas.engine.evolve import Interpretation, breaks_silence, ends_intake, fails_run, interpret, when
+from sagas.engine.decide import SagaIdentity
+from sagas.engine.evolve import Interpretation, breaks_silence, ends_run, interpret, when
 from sagas.engine.facts import Fact
 from sagas.engine.state import Mark, RunState, SagaState
 
@@ -59,21 +59,18 @@ def may_move(identity: SagaIdentity, saga: SagaState, fact: Fact, interpretation
     event = interpretation.event
     number = saga.run_at(when(fact))
     run, is_latest = saga.runs[number], number == len(saga.runs) - 1
-    if event is not None and event.starts and (not is_latest or _could_end(identity, run)):
+    if event is not None and event.starts and (not is_latest or _could_open(run, fact.occurred_at)):
         return True
-    if (fails_run(identity, interpretation, fact) or ends_intake(interpretation, fact)) and _precedes(
-        when(fact), run.last_start
-    ):
+    if ends_run(identity, interpretation, fact) and _precedes(when(fact), run.last_start):
         return True
     if is_latest:
         return False
     return breaks_silence(run, fact) or (event is not None and event.opening)
 
 
-def _could_end(identity: SagaIdentity, run: RunState) -> bool:
-    """Return whether a start in this run could open another."""
-    ended = run.intake_over or run.closed is not None or run.silent is not None
-    return ended or run_failure(identity, run) is not None
+def _could_open(run: RunState, start: datetime) -> bool:
+    """Return whether a start in this run could open another: if something may have ended it before."""
+    return run.silent is not None or (run.first_end is not None and run.first_end < start)
 
 
 def _precedes(time: datetime, start: datetime | None) -> bool:
@@ -96,7 +93,7 @@ def _marks(identity: SagaIdentity, facts: Iterable[Fact]) -> _Marks:
         interpretation = interpret(identity, fact)
         if interpretation.event is not None and interpretation.event.starts:
             starts.add(fact.occurred_at)
-        if fails_run(identity, interpretation, fact) or ends_intake(interpretation, fact):
+        if ends_run(identity, interpretation, fact):
             ends.append(when(fact))
     return _Marks(sorted(starts), sorted(ends), sorted(silences), sorted(events))
 

@@ -128,12 +128,14 @@ class RunState(NamedTuple):
     """What facts say about the saga as a whole in one of its runs.
 
     began: the time of the start that opened it; None for the first one, which has no beginning. last_start: the latest
-    start in it. silent: the greatest event that a silence in this run names, and `broken` whether the run has a greater
-    one, so that the silence does not count.
+    start in it. first_end: the earliest time of a failure of the whole run or of an end of its intake. silent: the
+    greatest event that a silence in this run names, and `broken` whether the run has a greater one, so that the silence
+    does not count.
     """
 
     began: datetime | None = None
     last_start: datetime | None = None
+    first_end: datetime | None = None
     intake_over: bool = False
     undo_echoed: bool = False
     announced: Announced | None = None
@@ -274,6 +276,7 @@ def _run_from(data: Mapping[str, Any]) -> RunState:
     return RunState(
         began=_time(data.get("began")),
         last_start=_time(data.get("last_start")),
+        first_end=_time(data.get("first_end")),
         intake_over=data.get("intake_over", False),
         undo_echoed=data.get("undo_echoed", False),
         announced=_announced(data.get("announced")),

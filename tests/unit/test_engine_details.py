@@ -432,6 +432,7 @@ def test_an_unknown_lane_is_open_also_in_a_failed_saga() -> None:
 WHOLE_RUN = RunState(
     began=MIDNIGHT,
     last_start=MIDNIGHT,
+    first_end=MIDNIGHT,
     intake_over=True,
     undo_echoed=True,
     announced=Announced(MIDNIGHT, "a1", 3),

@@ -227,6 +227,11 @@ NEED = [
     ),
 ]
 DO_NOT = [
+    (
+        Story().happens("RetrievalFailed", at=5).happens("RetrievalCompleted", at=6),
+        Fact("x", "RetrievalStarted", MIDNIGHT + timedelta(seconds=5)),
+        "a start that arrives after what ended its run",
+    ),
     (failed_once(), Fact("x", "RetrievalStarted", MIDNIGHT + timedelta(seconds=12)), "a start after nothing ended"),
     (failed_once(), Fact("x", "RetrievalFailed", MIDNIGHT + timedelta(seconds=12)), "a failure after all starts"),
     (failed_once(), Fact("x", "RetrievalFailed", MIDNIGHT + timedelta(seconds=10)), "a failure at the start"),
