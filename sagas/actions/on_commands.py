@@ -42,17 +42,28 @@ _ANY_TIME = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class CommandView:
-    """A command as it is stored, with its saga, which may be pruned."""
+    """A command as it is stored, with its saga, which may be pruned. `of_many`: as one of all commands of its saga."""
 
     command: Command
     saga: SagaLog | None
+    of_many: bool = False
 
 
 # --- when each is possible --------------------------------------------------------------------------------------------
 
 
 def may_mark_done(view: CommandView) -> Refusal:
-    """Refuse only for a command that is confirmed."""
+    """Refuse for a command that is confirmed, and for one that was never sent unless it is named itself.
+
+    All commands of a saga include those that wait for another one: an image whose deletion is marked as done together
+    with a rollback would never be deleted.
+    """
+    if view.of_many and view.command.status == CommandStatus.PLANNED:
+        return _("never sent: it can only be marked as done by its own id")
+    return _may_answer(view)
+
+
+def _may_answer(view: CommandView) -> Refusal:
     if view.saga is None:
         return _("Saga with ID %(id)s not found") % {"id": view.command.saga_id}
     if view.command.status == CommandStatus.CONFIRMED:
@@ -64,7 +75,7 @@ def may_mark_done(view: CommandView) -> Refusal:
 
 def may_give_up(view: CommandView) -> Refusal:
     """Refuse for a command that is confirmed, skipped or withdrawn."""
-    refusal, command = may_mark_done(view), view.command
+    refusal, command = _may_answer(view), view.command
     if refusal is None and command.status in (CommandStatus.SKIPPED, CommandStatus.WITHDRAWN):
         return _("already %(status)s: you can still mark it as done") % {"status": command.get_status_display()}
     return refusal
@@ -84,7 +95,7 @@ def may_retry(view: CommandView) -> Refusal:
 
 def may_release(view: CommandView) -> Refusal:
     """Refuse for a command that is not held."""
-    refusal = may_mark_done(view)
+    refusal = _may_answer(view)
     if refusal is None and not view.command.held_since:
         return _("not held: there is nothing to release")
     return refusal
@@ -95,7 +106,7 @@ def views_of(saga: SagaLog) -> list[CommandView]:
     found = Command.objects.filter(saga_id=saga.id).exclude(status__in=INACTIVE)
     found = found.annotate(unfit=Q(invalid__gt=""), held=Q(held_since__isnull=False))
     states = found.order_by().values_list("status", "unfit", "held").distinct()
-    return [CommandView(_like(status, unfit=unfit, held=held), saga) for status, unfit, held in states]
+    return [CommandView(_like(status, unfit=unfit, held=held), saga, of_many=True) for status, unfit, held in states]
 
 
 def views_in(status: str = "", *, invalid: bool = False) -> list[CommandView]:
@@ -311,6 +322,7 @@ class CommandEffect:
 _SELECTED_BY = ("ids", "saga", "planned_before")
 RETRY = CommandEffect(of_saga=Q(status=CommandStatus.EXHAUSTED), only_targets=True, opens_round=1)
 ANSWER = CommandEffect(of_saga=~Q(status__in=INACTIVE))
+MARK_DONE = CommandEffect(of_saga=~Q(status__in=(*INACTIVE, CommandStatus.PLANNED)))
 RELEASE = CommandEffect(
     change=_release, before=_note_also_known, of_saga=Q(held_since__isnull=False), only_targets=True
 )

@@ -413,6 +413,21 @@ def test_the_commands_of_a_saga(settings: Any) -> None:
     assert len(commands) == 2
 
 
+def test_what_waits_is_not_marked_as_done_with_what_was_sent(settings: Any) -> None:
+    """A deletion that waits for its rollback: marked as done, the image would never be deleted."""
+    saga, _ = decided.failed(1)
+    rollback, deletion = (
+        Command.objects.get(saga_id=saga.id, name=name) for name in ("RollbackAnonymization", "DeleteRetrievedImage")
+    )
+    decided.published()
+    actions.decide_commands("mark_done", CommandSelection(saga=saga.id), request=request())
+    rollback.refresh_from_db()
+    deletion.refresh_from_db()
+    assert (rollback.status, rollback.by_hand) == ("confirmed", True)
+    assert (deletion.status, deletion.by_hand) == ("planned", False)
+    assert deletion.released_at is not None
+
+
 def test_all_that_is_older_than_a_cut_over_is_withdrawn() -> None:
     old, _ = decided.failed(1)
     Command.objects.filter(saga_id=old.id).update(planned_at=timezone.now() - timedelta(days=1))
