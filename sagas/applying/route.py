@@ -65,11 +65,11 @@ def _batch(row: SagaRow, events: list[EventRow]) -> SagaBatch | None:
             "saga %s runs on %s version %d, which this release does not have", row.id, row.saga_type, row.version
         )
         return None
-    newest = registry.current(row.saga_type)
-    upgraded = newest.restarts and not definition.restarts and any(map(_starts, events))
+    upgraded = not definition.restarts and any(map(_starts, events)) and registry.current(row.saga_type).restarts
     if upgraded:
         # Its task is started again: without runs, what failed before would undo the lanes that come now.
-        definition, row = newest, row._replace(version=newest.version)
+        definition = registry.current(row.saga_type)
+        row = row._replace(version=definition.version)
     return SagaBatch(row, SagaIdentity(definition, row.scope, row.id, row.key), events, upgraded=upgraded)
 
 

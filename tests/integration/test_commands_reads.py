@@ -191,12 +191,12 @@ def test_verify_sagas_shows_a_log_that_cannot_be_folded(monkeypatch: pytest.Monk
 
 
 def test_describe_saga_type() -> None:
-    assert "image_processing version 1" in run("describe_saga_type").out
+    assert "image_processing version 2" in run("describe_saga_type").out
     assert run("describe_saga_type", "--json").data["definitions"][0]["name"] == "image_processing"
     assert "RetrievalStarted" in run("describe_saga_type", "image_processing").out
     assert run("describe_saga_type", "image_processing", "--mermaid").out.startswith("flowchart")
     told = json.loads(run("describe_saga_type", "image_processing", "--json").out)
-    assert set(told) == {"name", "title", "version", "key_field", "entity_field", "events", "commands"}
+    assert set(told) == {"name", "title", "version", "key_field", "entity_field", "restarts", "events", "commands"}
     assert run("describe_saga_type", "image_processing", "--definition-version", 99).code == 3
 
 

@@ -190,9 +190,13 @@ def test_no_success_with_an_undo_unconfirmed(tale: Tale) -> None:
     for fact in tale.facts:
         fold.apply(fact)
         if fold.status == "COMPENSATION_SUCCEEDED":
-            held = [held for entity in fold.lanes for held in owed_in(fold, entity).values()]
+            latest = len(fold.saga.runs) - 1
+            of_latest = [entity for entity, lane in fold.lanes.items() if fold.saga.run_of(lane) == latest]
+            held = [held for entity in of_latest for held in owed_in(fold, entity).values()]
             assert held
             assert set(held) == {"confirmed"}
+            everything = {held for entity in fold.lanes for held in owed_in(fold, entity).values()}
+            assert not everything & {"on_the_way", "exhausted"}, "of earlier runs neither"
 
 
 @holds_for(image_tales())
