@@ -19,7 +19,7 @@ from uuid import UUID
 from bridge import clock, wakeup
 from compensation import facts, statements
 from compensation.errors import bounded
-from compensation.models import GIVEN_UP, UNSENT, AttemptOutcome, CommandStatus
+from compensation.models import GIVEN_UP, UNSENT, AttemptOutcome, Command, CommandStatus
 from compensation.retry import RetryPolicy
 from compensation.snapshot import CommandSnapshot, SettlementStatus, ended_as
 from compensation.statements import AttemptEnd
@@ -147,6 +147,9 @@ def _require_again(commands: Sequence[NewCommand]) -> Counter[str]:
             changed.append((after, now))
     _store(changed, [])
     pending = [after for after, _ in changed if after.status in UNSENT]
+    # Of the requirement that ended; the new one may have to wait for another command of its lane.
+    waiting = [after.id for after in pending if not by_id[after.id].released]
+    Command.objects.filter(id__in=waiting).update(released_at=None, next_at=None)
     statements.release([after.id for after in pending if by_id[after.id].released], now)
     if pending:
         wakeup.nudge_on_commit("publish")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
 
 from django.db import DatabaseError
+from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from bridge import event_log
 from bridge.event_log import NewFact
+from bridge.models import Event, Source
 from compensation import outbox
 from sagas import nouns
 from sagas.actions.action import (
@@ -32,7 +33,7 @@ from sagas.engine import facts as kinds
 from sagas.engine.decide import SagaIdentity, saga_failed
 from sagas.engine.state import SagaCounts, saga_from
 from sagas.errors import Invalid, NotFound, Refused
-from sagas.models import Lane, SagaLog, SagaStatusChoice
+from sagas.models import Lane, SagaEvent, SagaLog, SagaStatusChoice
 
 UNFINISHED = (SagaStatusChoice.STARTED, SagaStatusChoice.COMPENSATING)
 OPEN = (*UNFINISHED, SagaStatusChoice.COMPENSATION_FAILED)
@@ -156,7 +157,7 @@ def record(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRe
         now = current(context, saga)
         spec.check(WholeSagaView(now) if lane is None else OneLaneView(now, _lane(now, lane)))
         with previewed(context, routing_key(saga)):
-            run = {} if lane is not None else of_run(now, context.now)
+            run = {} if lane is not None else of_run(now)
             append(context, now, spec.fact or "", {**spec.content(spec, now, values), **run}, lane or "")
         note_status(context, now)
 
@@ -171,13 +172,17 @@ def closing(_spec: ActionSpec, _saga: SagaLog, values: Values) -> dict[str, Any]
     return {"lanes": lanes}
 
 
-def of_run(saga: SagaLog, decided_at: datetime) -> dict[str, str]:
-    """Return the run that a decision on a whole saga is about, the latest: by a time that lies in it.
+def of_run(saga: SagaLog) -> dict[str, str]:
+    """Return the run that a decision on a whole saga is about, the latest: by the time of its greatest event.
 
-    That is when it was decided, unless the clock of the service that started the run is ahead.
+    Not by the time of the decision: a start that arrives later, though it occurred before the decision, would move it
+    to a run that its operator has never seen. One query, if the saga's task may be started again.
     """
-    start = saga_from(saga.state, SagaCounts()).latest.last_start
-    return {} if start is None or start <= decided_at else {kinds.RUN: start.isoformat()}
+    if not registry.get(saga.saga_type, saga.version).restarts:
+        return {}
+    log = SagaEvent.objects.filter(saga_id=saga.id).values("event")
+    last = Event.objects.filter(id__in=log, source=Source.PULSAR).aggregate(last=Max("occurred_at"))["last"]
+    return {} if last is None else {kinds.RUN: last.isoformat()}
 
 
 def claimed(_spec: ActionSpec, saga: SagaLog, _values: Values) -> dict[str, Any]:

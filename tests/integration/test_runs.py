@@ -74,7 +74,7 @@ def test_images_of_a_task_that_is_started_again_are_not_deleted() -> None:
     assert row.error_message is None
 
 
-def test_a_deletion_is_required_again_in_a_new_round_under_the_same_id() -> None:
+def test_a_deletion_that_was_never_claimed_is_required_again_under_the_same_id_and_round() -> None:
     task, image = new_ids(2)
     happens(started(task, 0), failed(task, 5), retrieved(task, image, 12))
     before = command(task)
@@ -86,7 +86,7 @@ def test_a_deletion_is_required_again_in_a_new_round_under_the_same_id() -> None
     assert saga(task).status == "STARTED"
     happens(event("AnonymizationFailed", task, image, seconds=30, error_message="broken"))
     again = command(task)
-    assert (again.status, again.round, again.attempt, again.id) == (CommandStatus.PLANNED, 2, 0, before.id)
+    assert (again.status, again.round, again.attempt, again.id) == (CommandStatus.PLANNED, 1, 0, before.id)
     assert [claim.id for claim in delivery.claim(clock.now(), "test")] == [str(before.id)]
     assert saga(task).status == "COMPENSATING"
 
