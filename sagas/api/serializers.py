@@ -20,10 +20,10 @@ from compensation.models import (
     TripCause,
 )
 from sagas.api import saga_types
+from sagas.attention_kinds import KINDS
 from sagas.engine.definition import StepStatus
 from sagas.error_text import shown_attempt, shown_error, shown_text
 from sagas.models import LaneOutcome, SagaLog, SagaStatusChoice, SagaStep
-from sagas.queries.attention import KINDS
 
 HIDDEN = "Without the permission view_payload the service's text is replaced by [text, 42 characters]."
 
@@ -308,7 +308,7 @@ class QuarantinedMessageSerializer(s.Serializer[Quarantined]):
 
 
 class AttentionItemSerializer(s.Serializer[Any]):
-    kind = s.ChoiceField(KINDS)
+    kind = s.ChoiceField([kind.name for kind in KINDS])
     since = s.DateTimeField()
     latest = s.DateTimeField()
     age_seconds = s.SerializerMethodField()
