@@ -110,6 +110,7 @@ DEFINITION = Definition(
     entity_field="parcel_no",
     key_noun=Noun("order", "orders"),
     entity_noun=Noun("parcel", "parcels"),
+    intake_noun=Noun("dispatch", "dispatches"),
     events=EVENTS,
     compensations=COMPENSATIONS,
 )

@@ -223,8 +223,8 @@ class CommandSerializer(s.Serializer[Any]):
         source="command.overtaken_at",
         allow_null=True,
         help_text=(
-            "When an event confirmed it although it was no longer required: it had been sent, and then the task was "
-            "started again."
+            "When an event confirmed it although it was no longer required: it had been sent, and then what its saga "
+            "is about was started again."
         ),
     )
     exhausted_by = s.ChoiceField([*ExhaustedBy.values, ""], source="command.exhausted_by")
