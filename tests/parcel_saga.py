@@ -42,7 +42,12 @@ EVENTS = (
             ends_intake=True,
             announces=Announcement("content", count="parcels", total="parcels", failed="missing"),
         ),
-        fields={"order_no": "id", "content": "object"},
+        fields={
+            "order_no": "id",
+            "content": "object",
+            "content.parcels": "integer",
+            "content.missing": "integer",
+        },
     ),
     Event(
         type="ParcelPacked",

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 PARCELS = parcel_saga.DEFINITION
 FOREIGN = re.compile(
-    r"\b(images?|tasks?|imaging|retrievals?|retrieved|anonymization|im[aá]gen(es)?|tareas?|recuperaci(ón|ones))\b",
+    r"\b(images?|tasks?|imaging|retrievals?|retrieved|im[aá]gen(es)?|tareas?|recuperaci(ón|ones))\b",
     re.IGNORECASE,
 )
 # What is part of an interface and has its names for good: options of commands, and what GET definitions says `of`.
@@ -47,7 +47,14 @@ ADDRESSES = re.compile(r'href="(/admin/(?:sagas|compensation|bridge)/[^"#]*)"')
 # The list of saga types is where the other type may be named.
 OTHER_TITLE = "Image processing"
 JSON = "application/json"
-CONFIRMED = {"reason": "because", "confirm": "1"}
+REASON = {"reason": "because"}
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    """A request in another language leaves its language behind in this thread."""
+    with translation.override("en"):
+        yield
 
 
 @pytest.fixture(params=["alone", "beside"])
@@ -194,8 +201,10 @@ def test_the_intake_is_closed_in_the_words_of_the_type(staff: Client, orders: di
     assert "Close dispatch…" in visible(staff.get(page).text)
     address = f"/api/v1/saga/sagas/{saga.id}/close-retrieval"
     refused = staff.post(address, {"images": 10**7, "reason": "because"}, "application/json")
-    assert refused.json()["detail"] == "the number of parcels must be from 0 to 100000"
-    answer = staff.post(decide_url(Action.CLOSE_RETRIEVAL, saga=saga.id), {"saga": saga.id, "images": 2} | CONFIRMED)
+    assert refused.json()["detail"] == "the number of parcels must be from 0 to 1000000"
+    answer = staff.post(
+        decide_url(Action.CLOSE_RETRIEVAL, saga=saga.id), {"saga": saga.id, "images": 2, "confirm": "1"} | REASON
+    )
     assert answer.status_code == 302
     told = visible(staff.get(page).text)
     assert "Accepted: Close the dispatch." in told
@@ -203,11 +212,11 @@ def test_the_intake_is_closed_in_the_words_of_the_type(staff: Client, orders: di
     decision = Decision.objects.get()
     audit = visible(staff.get(reverse("admin:sagas_decision_change", args=[decision.id])).text)
     assert "close dispatch" in audit
-    ended = staff.post(f"/api/v1/saga/sagas/{orders['done'].id}/close-retrieval", {"images": 1} | CONFIRMED, JSON)
+    ended = staff.post(f"/api/v1/saga/sagas/{orders['done'].id}/close-retrieval", {"images": 1} | REASON, JSON)
     assert ended.json()["detail"] == "the saga is COMPLETED: its dispatch is over"
     event_log.append([fact("OrderClosed", "open", seconds=9, content={"parcels": 3})])
     run_apply()
-    known = staff.post(address, {"images": 1} | CONFIRMED, JSON)
+    known = staff.post(address, {"images": 1} | REASON, JSON)
     assert known.json()["detail"] == "the service reported that the dispatch is over and brought 3: its number counts"
     assert foreign(told + audit) == []
 
@@ -229,7 +238,7 @@ def test_no_item_that_needs_attention_speaks_of_images_or_tasks(staff: Client, o
         of_failed.filter(id=command.id).update(**state)
         said |= told_of(staff, kind, reverse("admin:compensation_command_change", args=[command.id]))
     SagaLog.objects.update(start_time=old, last_event_at=old, updated_at=old)
-    Parked.objects.update(parked_at=old)
+    Parked.objects.update(since=old)
     SagaLog.objects.filter(key="done").update(set_aside_at=now, set_aside_error="KeyError")
     for kind in ("stalled", "held", "parked", "set_aside"):
         said |= told_of(staff, kind, reverse("admin:sagas_sagalog_change", args=[orders["open"].id]))
@@ -259,8 +268,7 @@ def in_(language: str) -> dict[str, str]:
 
 
 def test_a_new_run_and_silence_speak_of_what_the_saga_is_about() -> None:
-    words = nouns.of(PARCELS.name)
-    assert words.intake_noun == "intake", "it is not listed"
+    assert nouns.of(PARCELS.name).intake_noun == "intake", "it is not listed"
     with registry.also(PARCELS):
         assert changes({"run": 2}, nouns.of(PARCELS.name)) == ["Run 2 of the order began"]
         silent = Event(source=Source.SAGAS, type=kinds.INTAKE_SILENT, stream=PARCELS.name)
