@@ -87,5 +87,5 @@ def test_page_api_and_timeline_say_it(client: Client) -> None:
 def test_after_a_week_the_saga_alone_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     tell("ProcessingCompleted", 1, image_id=IMAGE, status="?")
     assert found().items
-    monkeypatch.setattr(sys.modules["sagas.queries.attention"], "UNCLEAR_SHOWN", timedelta(0))
+    monkeypatch.setattr(sys.modules["sagas.queries.attention_items.of_sagas"], "UNCLEAR_SHOWN", timedelta(0))
     assert found().items == []
