@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from rest_framework.serializers import ChoiceField
 
 from sagas import rights
 from sagas.admin.start import _badge
@@ -28,4 +29,6 @@ def test_no_kind_is_hidden_from_everybody() -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_the_start_page_and_the_api_know_each_kind(kind: AttentionKind) -> None:
     assert _badge(kind.name)["label"]
-    assert kind.name in AttentionItemSerializer().fields["kind"].choices
+    field = AttentionItemSerializer().fields["kind"]
+    assert isinstance(field, ChoiceField)
+    assert kind.name in field.choices
