@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
 from sagas.definitions import registry
-from sagas.engine.definition import Definition
+from sagas.engine.definition import INTAKE, Definition
 
 CONTEXT = "saga type"
 
@@ -26,7 +26,7 @@ class Nouns:
     """The nouns of one saga type. Each field is also a placeholder of texts; ids and counts have other names.
 
     Articles are part of a noun, because their gender depends on it in some languages. `key_id` is what identifies a
-    saga for its services, `entity_id` what identifies a lane.
+    saga for its services, `entity_id` what identifies a lane, `intake_noun` what brings the lanes.
     """
 
     title: str
@@ -37,6 +37,8 @@ class Nouns:
     entity_nouns: str
     the_entity: str
     entity_id: str
+    intake_noun: str
+    the_intake: str
 
     def fill(self, text: object, **values: Any) -> str:
         """Return a text with the nouns and the values in its placeholders."""
@@ -75,14 +77,15 @@ def command(name: str, count: int) -> str:
 
 def english(definition: Definition) -> Iterator[str]:
     """Yield every text of a definition that the catalog has to translate, under CONTEXT."""
-    key, entity = definition.noun_of_key, definition.noun_of_entity
+    key, entity, intake = definition.noun_of_key, definition.noun_of_entity, definition.intake_noun
     yield from (definition.title or definition.name, key.one, f"the {key.one}")
     yield from (entity.one, entity.many, f"the {entity.one}")
+    yield from (intake.one, f"the {intake.one}")
     yield from (word for item in definition.compensations if item.noun for word in (item.noun.one, item.noun.many))
 
 
 def _of_definition(definition: Definition) -> Nouns:
-    key, entity = definition.noun_of_key, definition.noun_of_entity
+    key, entity, intake = definition.noun_of_key, definition.noun_of_entity, definition.intake_noun
     return Nouns(
         title=_translated(definition.title or definition.name),
         key_noun=_translated(key.one),
@@ -92,6 +95,8 @@ def _of_definition(definition: Definition) -> Nouns:
         entity_nouns=_translated(entity.many),
         the_entity=_translated(f"the {entity.one}"),
         entity_id=_("%(noun)s id") % {"noun": _translated(entity.one)},
+        intake_noun=_translated(intake.one),
+        the_intake=_translated(f"the {intake.one}"),
     )
 
 
@@ -105,6 +110,8 @@ def _neutral() -> Nouns:
         entity_nouns=_("entities"),
         the_entity=_("the entity"),
         entity_id=_("%(noun)s id") % {"noun": _("entity")},
+        intake_noun=_translated(INTAKE.one),
+        the_intake=_translated(f"the {INTAKE.one}"),
     )
 
 

@@ -42,7 +42,12 @@ EVENTS = (
             ends_intake=True,
             announces=Announcement("content", count="parcels", total="parcels", failed="missing"),
         ),
-        fields={"order_no": "id", "content": "object"},
+        fields={
+            "order_no": "id",
+            "content": "object",
+            "content.parcels": "integer",
+            "content.missing": "integer",
+        },
     ),
     Event(
         type="ParcelPacked",
@@ -110,6 +115,7 @@ DEFINITION = Definition(
     entity_field="parcel_no",
     key_noun=Noun("order", "orders"),
     entity_noun=Noun("parcel", "parcels"),
+    intake_noun=Noun("dispatch", "dispatches"),
     events=EVENTS,
     compensations=COMPENSATIONS,
 )

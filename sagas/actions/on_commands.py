@@ -18,6 +18,7 @@ from compensation import held
 from compensation.held import Unclaimed
 from compensation.models import INACTIVE, UNSENT, Command, CommandStatus
 from compensation.queries import planned_before
+from sagas import nouns
 from sagas.actions.action import (
     ActionContext,
     ActionRequest,
@@ -69,7 +70,8 @@ def _may_answer(view: CommandView) -> Refusal:
     if view.command.status == CommandStatus.CONFIRMED:
         return set_aside(view.saga) or _("already confirmed: no decision is needed")
     if view.command.status == CommandStatus.NOT_REQUIRED:
-        return set_aside(view.saga) or _("no longer required, as the task was started again: no decision is needed")
+        text = _("no longer required, as %(the_key)s was started again: no decision is needed")
+        return set_aside(view.saga) or nouns.of(view.saga.saga_type).fill(text)
     return set_aside(view.saga)
 
 

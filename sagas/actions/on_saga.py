@@ -37,7 +37,7 @@ from sagas.models import Lane, SagaEvent, SagaLog, SagaStatusChoice
 
 UNFINISHED = (SagaStatusChoice.STARTED, SagaStatusChoice.COMPENSATING)
 OPEN = (*UNFINISHED, SagaStatusChoice.COMPENSATION_FAILED)
-# More than any retrieval brings; a typing error of this size would keep a saga open.
+# More than any intake brings; a typing error of this size would keep a saga open.
 MOST_LANES = 1_000_000
 
 
@@ -77,18 +77,18 @@ def may_cancel(view: WholeSagaView | OneLaneView) -> Refusal:
 def may_close(view: WholeSagaView) -> Refusal:
     """Refuse for a saga that has ended, or whose number of lanes a service reported, or that announces none."""
     saga = view.saga
+    words = nouns.of(saga.saga_type)
     refusal = set_aside(saga) or unknown_version(saga)
     if refusal is not None:
         return refusal
     if saga.status not in UNFINISHED:
-        return _("the saga is %(status)s: its retrieval is over") % {"status": saga.status}
+        return words.fill(_("the saga is %(status)s: its %(intake_noun)s is over"), status=saga.status)
     if not registry.get(saga.saga_type, saga.version).counts_lanes:
-        return _("this kind of saga has no retrieval that could be closed")
+        return words.fill(_("this kind of saga has no %(intake_noun)s that could be closed"))
     latest = saga_from(saga.state, SagaCounts()).latest
     if latest.intake_over and latest.announced is not None:
-        return _("the service reported that the retrieval is over and brought %(count)d: its number counts") % {
-            "count": latest.announced.lanes
-        }
+        text = _("the service reported that %(the_intake)s is over and brought %(count)d: its number counts")
+        return words.fill(text, count=latest.announced.lanes)
     return None
 
 
@@ -164,11 +164,12 @@ def record(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRe
     return _on_saga(spec, saga, request, work, lane=lane)
 
 
-def closing(_spec: ActionSpec, _saga: SagaLog, values: Values) -> dict[str, Any]:
+def closing(_spec: ActionSpec, saga: SagaLog, values: Values) -> dict[str, Any]:
     """Return the number of lanes with which a person closes the intake. Raises Invalid."""
     lanes = values.get("images")
     if not isinstance(lanes, int) or not 0 <= lanes <= MOST_LANES:
-        raise Invalid(_("the number of images must be from 0 to %(most)d") % {"most": MOST_LANES})
+        text = _("the number of %(entity_nouns)s must be from 0 to %(most)d")
+        raise Invalid(nouns.of(saga.saga_type).fill(text, most=MOST_LANES))
     return {"lanes": lanes}
 
 

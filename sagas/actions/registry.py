@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from bridge.models import QuarantineStatus
 from compensation.models import CommandStatus
+from sagas import nouns
 from sagas.actions import on_commands, on_messages, on_parked, on_publishing, on_replay, on_saga
 from sagas.actions.on_commands import CommandView
 from sagas.actions.on_messages import MessageView
@@ -23,6 +24,7 @@ from sagas.actions.spec import ActionSpec, Field, FieldKind, Target
 from sagas.applying import breakers
 from sagas.engine import facts as kinds
 from sagas.errors import Invalid
+from sagas.nouns import Nouns
 
 
 class Action(StrEnum):
@@ -380,30 +382,30 @@ SPECS = (
                 name="images",
                 kind=FieldKind.NUMBER,
                 required=True,
-                label=_("Number of images"),
-                help=_("How many images the retrieval brought, including those that failed later."),
-                api_help=_("how many images the retrieval brought, including those that failed later"),
+                label=_("Number of %(entity_nouns)s"),
+                help=_("How many %(entity_nouns)s %(the_intake)s brought, including those that failed later."),
+                api_help=_("how many %(entity_nouns)s %(the_intake)s brought, including those that failed later"),
                 option="--images",
-                option_help="how many images the retrieval brought, including those that failed later",
+                option_help="how many %(entity_nouns)s %(the_intake)s brought, including those that failed later",
                 metavar="N",
             ),
         ),
         by_hand=True,
-        label=_("close retrieval"),
-        title=_("Close the retrieval"),
-        button=_("Close retrieval"),
+        label=_("close %(intake_noun)s"),
+        title=_("Close %(the_intake)s"),
+        button=_("Close %(intake_noun)s"),
         consequence=_(
-            "Records that no further images will arrive, and how many there are. The saga ends when all of them "
-            "are processed or undone. Nothing is undone or sent because of this."
+            "Records that no further %(entity_nouns)s will arrive, and how many there are. The saga ends when all of "
+            "them are processed or undone. Nothing is undone or sent because of this."
         ),
         also=(
             _("A number that the service reports, before or after this, counts instead of yours."),
             _("You can close it again with another number: the last one counts."),
         ),
-        sentence=_("Retrieval closed by %(actor)s: %(reason)s"),
-        description="Record that the retrieval of a saga is over, with the number of images that it brought.",
+        sentence=_("%(intake_noun)s closed by %(actor)s: %(reason)s"),
+        description="Close the intake of a saga: record that it is over, and how many lanes it brought.",
         command="close_retrieval",
-        command_help="Record that the retrieval of a saga is over, with the number of images that it brought.",
+        command_help="Close the intake of a saga: record that it is over, and how many lanes it brought.",
     ),
     ActionSpec(
         name=Action.CANCEL,
@@ -620,9 +622,12 @@ def possible(*views: Any) -> tuple[ActionSpec, ...]:
     )
 
 
-def label_of(name: str) -> str:
-    """Return the label of a decision; of one that this release does not know, its name."""
-    return str(ACTIONS[name].label) if name in ACTIONS else name
+def label_of(name: str, words: Nouns | None = None) -> str:
+    """Return the label of a decision; of one that this release does not know, its name.
+
+    words: the nouns of the saga type that it is about, if it is about one.
+    """
+    return ACTIONS[name].label_on(None, words or nouns.shared()) if name in ACTIONS else name
 
 
 def of_target(*targets: Target) -> list[ActionSpec]:

@@ -13,6 +13,7 @@ from typing import Any
 from sagas.actions.action import ActionRequest, ActionResult
 from sagas.errors import Refused
 from sagas.models import SagaLog
+from sagas.nouns import Nouns
 from sagas.rights import OPERATE
 
 Values = Mapping[str, Any]
@@ -91,6 +92,8 @@ class ActionSpec:
     view that the decision can be about. `allowed` returns why it is not possible, None if it is; it is the only place
     that knows, and reads no more than the view. `effect` carries the decision out in its own transaction: it takes the
     values by name, calls `check` with the view that it locked, and raises DecisionError.
+
+    The texts from `label` to `sentence` may have placeholders of `sagas.nouns.Nouns`, so whoever shows one fills it.
     """
 
     # The name in the audit, in the API's answers and in the addresses of the admin; never changed.
@@ -172,6 +175,6 @@ class ActionSpec:
         """Return the preview for a request with `dry_run`. Raises DecisionError."""
         return (self.preview or self.effect)(self, {**values, **self.fixed}, request)
 
-    def label_on(self, view: type | None = None) -> str:
-        """Return the label of its button for a kind of view."""
-        return str(self.labels.get(view, self.label) if view else self.label)
+    def label_on(self, view: type | None, words: Nouns) -> str:
+        """Return the label of its button for a kind of view, with the nouns of a saga type."""
+        return words.fill(self.labels.get(view, self.label) if view else self.label)

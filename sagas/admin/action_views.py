@@ -24,7 +24,7 @@ from compensation.models import CommandStatus
 from sagas import actions, nouns
 from sagas.actions import ActionRequest, ActionResult, ActionSpec, Target, sentences
 from sagas.admin import form_drafts, formatting
-from sagas.admin.forms import DecisionForm, form_of
+from sagas.admin.forms import DecisionForm, form_of, nouns_of_target
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.refusals import RefusalText, explain
 from sagas.admin.rights import may, may_view_payload
@@ -32,7 +32,6 @@ from sagas.error_text import shown_differences
 from sagas.errors import Busy, DecisionError, Invalid, NotFound
 from sagas.models import Decision, EntryPoint, LaneOutcome, ParkedReason, SagaLog, SagaStatusChoice
 from sagas.nouns import Nouns
-from sagas.queries.ids import saga_id
 
 # More than anybody reads before confirming; the total is shown above the list.
 SHOWN = 200
@@ -130,7 +129,7 @@ def _carry_out(admin: ReadOnlyAdmin, request: HttpRequest, form: DecisionForm) -
         status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, Invalid) else 409
         return _show(admin, request, form, _refused(spec, fields, error), status)
     form_drafts.forget(request, spec.name)
-    _report(request, spec, outcome)
+    _report(request, spec, fields, outcome)
     return HttpResponseRedirect(_back(spec, fields))
 
 
@@ -153,17 +152,21 @@ def _show(
     notice: str = "",
 ) -> HttpResponse:
     fields = (form.cleaned_data if form.is_valid() else request.POST.dict()) if form.is_bound else form.initial
+    spec, words = form.spec, nouns_of_target(fields)
     context = {
-        "title": form.spec.title,
-        "spec": form.spec,
+        "title": words.fill(spec.title),
+        "consequence": words.fill(spec.consequence),
+        "also": [words.fill(line) for line in spec.also],
+        "button": words.fill(spec.button),
+        "spec": spec,
         "form": form,
         "preview": found,
-        "target": _target(fields),
-        "nouns": nouns_of_target(fields),
-        "back": _safe_back(form.spec, fields),
+        "target": _target(fields, words),
+        "nouns": words,
+        "back": _safe_back(spec, fields),
         "confirmable": _is_confirmable(found),
         "notice": notice,
-        "typed_by": form_drafts.note(request, form.spec.name),
+        "typed_by": form_drafts.note(request, spec.name),
     }
     return admin.draw(request, "sagas/admin/decide.html", context, status)
 
@@ -178,9 +181,8 @@ def _is_confirmable(found: Preview | None) -> bool:
     return found.outcome.effects.get("differences") != []
 
 
-def _target(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _target(fields: Mapping[str, Any], words: Nouns) -> list[tuple[str, str]]:
     """Return the decision's target as pairs of label and value."""
-    words = nouns_of_target(fields)
     names = (
         ("saga", _("Saga")),
         ("lane", capfirst(words.entity_noun)),
@@ -197,15 +199,6 @@ def _target(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     elif ids:
         lines.append((_("Commands"), str(len(ids))))
     return lines
-
-
-def nouns_of_target(fields: Mapping[str, Any]) -> Nouns:
-    """Return the nouns of the saga type that the target belongs to."""
-    stream = fields.get("stream")
-    saga = saga_id(str(fields.get("saga") or ""))
-    if not stream and saga:
-        stream = SagaLog.objects.filter(id=saga).values_list("saga_type", flat=True).first()
-    return nouns.of(stream) if stream else nouns.shared()
 
 
 def _ids(fields: Mapping[str, Any]) -> list[str]:
@@ -343,7 +336,7 @@ def _of_event(result: Mapping[str, Any]) -> list[str]:
 # --- the result -------------------------------------------------------------------------------------------------------
 
 
-def _report(request: HttpRequest, spec: ActionSpec, outcome: ActionResult) -> None:
+def _report(request: HttpRequest, spec: ActionSpec, fields: Mapping[str, Any], outcome: ActionResult) -> None:
     if outcome.repeated:
         values = {"actor": outcome.actor, "time": instants.for_people(outcome.accepted_at)}
         messages.warning(
@@ -351,7 +344,7 @@ def _report(request: HttpRequest, spec: ActionSpec, outcome: ActionResult) -> No
         )
         return
     count = len(outcome.commands)
-    parts = [_("Accepted: %(action)s.") % {"action": spec.title}]
+    parts = [_("Accepted: %(action)s.") % {"action": nouns_of_target(fields).fill(spec.title)}]
     if count:
         parts.append(ngettext("%(n)d command was changed.", "%(n)d commands were changed.", count) % {"n": count})
     if any(command.status_after in ("planned", "waiting") and not command.held_by for command in outcome.commands):

@@ -16,6 +16,7 @@ from sagas.admin import formatting, search
 from sagas.admin.action_views import LABELS, decide_view
 from sagas.admin.filters import ActionFilter
 from sagas.admin.form_drafts import over_a_login
+from sagas.admin.forms import nouns_of_target
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.models import Decision, reason_text
 from sagas.queries.ids import saga_id
@@ -78,8 +79,10 @@ class DecisionAdmin(ReadOnlyAdmin):
             }
             for command in row.answer.get("commands", [])
         ]
+        words = nouns_of_target({"saga": row.saga})
         return {
-            "title": actions.label_of(row.action),
+            "title": actions.label_of(row.action, words),
+            "nouns": words,
             "commands": commands,
             "more": row.answer.get("commands_total", len(commands)) - len(commands),
         }

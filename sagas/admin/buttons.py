@@ -12,7 +12,7 @@ from typing import Any
 from bridge.models import Event
 from compensation import switches
 from compensation.models import Command, CommandStatus, ExhaustedBy
-from sagas import actions
+from sagas import actions, nouns
 from sagas.actions import (
     Action,
     ActionSpec,
@@ -27,6 +27,7 @@ from sagas.actions import (
 )
 from sagas.admin import formatting
 from sagas.models import Lane, Parked, SagaLog
+from sagas.nouns import Nouns
 from sagas.queries import Waiting
 
 # How many of the events that may belong to a saga are checked for one that can be attached.
@@ -45,19 +46,21 @@ class Button:
 
 def of_saga(saga: SagaLog, waiting: Waiting | None) -> list[Button]:
     """Return the decisions on a saga, first the one that its sentence asks for. At most five queries."""
+    words = nouns.of(saga.saga_type)
     main = _asked_for(saga, waiting)
     others = [spec for spec in actions.possible(WholeSagaView(saga)) if main is None or spec.name != main.action]
-    return [*([main] if main else []), *_buttons(others, saga=saga.id)]
+    return [*([main] if main else []), *_buttons(others, words, saga=saga.id)]
 
 
 def of_lane(lane: Lane) -> list[Button]:
     """Return the decisions on one lane."""
-    return _buttons(actions.possible(OneLaneView(lane.saga, lane)), saga=lane.saga_id, lane=lane.entity)
+    possible = actions.possible(OneLaneView(lane.saga, lane))
+    return _buttons(possible, nouns.of(lane.saga.saga_type), saga=lane.saga_id, lane=lane.entity)
 
 
 def of_commands(saga: SagaLog) -> list[Button]:
     """Return the decisions on all open commands of a saga. One query."""
-    return _buttons(actions.possible(*actions.views_of(saga)), saga=saga.id)
+    return _buttons(actions.possible(*actions.views_of(saga)), nouns.of(saga.saga_type), saga=saga.id)
 
 
 def of_command(command: Command, saga: SagaLog | None) -> list[Button]:
@@ -69,7 +72,7 @@ def of_command(command: Command, saga: SagaLog | None) -> list[Button]:
     asked = [spec.name for spec in _asked_by(kind)]
     if command.exhausted_by == ExhaustedBy.MANUAL and kind == "decision":
         asked = [Action.MARK_DONE]
-    return _buttons(actions.possible(CommandView(command, saga)), main=asked, ids=command.id)
+    return _buttons(actions.possible(CommandView(command, saga)), nouns.of(command.stream), main=asked, ids=command.id)
 
 
 def of_group(use: actions.KeyUse, suggestion: SagaLog | None, *, waits: bool, main: bool = True) -> list[Button]:
@@ -140,7 +143,7 @@ def _asked_for(saga: SagaLog, waiting: Waiting | None) -> Button | None:
     ]
     possible = actions.possible(*views)
     first = next((spec for spec in asked if spec in possible), None)
-    return _button(first, "main", WholeSagaView, saga=saga.id) if first else None
+    return _button(first, "main", WholeSagaView, nouns.of(saga.saga_type), saga=saga.id) if first else None
 
 
 def _on_key(use: actions.KeyUse, suggestion: SagaLog | None, *, waits: bool) -> list[tuple[ActionSpec, dict[str, str]]]:
@@ -187,14 +190,18 @@ def _resume(saga: SagaLog, *, main: bool = True) -> Button:
     return _button(actions.get(Action.RESUME), "main" if main else "", saga=saga.id)
 
 
-def _buttons(possible: Iterable[ActionSpec], *, main: Iterable[str] = (), **target: Any) -> list[Button]:
+def _buttons(
+    possible: Iterable[ActionSpec], words: Nouns | None = None, /, *, main: Iterable[str] = (), **target: Any
+) -> list[Button]:
     found = {spec.name: spec for spec in possible}
     first = next((found.pop(name) for name in main if name in found), None)
-    leading = [] if first is None else [_button(first, "main", **target)]
-    return leading + [_button(spec, "danger" if spec.behind_more else "", **target) for spec in found.values()]
+    leading = [] if first is None else [_button(first, "main", None, words, **target)]
+    others = ((spec, "danger" if spec.behind_more else "") for spec in found.values())
+    return leading + [_button(spec, kind, None, words, **target) for spec, kind in others]
 
 
-def _button(spec: ActionSpec, kind: str = "", view: type | None = None, **target: Any) -> Button:
-    return Button(
-        action=spec.name, label=spec.label_on(view), url=formatting.decide_url(spec.name, **target), kind=kind
-    )
+def _button(
+    spec: ActionSpec, kind: str = "", view: type | None = None, words: Nouns | None = None, /, **target: Any
+) -> Button:
+    label = spec.label_on(view, words or nouns.shared())
+    return Button(action=spec.name, label=label, url=formatting.decide_url(spec.name, **target), kind=kind)

@@ -104,7 +104,7 @@ class CommandAdmin(ReadOnlyAdmin):
         """
         possible = actions.possible(*_views_in_list(request)) if may_operate(request) else ()
         found = [(f"{spec.name}_chosen", spec) for spec in actions.of_target(Target.COMMANDS) if spec in possible]
-        return {name: (_ask_about(spec), name, spec.title) for name, spec in found}
+        return {name: (_ask_about(spec), name, nouns.shared().fill(spec.title)) for name, spec in found}
 
     @admin.display(description=_("command"))
     def what(self, command: Command) -> str:

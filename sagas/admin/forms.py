@@ -19,6 +19,7 @@ from sagas import actions, nouns
 from sagas.actions import ActionSpec, Field, FieldKind, Target
 from sagas.actions.action import REASON_LIMIT
 from sagas.models import SagaLog
+from sagas.nouns import Nouns
 from sagas.queries import by_task
 from sagas.queries.ids import saga_id
 
@@ -50,13 +51,12 @@ class DecisionForm(forms.Form):
         self.order_fields([field.name for field in self.spec.fields])
 
     def _use_nouns(self) -> None:
-        """Fill the nouns of the events' saga type into the texts of the decision's own fields."""
-        stream = (self.data or self.initial).get("stream")
-        words = nouns.of(stream) if stream else nouns.shared()
-        for own in self.spec.fields:
-            if _is_shown(own):
-                self.fields[own.name].label = capfirst(words.fill(own.label))
-                self.fields[own.name].help_text = words.fill(own.help)
+        """Fill the nouns of the target's saga type into the texts of the decision's own fields."""
+        named = [own for own in self.spec.fields if own.label]
+        words = nouns_of_target(self.data or self.initial) if named else nouns.shared()
+        for own in named:
+            self.fields[own.name].label = capfirst(words.fill(own.label))
+            self.fields[own.name].help_text = words.fill(own.help)
 
     def clean_reason(self) -> str:
         """Return the reason. Raises ValidationError if one is required and it has no visible character."""
@@ -233,11 +233,20 @@ _INPUTS: Mapping[FieldKind, Callable[..., forms.Field]] = {
 }
 
 
+def nouns_of_target(fields: Mapping[str, Any]) -> Nouns:
+    """Return the nouns of the saga type that the target belongs to."""
+    stream = fields.get("stream")
+    saga = saga_id(str(fields.get("saga") or ""))
+    if not stream and saga:
+        stream = SagaLog.objects.filter(id=saga).values_list("saga_type", flat=True).first()
+    return nouns.of(stream) if stream else nouns.shared()
+
+
 @cache
 def form_of(spec: ActionSpec) -> type[DecisionForm]:
     """Return the form of a decision."""
     inputs = {field.name: _input(field) for field in spec.fields if _is_shown(field)}
-    return type(f"{spec.name}_form", (_FORMS[spec.target],), {"__doc__": str(spec.title), "spec": spec, **inputs})
+    return type(f"{spec.name}_form", (_FORMS[spec.target],), {"__doc__": spec.name, "spec": spec, **inputs})
 
 
 def _is_shown(field: Field) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.http import HttpRequest
 
-from sagas.rights import OPERATE, VIEW_COMMANDS, VIEW_PAYLOAD, VIEW_PUBLISHING, VIEW_SAGAS, attention_kinds
+from sagas import attention_kinds
+from sagas.rights import OPERATE, VIEW_COMMANDS, VIEW_PAYLOAD, VIEW_PUBLISHING, VIEW_SAGAS
 
 __all__ = [
     "VIEW_COMMANDS",
@@ -35,4 +36,4 @@ def may_view_payload(request: HttpRequest) -> bool:
 
 def attention_of(request: HttpRequest) -> frozenset[str]:
     """Return the kinds of attention items that the current user may see."""
-    return attention_kinds(lambda right: may(request, right))
+    return attention_kinds.readable(lambda right: may(request, right))

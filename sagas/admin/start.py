@@ -9,37 +9,16 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from sagas import queries
 from sagas.admin import formatting, health, rights
 from sagas.admin.pagination import from_page, number_of
+from sagas.attention_kinds import BY_NAME
 from sagas.models import SagaStatusChoice
 from sagas.queries import Attention, AttentionItem
 
 ITEMS = 50
 COUNTS_SECONDS = 5
-
-KINDS: dict[str, Any] = {
-    "exhausted": gettext_lazy("needs a decision"),
-    "held": gettext_lazy("held"),
-    "never_answered": gettext_lazy("never answered"),
-    "overdue": gettext_lazy("overdue"),
-    "confirmed_unsent": gettext_lazy("confirmed, never sent"),
-    "overtaken": gettext_lazy("done, no longer required"),
-    "parked": gettext_lazy("unmatched event"),
-    "quarantined": gettext_lazy("unreadable message"),
-    "set_aside": gettext_lazy("blocked by an error"),
-    "unclear": gettext_lazy("unclear event"),
-    "stalled": gettext_lazy("no progress"),
-    "paused": gettext_lazy("paused"),
-    "counted": gettext_lazy("unreadable messages, only counted"),
-    "blocked": gettext_lazy("topic does not accept commands"),
-    "unread": gettext_lazy("topic not read"),
-    "undelivered": gettext_lazy("messages not delivered"),
-    "breaker": gettext_lazy("circuit breaker"),
-}
-RED = ("exhausted", "held", "set_aside", "never_answered", "unread", "undelivered", "overdue", "breaker")
 
 
 def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +26,7 @@ def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
     if not rights.may(request, rights.VIEW_SAGAS):
         return {**around, "title": _("Start"), "no_rights": True}
     kind = request.GET.get("kind", "")
-    kind = kind if kind in KINDS else ""
+    kind = kind if kind in BY_NAME else ""
     page = queries.attention(
         (number_of(request, "page") - 1) * ITEMS,
         ITEMS,
@@ -75,22 +54,26 @@ def _kinds(page: Attention, chosen: str) -> list[dict[str, Any]]:
     total = sum(page.by_kind.values())
     found = [{"kind": "", "label": _("all"), "tone": "plain", "count": total, "url": f"{top}#page"}]
     found += [
-        {"kind": kind, "label": KINDS[kind], "tone": _tone(kind), "count": count, "url": f"{top}?kind={kind}#page"}
+        {
+            "kind": kind,
+            **_badge(kind),
+            "count": count,
+            "url": f"{top}?kind={kind}#page",
+        }
         for kind, count in page.by_kind.items()
         if count
     ]
     return [{**line, "chosen": line["kind"] == chosen} for line in found] if total else []
 
 
-def _tone(kind: str) -> str:
-    return "bad" if kind in RED else "warn"
+def _badge(kind: str) -> dict[str, Any]:
+    return {"label": BY_NAME[kind].label, "tone": "bad" if BY_NAME[kind].red else "warn"}
 
 
 def _line(item: AttentionItem, may_see_commands: bool) -> dict[str, Any]:
     return {
         "item": item,
-        "kind": KINDS.get(item.kind, item.kind),
-        "tone": _tone(item.kind),
+        **_badge(item.kind),
         "age": formatting.age(item.age(timezone.now())),
         "url": _url(item, may_see_commands),
     }

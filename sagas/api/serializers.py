@@ -20,10 +20,10 @@ from compensation.models import (
     TripCause,
 )
 from sagas.api import saga_types
+from sagas.attention_kinds import KINDS
 from sagas.engine.definition import StepStatus
 from sagas.error_text import shown_attempt, shown_error, shown_text
 from sagas.models import LaneOutcome, SagaLog, SagaStatusChoice, SagaStep
-from sagas.queries.attention import KINDS
 
 HIDDEN = "Without the permission view_payload the service's text is replaced by [text, 42 characters]."
 
@@ -223,8 +223,8 @@ class CommandSerializer(s.Serializer[Any]):
         source="command.overtaken_at",
         allow_null=True,
         help_text=(
-            "When an event confirmed it although it was no longer required: it had been sent, and then the task was "
-            "started again."
+            "When an event confirmed it although it was no longer required: it had been sent, and then what its saga "
+            "is about was started again."
         ),
     )
     exhausted_by = s.ChoiceField([*ExhaustedBy.values, ""], source="command.exhausted_by")
@@ -308,7 +308,7 @@ class QuarantinedMessageSerializer(s.Serializer[Quarantined]):
 
 
 class AttentionItemSerializer(s.Serializer[Any]):
-    kind = s.ChoiceField(KINDS)
+    kind = s.ChoiceField([kind.name for kind in KINDS])
     since = s.DateTimeField()
     latest = s.DateTimeField()
     age_seconds = s.SerializerMethodField()

@@ -244,6 +244,7 @@ DEFINITION = Definition(
     title="Image processing",
     key_noun=Noun("task", "tasks"),
     entity_noun=Noun("image", "images"),
+    intake_noun=Noun("retrieval", "retrievals"),
     public_name="IMAGE_PROCESSING",  # as clients of the API know it
     version=1,
     key_field="task_id",

@@ -238,6 +238,9 @@ class Noun:
         return cls(one, f"{one}s")
 
 
+INTAKE = Noun("intake", "intakes")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compensation:
     """How one step of a lane is undone.
@@ -267,10 +270,11 @@ class Definition:
 
     `key_field` and `entity_field` name fields of the body; without an `entity_field` the saga is its own single lane.
     `processed_needs` is the milestone that a lane must have to be processed by an event about all lanes. `title`,
-    `key_noun` and `entity_noun` are the type's words for people; a noun is by default that of its field. `public_name`
-    is the `saga_type` of the API; by default the name in capitals. `restarts`: its task may be started again after it
-    failed or ended, with new entities; the saga then has several runs (`sagas.engine.runs`), and a failure of one run
-    does not undo the lanes of the next.
+    `key_noun`, `entity_noun` and `intake_noun` are the type's words for people: the nouns of what a saga is about, of
+    the subject of a lane, and of what brings the lanes; the first two are by default those of their fields.
+    `public_name` is the `saga_type` of the API; by default the name in capitals. `restarts`: its task may be started
+    again after it failed or ended, with new entities; the saga then has several runs (`sagas.engine.runs`), and a
+    failure of one run does not undo the lanes of the next.
     """
 
     name: str
@@ -283,6 +287,7 @@ class Definition:
     title: str = ""
     key_noun: Noun | None = None
     entity_noun: Noun | None = None
+    intake_noun: Noun = INTAKE
     public_name: str = ""
     restarts: bool = False
 

@@ -99,7 +99,12 @@ def _whole_problems(definition: Definition) -> Iterator[str]:
 def _word_problems(definition: Definition) -> Iterator[str]:
     """Check the words for people and for clients of the API; those that are left out follow from the other names."""
     nouns = [(f"the noun of {item.command}", item.noun) for item in definition.compensations]
-    for field, noun in (("key_noun", definition.key_noun), ("entity_noun", definition.entity_noun), *nouns):
+    for field, noun in (
+        ("key_noun", definition.key_noun),
+        ("entity_noun", definition.entity_noun),
+        ("intake_noun", definition.intake_noun),
+        *nouns,
+    ):
         if noun and not all(
             _is_name(word) and word.replace(" ", "").replace("-", "").isalpha() for word in (noun.one, noun.many)
         ):

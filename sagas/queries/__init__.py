@@ -4,7 +4,7 @@ Each function states how many queries it makes; none makes more for a larger sag
 """
 
 from sagas.queries.attention import Attention, attention
-from sagas.queries.attention import Item as AttentionItem
+from sagas.queries.attention_items.item import Item as AttentionItem
 from sagas.queries.counts import StatusCounts, status_counts
 from sagas.queries.pages import Page
 from sagas.queries.parked import ParkedGroup, parked_groups, pruned_at

@@ -26,7 +26,7 @@ from sagas import nouns
 from sagas.actions import registry
 from sagas.engine import facts as kinds
 from sagas.error_text import shown_attempt
-from sagas.models import Decision, SagaEvent, SagaStatusChoice
+from sagas.models import Decision, SagaEvent, SagaLog, SagaStatusChoice
 from sagas.nouns import Nouns
 from sagas.queries import holding
 from sagas.queries.pages import Page
@@ -174,21 +174,22 @@ def _event(row: SagaEvent, event: Event, again: int, content: Mapping[str, Any])
         detail["remark"] = event.note_text
     if row.lane:
         detail["attached_to_lane"] = row.lane
-    kind, title = _event_title(event, content, detail)
+    words = nouns.of(event.stream)
+    kind, title = _event_title(event, content, detail, words)
     return Entry(
         at=row.applied_at,
         kind=kind,
         title=title,
         entity=event.entity or row.lane or "",
-        changes=changes(row.note, nouns.of(event.stream)),
+        changes=changes(row.note, words),
         detail=detail,
     )
 
 
-def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any]) -> tuple[str, str]:
+def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any], words: Nouns) -> tuple[str, str]:
     if event.source == Source.OPERATOR:
         detail |= {"actor": content.get("actor", ""), "reason": content.get("reason", "")}
-        return "decision", _decision_title(_decision_of(event.type), event.type, detail)
+        return "decision", _decision_title(_decision_of(event.type), event.type, detail, words)
     if event.source == Source.COMPENSATION:
         detail |= {"command": content.get("name", ""), "round": content.get("round", 1)}
         titles = {
@@ -197,19 +198,18 @@ def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any
         }
         return "news", titles.get(event.type, event.type) % {"command": detail["command"], "round": detail["round"]}
     if event.source == Source.SAGAS:
-        return "news", _("No event for %(seconds)d seconds: no further images are expected") % {
-            "seconds": content.get("seconds", 0)
-        }
+        text = _("No event for %(seconds)d seconds: no further %(entity_nouns)s are expected")
+        return "news", words.fill(text, seconds=content.get("seconds", 0))
     return "event", event.type
 
 
-def _decision_title(action: str | None, name: str, detail: Mapping[str, Any]) -> str:
+def _decision_title(action: str | None, name: str, detail: Mapping[str, Any], words: Nouns) -> str:
     """Return who decided what and why. name: what a decision is called that has no sentence of its own."""
     values = {"event": name, "actor": detail["actor"] or _("unknown"), "reason": detail["reason"]}
     known = registry.ACTIONS.get(action or "")
-    return (
-        str(known.sentence % values) if known and known.sentence else _("%(event)s by %(actor)s: %(reason)s") % values
-    )
+    if known and known.sentence:
+        return capfirst(words.fill(known.sentence, **values))
+    return _("%(event)s by %(actor)s: %(reason)s") % values
 
 
 def _decision_of(fact: str) -> str | None:
@@ -226,7 +226,7 @@ def changes(note: Mapping[str, Any], words: Nouns) -> list[str]:
         )
         found.append(_("Saga: %(before)s → %(after)s") % {"before": before, "after": after})
     if "run" in note:
-        found.append(_("Run %(number)d of the task began") % {"number": note["run"]})
+        found.append(words.fill(_("Run %(number)d of %(the_key)s began"), number=note["run"]))
     steps = [f"{step_type} ({service})" for step_type, service, *_rank in note.get("steps", [])]
     if steps:
         count = note.get("steps_count", len(steps))
@@ -261,12 +261,16 @@ _COUNTS = (
 def _decisions(pks: Sequence[str]) -> dict[tuple[str, str], Entry]:
     if not pks:
         return {}
+    of_saga = SagaLog.objects.filter(id=OuterRef("saga")).values("saga_type")
     return {
         ("decision", str(row.id)): Entry(
             at=row.decided_at,
             kind="decision",
             title=_decision_title(
-                row.action, registry.label_of(row.action), {"actor": row.actor, "reason": row.reason}
+                row.action,
+                registry.label_of(row.action, nouns.of(row.saga_type)),
+                {"actor": row.actor, "reason": row.reason},
+                nouns.of(row.saga_type),
             ),
             detail={
                 "decision_id": str(row.id),
@@ -277,7 +281,7 @@ def _decisions(pks: Sequence[str]) -> dict[tuple[str, str], Entry]:
                 "reason": row.reason,
             },
         )
-        for row in Decision.objects.filter(id__in=list(pks)).defer("answer")
+        for row in Decision.objects.filter(id__in=list(pks)).annotate(saga_type=of_saga).defer("answer")
     }
 
 
@@ -353,7 +357,7 @@ def _commands(pks: Iterable[str], holds: DeadlineHolds | None) -> dict[tuple[str
                 "overtaken",
                 row.overtaken_at,
                 "command",
-                _("%(command)s was carried out although the task was started again: it had been sent before"),
+                _("%(command)s was carried out although %(the_key)s was started again: it had been sent before"),
             ),
             ("deadline", row.deadline_at, "deadline", _("Deadline for %(service)s to confirm %(command)s")),
             ("next", row.next_at, "deadline", _("Next attempt at %(command)s")),
@@ -364,7 +368,7 @@ def _commands(pks: Iterable[str], holds: DeadlineHolds | None) -> dict[tuple[str
                 lines[kind, str(row.id)] = Entry(
                     at=at,
                     kind=entry_kind,
-                    title=title % values,
+                    title=nouns.of(row.stream).fill(title, **values),
                     entity=row.entity,
                     changes=[on_hold.sentence] if on_hold else (),
                     detail={

@@ -148,7 +148,7 @@ STORIES: tuple[Callable[[], Story], ...] = (
 
 
 # How a definition is called for people may change at any time.
-NOUNS = frozenset({"key_noun", "entity_noun", "noun"})
+NOUNS = frozenset({"key_noun", "entity_noun", "intake_noun", "noun"})
 # A field that was renamed → the name under which fingerprints were recorded.
 RECORDED_AS = {"required_when": "owed_when"}
 

@@ -23,7 +23,7 @@ from bridge.models import Event, Quarantined, QuarantineStatus
 from compensation import switches
 from compensation.models import Breaker, BreakerState, Command, Switch
 from sagaproject import urls as root
-from sagas import actions
+from sagas import actions, nouns
 from sagas.actions import (
     ACTIONS,
     Action,
@@ -322,7 +322,7 @@ def test_every_decision_has_a_page_an_address_and_a_command(name: str, staff: Cl
     assert get_commands()[spec.command] == "sagas"
     shared = {Target.PUBLISHING: "/publishing"}.get(spec.target, f"/{spec.slug}")
     assert any(one.endswith(shared) and "post" in found for one, found in _schema().items())
-    assert str(spec.label) == spec.label_on()
+    assert spec.label_on(None, nouns.shared()) == actions.label_of(name)
 
 
 def test_the_audit_has_no_list_of_decisions_in_the_database() -> None:

@@ -6,6 +6,7 @@ import html
 import io
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,13 +17,18 @@ from django.urls import reverse
 from django.utils import translation
 from drf_spectacular.generators import SchemaGenerator
 
-from bridge import event_log
+from bridge import clock, event_log
 from bridge.event_log import NewFact
+from bridge.models import Event, Source
 from compensation.models import Command
 from sagas import nouns
+from sagas.actions import ACTIONS, Action
+from sagas.admin.formatting import decide_url
 from sagas.applying.apply import run_apply
 from sagas.definitions import image_processing, registry
-from sagas.models import Parked, SagaLog
+from sagas.engine import facts as kinds
+from sagas.models import Decision, Parked, SagaLog
+from sagas.queries.timeline import _event_title, changes
 from tests import parcel_saga
 from tests.integration.story import event, image_through, new_ids, retrieval
 from tests.integration.terminal import run
@@ -30,13 +36,25 @@ from tests.integration.terminal import run
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PARCELS = parcel_saga.DEFINITION
-FOREIGN = re.compile(r"\b(images?|tasks?|imaging)\b", re.IGNORECASE)
+FOREIGN = re.compile(
+    r"\b(images?|tasks?|imaging|retrievals?|retrieved|im[aá]gen(es)?|tareas?|recuperaci(ón|ones))\b",
+    re.IGNORECASE,
+)
 # What is part of an interface and has its names for good: options of commands, and what GET definitions says `of`.
-OPTIONS = re.compile(r"--(image|task)( (IMAGE|TASK))?\b")
+OPTIONS = re.compile(r"--(images?|task)( (IMAGE|TASK))?\b")
 NO_TEXT = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL)
 ADDRESSES = re.compile(r'href="(/admin/(?:sagas|compensation|bridge)/[^"#]*)"')
 # The list of saga types is where the other type may be named.
 OTHER_TITLE = "Image processing"
+JSON = "application/json"
+REASON = {"reason": "because"}
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    """A request in another language leaves its language behind in this thread."""
+    with translation.override("en"):
+        yield
 
 
 @pytest.fixture(params=["alone", "beside"])
@@ -158,6 +176,106 @@ def test_no_answer_of_the_api_speaks_of_images_or_tasks(staff: Client, orders: d
     assert any("because the order twin also has the parcel" in text for text in said)
 
 
+def test_no_page_of_a_decision_speaks_of_images_or_tasks(staff: Client, orders: dict[str, SagaLog]) -> None:
+    read = {
+        (name, language): visible(staff.get(decide_url(name, saga=orders["open"].id), headers=in_(language)).text)
+        for name in ACTIONS
+        for language in ("en", "es")
+    }
+    assert {page: found for page, text in read.items() if (found := foreign(text))} == {}
+    close, cerrar = read[Action.CLOSE_RETRIEVAL, "en"], read[Action.CLOSE_RETRIEVAL, "es"]
+    for words in (
+        "Close the dispatch",
+        "no further parcels will arrive",
+        "Number of parcels",
+        "How many parcels the dispatch brought",
+    ):
+        assert words in close
+    for words in ("Cerrar the dispatch", "no llegarán más parcels", "Cantidad de parcels"):
+        assert words in cerrar
+
+
+def test_the_intake_is_closed_in_the_words_of_the_type(staff: Client, orders: dict[str, SagaLog]) -> None:
+    saga = orders["open"]
+    page = reverse("admin:sagas_sagalog_change", args=[saga.id])
+    assert "Close dispatch…" in visible(staff.get(page).text)
+    address = f"/api/v1/saga/sagas/{saga.id}/close-retrieval"
+    refused = staff.post(address, {"images": 10**7, "reason": "because"}, "application/json")
+    assert refused.json()["detail"] == "the number of parcels must be from 0 to 1000000"
+    answer = staff.post(
+        decide_url(Action.CLOSE_RETRIEVAL, saga=saga.id), {"saga": saga.id, "images": 2, "confirm": "1"} | REASON
+    )
+    assert answer.status_code == 302
+    told = visible(staff.get(page).text)
+    assert "Accepted: Close the dispatch." in told
+    assert "Dispatch closed by ana: because" in told
+    decision = Decision.objects.get()
+    audit = visible(staff.get(reverse("admin:sagas_decision_change", args=[decision.id])).text)
+    assert "close dispatch" in audit
+    ended = staff.post(f"/api/v1/saga/sagas/{orders['done'].id}/close-retrieval", {"images": 1} | REASON, JSON)
+    assert ended.json()["detail"] == "the saga is COMPLETED: its dispatch is over"
+    event_log.append([fact("OrderClosed", "open", seconds=9, content={"parcels": 3})])
+    run_apply()
+    known = staff.post(address, {"images": 1} | REASON, JSON)
+    assert known.json()["detail"] == "the service reported that the dispatch is over and brought 3: its number counts"
+    assert foreign(told + audit) == []
+
+
+def test_no_item_that_needs_attention_speaks_of_images_or_tasks(staff: Client, orders: dict[str, SagaLog]) -> None:
+    of_failed = Command.objects.filter(saga_id=orders["failed"].id)
+    command = of_failed.earliest("name")
+    old, now = clock.now() - timedelta(days=1), clock.now()
+    answered = {"settled_at": now, "next_at": None, "deadline_at": None}
+    states: dict[str, dict[str, Any]] = {
+        "exhausted": {"status": "exhausted", "exhausted_by": "deadline", "attempt": 1, **answered},
+        "overdue": {"status": "published", "attempt": 1, **answered, "settled_at": None, "deadline_at": old},
+        "confirmed_unsent": {"status": "confirmed", **answered, "confirmed_unsent_at": now},
+        "overtaken": {"status": "confirmed", **answered, "overtaken_at": now, "confirmed_unsent_at": None},
+        "": {"status": "not_required", **answered, "overtaken_at": None},
+    }
+    said: dict[str, str] = {}
+    for kind, state in states.items():
+        of_failed.filter(id=command.id).update(**state)
+        said |= told_of(staff, kind, reverse("admin:compensation_command_change", args=[command.id]))
+    SagaLog.objects.update(start_time=old, last_event_at=old, updated_at=old)
+    Parked.objects.update(since=old)
+    SagaLog.objects.filter(key="done").update(set_aside_at=now, set_aside_error="KeyError")
+    for kind in ("stalled", "held", "parked", "set_aside"):
+        said |= told_of(staff, kind, reverse("admin:sagas_sagalog_change", args=[orders["open"].id]))
+    assert {kind: found for kind, text in said.items() if (found := foreign(text))} == {}
+    assert "although its order was started again" in said["overtaken en"]
+    assert "although the order was started again" in said["overtaken en"]
+    assert "if no further parcels will arrive, close the dispatch" in said["stalled en"]
+    assert "because the order was started again: nothing is sent" in said[" en"]
+
+
+def told_of(staff: Client, kind: str, address: str) -> dict[str, str]:
+    """What the API, the start page and a page of its own say of a kind of item, in both languages."""
+    items = staff.get("/api/v1/saga/attention", headers={"accept": "application/json"}).json()["items"]
+    assert not kind or kind in {item["kind"] for item in items}
+    return {
+        f"{kind} {language}": visible(
+            staff.get(reverse("admin:index"), headers=in_(language)).text
+            + staff.get(address, headers=in_(language)).text
+            + " ".join(texts(items))
+        )
+        for language in ("en", "es")
+    }
+
+
+def in_(language: str) -> dict[str, str]:
+    return {"accept-language": language}
+
+
+def test_a_new_run_and_silence_speak_of_what_the_saga_is_about() -> None:
+    assert nouns.of(PARCELS.name).intake_noun == "intake", "it is not listed"
+    with registry.also(PARCELS):
+        assert changes({"run": 2}, nouns.of(PARCELS.name)) == ["Run 2 of the order began"]
+        silent = Event(source=Source.SAGAS, type=kinds.INTAKE_SILENT, stream=PARCELS.name)
+        told = _event_title(silent, {"seconds": 900}, {}, nouns.of(PARCELS.name))
+        assert told == ("news", "No event for 900 seconds: no further parcels are expected")
+
+
 def described(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for name, part in value.items():
@@ -184,6 +302,9 @@ def test_no_command_speaks_of_images_or_tasks(orders: dict[str, SagaLog], listed
         run("describe_saga_type", PARCELS.name),
         run("describe_saga_type", PARCELS.name, "--mermaid"),
         run("cancel_saga", "open", *decide),
+        run("close_retrieval", "open", "--images", "2", *decide),
+        run("close_retrieval", "done", "--images", "2", *decide),
+        run("close_retrieval", "open", "--images", "10000000", *decide),
         run("cancel_saga", "open", "--image", "p9", *decide),
         run("force_compensation", "done", *decide),
         run("terminate_saga", "held", *decide),
@@ -227,7 +348,7 @@ def test_image_processing_keeps_its_words() -> None:
     spanish = visible(client.get(address, headers={"accept-language": "es"}).content.decode())
     for words in ("Id de tarea", "Imágenes", "Imagen ", "se agregó 1 imagen", "Procesamiento de imágenes"):
         assert words in spanish
-    assert foreign(spanish) == []
+    assert re.search(r"\b(images?|tasks?|retrieval)\b", spanish, re.IGNORECASE) is None
 
 
 def test_nouns_follow_the_reader_and_the_registry() -> None:
@@ -240,8 +361,10 @@ def test_nouns_follow_the_reader_and_the_registry() -> None:
         assert nouns.of("of_a_newer_release").entity_noun == "entity"
     with translation.override("es"):
         assert nouns.shared().the_entity == "la imagen"
+        assert nouns.shared().the_intake == "la recuperación"
         assert nouns.command("RollbackAnonymization", 1) == "1 reversión de anonimización"
     with registry.also(PARCELS), translation.override("en"):
         assert nouns.shared().key_id == "saga key"
         assert nouns.of(PARCELS.name).the_key == "the order"
+        assert (nouns.shared().intake_noun, nouns.of(PARCELS.name).the_intake) == ("intake", "the dispatch")
         assert nouns.titles() == {"image_processing": "Image processing", PARCELS.name: "Delivery"}

@@ -1,6 +1,5 @@
 """An event that does not say what happened changes nothing, and people see it until another one tells."""
 
-import sys
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ from bridge.models import Event
 from sagas import queries
 from sagas.applying.apply import run_apply
 from sagas.models import SagaLog
+from sagas.queries.attention_items import of_sagas
 from tests.integration.bridge_messages import body
 
 pytestmark = pytest.mark.django_db
@@ -87,5 +87,5 @@ def test_page_api_and_timeline_say_it(client: Client) -> None:
 def test_after_a_week_the_saga_alone_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     tell("ProcessingCompleted", 1, image_id=IMAGE, status="?")
     assert found().items
-    monkeypatch.setattr(sys.modules["sagas.queries.attention"], "UNCLEAR_SHOWN", timedelta(0))
+    monkeypatch.setattr(of_sagas, "UNCLEAR_SHOWN", timedelta(0))
     assert found().items == []

@@ -76,6 +76,7 @@ MISTAKES = [
     (with_undo(undoes=order_saga.PLACE), "two commands undo the same step"),
     (replace(ORDERS, key_noun=Noun("", "orders")), "key_noun must be two English nouns"),
     (replace(ORDERS, entity_noun=Noun("parcel", "<b>")), "entity_noun must be two English nouns"),
+    (replace(ORDERS, intake_noun=Noun("intake", "")), "intake_noun must be two English nouns"),
     (with_undo(noun=Noun("refund", "refunds 2")), "the noun of RefundPayment must be two English nouns"),
     (replace(ORDERS, public_name="ORDER PROCESSING"), "the public_name must be an identifier"),
     (with_event(topics=()), "has no topic"),

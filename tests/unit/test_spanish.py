@@ -132,3 +132,10 @@ def test_placeholders_are_kept() -> None:
         if original and placeholders[0] != placeholders[1]:
             wrong.append(original)
     assert wrong == []
+
+
+def test_only_a_definition_names_what_its_sagas_are_about() -> None:
+    """Texts for sagas of every type have placeholders for nouns; nouns have a context."""
+    foreign = re.compile(r"\b(images?|tasks?|retriev\w+|anonymiz\w+)\b", re.IGNORECASE)
+    shared = {entry for entry in known() if not entry.startswith(f"{nouns.CONTEXT}\4")}
+    assert sorted(entry for entry in shared if foreign.search(entry)) == []
