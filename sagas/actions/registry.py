@@ -75,6 +75,7 @@ SPECS = (
         on=(WholeSagaView,),
         allowed=on_saga.may_resume,
         effect=on_saga.resume,
+        of_many=on_saga.each,
         asked_by=("set_aside",),
         label=_("resume"),
         title=_("Resume"),
@@ -373,6 +374,7 @@ SPECS = (
         on=(WholeSagaView,),
         allowed=on_saga.may_close,
         effect=on_saga.record,
+        of_many=on_saga.each,
         fact=kinds.INTAKE_CLOSED,
         content=on_saga.closing,
         fields=(
@@ -386,6 +388,7 @@ SPECS = (
                 option="--images",
                 option_help="how many images the retrieval brought, including those that failed later",
                 metavar="N",
+                of_many_help=_("If empty, each saga is closed with the number of its %(entity_nouns)s that are known."),
             ),
         ),
         by_hand=True,
@@ -623,6 +626,11 @@ def possible(*views: Any) -> tuple[ActionSpec, ...]:
 def label_of(name: str) -> str:
     """Return the label of a decision; of one that this release does not know, its name."""
     return str(ACTIONS[name].label) if name in ACTIONS else name
+
+
+def on_many_sagas() -> list[ActionSpec]:
+    """Return the decisions that can be taken on many sagas at once, in their order."""
+    return [spec for spec in of_target(Target.SAGA) if spec.of_many is not None]
 
 
 def of_target(*targets: Target) -> list[ActionSpec]:
