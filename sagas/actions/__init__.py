@@ -9,9 +9,9 @@ from sagas.actions.on_commands import CommandView, is_anything_unsent, views_in,
 from sagas.actions.on_messages import MessageView
 from sagas.actions.on_parked import EventView, KeyUse, KeyView, uses_of_keys
 from sagas.actions.on_publishing import BreakerView, SwitchView, services
-from sagas.actions.on_saga import OneLaneView, WholeSagaView
+from sagas.actions.on_saga import OneLaneView, WholeSagaView, sagas_like
 from sagas.actions.reason import is_blank
-from sagas.actions.registry import ACTIONS, Action, get, label_of, of_target, possible
+from sagas.actions.registry import ACTIONS, Action, get, label_of, of_target, on_many_sagas, possible
 from sagas.actions.spec import ActionSpec, Field, FieldKind, NothingToDo, Target
 from sagas.actions.wording import sentences
 
@@ -40,7 +40,9 @@ __all__ = [
     "is_blank",
     "label_of",
     "of_target",
+    "on_many_sagas",
     "possible",
+    "sagas_like",
     "sentences",
     "services",
     "uses_of_keys",

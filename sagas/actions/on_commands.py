@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
-from bridge import clock
 from compensation import held
 from compensation.held import Unclaimed
 from compensation.models import INACTIVE, UNSENT, Command, CommandStatus
 from compensation.queries import planned_before
 from sagas import nouns
+from sagas.actions import many
 from sagas.actions.action import (
     ActionContext,
     ActionRequest,
@@ -27,18 +26,15 @@ from sagas.actions.action import (
     as_uuid,
     by_saga,
     carry_out,
-    check_reason,
     previewed,
     routing_key,
     saga_row,
 )
-from sagas.actions.on_saga import append, current, set_aside
+from sagas.actions.on_saga import ANY_TIME, append, current, set_aside
 from sagas.actions.spec import ActionSpec, Refusal, Values
 from sagas.applying.shared_entities import others_by_saga
 from sagas.errors import DecisionError, Invalid, NotFound, Refused
-from sagas.models import Decision, SagaLog
-
-_ANY_TIME = datetime.min.replace(tzinfo=UTC)
+from sagas.models import SagaLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +119,7 @@ def views_in(status: str = "", *, invalid: bool = False) -> list[CommandView]:
 
 def _like(status: str, *, unfit: bool, held: bool) -> Command:
     """Build a command with the fields that the rules read."""
-    return Command(status=status, invalid="unfit" if unfit else "", held_since=_ANY_TIME if held else None)
+    return Command(status=status, invalid="unfit" if unfit else "", held_since=ANY_TIME if held else None)
 
 
 def is_anything_unsent() -> bool:
@@ -151,7 +147,9 @@ class CommandSelection:
         if len(given) != 1:
             raise Invalid(_("select the commands by exactly one of ids, saga and planned_before"))
         if self.ids is not None:
-            return _as_ids(self.ids)
+            return many.as_ids(
+                self.ids, empty=_("the list of commands is empty"), malformed=_("a command's id is a UUID")
+            )
         return list(self._found(spec, of_saga).values_list("id", flat=True))
 
     def _found(self, spec: ActionSpec, of_saga: Q) -> QuerySet[Command]:
@@ -169,10 +167,7 @@ class CommandSelection:
             return f"commands of saga {self.saga}"
         if self.planned_before is not None:
             return f"commands planned before {self.planned_before.isoformat()}"
-        ids = sorted({str(value).lower() for value in self.ids or ()})
-        # The mark tells this selection from every other, also under a request key.
-        mark = hashlib.sha256(" ".join(ids).encode()).hexdigest()[:12]
-        return f"{len(ids)} commands (selection {mark})"
+        return many.name_of(self.ids or (), "commands")
 
 
 # --- how they are carried out -----------------------------------------------------------------------------------------
@@ -230,13 +225,11 @@ class CommandEffect:
 
     def _many(self, spec: ActionSpec, selection: CommandSelection, request: ActionRequest) -> ActionResult:
         ids = selection.find(spec, self.of_saga)
-        if not request.dry_run:
-            check_reason(request.reason)
-        earlier = _same_request(spec, selection.name, request)
+        earlier = many.begin(spec, selection.name, request)
         if earlier is not None:
             return earlier
         total = self._each_saga(spec, ids, replace(request, idempotency_key=None))
-        return _remember(spec, total, selection.name, request)
+        return many.remember(spec, total, selection.name, request)
 
     def _each_saga(self, spec: ActionSpec, ids: Sequence[UUID], request: ActionRequest) -> ActionResult:
         by_saga: dict[UUID, list[UUID]] = defaultdict(list)
@@ -245,9 +238,7 @@ class CommandEffect:
             by_saga[saga_id].append(identity)
             found.add(identity)
         refused = [
-            {"id": str(identity), "code": "not_found", "reason": _("no such command")}
-            for identity in ids
-            if identity not in found
+            many.not_eligible(identity, "not_found", _("no such command")) for identity in ids if identity not in found
         ]
         named = frozenset(ids)
         commands: list[CommandPreview] = []
@@ -257,7 +248,7 @@ class CommandEffect:
             try:
                 outcome = self._decide(spec, saga_id, group, request, f"saga {saga_id}", bulk=named)
             except DecisionError as error:
-                refused += [_not_eligible(identity, str(error)) for identity in group]
+                refused += [many.not_eligible(identity, "refused", str(error)) for identity in group]
                 continue
             commands += outcome.commands
             refused += outcome.effects.get("not_eligible", [])
@@ -271,15 +262,7 @@ class CommandEffect:
             "status_counts": dict(sorted(statuses.items())),
             **({"also_known_to": known_to} if known_to else {}),
         }
-        return ActionResult(
-            action=spec.name,
-            target="",
-            actor=request.actor,
-            accepted_at=clock.now(),
-            commands=commands,
-            effects=effects,
-            dry_run=request.dry_run,
-        )
+        return many.result(spec, request, commands, effects)
 
     def _decide(
         self,
@@ -330,28 +313,6 @@ RELEASE = CommandEffect(
 )
 
 
-def _remember(spec: ActionSpec, total: ActionResult, target: str, request: ActionRequest) -> ActionResult:
-    """Write the audit row of the bulk decision itself, in addition to those of its sagas."""
-
-    def work(context: ActionContext) -> None:
-        context.commands += total.commands
-        context.effects |= total.effects
-
-    return carry_out(spec.name, target, request, work)
-
-
-def _same_request(spec: ActionSpec, target: str, request: ActionRequest) -> ActionResult | None:
-    """Return the result of the same bulk request, if it was completed; checked first, as the work may take long."""
-    if not request.idempotency_key or request.dry_run:
-        return None
-    known = Decision.objects.filter(actor=request.actor, request_key=request.idempotency_key).exists()
-    return carry_out(spec.name, target, request, _never) if known else None
-
-
-def _never(context: ActionContext) -> None:
-    raise AssertionError("the earlier decision answers")
-
-
 def _split_by_eligibility(
     spec: ActionSpec, ids: Sequence[UUID], saga: SagaLog
 ) -> tuple[list[Command], list[dict[str, Any]]]:
@@ -359,14 +320,10 @@ def _split_by_eligibility(
     for command in Command.objects.filter(id__in=ids).order_by("id"):
         reason = spec.refusal(CommandView(command, saga))
         if reason:
-            refused.append(_not_eligible(command.id, reason))
+            refused.append(many.not_eligible(command.id, "refused", reason))
         else:
             chosen.append(command)
     return chosen, refused
-
-
-def _not_eligible(command_id: UUID, reason: str) -> dict[str, Any]:
-    return {"id": str(command_id), "code": "refused", "reason": reason}
 
 
 def _command(command_id: UUID | str) -> Command:
@@ -374,12 +331,3 @@ def _command(command_id: UUID | str) -> Command:
         return Command.objects.get(id=as_uuid(command_id))
     except (Command.DoesNotExist, ValueError):
         raise NotFound(_("Command with ID %(id)s not found") % {"id": command_id}) from None
-
-
-def _as_ids(ids: Sequence[UUID | str]) -> list[UUID]:
-    if not ids:
-        raise Invalid(_("the list of commands is empty"))
-    try:
-        return list(dict.fromkeys(as_uuid(value) for value in ids))
-    except ValueError:
-        raise Invalid(_("a command's id is a UUID")) from None

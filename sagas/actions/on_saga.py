@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django.db import DatabaseError
@@ -15,10 +17,12 @@ from bridge.event_log import NewFact
 from bridge.models import Event, Source
 from compensation import outbox
 from sagas import nouns
+from sagas.actions import many
 from sagas.actions.action import (
     ActionContext,
     ActionRequest,
     ActionResult,
+    CommandPreview,
     EventsNotApplicable,
     carry_out,
     previewed,
@@ -32,13 +36,14 @@ from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.decide import SagaIdentity, saga_failed
 from sagas.engine.state import SagaCounts, saga_from
-from sagas.errors import Invalid, NotFound, Refused
+from sagas.errors import Busy, Invalid, NotFound, Refused
 from sagas.models import Lane, SagaEvent, SagaLog, SagaStatusChoice
 
 UNFINISHED = (SagaStatusChoice.STARTED, SagaStatusChoice.COMPENSATING)
 OPEN = (*UNFINISHED, SagaStatusChoice.COMPENSATION_FAILED)
 # More than any intake brings; a typing error of this size would keep a saga open.
 MOST_LANES = 1_000_000
+ANY_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,28 @@ def saga_has_failed(saga: SagaLog) -> bool:
     return saga_failed(identity, saga_from(saga.state, SagaCounts()))
 
 
+def sagas_like(status: str = "", saga_type: str = "", *, blocked: bool = False) -> list[WholeSagaView]:
+    """Return a view for each state that sagas of a status and type may be in, of any if none is given. No queries.
+
+    blocked: only sagas that are blocked by an error.
+    """
+    return [
+        WholeSagaView(
+            SagaLog(
+                saga_type=definition.name,
+                version=definition.version,
+                status=one,
+                state={},
+                set_aside_at=ANY_TIME if is_blocked else None,
+            )
+        )
+        for definition in registry.current_definitions().values()
+        if saga_type in ("", definition.name)
+        for one in ([status] if status else SagaStatusChoice.values)
+        for is_blocked in {True, blocked}
+    ]
+
+
 # --- how they are carried out -----------------------------------------------------------------------------------------
 
 
@@ -164,9 +191,49 @@ def record(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRe
     return _on_saga(spec, saga, request, work, lane=lane)
 
 
+def each(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
+    """Carry out a decision on many sagas, each in a transaction of its own.
+
+    Those for which it is not possible are left out; `effects` has {eligible, not_eligible: [{id, task_id, code,
+    reason}], sagas, status_counts: of the others afterwards}. values: `ids`, and the decision's own fields, the same
+    for all. Raises Invalid.
+    """
+    ids = many.as_ids(values["ids"], empty=_("the list of sagas is empty"), malformed=_("a saga's id is a UUID"))
+    target = many.name_of(ids, "sagas")
+    earlier = many.begin(spec, target, request)
+    if earlier is not None:
+        return earlier
+    keys = dict(SagaLog.objects.filter(id__in=ids).values_list("id", "key"))
+    single = replace(request, idempotency_key=None)
+    commands: list[CommandPreview] = []
+    refused: list[dict[str, Any]] = []
+    statuses: Counter[str] = Counter()
+    for identity in sorted(ids):
+        try:
+            outcome = spec.effect(spec, {**values, "saga": identity}, single)
+        except (NotFound, Refused, Busy) as error:
+            code = "not_found" if isinstance(error, NotFound) else "refused"
+            refused.append(many.not_eligible(identity, code, str(error), task_id=keys.get(identity, "")))
+            continue
+        commands += outcome.commands
+        statuses[outcome.effects["status_after"]] += 1
+    effects = {
+        "eligible": len(ids) - len(refused),
+        "not_eligible": refused,
+        "sagas": len(ids),
+        "status_counts": dict(sorted(statuses.items())),
+    }
+    return many.remember(spec, many.result(spec, request, commands, effects), target, request)
+
+
 def closing(_spec: ActionSpec, saga: SagaLog, values: Values) -> dict[str, Any]:
     """Return the number of lanes with which a person closes the intake. Raises Invalid."""
     lanes = values.get("images")
+    if lanes is None and values.get("ids") is not None:
+        lanes = saga.lanes_known - saga_from(saga.state, SagaCounts()).past.known
+        if not lanes:
+            text = _("no %(entity_noun)s of it is known: close it by itself, with the number")
+            raise Refused(nouns.of(saga.saga_type).fill(text))
     if not isinstance(lanes, int) or not 0 <= lanes <= MOST_LANES:
         text = _("the number of %(entity_nouns)s must be from 0 to %(most)d")
         raise Invalid(nouns.of(saga.saga_type).fill(text, most=MOST_LANES))

@@ -77,6 +77,7 @@ SPECS = (
         on=(WholeSagaView,),
         allowed=on_saga.may_resume,
         effect=on_saga.resume,
+        of_many=on_saga.each,
         asked_by=("set_aside",),
         label=_("resume"),
         title=_("Resume"),
@@ -375,6 +376,7 @@ SPECS = (
         on=(WholeSagaView,),
         allowed=on_saga.may_close,
         effect=on_saga.record,
+        of_many=on_saga.each,
         fact=kinds.INTAKE_CLOSED,
         content=on_saga.closing,
         fields=(
@@ -388,6 +390,7 @@ SPECS = (
                 option="--images",
                 option_help="how many %(entity_nouns)s %(the_intake)s brought, including those that failed later",
                 metavar="N",
+                of_many_help=_("If empty, each saga is closed with the number of its %(entity_nouns)s that are known."),
             ),
         ),
         by_hand=True,
@@ -628,6 +631,11 @@ def label_of(name: str, words: Nouns | None = None) -> str:
     words: the nouns of the saga type that it is about, if it is about one.
     """
     return ACTIONS[name].label_on(None, words or nouns.shared()) if name in ACTIONS else name
+
+
+def on_many_sagas() -> list[ActionSpec]:
+    """Return the decisions that can be taken on many sagas at once, in their order."""
+    return [spec for spec in of_target(Target.SAGA) if spec.of_many is not None]
 
 
 def of_target(*targets: Target) -> list[ActionSpec]:

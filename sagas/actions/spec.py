@@ -63,6 +63,8 @@ class Field:
     option: str = ""
     option_help: str = ""
     metavar: str | None = None
+    # What an empty value means in a decision on many sagas, where it then need not be given.
+    of_many_help: Any = ""
     # It chooses commands itself, instead of their ids or their saga.
     selects: bool = False
     # Returns why the admin's form needs the value, given the others; empty if it does not.
@@ -102,6 +104,8 @@ class ActionSpec:
     on: tuple[type, ...]
     allowed: Callable[[Any], Refusal]
     effect: Effect
+    # Carries it out on many sagas, by `ids`, each in a transaction of its own; None: it is taken on one at a time.
+    of_many: Effect | None = None
     # What the page runs as the preview, if that is not a dry run of `effect`.
     preview: Effect | None = None
     # The type of the fact that `effect` appends to the saga's log, and what the fact holds besides reason and actor.
@@ -169,11 +173,14 @@ class ActionSpec:
 
     def decide(self, values: Values, request: ActionRequest) -> ActionResult:
         """Carry out the decision, in its own transaction. Raises DecisionError."""
-        return self.effect(self, {**values, **self.fixed}, request)
+        return self._effect(values)(self, {**values, **self.fixed}, request)
 
     def look(self, values: Values, request: ActionRequest) -> ActionResult:
         """Return the preview for a request with `dry_run`. Raises DecisionError."""
-        return (self.preview or self.effect)(self, {**values, **self.fixed}, request)
+        return (self.preview or self._effect(values))(self, {**values, **self.fixed}, request)
+
+    def _effect(self, values: Values) -> Effect:
+        return self.of_many if self.of_many is not None and values.get("ids") is not None else self.effect
 
     def label_on(self, view: type | None, words: Nouns) -> str:
         """Return the label of its button for a kind of view, with the nouns of a saga type."""

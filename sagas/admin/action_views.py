@@ -35,6 +35,8 @@ from sagas.nouns import Nouns
 
 # More than anybody reads before confirming; the total is shown above the list.
 SHOWN = 200
+# How many of the sagas that were not changed the message after a decision names.
+NAMED = 10
 LABELS = {**dict(SagaStatusChoice.choices), **dict(CommandStatus.choices), **dict(LaneOutcome.choices)}
 
 
@@ -161,7 +163,7 @@ def _show(
         "spec": spec,
         "form": form,
         "preview": found,
-        "target": _target(fields, words),
+        "target": _target(spec, fields, words),
         "nouns": words,
         "back": _safe_back(spec, fields),
         "confirmable": _is_confirmable(found),
@@ -181,7 +183,7 @@ def _is_confirmable(found: Preview | None) -> bool:
     return found.outcome.effects.get("differences") != []
 
 
-def _target(fields: Mapping[str, Any], words: Nouns) -> list[tuple[str, str]]:
+def _target(spec: ActionSpec, fields: Mapping[str, Any], words: Nouns) -> list[tuple[str, str]]:
     """Return the decision's target as pairs of label and value."""
     names = (
         ("saga", _("Saga")),
@@ -194,7 +196,9 @@ def _target(fields: Mapping[str, Any], words: Nouns) -> list[tuple[str, str]]:
     )
     lines = [(label, str(fields[name])) for name, label in names if fields.get(name)]
     ids = _ids(fields)
-    if len(ids) == 1:
+    if ids and spec.target is Target.SAGA:
+        lines.append((_("Sagas"), str(len(ids))))
+    elif len(ids) == 1:
         lines.append((_("Command"), ids[0]))
     elif ids:
         lines.append((_("Commands"), str(len(ids))))
@@ -216,6 +220,8 @@ def _safe_back(spec: ActionSpec, fields: Mapping[str, Any]) -> str:
 def _back(spec: ActionSpec, fields: Mapping[str, Any]) -> str:
     """Return the page to show afterwards: the target's own, if it has one."""
     match spec.target:
+        case Target.SAGA if fields.get("ids"):
+            return formatting.list_url("sagas_sagalog")
         case Target.SAGA if fields.get("lane"):
             return formatting.lane_url(fields["saga"], fields["lane"])
         case Target.COMMANDS if len(fields.get("ids") or []) == 1:
@@ -299,7 +305,17 @@ def effects(outcome: ActionResult) -> list[str]:
         )
         lines.append(nouns.shared().fill(text, n=result["still_parked"]))
     lines += _of_event(result)
-    if result.get("eligible") is not None:
+    if result.get("eligible") is not None and actions.get(outcome.action).target is Target.SAGA:
+        text = ngettext(
+            "%(n)d of %(sagas)d saga is eligible.", "%(n)d of %(sagas)d sagas are eligible.", result["sagas"]
+        )
+        lines.append(text % {"n": result["eligible"], "sagas": result["sagas"]})
+        lines += [
+            _('Sagas with the status "%(after)s" afterwards: %(n)d.')
+            % {"after": LABELS.get(status, status), "n": count}
+            for status, count in result["status_counts"].items()
+        ]
+    elif result.get("eligible") is not None:
         text = ngettext(
             "%(n)d command is eligible, in %(sagas)d saga(s).",
             "%(n)d commands are eligible, in %(sagas)d saga(s).",
@@ -351,10 +367,21 @@ def _report(request: HttpRequest, spec: ActionSpec, fields: Mapping[str, Any], o
         parts.append(_("It counts as undone only once the service confirms."))
     messages.success(request, " ".join([*parts, *effects(outcome), *sentences(outcome)]))
     refused = outcome.effects.get("not_eligible") or []
-    if refused:
+    if refused and spec.target is Target.SAGA:
+        text = ngettext(
+            "%(n)d saga was not changed: %(which)s", "%(n)d sagas were not changed: %(which)s", len(refused)
+        )
+        messages.warning(request, text % {"n": len(refused), "which": _named(refused)})
+    elif refused:
         text = ngettext(
             "%(n)d command was not changed: %(why)s",
             "%(n)d commands were not changed, the first because: %(why)s",
             len(refused),
         )
         messages.warning(request, text % {"n": len(refused), "why": refused[0]["reason"]})
+
+
+def _named(refused: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first sagas that were not changed, each with the reason."""
+    named = [f"{line['task_id'] or line['id']} ({line['reason']})" for line in refused[:NAMED]]
+    return "; ".join([*named, *(["…"] if len(refused) > NAMED else [])])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -16,9 +15,8 @@ from bridge.models import Event, Source
 from compensation import switches
 from compensation.models import UNSENT, Attempt, Command, CommandStatus, ExhaustedBy
 from sagas import actions, nouns
-from sagas.actions import ActionSpec, CommandView, Target
-from sagas.admin import buttons, formatting, search
-from sagas.admin.action_views import ask
+from sagas.actions import CommandView, Target
+from sagas.admin import buttons, chosen, formatting, search
 from sagas.admin.filters import (
     CommandStatusFilter,
     ConfirmedUnsentFilter,
@@ -102,9 +100,9 @@ class CommandAdmin(ReadOnlyAdmin):
 
         Django 6.1 passes action_location, and warns about a method that does not name it.
         """
-        possible = actions.possible(*_views_in_list(request)) if may_operate(request) else ()
-        found = [(f"{spec.name}_chosen", spec) for spec in actions.of_target(Target.COMMANDS) if spec in possible]
-        return {name: (_ask_about(spec), name, nouns.shared().fill(spec.title)) for name, spec in found}
+        too_many = _("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
+        specs = actions.of_target(Target.COMMANDS)
+        return chosen.decisions(request, specs, _views_in_list(request), MOST_COMMANDS, too_many)
 
     @admin.display(description=_("command"))
     def what(self, command: Command) -> str:
@@ -167,20 +165,6 @@ def _confirming(command: Command) -> Event | None:
     """Return the service's event that confirmed a command."""
     found = Event.objects.filter(source=Source.PULSAR, event_id=command.settled_event)
     return found.only("type", "topic", "producer").first()
-
-
-def _ask_about(spec: ActionSpec) -> Callable[[CommandAdmin, HttpRequest, QuerySet[Command]], HttpResponse | None]:
-    """Return the list's action that shows a decision's page with the ids chosen now; it applies to exactly these."""
-
-    def chosen_in_list(admin: CommandAdmin, request: HttpRequest, chosen: QuerySet[Command]) -> HttpResponse | None:
-        ids = [str(identity) for identity in chosen.values_list("id", flat=True)[: MOST_COMMANDS + 1]]
-        if len(ids) > MOST_COMMANDS:
-            text = gettext("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
-            messages.error(request, text % {"most": MOST_COMMANDS})
-            return None
-        return ask(admin, request, spec.name, {"ids": " ".join(ids)})
-
-    return chosen_in_list
 
 
 def _views_in_list(request: HttpRequest) -> list[CommandView]:

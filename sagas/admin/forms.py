@@ -25,6 +25,8 @@ from sagas.queries.ids import saga_id
 
 # This many commands fit one form and one request; decide on more by saga, or by the time of planning.
 MOST_COMMANDS = 5000
+# Each of them is a transaction of its own, in one request.
+MOST_SAGAS = 500
 
 
 class DecisionForm(forms.Form):
@@ -100,6 +102,40 @@ class SagaForm(DecisionForm):
         return {"saga": self.cleaned_data["saga"]}
 
 
+class SagasForm(DecisionForm):
+    """One saga, or several by their ids, fixed when they were chosen."""
+
+    ids = forms.CharField(widget=forms.HiddenInput, required=False, strip=True)
+    saga = forms.UUIDField(widget=forms.HiddenInput, required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if (self.data or self.initial).get("ids"):
+            for own in self.spec.fields:
+                if own.of_many_help:
+                    self.fields[own.name].required = False
+                    self.fields[own.name].help_text += " " + nouns.shared().fill(own.of_many_help)
+
+    def clean_ids(self) -> list[uuid.UUID]:
+        """Return the ids as UUIDs. Raises ValidationError."""
+        return _as_ids(
+            self.cleaned_data["ids"],
+            MOST_SAGAS,
+            malformed=_("a saga's id is a UUID"),
+            too_many=_("At most %(most)d sagas at once. Narrow the list."),
+        )
+
+    def clean(self) -> dict[str, Any]:
+        fields = super().clean()
+        if not self.errors and not (fields.get("ids") or fields.get("saga")):
+            raise ValidationError(_("Choose at least one saga."))
+        return fields
+
+    def target(self) -> dict[str, Any]:
+        ids = self.cleaned_data.get("ids")
+        return {"ids": ids} if ids else {"saga": self.cleaned_data["saga"]}
+
+
 class CommandsForm(DecisionForm):
     """Commands: by their ids, fixed when they were chosen, or those of a saga, or chosen by a field of the decision."""
 
@@ -118,14 +154,12 @@ class CommandsForm(DecisionForm):
 
     def clean_ids(self) -> list[uuid.UUID]:
         """Return the ids as UUIDs. Raises ValidationError."""
-        try:
-            ids = [uuid.UUID(part) for part in self.cleaned_data["ids"].replace(",", " ").split()]
-        except ValueError:
-            raise ValidationError(_("a command's id is a UUID")) from None
-        if len(ids) > MOST_COMMANDS:
-            text = _("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
-            raise ValidationError(text % {"most": MOST_COMMANDS})
-        return ids
+        return _as_ids(
+            self.cleaned_data["ids"],
+            MOST_COMMANDS,
+            malformed=_("a command's id is a UUID"),
+            too_many=_("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga."),
+        )
 
     def clean(self) -> dict[str, Any]:
         fields = super().clean()
@@ -246,7 +280,19 @@ def nouns_of_target(fields: Mapping[str, Any]) -> Nouns:
 def form_of(spec: ActionSpec) -> type[DecisionForm]:
     """Return the form of a decision."""
     inputs = {field.name: _input(field) for field in spec.fields if _is_shown(field)}
-    return type(f"{spec.name}_form", (_FORMS[spec.target],), {"__doc__": spec.name, "spec": spec, **inputs})
+    base = SagasForm if spec.of_many is not None else _FORMS[spec.target]
+    return type(f"{spec.name}_form", (base,), {"__doc__": spec.name, "spec": spec, **inputs})
+
+
+def _as_ids(text: str, most: int, *, malformed: Any, too_many: Any) -> list[uuid.UUID]:
+    """Parse ids. malformed, too_many: the texts of what is wrong. Raises ValidationError."""
+    try:
+        ids = [uuid.UUID(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise ValidationError(malformed) from None
+    if len(ids) > most:
+        raise ValidationError(too_many % {"most": most})
+    return ids
 
 
 def _is_shown(field: Field) -> bool:

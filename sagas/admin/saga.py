@@ -18,15 +18,17 @@ from django.utils.translation import gettext_lazy as _
 from compensation import deadlines
 from compensation.deadlines import DeadlineHolds
 from compensation.models import INACTIVE, CommandStatus
-from sagas import nouns, queries
-from sagas.admin import buttons, formatting, search
+from sagas import actions, nouns, queries
+from sagas.actions import WholeSagaView
+from sagas.admin import buttons, chosen, formatting, search
 from sagas.admin.filters import AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter, made_by_hand
+from sagas.admin.forms import MOST_SAGAS
 from sagas.admin.pagination import PageSlice, from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import VIEW_COMMANDS, may, may_operate, may_view_payload
 from sagas.definitions import registry
 from sagas.error_text import shown_text
-from sagas.models import Lane, SagaKey, SagaLog
+from sagas.models import Lane, SagaKey, SagaLog, SagaStatusChoice
 from sagas.nouns import fill_lazy, lazy_noun
 from sagas.queries import parts
 from sagas.queries.pages import page_of
@@ -80,6 +82,14 @@ class SagaAdmin(ReadOnlyAdmin):
         if not search_term.strip():
             return queryset, False
         return queryset.filter(id__in=search.saga_ids(search_term)), False
+
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        """Return the decisions on many sagas that sagas with the list's filters may allow.
+
+        Django 6.1 passes action_location, and warns about a method that does not name it.
+        """
+        too_many = _("At most %(most)d sagas at once. Narrow the list.")
+        return chosen.decisions(request, actions.on_many_sagas(), _views_in_list(request), MOST_SAGAS, too_many)
 
     def own_urls(self) -> list[URLPattern]:
         return [self.own_path("<uuid:saga_id>/lane/", self.lane_view, "lane")]
@@ -172,6 +182,14 @@ class SagaAdmin(ReadOnlyAdmin):
             "may_operate": may_operate(request),
         }
         return self.draw(request, "sagas/admin/lane.html", context)
+
+
+def _views_in_list(request: HttpRequest) -> list[WholeSagaView]:
+    """Return the states that sagas with the list's filters may be in."""
+    status, saga_type = (request.GET.get(name, "") for name in ("status", "type"))
+    if status and status not in SagaStatusChoice.values:
+        return []
+    return actions.sagas_like(status, saga_type, blocked=bool(request.GET.get("set_aside")))
 
 
 def tally(saga: SagaLog) -> str:

@@ -15,7 +15,14 @@ from sagas.api import parameters as p
 from sagas.api import serializers as s
 from sagas.api.base import DecisionView, decides, page_of, parse_command_id, parse_saga_id, reads
 from sagas.api.overview import sliced
-from sagas.api.requests import body_of, body_of_many, body_of_publishing, on_commands
+from sagas.api.requests import (
+    body_of,
+    body_of_many,
+    body_of_many_sagas,
+    body_of_publishing,
+    on_commands,
+    on_sagas,
+)
 from sagas.rights import VIEW_PUBLISHING
 
 
@@ -80,6 +87,7 @@ def _view_of(spec: ActionSpec, base: type[OneDecisionView]) -> type[OneDecisionV
 
 
 _OF_COMMANDS = body_of_many(actions.of_target(Target.COMMANDS))
+_OF_SAGAS = body_of_many_sagas(actions.on_many_sagas())
 _OF_PUBLISHING = body_of_publishing(actions.of_target(Target.PUBLISHING))
 
 
@@ -92,6 +100,17 @@ class DecideCommandsView(DecisionView):
     def post(self, request: Request) -> Response:
         body, action_request = self.parse(request)
         return self.decided(request, on_commands(body.pop("action")), body, action_request)
+
+
+@extend_schema_view(post=decides(_OF_SAGAS))
+class DecideSagasView(DecisionView):
+    """Decide on many sagas; those that are not eligible are listed with the reason and not changed."""
+
+    serializer_class = _OF_SAGAS
+
+    def post(self, request: Request) -> Response:
+        body, action_request = self.parse(request)
+        return self.decided(request, on_sagas(body.pop("action")), body, action_request)
 
 
 @extend_schema_view(get=reads(page_of(s.PublishingSerializer), p.PagedParameters), post=decides(_OF_PUBLISHING))

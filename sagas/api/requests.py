@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -67,6 +68,11 @@ def on_commands(action: str) -> ActionSpec:
     return next(spec for spec in actions.of_target(Target.COMMANDS) if action in (spec.name, spec.slug))
 
 
+def on_sagas(action: str) -> ActionSpec:
+    """Return the decision on many sagas that a body names, as its name or as in an address."""
+    return next(spec for spec in actions.on_many_sagas() if action in (spec.name, spec.slug))
+
+
 # The bodies by target. They have no docstrings: the schema describes each body by that of the base.
 
 
@@ -101,6 +107,18 @@ class ManyCommandsSerializer(ReasonedSerializer):
         return super().validate(attrs)
 
 
+class ManySagasSerializer(ReasonedSerializer):
+    ids = s.ListField(child=s.UUIDField(), allow_empty=False, max_length=500)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        own = {field.name for field in on_sagas(attrs["action"]).fields}
+        others = {field.name for spec in actions.on_many_sagas() for field in spec.fields} - own
+        foreign = sorted(name for name in others if attrs.get(name) is not None)
+        if foreign:
+            raise s.ValidationError({name: [_("This action does not take it.")] for name in foreign})
+        return super().validate(attrs)
+
+
 class ServiceSerializer(ReasonedSerializer):
     service = s.CharField(required=False, allow_null=True, help_text=_("one service; if omitted, all"))
     paused = s.BooleanField()
@@ -130,9 +148,23 @@ def body_of(spec: ActionSpec) -> type[ReasonedSerializer]:
 
 def body_of_many(specs: Sequence[ActionSpec]) -> type[ReasonedSerializer]:
     """Return the body of the address that decides on many commands."""
-    names = [name for spec in specs for name in dict.fromkeys((spec.name, spec.slug))]
     fields = {field.name: _input(field) for spec in specs for field in spec.fields}
-    return type("OnCommandsSerializer", (ManyCommandsSerializer,), {"action": s.ChoiceField(names), **fields})
+    return type("OnCommandsSerializer", (ManyCommandsSerializer,), {"action": _choice_of(specs), **fields})
+
+
+def body_of_many_sagas(specs: Sequence[ActionSpec]) -> type[ReasonedSerializer]:
+    """Return the body of the address that decides on many sagas."""
+    fields = {field.name: _input(_of_many(field)) for spec in specs for field in spec.fields}
+    return type("OnSagasSerializer", (ManySagasSerializer,), {"action": _choice_of(specs), **fields})
+
+
+def _of_many(field: Field) -> Field:
+    """Return a field as a decision on many sagas takes it."""
+    return replace(field, required=False, api_help=field.of_many_help) if field.of_many_help else field
+
+
+def _choice_of(specs: Sequence[ActionSpec]) -> s.ChoiceField:
+    return s.ChoiceField([name for spec in specs for name in dict.fromkeys((spec.name, spec.slug))])
 
 
 def body_of_publishing(specs: Sequence[ActionSpec]) -> type[ReasonedSerializer]:

@@ -26,6 +26,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     # Before the others: a correlation id may be any string, also with slashes or line breaks.
     re_path(r"^sagas/by-correlation/(?P<correlation_id>[\s\S]+)$", sagas.SagaByCorrelationView.as_view()),
     re_path(r"^sagas/by-task/(?P<task_id>[\s\S]+)$", sagas.SagasByTaskView.as_view()),
+    *_both(r"^sagas/decide", action_views.DecideSagasView, "sagas-decide"),
     *_both(rf"{SAGA}", sagas.SagaView, "saga"),
     *_both(rf"{SAGA}/steps", sagas.StepsView, "saga-steps"),
     *_both(rf"{SAGA}/lanes", sagas.LanesView, "saga-lanes"),

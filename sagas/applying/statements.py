@@ -594,13 +594,13 @@ def quiet_sagas(
 
 
 # The index on the status gives the page; only its quiet sagas are looked up in the log. `past` are the counters of
-# earlier runs, in the order of SagaCounts: known, open.
+# earlier runs by their names in SagaCounts, without those that are zero.
 _QUIET = """
     WITH page AS MATERIALIZED (
         SELECT id, start_time, saga_type, version, key, state,
             set_aside_at IS NULL AND updated_at < %(before)s
-            AND lanes_known > COALESCE((state->'past'->>0)::int, 0)
-            AND lanes_open = COALESCE((state->'past'->>1)::int, 0)
+            AND lanes_known > COALESCE((state->'past'->>'known')::int, 0)
+            AND lanes_open = COALESCE((state->'past'->>'open')::int, 0)
             AND NOT state ?| array['intake_over', 'closed']
             AND (NOT state ? 'silent' OR state ? 'broken') AS quiet
         FROM sagas_saga

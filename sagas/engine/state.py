@@ -246,7 +246,7 @@ def saga_data(saga: SagaState) -> dict[str, Any]:
     plain = {name: _plain(value) for name, value in data.items() if value is not None} | _run_data(saga.latest)
     if len(saga.runs) > 1:
         plain["earlier"] = [_run_data(run) for run in saga.runs[:-1]]
-        plain["past"] = list(saga.past)
+        plain["past"] = saga.past.differences(NO_COUNTS)
     return plain
 
 
@@ -259,7 +259,7 @@ def saga_from(data: Mapping[str, Any], counts: SagaCounts, last_at: datetime | N
         runs=(*map(_run_from, earlier), _run_from(data)) if earlier else (_run_from(data),),
         last_at=datetime.fromisoformat(data["last_at"]) if "last_at" in data else last_at,
         counts=counts,
-        past=SagaCounts(*data["past"]) if earlier else NO_COUNTS,
+        past=SagaCounts(**data["past"]) if earlier else NO_COUNTS,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from random import Random
 from typing import Any
 
@@ -16,12 +17,22 @@ BODY = {"id": "0a", "type": "RetrievalStarted"}
 PLACE = ("topic", "1:1:-1:0")
 
 
-def fate(body: bytes, place: str = "1:1:-1:0", *, logged: Any = (PLACE, BODY), kept: bytes | None = None) -> str:
+REFUSED = {"id": "0b", "type": "ImageDeletionFailed", "task_id": "T", "image_id": "I"}
+
+
+def fate(
+    body: bytes,
+    place: str = "1:1:-1:0",
+    *,
+    logged: Any = (PLACE, BODY),
+    kept: bytes | None = None,
+    counted: int = 0,
+) -> str:
     known = {"0a": logged} if logged else {}
     quarantined = {("topic", place): kept} if kept is not None else {}
-    return verdict._fate(
-        Message("topic", place, body), ("topic", place), known, {where for where, _ in known.values()}, quarantined
-    )
+    places = {where for where, _ in known.values()}
+    groups = Counter({("ImageDeletionFailed", "t", "i"): counted})
+    return verdict._fate(Message("topic", place, body), ("topic", place), known, places, quarantined, groups)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +44,8 @@ def fate(body: bytes, place: str = "1:1:-1:0", *, logged: Any = (PLACE, BODY), k
         (fate(json.dumps({**BODY, "note": 1}).encode(), "1:2:-1:0"), "dropped though their content is another"),
         (fate(json.dumps(BODY).encode(), logged=None), "lost"),
         (fate(b"no json", "1:2:-1:0"), "lost"),
+        (fate(json.dumps(REFUSED).encode(), "1:2:-1:0"), "lost"),
+        (fate(json.dumps(REFUSED).encode(), "1:2:-1:0", counted=1), "counted"),
         (fate(b"no json", "1:2:-1:0", kept=b"no json"), "quarantined"),
         (fate(b"no json", "1:2:-1:0", kept=b"no"), "in quarantine with other bytes"),
         (fate(json.dumps(BODY).encode(), kept=json.dumps(BODY).encode()), "both in the log and in quarantine"),

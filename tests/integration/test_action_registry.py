@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -259,6 +260,59 @@ def test_all_entry_points_agree_on_a_terminated_saga(staff: Client) -> None:
     found = {ask.action: check(ask, staff) for ask in (*on_saga(saga), *on_commands(saga))}
     assert found[Action.SKIP]
     assert found[Action.TERMINATE]
+
+
+def test_all_entry_points_agree_on_many_sagas(staff: Client) -> None:
+    """Exactly those are left out for which the decision on one is refused, each with its reason."""
+    chosen = [a_saga(random.Random(seed)) for seed in range(14)]
+    SagaLog.objects.filter(id=chosen[0].id).update(set_aside_at=timezone.now(), set_aside_error="KeyError")
+    sagas = list(SagaLog.objects.filter(id__in=[saga.id for saga in chosen]))
+    ids = [str(saga.id) for saga in sagas]
+    for spec in actions.on_many_sagas():
+        refused = {str(saga.id): spec.refusal(WholeSagaView(saga)) for saga in sagas}
+        left_out = {identity: why for identity, why in refused.items() if why}
+        assert 0 < len(left_out) < len(ids), spec.name
+        own = {field.name: 2 for field in spec.fields if field.required}  # all of them are numbers
+
+        def reasons(effects: Mapping[str, Any]) -> dict[str, str]:
+            return {line["id"]: line["reason"] for line in effects["not_eligible"]}
+
+        assert reasons(spec.decide({"ids": ids, **own}, DRY).effects) == left_out
+
+        body = {"action": spec.slug, "ids": ids, **own, "dry_run": True}
+        answer = staff.post(f"{BASE}sagas/decide", body, "application/json")
+        assert (answer.status_code, reasons(answer.json()["effects"])) == (200, left_out)
+
+        picked = {"action": f"{spec.name}_chosen", "_selected_action": ids}
+        page = staff.post(reverse("admin:sagas_sagalog_changelist"), picked)
+        assert page.status_code == 200
+        asked = page.context["form"].initial["ids"]
+        assert sorted(asked.split()) == sorted(ids)
+        shown = staff.get(reverse("admin:sagas_decision_decide", args=[spec.name]), {"ids": asked, **own})
+        assert reasons(shown.context["preview"].outcome.effects) == left_out
+        assert shown.context["target"] == [("Sagas", str(len(ids)))]
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+@pytest.mark.parametrize("status", ["", *SagaStatusChoice.values])
+def test_the_list_of_sagas_offers_what_some_saga_with_its_filters_accepts(
+    status: str, blocked: bool, staff: Client
+) -> None:
+    """And each decision on many that it offers has an input for each of its fields."""
+    for one in SagaStatusChoice.values:
+        for at in (None, timezone.now()):
+            saga = running()[0]
+            SagaLog.objects.filter(id=saga.id).update(status=one, set_aside_at=at)
+    found = SagaLog.objects.filter(**({"status": status} if status else {}))
+    if blocked:
+        found = found.filter(set_aside_at__isnull=False)
+    page = staff.get(
+        reverse("admin:sagas_sagalog_changelist"),
+        {**({"status": status} if status else {}), **({"set_aside": "yes"} if blocked else {})},
+    ).content.decode()
+    shown = set(re.findall(r'value="(\w+)_chosen"', page))
+    views = [WholeSagaView(saga) for saga in found]
+    assert shown == {spec.name for spec in actions.on_many_sagas() if any(not spec.refusal(view) for view in views)}
 
 
 @pytest.mark.parametrize("blocked", [False, True])

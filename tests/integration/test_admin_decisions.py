@@ -17,6 +17,7 @@ from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation.models import Command
 from sagas.actions.registry import ACTIONS as ACTION_PAGES
+from sagas.admin.forms import MOST_SAGAS
 from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
 from tests.integration.story import event, image_through, new_ids, retrieval
@@ -159,6 +160,27 @@ def test_many_commands_are_chosen_in_their_list(story: Story, ana: Client) -> No
     page = ana.post(reverse("admin:compensation_command_changelist"), chosen)
     assert page.status_code == 200
     assert all(identity in page.content.decode() for identity in ids)
+
+
+def test_many_sagas_are_closed_from_their_list_and_what_was_refused_is_named(story: Story, ana: Client) -> None:
+    task, image = new_ids(2)
+    event_log.append(retrieval(task, [image])[:-1])  # without RetrievalCompleted
+    run_apply()
+    ids = [str(SagaLog.objects.get(key=task).id), str(story.failed.id)]
+    SagaLog.objects.filter(id=story.failed.id).update(status="FAILED")
+    listed = reverse("admin:sagas_sagalog_changelist")
+    page = ana.post(listed, {"action": "close_retrieval_chosen", "_selected_action": ids})
+    assert "If empty, each saga is closed with the number of its images that are known." in page.content.decode()
+    asked = {"ids": " ".join(ids), "reason": "the clinic says so", "confirm": 1}
+    done = ana.post(address("close_retrieval"), asked, follow=True)
+    assert done.redirect_chain == [(listed, 302)]
+    text = done.content.decode()
+    assert "1 of 2 sagas are eligible." in text
+    assert f"1 saga was not changed: {story.failed.key} (the saga is FAILED: its retrieval is over)" in text
+    assert ana.post(address("close_retrieval"), {"ids": "x", "confirm": 1, "reason": "x"}).status_code == 400
+    assert ana.post(address("close_retrieval"), {"confirm": 1, "reason": "x"}).status_code == 400
+    too_many = " ".join(new_ids(MOST_SAGAS + 1))
+    assert ana.post(address("close_retrieval"), {"ids": too_many, "confirm": 1, "reason": "x"}).status_code == 400
 
 
 @pytest.mark.parametrize("action", sorted(ACTION_PAGES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -104,6 +105,9 @@ def test_bad_requests_are_reported_by_field() -> None:
     assert api.post("parked/adopt", {"key": "nobody", "reason": "x"}).status_code == 404
     assert api.post("publishing", {"paused": True, "service": "NO_ONE", "reason": "x"}).status_code == 404
     assert api.post("quarantine/7/requeue", {"reason": "x"}).status_code == 404
+    foreign = {"action": "resume", "ids": [str(uuid4())], "images": 1, "reason": "x"}
+    assert list(api.post("sagas/decide", foreign).json()["errors"]) == ["images"]
+    assert list(api.post("sagas/decide", {"action": "cancel", "reason": "x"}).json()["errors"]) == ["action", "ids"]
     assert api.post("commands/decide", ["not", "an", "object"]).status_code == 400
     assert api.post(f"sagas/{saga.id}/cancel", {"reason": "a\x00b"}).status_code == 400
 

@@ -132,6 +132,7 @@ def test_every_address_of_the_api_refuses_it() -> None:
     bodies |= {
         f"sagas/{NOBODY}/replay": {"apply": True},
         "commands/decide": {"action": "skip", "ids": [NOBODY]},
+        "sagas/decide": {"action": "close-retrieval", "ids": [NOBODY]},
         "publishing": {"paused": True},
         "parked/attach": {"saga": NOBODY, "key": "k"},
         "parked/adopt": {"key": "k"},

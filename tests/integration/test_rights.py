@@ -121,6 +121,7 @@ def decision_pairs(saga: SagaLog) -> list[Pair]:
             for name in ("retry", "skip", "mark-done", "withdraw", "release")
         },
         f"{BASE}commands/decide": "retry",
+        f"{BASE}sagas/decide": "close_retrieval",
         f"{BASE}publishing": "pause_publishing",
         f"{BASE}parked/attach": "attach",
         f"{BASE}parked/adopt": "adopt",

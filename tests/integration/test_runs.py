@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
 
 from bridge import clock, event_log
+from bridge.models import Event
 from compensation import delivery
 from compensation.models import Attempt, Command, CommandStatus
-from sagas import queries
+from sagas import actions, queries
 from sagas.applying import replay
 from sagas.applying.apply import run_apply
 from sagas.applying.replay import compare
@@ -17,7 +19,7 @@ from sagas.definitions import image_processing_v1, registry
 from sagas.engine import facts
 from sagas.engine.state import SagaCounts, saga_from
 from sagas.errors import Invalid, Refused
-from sagas.models import Lane, SagaLog, SagaStep
+from sagas.models import Decision, Lane, SagaLog, SagaStep
 from tests.integration.commands import FakePublisher
 from tests.integration.deciding import ActionRequest, cancel, close_retrieval
 from tests.integration.story import START, event, image_through, new_ids
@@ -191,6 +193,52 @@ def test_a_person_closes_the_retrieval() -> None:
     assert saga(task).status == "COMPLETED"
     with pytest.raises(Refused, match="its retrieval is over"):
         close_retrieval(row.id, 1, request=request())
+
+
+def test_a_person_closes_the_retrieval_of_many_each_with_its_own_number() -> None:
+    many = [new_ids(3) for _ in range(3)]
+    for task, one, two in many:
+        happens(started(task, 0), retrieved(task, one, 2), *image_through(task, one, 10))
+        happens(retrieved(task, two, 3), *image_through(task, two, 10))
+    [none] = new_ids(1)
+    happens(started(none, 0))
+    [over, image] = new_ids(2)
+    happens(started(over, 0), retrieved(over, image, 2), event("RetrievalFailed", over, seconds=3))
+    tasks = [task for task, _, _ in many]
+    ids = [saga(task).id for task in (*tasks, none, over)] + [uuid.uuid4()]
+
+    outcome = actions.get("close_retrieval").decide({"ids": ids}, request())
+
+    assert [saga(task).status for task in tasks] == ["COMPLETED"] * 3
+    assert all(Event.objects.get(key=task, type=facts.INTAKE_CLOSED).payload["lanes"] == 2 for task in tasks)
+    left_out = {line["task_id"]: line["code"] for line in outcome.effects["not_eligible"]}
+    assert left_out[none] == "refused"
+    assert left_out[""] == "not_found"
+    assert saga(none).status == "STARTED", "nobody knows how many images it has"
+    assert outcome.effects["eligible"] == len(ids) - len(left_out)
+    assert Decision.objects.filter(action="close_retrieval").count() == 1 + outcome.effects["eligible"]
+
+
+def test_of_a_restarted_task_only_the_images_of_the_latest_run_count_as_known() -> None:
+    task, one, two = new_ids(3)
+    happens(started(task, 0), retrieved(task, one, 2), failed(task, 5), started(task, 10), retrieved(task, two, 11))
+    actions.get("close_retrieval").decide({"ids": [saga(task).id]}, request())
+    assert Event.objects.get(key=task, type=facts.INTAKE_CLOSED).payload["lanes"] == 1
+
+
+def test_a_number_given_for_many_counts_for_each_and_a_repeat_is_answered_as_the_first() -> None:
+    tasks = new_ids(2)
+    for task in tasks:
+        happens(started(task, 0))
+    ids = [saga(task).id for task in tasks]
+    spec, once = actions.get("close_retrieval"), request(idempotency_key="k")
+    spec.decide({"ids": ids, "images": 0}, once)
+    assert [saga(task).status for task in tasks] == ["COMPLETED"] * 2
+    assert spec.decide({"ids": ids, "images": 0}, once).repeated
+    with pytest.raises(Invalid):
+        spec.decide({"ids": ids, "images": -1}, request())
+    with pytest.raises(Invalid):
+        spec.decide({"ids": [], "images": 1}, request())
 
 
 @pytest.mark.parametrize("images", [-1, None, 10**7, "2"])

@@ -18,6 +18,8 @@ the set of facts:
 - **Silence** is in the run of its own time. What must not be greater than the fact that it names are the Pulsar facts
   in the times of that run, lanes' facts included, whichever run those lanes belong to.
 - **A start that follows a silence** opens a run if the silence was in force just before it.
+- **A field that says whether the work succeeded** (rule 5): a success means what the type means, a failure what the
+  field says of failures, if the event names a lane. Any other text means nothing: it only makes the lane known.
 - The intake of a run is over by an event, a closing, or a silence in force. A number of an event beats a person's.
 """
 
@@ -113,7 +115,13 @@ class _Reading:
             text = fact.content.get(other.field)
             if isinstance(text, str) and text.lstrip().startswith(other.begins):
                 return other.means
-        return event.means
+        stated = event.success_field
+        if stated is None:
+            return event.means
+        said = fact.content.get(stated.field)
+        if _is_in(stated.success, said):
+            return event.means
+        return stated.fails if _is_in(stated.failure, said) and self._entity(fact) else Meaning()
 
     def _entity(self, fact: Fact) -> str:
         return fact.entity or fact.lane or ("" if self.definition.entity_field else self.key)
@@ -290,6 +298,11 @@ def when(fact: Fact) -> datetime:
     """The time by which a fact belongs to a run."""
     named = fact.content.get(kinds.RUN) if fact.source != kinds.WIRE else None
     return datetime.fromisoformat(named) if named else fact.occurred_at
+
+
+def _is_in(values: Sequence[str], said: object) -> bool:
+    """Trimmed, in any case."""
+    return isinstance(said, str) and said.strip().lower() in [value.strip().lower() for value in values]
 
 
 def _is_silence(fact: Fact) -> bool:
