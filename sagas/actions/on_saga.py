@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from django.db import DatabaseError
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from bridge import event_log
 from bridge.event_log import NewFact
@@ -31,6 +32,7 @@ from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.decide import SagaIdentity, saga_failed
 from sagas.engine.state import SagaCounts, saga_from
+from sagas.engine.status import latest_counts
 from sagas.errors import Invalid, NotFound, Refused
 from sagas.models import Lane, SagaLog, SagaStatusChoice
 
@@ -163,12 +165,39 @@ def record(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRe
     return _on_saga(spec, saga, request, work, lane=lane)
 
 
-def closing(_spec: ActionSpec, _saga: SagaLog, values: Values) -> dict[str, Any]:
-    """Return the number of lanes with which a person closes the intake. Raises Invalid."""
-    lanes = values.get("images")
-    if not isinstance(lanes, int) or not 0 <= lanes <= MOST_LANES:
+def close(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
+    """Close the intake of a saga's latest run with the number of its lanes, and apply that.
+
+    `effects` has the number, how many of them are known, and how many are still awaited. A number below those that are
+    known is refused: it would be wrong, and end nothing sooner. Opens its own transaction. Raises NotFound, Invalid,
+    Refused.
+    """
+    saga, images = saga_row(values["saga"]), values.get("images")
+    if not isinstance(images, int) or not 0 <= images <= MOST_LANES:
         raise Invalid(_("the number of images must be from 0 to %(most)d") % {"most": MOST_LANES})
-    return {"lanes": lanes}
+
+    def work(context: ActionContext) -> None:
+        now = current(context, saga)
+        spec.check(WholeSagaView(now))
+        known = known_lanes(now)
+        if images < known:
+            text = ngettext(
+                "%(known)d image is already known; enter %(known)d or more",
+                "%(known)d images are already known; enter %(known)d or more",
+                known,
+            )
+            raise Refused(text % {"known": known})
+        with previewed(context, routing_key(saga)):
+            append(context, now, spec.fact or "", {"lanes": images, **of_run(now, context.now)})
+        context.effects |= {"images": images, "images_known": known, "images_awaited": images - known}
+        note_status(context, now)
+
+    return _on_saga(spec, saga, request, work)
+
+
+def known_lanes(saga: SagaLog) -> int:
+    """Return how many lanes of a saga's latest run are known, including those that failed."""
+    return latest_counts(saga_from(saga.state, statements.counts_of(saga))).known
 
 
 def of_run(saga: SagaLog, decided_at: datetime) -> dict[str, str]:

@@ -372,9 +372,8 @@ SPECS = (
         target=Target.SAGA,
         on=(WholeSagaView,),
         allowed=on_saga.may_close,
-        effect=on_saga.record,
+        effect=on_saga.close,
         fact=kinds.INTAKE_CLOSED,
-        content=on_saga.closing,
         fields=(
             Field(
                 name="images",
@@ -398,9 +397,9 @@ SPECS = (
         ),
         also=(
             _("A number that the service reports, before or after this, counts instead of yours."),
-            _("You can close it again with another number: the last one counts."),
+            _("Until the saga has ended, you can close it again with another number: the last one counts."),
         ),
-        sentence=_("Retrieval closed by %(actor)s: %(reason)s"),
+        sentence=_("Retrieval closed by %(actor)s, number of images %(lanes)s: %(reason)s"),
         description="Record that the retrieval of a saga is over, with the number of images that it brought.",
         command="close_retrieval",
         command_help="Record that the retrieval of a saga is over, with the number of images that it brought.",

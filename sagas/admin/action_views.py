@@ -158,7 +158,7 @@ def _show(
         "spec": form.spec,
         "form": form,
         "preview": found,
-        "target": _target(fields),
+        "target": [*_target(fields), *_of_saga(form.spec, fields)],
         "nouns": nouns_of_target(fields),
         "back": _safe_back(form.spec, fields),
         "confirmable": _is_confirmable(found),
@@ -196,6 +196,20 @@ def _target(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines.append((_("Command"), ids[0]))
     elif ids:
         lines.append((_("Commands"), str(len(ids))))
+    return lines
+
+
+def _of_saga(spec: ActionSpec, fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what identifies the saga for people, and how many of its lanes are known, as pairs of label and value."""
+    identity = saga_id(str(fields.get("saga") or "")) if spec.target is Target.SAGA else None
+    saga = SagaLog.objects.filter(id=identity).first() if identity else None
+    if saga is None:
+        return []
+    words = nouns.of(saga.saga_type)
+    lines = [(capfirst(words.key_id), saga.key)]
+    if not fields.get("lane"):
+        label = words.fill(_("Known %(entity_nouns)s"))
+        lines.append((label, str(actions.known_lanes(saga))))
     return lines
 
 

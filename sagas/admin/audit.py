@@ -80,6 +80,7 @@ class DecisionAdmin(ReadOnlyAdmin):
         ]
         return {
             "title": actions.label_of(row.action),
+            "lines": list(actions.of_closing(row.answer.get("effects", {}))),
             "commands": commands,
             "more": row.answer.get("commands_total", len(commands)) - len(commands),
         }
