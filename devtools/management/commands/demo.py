@@ -95,7 +95,7 @@ def _about_silence(run_options: simulator_options.Options, silence: float) -> st
     )
     if not run_options.intake_silence:
         why = f"is {silence:g} s, not less than --timeout ({run_options.timeout:g} s)" if silence else "is 0"
-        return f"{reported}SAGA_INTAKE_SILENCE {why}: the others are expected to stay open in this demo."
+        return f"{reported}SAGA_INTAKE_SILENCE {why}: no silence is expected to end the others in this demo."
     return (
         f"{reported}The others end by silence: once all known images of a task are processed or undone, "
         f"the service waits {run_options.intake_silence:g} s (in production 15 minutes)\nfor further events; then no "
