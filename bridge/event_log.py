@@ -109,9 +109,15 @@ def requeue(quarantined_id: int, *, actor: str = "", why: str = "") -> int:
 
 
 def unreadable(row: Quarantined) -> Reason | None:
-    """Return why a quarantined message is unreadable with the current catalog and limits too; None if it is not."""
+    """Return why a quarantined message cannot become an event with the current catalog and limits; None if it can.
+
+    Either it is still unreadable, or the log has, or had, an event with its id: with other content, or pruned.
+    """
     try:
-        _read_again(row, clock.now())
+        envelope = _read_again(row, clock.now())
+        known = _known({envelope.event_id}).get(envelope.event_id)
+        if known is not None:
+            _same_event(envelope, *known)
     except StillUnreadable as error:
         return error.reason
     return None
@@ -185,10 +191,13 @@ def _store_one(envelope: Envelope) -> int:
         raise StillUnreadable(_PRUNED) from None
     if inserted:
         return inserted[envelope.event_id]
-    duplicates, _conflicts = _compare([envelope])
-    if not duplicates:
+    return _same_event(envelope, *_known({envelope.event_id})[envelope.event_id])
+
+
+def _same_event(envelope: Envelope, pk: int | None, body_hash: bytes) -> int:
+    """Return the pk of the known event with the envelope's id. Raises StillUnreadable: other content, or pruned."""
+    if body_hash != envelope.body_hash:
         raise StillUnreadable(_CONFLICT)
-    pk = duplicates[0][0]
     if pk is None:
         raise StillUnreadable(_PRUNED)
     return pk

@@ -174,6 +174,11 @@ def from_arguments(given: Mapping[str, Any], **more: Any) -> Options:
     return Options(**{**{name: value for name, value in given.items() if name in names}, **more})
 
 
+def ending(silence: float, timeout: float) -> float:
+    """Return SAGA_INTAKE_SILENCE if it can end the intake within the run's timeout (both in seconds), else 0."""
+    return silence if silence < timeout else 0.0
+
+
 def image_range(text: str) -> tuple[int, int]:
     """Read "3" or "1-5"."""
     least, dash, most = text.partition("-")

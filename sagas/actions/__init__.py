@@ -9,11 +9,11 @@ from sagas.actions.on_commands import CommandView, is_anything_unsent, views_in,
 from sagas.actions.on_messages import MessageView
 from sagas.actions.on_parked import EventView, KeyUse, KeyView, uses_of_keys
 from sagas.actions.on_publishing import BreakerView, SwitchView, services
-from sagas.actions.on_saga import OneLaneView, WholeSagaView, sagas_like
+from sagas.actions.on_saga import OneLaneView, WholeSagaView, known_lanes, sagas_like
 from sagas.actions.reason import is_blank
 from sagas.actions.registry import ACTIONS, Action, get, label_of, of_target, on_many_sagas, possible
 from sagas.actions.spec import ActionSpec, Field, FieldKind, NothingToDo, Target
-from sagas.actions.wording import sentences
+from sagas.actions.wording import of_closing, sentences
 
 __all__ = [
     "ACTIONS",
@@ -38,7 +38,9 @@ __all__ = [
     "get",
     "is_anything_unsent",
     "is_blank",
+    "known_lanes",
     "label_of",
+    "of_closing",
     "of_target",
     "on_many_sagas",
     "possible",

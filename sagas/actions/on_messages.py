@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 
 from bridge import event_log, quarantine, reasons, routing
-from bridge.errors import NotInQuarantine
+from bridge.errors import NotInQuarantine, StillUnreadable
 from bridge.models import Event, Pending, Quarantined, QuarantineStatus
+from bridge.reasons import Reason
 from sagas.actions.action import ActionContext, ActionRequest, ActionResult, carry_out, previewed
 from sagas.actions.spec import ActionSpec, Refusal, Values
-from sagas.errors import NotFound
+from sagas.errors import NotFound, Refused
 from sagas.models import Parked, SagaEvent, SagaLog
 
 
@@ -23,11 +24,11 @@ class MessageView:
 
 
 def may_requeue(view: MessageView) -> Refusal:
-    """Refuse for a message that was requeued, or cannot be read with the current rules either."""
+    """Refuse for a message that was requeued, or cannot become an event with the current rules either."""
     if view.row.status == QuarantineStatus.REQUEUED:
         return _("this message was already requeued")
     why = event_log.unreadable(view.row)
-    return _("it still cannot be read: %(why)s") % {"why": reasons.text(*why)} if why else None
+    return _still_unreadable(why) if why else None
 
 
 def may_dismiss_message(view: MessageView) -> Refusal:
@@ -51,7 +52,7 @@ def requeue(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionR
         context.apply(*routed)
         with previewed(context, *routed):
             spec.check(_locked(message))
-            event = Event.objects.get(id=event_log.requeue(message, actor=request.actor, why=request.reason))
+            event = _read(message, request)
             fresh = Pending.objects.filter(id=event.id).exists()
             context.apply(routing.routing_key(event.stream, event.key, event.entity))
             _note_saga(context, event)
@@ -74,6 +75,18 @@ def dismiss_message(spec: ActionSpec, values: Values, request: ActionRequest) ->
         quarantine.dismiss(message, actor=request.actor, why=request.reason)
 
     return carry_out(spec.name, f"message {message}", request, work, once=lambda: spec.once.format(message=message))
+
+
+def _read(message: int, request: ActionRequest) -> Event:
+    """Store the message as an event and return that. Raises Refused: another event with its id may have come since."""
+    try:
+        return Event.objects.get(id=event_log.requeue(message, actor=request.actor, why=request.reason))
+    except StillUnreadable as error:
+        raise Refused(_still_unreadable(error.reason)) from error
+
+
+def _still_unreadable(why: Reason) -> str:
+    return _("it still cannot be read: %(why)s") % {"why": reasons.text(*why)}
 
 
 def _locked(message: int) -> MessageView:

@@ -36,6 +36,7 @@ from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.decide import SagaIdentity, saga_failed
 from sagas.engine.state import SagaCounts, saga_from
+from sagas.engine.status import latest_counts
 from sagas.errors import Busy, Invalid, NotFound, Refused
 from sagas.models import Lane, SagaEvent, SagaLog, SagaStatusChoice
 
@@ -226,18 +227,40 @@ def each(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResu
     return many.remember(spec, many.result(spec, request, commands, effects), target, request)
 
 
-def closing(_spec: ActionSpec, saga: SagaLog, values: Values) -> dict[str, Any]:
-    """Return the number of lanes with which a person closes the intake. Raises Invalid."""
-    lanes = values.get("images")
-    if lanes is None and values.get("ids") is not None:
-        lanes = saga.lanes_known - saga_from(saga.state, SagaCounts()).past.known
-        if not lanes:
-            text = _("no %(entity_noun)s of it is known: close it by itself, with the number")
-            raise Refused(nouns.of(saga.saga_type).fill(text))
-    if not isinstance(lanes, int) or not 0 <= lanes <= MOST_LANES:
-        text = _("the number of %(entity_nouns)s must be from 0 to %(most)d")
-        raise Invalid(nouns.of(saga.saga_type).fill(text, most=MOST_LANES))
-    return {"lanes": lanes}
+def close(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
+    """Close the intake of a saga's latest run with the number of its lanes, and apply that.
+
+    values: `saga` and `images`; of many sagas the number may be omitted, and is then that of the known lanes. `effects`
+    has the number, how many of them are known, and how many are still awaited. A number below those that are known is
+    refused: it would be wrong, and end nothing sooner. Opens its own transaction. Raises NotFound, Invalid, Refused.
+    """
+    saga, given = saga_row(values["saga"]), values.get("images")
+    words = nouns.of(saga.saga_type)
+    is_omitted = given is None and values.get("ids") is not None
+    if not is_omitted and (not isinstance(given, int) or not 0 <= given <= MOST_LANES):
+        raise Invalid(words.fill(_("the number of %(entity_nouns)s must be from 0 to %(most)d"), most=MOST_LANES))
+
+    def work(context: ActionContext) -> None:
+        now = current(context, saga)
+        spec.check(WholeSagaView(now))
+        known = known_lanes(now)
+        if is_omitted and not known:
+            raise Refused(words.fill(_("no %(entity_noun)s of it is known: close it by itself, with the number")))
+        images = known if given is None else given
+        if images < known:
+            text = _("%(known)d %(things)s already known: enter at least this number")
+            raise Refused(text % {"known": known, "things": words.entities(known)})
+        with previewed(context, routing_key(saga)):
+            append(context, now, spec.fact or "", {"lanes": images, **of_run(now)})
+        context.effects |= {"images": images, "images_known": known, "images_awaited": images - known}
+        note_status(context, now)
+
+    return _on_saga(spec, saga, request, work)
+
+
+def known_lanes(saga: SagaLog) -> int:
+    """Return how many lanes of a saga's latest run are known, including those that failed."""
+    return latest_counts(saga_from(saga.state, statements.counts_of(saga))).known
 
 
 def of_run(saga: SagaLog) -> dict[str, str]:

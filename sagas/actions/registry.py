@@ -375,10 +375,9 @@ SPECS = (
         target=Target.SAGA,
         on=(WholeSagaView,),
         allowed=on_saga.may_close,
-        effect=on_saga.record,
+        effect=on_saga.close,
         of_many=on_saga.each,
         fact=kinds.INTAKE_CLOSED,
-        content=on_saga.closing,
         fields=(
             Field(
                 name="images",
@@ -403,9 +402,9 @@ SPECS = (
         ),
         also=(
             _("A number that the service reports, before or after this, counts instead of yours."),
-            _("You can close it again with another number: the last one counts."),
+            _("Until the saga has ended, you can close it again with another number: the last one counts."),
         ),
-        sentence=_("%(intake_noun)s closed by %(actor)s: %(reason)s"),
+        sentence=_("%(intake_noun)s closed by %(actor)s, number of %(entity_nouns)s %(lanes)s: %(reason)s"),
         description="Close the intake of a saga: record that it is over, and how many lanes it brought.",
         command="close_retrieval",
         command_help="Close the intake of a saga: record that it is over, and how many lanes it brought.",

@@ -53,6 +53,7 @@ def sentences(outcome: ActionResult) -> Iterator[str]:
     if also := outcome.effects.get("also_known_to"):
         text = _("Other sagas also lose what is undone: %(sagas)s.")
         yield text % {"sagas": _sagas(also)}
+    yield from of_closing(outcome.effects)
     yield from _of_publishing(outcome.effects)
     if paused := outcome.effects.get("publishing_paused"):
         text = _("Sending commands to %(services)s is paused: these commands are sent after it is resumed.")
@@ -63,6 +64,14 @@ def sentences(outcome: ActionResult) -> Iterator[str]:
             "follow when the first are confirmed."
         )
         yield text % {"services": ", ".join(services)}
+
+
+def of_closing(effects: Mapping[str, Any]) -> Iterator[str]:
+    """State the number with which an intake was closed, and how many of these lanes were known then."""
+    if "images" in effects:
+        text = _("Number: %(images)d. Known: %(known)d. Still awaited: %(awaited)d.")
+        known, awaited = effects["images_known"], effects["images_awaited"]
+        yield text % {"images": effects["images"], "known": known, "awaited": awaited}
 
 
 def _of_publishing(effects: Mapping[str, Any]) -> Iterator[str]:

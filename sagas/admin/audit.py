@@ -83,6 +83,7 @@ class DecisionAdmin(ReadOnlyAdmin):
         return {
             "title": actions.label_of(row.action, words),
             "nouns": words,
+            "lines": list(actions.of_closing(row.answer.get("effects", {}))),
             "commands": commands,
             "more": row.answer.get("commands_total", len(commands)) - len(commands),
         }

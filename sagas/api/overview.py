@@ -15,11 +15,10 @@ from rest_framework.reverse import reverse
 from bridge.models import Quarantined
 from sagas import confirmations, queries
 from sagas.api import parameters as p
-from sagas.api import saga_types
 from sagas.api import serializers as s
 from sagas.api.base import ApiView, page_of, reads
 from sagas.api.permissions import may_read, readable_attention
-from sagas.definitions import describe, registry
+from sagas.definitions import describe, registry, type_names
 from sagas.engine.definition import Definition
 from sagas.queries.pages import page_of as read_page
 from sagas.rights import VIEW_PARKED, VIEW_PUBLISHING, VIEW_QUARANTINE, VIEW_SAGAS
@@ -108,7 +107,7 @@ class DefinitionOfView(ApiView):
         self.given(request)
         try:
             return Response(
-                s.DefinitionSerializer(definition_data(registry.current(saga_types.stored(saga_type)))).data
+                s.DefinitionSerializer(definition_data(registry.current(type_names.stored(saga_type)))).data
             )
         except registry.UnknownDefinition:
             raise NotFound(f"Saga type {saga_type} not found") from None

@@ -23,8 +23,8 @@ from rest_framework.request import Request
 from bridge import instants
 from bridge.models import QuarantineCode, QuarantineStatus
 from compensation.models import CommandStatus
-from sagas.api import saga_types
 from sagas.api.errors import BadRequest
+from sagas.definitions import type_names
 from sagas.engine.definition import StepStatus
 from sagas.models import LaneOutcome, SagaStatusChoice
 from sagas.nouns import lazy_noun
@@ -139,7 +139,7 @@ class SagaTypeField(forms.ChoiceField):
     """A saga type by either of its names; the value is the stored one."""
 
     def clean(self, value: Any) -> str:
-        return saga_types.stored(super().clean(value))
+        return type_names.stored(super().clean(value))
 
 
 class SagaTypeChoice(Choice):
@@ -147,7 +147,7 @@ class SagaTypeChoice(Choice):
 
     def __init__(self, **kwargs: Any) -> None:
         # Read at each request: tests list other saga types.
-        Filter.__init__(self, choices=lambda: [("", "---------"), *saga_types.spellings()], **kwargs)
+        Filter.__init__(self, choices=lambda: [("", "---------"), *type_names.spellings()], **kwargs)
 
 
 class Parameters(django_filters.FilterSet):  # type: ignore[misc]  # django-filter has no types

@@ -8,12 +8,13 @@ from functools import cache
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers as s
 
 from sagas import actions
 from sagas.actions import ActionSpec, Field, FieldKind, Target, is_blank
 from sagas.actions.action import REASON_LIMIT
-from sagas.api import saga_types
+from sagas.definitions import type_names
 from sagas.nouns import fill_lazy
 from sagas.queries.ids import spelled
 
@@ -35,7 +36,20 @@ class SagaType(s.CharField):
     """A saga type by either of its names; the value is the stored one."""
 
     def to_internal_value(self, data: Any) -> str:
-        return saga_types.stored(super().to_internal_value(data))
+        return type_names.stored(super().to_internal_value(data))
+
+
+@extend_schema_field({"type": "boolean", "example": True})
+class DryRun(s.BooleanField):
+    """Whether the decision is only previewed. The example is a preview: people send it as it stands."""
+
+
+@extend_schema_field({"type": "integer", "minimum": 0, "example": 4})
+class Number(s.IntegerField):
+    """A number that is not negative. The example is not 0, which people would send unseen."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=0, **kwargs)
 
 
 class ReasonedSerializer(s.Serializer[Any]):
@@ -44,7 +58,7 @@ class ReasonedSerializer(s.Serializer[Any]):
     # A flag without which nothing is decided.
     only_with = ""
     reason = s.CharField(required=False, allow_blank=True, max_length=REASON_LIMIT, help_text=_("reason"))
-    dry_run = s.BooleanField(required=False, default=False, help_text=_("preview only: nothing is changed"))
+    dry_run = DryRun(required=False, default=False, help_text=_("preview only: nothing is changed"))
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
@@ -133,7 +147,7 @@ _INPUTS: Mapping[FieldKind, Callable[..., s.Field[Any, Any, Any, Any]]] = {
     FieldKind.SAGA: s.UUIDField,
     FieldKind.SAGA_TYPE: SagaType,
     FieldKind.TEXT: s.CharField,
-    FieldKind.NUMBER: s.IntegerField,
+    FieldKind.NUMBER: Number,
     FieldKind.FLAG: s.BooleanField,
     FieldKind.CHOICE: s.ChoiceField,
     FieldKind.TIME: s.DateTimeField,
@@ -206,6 +220,4 @@ def _input(field: Field) -> s.Field[Any, Any, Any, Any]:
         options["choices"] = list(field.choices)
     if field.kind is FieldKind.FLAG and not field.required:
         options["default"] = False
-    if field.kind is FieldKind.NUMBER:
-        options["min_value"] = 0
     return _INPUTS[field.kind](**options)

@@ -19,8 +19,8 @@ from compensation.models import (
     ExhaustedBy,
     TripCause,
 )
-from sagas.api import saga_types
 from sagas.attention_kinds import KINDS
+from sagas.definitions import type_names
 from sagas.engine.definition import StepStatus
 from sagas.error_text import shown_attempt, shown_error, shown_text
 from sagas.models import LaneOutcome, SagaLog, SagaStatusChoice, SagaStep
@@ -94,7 +94,7 @@ class PublicSagaType(s.CharField):
     """A saga type by its public name."""
 
     def to_representation(self, value: str) -> str:
-        return saga_types.public(value)
+        return type_names.public(value)
 
 
 # --- sagas ----------------------------------------------------------------------------------------------------------

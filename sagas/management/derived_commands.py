@@ -17,6 +17,7 @@ from django.core.management.base import CommandParser
 from compensation.switches import EVERYTHING
 from sagas import actions
 from sagas.actions import ActionRequest, ActionResult, ActionSpec, Field, FieldKind, Target
+from sagas.definitions import type_names
 from sagas.management.cli_base import DONE, FAILED, Options, UsageError, add_payload_argument
 from sagas.management.decision_command import DecisionCommand, Job, job_of_malformed_id, results_by_id
 from sagas.management.targets import find_saga, ids_from, moment, name_of
@@ -35,6 +36,7 @@ def _number(text: str, field: Field) -> int:
 # What a field's value becomes; any other is taken as it was typed. A saga is looked up when the decision is made.
 _PARSERS: Mapping[FieldKind, Callable[[str, Field], Any]] = {
     FieldKind.ID: lambda text, field: name_of(text, shared().entity_id),
+    FieldKind.SAGA_TYPE: lambda text, field: type_names.stored(text),
     FieldKind.TIME: lambda text, field: moment(text),
     FieldKind.NUMBER: _number,
 }

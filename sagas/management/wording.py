@@ -14,6 +14,7 @@ from sagas.management.output import as_json, one_line, width
 _IN_SENTENCES = (
     *("released", "released_at_least", "publishing_paused", "held", "also_known_to"),
     *("breaker", "stays_paused_by", "after_canary"),
+    *("images", "images_known", "images_awaited"),
 )
 
 

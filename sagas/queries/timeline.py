@@ -189,6 +189,8 @@ def _event(row: SagaEvent, event: Event, again: int, content: Mapping[str, Any])
 def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any], words: Nouns) -> tuple[str, str]:
     if event.source == Source.OPERATOR:
         detail |= {"actor": content.get("actor", ""), "reason": content.get("reason", "")}
+        if event.type == kinds.INTAKE_CLOSED:
+            detail |= {"lanes": content.get("lanes", 0)}
         return "decision", _decision_title(_decision_of(event.type), event.type, detail, words)
     if event.source == Source.COMPENSATION:
         detail |= {"command": content.get("name", ""), "round": content.get("round", 1)}
@@ -205,7 +207,7 @@ def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any
 
 def _decision_title(action: str | None, name: str, detail: Mapping[str, Any], words: Nouns) -> str:
     """Return who decided what and why. name: what a decision is called that has no sentence of its own."""
-    values = {"event": name, "actor": detail["actor"] or _("unknown"), "reason": detail["reason"]}
+    values = {**detail, "event": name, "actor": detail["actor"] or _("unknown")}
     known = registry.ACTIONS.get(action or "")
     if known and known.sentence:
         return capfirst(words.fill(known.sentence, **values))

@@ -16,6 +16,7 @@ from bridge.envelope import Envelope
 from bridge.errors import AlreadyDecided, NotInQuarantine, StillUnreadable
 from bridge.event_log import NewFact, StoreResult
 from bridge.models import Duplicate, Event, Heartbeat, Pending, Quarantined
+from bridge.reasons import Reason
 from tests.integration.bridge_messages import CODEC, PUBLISHED, body, envelope, message, rejected
 from tests.integration.history import rewrite
 
@@ -286,8 +287,11 @@ def test_a_conflict_stays_a_conflict_and_a_repeat_is_a_success() -> None:
     row = quarantined(body("e-1", count=2))
     with pytest.raises(StillUnreadable, match="an event with this id and different content"):
         event_log.requeue(row.pk)
+    assert event_log.unreadable(row) == Reason("conflicting-content"), "so that nobody is offered to requeue it"
     rewrite("bridge_quarantined", "DELETE FROM bridge_quarantined")
-    assert event_log.requeue(quarantined(body("e-1", count=1)).pk) == Event.objects.get().pk
+    repeat = quarantined(body("e-1", count=1))
+    assert event_log.unreadable(repeat) is None
+    assert event_log.requeue(repeat.pk) == Event.objects.get().pk
 
 
 @pytest.mark.usefixtures("own_codec")

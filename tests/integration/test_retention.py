@@ -353,6 +353,7 @@ def test_a_message_of_a_pruned_saga_is_not_requeued() -> None:
     age()
     prune()
     row = decided.quarantined(messages[0].message.body)
+    assert event_log.unreadable(row)
     with pytest.raises(StillUnreadable, match="has been removed with its saga"):
         event_log.requeue(row.pk)
     row.refresh_from_db()

@@ -129,3 +129,19 @@ def test_the_schema_names_what_the_filter_takes(both: dict[str, SagaLog]) -> Non
     parameters = schema["paths"]["/api/v1/saga/sagas"]["get"]["parameters"]
     [found] = [item for item in parameters if item["name"] == "saga_type"]
     assert {"IMAGE_PROCESSING", "image_processing"} <= set(found["schema"]["enum"])
+
+
+def test_commands_take_both_names(both: dict[str, SagaLog]) -> None:
+    for name, saga in both.items():
+        for spelling in (name, PUBLIC[name]):
+            assert run("list_sagas", "--type", spelling, "--ids").out.split() == [str(saga.id)]
+            assert name in run("describe_saga_type", spelling).out
+    event_log.append([event("ImagesRetrieved", "task-9", seconds=3, image_ids=new_ids(1))])
+    run_apply()
+    assert run("adopt", "task-9", "--type", "IMAGE_PROCESSING", "--dry-run").code == 0
+
+
+@pytest.mark.parametrize("words", [("list_sagas", "--type"), ("describe_saga_type",)])
+def test_commands_refuse_an_unknown_type(words: tuple[str, ...], both: dict[str, SagaLog]) -> None:
+    ran = run(*words, "Image-Processing")
+    assert (ran.code, ran.out, ran.err) == (3, "", "There is no saga type Image-Processing.\n")

@@ -57,20 +57,24 @@ class Command(TextCommand):
         from devtools.embedded.process import StackError
         from devtools.embedded.stack import Stack
 
+        screen = Screen()
+        waits = dict(SHORT_WAITS) if any(given[name] for name in FAILING_RATES) else {}
+        by_silence = given["complete_rate"] < 1
+        if by_silence:
+            waits["SAGA_INTAKE_SILENCE"] = f"{SILENCE_SECONDS:g}"
+        stack = Stack(env.stack_folder(), screen.say, waits)
+        # What the environment says takes precedence over the demo's own value.
+        silence = float(stack.environment["SAGA_INTAKE_SILENCE"]) if by_silence else 0.0
         try:
             run_options = simulator_options.from_arguments(
                 given,
                 failure_scope=settings.SAGA_FAILURE_SCOPE,
-                intake_silence=SILENCE_SECONDS if given["complete_rate"] < 1 else 0.0,
+                intake_silence=simulator_options.ending(silence, given["timeout"]),
             )
         except simulator_options.OptionError as error:
             raise CommandError(str(error), returncode=2) from None
-        screen = Screen()
-        waits = dict(SHORT_WAITS) if any(given[name] for name in FAILING_RATES) else {}
-        if run_options.intake_silence:
-            waits["SAGA_INTAKE_SILENCE"] = f"{run_options.intake_silence:g}"
-            screen.say(_about_silence(run_options))
-        stack = Stack(env.stack_folder(), screen.say, waits)
+        if by_silence:
+            screen.say(_about_silence(run_options, silence))
         try:
             with running(stack, screen) as asked_to_stop:
                 screen.say(stack.greeting())
@@ -83,11 +87,17 @@ class Command(TextCommand):
             raise SystemExit(1)
 
 
-def _about_silence(run_options: simulator_options.Options) -> str:
-    """Explain what the screen shows of tasks whose retrieval reports no end."""
-    return (
+def _about_silence(run_options: simulator_options.Options, silence: float) -> str:
+    """Explain what the screen shows of tasks whose retrieval reports no end. silence: SAGA_INTAKE_SILENCE, seconds."""
+    reported = (
         f"Data Retrieval reports the end of {run_options.complete_rate:.0%} of the retrievals (the platform's own "
-        "services report none).\nThe others end by silence: once all known images of a task are processed or undone, "
+        "services report none).\n"
+    )
+    if not run_options.intake_silence:
+        why = f"is {silence:g} s, not less than --timeout ({run_options.timeout:g} s)" if silence else "is 0"
+        return f"{reported}SAGA_INTAKE_SILENCE {why}: no silence is expected to end the others in this demo."
+    return (
+        f"{reported}The others end by silence: once all known images of a task are processed or undone, "
         f"the service waits {run_options.intake_silence:g} s (in production 15 minutes)\nfor further events; then no "
         "further images are expected, and the saga has ended. Its timeline says so. Scenario: no end reported."
     )

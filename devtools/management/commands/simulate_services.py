@@ -57,11 +57,10 @@ class Command(TextCommand):
     def _play(self, given: dict[str, Any], screen: Screen) -> Report | None:
         """Run the simulator until its end or a signal; return None if the reader of its output is gone."""
         try:
-            silence = settings.SAGA_INTAKE_SILENCE
             run_options = options.from_arguments(
                 given,
                 failure_scope=settings.SAGA_FAILURE_SCOPE,
-                intake_silence=silence if silence < given["timeout"] else 0.0,
+                intake_silence=options.ending(settings.SAGA_INTAKE_SILENCE, given["timeout"]),
             )
             with table.display() as show:
                 return simulate(

@@ -3,7 +3,7 @@
 from django.core.management.base import CommandParser
 
 from sagas import confirmations
-from sagas.definitions import describe, registry
+from sagas.definitions import describe, registry, type_names
 from sagas.management.cli_base import DONE, OperatorCommand, Options
 from sagas.management.output import as_json
 
@@ -13,7 +13,7 @@ class Command(OperatorCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", nargs="?", help="for example image_processing")
+        parser.add_argument("name", nargs="?", help="for example image_processing or IMAGE_PROCESSING")
         parser.add_argument("--definition-version", type=int, help="a version other than the newest")
         form = parser.add_mutually_exclusive_group()
         form.add_argument("--mermaid", action="store_true", help="a Mermaid flowchart")
@@ -28,7 +28,7 @@ class Command(OperatorCommand):
         if options["name"] is None:
             return self._list(as_data=options["json"])
         version = options["definition_version"]
-        name = options["name"]
+        name = type_names.stored(options["name"])
         listed = registry.current(name) if version is None else registry.get(name, version)
         definition = confirmations.in_force(listed)
         if options["json"]:

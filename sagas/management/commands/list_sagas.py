@@ -2,6 +2,7 @@
 
 from django.core.management.base import CommandParser
 
+from sagas.definitions import registry, type_names
 from sagas.error_text import shown_text
 from sagas.management.cli_base import DONE, OperatorCommand, Options, UsageError, add_payload_argument
 from sagas.management.saga_report import summary
@@ -22,7 +23,9 @@ class Command(OperatorCommand):
         parser.add_argument("--to", dest="to_date", metavar="T", help="started at or before; a date means its end")
         parser.add_argument("--task", default="", help=f"received events of this {shared().key_id}")
         parser.add_argument("--image", default="", help=f"has this {shared().entity_noun}, by its id")
-        parser.add_argument("--type", default="", help="has this saga type")
+        parser.add_argument(
+            "--type", default="", help="has this saga type, such as image_processing or IMAGE_PROCESSING"
+        )
         parser.add_argument("--set-aside", action="store_true", help="blocked by an error")
         parser.add_argument("--limit", type=int, default=20)
         parser.add_argument("--offset", type=int, default=0)
@@ -64,6 +67,6 @@ def _filters(options: Options) -> SagaFilters:
         to_date=moment(options["to_date"], end_of_day=True) if options["to_date"] else None,
         task_id=options["task"],
         image_id=options["image"],
-        saga_type=options["type"],
+        saga_type=registry.current(type_names.stored(options["type"])).name if options["type"] else "",
         set_aside=options["set_aside"],
     )

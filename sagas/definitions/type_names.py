@@ -1,4 +1,4 @@
-"""The names of saga types in the API: answers have the public one, as existing clients know it; requests take both."""
+"""The two names of a saga type: answers of the API have the public one; requests and commands take both."""
 
 from __future__ import annotations
 
