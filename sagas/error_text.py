@@ -15,6 +15,7 @@ from django.utils.translation import ngettext
 from compensation import reasons
 from compensation.models import Attempt, AttemptOutcome
 from compensation.snapshot import split_error
+from sagas import reasons as saga_reasons
 
 # The marks of a folded state that end with an error text, as sagas.engine.state writes them.
 _FAILURES = frozenset({"failure", "lane_failure", "upload_failure"})
@@ -23,14 +24,18 @@ _FAILURES = frozenset({"failure", "lane_failure", "upload_failure"})
 def shown_text(text: str | None, *, payload: bool, as_data: bool = False) -> str:
     """Return an error text of a service, or its length for a reader who may not see `payload`; "" if there is none.
 
-    as_data: the form of the API's contract, which is the same in every language.
+    A text of the engine is shown to everyone, in the current language. as_data: the form of the API's contract, which
+    is the same in every language.
     """
-    if payload or not text:
-        return text or ""
-    if not as_data:
-        return _length(text)
-    with translation.override("en"):
-        return _length(text)
+    if as_data:
+        with translation.override("en"):
+            return shown_text(text, payload=payload)
+
+    def of_service(theirs: str) -> str:
+        return theirs if payload or not theirs else _length(theirs)
+
+    own = saga_reasons.engine_text(text or "", of_service)
+    return of_service(text or "") if own is None else own
 
 
 def shown_error(last_error: str, data: Mapping[str, Any] | None, *, payload: bool, as_data: bool = False) -> str:

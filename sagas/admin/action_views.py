@@ -32,6 +32,7 @@ from sagas.error_text import shown_differences
 from sagas.errors import Busy, DecisionError, Invalid, NotFound
 from sagas.models import Decision, EntryPoint, LaneOutcome, ParkedReason, SagaLog, SagaStatusChoice
 from sagas.nouns import Nouns
+from sagas.queries.ids import saga_id
 
 # More than anybody reads before confirming; the total is shown above the list.
 SHOWN = 200

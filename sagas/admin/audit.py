@@ -57,7 +57,7 @@ class DecisionAdmin(ReadOnlyAdmin):
     def what(self, decision: Decision) -> SafeString:
         return formatting.badge(decision.action, actions.label_of(decision.action), "hand")
 
-    @admin.display(description=_("by"))
+    @admin.display(description=_("via"))
     def entry_point(self, decision: Decision) -> str:
         return decision.get_door_display()
 

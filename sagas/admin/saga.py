@@ -150,11 +150,12 @@ class SagaAdmin(ReadOnlyAdmin):
             "nouns": nouns.of(row.saga_type),
             "waiting": waiting,
             "tally": tally(row),
+            "run": queries.run_text(row),
             "duplicates": queries.duplicates(row),
             "counted": queries.counted_events(row),
             "keys": list(SagaKey.objects.filter(saga=row).values_list("key", flat=True)[:20]),
             "lanes": lane_slice(request, row),
-            "commands": command_slice(request, row.id, holds=holds) if may(request, VIEW_COMMANDS) else None,
+            "commands": command_slice(request, row, holds=holds) if may(request, VIEW_COMMANDS) else None,
             "timeline": timeline_slice(request, row.id, holds, payload=payload),
             "may_operate": may_operate(request),
             "actions": buttons.of_saga(row, waiting) if may_operate(request) else [],
@@ -177,7 +178,7 @@ class SagaAdmin(ReadOnlyAdmin):
             "lane": lane,
             "saga": lane.saga,
             "steps": from_page(request, "steps", page),
-            "commands": command_slice(request, saga_id, entity) if may(request, VIEW_COMMANDS) else None,
+            "commands": command_slice(request, lane.saga, entity) if may(request, VIEW_COMMANDS) else None,
             "actions": buttons.of_lane(lane) if may_operate(request) else [],
             "may_operate": may_operate(request),
         }
@@ -206,20 +207,21 @@ def counts_text(saga: SagaLog, labels: Mapping[str, Any]) -> str:
 def lane_slice(request: HttpRequest, saga: SagaLog) -> PageSlice:
     """Return a page of the saga's lanes. Their number is known without counting."""
     number = number_of(request, "lanes")
-    page = page_of(parts.lanes(saga.id), (number - 1) * LANES, LANES, total=saga.lanes_known)
+    page = parts.lane_page(saga, parts.lanes(saga.id), (number - 1) * LANES, LANES, total=saga.lanes_known)
     return from_page(request, "lanes", page)
 
 
 def command_slice(
-    request: HttpRequest, saga_id: UUID, entity: str | None = None, holds: DeadlineHolds | None = None
+    request: HttpRequest, saga: SagaLog, entity: str | None = None, holds: DeadlineHolds | None = None
 ) -> PageSlice:
     """Return a page of the commands of a saga or a lane with their attempts; those that need a decision first."""
     first = Case(When(status=CommandStatus.EXHAUSTED, then=0), When(status__in=INACTIVE, then=2), default=1)
-    rows = parts.commands(saga_id).defer("body").order_by(first, "planned_at", "entity", "-name")
+    rows = parts.commands(saga.id).defer("body").order_by(first, "planned_at", "entity", "-name")
     if entity is not None:
         rows = rows.filter(entity=entity)
     number = number_of(request, "commands")
-    return from_page(request, "commands", parts.command_page(rows, (number - 1) * COMMANDS, COMMANDS, holds))
+    page = parts.command_page(rows, (number - 1) * COMMANDS, COMMANDS, holds, saga=saga)
+    return from_page(request, "commands", page)
 
 
 def timeline_slice(request: HttpRequest, saga_id: UUID, holds: DeadlineHolds, *, payload: bool) -> PageSlice:

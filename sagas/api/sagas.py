@@ -107,8 +107,9 @@ class LanesView(ApiView):
     parameters = p.LanesParameters
 
     def get(self, request: Request, saga_id: str) -> Response:
-        given = self.given(request, parts.lanes(find_saga(saga_id).id).defer("state"))
-        return self.answer_page(read_page(given.rows(), **given.page), s.LaneSerializer)
+        saga = find_saga(saga_id)
+        given = self.given(request, parts.lanes(saga.id))
+        return self.answer_page(parts.lane_page(saga, given.rows(), **given.page), s.LaneSerializer)
 
 
 @extend_schema_view(get=reads(page_of(s.CommandSerializer), p.CommandsParameters, missing=True))
@@ -120,7 +121,9 @@ class CommandsView(ApiView):
 
     def get(self, request: Request, saga_id: str) -> Response:
         given = self.given(request, parts.commands(find_saga(saga_id).id))
-        return self.answer_page(parts.command_page(given.rows(), holds=None, **given.page), s.CommandSerializer)
+        return self.answer_page(
+            parts.command_page(given.rows(), holds=None, saga=None, **given.page), s.CommandSerializer
+        )
 
 
 @extend_schema_view(get=reads(page_of(s.SagaEventSerializer), p.EventsParameters, missing=True))

@@ -173,10 +173,11 @@ class SagaDetailSerializer(s.Serializer[Any]):
 
 
 class LaneSerializer(s.Serializer[Any]):
-    entity = s.CharField()
-    outcome = s.ChoiceField(LaneOutcome.choices)
-    failed = s.BooleanField()
-    opened_at = s.DateTimeField(allow_null=True)
+    entity = s.CharField(source="lane.entity")
+    outcome = s.ChoiceField(LaneOutcome.choices, source="lane.outcome")
+    failed = s.BooleanField(source="lane.failed")
+    opened_at = s.DateTimeField(source="lane.opened_at", allow_null=True)
+    run = s.IntegerField(help_text="The run of the task in which it began, from 1.")
 
 
 class AttemptDataSerializer(s.Serializer[Attempt]):

@@ -11,10 +11,12 @@ from compensation.models import Command
 from sagas import nouns
 from sagas.error_text import shown_error, shown_text
 from sagas.management.wording import table, when
-from sagas.models import Lane, SagaLog
+from sagas.models import SagaLog
 from sagas.nouns import Nouns
 from sagas.queries import holding, parts
 from sagas.queries.pages import Page, page_of
+from sagas.queries.parts import LaneStory
+from sagas.queries.runs import run_text
 from sagas.queries.sagas import duplicates, metadata
 from sagas.queries.timeline import Entry, timeline
 from sagas.queries.waiting import waiting
@@ -44,7 +46,7 @@ def report(saga: SagaLog, limit: int, *, payload: bool) -> dict[str, Any]:
         **summary(saga, payload=payload),
         "metadata": metadata(saga) | {"duplicates": duplicates(saga)},
         "waiting": wait.as_data() if wait else None,
-        "lanes": _paged(lanes, [_lane(lane) for lane in lanes.items]),
+        "lanes": _paged(lanes, [_lane(story) for story in lanes.items]),
         "commands": _paged(commands, _commands(commands.items, payload=payload)),
         "timeline": _paged(entries, [asdict(entry) for entry in entries.items]),
     }
@@ -59,16 +61,18 @@ def report_lines(saga: SagaLog, limit: int, *, payload: bool) -> Iterator[str]:
     yield f"saga {saga.id}, correlation id {saga.correlation_id}"
     ended = f", ended {when(saga.end_time)}" if saga.end_time else ""
     yield f"{saga.status}, started {when(saga.start_time)}{ended}"
+    if run := run_text(saga):
+        yield run
     if saga.error_message:
         yield f"error: {shown_text(saga.error_message, payload=payload)}"
     yield wait.sentence if wait else "Nothing pending."
-    yield from _section(words.entity_nouns, lanes, _lane_lines(lanes.items, words))
+    yield from _section(words.entity_nouns, lanes, _lane_lines(lanes.items, words, several_runs=bool(run)))
     yield from _section("commands", commands, _command_lines(commands.items, words, payload=payload))
     yield from _section("timeline", entries, _entry_lines(entries.items))
 
 
-def _parts(saga: SagaLog, limit: int, *, payload: bool) -> tuple[Page[Lane], Page[Command], Page[Entry]]:
-    lanes = page_of(parts.lanes(saga.id), 0, limit)
+def _parts(saga: SagaLog, limit: int, *, payload: bool) -> tuple[Page[LaneStory], Page[Command], Page[Entry]]:
+    lanes = parts.lane_page(saga, parts.lanes(saga.id), 0, limit)
     commands = page_of(parts.commands(saga.id).defer("body"), 0, limit)
     return lanes, commands, timeline(saga.id, 0, limit, payload=payload)
 
@@ -77,8 +81,9 @@ def _paged(page: Page[Any], items: Sequence[Mapping[str, Any]]) -> dict[str, Any
     return {"total": page.total, "items": items}
 
 
-def _lane(lane: Lane) -> dict[str, Any]:
-    return {"entity": lane.entity, "outcome": lane.outcome, "failed": lane.failed, "opened_at": lane.opened_at}
+def _lane(story: LaneStory) -> dict[str, Any]:
+    fields = ("entity", "outcome", "failed", "opened_at")
+    return {**{name: getattr(story.lane, name) for name in fields}, "run": story.run}
 
 
 def _commands(commands: Sequence[Command], *, payload: bool) -> list[dict[str, Any]]:
@@ -107,9 +112,16 @@ def _section(name: str, page: Page[Any], lines: Iterator[str]) -> Iterator[str]:
     yield from (f"  {line}" for line in lines if page.items)
 
 
-def _lane_lines(lanes: Sequence[Lane], words: Nouns) -> Iterator[str]:
-    rows = [(lane.entity, "failed" if lane.failed else "", when(lane.opened_at), lane.outcome) for lane in lanes]
-    return table((words.entity_noun, "", "opened", "outcome"), rows)
+def _lane_lines(stories: Sequence[LaneStory], words: Nouns, *, several_runs: bool) -> Iterator[str]:
+    rows = [
+        (
+            *(story.lane.entity, "failed" if story.lane.failed else "", when(story.lane.opened_at)),
+            *((story.run,) if several_runs else ()),
+            story.lane.outcome,
+        )
+        for story in stories
+    ]
+    return table((words.entity_noun, "", "opened", *(("run",) if several_runs else ()), "outcome"), rows)
 
 
 def _command_lines(commands: Sequence[Command], words: Nouns, *, payload: bool) -> Iterator[str]:

@@ -9,6 +9,7 @@ from sagas.queries.counts import StatusCounts, status_counts
 from sagas.queries.pages import Page
 from sagas.queries.parked import ParkedGroup, parked_groups, pruned_at
 from sagas.queries.publishing import Publishing, publishing
+from sagas.queries.runs import run_text
 from sagas.queries.sagas import (
     SagaFilters,
     by_correlation,
@@ -45,6 +46,7 @@ __all__ = [
     "parked_groups",
     "pruned_at",
     "publishing",
+    "run_text",
     "status_counts",
     "timeline",
     "waiting",

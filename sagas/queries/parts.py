@@ -12,11 +12,12 @@ from bridge.models import Duplicate, Event
 from compensation.deadlines import DeadlineHolds
 from compensation.models import Attempt, Command
 from compensation.queries import attempts_of
-from sagas.models import Lane, SagaEvent, SagaStep
+from sagas.models import Lane, SagaEvent, SagaLog, SagaStep
 from sagas.queries import holding
 from sagas.queries.holding import OnHold
 from sagas.queries.ids import is_storable
 from sagas.queries.pages import Page, page_of
+from sagas.queries.runs import number_of_runs, runs_of_entities, runs_of_lanes
 
 # A detail page shows this many steps; the others are paged.
 FIRST_STEPS = 1000
@@ -33,11 +34,23 @@ class LoggedEvent:
 
 @dataclass(frozen=True, slots=True)
 class CommandStory:
-    """A command and all its attempts, the oldest first; `on_hold` is why its deadline does not run, if so."""
+    """A command and all its attempts, the oldest first; `on_hold` is why its deadline does not run, if so.
+
+    run: the run of the saga to which it belongs, if that was asked for and there are several.
+    """
 
     command: Command
     attempts: Sequence[Attempt]
     on_hold: OnHold | None = None
+    run: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStory:
+    """A lane and the number of its run, from 1."""
+
+    lane: Lane
+    run: int
 
 
 def steps(saga_id: UUID) -> QuerySet[SagaStep]:
@@ -55,20 +68,39 @@ def lanes(saga_id: UUID) -> QuerySet[Lane]:
     return Lane.objects.filter(saga=saga_id, known=True).order_by("opened_at", "id")
 
 
+def lane_page(
+    saga: SagaLog, rows: QuerySet[Lane], offset: int, limit: int, *, total: int | None = None
+) -> Page[LaneStory]:
+    """Return a page of a saga's lanes, each with its run. Two queries; one if the caller knows the total."""
+    page = page_of(rows if number_of_runs(saga) > 1 else rows.defer("state"), offset, limit, total=total)
+    stories = map(LaneStory, page.items, runs_of_lanes(saga, page.items))
+    return Page(page.total, offset, limit, list(stories))
+
+
 def commands(saga_id: UUID) -> QuerySet[Command]:
     """Return all commands of a saga, in the order in which they were planned."""
     return Command.objects.filter(saga_id=saga_id).order_by("planned_at", "entity", "name")
 
 
 def command_page(
-    rows: QuerySet[Command], offset: int, limit: int, holds: DeadlineHolds | None = None
+    rows: QuerySet[Command],
+    offset: int,
+    limit: int,
+    holds: DeadlineHolds | None = None,
+    *,
+    saga: SagaLog | None = None,
 ) -> Page[CommandStory]:
-    """Return a page of commands with their attempts. At most six queries."""
+    """Return a page of commands with their attempts. At most six queries.
+
+    saga: of all these commands, to show their runs: one query more if it has several.
+    """
     page = page_of(rows, offset, limit)
     attempts = attempts_of([command.id for command in page.items])
     holds = holds or holding.read_for(page.items)
+    runs = runs_of_entities(saga, [command.entity for command in page.items]) if saga else {}
     stories = [
-        CommandStory(command, attempts.get(command.id, []), holding.on_hold(command, holds)) for command in page.items
+        CommandStory(command, attempts.get(command.id, []), holding.on_hold(command, holds), runs.get(command.entity))
+        for command in page.items
     ]
     return Page(page.total, offset, limit, stories)
 

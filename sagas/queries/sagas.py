@@ -13,10 +13,10 @@ from bridge import collapsed
 from bridge.collapsed import Counted
 from bridge.models import Duplicate, Event, Source
 from compensation.models import Command, CommandStatus
-from sagas.engine.state import SagaCounts, saga_from
 from sagas.models import Lane, SagaEvent, SagaKey, SagaLog
 from sagas.queries.ids import is_storable, spelled
 from sagas.queries.pages import Page, page_of, remembered
+from sagas.queries.runs import number_of_runs
 
 NEWEST = ("-start_time", "-id")
 
@@ -99,7 +99,7 @@ def metadata(saga: SagaLog) -> dict[str, Any]:
         "definition_version": saga.version,
         "failure_scope": saga.failure_scope,
         "events": saga.events_count,
-        "runs": len(saga_from(saga.state, SagaCounts()).runs),
+        "runs": number_of_runs(saga),
         "lanes": {
             "known": saga.lanes_known,
             "open": saga.lanes_open,

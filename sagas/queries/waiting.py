@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Case, IntegerField, Min, Value, When
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bridge import clock, routing
 from bridge.models import Pending
-from compensation import switches
+from compensation import deadlines, switches
 from compensation.deadlines import DeadlineHolds
 from compensation.models import INACTIVE, Command, CommandStatus
 from sagas import nouns
@@ -26,6 +27,7 @@ from sagas.engine.status import announced_lanes, intake_over
 from sagas.error_text import shown_error
 from sagas.models import Parked, SagaLog, SagaStatusChoice
 from sagas.queries.holding import OnHold, canary_text, on_hold, pause_text, when
+from sagas.queries.runs import number_of_runs, runs_of_entities
 from sagas.statements import STEP_PATTERNS
 
 # Which of several commands is shown for a saga: the one nearest to the service first.
@@ -77,7 +79,7 @@ def waiting(saga: SagaLog, holds: DeadlineHolds | None = None, *, payload: bool 
     if saga.status in (SagaStatusChoice.COMPENSATION_FAILED, SagaStatusChoice.COMPENSATING):
         found = _for_a_command(saga, holds, payload=payload) or _pending(saga) or _last_events(saga)
     elif saga.status == SagaStatusChoice.STARTED:
-        found = _for_events(saga)
+        found = _for_events(saga, holds)
     return found or _pending(saga) or _parked(saga)
 
 
@@ -147,6 +149,8 @@ def _waiting_for(saga: SagaLog, command: Command, alike: int, hold: OnHold | Non
         "other": _task_of(command.held_by) if command.held_by else "",
     }
     more = "" if kind in ("decision", "held") or alike == 1 else _more_alike(alike - 1)
+    if kind == "decision":
+        more += _earlier_run(saga, command, alike)
     return Waiting(
         kind=kind,
         sentence=_with_hold(nouns.of(saga.saga_type).fill(text, **values) + more, hold),
@@ -178,6 +182,19 @@ def _with_hold(sentence: str, hold: OnHold | None) -> str:
 
 def _more_alike(count: int) -> str:
     return ngettext(" (and %(more)d more like it)", " (and %(more)d more like it)", count) % {"more": count}
+
+
+def _earlier_run(saga: SagaLog, command: Command, alike: int) -> str:
+    """Say that a command belongs to an earlier run, if so. One query if the saga has several runs."""
+    runs, run = number_of_runs(saga), runs_of_entities(saga, [command.entity]).get(command.entity)
+    if run is None or run == runs:
+        return ""
+    text = ngettext(
+        " The command belongs to the earlier run %(run)d of %(runs)d.",
+        " The first command belongs to the earlier run %(run)d of %(runs)d.",
+        alike,
+    )
+    return text % {"run": run, "runs": runs}
 
 
 def _decision_text(command: Command, alike: int) -> tuple[str, str, datetime | None] | None:
@@ -271,13 +288,15 @@ def _predecessors(saga: SagaLog, command: str) -> str:
 # --- events ---------------------------------------------------------------------------------------------------------
 
 
-def _for_events(saga: SagaLog) -> Waiting | None:
+def _for_events(saga: SagaLog, holds: DeadlineHolds | None) -> Waiting | None:
     definition = _definition(saga)
     if definition is None:
         text = _("This release does not support %(type)s version %(version)d: a newer release continues the saga.")
         values = {"type": saga.saga_type, "version": saga.version}
         return Waiting(kind="applying", sentence=text % values, since=saga.last_event_at)
     state = saga_from(saga.state, SagaCounts())
+    if _ends_by_silence(definition, state, saga):
+        return _silence(definition, saga, holds)
     parts = [
         part
         for part in (_intake(definition, state, saga), _unseen(definition, state, saga), _open_lanes(definition, saga))
@@ -290,6 +309,36 @@ def _for_events(saga: SagaLog) -> Waiting | None:
     return Waiting(
         kind=first.kind, sentence=sentence, since=first.since, count=first.count, entity=first.entity, event=first.event
     )
+
+
+def _ends_by_silence(definition: Definition, state: SagaState, saga: SagaLog) -> bool:
+    """Return whether the latest run waits for nothing but the end of its intake. See `sagas.applying.silence`."""
+    if not settings.SAGA_INTAKE_SILENCE or not definition.counts_lanes or intake_over(definition, state.latest):
+        return False
+    known = saga.lanes_known - state.past.known
+    return known > 0 and saga.lanes_open == state.past.open and announced_lanes(definition, state.latest) <= known
+
+
+def _silence(definition: Definition, saga: SagaLog, holds: DeadlineHolds | None) -> Waiting:
+    """Tell when the sweep ends the intake. It counts from the last change, and while the bridges are healthy."""
+    seconds = settings.SAGA_INTAKE_SILENCE
+    now = clock.now()
+    well_for = (holds or deadlines.deadline_holds(now)).well_for
+    if well_for is None:
+        text = _(
+            "All known %(things)s have ended; more may follow. The saga ends automatically when the bridge is "
+            "connected again and has caught up, and no further event has arrived for %(seconds)d s, or close the "
+            "retrieval."
+        )
+    else:
+        text = _(
+            "All known %(things)s have ended; more may follow. The saga ends automatically at about %(due)s if no "
+            "further event arrives, or close the retrieval."
+        )
+    quiet_since = saga.updated_at if well_for is None else max(saga.updated_at, now - well_for)
+    due = max(quiet_since + timedelta(seconds=seconds), now)
+    values = {"things": _things(definition, 2), "due": when(due), "seconds": seconds}
+    return Waiting(kind="events", sentence=text % values, since=saga.last_event_at)
 
 
 def _intake(definition: Definition, state: SagaState, saga: SagaLog) -> Waiting | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -10,7 +12,8 @@ from django.urls import reverse
 
 from bridge import event_log
 from sagas.applying.apply import run_apply
-from sagas.models import SagaLog
+from sagas.models import Decision, SagaLog
+from tests.integration.deciding import ActionRequest, cancel
 from tests.integration.story import event, image_through, new_ids, retrieval
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,6 +59,19 @@ def test_the_list_of_sagas_shows_the_status_and_not_the_engines_state(staff: Cli
     text = staff.get(reverse("admin:sagas_sagalog_changelist")).content.decode()
     assert "sg-badge" in text
     assert "intake_over" not in text
+
+
+def test_a_decision_names_its_actor_and_its_entry_point_apart(staff: Client) -> None:
+    saga = tell_stories()
+    cancel(saga.id, request=ActionRequest(actor="admin", door="admin", reason="because"))
+    decision = Decision.objects.get()
+    for language, word in (("en", "via"), ("es", "vía")):
+        headers = {"accept-language": language}
+        listed = staff.get(reverse("admin:sagas_decision_changelist"), headers=headers).content.decode()
+        heads = [re.sub(r"<[^>]*>|\s+", "", head) for head in re.findall(r"<th\b.*?</th>", listed, re.DOTALL)]
+        assert word.capitalize() in heads
+        page = staff.get(reverse("admin:sagas_decision_change", args=[decision.id]), headers=headers).content.decode()
+        assert f"admin {word} admin" in page
 
 
 def test_no_history_can_be_edited(staff: Client) -> None:

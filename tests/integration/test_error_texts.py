@@ -18,7 +18,7 @@ from django.contrib.auth.models import Permission, User
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from bridge import event_log
 from bridge.models import Event
@@ -26,6 +26,7 @@ from compensation.models import Attempt, AttemptOutcome, Command
 from sagaproject.logs import LineFormatter
 from sagas.actions import Action
 from sagas.applying.apply import run_apply
+from sagas.definitions import image_processing_v1, registry
 from sagas.engine.fold import Fold
 from sagas.error_text import shown_differences, shown_error, shown_text
 from sagas.models import Decision, Lane, Parked, SagaKey, SagaLog, SagaStep
@@ -358,6 +359,35 @@ def test_what_this_service_says_itself_stays_readable() -> None:
     assert shown_text(MARK, payload=True) == MARK
     for own in ("No answer within 300 seconds.", "The command could not be sent: Timeout", "The service refused it."):
         assert shown_error(own, None, payload=False) == own
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("restarts", [False, True])
+def test_the_engines_own_sentence_is_shown_to_everyone_in_their_language(
+    monkeypatch: pytest.MonkeyPatch, restarts: bool
+) -> None:
+    if not restarts:
+        monkeypatch.setattr(registry, "DEFINITIONS", (image_processing_v1.DEFINITION,))
+    task, image = new_ids(2)
+    event_log.append([*retrieval(task, [image]), event("AnonymizationRolledBack", task, image, seconds=9)])
+    run_apply()
+    stored = SagaLog.objects.get(key=task).error_message
+    assert stored is not None
+    assert shown_text(stored, payload=False) == shown_text(stored, payload=True) == stored
+    assert f"error: {stored}" in run("show_saga", task).out
+    with translation.override("es"):
+        spanish = shown_text(stored, payload=False)
+        assert spanish.startswith("AnonymizationRolledBack llegó sin un fallo anterior: lo deshizo alguien más")
+        assert spanish.endswith("la tarea se iniciara de nuevo") is restarts
+        assert shown_text(stored, payload=False, as_data=True) == stored
+    assert shown_text(f"{stored} {MARK}", payload=False) == f"[text, {len(stored) + 1 + len(MARK)} characters]"
+
+
+def test_the_error_of_a_decision_is_in_the_readers_language_and_its_reason_is_not_shown_without_the_right() -> None:
+    with translation.override("es"):
+        assert shown_text(f"Cancelled: {MARK}", payload=True) == f"Cancelada: {MARK}"
+        assert MARK not in shown_text(f"Terminated: {MARK}", payload=False)
+        assert shown_text("Compensation forced: ", payload=False) == "Compensación forzada: "
 
 
 def test_a_difference_of_any_shape_is_shown_without_texts() -> None:

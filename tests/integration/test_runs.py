@@ -6,6 +6,10 @@ import uuid
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import translation
 
 from bridge import clock, event_log
 from bridge.models import Event
@@ -20,9 +24,12 @@ from sagas.engine import facts
 from sagas.engine.state import SagaCounts, saga_from
 from sagas.errors import Invalid, Refused
 from sagas.models import Decision, Lane, SagaLog, SagaStep
+from sagas.queries import parts
+from tests.integration.api import Api, viewer
 from tests.integration.commands import FakePublisher
 from tests.integration.deciding import ActionRequest, cancel, close_retrieval
 from tests.integration.story import START, event, image_through, new_ids
+from tests.integration.terminal import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -270,6 +277,56 @@ def test_what_people_see_of_a_restart() -> None:
     assert f"{DELETE} was carried out although the task was started again: it had been sent before" in told
     changed = [change for entry in queries.timeline(row.id).items for change in entry.changes]
     assert "Run 2 of the task began" in changed
+
+
+def test_every_door_names_the_runs_of_images_and_commands() -> None:
+    """The page, the command and the API: which run is the latest, and the run of each image and command."""
+    task, first, second = new_ids(3)
+    happens(started(task, 0), retrieved(task, first, 2))
+    row = saga(task)
+    assert queries.run_text(row) == ""
+    assert " of 1 since" not in run("show_saga", task).out
+    happens(failed(task, 5), started(task, 10), retrieved(task, second, 12))
+    happens(event("AnonymizationFailed", task, second, seconds=15, error_message="no model"))
+    row = saga(task)
+    since = "Run 2 of 2 since 2026-03-01 12:00:10 UTC"
+    told = run("show_saga", task)
+    assert since in told.out
+    of_image = {item["entity"]: item["run"] for item in run("show_saga", task, "--json").data["lanes"]["items"]}
+    assert of_image == {first: 1, second: 2}
+    listed = Api(viewer()).get(f"sagas/{row.id}/lanes").json()["items"]
+    assert {item["entity"]: item["run"] for item in listed} == {first: 1, second: 2}
+    client = Client()
+    client.force_login(User.objects.create_superuser("ana", "ana@example.org", "x"))
+    page = client.get(reverse("admin:sagas_sagalog_change", args=[row.id])).content.decode()
+    assert since in page
+    assert "Number of the run" in page
+    assert "run 2" in page
+    stories = parts.command_page(parts.commands(row.id), 0, 50, saga=row).items
+    assert {story.command.entity: story.run for story in stories}[second] == 2
+
+
+def test_a_failed_command_of_an_earlier_run_says_so() -> None:
+    task, image = new_ids(2)
+    happens(started(task, 0), retrieved(task, image, 2))
+    happens(event("AnonymizationFailed", task, image, seconds=5, error_message="no model"))
+    Command.objects.filter(key=task).update(
+        status=CommandStatus.EXHAUSTED, attempt=1, next_at=None, settled_at=clock.now(), exhausted_by="attempts"
+    )
+    fact = event(facts.COMMAND_EXHAUSTED, task, image, seconds=6, name=DELETE, round=1)
+    happens(fact._replace(source="compensation"))
+
+    def sentence() -> str:
+        found = queries.waiting(saga(task))
+        assert found is not None
+        assert found.kind == "decision"
+        return found.sentence
+
+    assert " run " not in sentence()
+    happens(failed(task, 8), started(task, 10))
+    assert sentence().endswith("The command belongs to the earlier run 1 of 2.")
+    with translation.override("es"):
+        assert sentence().endswith("El comando pertenece a la ejecución anterior 1 de 2.")
 
 
 def test_nobody_is_advised_to_cancel_what_did_not_fail() -> None:

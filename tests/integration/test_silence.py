@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.utils import translation
 
 from bridge import clock, event_log, heartbeats
 from bridge.models import Event, Heartbeat
+from sagas import queries
 from sagas.applying import silence
 from sagas.applying.apply import run_apply
 from sagas.applying.replay import compare
 from sagas.definitions import registry
 from sagas.engine import facts
 from sagas.models import SagaLog
+from tests.integration.api import Api, viewer
 from tests.integration.story import START, event, image_through, new_ids
+from tests.integration.terminal import run
 from tests.order_saga import DEFINITION as ORDERS
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -183,3 +188,67 @@ def test_pages_of_sagas_are_searched_in_turn(monkeypatch: pytest.MonkeyPatch) ->
     assert sum(silence.sweep() for _ in range(3)) == 2
     run_apply()
     assert set(SagaLog.objects.values_list("status", flat=True)) == {"COMPLETED"}
+
+
+# --- what people are told of it ---------------------------------------------------------------------------------------
+
+
+def told(task: str) -> str:
+    found = queries.waiting(SagaLog.objects.get(key=task))
+    assert found is not None
+    return found.sentence
+
+
+def about(moment: datetime) -> str:
+    return f"The saga ends automatically at about {moment:%Y-%m-%d %H:%M:%S} UTC if no further event arrives, or close"
+
+
+def test_a_saga_that_ends_by_silence_says_when() -> None:
+    task, image = new_ids(2)
+    happens(*processed(task, image))
+    quiet_for(600)
+    row = SagaLog.objects.get(key=task)
+    due = row.updated_at + timedelta(seconds=900)
+    assert told(task) == f"All known images have ended; more may follow. {about(due)} the retrieval."
+    assert Api(viewer()).get(f"sagas/{row.id}").json()["waiting"]["sentence"] == told(task)
+    assert told(task) in run("show_saga", task).out
+    with translation.override("es"):
+        assert "termina automáticamente hacia" in told(task)
+
+
+def test_the_time_counts_from_when_the_bridge_is_well_as_in_the_sweep() -> None:
+    task, image = new_ids(2)
+    happens(*processed(task, image))
+    quiet_for(3000)
+    well_bridge(600)
+    words = told(task)
+    [due] = re.findall(r"about (\S+ \S+) UTC", words)
+    remaining = datetime.fromisoformat(f"{due}+00:00") - clock.now()
+    assert timedelta(seconds=290) < remaining <= timedelta(seconds=300)
+    Heartbeat.objects.all().delete()
+    assert "when the bridge is connected again and has caught up" in told(task)
+    assert "no further event has arrived for 900 s, or close the retrieval." in told(task)
+
+
+def test_what_does_not_wait_for_silence_alone_says_nothing_of_it(settings: Any) -> None:
+    tasks = new_ids(4)
+    image, other, third = new_ids(3)
+    happens(event("RetrievalStarted", tasks[0]))
+    happens(*processed(tasks[1], image), event("ImagesRetrieved", tasks[1], seconds=40, image_ids=[other]))
+    happens(*processed(tasks[2], image), event("RetrievalCompleted", tasks[2], seconds=30, result={"total_images": 2}))
+    for task in tasks[:3]:
+        assert "automatically" not in told(task)
+    happens(*processed(tasks[3], third))
+    assert "automatically" in told(tasks[3])
+    settings.SAGA_INTAKE_SILENCE = 0
+    assert told(tasks[3]).endswith("Expected next: RetrievalCompleted.")
+
+
+def test_the_sentence_looks_at_the_latest_run_alone() -> None:
+    task, first, second = new_ids(3)
+    happens(event("RetrievalStarted", task), event("ImagesRetrieved", task, seconds=1, image_ids=[first]))
+    happens(event("RetrievalCompleted", task, seconds=2, result={"total_images": 1}))
+    happens(event("RetrievalStarted", task, seconds=100))
+    assert "automatically" not in told(task)
+    happens(*processed(task, second, 100))
+    assert "automatically" in told(task)
