@@ -46,7 +46,8 @@ class Story:
 @pytest.fixture
 def story() -> Story:
     task, image, other, second, stranger, unknown = new_ids(6)
-    event_log.append(retrieval(task, [image]) + image_through(task, image) + retrieval(other, [second]))
+    goes_on = retrieval(other, [second])[:-1]  # without RetrievalCompleted
+    event_log.append(retrieval(task, [image]) + image_through(task, image) + goes_on)
     run_apply()
     event_log.append([event("AnonymizationFailed", task, image, seconds=90, error_message=SCRIPT)])
     event_log.append([event("AnonymizationCompleted", stranger, unknown)])
@@ -99,7 +100,8 @@ def target(action: str, story: Story) -> dict[str, str]:
         return {"key": story.parked.key, "stream": story.parked.stream, "saga": str(story.running.id)}
     if action in ("adopt", "dismiss"):
         return {"key": story.parked.key, "stream": story.parked.stream}
-    return {} if "publishing" in action else {"saga": str(story.running.id)}
+    images = {"images": "1"} if action == "close_retrieval" else {}
+    return {} if "publishing" in action else {"saga": str(story.running.id), **images}
 
 
 def address(action: str) -> str:
@@ -163,10 +165,7 @@ def test_many_commands_are_chosen_in_their_list(story: Story, ana: Client) -> No
 
 
 def test_many_sagas_are_closed_from_their_list_and_what_was_refused_is_named(story: Story, ana: Client) -> None:
-    task, image = new_ids(2)
-    event_log.append(retrieval(task, [image])[:-1])  # without RetrievalCompleted
-    run_apply()
-    ids = [str(SagaLog.objects.get(key=task).id), str(story.failed.id)]
+    ids = [str(story.running.id), str(story.failed.id)]
     SagaLog.objects.filter(id=story.failed.id).update(status="FAILED")
     listed = reverse("admin:sagas_sagalog_changelist")
     page = ana.post(listed, {"action": "close_retrieval_chosen", "_selected_action": ids})

@@ -107,7 +107,7 @@ def test_bad_requests_are_reported_by_field() -> None:
     assert api.post("quarantine/7/requeue", {"reason": "x"}).status_code == 404
     foreign = {"action": "resume", "ids": [str(uuid4())], "images": 1, "reason": "x"}
     assert list(api.post("sagas/decide", foreign).json()["errors"]) == ["images"]
-    assert list(api.post("sagas/decide", {"action": "cancel", "reason": "x"}).json()["errors"]) == ["action", "ids"]
+    assert set(api.post("sagas/decide", {"action": "cancel", "reason": "x"}).json()["errors"]) == {"action", "ids"}
     assert api.post("commands/decide", ["not", "an", "object"]).status_code == 400
     assert api.post(f"sagas/{saga.id}/cancel", {"reason": "a\x00b"}).status_code == 400
 

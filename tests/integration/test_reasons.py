@@ -93,6 +93,8 @@ def test_every_decision_refuses_it() -> None:
         "cancel": lambda ask: actions.cancel(saga.id, request=ask),
         "terminate": lambda ask: actions.terminate(saga.id, request=ask),
         "resume": lambda ask: actions.resume(saga.id, request=ask),
+        "close": lambda ask: actions.close_retrieval(saga.id, 1, request=ask),
+        "close many": lambda ask: actions.decide("close_retrieval", ask, ids=[saga.id]),
         "replay": lambda ask: actions.replay(saga.id, apply=True, request=ask),
         "attach key": lambda ask: actions.attach(saga_id=saga.id, key=key, request=ask),
         "attach event": lambda ask: actions.attach(saga_id=saga.id, event=parked, request=ask),
@@ -131,6 +133,7 @@ def test_every_address_of_the_api_refuses_it() -> None:
     bodies: dict[str, dict[str, Any]] = {path: {} for path in API}
     bodies |= {
         f"sagas/{NOBODY}/replay": {"apply": True},
+        f"sagas/{NOBODY}/close-retrieval": {"images": 1},
         "commands/decide": {"action": "skip", "ids": [NOBODY]},
         "sagas/decide": {"action": "close-retrieval", "ids": [NOBODY]},
         "publishing": {"paused": True},
@@ -165,6 +168,7 @@ COMMANDS = {
     "cancel_saga": [NOBODY],
     "terminate_saga": [NOBODY],
     "resume_saga": [NOBODY],
+    "close_retrieval": [NOBODY, "--images", "1"],
     "replay_saga": [NOBODY, "--apply"],
     "retry_command": [NOBODY],
     "skip_command": [NOBODY],

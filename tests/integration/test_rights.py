@@ -115,6 +115,7 @@ def decision_pairs(saga: SagaLog) -> list[Pair]:
         f"{one}/cancel": "cancel",
         f"{one}/terminate": "terminate",
         f"{one}/resume": "resume",
+        f"{one}/close-retrieval": "close_retrieval",
         f"{one}/replay": "replay",
         **{
             f"{BASE}commands/{command.id}/{name}": name.replace("-", "_")

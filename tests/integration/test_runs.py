@@ -242,10 +242,15 @@ def test_a_number_given_for_many_counts_for_each_and_a_repeat_is_answered_as_the
     spec.decide({"ids": ids, "images": 0}, once)
     assert [saga(task).status for task in tasks] == ["COMPLETED"] * 2
     assert spec.decide({"ids": ids, "images": 0}, once).repeated
+
+
+@pytest.mark.parametrize("given", [{"images": -1}, {"ids": []}, {"ids": ["x"]}])
+def test_a_selection_or_number_that_cannot_be_is_refused_for_all(given: dict[str, Any]) -> None:
+    [task] = new_ids(1)
+    happens(started(task, 0))
     with pytest.raises(Invalid):
-        spec.decide({"ids": ids, "images": -1}, request())
-    with pytest.raises(Invalid):
-        spec.decide({"ids": [], "images": 1}, request())
+        actions.get("close_retrieval").decide({"ids": [saga(task).id], "images": 1, **given}, request())
+    assert not Decision.objects.exists()
 
 
 @pytest.mark.parametrize("images", [-1, None, 10**7, "2"])
