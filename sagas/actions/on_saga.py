@@ -79,7 +79,8 @@ def may_close(view: WholeSagaView) -> Refusal:
     refusal = set_aside(saga) or unknown_version(saga)
     if refusal is not None:
         return refusal
-    if saga.status not in UNFINISHED:
+    # Commands that failed do not end the retrieval: further lanes may still be awaited.
+    if saga.status not in OPEN:
         return _("the saga is %(status)s: its retrieval is over") % {"status": saga.status}
     if not registry.get(saga.saga_type, saga.version).counts_lanes:
         return _("this kind of saga has no retrieval that could be closed")

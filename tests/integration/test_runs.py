@@ -19,7 +19,7 @@ from sagas.engine.state import SagaCounts, saga_from
 from sagas.errors import Invalid, Refused
 from sagas.models import Lane, SagaLog, SagaStep
 from tests.integration.commands import FakePublisher
-from tests.integration.deciding import ActionRequest, cancel, close_retrieval
+from tests.integration.deciding import ActionRequest, cancel, close_retrieval, decide_command
 from tests.integration.story import START, event, image_through, new_ids
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -191,6 +191,20 @@ def test_a_person_closes_the_retrieval() -> None:
     assert saga(task).status == "COMPLETED"
     with pytest.raises(Refused, match="its retrieval is over"):
         close_retrieval(row.id, 1, request=request())
+
+
+def test_the_retrieval_can_be_closed_while_a_failed_command_waits_for_a_decision(settings: Any) -> None:
+    settings.SAGA_RETRY = {**settings.SAGA_RETRY, "maximum_attempts": 1}
+    task, first, second = new_ids(3)
+    happens(started(task, 0), retrieved(task, first, 2), retrieved(task, second, 3), *image_through(task, second, 10))
+    happens(event("AnonymizationFailed", task, first, seconds=20, error_message="broken"))
+    delivery.publish_due(FakePublisher(), "test")
+    happens(event("ImageDeletionFailed", task, first, seconds=30, error_message="locked"))
+    assert saga(task).status == "COMPENSATION_FAILED"
+    close_retrieval(saga(task).id, 2, request=request())
+    assert saga(task).status == "COMPENSATION_FAILED"
+    decide_command("skip", command(task).id, request=request())
+    assert saga(task).status == "COMPLETED"
 
 
 @pytest.mark.parametrize("images", [-1, None, 10**7, "2"])
