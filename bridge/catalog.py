@@ -41,6 +41,8 @@ class EventType:
     stream: the saga type that it belongs to; opaque here.
     topics: short names; "{region}" in one stands for any region.
     key_field, entity_field: the fields that hold the saga's key and the entity.
+    needs_key: whether a message without a key is unreadable, even if it names an entity: without an entity_field all
+        need it.
     fields: the kinds of known fields, checked if present and not null; "result.total_images" is a field of an object.
         id: a string of 1-200 printable characters; ids: a list of ids; text: a string; object;
         integer: a 32-bit integer.
@@ -59,6 +61,7 @@ class EventType:
     topics: tuple[str, ...]
     key_field: str
     entity_field: str | None = None
+    needs_key: bool = False
     fields: Mapping[str, FieldKind] = field(default_factory=dict)
     always_typed: bool = False
     aliases: tuple[str, ...] = ()

@@ -93,9 +93,9 @@ class Codec:
         event_id = _id_of(body, "id", notes) or _own_id(message, notes)
         key = _id_of(body, event_type.key_field, notes)
         entity = _id_of(body, event_type.entity_field, notes) if event_type.entity_field else ""
-        if not key and not entity:
-            fields = list(filter(None, (event_type.key_field, event_type.entity_field)))
-            raise _Unreadable(Code.NO_KEY, reason("no-key", fields=fields))
+        if not key and (event_type.needs_key or not entity):
+            instead = None if event_type.needs_key else event_type.entity_field
+            raise _Unreadable(Code.NO_KEY, reason("no-key", fields=list(filter(None, (event_type.key_field, instead)))))
         about = entity if event_type.entity_field else key
         correlation_id = _id_of(body, "correlation_id", notes)
         body_hash = _hash(body, event_type, event_id, key, entity)

@@ -13,7 +13,7 @@ from hashlib import md5
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from bridge import sql, statements
 from bridge.envelope import Envelope
@@ -45,10 +45,16 @@ class Counted:
     last_at: datetime | None
 
 
-def counted_of(stream: str, key: str) -> list[Counted]:
-    """Return what was only counted of the events of a key, by entity and type. One query."""
-    rows = CollapsedEvents.objects.filter(stream=stream, key=key, counted__gt=0).order_by("entity", "type")
-    return [Counted(**row) for row in rows.values("type", "entity", "stored", "counted", "first_at", "last_at")]
+def counted_of(stream: str, key: str, entities: QuerySet[Any, Any]) -> list[Counted]:
+    """Return what was only counted of the events of a key, by entity and type. One query.
+
+    entities: a query for the key's entities: events of these that name no key count too.
+    """
+    columns = ("type", "entity", "stored", "counted", "first_at", "last_at")
+    counted = CollapsedEvents.objects.filter(stream=stream, counted__gt=0).values(*columns)
+    # A union, and no "or": both parts use the index.
+    rows = counted.filter(key=key).union(counted.filter(key="", entity__in=entities), all=True)
+    return [Counted(**row) for row in rows.order_by("entity", "type")]
 
 
 def last_counted(groups: Collection[Group]) -> dict[Group, datetime]:

@@ -4,6 +4,7 @@ Everything is found in the database alone, one page at a time, by any number of 
 is the only place that decides whether and why a deadline is on hold, for the sweep and for every page that shows one.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -180,17 +181,18 @@ def _refused_uncounted(late: Sequence[CommandSnapshot]) -> dict[str, list[Comman
     The service still refuses such a command: no further copy leaves, and that is one more attempt. The text of such a
     refusal is not stored.
     """
-    groups = {
-        Group(command.stream, command.key, command.entity, type_): command
-        for command in late
-        for type_ in refusing_types(command.stream, command.name)
-    }
+    groups: dict[Group, list[CommandSnapshot]] = defaultdict(list)
+    for command in late:
+        for type_ in refusing_types(command.stream, command.name):
+            # "": a service may refuse without naming the key; such events are counted by their entity alone.
+            for key in (command.key, ""):
+                groups[Group(command.stream, key, command.entity, type_)].append(command)
     found: dict[str, list[CommandRefusal]] = {}
     for group, at in collapsed.last_counted(groups).items():
-        command = groups[group]
-        timeout = timedelta(seconds=command.confirmation_timeout)
-        if command.deadline_at is not None and at > command.deadline_at - timeout:
-            found[command.id] = [CommandRefusal(command_id=UUID(command.id), error="", at=at)]
+        for command in groups[group]:
+            timeout = timedelta(seconds=command.confirmation_timeout)
+            if command.deadline_at is not None and at > command.deadline_at - timeout:
+                found[command.id] = [CommandRefusal(command_id=UUID(command.id), error="", at=at)]
     return found
 
 

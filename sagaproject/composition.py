@@ -23,6 +23,7 @@ def bridge_catalog() -> Catalog:
                 topics=event.topics,
                 key_field=event.key_field,
                 entity_field=event.entity_field or None,
+                needs_key=event.newest.needs_key,
                 fields=cast("Mapping[str, FieldKind]", event.fields),  # Catalog checks it
                 always_typed=event.always_typed,
                 aliases=event.aliases,

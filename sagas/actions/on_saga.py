@@ -87,7 +87,8 @@ def may_close(view: WholeSagaView) -> Refusal:
     refusal = set_aside(saga) or unknown_version(saga)
     if refusal is not None:
         return refusal
-    if saga.status not in UNFINISHED:
+    # Commands that failed do not end the intake: further lanes may still be awaited.
+    if saga.status not in OPEN:
         return words.fill(_("the saga is %(status)s: its %(intake_noun)s is over"), status=saga.status)
     if not registry.get(saga.saga_type, saga.version).counts_lanes:
         return words.fill(_("this kind of saga has no %(intake_noun)s that could be closed"))

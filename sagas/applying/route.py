@@ -93,9 +93,10 @@ def _reroute_attached(unknown: Mapping[str, list[EventRow]], applied: ApplyResul
 def _births(unknown: dict[str, list[EventRow]], now: datetime) -> list[SagaBatch]:
     """Create the sagas that start here, with the events parked for them; remove both from `unknown`.
 
-    Parking and this search both happen under the key's lock, so no event is missed.
+    An event without a key starts nothing, though earlier releases stored such. Parking and this search both happen
+    under the key's lock, so no event is missed.
     """
-    starting = [key for key, group in unknown.items() if any(_starts(event) for event in group)]
+    starting = [key for key, group in unknown.items() if _key_of(group[0])[1] and any(map(_starts, group))]
     if not starting:
         return []
     keys = {key: _key_of(unknown[key][0]) for key in starting}

@@ -97,8 +97,14 @@ class EventRow(NamedTuple):
         return registry.event(self.stream, self.type) if self.source == WIRE else None
 
     def found_by_entity(self) -> bool:
-        """Return whether it may be matched by its entity: it has no key, or its type may carry a key of the service."""
-        return not self.key or (self.spec is not None and self.spec.own_key)
+        """Return whether it may be matched by its entity: its type needs no key, or may carry a key of the service.
+
+        Earlier releases also stored events without the key that their type needs: those are for people to decide on.
+        """
+        spec = self.spec
+        if self.key:
+            return spec is not None and spec.own_key
+        return spec is None or not spec.needs_key
 
     def fact(self) -> Fact:
         """Return the event as the engine reads it."""

@@ -20,7 +20,8 @@ class WireEvent:
     """One event type of one saga type, over all versions that declare it.
 
     `versions`: the newest first. `always_typed`: true only if it is in all of them. `aliases` and `deciding_fields`:
-    those of all of them. `newest`: as the newest version declares it, which says when it is unclear and collapses.
+    those of all of them. `newest`: as the newest version declares it, which says when it is unclear and collapses, and
+    whether it needs its key.
     """
 
     type: str

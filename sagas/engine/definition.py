@@ -188,6 +188,11 @@ class Event:
     opening: bool = False
 
     @property
+    def needs_key(self) -> bool:
+        """Whether it must name the saga's key: it starts the saga, or it is about more than the one lane it names."""
+        return self.starts or self.entity not in (Entity.LANE, Entity.LANE_ELSE_SAGA)
+
+    @property
     def reads_content(self) -> bool:
         """Whether its meaning depends on the body, beyond the keys and times that every event has."""
         means = self.means

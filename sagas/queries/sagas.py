@@ -127,7 +127,7 @@ def metadata(saga: SagaLog) -> dict[str, Any]:
 
 def counted_events(saga: SagaLog) -> list[Counted]:
     """Return the saga's events that were only counted, because too many equal ones came, by entity and type."""
-    return collapsed.counted_of(saga.saga_type, saga.key)
+    return collapsed.counted_of(saga.saga_type, saga.key, saga.lanes.values("entity"))
 
 
 def duplicates(saga: SagaLog) -> int:

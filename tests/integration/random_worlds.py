@@ -275,6 +275,9 @@ def _on_saga(draw: st.DataObject, world: World, action: Action) -> Choice:
     if action is Action.REPLAY:
         write = draw.draw(st.sampled_from([True, True, False]), "write")
         return Choice("replay", lambda ask: actions.replay(saga, write, request=ask))
+    if action is Action.CLOSE_RETRIEVAL:
+        images = draw.draw(st.integers(0, len(world.cast.images) + 1), "number of images")
+        return Choice("close retrieval", lambda ask: actions.close_retrieval(saga, images, request=ask))
     lane = draw.draw(st.sampled_from([None, *world.images]), "lane")
     one = actions.cancel if action is Action.CANCEL else actions.force_compensation
     return Choice(action.value, lambda ask: one(saga, lane, request=ask))
@@ -353,6 +356,7 @@ _ACTIONS: dict[Action, Callable[[st.DataObject, World, Action], Choice]] = {
     Action.TERMINATE: _on_saga,
     Action.RESUME: _on_saga,
     Action.REPLAY: _on_saga,
+    Action.CLOSE_RETRIEVAL: _on_saga,
     Action.RETRY: _on_commands,
     Action.SKIP: _on_commands,
     Action.MARK_DONE: _on_commands,

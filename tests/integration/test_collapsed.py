@@ -141,7 +141,8 @@ def test_when_the_last_one_was_counted() -> None:
     assert collapsed.last_counted([]) == {}
 
 
-def test_the_saga_shows_what_was_only_counted(client: Client) -> None:
+@pytest.mark.parametrize("named", ["t", "None"])
+def test_the_saga_shows_what_was_only_counted(client: Client, named: str) -> None:
     from bridge.codec import get_codec
     from sagas.applying.apply import run_apply
     from sagas.models import SagaLog
@@ -154,14 +155,23 @@ def test_the_saga_shows_what_was_only_counted(client: Client) -> None:
 
     refused = [
         sent(
-            "retrieval-imagedeletionfailed", "ImageDeletionFailed", number, task_id="t", image_id="i", error_message="x"
+            "retrieval-imagedeletionfailed",
+            "ImageDeletionFailed",
+            number,
+            task_id=named,
+            image_id="i",
+            error_message="x",
         )
         for number in range(25)
     ]
-    event_log.store_batch([sent("retrieval-started", "RetrievalStarted", 0, task_id="t"), *refused])
+    start = sent("retrieval-started", "RetrievalStarted", 0, task_id="t")
+    first = sent("images-retrieved", "ImagesRetrieved", 0, task_id="t", image_ids=["i"])
+    event_log.store_batch([start, first])
+    run_apply()
+    event_log.store_batch(refused)
     run_apply()
     saga = SagaLog.objects.get()
-    assert saga.events_count == 11
+    assert saga.events_count == 12
     client.force_login(User.objects.create_superuser("ana", "ana@example.org", "x"))
     page = client.get(reverse("admin:sagas_sagalog_change", args=[saga.id])).content.decode()
     assert "Events that were only counted" in page

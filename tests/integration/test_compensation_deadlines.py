@@ -86,21 +86,23 @@ def test_only_what_an_event_confirms_has_a_deadline(confirmation: str) -> None:
 # --- refusals that the bridge only counted
 
 
-def counted(at: datetime, type_: str = "ImageDeletionFailed") -> None:
+def counted(at: datetime, type_: str = "ImageDeletionFailed", key: str = "task", entity: str = "image") -> None:
     """The bridge counted one more refusal, and stored none."""
-    row, _ = CollapsedEvents.objects.get_or_create(stream="image_processing", key="task", entity="image", type=type_)
+    row, _ = CollapsedEvents.objects.get_or_create(stream="image_processing", key=key, entity=entity, type=type_)
     CollapsedEvents.objects.filter(pk=row.pk).update(stored=10, counted=7, last_at=at)
 
 
-def test_no_further_copy_leaves_while_the_service_still_refuses_the_last_one() -> None:
+@pytest.mark.parametrize("key", ["task", ""])
+def test_no_further_copy_leaves_while_the_service_still_refuses_the_last_one(key: str) -> None:
+    """Whether the refusals name the task or, as some do, the image alone."""
     command = sent(new_command())
-    counted(later(250))
+    counted(later(250), key=key)
     assert pass_deadlines(300) == 1
     refused = row(command)
     assert (refused.status, refused.next_at, refused.deadline_at) == (CommandStatus.PUBLISHED, None, later(600))
     assert refused.last_error == "refused"
     assert attempts(command) == [(1, 1, "refused", True, True)]
-    counted(later(590))
+    counted(later(590), key=key)
     assert pass_deadlines(600) == 1
     assert (row(command).attempt, row(command).deadline_at) == (2, later(900))
     assert pass_deadlines(900) == 1, "a whole deadline without a word"
@@ -121,6 +123,8 @@ def test_what_was_counted_before_the_copy_left_or_of_another_type_is_no_answer_t
     command = sent(new_command())
     counted(later(-1))
     counted(later(250), "ImageDeletionCompleted")
+    counted(later(250), key="", entity="another image")
+    counted(later(250), key="another task")
     assert pass_deadlines(300) == 1
     assert attempts(command) == [(1, 1, "deadline", True, True)]
 

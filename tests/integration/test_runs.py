@@ -27,7 +27,7 @@ from sagas.models import Decision, Lane, SagaLog, SagaStep
 from sagas.queries import parts
 from tests.integration.api import Api, viewer
 from tests.integration.commands import FakePublisher
-from tests.integration.deciding import ActionRequest, cancel, close_retrieval
+from tests.integration.deciding import ActionRequest, cancel, close_retrieval, decide_command
 from tests.integration.story import START, event, image_through, new_ids
 from tests.integration.terminal import run
 
@@ -251,6 +251,20 @@ def test_a_selection_or_number_that_cannot_be_is_refused_for_all(given: dict[str
     with pytest.raises(Invalid):
         actions.get("close_retrieval").decide({"ids": [saga(task).id], "images": 1, **given}, request())
     assert not Decision.objects.exists()
+
+
+def test_the_retrieval_can_be_closed_while_a_failed_command_waits_for_a_decision(settings: Any) -> None:
+    settings.SAGA_RETRY = {**settings.SAGA_RETRY, "maximum_attempts": 1}
+    task, first, second = new_ids(3)
+    happens(started(task, 0), retrieved(task, first, 2), retrieved(task, second, 3), *image_through(task, second, 10))
+    happens(event("AnonymizationFailed", task, first, seconds=20, error_message="broken"))
+    delivery.publish_due(FakePublisher(), "test")
+    happens(event("ImageDeletionFailed", task, first, seconds=30, error_message="locked"))
+    assert saga(task).status == "COMPENSATION_FAILED"
+    close_retrieval(saga(task).id, 2, request=request())
+    assert saga(task).status == "COMPENSATION_FAILED"
+    decide_command("skip", command(task).id, request=request())
+    assert saga(task).status == "COMPLETED"
 
 
 @pytest.mark.parametrize("images", [-1, None, 10**7, "2"])

@@ -10,6 +10,9 @@ from bridge.catalog import Catalog, EventType
 from bridge.codec import MAX_DEPTH, Codec, canonical_id
 from bridge.envelope import Envelope, Message, Rejected
 from bridge.reasons import notes_text
+from sagaproject.composition import bridge_catalog
+from sagas.definitions.image_processing import DEFINITION
+from sagas.engine.definition import Event
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PUBLISHED_MS = 1_772_366_400_000  # 2026-03-01 12:00 UTC
@@ -41,6 +44,14 @@ CATALOG = Catalog(
         ),
         EventType(name="OrderClosed", stream="orders", topics=("closed",), key_field="order", aliases=("order-done",)),
         EventType(name="OrderMoved", stream="orders", topics=("closed", "moves"), key_field="order", always_typed=True),
+        EventType(
+            name="OrderOpened",
+            stream="orders",
+            topics=("opened",),
+            key_field="order",
+            entity_field="item",
+            needs_key=True,
+        ),
         EventType(name="OrderLost", stream="orders", topics=("moves", "lost"), key_field="order", always_typed=True),
     )
 )
@@ -364,6 +375,34 @@ def test_a_text_that_stands_for_no_id_counts_as_missing(text: str) -> None:
     assert refuse(body(order=text)).code == "no-key"
     assert refuse(body(order=text, item=text)).code == "no-key"
     assert canonical_id(text) is None
+
+
+@pytest.mark.parametrize("missing", [..., None, *NO_IDS])
+def test_a_type_that_needs_its_key_is_not_accepted_by_its_entity(missing: Any) -> None:
+    found = refuse(body(type="OrderOpened", order=missing, item="i-1"), "opened")
+    assert found.code == "no-key"
+    assert str(found.reason) == "order missing: the message cannot be assigned to a saga"
+    assert read(body(type="OrderOpened"), "opened").key == "o-1"
+
+
+@pytest.mark.parametrize("missing", [..., None, *NO_IDS])
+@pytest.mark.parametrize("kind", DEFINITION.events, ids=lambda kind: kind.type)
+def test_of_the_services_only_events_about_one_image_may_lack_their_task(kind: Event, missing: Any) -> None:
+    fields = {"order": ..., "type": kind.type, "task_id": missing, "image_id": "i-1", "status": "COMPLETED"}
+    topic = kind.topics[0]
+    found = Codec(bridge_catalog(), LIMIT).decode(message(body(**fields), topic), NOW)
+    if kind.type in (
+        "RetrievalStarted",
+        "RetrievalCompleted",
+        "RetrievalFailed",
+        "ImagesRetrieved",
+        "ImageUploadFailed",
+    ):
+        assert isinstance(found, Rejected)
+        assert found.code == "no-key"
+    else:
+        assert isinstance(found, Envelope)
+        assert (found.key, found.entity) == ("", "i-1")
 
 
 @pytest.mark.parametrize("text", ["None-1", "nulls", "nonE of these", "n/a", "-", "0"])
