@@ -49,7 +49,7 @@ def engine_text(text: str, others: Callable[[str], str]) -> str | None:
         sentence = (
             gettext(
                 "%(event)s arrived without an earlier failure: it was undone by somebody else, or by a command that "
-                "was sent before the task was started again"
+                "was sent before the restart"
             )
             if found["again"]
             else gettext("%(event)s arrived without an earlier failure: it was undone by somebody else")

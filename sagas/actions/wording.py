@@ -69,9 +69,9 @@ def sentences(outcome: ActionResult) -> Iterator[str]:
 def of_closing(effects: Mapping[str, Any]) -> Iterator[str]:
     """State the number with which an intake was closed, and how many of these lanes were known then."""
     if "images" in effects:
-        text = _("Number: %(images)d. Known: %(known)d. Still awaited: %(awaited)d.")
+        text = _("Number: %(number)d. Known: %(known)d. Still awaited: %(awaited)d.")
         known, awaited = effects["images_known"], effects["images_awaited"]
-        yield text % {"images": effects["images"], "known": known, "awaited": awaited}
+        yield text % {"number": effects["images"], "known": known, "awaited": awaited}
 
 
 def _of_publishing(effects: Mapping[str, Any]) -> Iterator[str]:

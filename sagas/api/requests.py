@@ -45,7 +45,7 @@ class DryRun(s.BooleanField):
 
 
 @extend_schema_field({"type": "integer", "minimum": 0, "example": 4})
-class Number(s.IntegerField):
+class CountField(s.IntegerField):
     """A number that is not negative. The example is not 0, which people would send unseen."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -147,7 +147,7 @@ _INPUTS: Mapping[FieldKind, Callable[..., s.Field[Any, Any, Any, Any]]] = {
     FieldKind.SAGA: s.UUIDField,
     FieldKind.SAGA_TYPE: SagaType,
     FieldKind.TEXT: s.CharField,
-    FieldKind.NUMBER: Number,
+    FieldKind.NUMBER: CountField,
     FieldKind.FLAG: s.BooleanField,
     FieldKind.CHOICE: s.ChoiceField,
     FieldKind.TIME: s.DateTimeField,

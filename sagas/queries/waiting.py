@@ -327,17 +327,18 @@ def _silence(definition: Definition, saga: SagaLog, holds: DeadlineHolds | None)
     if well_for is None:
         text = _(
             "All known %(things)s have ended; more may follow. The saga ends automatically when the bridge is "
-            "connected again and has caught up, and no further event has arrived for %(seconds)d s, or close the "
-            "retrieval."
+            "connected again and has caught up, and no further event has arrived for %(seconds)d s, or close "
+            "%(the_intake)s."
         )
     else:
         text = _(
             "All known %(things)s have ended; more may follow. The saga ends automatically at about %(due)s if no "
-            "further event arrives, or close the retrieval."
+            "further event arrives, or close %(the_intake)s."
         )
     quiet_since = saga.updated_at if well_for is None else max(saga.updated_at, now - well_for)
     due = max(quiet_since + timedelta(seconds=seconds), now)
     values = {"things": _things(definition, 2), "due": when(due), "seconds": seconds}
+    values["the_intake"] = nouns.of(definition.name).the_intake
     return Waiting(kind="events", sentence=text % values, since=saga.last_event_at)
 
 

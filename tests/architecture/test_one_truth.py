@@ -183,8 +183,8 @@ def test_the_facts_of_our_own_are_named_once_on_each_side_of_the_wall() -> None:
 
 
 def test_the_engine_and_the_log_name_the_sources_alike() -> None:
-    assert Source.values == [kinds.WIRE, kinds.OPERATOR, kinds.COMPENSATION]
-    compared = lines_with(r"""source(__in)? ?(==|!=|=) ?\[?["'](pulsar|operator|compensation)""")
+    assert Source.values == [kinds.WIRE, kinds.OPERATOR, kinds.COMPENSATION, kinds.SAGAS]
+    compared = lines_with(r"""source(__in)? ?(==|!=|=) ?\[?["'](pulsar|operator|compensation|sagas)""")
     assert all("statements" in name or name == "bridge/event_log.py" for name in compared)  # SQL
 
 

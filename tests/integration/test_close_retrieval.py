@@ -58,7 +58,7 @@ def preview_of(staff: Client, saga: SagaLog, images: int) -> str:
 
 def test_fewer_images_than_are_known_are_refused_at_every_entry_point(staff: Client) -> None:
     saga = retrieving(4)
-    why = "4 images are already known; enter 4 or more"
+    why = "4 images already known: enter at least this number"
     with pytest.raises(Refused, match=why):
         close_retrieval(saga.id, 3, request=request())
     refused = Api(operator()).post(f"sagas/{saga.id}/close-retrieval", {"images": 3, "reason": "because"})
@@ -74,7 +74,7 @@ def test_fewer_images_than_are_known_are_refused_at_every_entry_point(staff: Cli
 
 def test_the_singular_is_one_too() -> None:
     saga = retrieving(1)
-    with pytest.raises(Refused, match="1 image is already known; enter 1 or more"):
+    with pytest.raises(Refused, match="1 image already known: enter at least this number"):
         close_retrieval(saga.id, 0, request=request())
 
 
@@ -104,7 +104,7 @@ def test_the_page_shows_the_task_and_what_is_known(staff: Client) -> None:
 
 def test_the_preview_says_how_many_would_be_awaited(staff: Client) -> None:
     saga = retrieving(3)
-    told = "Number of images: 5. Known: 3. Still awaited: 2."
+    told = "Number: 5. Known: 3. Still awaited: 2."
     assert told in preview_of(staff, saga, 5)
     assert told in run("close_retrieval", saga.id, "--images", "5", "--dry-run").out
     asked = {"images": 5, "dry_run": True}
@@ -116,11 +116,11 @@ def test_the_preview_says_how_many_would_be_awaited(staff: Client) -> None:
 def test_the_number_can_be_found_afterwards(staff: Client) -> None:
     saga = retrieving(3)
     ran = run("close_retrieval", saga.id, "--images", "36", "--reason", "PACS said so", "--yes")
-    assert "Number of images: 36. Known: 3. Still awaited: 33." in ran.out
+    assert "Number: 36. Known: 3. Still awaited: 33." in ran.out
     decision = Decision.objects.get()
     assert decision.answer["effects"]["images"] == 36
     page = staff.get(reverse("admin:sagas_decision_change", args=[decision.id])).content.decode()
-    assert "Number of images: 36. Known: 3. Still awaited: 33." in page
+    assert "Number: 36. Known: 3. Still awaited: 33." in page
     titles = [entry.title for entry in queries.timeline(saga.id).items]
     assert any("number of images 36: PACS said so" in title for title in titles)
     with translation.override("es"):
