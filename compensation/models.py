@@ -182,6 +182,8 @@ class Command(models.Model):
             ),
             # the list of settled commands, by status. A command enters this index once, when it is settled.
             models.Index(fields=["status", "id"], condition=Q(status__in=SETTLED), name="command_settled"),
+            # the list of commands that are no longer required.
+            models.Index(fields=["id"], condition=Q(status=CommandStatus.NOT_REQUIRED), name="command_not_required"),
             # the attention list and the list of commands: confirmed though never sent, newest first.
             models.Index(
                 fields=["confirmed_unsent_at", "saga_id"],

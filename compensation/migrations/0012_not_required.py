@@ -8,7 +8,7 @@ that ends early leaves what it did.
 from django.contrib.postgres.operations import AddConstraintNotValid, ValidateConstraint
 from django.db import migrations, models
 
-TABLE, INDEX = "compensation_command", "command_overtaken"
+TABLE, INDEX, LIST = "compensation_command", "command_overtaken", "command_not_required"
 STATUSES = [
     ("planned", "planned"),
     ("publishing", "being sent"),
@@ -52,8 +52,19 @@ class Migration(migrations.Migration):
                     " WHERE overtaken_at IS NOT NULL",
                     f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}",
                 ),
+                migrations.RunSQL(f"DROP INDEX CONCURRENTLY IF EXISTS {LIST}", migrations.RunSQL.noop),
+                migrations.RunSQL(
+                    f"CREATE INDEX CONCURRENTLY {LIST} ON {TABLE} (id) WHERE status = 'not_required'",
+                    f"DROP INDEX CONCURRENTLY IF EXISTS {LIST}",
+                ),
             ],
             state_operations=[
+                migrations.AddIndex(
+                    model_name="command",
+                    index=models.Index(
+                        fields=["id"], name=LIST, condition=models.Q(status="not_required")
+                    ),
+                ),
                 migrations.AddField(
                     model_name="command",
                     name="overtaken_at",

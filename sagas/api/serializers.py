@@ -177,7 +177,7 @@ class LaneSerializer(s.Serializer[Any]):
     outcome = s.ChoiceField(LaneOutcome.choices, source="lane.outcome")
     failed = s.BooleanField(source="lane.failed")
     opened_at = s.DateTimeField(source="lane.opened_at", allow_null=True)
-    run = s.IntegerField(help_text="The run of the task in which it began, from 1.")
+    run = s.IntegerField(help_text="The run of the saga in which it began, from 1.")
 
 
 class AttemptDataSerializer(s.Serializer[Attempt]):

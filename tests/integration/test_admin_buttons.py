@@ -36,7 +36,7 @@ from tests.stories import image
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
-SEEDS = range(30)
+SEEDS = range(40)
 DRY = ActionRequest(actor="ana", door="admin", dry_run=True)
 Offer = tuple[Action, tuple[tuple[str, str], ...]]
 # A story's facts make no command exhausted or sent: each command of it is put into one of these states.
@@ -51,6 +51,7 @@ STATES: tuple[dict[str, Any], ...] = (
     {"status": CommandStatus.CONFIRMED, "settled_at": timezone.now()},
     {"status": CommandStatus.SKIPPED, "settled_at": timezone.now()},
     {"status": CommandStatus.WITHDRAWN, "settled_at": timezone.now()},
+    {"status": CommandStatus.NOT_REQUIRED, "next_at": None},
 )
 
 
@@ -104,6 +105,7 @@ def on_saga(saga: SagaLog, lane: str | None = None) -> set[Offer]:
     if lane is None:
         tries |= {
             Action.TERMINATE: lambda: actions.terminate(saga.id, request=DRY),
+            Action.CLOSE_RETRIEVAL: lambda: actions.close_retrieval(saga.id, 1000, request=DRY),
             Action.RESUME: lambda: actions.resume(saga.id, request=DRY),
             # Whether there is a difference to write shows only in its preview; a saga that is set aside allows none.
             Action.REPLAY: lambda: (

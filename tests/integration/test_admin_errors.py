@@ -75,7 +75,7 @@ def target(action: str, saga: SagaLog) -> dict[str, str]:
         return {"key": parked.key, "stream": parked.stream, **more}
     if "publishing" in action:
         return {"service": actions.services()[0]}
-    return {"saga": str(saga.id)}
+    return {"saga": str(saga.id), **({"images": "9"} if action == "close_retrieval" else {})}
 
 
 def fields_of(page: str) -> dict[str, str]:

@@ -102,6 +102,7 @@ DECISIONS: list[tuple[str, ...]] = [
     ("force_compensation", TASK),
     ("cancel_saga", TASK),
     ("terminate_saga", TASK),
+    ("close_retrieval", TASK, "--images", "9"),
     ("resume_saga", TASK),
     ("replay_saga", TASK, "--apply"),
     ("retry_command", "--saga", TASK),

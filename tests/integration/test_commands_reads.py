@@ -72,7 +72,7 @@ def test_list_sagas_filters() -> None:
         (("--task", second.key.upper()), [second]),
         (("--image", image.upper()), [ended]),
         (("--status", "COMPLETED"), [ended]),
-        (("--type", "tea_making"), []),
+        (("--type", "IMAGE_PROCESSING"), [second, ended, first]),
         (("--task", ""), [second, ended, first]),
         (("--from", (START + timedelta(seconds=50)).isoformat()), [second]),
         (("--to", "2026-03-01T12:00:00"), [ended, first]),

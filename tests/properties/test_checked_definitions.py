@@ -178,4 +178,4 @@ def use_the_engine(definition: Definition) -> None:
 def test_what_is_no_definition_at_all_is_reported(junk: Any) -> None:
     with registry.also(junk):
         [error] = check_definitions(None)
-    assert error.msg.startswith("definition 2 of the registry is not a Definition, but a value of")
+    assert error.msg.startswith("definition 3 of the registry is not a Definition, but a value of")

@@ -28,7 +28,7 @@ def renamed(item: Event | Compensation) -> Event | Compensation:
     )
 
 
-@given(DEFINITIONS, st.data(), st.integers(2, 9))
+@given(DEFINITIONS, st.data(), st.integers(3, 9))
 def test_the_difference_is_the_change(definition: object, data: st.DataObject, version: int) -> None:
     assert isinstance(definition, type(order_saga.DEFINITION))
     before: list[Event | Compensation] = [*definition.events, *definition.compensations]
