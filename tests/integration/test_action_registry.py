@@ -98,9 +98,9 @@ def on_saga(saga: SagaLog) -> Iterator[Ask]:
                 continue
             named = {"lane": lane.entity} if lane else {}
             chosen = {spec.only_with: True} if spec.only_with else {}
-            needed = {own.name: 2 for own in spec.fields if own.required}  # all of them are numbers
+            needed = {own.name: 999 for own in spec.fields if own.required}  # all of them are numbers
             words = ["--image", lane.entity] if lane else []
-            words += [str(word) for own in spec.fields if own.required for word in (own.option, 2)]
+            words += [str(word) for own in spec.fields if own.required for word in (own.option, 999)]
             yield Ask(
                 view=view,
                 action=spec.name,
@@ -272,7 +272,7 @@ def test_all_entry_points_agree_on_many_sagas(staff: Client) -> None:
         refused = {str(saga.id): spec.refusal(WholeSagaView(saga)) for saga in sagas}
         left_out = {identity: why for identity, why in refused.items() if why}
         assert 0 < len(left_out) < len(ids), spec.name
-        own = {field.name: 2 for field in spec.fields if field.required}  # all of them are numbers
+        own = {field.name: 999 for field in spec.fields if field.required}  # all of them are numbers
 
         def reasons(effects: Mapping[str, Any]) -> dict[str, str]:
             return {line["id"]: line["reason"] for line in effects["not_eligible"]}

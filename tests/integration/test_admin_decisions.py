@@ -100,7 +100,7 @@ def target(action: str, story: Story) -> dict[str, str]:
         return {"key": story.parked.key, "stream": story.parked.stream, "saga": str(story.running.id)}
     if action in ("adopt", "dismiss"):
         return {"key": story.parked.key, "stream": story.parked.stream}
-    images = {"images": "1"} if action == "close_retrieval" else {}
+    images = {"images": "1000"} if action == "close_retrieval" else {}
     return {} if "publishing" in action else {"saga": str(story.running.id), **images}
 
 

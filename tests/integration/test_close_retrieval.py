@@ -147,8 +147,8 @@ def test_it_can_be_closed_again_until_the_saga_has_ended() -> None:
 
 def test_the_example_of_the_schema_is_a_preview_with_a_number() -> None:
     schemas = json.loads(Client().get("/api/schema?format=json").content)["components"]["schemas"]
-    [body] = [one for one in schemas.values() if {"images", "reason"} <= set(one.get("properties", {}))]
-    assert "images" in body["required"]
+    bodies = [one for one in schemas.values() if {"images", "reason"} <= set(one.get("properties", {}))]
+    [body] = [one for one in bodies if "images" in one["required"]]
     assert body["properties"]["images"]["example"] > 0
     assert body["properties"]["images"]["minimum"] == 0
     decisions = [one for one in schemas.values() if {"dry_run", "reason"} <= set(one.get("properties", {}))]

@@ -141,7 +141,9 @@ class Services(RuleBasedStateMachine):
             self.processed.add(entity)
         if type_.endswith("Failed"):
             self.broken.add(entity)
-        self.says(type_, entity, error_message="broken")
+        self.says(
+            type_, entity, error_message="broken", **({"status": "COMPLETED"} if type_ == "ProcessingCompleted" else {})
+        )
 
     @precondition(lambda self: self.orders)
     @rule(pick=picks, how=st.sampled_from(["answers", "answers", "answers twice", "is not heard", "refuses"]))
