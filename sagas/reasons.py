@@ -29,7 +29,7 @@ def text(code: str, data: Mapping[str, Any] | None = None) -> str:
 # compares. See `sagas.engine.evolve`.
 _UNDONE = re.compile(
     r"(?P<event>\w+) arrived without an earlier failure: it was undone by somebody else"
-    r"(?P<again>, or by a command that was sent before the task was started again)?",
+    r"(?P<again>, or by a command that was sent before the restart)?",
     re.ASCII,
 ).fullmatch
 _DECIDED = re.compile(r"(?P<verb>Cancelled|Compensation forced|Terminated): (?P<reason>.*)", re.DOTALL).fullmatch

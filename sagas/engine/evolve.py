@@ -320,7 +320,7 @@ def _confirmed(fact: Fact, restarts: bool) -> Callable[[CommandFacts], CommandFa
     # saga that has it differ from its replay.
     text = f"{fact.type} arrived without an earlier failure: it was undone by somebody else"
     if restarts:
-        text += ", or by a command that was sent before the task was started again"
+        text += ", or by a command that was sent before the restart"
     mark = Mark(fact.occurred_at, fact.id, text)
     return lambda known: known._replace(confirmed=least(known.confirmed, mark))
 

@@ -378,7 +378,7 @@ def test_the_engines_own_sentence_is_shown_to_everyone_in_their_language(
     with translation.override("es"):
         spanish = shown_text(stored, payload=False)
         assert spanish.startswith("AnonymizationRolledBack llegó sin un fallo anterior: lo deshizo alguien más")
-        assert spanish.endswith("la tarea se iniciara de nuevo") is restarts
+        assert spanish.endswith("antes del reinicio") is restarts
         assert shown_text(stored, payload=False, as_data=True) == stored
     assert shown_text(f"{stored} {MARK}", payload=False) == f"[text, {len(stored) + 1 + len(MARK)} characters]"
 

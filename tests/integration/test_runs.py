@@ -114,7 +114,7 @@ def test_a_command_that_was_sent_before_the_restart_was_known_may_still_be_carri
     assert done.overtaken_at is not None
     row = saga(task)
     assert Lane.objects.get(saga=row).outcome == "undone"
-    assert "before the task was started again" in (row.error_message or "")
+    assert "before the restart" in (row.error_message or "")
 
 
 def test_a_deletion_that_was_never_sent_and_is_confirmed_after_the_restart_is_marked_as_such() -> None:

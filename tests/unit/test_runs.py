@@ -130,7 +130,7 @@ def test_a_deletion_that_was_confirmed_counts_as_one_of_ours_or_somebody_elses()
     assert story.lanes == {A: "undoing", B: "undone"}
     assert story.error == (
         "ImageDeletionCompleted arrived without an earlier failure: it was undone by somebody else, or by a command "
-        "that was sent before the task was started again"
+        "that was sent before the restart"
     )
 
 
