@@ -12,14 +12,13 @@ import secrets
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
 
 from devtools.embedded import outside, ports, programs
-from devtools.embedded.process import Account, Process, ProcessSpec, StackError, run_once, wheel_folder
+from devtools.embedded.process import Account, ProcessSpec, StackError, run_once, thrown_away, wheel_folder
 from sagaproject import env
 
 USER = DATABASE = "saga"
@@ -172,15 +171,9 @@ class PostgresServer:
 def temporary(folder: Path, settings: tuple[str, ...] = THROW_AWAY) -> Iterator[str]:
     """Run a throw-away server and give its URL. settings: by default those of tests; none to measure on."""
     server = PostgresServer(folder / "postgres", folder / "postgres.log", settings)
-    process = Process(server.prepare())
-    try:
-        process.wait_ready()
+    with thrown_away(server, 10):
         server.make_database()
         yield server.url
-    finally:
-        process.ask_to_stop()
-        process.stop(time.monotonic() + 10)
-        server.discard()
 
 
 def wheel_binaries() -> Path:

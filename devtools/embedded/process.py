@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from devtools.embedded.watcher import Watcher
 
@@ -123,6 +124,27 @@ class Process:
 
     def _complaint(self, what: str) -> str:
         return f"{self.part.name} {what}. The end of {self.part.log}:\n{log_tail(self.part.log)}"
+
+
+class ThrowAway(Protocol):
+    """A server whose data can be removed: for tests and measurements."""
+
+    def prepare(self) -> ProcessSpec: ...
+
+    def discard(self) -> None: ...
+
+
+@contextlib.contextmanager
+def thrown_away(server: ThrowAway, seconds: float = 5.0) -> Iterator[None]:
+    """Run a server inside the context, and remove its data afterwards. seconds: for its end, before it is killed."""
+    process = Process(server.prepare())
+    try:
+        process.wait_ready()
+        yield
+    finally:
+        process.ask_to_stop()
+        process.stop(time.monotonic() + seconds)
+        server.discard()
 
 
 def log_tail(log: Path, lines: int = 12) -> str:

@@ -3,12 +3,11 @@
 import contextlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from devtools.embedded import ports
-from devtools.embedded.process import Process, ProcessSpec, StackError, executable, wheel_folder
+from devtools.embedded.process import ProcessSpec, StackError, executable, thrown_away, wheel_folder
 
 
 class PulsarLiteServer:
@@ -49,14 +48,8 @@ class PulsarLiteServer:
 def temporary(folder: Path) -> Iterator[str]:
     """Run a throw-away broker for tests and give its URL."""
     server = PulsarLiteServer(folder / "pulsar", folder / "pulsar.log")
-    process = Process(server.prepare())
-    try:
-        process.wait_ready()
+    with thrown_away(server):
         yield server.url
-    finally:
-        process.ask_to_stop()
-        process.stop(time.monotonic() + 5)
-        server.discard()
 
 
 def _binary() -> str:

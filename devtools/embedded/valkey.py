@@ -5,14 +5,13 @@ import os
 import platform
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import redis
 
 from devtools.embedded import ports
-from devtools.embedded.process import Process, ProcessSpec, StackError, executable, wheel_folder
+from devtools.embedded.process import ProcessSpec, StackError, executable, thrown_away, wheel_folder
 
 
 class ValkeyServer:
@@ -71,14 +70,8 @@ class ValkeyServer:
 def temporary(folder: Path) -> Iterator[str]:
     """Run a throw-away server for tests and give its URL."""
     server = ValkeyServer(folder / "valkey", folder / "valkey.log")
-    process = Process(server.prepare())
-    try:
-        process.wait_ready()
+    with thrown_away(server):
         yield server.url
-    finally:
-        process.ask_to_stop()
-        process.stop(time.monotonic() + 5)
-        server.discard()
 
 
 def _binary() -> str:
