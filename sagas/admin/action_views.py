@@ -164,7 +164,7 @@ def _show(
         "spec": spec,
         "form": form,
         "preview": found,
-        "target": [*_target(spec, fields, words), *_of_saga(spec, fields)],
+        "target": [*_target(spec, fields, words), *_of_saga(spec, fields, words)],
         "nouns": words,
         "back": _safe_back(spec, fields),
         "confirmable": _is_confirmable(found),
@@ -206,13 +206,12 @@ def _target(spec: ActionSpec, fields: Mapping[str, Any], words: Nouns) -> list[t
     return lines
 
 
-def _of_saga(spec: ActionSpec, fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _of_saga(spec: ActionSpec, fields: Mapping[str, Any], words: Nouns) -> list[tuple[str, str]]:
     """Return what identifies the saga for people, and how many of its lanes are known, as pairs of label and value."""
     identity = saga_id(str(fields.get("saga") or "")) if spec.target is Target.SAGA else None
     saga = SagaLog.objects.filter(id=identity).first() if identity else None
     if saga is None:
         return []
-    words = nouns.of(saga.saga_type)
     lines = [(capfirst(words.key_id), saga.key)]
     if not fields.get("lane"):
         label = words.fill(_("Known %(entity_nouns)s"))
