@@ -210,8 +210,8 @@ def settle(settlements: Sequence[Settlement]) -> None:
 def refuse(refusals: Sequence[CommandRefusal]) -> None:
     """Count each refusal as an attempt: the open one of its command, or one more. None is sent again because of it.
 
-    The service keeps a command that it refused, and tries and refuses it again by itself. Must not be called twice for
-    one event: the second call would count it twice.
+    The service keeps a command that it refused, and tries and refuses it again automatically. Must not be called twice
+    for one event: the second call would count it twice.
     """
     if not refusals:
         return
@@ -251,7 +251,7 @@ def refuse_locked(refused: Sequence[tuple[CommandSnapshot, Sequence[CommandRefus
 
 
 def _refused_again(counted: CommandSnapshot, at: datetime, error: str) -> dict[str, Any]:
-    """Return the row of an attempt that the service made by itself, with a copy that it had refused before."""
+    """Return the row of an attempt that the service made unasked, with a copy that it had refused before."""
     return {
         "command_id": counted.id,
         "round": counted.round,

@@ -105,9 +105,9 @@ class CommandSnapshot:
     def refused(self, error: str, at: datetime, now: datetime, has_open_attempt: bool) -> "CommandSnapshot":
         """Count a refusal as an attempt: the open one, or one more.
 
-        The service keeps a command that it refused and tries it again by itself, so nothing is sent while it refuses:
-        the next copy leaves when a whole deadline has passed without an answer, from `now` on. A command of which no
-        copy left in this round is not changed. at: by the service's clock.
+        The service keeps a command that it refused and tries it again automatically, so nothing is sent while it
+        refuses: the next copy leaves when a whole deadline has passed without an answer, from `now` on. A command of
+        which no copy left in this round is not changed. at: by the service's clock.
         """
         was_sent = self.in_flight or (self.status == CommandStatus.WAITING and self.attempt > 0)
         if not was_sent:

@@ -1,4 +1,4 @@
-"""Build what the compensation package is told: commands, from a definition and the settings, and their answers."""
+"""Build what is passed to the compensation package: commands, from a definition and the settings, and their answers."""
 
 from __future__ import annotations
 
