@@ -35,7 +35,7 @@ from sagas.applying.fold import error_location
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.decide import SagaIdentity, saga_failed
-from sagas.engine.state import SagaCounts, saga_from
+from sagas.engine.state import saga_from
 from sagas.engine.status import latest_counts
 from sagas.errors import Busy, Invalid, NotFound, Refused
 from sagas.models import Lane, SagaEvent, SagaLog, SagaStatusChoice
@@ -92,7 +92,7 @@ def may_close(view: WholeSagaView) -> Refusal:
         return words.fill(_("the saga is %(status)s: its %(intake_noun)s is over"), status=saga.status)
     if not registry.get(saga.saga_type, saga.version).counts_lanes:
         return words.fill(_("this kind of saga has no %(intake_noun)s that could be closed"))
-    latest = saga_from(saga.state, SagaCounts()).latest
+    latest = saga_from(saga.state).latest
     if latest.intake_over and latest.announced is not None:
         text = _("the service reported that %(the_intake)s is over and brought %(count)d: its number counts")
         return words.fill(text, count=latest.announced.lanes)
@@ -106,7 +106,7 @@ def may_terminate(view: WholeSagaView) -> Refusal:
         return set_aside(saga)
     if saga.status not in OPEN:
         return _("the saga is %(status)s: there is nothing to terminate") % {"status": saga.status}
-    if saga_from(saga.state, SagaCounts()).latest.claimed is not None:
+    if saga_from(saga.state).latest.claimed is not None:
         return _("the saga was already terminated: commands sent before may still finish")
     return None
 
@@ -146,7 +146,7 @@ def _failed_already(view: WholeSagaView | OneLaneView) -> Refusal:
 def saga_has_failed(saga: SagaLog) -> bool:
     """Return whether the saga as a whole failed, by the failure scope that it was started with."""
     identity = SagaIdentity(registry.get(saga.saga_type, saga.version), saga.failure_scope, str(saga.id), saga.key)
-    return saga_failed(identity, saga_from(saga.state, SagaCounts()))
+    return saga_failed(identity, saga_from(saga.state))
 
 
 def sagas_like(status: str = "", saga_type: str = "", *, blocked: bool = False) -> list[WholeSagaView]:
@@ -246,7 +246,7 @@ def close(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRes
         spec.check(WholeSagaView(now))
         known = known_lanes(now)
         if is_omitted and not known:
-            raise Refused(words.fill(_("no %(entity_noun)s of it is known: close it by itself, with the number")))
+            raise Refused(words.fill(_("no %(entity_noun)s of it is known: close it alone, with the number")))
         images = known if given is None else given
         if images < known:
             text = _("%(known)d %(things)s already known: enter at least this number")
@@ -367,7 +367,7 @@ def _on_saga(
 ) -> ActionResult:
     target = f"saga {saga.id}" if lane is None else f"saga {saga.id} lane {lane}"
     once = spec.once.format(saga=saga.id, lane=lane or "") or None
-    runs = len(saga_from(saga.state, SagaCounts()).runs)
+    runs = len(saga_from(saga.state).runs)
     if once is not None and runs > 1 and lane is None:
         once += f":run {runs}"  # what was decided on an earlier run can be decided on this one
     return carry_out(spec.name, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=lambda: once)

@@ -39,7 +39,7 @@ def sweep() -> int:
     quiet, _place.after = statements.quiet_sagas(_place.after, now - timedelta(seconds=seconds), PAGE)
     if not quiet or not _could_hear(now, seconds):
         return 0
-    ended = [_silence(saga, seconds) for saga in quiet if _counts_lanes(saga)]
+    ended = [_silence(saga, seconds) for saga in quiet if registry.counts_lanes(saga.saga_type, saga.version)]
     event_log.append(ended)
     if ended:
         wakeup.nudge("apply")
@@ -50,13 +50,6 @@ def _could_hear(now: datetime, seconds: float) -> bool:
     """Return whether every event could have arrived in all of this time, up to now."""
     holds = deadlines.deadline_holds(now)
     return holds.general is None and holds.well_for is not None and holds.well_for >= timedelta(seconds=seconds)
-
-
-def _counts_lanes(saga: QuietSaga) -> bool:
-    try:
-        return registry.get(saga.saga_type, saga.version).counts_lanes
-    except registry.UnknownDefinition:
-        return False
 
 
 def _silence(saga: QuietSaga, seconds: float) -> NewFact:

@@ -50,6 +50,14 @@ def get(name: str, version: int) -> Definition:
         raise UnknownDefinition(f"there is no saga type {name} in version {version}") from None
 
 
+def counts_lanes(name: str, version: int) -> bool:
+    """Return whether some event of this version announces its lanes; False for one that this code does not know."""
+    try:
+        return get(name, version).counts_lanes
+    except UnknownDefinition:
+        return False
+
+
 def commands() -> list[tuple[str, str]]:
     """Return (service, command) for every command that a listed version can send, sorted."""
     return sorted({(item.service, item.command) for one in all_definitions() for item in one.compensations})

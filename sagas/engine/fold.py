@@ -17,10 +17,8 @@ from sagas.engine.decide import STARTED_RANK, LaneView, SagaIdentity, lane_conte
 from sagas.engine.evolve import Interpretation, evolve_lane, evolve_saga, folded_lane_failure, interpret
 from sagas.engine.facts import WIRE, Fact
 from sagas.engine.runs import may_move, spans
-from sagas.engine.state import LaneState, SagaCounts, SagaState
+from sagas.engine.state import NO_COUNTS, LaneState, SagaCounts, SagaState
 from sagas.engine.status import end_time, status
-
-EMPTY = SagaCounts()
 
 LaneChanges = Sequence[tuple[LaneState | None, LaneState]]  # each changed lane before and after a fact
 
@@ -242,11 +240,14 @@ class Fold:
         number = 0 if self._single else saga.run_of(lane)
         view, known = LaneView(self.identity, self._contexts[number], lane), self._views.get(lane.entity)
         self._views[lane.entity] = view
-        was = EMPTY if known is None else known.counts
+        was = NO_COUNTS if known is None else known.counts
         if view.counts != was:
             self._counts = self._counts.replacing(was, view.counts)
         if not self._single:
-            past, was_past = (view.counts if view.past else EMPTY), (was if known is not None and known.past else EMPTY)
+            past, was_past = (
+                (view.counts if view.past else NO_COUNTS),
+                (was if known is not None and known.past else NO_COUNTS),
+            )
             if past != was_past:
                 self._past = self._past.replacing(was_past, past)
 

@@ -124,6 +124,9 @@ class SagaCounts(NamedTuple):
         return self.on_the_way + self.exhausted + self.confirmed + self.given_up
 
 
+NO_COUNTS = SagaCounts()
+
+
 class RunState(NamedTuple):
     """What facts say about the saga as a whole in one of its runs.
 
@@ -166,8 +169,8 @@ class SagaState(NamedTuple):
     correlation: Mark | None = None
     runs: tuple[RunState, ...] = (RunState(),)
     last_at: datetime | None = None
-    counts: SagaCounts = SagaCounts()
-    past: SagaCounts = SagaCounts()
+    counts: SagaCounts = NO_COUNTS
+    past: SagaCounts = NO_COUNTS
 
     @property
     def latest(self) -> RunState:
@@ -250,8 +253,12 @@ def saga_data(saga: SagaState) -> dict[str, Any]:
     return plain
 
 
-def saga_from(data: Mapping[str, Any], counts: SagaCounts, last_at: datetime | None = None) -> SagaState:
-    """Return the value that `saga_data` wrote. last_at: used where the data does not contain it."""
+def saga_from(data: Mapping[str, Any], counts: SagaCounts = NO_COUNTS, last_at: datetime | None = None) -> SagaState:
+    """Return the value that `saga_data` wrote.
+
+    counts: the counters, which are stored elsewhere; without them the value tells nothing of its lanes. last_at: used
+    where the data does not contain it.
+    """
     earlier = data.get("earlier")
     return SagaState(
         started=_mark(data.get("started")),
@@ -261,9 +268,6 @@ def saga_from(data: Mapping[str, Any], counts: SagaCounts, last_at: datetime | N
         counts=counts,
         past=SagaCounts(**data["past"]) if earlier else NO_COUNTS,
     )
-
-
-NO_COUNTS = SagaCounts()
 
 
 def _run_data(run: RunState) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from django.utils.translation import gettext as _
 
-from sagas.engine.state import SagaCounts, SagaState, lane_from, saga_from
+from sagas.engine.state import SagaState, lane_from, saga_from
 from sagas.models import Lane, SagaLog
 from sagas.queries.holding import when
 
@@ -45,7 +45,7 @@ def runs_of_entities(saga: SagaLog, entities: Iterable[str]) -> Mapping[str, int
 
 
 def _state(saga: SagaLog) -> SagaState:
-    return saga_from(saga.state, SagaCounts())
+    return saga_from(saga.state)
 
 
 def _run_of(state: SagaState, lane: Lane) -> int:

@@ -22,7 +22,7 @@ from sagas import nouns
 from sagas.definitions import registry
 from sagas.engine.definition import Definition, Event
 from sagas.engine.expected import ShownStep, expected
-from sagas.engine.state import SagaCounts, SagaState, saga_from
+from sagas.engine.state import SagaState, saga_from
 from sagas.engine.status import announced_lanes, intake_over
 from sagas.error_text import shown_error
 from sagas.models import Parked, SagaLog, SagaStatusChoice
@@ -294,7 +294,7 @@ def _for_events(saga: SagaLog, holds: DeadlineHolds | None) -> Waiting | None:
         text = _("This release does not support %(type)s version %(version)d: a newer release continues the saga.")
         values = {"type": saga.saga_type, "version": saga.version}
         return Waiting(kind="applying", sentence=text % values, since=saga.last_event_at)
-    state = saga_from(saga.state, SagaCounts())
+    state = saga_from(saga.state)
     if _ends_by_silence(definition, state, saga):
         return _silence(definition, saga, holds)
     parts = [

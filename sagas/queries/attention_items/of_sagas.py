@@ -90,11 +90,7 @@ def _describe_stalled(rows: Sequence[Row]) -> list[Item]:
 
 def _stalled_advice(row: Row) -> str:
     """Advise to close the intake where no event may ever do so. Nothing failed: nothing is to be undone."""
-    try:
-        counts_lanes = registry.get(row["saga_type"], row["version"]).counts_lanes
-    except registry.UnknownDefinition:
-        counts_lanes = False
-    if counts_lanes and row["status"] == SagaStatusChoice.STARTED:
+    if row["status"] == SagaStatusChoice.STARTED and registry.counts_lanes(row["saga_type"], row["version"]):
         text = _(
             "Its page shows what it is waiting for. Ask that service; if no further %(entity_nouns)s will arrive, "
             "close %(the_intake)s."
