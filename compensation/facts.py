@@ -1,4 +1,4 @@
-"""The facts about commands in the event log: one is exhausted, or was sent where sending is its confirmation.
+"""The facts about commands in the event log: exhausted, required again after that, sent where this confirms it.
 
 Attempts, refusals and deadlines are rows of this package, not facts of a saga.
 """
@@ -14,11 +14,25 @@ from compensation.snapshot import CommandSnapshot
 
 EXHAUSTED = "CommandExhausted"
 PUBLISHED = "CommandPublished"
+REQUIRED_AGAIN = "CommandRequiredAgain"
+
+_SUFFIX = {EXHAUSTED: "exhausted", PUBLISHED: "published", REQUIRED_AGAIN: "required"}
 
 
 def append_facts(changed: Sequence[tuple[CommandSnapshot, datetime]]) -> None:
     """Append the facts that these changes make, and wake up whoever applies them. Runs in the caller's transaction."""
-    new = [_fact(kind, snapshot, at) for snapshot, at in changed if (kind := _kind(snapshot))]
+    _append([_fact(kind, snapshot, at) for snapshot, at in changed if (kind := _kind(snapshot))])
+
+
+def append_new_rounds(required_again: Sequence[CommandSnapshot], now: datetime) -> None:
+    """Append that exhausted commands are required again, each in its new round: no person opened it.
+
+    Runs in the caller's transaction.
+    """
+    _append([_fact(REQUIRED_AGAIN, snapshot, now) for snapshot in required_again])
+
+
+def _append(new: Sequence[NewFact]) -> None:
     if new:
         event_log.append(new)
         wakeup.nudge_on_commit("apply")
@@ -32,11 +46,10 @@ def _kind(snapshot: CommandSnapshot) -> str | None:
 
 
 def _fact(kind: str, snapshot: CommandSnapshot, at: datetime) -> NewFact:
-    suffix = "exhausted" if kind == EXHAUSTED else "published"
     return NewFact(
         source=Source.COMPENSATION,
         # One fact for each round: appending it again changes nothing.
-        event_id=f"{snapshot.id}:{suffix}:{snapshot.round}",
+        event_id=f"{snapshot.id}:{_SUFFIX[kind]}:{snapshot.round}",
         stream=snapshot.stream,
         type=kind,
         key=snapshot.key,

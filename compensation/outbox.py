@@ -141,11 +141,16 @@ def _require_again(commands: Sequence[NewCommand]) -> Counter[str]:
     found = statements.lock(by_id)
     unsent = _never_sent(found)
     changed = []
+    new_rounds = []
     for before in found:
-        after = _again(before, by_id[before.id], before.id in unsent, now)
+        command = by_id[before.id]
+        after = _again(before, command, before.id in unsent, now)
         if after is not before:
             changed.append((after, now))
+        if command.exhausted and after.round > before.round:
+            new_rounds.append(after)
     _store(changed, [])
+    facts.append_new_rounds(new_rounds, now)
     pending = [after for after, _ in changed if after.status in UNSENT]
     # Of the requirement that ended; the new one may have to wait for another command of its lane.
     waiting = [after.id for after in pending if not by_id[after.id].released]

@@ -185,14 +185,12 @@ class CommandSnapshot:
     def required_again(self, at: datetime, exhausted: bool) -> "CommandSnapshot":
         """Require a command again that was not required any more, or whose withdrawal does not count any more.
 
-        exhausted: whether its last round was, which only a person's retry changes; otherwise a new round begins. A
-        command that was never claimed stays in its first round, so that it can still be held.
+        A new round begins. A command that was never claimed stays in its first one, so that it can still be held,
+        unless that one is exhausted. exhausted: whether its last round was.
         """
         if self.status not in (CommandStatus.NOT_REQUIRED, CommandStatus.WITHDRAWN):
             return self
-        if exhausted:
-            return replace(self, status=CommandStatus.EXHAUSTED, settled_at=at, by_hand=False, settled_event="")
-        claimed = self.attempt > 0 or self.round > 1
+        claimed = exhausted or self.attempt > 0 or self.round > 1
         status = CommandStatus.WAITING if claimed else CommandStatus.PLANNED
         again = replace(self._idle(), status=status, round=self.round + claimed, attempt=0, next_at=at, settled_at=None)
         again = replace(again, by_hand=False, settled_event="", exhausted_by="")

@@ -65,6 +65,11 @@ class Story:
         content = {"name": command, "round": number}
         return self._add(facts.COMMAND_EXHAUSTED, facts.COMPENSATION, entity, content)
 
+    def required_again(self, entity: str, command: str, number: int) -> Story:
+        """An exhausted command was not required for a while and is now: this round began."""
+        content = {"name": command, "round": number}
+        return self._add(facts.COMMAND_REQUIRED_AGAIN, facts.COMPENSATION, entity, content)
+
     def published(self, entity: str, command: str) -> Story:
         """A command was sent, where that is enough."""
         content = {"name": command, "round": 1}

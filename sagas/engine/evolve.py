@@ -409,6 +409,8 @@ def _progress(fact: Fact) -> Callable[[CommandFacts], CommandFacts]:
     def join(known: CommandFacts) -> CommandFacts:
         if fact.type == kinds.COMMAND_EXHAUSTED:
             return known._replace(exhausted_round=max(known.exhausted_round, number))
+        if fact.type == kinds.COMMAND_REQUIRED_AGAIN:
+            return known._replace(round=max(known.round, number))
         return known._replace(published=least(known.published, Mark(fact.occurred_at, fact.id)))
 
     return join

@@ -32,11 +32,12 @@ RUN = "run"
 # Events about our own commands: {name, round}; the entity of the fact is the lane.
 COMMAND_EXHAUSTED = "CommandExhausted"
 COMMAND_PUBLISHED = "CommandPublished"
+COMMAND_REQUIRED_AGAIN = "CommandRequiredAgain"  # it was exhausted: a new round began
 
 FAILING_DECISIONS = frozenset({SAGA_CANCELLED, COMPENSATION_FORCED, SAGA_TERMINATED})
 SAGA_DECISIONS = FAILING_DECISIONS | {SAGA_ADOPTED}
 COMMAND_DECISIONS = frozenset({COMMANDS_RETRIED, COMMANDS_SKIPPED, COMMANDS_MARKED_DONE, COMMANDS_WITHDRAWN})
-COMMAND_EVENTS = frozenset({COMMAND_EXHAUSTED, COMMAND_PUBLISHED})
+COMMAND_EVENTS = frozenset({COMMAND_EXHAUSTED, COMMAND_PUBLISHED, COMMAND_REQUIRED_AGAIN})
 
 # The sources of facts. No message from Pulsar can pass for a fact of our own: the log is unique by (source, event id).
 WIRE = "pulsar"

@@ -197,6 +197,7 @@ def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any
         titles = {
             kinds.COMMAND_EXHAUSTED: _("%(command)s failed (round %(round)d) and needs a decision"),
             kinds.COMMAND_PUBLISHED: _("%(command)s was sent; this service sends no confirmation"),
+            kinds.COMMAND_REQUIRED_AGAIN: _("%(command)s is required again: round %(round)d began"),
         }
         return "news", titles.get(event.type, event.type) % {"command": detail["command"], "round": detail["round"]}
     if event.source == Source.SAGAS:

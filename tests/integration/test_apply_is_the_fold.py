@@ -165,7 +165,7 @@ def test_batches_on_the_database_are_the_fold_of_their_facts(
         for batch in batches(story, chance):
             store(batch, cast)
             apply.run_apply()
-        taken = [fact for fact in story if not lacks_image(definition, fact)]
+        taken = [fact for fact in story if not lacks_image(definition, fact)] + new_rounds(story, cast)
         fold = replay(SagaIdentity(definition, scope, cast.saga_id, cast.task), taken)
         assert_stored(fold, taken)
     parked = Event.objects.filter(pk__in=Parked.objects.values("event"), key=cast.task)
@@ -177,6 +177,15 @@ def lacks_image(definition: Definition, fact: Fact) -> bool:
     """Whether it waits for a person: it should name an image and does not."""
     event = definition.event_of.get(fact.type)
     return event is not None and event.entity is Entity.LANE and not fact.names
+
+
+def new_rounds(story: list[Fact], cast: Cast) -> list[Fact]:
+    """What the outbox itself said: an exhausted command, or one of a new round, is required again."""
+    said = Event.objects.filter(key=cast.task, source=facts.COMPENSATION).exclude(event_id__in={f.id for f in story})
+    return [
+        Fact(event.event_id, event.type, event.occurred_at, event.source, event.entity, content=event.payload)
+        for event in said
+    ]
 
 
 def settled(word: str) -> str:

@@ -136,7 +136,7 @@ def test_a_step_that_existed_only_because_of_its_command_is_gone_with_it() -> No
     assert saga(task).steps_count == SagaStep.objects.filter(saga__key=task).count()
 
 
-def test_an_exhausted_command_that_is_required_again_waits_for_a_person() -> None:
+def test_an_exhausted_command_that_is_required_again_begins_a_new_round() -> None:
     task, image = new_ids(2)
     happens(started(task, 0), failed(task, 5), retrieved(task, image, 12))
     Command.objects.filter(key=task).update(
@@ -150,8 +150,11 @@ def test_an_exhausted_command_that_is_required_again_waits_for_a_person() -> Non
     assert saga(task).status == "STARTED"
     happens(event("AnonymizationFailed", task, image, seconds=30, error_message="broken"))
     again = command(task)
-    assert (again.status, again.round, again.exhausted_by) == (CommandStatus.EXHAUSTED, 1, "attempts")
-    assert saga(task).status == "COMPENSATION_FAILED"
+    assert (again.status, again.round, again.attempt, again.exhausted_by) == (CommandStatus.WAITING, 2, 0, "")
+    assert saga(task).status == "COMPENSATING"
+    assert compare(saga(task).id) == []
+    [told] = Event.objects.filter(type=facts.COMMAND_REQUIRED_AGAIN)
+    assert (told.event_id, told.payload["round"]) == (f"{again.id}:required:2", 2)
 
 
 def test_a_repair_ends_what_is_not_required() -> None:

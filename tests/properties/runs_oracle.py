@@ -235,7 +235,8 @@ class _Reading:
         claimed = all(identity in fact.content["claimed"] for fact in terminations)
         if decided[kinds.COMMANDS_SKIPPED] or decided[kinds.COMMANDS_WITHDRAWN] or not claimed:
             return table.GIVEN_UP
-        rounds = max([1, *decided[kinds.COMMANDS_RETRIED]])
+        again = [f.content["round"] for f in news if f.type == kinds.COMMAND_REQUIRED_AGAIN]
+        rounds = max([1, *decided[kinds.COMMANDS_RETRIED], *again])
         exhausted = max([0, *(f.content["round"] for f in news if f.type == kinds.COMMAND_EXHAUSTED)])
         return table.EXHAUSTED if exhausted >= rounds else table.ON_ITS_WAY
 

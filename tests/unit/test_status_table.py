@@ -352,6 +352,12 @@ def test_a_retry_opens_a_new_round() -> None:
     assert story.exhausted(A, DELETE, 2).required(A) == {DELETE: "exhausted"}
 
 
+def test_a_requirement_that_returns_opens_a_new_round() -> None:
+    story = Story().retrieved(A).failed(A).exhausted(A, DELETE).required_again(A, DELETE, 2)
+    assert story.required(A) == FAILED_LANE
+    assert story.exhausted(A, DELETE, 2).required(A) == {DELETE: "exhausted"}
+
+
 def test_news_of_an_earlier_round_says_nothing_of_this_one() -> None:
     story = Story().retrieved(A).failed(A).decided_on(facts.COMMANDS_RETRIED, (A, DELETE), number=2)
     assert story.exhausted(A, DELETE, 1).required(A) == FAILED_LANE
