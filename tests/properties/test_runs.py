@@ -42,5 +42,6 @@ def test_the_engine_reads_the_rules_as_the_oracle_does(tale: Tale) -> None:
     assert {entity: fold.saga.run_of(lane) for entity, lane in fold.lanes.items() if lane.known} == read.run_of
     failures = [run_failure(tale.identity, run) is not None for run in fold.saga.runs]
     assert failures == read.failed_runs
+    assert {(entity, name) for entity in fold.lanes for name in fold.view(entity).overtaken} == read.overtaken
     assert intake_over(tale.identity.definition, fold.saga.latest) == read.over
     assert announced_lanes(tale.identity.definition, fold.saga.latest) == read.announced
