@@ -141,11 +141,13 @@ def mark_overtaken(ids: Sequence[UUID], prompted: Sequence[UUID]) -> None:
     if not ids and not prompted:
         return
     ended, now = set(map(str, prompted)), clock.now()
-    found = [before for before in statements.lock(map(str, (*ids, *prompted))) if before.status == CommandStatus.CONFIRMED]
-    unmarked = [before for before in found if before.id not in ended and before.overtaken_at is None]
-    sent = statements.attempted(before.id for before in unmarked)
-    marked = [before.overtaken(now) for before in unmarked if before.by_hand or before.id in sent]
-    statements.write([*marked, *(before.overtaken(None) for before in found if before.id in ended)])
+    locked = statements.lock(map(str, (*ids, *prompted)))
+    marked = [before for before in locked if before.id in ended and before.overtaken_at is not None]
+    unmarked = [before for before in locked if before.id not in ended and before.overtaken_at is None]
+    confirmed = [before for before in unmarked if before.status == CommandStatus.CONFIRMED]
+    sent = statements.attempted(before.id for before in confirmed)
+    new = [before for before in confirmed if before.by_hand or before.id in sent]
+    statements.write([*(before.overtaken(None) for before in marked), *(before.overtaken(now) for before in new)])
 
 
 def _require_again(commands: Sequence[NewCommand]) -> Counter[str]:

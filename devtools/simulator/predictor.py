@@ -128,9 +128,7 @@ def _matches(event: SimulatedEvent, task_id: str, images: set[str]) -> bool:
 # --- runs: a task that failed or ended may be started again -----------------------------------------------------------
 
 
-def _begins(
-    events: list[SimulatedEvent], lanes: Mapping[str, LaneExpectation], scope: str
-) -> list[datetime | None]:
+def _begins(events: list[SimulatedEvent], lanes: Mapping[str, LaneExpectation], scope: str) -> list[datetime | None]:
     """Return when each run begins: at a start whose task had failed, or ended its intake, since the start before it.
 
     In the scope of the saga, a task also failed if an image of its run did. Silence opens none here: it is dated later

@@ -160,7 +160,9 @@ def _between(times: Sequence[datetime], start: datetime | None, end: datetime) -
 
 def _lane_failed(marks: _Marks, began: datetime | None, start: datetime) -> bool:
     """Return whether a lane of the run before a start failed before that start."""
-    return any((began is None or began <= opened) and opened < start and failed < start for opened, failed in marks.lanes)
+    return any(
+        (began is None or began <= opened) and opened < start and failed < start for opened, failed in marks.lanes
+    )
 
 
 def _silent(marks: _Marks, began: datetime | None, previous: datetime | None, start: datetime) -> bool:

@@ -10,16 +10,16 @@ the set of facts:
   not its task: it opens nothing.
 - **The echo of our own deletions** ends no intake: it only counts as such where every lane failed. It opens nothing.
 - **A failed upload** is a saga-wide failure in the scope of the saga, and otherwise none.
-- **A lane's failure** belongs to the lane's run, whenever it occurred. In the scope of the saga it is that run's failure
-  as well: a start opens a run if a lane of the run before it failed before that start. In the scope of the lane it opens
-  none, and neither does a lane without an opening, which no earlier run can have.
+- **A lane's failure** belongs to the lane's run, whenever it occurred. In the scope of the saga it is that run's
+  failure as well: a start opens a run if a lane of the run before it failed before that start. In the scope of the lane
+  it opens none, and neither does a lane without an opening, which no earlier run can have.
 - **Lanes.** Every fact of an opening type that makes the lane known counts, with its time. A lane without one (one that
   only later events named) is in the latest run, whichever that is. A lane that only decisions named is none, but if
   one of them forces its compensation, that is a failure of a lane of the latest run.
 - **What was undone.** A lane in which a command was carried out counts as failed, whoever says so and whenever it
-  arrives: a service, a person who marked it as done, or, where that is enough, that it was sent. Of these only a service's
-  word fails the run in the scope of the saga. In a saga of several runs such a command is *overtaken* where nothing else
-  failed its lane.
+  arrives: a service, a person who marked it as done, or, where that is enough, that it was sent. Of these only a
+  service's word fails the run in the scope of the saga. In a saga of several runs such a command is *overtaken* where
+  nothing else failed its lane.
 - **Decisions** on the whole saga are in the run of the time that they name (`run`), else of their own time. They are
   failures and ends of the intake like any other, so they can let a later start open a run.
 - **Silence** is in the run of its own time. What must not be greater than the fact that it names are the Pulsar facts
