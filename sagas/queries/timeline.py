@@ -361,7 +361,8 @@ def _commands(pks: Iterable[str], holds: DeadlineHolds | None) -> dict[tuple[str
                 row.overtaken_at,
                 "command",
                 _(
-                    "%(command)s was carried out although %(the_key)s was started again: it had been sent, or marked as done, before"
+                    "%(command)s was carried out although %(the_key)s was started again: it had been sent, or marked "
+                    "as done, before"
                 ),
             ),
             ("deadline", row.deadline_at, "deadline", _("Deadline for %(service)s to confirm %(command)s")),

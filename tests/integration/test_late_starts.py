@@ -149,7 +149,10 @@ def test_what_a_person_marked_as_done_before_a_late_start_is_undone_and_shown(wa
 
     assert _shown(task) == ("undone", "confirmed", True, True)
     told = [entry.title for entry in queries.timeline(saga(task).id).items]
-    sentence = "DeleteRetrievedImage was carried out although the task was started again: it had been sent, or marked as done, before"
+    sentence = (
+        "DeleteRetrievedImage was carried out although the task was started again: it had been sent, or marked as "
+        "done, before"
+    )
     assert sentence in told
 
 
