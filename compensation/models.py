@@ -69,6 +69,10 @@ class AttemptOutcome(models.TextChoices):
     SUPERSEDED = "superseded", _("superseded")
 
 
+# The broker did not accept the message.
+NEVER_LEFT = (AttemptOutcome.FAILED, AttemptOutcome.UNREACHABLE, AttemptOutcome.BLOCKED)
+
+
 class Command(models.Model):
     """One required compensation, permanently under one id: the message, its retry policy and its state."""
 

@@ -388,7 +388,7 @@ def test_a_saga_of_the_old_version_gets_runs_when_its_task_is_started_again(
 
 def processed_by(task: str, image: str, status: str, seconds: int = 20) -> list[Any]:
     """An image goes all the way, and Processing says this of it."""
-    *before, _completed = image_through(task, image, 10)
+    *before, _completed = image_through(task, image, seconds - 10)
     return [*before, event("ProcessingCompleted", task, image, seconds=seconds, status=status)]
 
 
