@@ -12,16 +12,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
-from sagas.definitions import image_processing, image_processing_v1, image_processing_v1_restarted
+from sagas.definitions import image_processing
 from sagas.definitions.merged import conflicts
 from sagas.engine.definition import Definition, Event
 from sagas.engine.problems import problems_of
 
-DEFINITIONS: tuple[Definition, ...] = (
-    image_processing_v1.DEFINITION,
-    image_processing_v1_restarted.DEFINITION,
-    image_processing.DEFINITION,
-)
+DEFINITIONS: tuple[Definition, ...] = image_processing.VERSIONS
 
 _additional: list[Definition] = []
 
