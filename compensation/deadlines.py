@@ -5,7 +5,7 @@ is the only place that decides whether and why a deadline is on hold, for the sw
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,9 +19,9 @@ from django.db.models import Subquery
 from bridge import clock, collapsed, heartbeats
 from bridge.collapsed import Group
 from bridge.models import Event, Pending
-from compensation import facts, outbox, statements, switches, undelivered
+from compensation import facts, held, outbox, statements, switches, undelivered
 from compensation.answers import refusing_types
-from compensation.models import AttemptOutcome, CommandStatus
+from compensation.models import NEVER_LEFT, Attempt, AttemptOutcome, Command, CommandStatus
 from compensation.outbox import CommandRefusal
 from compensation.snapshot import CommandSnapshot
 from compensation.statements import AttemptEnd
@@ -179,7 +179,8 @@ def _refused_uncounted(late: Sequence[CommandSnapshot]) -> dict[str, list[Comman
     """Return a refusal of each command whose refusals the bridge only counted since the last copy left.
 
     The service still refuses such a command: no further copy leaves, and that is one more attempt. The text of such a
-    refusal is not stored.
+    refusal is not stored. One that names no key answers no command of an entity for which another saga sent its own
+    too: it may be about either, as an event that two sagas could take belongs to neither.
     """
     groups: dict[Group, list[CommandSnapshot]] = defaultdict(list)
     for command in late:
@@ -188,12 +189,36 @@ def _refused_uncounted(late: Sequence[CommandSnapshot]) -> dict[str, list[Comman
             for key in (command.key, ""):
                 groups[Group(command.stream, key, command.entity, type_)].append(command)
     found: dict[str, list[CommandRefusal]] = {}
+    keyless: dict[str, list[CommandRefusal]] = {}
     for group, at in collapsed.last_counted(groups).items():
         for command in groups[group]:
             timeout = timedelta(seconds=command.confirmation_timeout)
             if command.deadline_at is not None and at > command.deadline_at - timeout:
-                found[command.id] = [CommandRefusal(command_id=UUID(command.id), error="", at=at)]
-    return found
+                refusals = found if group.key else keyless
+                refusals[command.id] = [CommandRefusal(command_id=UUID(command.id), error="", at=at)]
+    doubtful = _sent_by_others(keyless.keys() - found.keys())
+    return {id_: refusals for id_, refusals in keyless.items() if id_ not in doubtful} | found
+
+
+def _sent_by_others(ids: Set[str]) -> set[str]:
+    """Return those of the commands that another saga sent for the same entity. Three queries, none without commands."""
+    if not ids:
+        return set()
+    wanted = Command.objects.filter(id__in=ids).order_by("id")
+    commands = {
+        str(id_): (saga_id, stream, entity, name)
+        for id_, saga_id, stream, entity, name in wanted.values_list("id", "saga_id", "stream", "entity", "name")
+    }
+    sharers = held.get_sharers()([held.Unclaimed(id_, str(of[0]), *of[1:3]) for id_, of in commands.items()])
+    entities = {entity for shared in sharers.values() for entity in shared}
+    sent = Attempt.objects.filter(command__saga_id__in=list(sharers), command__entity__in=entities)
+    sent = sent.exclude(outcome__in=NEVER_LEFT).order_by()
+    found = set(sent.values_list("command__saga_id", "command__entity", "command__name").distinct())
+    return {
+        id_
+        for id_, (saga_id, _, entity, name) in commands.items()
+        if any((other, entity, name) in found for other in sharers if other != saga_id)
+    }
 
 
 def _due_at(command: CommandSnapshot, well_since: datetime, all_switches: Switches, answers: Answers) -> datetime:

@@ -4,7 +4,8 @@ Only a command that was never claimed is held. The hold is set when the command 
 of its entity opens in another saga (`hold`), and at the latest when it is claimed (`check`): no command is claimed for
 the first time while another saga has a lane of its entity that was committed before the claim. A hold ends
 automatically (`end`) when no other saga gives a reason for it any more, or by a person's decision (`release`), after
-which the command is never held again. The setting COMMAND_OTHERS names the function that finds the other sagas.
+which the command is never held again. The settings COMMAND_OTHERS and COMMAND_SHARERS name the functions that
+find the other sagas.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,8 @@ class Unclaimed(NamedTuple):
 
 # Command id → the id of another saga that has the entity of the command; commands without another saga are omitted.
 Others = Callable[[Sequence[Unclaimed]], Mapping[str, str]]
+# The other sagas that have entities of these commands, each with the entities.
+Sharers = Callable[[Sequence[Unclaimed]], Mapping[UUID, set[str]]]
 
 
 class KnownToOthers(Exception):
@@ -53,6 +56,13 @@ def check(commands: Sequence[Unclaimed]) -> None:
 def get_others() -> Others:
     """Return the function that the setting COMMAND_OTHERS names."""
     found: Others = import_string(settings.COMMAND_OTHERS)
+    return found
+
+
+@cache
+def get_sharers() -> Sharers:
+    """Return the function that the setting COMMAND_SHARERS names."""
+    found: Sharers = import_string(settings.COMMAND_SHARERS)
     return found
 
 

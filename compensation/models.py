@@ -69,6 +69,10 @@ class AttemptOutcome(models.TextChoices):
     SUPERSEDED = "superseded", _("superseded")
 
 
+# The broker did not accept the message.
+NEVER_LEFT = (AttemptOutcome.FAILED, AttemptOutcome.UNREACHABLE, AttemptOutcome.BLOCKED)
+
+
 class Command(models.Model):
     """One required compensation, permanently under one id: the message, its retry policy and its state."""
 
@@ -119,7 +123,8 @@ class Command(models.Model):
     # When an event confirmed it although no attempt had begun, by the database's clock. Such a confirmation answers
     # nothing that this service sent: somebody else undid it, or only reported so.
     confirmed_unsent_at = models.DateTimeField(_("confirmed although never sent"), null=True, blank=True)
-    # When an event confirmed it although it was no longer required, by the database's clock: it had been sent before.
+    # When it counted as carried out although it was no longer required, by the database's clock: it had been sent, or
+    # marked as done by a person, before the restart was known. Cleared if something failed its lane after all.
     overtaken_at = models.DateTimeField(_("done although no longer required"), null=True, blank=True)
     exhausted_by = models.TextField(_("exhausted because"), choices=ExhaustedBy, blank=True, default="")
     # The code of a reason (see compensation.reasons); in rows of earlier releases an English text.

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from bridge import clock, wakeup
-from compensation import facts, statements
+from compensation import facts, held, statements
 from compensation.errors import bounded
 from compensation.models import GIVEN_UP, UNSENT, AttemptOutcome, Command, CommandStatus
 from compensation.retry import RetryPolicy
@@ -105,9 +105,9 @@ def plan(commands: Sequence[NewCommand]) -> dict[str, int]:
     new = statements.insert([_row(snapshot, command) for snapshot, command in planned])
     fresh = [(snapshot, command) for snapshot, command in planned if snapshot.id in new]
     facts.append_facts([(snapshot, command.planned_at) for snapshot, command in fresh])
-    held = {str(command.id) for command in commands if command.held_by}
+    on_hold = {str(command.id) for command in commands if command.held_by}
     again = _require_again([command for snapshot, command in planned if snapshot.id not in new])
-    if any(snapshot.next_at and snapshot.id not in held for snapshot, _ in fresh):
+    if any(snapshot.next_at and snapshot.id not in on_hold for snapshot, _ in fresh):
         wakeup.nudge_on_commit("publish")
     return Counter(snapshot.service for snapshot, _ in fresh if snapshot.status == CommandStatus.PLANNED) + again
 
@@ -132,6 +132,24 @@ def end_requirements(ids: Sequence[UUID]) -> None:
     _store(changed, ends)
 
 
+def mark_overtaken(ids: Sequence[UUID], prompted: Sequence[UUID]) -> None:
+    """Mark confirmed commands that were carried out although their task was started again and nothing failed since.
+
+    Such a command was sent before the restart was known, or a person marked it as done: one that was neither is marked
+    as never sent. prompted: commands whose mark ends, because something failed after all.
+    """
+    if not ids and not prompted:
+        return
+    ended, now = set(map(str, prompted)), clock.now()
+    locked = statements.lock(map(str, (*ids, *prompted)))
+    marked = [before for before in locked if before.id in ended and before.overtaken_at is not None]
+    unmarked = [before for before in locked if before.id not in ended and before.overtaken_at is None]
+    confirmed = [before for before in unmarked if before.status == CommandStatus.CONFIRMED]
+    sent = statements.attempted(before.id for before in confirmed)
+    new = [before for before in confirmed if before.by_hand or before.id in sent]
+    statements.write([*(before.overtaken(None) for before in marked), *(before.overtaken(now) for before in new)])
+
+
 def _require_again(commands: Sequence[NewCommand]) -> Counter[str]:
     """Require known commands again that were not required any more; return how many may be sent, by service."""
     if not commands:
@@ -151,6 +169,7 @@ def _require_again(commands: Sequence[NewCommand]) -> Counter[str]:
             new_rounds.append(after)
     _store(changed, [])
     facts.append_new_rounds(new_rounds, now)
+    held.hold({after.id: str(saga) for after, _ in changed if (saga := by_id[after.id].held_by)}, now)
     pending = [after for after, _ in changed if after.status in UNSENT]
     # Of the requirement that ended; the new one may have to wait for another command of its lane.
     waiting = [after.id for after in pending if not by_id[after.id].released]
@@ -162,14 +181,12 @@ def _require_again(commands: Sequence[NewCommand]) -> Counter[str]:
 
 
 def _again(before: CommandSnapshot, command: NewCommand, unsent: bool, now: datetime) -> CommandSnapshot:
-    if before.status not in (CommandStatus.NOT_REQUIRED, CommandStatus.WITHDRAWN):
+    if before.status not in (CommandStatus.NOT_REQUIRED, *GIVEN_UP):
         return before
     if command.confirmed is not None:
         at, event_id = command.confirmed
         after = before.settle("confirmed", at, not command.confirmed_by_service, event_id)
-        if not command.confirmed_by_service or before.status != CommandStatus.NOT_REQUIRED:
-            return after
-        return after.confirmed_unsent(now) if unsent else after.overtaken(now)
+        return after.confirmed_unsent(now) if unsent and command.confirmed_by_service else after
     if command.withdrawn:
         return before.settle("withdrawn", now)
     return before.required_again(now, command.exhausted)

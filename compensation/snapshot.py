@@ -172,8 +172,8 @@ class CommandSnapshot:
             return self._exhausted(ExhaustedBy.ATTEMPTS, why, at)
         return None
 
-    def overtaken(self, at: datetime) -> "CommandSnapshot":
-        """Mark that it was done although it was no longer required: it had been sent. at: by the database's clock."""
+    def overtaken(self, at: datetime | None) -> "CommandSnapshot":
+        """Mark that it was done although it was no longer required, or end the mark. at: by the database's clock."""
         return replace(self, overtaken_at=at)
 
     def not_required(self) -> "CommandSnapshot":

@@ -168,6 +168,7 @@ def all_that_shows(fold: Fold) -> dict[str, Any]:
         "outcomes": {entity: outcome_of(fold, entity) for entity in _known(fold)},
         "owed": {entity: owed_in(fold, entity) for entity in _known(fold)},
         "released": {entity: set(fold.view(entity).released) for entity in _known(fold)},
+        "overtaken": {entity: set(fold.view(entity).overtaken) for entity in _known(fold)},
         "steps": {entity: steps_in(fold, entity) for entity in sorted(fold.lanes)},
     }
 

@@ -25,13 +25,18 @@ BEHIND_AND_UNANSWERED = frozenset({"planned", "exhausted"})
 
 @dataclass(slots=True)
 class LaneExpectation:
-    """What is known of one image. opened: the least time of an event that brought it; None if only others name it."""
+    """What is known of one image.
+
+    opened: the least time of an event that brought it; None if only others name it. failed_at: when it first failed by
+    itself, None if it did not.
+    """
 
     failed: bool = False
     anonymized: bool = False
     processed: bool = False
     undone: set[str] = field(default_factory=set)
     opened: datetime | None = None
+    failed_at: datetime | None = None
 
     def required(self) -> tuple[str, ...]:
         """Return the commands that undo this lane, in order."""
@@ -72,9 +77,9 @@ def predict(
     silence: the service under test ends the intake of a task whose images have all ended and that says nothing more.
     """
     mine, parked = route(task_id, events)
-    begins = _begins(mine, scope)
-    runs = [[event for event in mine if _run_at(event.at, begins) == run] for run in range(len(begins))]
     lanes = known_lanes(mine)
+    begins = _begins(mine, lanes, scope)
+    runs = [[event for event in mine if _run_at(event.at, begins) == run] for run in range(len(begins))]
     run_of = {image: _run_of(lane, begins) for image, lane in lanes.items()}
     for run, of_run in enumerate(runs):
         own = {image: lane for image, lane in lanes.items() if run_of[image] == run}
@@ -88,7 +93,7 @@ def predict(
         events=len(mine),
         parked=parked,
         runs=len(runs),
-        overtaken=_overtaken(mine, lanes, len(runs)),
+        overtaken=_overtaken(mine, lanes, scope, len(runs)),
     )
 
 
@@ -123,19 +128,28 @@ def _matches(event: SimulatedEvent, task_id: str, images: set[str]) -> bool:
 # --- runs: a task that failed or ended may be started again -----------------------------------------------------------
 
 
-def _begins(events: list[SimulatedEvent], scope: str) -> list[datetime | None]:
+def _begins(events: list[SimulatedEvent], lanes: Mapping[str, LaneExpectation], scope: str) -> list[datetime | None]:
     """Return when each run begins: at a start whose task had failed, or ended its intake, since the start before it.
 
-    Silence opens none here: it is dated later than any restart of the script.
+    In the scope of the saga, a task also failed if an image of its run did. Silence opens none here: it is dated later
+    than any restart of the script.
     """
     begins: list[datetime | None] = [None]
     before: datetime | None = None
     for start in sorted({event.at for event in events if event.type == "RetrievalStarted"}):
         segment = [event for event in events if (before is None or event.at >= before) and event.at < start]
-        if any(_fails_task(event, scope) or event.type == "RetrievalCompleted" for event in segment):
+        by_image = scope == "saga" and any(_failed_between(lane, begins[-1], start) for lane in lanes.values())
+        if by_image or any(_fails_task(event, scope) or event.type == "RetrievalCompleted" for event in segment):
             begins.append(start)
         before = start
     return begins
+
+
+def _failed_between(lane: LaneExpectation, begin: datetime | None, start: datetime) -> bool:
+    """Return whether an image of the run that began at `begin` failed before the next start."""
+    if lane.opened is None or lane.failed_at is None:
+        return False
+    return (begin is None or begin <= lane.opened) and lane.opened < start and lane.failed_at < start
 
 
 def _run_at(at: datetime, begins: list[datetime | None]) -> int:
@@ -169,8 +183,11 @@ def _run_failed(of_run: list[SimulatedEvent], lanes: Mapping[str, LaneExpectatio
     return by_lane or any(_fails_task(event, scope) for event in of_run)
 
 
-def _overtaken(events: list[SimulatedEvent], lanes: Mapping[str, LaneExpectation], runs: int) -> frozenset[str]:
-    if runs == 1 or not any(_fails_task(event, "lane") for event in events):
+def _overtaken(
+    events: list[SimulatedEvent], lanes: Mapping[str, LaneExpectation], scope: str, runs: int
+) -> frozenset[str]:
+    by_image = scope == "saga" and any(lane.failed_at is not None for lane in lanes.values())
+    if runs == 1 or not (by_image or any(_fails_task(event, "lane") for event in events)):
         return frozenset()
     return frozenset(image for image, lane in lanes.items() if not lane.failed)
 
@@ -189,18 +206,23 @@ def known_lanes(events: Iterable[SimulatedEvent]) -> dict[str, LaneExpectation]:
 
 def _add(lane: LaneExpectation, event: SimulatedEvent) -> None:
     reversal = event.type == "AnonymizationFailed" and event.fields["error_message"].startswith(REVERSED)
+    failed = False
     if event.type == "AnonymizationRolledBack" or reversal:
         lane.undone.add(ROLLBACK)
+        failed = True
     elif event.type == "ImageDeletionCompleted":
         lane.undone.add(DELETE)
+        failed = True
     elif event.type in ("AnonymizationFailed", "ProcessingFailed"):
-        lane.failed = True
+        failed = True
     elif event.type == "ProcessingCompleted":
-        lane.failed |= not _processes(event)
-        lane.processed |= _processes(event)
+        failed = not _processes(event)
+        lane.processed |= not failed
+    if failed:
+        lane.failed = True
+        lane.failed_at = event.at if lane.failed_at is None else min(lane.failed_at, event.at)
     if event.type in OPENING and (lane.opened is None or event.at < lane.opened):
         lane.opened = event.at
-    lane.failed |= bool(lane.undone)
     lane.anonymized |= event.type in PROVES_ANONYMIZED or event.type.startswith("Processing")
 
 

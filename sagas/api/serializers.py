@@ -224,8 +224,8 @@ class CommandSerializer(s.Serializer[Any]):
         source="command.overtaken_at",
         allow_null=True,
         help_text=(
-            "When an event confirmed it although it was no longer required: it had been sent, and then what its saga "
-            "is about was started again."
+            "When it counted as carried out although it was no longer required: it had been sent, or marked as done, "
+            "and what its saga is about was started again."
         ),
     )
     exhausted_by = s.ChoiceField([*ExhaustedBy.values, ""], source="command.exhausted_by")

@@ -42,7 +42,7 @@ class SagaBatch:
     identity: SagaIdentity
     events: list[EventRow]
     born: bool = False
-    upgraded: bool = False  # whether it moves to the newest version of its definition
+    upgraded: bool = False  # whether it moves to the version that continues its own
     interpreted: list[tuple[Fact, Interpretation]] = field(default_factory=list)  # the events as the engine reads them
     whole: bool = False  # whether one of them concerns all lanes
     stored: StoredLanes = NOTHING_STORED

@@ -70,6 +70,9 @@ def repair(saga_id: UUID, now: datetime | None = None) -> ApplyResult:
     outbox.end_requirements(_no_longer_required(change))
     required = [command for lane in change.lanes for command in lane.planned]
     outbox.settle([settlement(command.answer) for command in required if command.answer is not None])
+    overtaken = {id_ for lane in change.lanes for id_ in lane.overtaken}
+    prompted = {command.id for command in required} - overtaken
+    outbox.mark_overtaken(list(map(UUID, overtaken)), list(map(UUID, prompted)))
     outbox.release([UUID(command.id) for command in required if command.released], when)
     applied.to_publish = True
     return applied

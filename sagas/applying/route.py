@@ -56,7 +56,7 @@ def _batch(row: SagaRow, events: list[EventRow]) -> SagaBatch | None:
     """Return the batch of a stored saga; None if this code does not know its definition.
 
     Such events stay in the queue until a newer worker takes them. A saga keeps the version under which it was born,
-    with one exception: if its task is started again, it moves to a newer version that has runs.
+    with one exception: if its task is started again, it moves to the version that continues it, with runs.
     """
     try:
         definition = registry.get(row.saga_type, row.version)
@@ -65,12 +65,13 @@ def _batch(row: SagaRow, events: list[EventRow]) -> SagaBatch | None:
             "saga %s runs on %s version %d, which this release does not have", row.id, row.saga_type, row.version
         )
         return None
-    upgraded = not definition.restarts and any(map(_starts, events)) and registry.current(row.saga_type).restarts
-    if upgraded:
+    continuation = registry.continuation(row.saga_type, row.version) if any(map(_starts, events)) else None
+    if continuation is not None:
         # Its task is started again: without runs, what failed before would undo the lanes that come now.
-        definition = registry.current(row.saga_type)
+        definition = continuation
         row = row._replace(version=definition.version)
-    return SagaBatch(row, SagaIdentity(definition, row.scope, row.id, row.key), events, upgraded=upgraded)
+    identity = SagaIdentity(definition, row.scope, row.id, row.key)
+    return SagaBatch(row, identity, events, upgraded=continuation is not None)
 
 
 def _reroute_attached(unknown: Mapping[str, list[EventRow]], applied: ApplyResult) -> list[str]:

@@ -244,17 +244,22 @@ def _store_commands(work: Iterable[SagaBatch], applied: ApplyResult, now: dateti
     refused: list[CommandRefusal] = []
     released_ids: list[UUID] = []
     ended: list[UUID] = []
+    overtaken: list[UUID] = []
+    prompted: list[UUID] = []
     for change in (item.change for item in work):
         for lane in change.lanes:
             planned += [new_command(change, command, now) for command in lane.planned]
             settled += map(settlement, lane.answers)
             released_ids += map(UUID, lane.released)
             ended += map(UUID, lane.not_required)
+            overtaken += map(UUID, lane.overtaken)
+            prompted += map(UUID, lane.prompted)
         refused += map(command_refusal, change.refusals)
     planned = shared_entities.known_to_others(planned)
     outbox.end_requirements(ended)
     new = outbox.plan(planned)
     outbox.settle(settled)
+    outbox.mark_overtaken(overtaken, prompted)
     outbox.refuse(refused)
     outbox.release(released_ids, now)
     retried = any(item.status == "retried" for item in settled)

@@ -55,6 +55,8 @@ def table(definition: Definition) -> str:
         else ""
     )
     runs = ", may be started again" if definition.restarts else ""
+    if definition.continues:
+        runs += f"; for sagas of version {definition.continues} whose {definition.noun_of_key.one} was started again"
     parts = [f"{head}: {definition.title or definition.name}, {keys}{runs}", *_lines((EVENT_HEAD, *events))]
     return "\n".join([*parts, "", *_lines((COMMAND_HEAD, *commands))])
 

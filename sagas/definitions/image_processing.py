@@ -8,6 +8,7 @@
 
 from dataclasses import replace
 
+from sagas.definitions import image_processing_v1_restarted
 from sagas.definitions.image_processing_v1 import ANONYMIZED, IMAGE, PROCESS
 from sagas.definitions.image_processing_v1 import DEFINITION as VERSION_1
 from sagas.engine.definition import Fails, Meaning, StepStatus, SuccessField
@@ -37,3 +38,6 @@ DEFINITION = changed(
         replace(EVENT["ImageDeletionFailed"], collapse_after=10),
     ),
 )
+
+# All that sagas may run on, for the registry.
+VERSIONS = (VERSION_1, image_processing_v1_restarted.DEFINITION, DEFINITION)

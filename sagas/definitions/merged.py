@@ -75,7 +75,8 @@ def _name_conflicts(definitions: Sequence[Definition]) -> Iterator[str]:
 
 def _declarations(definitions: Iterable[Definition]) -> dict[tuple[str, str], list[tuple[Definition, Event]]]:
     found: dict[tuple[str, str], list[tuple[Definition, Event]]] = defaultdict(list)
-    for definition in sorted(definitions, key=lambda item: -item.version):
+    # A version that continues another one is as old as that.
+    for definition in sorted(definitions, key=lambda item: (item.continues > 0, -item.version)):
         for event in definition.events:
             found[definition.name, event.type].append((definition, event))
     return found

@@ -1,21 +1,23 @@
 """The registry of saga types and their versions.
 
 To change a definition that existing sagas use: leave the old file unchanged, add a new one with a higher version, and
-list both. A saga keeps the version under which it was born.
+list both. A saga keeps the version under which it was born; if that has no runs and its task is started again, it moves
+to the version that continues it, if one is listed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
-from sagas.definitions import image_processing, image_processing_v1
+from sagas.definitions import image_processing
 from sagas.definitions.merged import conflicts
 from sagas.engine.definition import Definition, Event
 from sagas.engine.problems import problems_of
 
-DEFINITIONS: tuple[Definition, ...] = (image_processing_v1.DEFINITION, image_processing.DEFINITION)
+DEFINITIONS: tuple[Definition, ...] = image_processing.VERSIONS
 
 _additional: list[Definition] = []
 
@@ -30,7 +32,7 @@ def all_definitions() -> tuple[Definition, ...]:
 
 
 def current_definitions() -> Mapping[str, Definition]:
-    """Return the newest version of each saga type, by name."""
+    """Return the newest version of each saga type, by name, under which new sagas are born."""
     return _index().newest
 
 
@@ -48,6 +50,27 @@ def get(name: str, version: int) -> Definition:
         return _index().versions[name, version]
     except KeyError:
         raise UnknownDefinition(f"there is no saga type {name} in version {version}") from None
+
+
+def continuation(name: str, version: int) -> Definition | None:
+    """Return the version to which sagas of this one move when their task is started again; None if they stay."""
+    return _index().continuations.get((name, version))
+
+
+def always_successes() -> Mapping[tuple[str, int], frozenset[str]]:
+    """Return, by saga type and version, the event types that mean a success there, whatever their success field says.
+
+    The newest version reads that field.
+    """
+    newest = current_definitions()
+    fields = {name: {event.type for event in item.events if event.success_field} for name, item in newest.items()}
+    found = {
+        (item.name, item.version): frozenset(
+            event.type for event in item.events if event.type in fields.get(item.name, ()) and not event.success_field
+        )
+        for item in all_definitions()
+    }
+    return {version: types for version, types in found.items() if types}
 
 
 def counts_lanes(name: str, version: int) -> bool:
@@ -85,9 +108,10 @@ class _Index(NamedTuple):
     newest: Mapping[str, Definition]
     versions: Mapping[tuple[str, int], Definition]
     events: Mapping[tuple[str, str], Event]
+    continuations: Mapping[tuple[str, int], Definition]
 
 
-_latest_index = _Index((), {}, {}, {})
+_latest_index = _Index((), {}, {}, {}, {})
 
 
 def _index() -> _Index:
@@ -95,12 +119,13 @@ def _index() -> _Index:
     global _latest_index  # noqa: PLW0603 (tests list other definitions temporarily)
     listed = all_definitions()
     if _latest_index.definitions != listed:
-        rising = sorted(listed, key=lambda item: item.version)
+        rising = sorted(listed, key=lambda item: (not item.continues, item.version))
         _latest_index = _Index(
             listed,
-            newest={item.name: item for item in rising},
+            newest={item.name: item for item in rising if not item.continues},
             versions={(item.name, item.version): item for item in rising},
             events={(item.name, event.type): event for item in rising for event in item.events},
+            continuations={(item.name, item.continues): item for item in rising if item.continues},
         )
     return _latest_index
 
@@ -126,7 +151,26 @@ def problems() -> list[str]:
         for name, version in dict.fromkeys(versions)
         if versions.count((name, version)) > 1
     ]
-    return [*found, *conflicts(valid)]
+    return [*found, *conflicts(valid), *_continuation_problems(valid)]
+
+
+def _continuation_problems(definitions: list[Definition]) -> Iterator[str]:
+    known = {(item.name, item.version): item for item in definitions}
+    for item in definitions:
+        if not item.continues:
+            continue
+        begun, where = known.get((item.name, item.continues)), f"{item.name} version {item.version}"
+        if begun is None:
+            yield f"{where}: it continues version {item.continues}, which is not listed"
+        elif begun.restarts or not item.restarts:
+            yield f"{where}: it can only continue a version without `restarts`, and must have it"
+        elif replace(begun, version=item.version) != _without_runs(item):
+            yield f"{where}: it may differ from version {item.continues}, which it continues, in nothing but its runs"
+
+
+def _without_runs(definition: Definition) -> Definition:
+    events = tuple(replace(event, opening=False) for event in definition.events)
+    return replace(definition, continues=0, restarts=False, events=events)
 
 
 @contextmanager

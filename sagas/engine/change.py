@@ -6,7 +6,7 @@ nothing, which contains everything, and compares.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -89,7 +89,8 @@ class LaneChange:
     commands that must be planned, or be planned again under the same id. answers: what facts report about the others.
     released: the ids of the others that may be published only now. not_required: the ids of the commands that were
     required before: only a fact that puts the lane into another run ends a requirement. gone: the steps that existed
-    only because of these commands.
+    only because of these commands. overtaken: the ids of the commands that now are (`LaneView.overtaken`) and were not;
+    prompted: of those that were and now are not.
     """
 
     entity: str
@@ -100,6 +101,8 @@ class LaneChange:
     released: tuple[str, ...] = ()
     not_required: tuple[str, ...] = ()
     gone: tuple[StepKey, ...] = ()
+    overtaken: tuple[str, ...] = ()
+    prompted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,7 @@ def lane_change(before: LaneView | None, view: LaneView, saga: SagaState) -> Lan
         values=_values(view),
         steps=tuple(_steps(before, view)),
         planned=tuple(required_command(view, item, saga) for item in planned),
+        overtaken=_ids(view, view.overtaken - (before.overtaken if before is not None else frozenset())),
     )
     if before is None or not before.required:  # so most lanes: nothing is required in them
         return change
@@ -157,6 +161,7 @@ def lane_change(before: LaneView | None, view: LaneView, saga: SagaState) -> Lan
         ),
         not_required=tuple(_id(view, item) for item in before.required if item.command not in view.commands),
         gone=tuple(key for key in before.steps if key not in view.steps),
+        prompted=_ids(view, before.overtaken - view.overtaken),
     )
 
 
@@ -262,6 +267,10 @@ def _answered(
 ) -> CommandAnswer:
     assert mark is not None  # a fact brought the command into this state
     return CommandAnswer(_id(view, item), status, mark.occurred_at, mark.event_id, by_hand)
+
+
+def _ids(view: LaneView, commands: Iterable[str]) -> tuple[str, ...]:
+    return tuple(command_id(view.identity.saga_id, view.lane.entity, command) for command in sorted(commands))
 
 
 def _id(view: LaneView, item: Compensation) -> str:

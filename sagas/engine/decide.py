@@ -40,6 +40,7 @@ NO_FACTS = CommandFacts()
 STARTED_RANK = FACT_RANK[StepStatus.STARTED]
 FAILED_RANK = FACT_RANK[StepStatus.FAILED]
 NO_COMMANDS: Mapping[str, CommandState] = {}
+_NONE: frozenset[str] = frozenset()
 # Looking up a member of an enum costs as much as a small function call, and these are read for each fact.
 OPEN, PROCESSED, COMPLETED = LaneStatus.OPEN, LaneStatus.PROCESSED, StepStatus.COMPLETED
 
@@ -125,10 +126,11 @@ def saga_failed(identity: SagaIdentity, saga: SagaState) -> bool:
 class LaneView:
     """What follows from the state of one lane and its context. Never changes; computed once for each state.
 
-    failed: whether the lane failed, itself or with its run. processed: by an event of its own,
-    or by one about all lanes. required: the required compensations, in the order of the definition. commands: the state
-    of each required command. counts: what the lane adds to the counters of its saga. `steps` and `released` are
-    computed when they are first read: most states are followed by another fact before they are stored.
+    has_cause: whether something failed the lane, itself or with its run, other than that it was undone. failed: the
+    same, or it was undone without a cause. processed: by an event of its own, or by one about all lanes. required: the
+    required compensations, in the order of the definition. commands: the state of each required command. counts: what
+    the lane adds to the counters of its saga. `steps` and `released` are computed when they are first read: most states
+    are followed by another fact before they are stored.
     """
 
     __slots__ = (
@@ -138,6 +140,7 @@ class LaneView:
         "commands",
         "counts",
         "failed",
+        "has_cause",
         "identity",
         "lane",
         "processed",
@@ -151,13 +154,8 @@ class LaneView:
         self._released: frozenset[str] | None = None
         self._steps: Mapping[StepKey, StepStatus] | None = None
         self.lane = lane
-        # Failed itself, as `lane_mark` says in more words, or with its saga.
-        self.failed = lane.known and (
-            context.failed
-            or lane.failure is not None
-            or lane.forced is not None
-            or (bool(lane.commands) and any(facts.confirmed is not None for facts in lane.commands.values()))
-        )
+        self.has_cause = lane.known and (context.failed or lane.failure is not None or lane.forced is not None)
+        self.failed = self.has_cause or (lane.known and bool(lane.commands) and _is_undone(identity.definition, lane))
         self.processed = lane.processed or (context.processed_all and _can_be_processed(identity.definition, lane))
         self.required: tuple[Compensation, ...] = ()
         self.commands: Mapping[str, CommandState] = NO_COMMANDS
@@ -175,6 +173,13 @@ class LaneView:
     def past(self) -> bool:
         """Whether the lane belongs to a run that is not the latest one."""
         return self._context.past
+
+    @property
+    def overtaken(self) -> frozenset[str]:
+        """The commands that were carried out although nothing failed the lane in the run to which it belongs."""
+        if self.has_cause or not self.commands or self._context.since is None:
+            return _NONE
+        return frozenset(command for command, state in self.commands.items() if state is CommandState.CONFIRMED)
 
     @property
     def released(self) -> frozenset[str]:
@@ -209,9 +214,7 @@ class LaneView:
         The first that applies: confirmed, skipped, withdrawn, exhausted in its current round, pending.
         """
         facts = self.lane.commands.get(item.command, NO_FACTS)
-        if facts.confirmed is not None or facts.by_hand is not None:
-            return CommandState.CONFIRMED
-        if item.confirmation is Confirmation.PUBLISHED and facts.published is not None:
+        if _is_done(item, facts):
             return CommandState.CONFIRMED
         if facts.skipped is not None:
             return CommandState.SKIPPED
@@ -278,7 +281,10 @@ class LaneView:
 
 
 def lane_mark(lane: LaneState) -> Mark | None:
-    """Return what failed the lane itself: an event, a person, or an undo that was confirmed without a failure."""
+    """Return what failed the lane itself: an event, a person, or an undo that a service confirmed without a failure.
+
+    A command that a person marked as done undoes the lane without being a failure, also in failure scope saga.
+    """
     mark = least(lane.failure, lane.forced)
     if not lane.commands:
         return mark
@@ -286,6 +292,19 @@ def lane_mark(lane: LaneState) -> Mark | None:
         if facts.confirmed is not None:
             mark = least(mark, facts.confirmed)
     return mark
+
+
+def _is_undone(definition: Definition, lane: LaneState) -> bool:
+    """Return whether something was undone in a lane, whether or not that is required."""
+    known = definition.compensation_of
+    return any(name in known and _is_done(known[name], facts) for name, facts in lane.commands.items())
+
+
+def _is_done(item: Compensation, facts: CommandFacts) -> bool:
+    """Return whether a command counts as carried out: by the service, by a person, or because it was sent."""
+    if facts.confirmed is not None or facts.by_hand is not None:
+        return True
+    return item.confirmation is Confirmation.PUBLISHED and facts.published is not None
 
 
 @cache

@@ -279,7 +279,9 @@ class Definition:
     the subject of a lane, and of what brings the lanes; the first two are by default those of their fields.
     `public_name` is the `saga_type` of the API; by default the name in capitals. `restarts`: its task may be started
     again after it failed or ended, with new entities; the saga then has several runs (`sagas.engine.runs`), and a
-    failure of one run does not undo the lanes of the next.
+    failure of one run does not undo the lanes of the next. `continues`: the version whose sagas move to this one when
+    their task is started again, because it has no runs. No saga begins with such a version, and it differs in nothing
+    but its runs.
     """
 
     name: str
@@ -295,6 +297,7 @@ class Definition:
     intake_noun: Noun = INTAKE
     public_name: str = ""
     restarts: bool = False
+    continues: int = 0
 
     @cached_property
     def noun_of_key(self) -> Noun:

@@ -107,13 +107,32 @@ def when(fact: Fact) -> datetime:
 def ends_run(identity: SagaIdentity, interpretation: Interpretation, fact: Fact) -> bool:
     """Return whether a fact fails a run as a whole, by itself, or ends its intake, so that a later start opens another.
 
-    A lane's failure never does. Silence is another matter: whether it counts depends on other facts.
+    Failed lanes (scope saga) and silence are another matter: whether they count depends on other facts.
     """
     if fact.source != kinds.WIRE:
         return (fact.type in kinds.FAILING_DECISIONS and not fact.entity) or fact.type == kinds.INTAKE_CLOSED
     if interpretation.means.ends_intake or _fails_saga(interpretation):
         return True
     return identity.scope == SAGA_SCOPE and _upload_failure(interpretation, fact) is not None
+
+
+def failed_lane(interpretation: Interpretation, fact: Fact) -> str:
+    """Return the entity of the lane that a fact fails by itself; empty if it fails none."""
+    if fact.source != kinds.WIRE:
+        return fact.entity if fact.type in kinds.LANE_DECISIONS else ""
+    entity, means = interpretation.entity, interpretation.means
+    fails = bool(means.confirms) or means.fails not in (None, Fails.SAGA)
+    return entity if fails and entity != interpretation.referenced_only else ""
+
+
+def opened_lanes(interpretation: Interpretation) -> tuple[str, ...]:
+    """Return the entities of the lanes of which a fact tells when they came into being."""
+    event = interpretation.event
+    if event is None or not event.opening:
+        return ()
+    if event.entity is EACH:
+        return interpretation.touched
+    return (interpretation.entity,) if interpretation.entity else ()
 
 
 def breaks_silence(run: RunState, fact: Fact) -> bool:
@@ -375,7 +394,7 @@ def _decision_text(fact: Fact) -> str:
 
 
 def _own_fact_to_lane(lane: LaneState, fact: Fact) -> LaneState:
-    if fact.type in (kinds.SAGA_CANCELLED, kinds.COMPENSATION_FORCED) and fact.entity == lane.entity:
+    if fact.type in kinds.LANE_DECISIONS and fact.entity == lane.entity:
         mark = Mark(fact.occurred_at, fact.id, _decision_text(fact))
         return lane._replace(forced=least(lane.forced, mark))
     if fact.type in kinds.COMMAND_DECISIONS:

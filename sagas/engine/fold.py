@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sagas.engine.change import Refusal, SagaChange, lane_change, refusal, saga_details
-from sagas.engine.decide import STARTED_RANK, LaneView, SagaIdentity, lane_contexts
+from sagas.engine.decide import SAGA_SCOPE, STARTED_RANK, LaneView, SagaIdentity, lane_contexts
 from sagas.engine.evolve import Interpretation, evolve_lane, evolve_saga, folded_lane_failure, interpret
 from sagas.engine.facts import WIRE, Fact
 from sagas.engine.runs import may_move, spans
@@ -77,6 +77,9 @@ class Fold:
         about_lanes_only = identity.definition.about_lanes_only
         self._lanes_only, self._named_only = about_lanes_only[False], about_lanes_only[True]
         self._restarts = identity.definition.restarts
+        if self._restarts and identity.scope == SAGA_SCOPE:
+            # The failure of a lane fails its run, which may let a start open another.
+            self._lanes_only = self._named_only = frozenset()
         self._single = len(saga.runs) == 1
         self._coming: list[Fact] = []
         self._settled = False
@@ -256,7 +259,8 @@ class Fold:
         before = dict(self._views)
         for entity, lane in self.lanes.items():
             self._view(saga, lane)
-            if entity not in before or self._views[entity].counts != before[entity].counts or _has_open_step(lane):
+            was, now = before.get(entity), self._views[entity]
+            if was is None or now.counts != was.counts or now.overtaken != was.overtaken or _has_open_step(lane):
                 self.changed[entity] = None
 
     def _note(self, before: SagaState, failed_before: bool) -> dict[str, Any]:

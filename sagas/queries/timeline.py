@@ -360,7 +360,10 @@ def _commands(pks: Iterable[str], holds: DeadlineHolds | None) -> dict[tuple[str
                 "overtaken",
                 row.overtaken_at,
                 "command",
-                _("%(command)s was carried out although %(the_key)s was started again: it had been sent before"),
+                _(
+                    "%(command)s was carried out although %(the_key)s was started again: it had been sent, or marked "
+                    "as done, before"
+                ),
             ),
             ("deadline", row.deadline_at, "deadline", _("Deadline for %(service)s to confirm %(command)s")),
             ("next", row.next_at, "deadline", _("Next attempt at %(command)s")),

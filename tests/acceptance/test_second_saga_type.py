@@ -94,13 +94,12 @@ def add_order(project: Path) -> None:
     change_line(
         project,
         "from sagas.definitions import",
-        "from sagas.definitions import image_processing, image_processing_v1, order, trip_booking",
+        "from sagas.definitions import image_processing, order, trip_booking",
     )
     change_line(
         project,
         "DEFINITIONS: tuple[Definition, ...] =",
-        "DEFINITIONS: tuple[Definition, ...] = "
-        "(image_processing_v1.DEFINITION, image_processing.DEFINITION, trip_booking.DEFINITION, order.DEFINITION)",
+        "DEFINITIONS: tuple[Definition, ...] = (*image_processing.VERSIONS, trip_booking.DEFINITION, order.DEFINITION)",
     )
 
 

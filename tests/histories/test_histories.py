@@ -110,7 +110,7 @@ def test_nouns_and_renamed_fields_leave_the_fingerprint_as_it_was_recorded() -> 
 
 def test_a_running_saga_stays_on_the_version_that_it_started_with() -> None:
     definition = image_processing.DEFINITION
-    deletion_alone = replace(definition, version=definition.version + 1, compensations=definition.compensations[1:])
+    deletion_alone = replace(definition, version=definition.version + 2, compensations=definition.compensations[1:])
     with registry.also(deletion_alone):
         assert registry.current(definition.name) is deletion_alone
         old, new = (Story(definition=registry.get(definition.name, version)) for version in (1, deletion_alone.version))

@@ -208,6 +208,9 @@ def assert_stored(fold: Fold, taken: list[Fact]) -> None:
         assert commands[place].status in INACTIVE, "it was required until the task was started again"
     for undo, held in required.items():
         assert settled(commands[undo].status) == settled(held), (undo, held, commands[undo].status)
+        # Nothing was sent here, so only a person's word can have come before a restart was known.
+        overtaken = undo[1] in fold.view(undo[0]).overtaken and commands[undo].by_hand
+        assert (commands[undo].overtaken_at is not None) == overtaken
     for entity in {entity for entity, _ in required}:
         for name in fold.view(entity).released:
             assert commands[entity, name].released_at is not None, "the outbox knows that it may leave"

@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -12,7 +14,8 @@ from bridge.publisher import OutgoingMessage
 from compensation import deadlines, delivery, outbox, statements, switches
 from compensation.models import CommandStatus, ExhaustedBy, Switch
 from compensation.outbox import NewCommand, Settlement
-from tests.integration.commands import NOW, POLICY, FakePublisher, attempts, error_of, later, new_command, row
+from sagas.models import Lane, SagaLog
+from tests.integration.commands import NOW, POLICY, SAGA, FakePublisher, attempts, error_of, later, new_command, row
 
 pytestmark = pytest.mark.django_db
 
@@ -127,6 +130,49 @@ def test_what_was_counted_before_the_copy_left_or_of_another_type_is_no_answer_t
     counted(later(250), key="another task")
     assert pass_deadlines(300) == 1
     assert attempts(command) == [(1, 1, "deadline", True, True)]
+
+
+def of_other(saga: UUID, **changes: Any) -> NewCommand:
+    """The same deletion, for the task of another saga."""
+    return new_command(saga_id=saga, key=f"task of {saga}", routing_key=f"image_processing:{saga}", **changes)
+
+
+def shared_by(*sagas: UUID) -> None:
+    """These sagas know the image."""
+    for number, saga in enumerate(sagas):
+        SagaLog.objects.create(
+            id=saga, saga_type="image_processing", version=2, failure_scope="lane", key=f"key {number}",
+            correlation_id="", status="COMPENSATING", start_time=NOW, last_event_at=NOW, state={},
+            created_at=NOW, updated_at=NOW,
+        )  # fmt: skip
+        Lane.objects.create(saga_id=saga, entity="image", known=True, failed=True, outcome="undoing", state={})
+
+
+def test_a_counted_refusal_without_a_key_answers_the_saga_whose_command_was_sent() -> None:
+    """The other sagas know the image, but of their commands none left."""
+    second, third = uuid4(), uuid4()
+    ours, theirs = new_command(), of_other(second, released=False)
+    sent(ours)
+    shared_by(SAGA, second, third)
+    outbox.plan([theirs])
+    counted(later(250), key="")
+    assert pass_deadlines(300) == 1
+    assert attempts(ours) == [(1, 1, "refused", True, True)]
+    assert attempts(theirs) == []
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_of_two_sagas_that_sent_theirs_a_refusal_without_a_key_answers_neither(named: bool) -> None:
+    others = [uuid4() for _ in range(3)]
+    ours, theirs = new_command(), of_other(max(others))
+    sent(ours, theirs)
+    shared_by(SAGA, *others)
+    counted(later(250), key="")
+    if named:
+        counted(later(240))
+    assert pass_deadlines(300) == 2
+    assert [outcome for _, _, outcome, _, _ in attempts(ours)] == ["refused" if named else "deadline"]
+    assert [outcome for _, _, outcome, _, _ in attempts(theirs)] == ["deadline"]
 
 
 # --- clocks that rest

@@ -29,7 +29,7 @@ from tests.integration.api import Api, viewer
 from tests.integration.commands import FakePublisher
 from tests.integration.deciding import ActionRequest, cancel, close_retrieval, decide_command
 from tests.integration.story import START, event, image_through, new_ids
-from tests.integration.terminal import run
+from tests.integration.terminal import decide, run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -296,7 +296,10 @@ def test_what_people_see_of_a_restart() -> None:
     [item] = [item for item in queries.attention().items if item.kind == "overtaken"]
     assert "was carried out although its task was started again" in item.sentence
     told = [entry.title for entry in queries.timeline(row.id).items]
-    assert f"{DELETE} was carried out although the task was started again: it had been sent before" in told
+    assert (
+        f"{DELETE} was carried out although the task was started again: it had been sent, or marked as done, before"
+        in told
+    )
     changed = [change for entry in queries.timeline(row.id).items for change in entry.changes]
     assert "Run 2 of the task began" in changed
 
@@ -363,7 +366,7 @@ def test_nobody_is_advised_to_cancel_what_did_not_fail() -> None:
 # --- sagas of the version before --------------------------------------------------------------------------------------
 
 
-def test_a_saga_of_the_old_version_moves_to_the_new_one_when_its_task_is_started_again(
+def test_a_saga_of_the_old_version_gets_runs_when_its_task_is_started_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     task, first, second = new_ids(3)
@@ -375,9 +378,59 @@ def test_a_saga_of_the_old_version_moves_to_the_new_one_when_its_task_is_started
     happens(event("AnonymizationRequested", task, first, seconds=6))
     assert saga(task).version == 1
     happens(started(task, 10), retrieved(task, second, 11))
-    assert saga(task).version == 2
+    assert saga(task).version == 3
     assert {lane.entity: lane.outcome for lane in Lane.objects.filter(saga=stored)} == {
         first: "undoing",
         second: "open",
     }
     assert set(Command.objects.filter(key=task).values_list("entity", flat=True)) == {first}
+
+
+def processed_by(task: str, image: str, status: str, seconds: int = 20) -> list[Any]:
+    """An image goes all the way, and Processing says this of it."""
+    *before, _completed = image_through(task, image, seconds - 10)
+    return [*before, event("ProcessingCompleted", task, image, seconds=seconds, status=status)]
+
+
+@pytest.fixture
+def finished(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """A task and its image, which version 1 finished although Processing had reported an error."""
+    task, image = new_ids(2)
+    with monkeypatch.context() as before:
+        before.setattr(registry, "DEFINITIONS", (image_processing_v1.DEFINITION,))
+        happens(started(task, 0), retrieved(task, image, 2), *processed_by(task, image, "ERROR"))
+        happens(event("RetrievalCompleted", task, seconds=30, result={"total_images": 1}))
+        assert saga(task).status == "COMPLETED"
+    return task, image
+
+
+def undoes_nothing(task: str, version: int) -> None:
+    row = saga(task)
+    assert (row.version, row.status) == (version, "COMPLETED")
+    assert not Command.objects.filter(key=task).exists()
+    assert set(Lane.objects.filter(saga=row).values_list("outcome", flat=True)) == {"processed"}
+
+
+def test_no_path_reads_what_version_1_finished_by_version_2(finished: tuple[str, str]) -> None:
+    task, image = finished
+    [late] = new_ids(1)
+    happens(event("ProcessingCompleted", task, image, seconds=25, status="FAILED"), retrieved(task, late, 3))
+    happens(*processed_by(task, late, "error"))
+    undoes_nothing(task, 1)
+    assert run("verify_sagas").code == 0
+    assert decide("replay_saga", task, "--apply").code in (0, 4), "nothing differs"
+    replay.repair(saga(task).id)
+    undoes_nothing(task, 1)
+
+
+def test_what_version_1_finished_stays_when_its_task_is_started_again(finished: tuple[str, str]) -> None:
+    task, _image = finished
+    [second] = new_ids(1)
+    happens(started(task, 100), retrieved(task, second, 101), *processed_by(task, second, "COMPLETED", 120))
+    happens(event("RetrievalCompleted", task, seconds=130, result={"total_images": 1}))
+    undoes_nothing(task, 3)
+    assert len(saga_from(saga(task).state, SagaCounts()).runs) == 2
+    replay.repair(saga(task).id)
+    undoes_nothing(task, 3)
+    happens(failed(task, 140), started(task, 5))
+    assert set(Command.objects.filter(key=task).values_list("entity", flat=True)) == {second}

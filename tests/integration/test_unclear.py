@@ -89,3 +89,18 @@ def test_after_a_week_the_saga_alone_shows_it(monkeypatch: pytest.MonkeyPatch) -
     assert found().items
     monkeypatch.setattr(of_sagas, "UNCLEAR_SHOWN", timedelta(0))
     assert found().items == []
+
+
+def test_in_a_saga_of_a_version_that_counts_it_as_a_success_people_see_it_too() -> None:
+    SagaLog.objects.update(version=1)
+    tell("ProcessingCompleted", 1, image_id=IMAGE, status="?")
+    assert status() == "COMPLETED", "it stays on the version with which it began"
+    (item,) = found().items
+    assert item.sentence == (
+        "1 event of saga task-1 does not say whether the work succeeded, but counts as a success by version 1 of its "
+        "definition."
+    )
+    assert item.advice == "Check it in the service. Undo it if the work failed."
+    assert found().by_kind["unclear"] == 1
+    SagaLog.objects.update(status="COMPENSATING")
+    assert found().items == [], "it is being undone"

@@ -37,7 +37,7 @@ OLD = image_processing.DEFINITION
 _rollback, _delete = OLD.compensations
 # The next release undoes otherwise: no rollback, and that a deletion was sent is enough.
 NEW = replace(
-    OLD, version=OLD.version + 1, compensations=(replace(_delete, after=(), confirmation=Confirmation.PUBLISHED),)
+    OLD, version=OLD.version + 2, compensations=(replace(_delete, after=(), confirmation=Confirmation.PUBLISHED),)
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from sagas.definitions import image_processing, image_processing_v1
+from sagas.definitions import image_processing, image_processing_v1, image_processing_v1_restarted
 from sagas.engine import facts
 from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, SagaIdentity, command_id
 from sagas.engine.definition import Confirmation, Definition
@@ -20,6 +20,7 @@ from tests.stories import DELETE, ECHO, MIDNIGHT, REVERSED, ROLLBACK, SAGA_ID, T
 
 IMAGES = image_processing.DEFINITION
 BEFORE_RUNS = image_processing_v1.DEFINITION
+CONTINUED = image_processing_v1_restarted.DEFINITION
 _rollback, _delete = IMAGES.compensations
 # The same, but for a Data Retrieval that never answers: that the deletion was sent is enough.
 SENDING_IS_ENOUGH = replace(
@@ -29,7 +30,9 @@ ORDERS = order_saga.DEFINITION
 SCOPES = (LANE_SCOPE, SAGA_SCOPE)
 
 IMAGE_FRAMES = [
-    SagaIdentity(item, scope, SAGA_ID, TASK) for item in (IMAGES, SENDING_IS_ENOUGH, BEFORE_RUNS) for scope in SCOPES
+    SagaIdentity(item, scope, SAGA_ID, TASK)
+    for item in (IMAGES, SENDING_IS_ENOUGH, BEFORE_RUNS, CONTINUED)
+    for scope in SCOPES
 ]
 ORDER_FRAMES = [SagaIdentity(ORDERS, scope, SAGA_ID, "order 1") for scope in SCOPES]
 

@@ -9,10 +9,17 @@ the set of facts:
   may be a run without a start, and a saga that nothing started (adopted) has one run. An adoption starts the saga, but
   not its task: it opens nothing.
 - **The echo of our own deletions** ends no intake: it only counts as such where every lane failed. It opens nothing.
-- **A failed upload** is a saga-wide failure in the scope of the saga, and otherwise none. A lane's failure never is.
+- **A failed upload** is a saga-wide failure in the scope of the saga, and otherwise none.
+- **A lane's failure** belongs to the lane's run, whenever it occurred. In the scope of the saga it is that run's
+  failure as well: a start opens a run if a lane of the run before it failed before that start. In the scope of the lane
+  it opens none, and neither does a lane without an opening, which no earlier run can have.
 - **Lanes.** Every fact of an opening type that makes the lane known counts, with its time. A lane without one (one that
   only later events named) is in the latest run, whichever that is. A lane that only decisions named is none, but if
   one of them forces its compensation, that is a failure of a lane of the latest run.
+- **What was undone.** A lane in which a command was carried out counts as failed, whoever says so and whenever it
+  arrives: a service, a person who marked it as done, or, where that is enough, that it was sent. Of these only a
+  service's word fails the run in the scope of the saga. In a saga of several runs such a command is *overtaken* where
+  nothing else failed its lane.
 - **Decisions** on the whole saga are in the run of the time that they name (`run`), else of their own time. They are
   failures and ends of the intake like any other, so they can let a later start open a run.
 - **Silence** is in the run of its own time. What must not be greater than the fact that it names are the Pulsar facts
@@ -49,6 +56,7 @@ class Told(NamedTuple):
     over: bool  # the intake of the latest run
     announced: int  # by the latest run
     status: str
+    overtaken: set[tuple[str, str]]  # (lane, command): done though nothing failed the lane in the run it belongs to
 
 
 def tell(definition: Definition, scope: str, key: str, saga_id: str, facts: Sequence[Fact], command_id: Any) -> Told:
@@ -75,7 +83,11 @@ class _Reading:
             segment = [f for f in self.facts if (before is None or before <= when(f)) and when(f) < start]
             ends = [f for f in segment if self._fails_saga(f) or self._ends_intake(f)]
             silences = [f for f in segment if _is_silence(f) and self._in_force(f, begins[-1], start)]
-            if ends or silences:
+            lanes = self.scope == "saga" and any(
+                (begins[-1] is None or begins[-1] <= opening) and opening < start
+                for opening in self._openings_of_failed(start)
+            )
+            if ends or silences or lanes:
                 begins.append(start)
             before = start
         return begins
@@ -172,13 +184,29 @@ class _Reading:
         known = {entity for fact in self.facts for entity in self._names(fact)}
         return {entity: self._run_of(entity) for entity in known}
 
-    def _run_of(self, entity: str) -> int:
-        opening = [
+    def _openings(self, entity: str) -> list[datetime]:
+        return [
             fact.occurred_at
             for fact in self.facts
             if (event := self._event(fact)) is not None and event.opening and entity in self._names(fact)
         ]
+
+    def _run_of(self, entity: str) -> int:
+        opening = self._openings(entity)
         return self.run_at(min(opening)) if opening else len(self.begins) - 1
+
+    def _openings_of_failed(self, before: datetime) -> list[datetime]:
+        """When the lanes opened that had failed by themselves before this time."""
+        failing = (Fails.LANE, Fails.LANE_ELSE_SAGA)
+        known = {entity for fact in self.facts for entity in self._names(fact)}
+        found = []
+        for entity in known:
+            own = [f for f in self._own(entity) if self._means(f).fails in failing or self._means(f).confirms]
+            forced = [f for f in self.facts if f.entity == entity and _forces(f)]
+            opening = self._openings(entity)
+            if opening and any(fact.occurred_at < before for fact in (*own, *forced)):
+                found.append(min(opening))
+        return found
 
     def _own(self, entity: str) -> list[Fact]:
         """The events that are about this one lane, and not only name it."""
@@ -190,15 +218,24 @@ class _Reading:
         ]
 
     def _forced(self) -> set[str]:
-        failing = (kinds.SAGA_CANCELLED, kinds.COMPENSATION_FORCED)
-        return {f.entity for f in self.facts if f.source != kinds.WIRE and f.type in failing and f.entity}
+        return {fact.entity for fact in self.facts if fact.entity and _forces(fact)}
 
     def _lane_failed(self, entity: str) -> bool:
-        """By itself."""
-        forced = entity in self._forced()
-        own = [self._means(fact) for fact in self._own(entity)]
+        """By itself, in a way that fails its run in the scope of the saga."""
+        return self._has_cause(entity) or any(self._means(fact).confirms for fact in self._own(entity))
+
+    def _has_cause(self, entity: str) -> bool:
         failing = (Fails.LANE, Fails.LANE_ELSE_SAGA)
-        return forced or any(means.fails in failing or means.confirms for means in own)
+        return entity in self._forced() or any(self._means(fact).fails in failing for fact in self._own(entity))
+
+    def _done_by_us(self, entity: str) -> bool:
+        """Whether a person marked one of its commands as done, or one was sent of which that is enough."""
+        for item in self.definition.compensations:
+            decided, news = self._of_command(entity, item.command)
+            sent = any(fact.type == kinds.COMMAND_PUBLISHED for fact in news)
+            if decided[kinds.COMMANDS_MARKED_DONE] or (item.confirmation is Confirmation.PUBLISHED and sent):
+                return True
+        return False
 
     def _milestones(self, entity: str) -> set[str]:
         return {means.proves for fact in self._own(entity) if (means := self._means(fact)).proves}
@@ -212,8 +249,8 @@ class _Reading:
 
     # --- rule 2: what is required ---
 
-    def _holds(self, entity: str, command: str, run: int, identity: str) -> str:
-        """What holds of a required command: the first that applies."""
+    def _of_command(self, entity: str, command: str) -> tuple[dict[str, list[int]], list[Fact]]:
+        """The rounds of the decisions on a command by type, and our own facts about it."""
         own = [fact for fact in self.facts if fact.source != kinds.WIRE]
         decided = {
             type_: [
@@ -224,6 +261,11 @@ class _Reading:
         news = [
             f for f in own if f.type in kinds.COMMAND_EVENTS and f.entity == entity and f.content["name"] == command
         ]
+        return decided, news
+
+    def _holds(self, entity: str, command: str, run: int, identity: str) -> str:
+        """What holds of a required command: the first that applies."""
+        decided, news = self._of_command(entity, command)
         sent = any(fact.type == kinds.COMMAND_PUBLISHED for fact in news)
         item = self.definition.compensation_of[command]
         by_service = any(self._means(fact).confirms == command for fact in self._own(entity))
@@ -252,8 +294,10 @@ class _Reading:
         ]
         required: dict[str, dict[str, str]] = {}
         outcomes: dict[str, str] = {}
+        overtaken: set[tuple[str, str]] = set()
         for entity, run in run_of.items():
-            failed = lanes_failed[entity] or failed_runs[run]
+            # Rule 2: a lane in which something was undone counts as undone, though nothing failed in its run.
+            failed = lanes_failed[entity] or failed_runs[run] or self._done_by_us(entity)
             items = [
                 item.command
                 for item in self.definition.compensations
@@ -262,6 +306,8 @@ class _Reading:
             required[entity] = {
                 name: self._holds(entity, name, run, command_id(self.saga_id, entity, name)) for name in items
             }
+            if len(self.begins) > 1 and not (failed_runs[run] or self._has_cause(entity)):
+                overtaken |= {(entity, name) for name, word in required[entity].items() if word == table.CONFIRMED}
             held = list(required[entity].values())
             outcomes[entity] = table.outcome_of(failed, self._processed(entity, run), held)
         # Rule 3.
@@ -281,7 +327,8 @@ class _Reading:
             commands=[held for entity in now for held in required[entity].values()],
         )
         everything = [held for of_lane in required.values() for held in of_lane.values()]
-        return Told(self.begins, run_of, failed_runs, required, outcomes, over, announced, _status(whole, everything))
+        status = _status(whole, everything)
+        return Told(self.begins, run_of, failed_runs, required, outcomes, over, announced, status, overtaken)
 
     def _announced(self, of_run: list[Fact]) -> int:
         """A number from Pulsar beats a person's, whatever the times."""
@@ -304,6 +351,10 @@ def when(fact: Fact) -> datetime:
 def _is_in(values: Sequence[str], said: object) -> bool:
     """Trimmed, in any case."""
     return isinstance(said, str) and said.strip().lower() in [value.strip().lower() for value in values]
+
+
+def _forces(fact: Fact) -> bool:
+    return fact.source != kinds.WIRE and fact.type in (kinds.SAGA_CANCELLED, kinds.COMPENSATION_FORCED)
 
 
 def _is_silence(fact: Fact) -> bool:

@@ -35,6 +35,7 @@ class Store:
         self.planned: dict[str, list[str]] = {}
         self.answers: dict[str, str] = {}
         self.released: set[str] = set()
+        self.overtaken: set[str] = set()
         self.log: dict[tuple[str, str], Fact] = {}
         self.logs_read = 0
 
@@ -101,6 +102,8 @@ class Store:
                 self.answers[answer.command_id] = answer.status  # a retry does not revive an answered command
         self.released |= {command.id for command in change.planned if command.released}
         self.released |= set(change.released)
+        assert not set(change.overtaken) & set(change.prompted)
+        self.overtaken = (self.overtaken | set(change.overtaken)) - set(change.prompted)
 
 
 def views_in(fold: Fold, entity: str) -> dict[StepKey, StepView]:
@@ -121,5 +124,6 @@ def assert_stored(store: Store, whole: Fold) -> None:
     for command in required:
         stored = store.answers[command.id]
         assert (stored if stored in ANSWERED else None) == (command.answer.status if command.answer else None)
+    assert store.overtaken == {id_ for lane in whole.change().lanes for id_ in lane.overtaken}
     # A command that was released before a predecessor of it became required stays released in the outbox.
     assert store.released >= {command.id for command in required if command.released}

@@ -35,7 +35,7 @@ from tests.properties.profiles import holds_for
 from tests.properties.test_expected import shown
 from tests.stories import MIDNIGHT, SAGA_ID
 
-ORDERS, IMAGES = order_saga.DEFINITION, dataclasses.replace(image_processing.DEFINITION, version=3)
+ORDERS, IMAGES = order_saga.DEFINITION, dataclasses.replace(image_processing.DEFINITION, version=4)
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 KEY, ENTITY = "8f14e45f-ceea-467f-ab3b-2e9c1b0d5a11", "0c9d1b7e-44a1-4d2f-9a53-6f7f3d9c2b22"
 JUNK: list[Any] = [
@@ -178,4 +178,4 @@ def use_the_engine(definition: Definition) -> None:
 def test_what_is_no_definition_at_all_is_reported(junk: Any) -> None:
     with registry.also(junk):
         [error] = check_definitions(None)
-    assert error.msg.startswith("definition 3 of the registry is not a Definition, but a value of")
+    assert error.msg.startswith("definition 4 of the registry is not a Definition, but a value of")

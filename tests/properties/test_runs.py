@@ -8,7 +8,7 @@ from sagas.engine.decide import command_id, run_failure
 from sagas.engine.fold import replay
 from sagas.engine.status import announced_lanes, intake_over
 from tests.properties import runs_oracle
-from tests.properties.histories import Tale, tales
+from tests.properties.histories import BEFORE_RUNS, CONTINUED, Tale, image_tales, tales
 from tests.properties.profiles import holds_for
 from tests.properties.table import CONFIRMED, EXHAUSTED, GIVEN_UP, ON_ITS_WAY
 from tests.stories import folded
@@ -42,5 +42,16 @@ def test_the_engine_reads_the_rules_as_the_oracle_does(tale: Tale) -> None:
     assert {entity: fold.saga.run_of(lane) for entity, lane in fold.lanes.items() if lane.known} == read.run_of
     failures = [run_failure(tale.identity, run) is not None for run in fold.saga.runs]
     assert failures == read.failed_runs
+    assert {(entity, name) for entity in fold.lanes for name in fold.view(entity).overtaken} == read.overtaken
     assert intake_over(tale.identity.definition, fold.saga.latest) == read.over
     assert announced_lanes(tale.identity.definition, fold.saga.latest) == read.announced
+
+
+@holds_for(image_tales())
+def test_a_saga_that_moves_to_runs_undoes_nothing_that_its_version_would_not(tale: Tale) -> None:
+    """Whatever was told, and whatever it says of its success: a restart only ever takes requirements away."""
+    before = replay(tale.identity._replace(definition=BEFORE_RUNS), tale.facts)
+    after = replay(tale.identity._replace(definition=CONTINUED), tale.facts)
+    for entity in after.lanes:
+        assert set(after.view(entity).commands) <= set(before.view(entity).commands)
+        assert after.lanes[entity].processed == before.lanes[entity].processed

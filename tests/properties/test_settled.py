@@ -84,7 +84,7 @@ TOGETHER = [
 def expected(situation: Situation) -> tuple[str, list[str]]:
     """The saga's status and the outcome of each lane."""
     failed = saga_failed(situation)
-    lanes = [(failed or lane_failed(image), image) for image in situation.images]
+    lanes = [(failed or lane_failed(image) or undone_by_us(situation, image), image) for image in situation.images]
     held = [holding(situation, image) if lost else [] for lost, image in lanes]
     outcomes = [
         table.outcome_of(lost, image.came == "processed", words)
@@ -105,6 +105,12 @@ def expected(situation: Situation) -> tuple[str, list[str]]:
 def lane_failed(image: Image) -> bool:
     """By itself, or because somebody else undid it."""
     return bool(image.broken) or "confirmed" in (image.delete, image.rollback)
+
+
+def undone_by_us(situation: Situation, image: Image) -> bool:
+    """A person marked one of its commands as done, or one was sent to a service that is mute."""
+    sent = situation.definition is SENDING_IS_ENOUGH and image.delete == "published"
+    return sent or "by_hand" in (image.delete, image.rollback)
 
 
 def saga_failed(situation: Situation) -> bool:

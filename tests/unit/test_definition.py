@@ -13,7 +13,7 @@ import pytest
 from bridge.topics import get_topics
 from sagas import confirmations
 from sagas.checks import check_definitions
-from sagas.definitions import describe, image_processing, registry
+from sagas.definitions import describe, image_processing, image_processing_v1, image_processing_v1_restarted, registry
 from sagas.definitions.merged import wire_events
 from sagas.engine import facts
 from sagas.engine.definition import (
@@ -236,6 +236,44 @@ def test_the_registry_finds_types_by_name_and_version() -> None:
             registry.get(ORDERS.name, 3)
     with pytest.raises(registry.UnknownDefinition, match=ORDERS.name):
         registry.current(ORDERS.name)
+
+
+V1, CONTINUED = image_processing_v1.DEFINITION, image_processing_v1_restarted.DEFINITION
+
+
+def test_a_version_that_continues_another_begins_no_saga() -> None:
+    with registry.also(V1, CONTINUED):
+        assert registry.problems() == []
+        assert registry.current("image_processing") is IMAGES
+        assert registry.continuation("image_processing", 1) is CONTINUED
+        assert registry.continuation("image_processing", 2) is None
+        completed = registry.event("image_processing", "ProcessingCompleted")
+        assert completed is not None
+        assert completed.success_field, "it is as old as what it continues"
+        merged = {event.type: event for event in wire_events(registry.all_definitions())}
+        assert merged["ProcessingCompleted"].newest is completed
+        assert registry.always_successes() == {
+            ("image_processing", version): frozenset({"ProcessingCompleted"}) for version in (1, 3)
+        }
+        assert "for sagas of version 1 whose task was started again" in describe.table(CONTINUED)
+    assert registry.always_successes() == {}
+
+
+@pytest.mark.parametrize(
+    ("listed", "words"),
+    [
+        ((CONTINUED,), "it continues version 1, which is not listed"),
+        ((V1, replace(CONTINUED, continues=2)), "it can only continue a version without `restarts`, and must have it"),
+        ((V1, replace(V1, version=3, continues=1)), "it can only continue a version without `restarts`"),
+        (
+            (V1, replace(CONTINUED, title="Another title")),
+            "it may differ from version 1, which it continues, in nothing but its runs",
+        ),
+    ],
+)
+def test_a_version_that_cannot_continue_another_is_named(listed: tuple[Definition, ...], words: str) -> None:
+    with registry.also(*listed):
+        assert any(problem.startswith(f"image_processing version 3: {words}") for problem in registry.problems())
 
 
 def test_the_registry_finds_what_is_wrong_between_definitions() -> None:

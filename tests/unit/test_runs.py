@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from sagas.definitions import image_processing_v1
+from sagas.definitions import image_processing, image_processing_v1, image_processing_v1_restarted
 from sagas.engine import facts
-from sagas.engine.decide import SAGA_SCOPE, saga_failed
+from sagas.engine.decide import LANE_SCOPE, SAGA_SCOPE, command_id, saga_failed
+from sagas.engine.definition import Confirmation
 from sagas.engine.evolve import interpret
 from sagas.engine.facts import Fact
 from sagas.engine.fold import Fold, LogNeeded
@@ -116,6 +118,51 @@ def test_an_upload_that_failed_is_of_its_run() -> None:
     assert story.lanes == {A: "undoing", B: "open"}
 
 
+def failed_image(scope: str = SAGA_SCOPE) -> Story:
+    """An image fails at 5; the task is started again at 10."""
+    story = Story(scope).happens("RetrievalStarted", at=0).happens("ImagesRetrieved", at=1, image_ids=[A])
+    return story.happens("AnonymizationFailed", A, at=5).happens("RetrievalStarted", at=10)
+
+
+def test_a_failed_lane_is_a_failure_of_the_saga_in_that_scope_and_opens_a_run() -> None:
+    story = failed_image().happens("ImagesRetrieved", at=11, image_ids=[B])
+    assert begins(story) == [None, 10]
+    assert story.lanes == {A: "undoing", B: "open"}
+    in_the_scope_of_lanes = failed_image(LANE_SCOPE).happens("ImagesRetrieved", at=11, image_ids=[B])
+    assert begins(in_the_scope_of_lanes) == [None]
+    assert in_the_scope_of_lanes.lanes == {A: "undoing", B: "open"}
+
+
+@pytest.mark.parametrize(
+    ("entity", "opened", "failed", "opens"),
+    [(B, 9, 9, True), (B, 9, 10, False), (B, 10, 9, False), (B, None, 9, False), (B, 2, 3, True)],
+    ids=["before", "at the start", "of the new run", "without an opening", "long before"],
+)
+def test_a_lane_opens_a_run_if_it_opened_and_failed_before_the_start(
+    entity: str, opened: int | None, failed: int, opens: bool
+) -> None:
+    story = Story(SAGA_SCOPE).happens("RetrievalStarted", at=0).happens("RetrievalStarted", at=10)
+    if opened is not None:
+        story.happens("ImageReadyForAnonymization", entity, at=opened)
+    story.happens("ProcessingFailed", entity, at=failed)
+    assert begins(story) == ([None, 10] if opens else [None])
+
+
+def test_a_lane_of_an_earlier_run_opens_no_third() -> None:
+    story = failed_image().happens("AnonymizationFailed", A, at=15).happens("RetrievalStarted", at=20)
+    assert begins(story) == [None, 10]
+
+
+def test_a_forced_compensation_and_an_unasked_undo_open_runs_too() -> None:
+    for fact in (
+        Fact("x", facts.COMPENSATION_FORCED, MIDNIGHT + timedelta(seconds=5), facts.OPERATOR, A),
+        Fact("x", "ImageDeletionCompleted", MIDNIGHT + timedelta(seconds=5), entity=A),
+    ):
+        story = Story(SAGA_SCOPE).happens("RetrievalStarted", at=0).happens("ImagesRetrieved", at=1, image_ids=[A])
+        story.facts.append(fact)
+        assert begins(story.happens("RetrievalStarted", at=10)) == [None, 10]
+
+
 def test_a_lane_whose_opening_was_earlier_moves_with_its_failure() -> None:
     story = Story(SAGA_SCOPE).happens("RetrievalStarted", at=0).happens("RetrievalCompleted", at=5)
     story.happens("RetrievalStarted", at=10).happens("ImagesRetrieved", at=11, image_ids=[A, B]).failed(A)
@@ -132,6 +179,52 @@ def test_a_deletion_that_was_confirmed_counts_as_one_of_ours_or_somebody_elses()
         "ImageDeletionCompleted arrived without an earlier failure: it was undone by somebody else, or by a command "
         "that was sent before the restart"
     )
+
+
+def carried_out(story: Story, entity: str = A) -> set[str]:
+    return set(story.folded().view(entity).overtaken)
+
+
+def test_what_was_undone_before_a_late_start_counts_whoever_says_so() -> None:
+    sending_is_enough = replace(
+        image_processing.DEFINITION,
+        compensations=tuple(
+            replace(item, confirmation=Confirmation.PUBLISHED) for item in image_processing.DEFINITION.compensations
+        ),
+    )
+    for definition in (image_processing.DEFINITION, sending_is_enough):
+        story = Story(definition=definition).happens("RetrievalStarted", at=0).happens("RetrievalFailed", at=5)
+        story.happens("ImagesRetrieved", at=12, image_ids=[A])
+        if definition is sending_is_enough:
+            story.published(A, DELETE)
+        else:
+            story.decided_on(facts.COMMANDS_MARKED_DONE, (A, DELETE))
+        assert (story.lanes, carried_out(story)) == ({A: "undone"}, set())
+        story.happens("RetrievalStarted", at=10)
+        assert (story.lanes, carried_out(story)) == ({A: "undone"}, {DELETE})
+        story.failed(A)
+        assert (story.lanes, carried_out(story)) == ({A: "undone"}, set()), "it would have been undone anyway"
+
+
+def test_a_mark_as_done_fails_no_saga() -> None:
+    story = Story(SAGA_SCOPE).happens("RetrievalStarted", at=0).happens("RetrievalFailed", at=5)
+    story.happens("ImagesRetrieved", at=12, image_ids=[A, B]).decided_on(facts.COMMANDS_MARKED_DONE, (A, DELETE))
+    story.happens("RetrievalStarted", at=10)
+    assert story.lanes == {A: "undone", B: "open"}
+
+
+def test_the_change_says_which_commands_were_overtaken_and_which_are_not_any_more() -> None:
+    story = Story().happens("RetrievalStarted", at=0).happens("RetrievalFailed", at=5)
+    story.happens("ImagesRetrieved", at=12, image_ids=[A]).happens("ImageDeletionCompleted", A, at=20)
+    fold = Fold(story.identity, story.folded().saga, story.folded().lanes, story.facts)
+    fold.apply(Fact("s", "RetrievalStarted", MIDNIGHT + timedelta(seconds=10)))
+    [change] = [lane for lane in fold.change().lanes if lane.entity == A]
+    deletion = command_id(story.identity.saga_id, A, DELETE)
+    assert (change.overtaken, change.prompted) == ((deletion,), ())
+    fold = Fold(fold.identity, fold.saga, fold.lanes)
+    fold.apply(Fact("f", "RetrievalFailed", MIDNIGHT + timedelta(seconds=30)))
+    [change] = [lane for lane in fold.change().lanes if lane.entity == A]
+    assert (change.overtaken, change.prompted) == ((), (deletion,))
 
 
 # --- the end of the intake --------------------------------------------------------------------------------------------
@@ -226,6 +319,25 @@ NEED = [
         "a silence",
     ),
 ]
+NEED += [
+    (
+        failed_image(),
+        Fact("x", "RetrievalStarted", MIDNIGHT + timedelta(seconds=7)),
+        "in the scope of the saga a start after a lane failed",
+    ),
+    (
+        Story(SAGA_SCOPE).happens("RetrievalStarted", at=0).happens("ImagesRetrieved", at=1, image_ids=[A])
+        .happens("RetrievalStarted", at=10),
+        Fact("x", "AnonymizationFailed", MIDNIGHT + timedelta(seconds=7), entity=A),
+        "in the scope of the saga a lane that failed before a start",
+    ),
+    (
+        Story(SAGA_SCOPE).happens("RetrievalStarted", at=0).happens("RetrievalStarted", at=10)
+        .happens("AnonymizationFailed", A, at=7),
+        Fact("x", "ImageReadyForAnonymization", MIDNIGHT + timedelta(seconds=2), entity=A),
+        "in the scope of the saga the opening of a failed lane",
+    ),
+]  # fmt: skip
 DO_NOT = [
     (
         Story().happens("RetrievalFailed", at=5).happens("RetrievalCompleted", at=6),
@@ -245,6 +357,16 @@ DO_NOT = [
         Fact("x", "ProcessingStarted", MIDNIGHT + timedelta(seconds=22), entity=A),
         "an event that breaks the silence of the latest run",
     ),
+    (
+        Story(SAGA_SCOPE).happens("RetrievalStarted", at=0).happens("RetrievalStarted", at=10),
+        Fact("x", "ImagesRetrieved", MIDNIGHT + timedelta(seconds=7), content={"image_ids": [B]}),
+        "an opening while no lane failed",
+    ),
+    (
+        Story(SAGA_SCOPE).happens("RetrievalStarted", at=0).happens("RetrievalStarted", at=10),
+        Fact("x", "ProcessingStarted", MIDNIGHT + timedelta(seconds=7)),
+        "an event that is about no lane",
+    ),
 ]
 
 
@@ -254,7 +376,7 @@ def test_a_fact_that_may_move_a_run_needs_the_log(story: Story, fact: Fact, why:
         stored(story).apply(fact)
     fold = stored(story, logged=True)
     fold.apply(fact)
-    again = Story()
+    again = Story(story.identity.scope)
     again.facts = [*story.facts, fact]
     assert (fold.saga, fold.lanes) == (again.folded().saga, again.folded().lanes)
 
@@ -263,7 +385,7 @@ def test_a_fact_that_may_move_a_run_needs_the_log(story: Story, fact: Fact, why:
 def test_another_fact_does_not(story: Story, fact: Fact, why: str) -> None:
     fold = stored(story)
     fold.apply(fact)
-    again = Story()
+    again = Story(story.identity.scope)
     again.facts = [*story.facts, fact]
     assert (fold.saga, fold.lanes) == (again.folded().saga, again.folded().lanes)
 
@@ -305,7 +427,8 @@ def test_the_old_version_knows_silence_too() -> None:
 
 
 def test_a_state_of_the_old_version_is_folded_again_in_the_new_one() -> None:
-    old, new = Story(definition=image_processing_v1.DEFINITION), Story()
+    old = Story(definition=image_processing_v1.DEFINITION)
+    new = Story(definition=image_processing_v1_restarted.DEFINITION)
     old.facts = new.facts = failed_once().facts[:2]
     stored = old.folded()
     fold = Fold(new.identity, stored.saga, stored.lanes, old.facts)

@@ -157,8 +157,10 @@ def _describe_overtaken(rows: Sequence[Row]) -> list[Item]:
 
     days = UNSENT_SHOWN.days
     advice = ngettext(
-        "It was sent before the restart was known. What it undid has to be done again. Shown for %(days)d day.",
-        "It was sent before the restart was known. What it undid has to be done again. Shown for %(days)d days.",
+        "It was sent, or marked as done, before the restart was known. What it undid has to be done again. "
+        "Shown for %(days)d day.",
+        "It was sent, or marked as done, before the restart was known. What it undid has to be done again. "
+        "Shown for %(days)d days.",
         days,
     ) % {"days": days}
     status = CommandStatus.CONFIRMED.value

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, F, Max, Min, QuerySet
+from django.db.models import Count, F, Max, Min, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -100,11 +100,20 @@ def _stalled_advice(row: Row) -> str:
 
 
 def _unclear_log(now: datetime) -> QuerySet[SagaEvent]:
-    """Return the log rows of unclear events in sagas that still wait: another event may have told it meanwhile."""
-    events = Event.objects.filter(unclear=True, received_at__gte=now - UNCLEAR_SHOWN).order_by().values("id")
-    return SagaEvent.objects.filter(
-        event__in=events, note__has_key="unclear", saga__status=SagaStatusChoice.STARTED
-    ).order_by()
+    """Return the log rows of unclear events in sagas that still wait: another event may have told it meanwhile.
+
+    And those in sagas of versions that count such an event as a success, unless something was undone there.
+    """
+    events = Event.objects.filter(unclear=True, received_at__gte=now - UNCLEAR_SHOWN).order_by()
+    waiting = Q(note__has_key="unclear", saga__status=SagaStatusChoice.STARTED)
+    for (saga_type, version), types in registry.always_successes().items():
+        waiting |= Q(
+            event__in=events.filter(type__in=types).values("id"),
+            saga__saga_type=saga_type,
+            saga__version=version,
+            saga__status__in=[SagaStatusChoice.STARTED, SagaStatusChoice.COMPLETED],
+        )
+    return SagaEvent.objects.filter(waiting, event__in=events.values("id")).order_by()
 
 
 def _unclear(now: datetime) -> QuerySet[Any, Any]:
@@ -112,36 +121,55 @@ def _unclear(now: datetime) -> QuerySet[Any, Any]:
 
 
 def _find_unclear(now: datetime, part: slice) -> list[Row]:
-    grouped = _unclear_log(now).values("saga_id")
+    grouped = _unclear_log(now).values("saga_id", saga_type=F("saga__saga_type"), version=F("saga__version"))
     found = grouped.annotate(since=Min("applied_at"), latest=Max("applied_at"), count=Count("event"))
     return list(found.order_by("-latest", "saga_id")[part])
 
 
 def _describe_unclear(rows: Sequence[Row]) -> list[Item]:
-    names = names_of(rows)
-    return [
-        Item(
-            kind="unclear",
-            since=row["since"],
-            latest=row["latest"],
-            count=row["count"],
-            sentence=ngettext(
-                "%(count)d event of saga %(key)s does not say whether the work succeeded, or what failed: "
-                "it changed nothing.",
-                "%(count)d events of saga %(key)s do not say whether the work succeeded, or what failed: "
-                "they changed nothing.",
-                row["count"],
+    names, successes = names_of(rows), registry.always_successes()
+    found = []
+    for row in rows:
+        counts = (row["saga_type"], row["version"]) in successes
+        sentence, advice = _counted_unclear(row["count"]) if counts else _waiting_unclear(row["count"])
+        key = names.get(row["saga_id"], SagaName()).key
+        found.append(
+            Item(
+                kind="unclear",
+                since=row["since"],
+                latest=row["latest"],
+                count=row["count"],
+                sentence=sentence % {"count": row["count"], "key": key, "version": row["version"]},
+                advice=advice,
+                saga_id=row["saga_id"],
+                link={"saga": str(row["saga_id"])},
             )
-            % {"count": row["count"], "key": names.get(row["saga_id"], SagaName()).key},
-            advice=_(
-                "Check it in the service. Undo it if the work failed; otherwise ask the service to send the "
-                "event again with a status that it documents."
-            ),
-            saga_id=row["saga_id"],
-            link={"saga": str(row["saga_id"])},
         )
-        for row in rows
-    ]
+    return found
+
+
+def _waiting_unclear(count: int) -> tuple[str, str]:
+    sentence = ngettext(
+        "%(count)d event of saga %(key)s does not say whether the work succeeded, or what failed: it changed nothing.",
+        "%(count)d events of saga %(key)s do not say whether the work succeeded, or what failed: they changed nothing.",
+        count,
+    )
+    advice = _(
+        "Check it in the service. Undo it if the work failed; otherwise ask the service to send the "
+        "event again with a status that it documents."
+    )
+    return sentence, advice
+
+
+def _counted_unclear(count: int) -> tuple[str, str]:
+    sentence = ngettext(
+        "%(count)d event of saga %(key)s does not say whether the work succeeded, but counts as a success by version "
+        "%(version)d of its definition.",
+        "%(count)d events of saga %(key)s do not say whether the work succeeded, but count as a success by version "
+        "%(version)d of its definition.",
+        count,
+    )
+    return sentence, _("Check it in the service. Undo it if the work failed.")
 
 
 FINDERS = {
