@@ -243,10 +243,7 @@ def test_the_registry_finds_what_is_wrong_between_definitions() -> None:
     with registry.also(ORDERS, ORDERS, twin):
         problems = registry.problems()
     assert "order_of_the_tests version 1 is listed twice" in problems
-    assert (
-        "twin version 1, OrderPaid: order_of_the_tests declares the event type too, but it may belong to "
-        "one saga type only" in problems
-    )
+    assert [problem for problem in problems if "twin" in problem] == [], "another saga type may read the same events"
 
 
 def newer(version: int = 2, **changes: Any) -> Definition:

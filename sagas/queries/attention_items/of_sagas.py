@@ -10,6 +10,7 @@ from django.db.models import Count, F, Max, Min, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from bridge import readings
 from bridge.models import Event
 from sagas import nouns
 from sagas.definitions import registry
@@ -101,9 +102,9 @@ def _stalled_advice(row: Row) -> str:
 
 def _unclear_log(now: datetime) -> QuerySet[SagaEvent]:
     """Return the log rows of unclear events in sagas that still wait: another event may have told it meanwhile."""
-    events = Event.objects.filter(unclear=True, received_at__gte=now - UNCLEAR_SHOWN).order_by().values("id")
+    events = Event.objects.filter(unclear=True, received_at__gte=now - UNCLEAR_SHOWN)
     return SagaEvent.objects.filter(
-        event__in=events, note__has_key="unclear", saga__status=SagaStatusChoice.STARTED
+        event__in=readings.ids_of(events), note__has_key="unclear", saga__status=SagaStatusChoice.STARTED
     ).order_by()
 
 
