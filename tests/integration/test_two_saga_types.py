@@ -315,7 +315,7 @@ def test_an_event_leaves_with_its_last_saga(first: str) -> None:
     assert set(types_of(left)) == kept
     assert prune(second).sagas == 1
     for model in (Event, EventReading, SagaEvent, Duplicate, SagaLog, Parked):
-        assert model._default_manager.count() == 0, model  # type: ignore[attr-defined]
+        assert model._default_manager.count() == 0, model
     assert PrunedEvent.objects.count() == 5
     assert tell(*told).stored == 0
 
