@@ -214,7 +214,7 @@ def _insert_unpruned(envelopes: Sequence[Envelope]) -> dict[str, int]:
     pruned = retention.remembered([item.event_id for item in old])
     if pruned:
         raise _WerePruned(pruned)
-    readings.insert(envelopes, inserted)
+    readings.insert([(inserted[e.event_id], e) for e in envelopes if e.further and e.event_id in inserted])
     return inserted
 
 

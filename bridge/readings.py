@@ -5,7 +5,7 @@ event in the queue, among unmatched events or in a saga's log is nearly always t
 up here costs one more query only for the others.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,26 +17,23 @@ from bridge.envelope import Envelope
 from bridge.models import Event, EventReading, Pending
 
 
-def insert(envelopes: Sequence[Envelope], inserted: Mapping[str, int]) -> None:
-    """Store the readings of new events, and enqueue those of further saga types. Caller's transaction.
+def insert(new: Sequence[tuple[int, Envelope]]) -> None:
+    """Store the readings of new events (pk, envelope), and enqueue those of further saga types. Caller's transaction.
 
-    inserted: the pks of the new events, by event id. No query if one saga type reads each of them.
+    Only for events that several saga types read. No query without any.
     """
-    shared = [envelope for envelope in envelopes if envelope.further and envelope.event_id in inserted]
-    if not shared:
-        return
-    rows = (
+    rows = [
         {
-            "event": inserted[envelope.event_id],
-            "own": reading is readings[0],
+            "event": pk,
+            "own": number == 0,
             "routing_key": routing.routing_key(*reading),
             **reading._asdict(),
         }
-        for envelope in shared
-        for readings in [envelope.readings]
-        for reading in readings
-    )
-    statements.INSERT_READINGS.run(sql.dump(statements.READING, rows))
+        for pk, envelope in new
+        for number, reading in enumerate(envelope.readings)
+    ]
+    if rows:
+        statements.INSERT_READINGS.run(sql.dump(statements.READING, rows))
 
 
 def events(ids: Collection[int], *, without: Sequence[str] = ("payload", "body_hash")) -> dict[int, Event]:
