@@ -74,6 +74,9 @@ class EventType:
         return f"{self.name} ({self.declared_in})" if self.declared_in else self.name
 
 
+Readers = tuple[EventType, ...]  # one event type as each saga type declares it, the first listed saga type first
+
+
 class OnTopic(NamedTuple):
     """The event types that one topic carries.
 
@@ -82,15 +85,22 @@ class OnTopic(NamedTuple):
     """
 
     types: tuple[EventType, ...]
-    default: EventType | None
-    by_name: Mapping[str, EventType]
+    default: Readers | None
+    by_name: Mapping[str, Readers]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the event types, each once."""
+        return list(dict.fromkeys(event_type.name for event_type in self.types))
 
 
 class Catalog:
     """All event types, found by name or by the short name of a topic.
 
-    Several types may share a topic if their messages carry their type. Raises CatalogError if two types have the same
-    name, if a topic would have two default types, if an alias could mean two types, or if a field has an unknown kind.
+    Several types may share a topic if their messages carry their type. Several saga types (`stream`) may declare the
+    same event type, each with a key of its own. Raises CatalogError if a saga type declares an event type twice, if two
+    saga types contradict each other about its fields, if a topic would have two default types, if an alias could mean
+    two types, or if a field has an unknown kind.
     """
 
     def __init__(self, event_types: tuple[EventType, ...]) -> None:
@@ -98,8 +108,8 @@ class Catalog:
         if found:
             raise CatalogError(found)
         self.event_types = event_types
-        self._by_name = {event_type.name: event_type for event_type in event_types}
-        self._by_text = {alias: one for one in event_types for alias in one.aliases} | self._by_name
+        self._by_text = {alias: one.name for one in event_types for alias in one.aliases}
+        self._by_text |= {one.name: one.name for one in event_types}
         self._patterns = [
             (region_pattern(topic), topic, event_type) for event_type in event_types for topic in event_type.topics
         ]
@@ -118,11 +128,12 @@ class Catalog:
             raise CatalogError([f"no event type has a topic without {REGION}; one is needed to test the broker"])
         return found
 
-    def by_name(self, name: str) -> EventType | None:
-        return self._by_name.get(name)
+    def by_name(self, name: str) -> Readers:
+        """Return the event type with this name, as each saga type declares it; empty if none does."""
+        return tuple(event_type for event_type in self.event_types if event_type.name == name)
 
-    def type_on_any_topic(self, text: str) -> EventType | None:
-        """Return the event type with this name or alias, whatever its topics."""
+    def name_on_any_topic(self, text: str) -> str | None:
+        """Return the name of the event type with this name or alias, whatever its topics."""
         return self._by_text.get(text)
 
     def on_topic(self, topic: str) -> OnTopic:
@@ -142,23 +153,30 @@ class Catalog:
                 name == topic or pattern.fullmatch(topic) for pattern, name, of in self._patterns if of is event_type
             )
         )
-        default = next((event_type for event_type in types if not event_type.always_typed), None)
+        readers: dict[str, Readers] = {}
+        for event_type in types:
+            readers[event_type.name] = (*readers.get(event_type.name, ()), event_type)
+        default = next((readers[event_type.name] for event_type in types if not event_type.always_typed), None)
         # Services also write the topic's own name as the type: treat that as no type.
         by_name = {} if default is None else {topic: default}
-        by_name |= {alias: event_type for event_type in types for alias in event_type.aliases}
-        by_name |= {event_type.name: event_type for event_type in types}
-        return OnTopic(types, default, by_name)
+        by_name |= {alias: readers[event_type.name] for event_type in types for alias in event_type.aliases}
+        return OnTopic(types, default, by_name | readers)
 
 
 def _problems(event_types: Sequence[EventType]) -> Iterator[str]:
-    names = Counter(event_type.name for event_type in event_types)
-    yield from (f"{count} event types have the name {name}" for name, count in names.items() if count > 1)
+    names = Counter((event_type.stream, event_type.name) for event_type in event_types)
+    yield from (f"{stream} declares {count} event types {name}" for (stream, name), count in names.items() if count > 1)
     for event_type in event_types:
         for name, kind in event_type.fields.items():
             if kind not in get_args(FieldKind):
                 yield f"{event_type}: the field {name} has the unknown kind {kind!r}"
-    yield from _alias_problems(event_types, names)
+    yield from _alias_problems(event_types, {event_type.name for event_type in event_types})
+    for one, other in combinations(event_types, 2):
+        if one.name == other.name and one.stream != other.stream:
+            yield from _field_problems(one, other)
     for one, other in combinations((event_type for event_type in event_types if not event_type.always_typed), 2):
+        if one.name == other.name:
+            continue
         for topic, twin in _shared(one, other):
             topics = topic if topic == twin else f"{topic} and {twin} can be the same topic"
             yield (
@@ -167,13 +185,30 @@ def _problems(event_types: Sequence[EventType]) -> Iterator[str]:
             )
 
 
+def _field_problems(one: EventType, other: EventType) -> Iterator[str]:
+    """Yield a sentence for each field whose kind differs between two saga types: no body could suit both."""
+    kinds, twins = _kinds(one), _kinds(other)
+    for name in sorted(kinds.keys() & twins.keys()):
+        if kinds[name] != twins[name]:
+            yield (
+                f"{other}: its field {name} is {twins[name]!r}, but {kinds[name]!r} in {one}: both read the same "
+                "message, so declare the same kind in both"
+            )
+
+
+def _kinds(event_type: EventType) -> dict[str, str]:
+    """Return the kinds of the known fields; a key and an entity are ids."""
+    ids = {name: "id" for name in (event_type.key_field, event_type.entity_field) if name}
+    return {**event_type.fields, **ids}
+
+
 def _alias_problems(event_types: Sequence[EventType], names: Collection[str]) -> Iterator[str]:
     for event_type in event_types:
         for alias in event_type.aliases:
             if alias in names:
                 yield f"{event_type}: its alias {alias} is the name of an event type"
     for one, other in combinations(event_types, 2):
-        if any(_shared(one, other)):
+        if one.name != other.name and any(_shared(one, other)):
             for alias in sorted({*one.aliases} & {*other.aliases}):
                 yield f"the alias {alias} means both {one} and {other}, which share a topic"
 

@@ -5,7 +5,7 @@ A message is accepted only if every later part can hold it: PostgreSQL's text an
 
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
@@ -14,8 +14,8 @@ import orjson
 from django.conf import settings
 
 from bridge import instants
-from bridge.catalog import Catalog, EventType, OnTopic, get_catalog
-from bridge.envelope import Envelope, Message, Rejected, content_hash
+from bridge.catalog import Catalog, EventType, OnTopic, Readers, get_catalog
+from bridge.envelope import Envelope, Message, Rejected, TypeReading, content_hash
 from bridge.models import QuarantineCode as Code
 from bridge.reasons import Reason, joined, reason
 
@@ -68,13 +68,26 @@ class _FieldCheck(NamedTuple):
     expected: str
 
 
+class _Decoded(NamedTuple):
+    """What one saga type reads in a body. changed: whether an entry of it was left out. The rest is as in Envelope."""
+
+    event_type: EventType
+    key: str
+    entity: str
+    body_hash: bytes
+    changed: bool
+    unclear: bool
+    collapse_after: int
+    further: tuple[TypeReading, ...] = ()
+
+
 class Codec:
     """Decode messages against one catalog. `max_body`: the longest body that is read, in bytes."""
 
     def __init__(self, catalog: Catalog, max_body: int) -> None:
         self._catalog = catalog
         self._max_body = max_body
-        self._checks = {event_type.name: _checks_of(event_type) for event_type in catalog.event_types}
+        self._checks = {(one.stream, one.name): _checks_of(one) for one in catalog.event_types}
 
     def decode(self, message: Message, now: datetime) -> Envelope | Rejected:
         """Decode a message that was received `now`. Never raises; the result depends on the arguments only."""
@@ -89,33 +102,58 @@ class Codec:
         notes: list[str] = []
         raw = _without_mark(message.body, notes)
         body = self._parse(raw, message)
-        event_type = self._event_type(body, message)
+        event_types = self._event_types(body, message)
         event_id = _id_of(body, "id", notes) or _own_id(message, notes)
+        read = self._readings(event_types, body, event_id, notes)
+        own = read[0] if len(read) == 1 else _joined_reading(read)
+        return Envelope(
+            message=message,
+            event_id=event_id,
+            stream=own.event_type.stream,
+            type=own.event_type.name,
+            key=own.key,
+            entity=own.entity,
+            correlation_id=_id_of(body, "correlation_id", notes),
+            occurred_at=_occurred_at(body, message, now, notes),
+            received_at=now,
+            note=joined(notes),
+            body_hash=own.body_hash,
+            payload=orjson.dumps(body) if own.changed else raw,
+            unclear=own.unclear,
+            collapse_after=own.collapse_after,
+            further=own.further,
+        )
+
+    def _readings(self, event_types: Readers, body: dict[str, Any], event_id: str, notes: list[str]) -> list[_Decoded]:
+        """Return what each saga type reads that can use the body, and note the others. Raises _Unreadable: none can."""
+        if len(event_types) == 1:
+            return [self._reading(event_types[0], body, event_id, notes)]
+        found: list[_Decoded] = []
+        refused: list[_Unreadable] = []
+        for event_type in event_types:
+            try:
+                found.append(self._reading(event_type, body, event_id, notes))
+            except _Unreadable as error:
+                refused.append(error)
+                notes.append(_not_used(event_type.stream, error))
+        if not found:
+            raise refused[0]
+        notes[:] = dict.fromkeys(notes)  # two saga types may note the same
+        return found
+
+    def _reading(self, event_type: EventType, body: dict[str, Any], event_id: str, notes: list[str]) -> _Decoded:
+        """Read the body as one saga type does. Raises _Unreadable if that type cannot use it."""
         key = _id_of(body, event_type.key_field, notes)
         entity = _id_of(body, event_type.entity_field, notes) if event_type.entity_field else ""
         if not key and (event_type.needs_key or not entity):
             instead = None if event_type.needs_key else event_type.entity_field
             raise _Unreadable(Code.NO_KEY, reason("no-key", fields=list(filter(None, (event_type.key_field, instead)))))
         about = entity if event_type.entity_field else key
-        correlation_id = _id_of(body, "correlation_id", notes)
         body_hash = _hash(body, event_type, event_id, key, entity)
-        changed = [check for check in self._checks[event_type.name] if _check_field(check, body, notes)]
-        return Envelope(
-            message=message,
-            event_id=event_id,
-            stream=event_type.stream,
-            type=event_type.name,
-            key=key,
-            entity=entity,
-            correlation_id=correlation_id,
-            occurred_at=_occurred_at(body, message, now, notes),
-            received_at=now,
-            note=joined(notes),
-            body_hash=body_hash,
-            payload=orjson.dumps(body) if changed else raw,
-            unclear=event_type.is_unclear is not None and event_type.is_unclear(body, about),
-            collapse_after=event_type.collapse_after,
-        )
+        checks = self._checks[event_type.stream, event_type.name]
+        changed = [check for check in checks if _check_field(check, body, notes)]
+        unclear = event_type.is_unclear is not None and event_type.is_unclear(body, about)
+        return _Decoded(event_type, key, entity, body_hash, bool(changed), unclear, event_type.collapse_after)
 
     def _parse(self, body: bytes, message: Message) -> dict[str, Any]:
         """Return the object in the body, which has no byte order mark. Raises _Unreadable."""
@@ -131,8 +169,8 @@ class Codec:
         _inspect(value, escapes=b"\\u0000" in body)
         return value
 
-    def _event_type(self, body: Mapping[str, Any], message: Message) -> EventType:
-        """Return the type of the message, among those that its topic may carry. Raises _Unreadable.
+    def _event_types(self, body: Mapping[str, Any], message: Message) -> Readers:
+        """Return the type of the message, as each saga type declares it that reads its topic. Raises _Unreadable.
 
         A producer can only send the types of the topics that it may write to. The topic's default type applies where
         the message names no type, or names the topic itself.
@@ -148,9 +186,9 @@ class Codec:
         found = here.by_name.get(name)
         if found is not None:
             return found
-        elsewhere = self._catalog.type_on_any_topic(name)
+        elsewhere = self._catalog.name_on_any_topic(name)
         if elsewhere is not None:
-            raise _Unreadable(Code.WRONG_TOPIC, _why_not_here(elsewhere.name, here))
+            raise _Unreadable(Code.WRONG_TOPIC, _why_not_here(elsewhere, here))
         if name == message.short_name and here.types:
             raise _Unreadable(Code.UNKNOWN_TYPE, reason("topic-as-type", why=_why_no_default(here).nested))
         raise _Unreadable(Code.UNKNOWN_TYPE, reason("unknown-type"))
@@ -160,16 +198,34 @@ def _why_not_here(name: str, here: OnTopic) -> Reason:
     """Say why a type of another topic is not accepted, by the types that this topic carries."""
     if not here.types:
         return reason("wrong-topic-of-nothing", type=name)
-    return reason("wrong-topic", type=name, types=[event_type.name for event_type in here.types])
+    return reason("wrong-topic", type=name, types=here.names)
 
 
 def _why_no_default(here: OnTopic) -> Reason:
     """Say why the topic has no default type."""
     if not here.types:
         return reason("topic-of-nothing")
-    if len(here.types) == 1:
-        return reason("topic-of-one-type", type=here.types[0].name)
-    return reason("topic-without-default", count=len(here.types))
+    if len(here.names) == 1:
+        return reason("topic-of-one-type", type=here.names[0])
+    return reason("topic-without-default", count=len(here.names))
+
+
+def _joined_reading(read: Sequence[_Decoded]) -> _Decoded:
+    """Return the first reading with what the others add: of equal events, as many are stored as any of them needs."""
+    numbers = [one.collapse_after for one in read]
+    return read[0]._replace(
+        changed=any(one.changed for one in read),
+        unclear=any(one.unclear for one in read),
+        collapse_after=0 if 0 in numbers else max(numbers),
+        further=tuple(TypeReading(one.event_type.stream, one.key, one.entity) for one in read[1:]),
+    )
+
+
+def _not_used(stream: str, error: _Unreadable) -> str:
+    """Return the note that a saga type cannot use the body. It quotes nothing of the body."""
+    data = error.reason.data or {}
+    fields = ", ".join(data.get("fields") or [data["field"]])
+    return f"not-used-{error.code}:{stream} ({fields})"
 
 
 @cache

@@ -5,8 +5,8 @@ every minute, without end. What matters is that it still refuses, and since when
 counted here, or quarantined, before it is acknowledged.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import md5
@@ -67,21 +67,29 @@ def last_counted(groups: Collection[Group]) -> dict[Group, datetime]:
 def take_excess(envelopes: Sequence[Envelope], known: Collection[str]) -> set[str]:
     """Count the new events beyond the number that their type stores; return their ids, which must not be stored.
 
-    envelopes: events with different ids, in the order of arrival, of types that collapse. known: ids that are stored
-    already, read after `lock`. Needs the caller's transaction. May run twice for one event as long as its id is among
-    the REMEMBERED.
+    An event that several saga types read is counted only if none of them needs it any more. envelopes: events with
+    different ids, in the order of arrival, of types that collapse. known: ids that are stored already, read after
+    `lock`. Needs the caller's transaction. May run twice for one event as long as its id is among the REMEMBERED.
     """
+    rows = {group: CollapsedEvents.objects.get(**group._asdict()) for group in _groups(envelopes)}
+    stored: Counter[Group] = Counter({group: row.stored for group, row in rows.items()})
+    recent = {group: set(row.recent) for group, row in rows.items()}
+    excess: dict[Group, list[Envelope]] = defaultdict(list)
     taken: set[str] = set()
-    for group, events in _by_group(envelopes).items():
-        row = CollapsedEvents.objects.get(**group._asdict())
-        recent = set(row.recent)
-        new = [event for event in events if event.event_id not in known]
-        again = [event for event in new if _digest(event.event_id) in recent]
-        fresh = [event for event in new if _digest(event.event_id) not in recent]
-        room = max(0, fresh[0].collapse_after - row.stored) if fresh else 0
-        excess = fresh[room:]
-        taken |= {event.event_id for event in (*again, *excess)}
-        _count(row, len(fresh) - len(excess), excess)
+    for event in envelopes:
+        if event.event_id in known:
+            continue
+        groups = _groups_of(event)
+        if any(_digest(event.event_id) in recent[group] for group in groups):
+            taken.add(event.event_id)
+        elif all(stored[group] >= event.collapse_after for group in groups):
+            taken.add(event.event_id)
+            for group in groups:
+                excess[group].append(event)
+        else:
+            stored.update(groups)
+    for group, row in rows.items():
+        _count(row, stored[group] - row.stored, excess[group])
     return taken
 
 
@@ -90,18 +98,19 @@ def lock(envelopes: Sequence[Envelope]) -> None:
 
     Of two bridges with events of one group, the second waits here, and then sees what the first one stored and counted.
     """
-    statements.LOCK_COUNTED.run(_dump(sorted(_by_group(envelopes))))
+    statements.LOCK_COUNTED.run(_dump(sorted(_groups(envelopes))))
 
 
 def _dump(groups: Iterable[Group]) -> list[str]:
     return sql.dump(statements.GROUP, (group._asdict() for group in groups))
 
 
-def _by_group(envelopes: Sequence[Envelope]) -> Mapping[Group, list[Envelope]]:
-    groups: dict[Group, list[Envelope]] = defaultdict(list)
-    for event in envelopes:
-        groups[Group(event.stream, event.key, event.entity, event.type)].append(event)
-    return groups
+def _groups(envelopes: Iterable[Envelope]) -> set[Group]:
+    return {group for event in envelopes for group in _groups_of(event)}
+
+
+def _groups_of(event: Envelope) -> list[Group]:
+    return [Group(reading.stream, reading.key, reading.entity, event.type) for reading in event.readings]
 
 
 def _count(row: CollapsedEvents, stored: int, excess: Sequence[Envelope]) -> None:

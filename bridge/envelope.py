@@ -45,9 +45,18 @@ class Message(NamedTuple):
             return None
 
 
+class TypeReading(NamedTuple):
+    """An event as one saga type reads it: the key and the entity that it has there."""
+
+    stream: str
+    key: str
+    entity: str
+
+
 class Envelope(NamedTuple):
     """A decoded and checked event, ready for the event log. Ids are canonical; times are aware and in UTC.
 
+    stream, key, entity: as the first saga type reads it that can use it. further: as further saga types read it.
     payload: the JSON that is stored. These are the bytes of the body, except for what the note says was left out.
     unclear: whether the body does not say what happened, so that the event changes nothing and a person must look.
     collapse_after: of events like this one, how many are stored before the others are only counted; 0: all are stored.
@@ -67,6 +76,12 @@ class Envelope(NamedTuple):
     payload: bytes
     unclear: bool = False
     collapse_after: int = 0
+    further: tuple[TypeReading, ...] = ()
+
+    @property
+    def readings(self) -> tuple[TypeReading, ...]:
+        """The event as each saga type reads it that can use it, its own reading first."""
+        return (TypeReading(self.stream, self.key, self.entity), *self.further)
 
 
 class Rejected(NamedTuple):

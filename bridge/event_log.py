@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 from django.db import DataError, Error, OperationalError, connection, transaction
 
-from bridge import clock, collapsed, quarantine, retention, routing, sql, statements, wakeup
+from bridge import clock, collapsed, quarantine, readings, retention, routing, sql, statements, wakeup
 from bridge.codec import get_codec
 from bridge.envelope import Envelope, Rejected, content_hash
 from bridge.errors import AlreadyDecided, StillUnreadable
@@ -124,16 +124,16 @@ def unreadable(row: Quarantined) -> Reason | None:
 
 
 def routing_of(quarantined_id: int) -> list[str]:
-    """Return the routing key of a quarantined message's event, so that the caller can lock it before a requeue.
+    """Return the routing keys of a quarantined message's event, so that the caller can lock them before a requeue.
 
-    Empty if the message does not exist or is still unreadable. Reads only.
+    One for each saga type that reads it. Empty if the message does not exist or is still unreadable. Reads only.
     """
     row = Quarantined.objects.filter(pk=quarantined_id).first()
     try:
         found = _read_again(row, clock.now()) if row else None
     except StillUnreadable:
         return []
-    return [routing.routing_key(found.stream, found.key, found.entity)] if found else []
+    return [routing.routing_key(*reading) for reading in found.readings] if found else []
 
 
 def _read_again(row: Quarantined, now: datetime) -> Envelope:
@@ -214,6 +214,7 @@ def _insert_unpruned(envelopes: Sequence[Envelope]) -> dict[str, int]:
     pruned = retention.remembered([item.event_id for item in old])
     if pruned:
         raise _WerePruned(pruned)
+    readings.insert([(inserted[e.event_id], e) for e in envelopes if e.further and e.event_id in inserted])
     return inserted
 
 

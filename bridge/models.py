@@ -72,6 +72,36 @@ class Event(AppendOnly):
         return reasons.notes_text(self.note)
 
 
+class EventReading(AppendOnly):
+    """An event that several saga types read, as one of them reads it: its key and its entity there.
+
+    Only such events have rows here, one for each of the saga types. `id` stands for the event wherever that saga type
+    refers to it: in the queue, among unmatched events, and in a saga's log. The first reading has the id of the event;
+    the others have ids from the same sequence, so that no two are equal. An event is deleted with its last reading.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    # Checked by the database: an earlier release would delete the event while another saga type still reads it.
+    event = models.ForeignKey(Event, models.DO_NOTHING, related_name="readings", db_column="event", db_index=False)
+    stream = models.TextField(_("saga type"), db_collation="C")
+    key = models.TextField(_("key"), db_collation="C")
+    entity = models.TextField(_("entity"), db_collation="C")
+
+    objects: ClassVar[models.Manager["EventReading"]] = AppendOnlyQuerySet.as_manager()
+
+    class Meta(AppendOnly.Meta):
+        db_table = "bridge_event_reading"
+        verbose_name = _("reading of an event")
+        verbose_name_plural = _("readings of events")
+        constraints = [models.UniqueConstraint(fields=["event", "stream"], name="bridge_event_reading_once")]
+        indexes = [
+            models.Index(fields=["stream", "key"], name="bridge_event_reading_key")
+        ]  # the search of the event log
+
+    def __str__(self) -> str:
+        return f"{self.event_id} {self.stream}"
+
+
 class Pending(models.Model):
     """An event that no saga has applied yet. Inserted by the event's own statement, deleted by the pk that was read."""
 

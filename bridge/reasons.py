@@ -160,6 +160,9 @@ TEXTS: Mapping[str, Any] = {
     "ignored-a-string": _("%(argument)s is ignored: it must be a string"),
     "ignored-an-integer": _("%(argument)s is ignored: it must be a 32-bit integer"),
     "ignored-an-object": _("%(argument)s is ignored: it must be an object"),
+    "not-used-no-key": _("%(argument)s: this saga type does not use it, because an id is missing"),
+    "not-used-bad-id": _("%(argument)s: this saga type does not use it, because an id is invalid"),
+    "not-used-wrong-type": _("%(argument)s: this saga type does not use it, because a field has the wrong type"),
     # the bridge and the publisher
     "database-refuses-events": _("the database does not accept events: %(argument)s"),
     "database-refuses-heartbeat": _("the database does not accept the heartbeat: %(argument)s"),

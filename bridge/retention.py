@@ -32,21 +32,33 @@ def deleting() -> Iterator[None]:
     statements.END_DELETING.rows([before])
 
 
-def forget(events: Sequence[int], now: datetime) -> int:
+def forget(ids: Sequence[int], now: datetime) -> int:
     """Delete events with their Duplicate rows and keep their keys; return how many events were deleted.
 
-    Needs the caller's transaction, which must also delete everything that refers to them. May run twice. Raises
-    ValueError, so that the transaction is rolled back, if an event from Pulsar occurred less than YOUNGEST ago.
+    ids: of events, or of their readings, where several saga types read one. Such an event stays until its last reading
+    is deleted. Needs the caller's transaction, which must also delete everything that refers to these ids. May run
+    twice. Raises ValueError, so that the transaction is rolled back, if an event from Pulsar occurred less than
+    YOUNGEST ago.
     """
-    if not events:
+    if not ids:
         return 0
     with deleting():
-        statements.DELETE_DUPLICATES.run([list(events)])
-        statements.DELETE_COUNTED.run([list(events)])
-        count, last = statements.DELETE_EVENTS.row({"events": list(events), "now": now})
+        statements.DELETE_COUNTED.run({"ids": list(ids)})
+        events = _without_readers(ids)
+        statements.DELETE_DUPLICATES.run([events])
+        count, last = statements.DELETE_EVENTS.row({"events": events, "now": now})
         if last is not None and not is_old(last, now):
             raise ValueError("an event this young must not be pruned: a redelivery would not be recognized")
     return int(count)
+
+
+def _without_readers(ids: Sequence[int]) -> list[int]:
+    """Delete the readings among these ids; return the events that no saga type reads any more."""
+    of_readings = {row[0] for row in statements.DELETE_READINGS.rows([list(ids)])}
+    if not of_readings:
+        return list(ids)
+    statements.LOCK_EVENTS.rows([list(of_readings)])
+    return [row[0] for row in statements.UNREAD_EVENTS.rows([list({*ids, *of_readings})])]
 
 
 def is_old(occurred_at: datetime, now: datetime) -> bool:

@@ -82,6 +82,32 @@ INSERT_EVENTS = Statement(
     "Two tables in one statement, and only rows that are new: half the cost of two.", _insert_events
 )
 
+# --- events that several saga types read -----------------------------------------------------------------------------
+
+READING = {
+    "event": "bigint",
+    "own": "boolean",
+    "stream": "text",
+    "key": "text",
+    "entity": "text",
+    "routing_key": "text",
+}
+
+# The ids of events and of readings are from one sequence: the queue goes by their order.
+INSERT_READINGS = Statement(
+    "Two tables in one statement, with ids from the sequence of a third: the ORM inserts into one.",
+    f"""
+    WITH r AS MATERIALIZED (
+        SELECT CASE WHEN r.own THEN r.event ELSE nextval(pg_get_serial_sequence('bridge_event', 'id')) END AS id, r.*
+        FROM {sql.recordset(READING)}
+    ), reading AS (
+        INSERT INTO bridge_event_reading (id, event, stream, key, entity)
+        SELECT id, event, stream, key, entity FROM r
+    )
+    INSERT INTO bridge_pending (id, key) SELECT id, routing_key FROM r WHERE NOT own
+    """,
+)
+
 # --- events that are only counted -------------------------------------------------------------------------------------
 
 GROUP = {"stream": "text", "key": "text", "entity": "text", "type": "text"}
@@ -216,9 +242,29 @@ DELETE_DUPLICATES = Statement(_APPEND_ONLY, "DELETE FROM bridge_duplicate WHERE 
 DELETE_COUNTED = Statement(
     "Compares four columns with those of the deleted events: the ORM compares one.",
     """
-    DELETE FROM bridge_collapsed_events c USING bridge_event e
-    WHERE e.id = ANY(%s)
-        AND c.stream = e.stream AND c.key = e.key AND c.entity = e.entity AND c.type = e.type
+    DELETE FROM bridge_collapsed_events c USING (
+        SELECT stream, key, entity, type FROM bridge_event WHERE id = ANY(%(ids)s)
+        UNION
+        SELECT r.stream, r.key, r.entity, e.type FROM bridge_event_reading r JOIN bridge_event e ON e.id = r.event
+        WHERE r.id = ANY(%(ids)s)
+    ) AS e
+    WHERE c.stream = e.stream AND c.key = e.key AND c.entity = e.entity AND c.type = e.type
+    """,
+)
+
+DELETE_READINGS = Statement(_APPEND_ONLY, "DELETE FROM bridge_event_reading WHERE id = ANY(%s) RETURNING event")
+
+# Two transactions that delete the last two readings of an event must not both leave the event to the other.
+LOCK_EVENTS = Statement(
+    "Locks in the order of the ids and reads nothing, which the ORM does not say.",
+    "SELECT FROM bridge_event WHERE id = ANY(%s) ORDER BY id FOR UPDATE",
+)
+
+UNREAD_EVENTS = Statement(
+    "Compares an array with a table that has none of it; the ORM would send each id as a parameter.",
+    """
+    SELECT w.id FROM unnest(%s::bigint[]) AS w(id)
+    WHERE NOT EXISTS (SELECT FROM bridge_event_reading WHERE event = w.id OFFSET 0)
     """,
 )
 

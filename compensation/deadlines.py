@@ -14,11 +14,9 @@ from typing import Protocol
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Subquery
 
-from bridge import clock, collapsed, heartbeats
+from bridge import clock, collapsed, heartbeats, readings
 from bridge.collapsed import Group
-from bridge.models import Event, Pending
 from compensation import facts, held, outbox, statements, switches, undelivered
 from compensation.answers import refusing_types
 from compensation.models import NEVER_LEFT, Attempt, AttemptOutcome, Command, CommandStatus
@@ -247,9 +245,6 @@ def _end(commands: list[CommandSnapshot], outcome: AttemptOutcome, now: datetime
 
 def _behind_since(now: datetime) -> datetime | None:
     """Return when the oldest event of the backlog was received, if it has waited too long; else None."""
-    oldest = Pending.objects.order_by("id").values("id")[:1]
-    # One row by its primary key: PostgreSQL might plan an "id in (…)" as a scan of the whole event log.
-    received = Event.objects.filter(id=Subquery(oldest)).order_by().values_list("received_at", flat=True)
-    received_at = next(iter(received), None)
+    received_at = readings.oldest_received_at()
     is_late = received_at is not None and received_at < now - timedelta(seconds=BEHIND_SECONDS)
     return received_at if is_late else None

@@ -26,7 +26,7 @@ from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, 
 
 from bridge import clock
 from bridge import retention as log
-from bridge.models import Event, Pending
+from bridge.models import Event, EventReading, Pending
 from compensation import retention as commands
 from sagas.applying import shared_entities, statements
 from sagas.models import ENDED, Attachment, Parked, PrunedKey, SagaKey, SagaLog
@@ -309,8 +309,10 @@ def _dismissed(before: datetime) -> QuerySet[Parked]:
     The latter are deleted with that saga.
     """
     old_event = Event.objects.filter(id=OuterRef("event"), occurred_at__lt=before)
+    old_reading = EventReading.objects.filter(id=OuterRef("event"), event__occurred_at__lt=before)
     saga = SagaLog.objects.filter(key=OuterRef("key"), saga_type=OuterRef("stream"))
-    return Parked.objects.filter(Exists(old_event), ~Exists(saga), dismissed_at__lt=before)
+    is_old = Exists(old_event) | Exists(old_reading)
+    return Parked.objects.filter(is_old, ~Exists(saga), dismissed_at__lt=before)
 
 
 def _prune_dismissed(before: datetime) -> int:

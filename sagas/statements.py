@@ -48,10 +48,12 @@ KNOWING_HELD = Statement(
     _MANY_PROBES,
     """
     SELECT DISTINCT w.saga_id FROM unnest(%s::uuid[]) AS w(saga_id)
+    CROSS JOIN LATERAL (SELECT saga_type FROM sagas_saga WHERE id = w.saga_id OFFSET 0) AS s
     CROSS JOIN LATERAL (SELECT entity FROM sagas_lane WHERE saga_id = w.saga_id AND known OFFSET 0) AS l
     CROSS JOIN LATERAL (
         SELECT 1 FROM compensation_command
-        WHERE entity = l.entity AND status = 'planned' AND held_since IS NOT NULL AND saga_id <> w.saga_id LIMIT 1
+        WHERE entity = l.entity AND stream = s.saga_type AND status = 'planned' AND held_since IS NOT NULL
+            AND saga_id <> w.saga_id LIMIT 1
     ) AS c
     """,
 )
@@ -116,7 +118,8 @@ DELETE_PARKED = Statement(
     DELETE FROM sagas_parked WHERE event IN (
         SELECT p.event FROM unnest(%s::text[], %s::text[]) AS w(stream, key)
         JOIN sagas_parked p ON p.stream = w.stream AND p.key = w.key
-        JOIN bridge_event e ON e.id = p.event
+        LEFT JOIN bridge_event_reading r ON r.id = p.event
+        JOIN bridge_event e ON e.id = COALESCE(r.event, p.event)
         WHERE p.dismissed_at < %s AND e.occurred_at < %s
     ) RETURNING event
     """,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from bridge import event_log, quarantine, reasons, routing
+from bridge import event_log, quarantine, readings, reasons, routing
 from bridge.errors import NotInQuarantine, StillUnreadable
 from bridge.models import Event, Pending, Quarantined, QuarantineStatus
 from bridge.reasons import Reason
@@ -54,7 +54,7 @@ def requeue(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionR
             spec.check(_locked(message))
             event = _read(message, request)
             fresh = Pending.objects.filter(id=event.id).exists()
-            context.apply(routing.routing_key(event.stream, event.key, event.entity))
+            context.apply(*routed)
             _note_saga(context, event)
         context.effects |= {"event": event.event_id, "type": event.type}
         context.effects |= {} if fresh else {"already_stored": True}
@@ -98,9 +98,13 @@ def _locked(message: int) -> MessageView:
 
 
 def _note_saga(context: ActionContext, event: Event) -> None:
-    """Note the saga that the event was applied to, or why it is parked."""
-    saga_id = SagaEvent.objects.filter(event=event.id).values_list("saga_id", flat=True).first()
-    parked = Parked.objects.filter(event=event.id).values_list("reason", flat=True).first()
+    """Note the saga that the event was applied to, or why it is parked: for the first saga type that reads it.
+
+    If that type has no saga for it, but another one has, the saga of the other.
+    """
+    ids = readings.ids_of(Event.objects.filter(id=event.id))
+    saga_id = SagaEvent.objects.filter(event__in=ids).order_by("event").values_list("saga_id", flat=True).first()
+    parked = Parked.objects.filter(event__in=ids).order_by("event").values_list("reason", flat=True).first()
     if saga_id is not None:
         saga = SagaLog.objects.get(id=saga_id)
         context.saga_id = saga.id

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db.models import Min, QuerySet
 from django.utils.translation import gettext as _
 
-from bridge import event_log, routing
+from bridge import event_log, readings, routing
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
 from sagas import nouns
@@ -161,7 +161,8 @@ def adopt(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRes
     def work(context: ActionContext) -> None:
         context.apply(routed)
         spec.check(KeyView(use=uses_of_keys([(stream, key)])[stream, key]))
-        started_at = Event.objects.filter(id__in=_parked(stream, key).values("event")).aggregate(at=Min("occurred_at"))
+        unmatched = Event.objects.filter(id__in=readings.events_of(_parked(stream, key).values("event")))
+        started_at = unmatched.aggregate(at=Min("occurred_at"))
         with previewed(context, routed):
             event_log.append(
                 [
@@ -206,17 +207,20 @@ def _after(spec: ActionSpec, stream: str, key: str, target: str) -> str:
 def dismiss(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
     """Remove the parked events of a key, or one parked event, from the attention list.
 
-    The events are kept, and still applied if their saga appears. values: `key` or `event`. Opens its own transaction.
-    Raises NotFound, Invalid.
+    The events are kept, and still applied if their saga appears. values: `key` or `event`, perhaps `saga_type`: without
+    it, for all saga types that have them. Opens its own transaction. Raises NotFound, Invalid.
     """
     key, event = values.get("key"), values.get("event")
     if (key is None) == (event is None):
         raise Invalid(_("specify either a key or one event to dismiss"))
     _check_named(key, event)
+    saga_type = values.get("saga_type")
     target = f"key {key}" if key is not None else f"event {event}"
 
     def work(context: ActionContext) -> None:
         found = _parked_of(key, event)
+        if saga_type is not None:
+            found = found.filter(stream=saga_type)
         if not found.exists():
             raise NotFound(_("no unmatched event has this key or event id"))
         context.effects["events"] = found.filter(dismissed_at=None).update(dismissed_at=context.now)
@@ -324,16 +328,18 @@ def uses_of_keys(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], KeyUs
 def missing_lane(values: Values) -> str:
     """Return why a lane must be named with an event; empty if none needs to be. One query."""
     event_id = values.get("event")
-    if not event_id or values.get("lane") or not _needs_lane(event_id):
-        return ""
     stream = values.get("stream")
+    if not event_id or values.get("lane") or not _needs_lane(event_id, stream):
+        return ""
     words = nouns.of(stream) if stream else nouns.shared()
     return words.fill(_("The event does not name %(the_entity)s. Enter its id."))
 
 
-def _needs_lane(event_id: str) -> bool:
-    """Return whether an event with this id needs a lane and names none."""
-    named = Event.objects.filter(source=kinds.WIRE, event_id=event_id).values_list("stream", "type", "entity")
+def _needs_lane(event_id: str, saga_type: str | None) -> bool:
+    """Return whether an event with this id needs a lane and names none, as this saga type reads it, or as any does."""
+    found = readings.ids_of(Event.objects.filter(source=kinds.WIRE, event_id=event_id))
+    events = readings.events([row["id"] for row in found]).values()
+    named = [(one.stream, one.type, one.entity) for one in events if saga_type in (None, one.stream)]
     current_ = registry.current_definitions()
     return any(
         not entity
@@ -370,7 +376,7 @@ def _parked(stream: str, key: str) -> QuerySet[Parked]:
 def _parked_of(key: str | None, event_id: str | None) -> QuerySet[Parked]:
     if key is not None:
         return Parked.objects.filter(key=key)
-    return Parked.objects.filter(event__in=Event.objects.filter(event_id=event_id).values("id"))
+    return Parked.objects.filter(event__in=readings.ids_of(Event.objects.filter(event_id=event_id)))
 
 
 def _note_still_parked(context: ActionContext, parked: QuerySet[Parked]) -> None:

@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from django.db.models import Max
 from django.utils.translation import gettext as _
 
-from bridge import event_log
+from bridge import event_log, readings
 from bridge.event_log import NewFact
 from bridge.models import Event, Source
 from compensation import outbox
@@ -273,7 +273,8 @@ def of_run(saga: SagaLog) -> dict[str, str]:
     if not registry.get(saga.saga_type, saga.version).restarts:
         return {}
     log = SagaEvent.objects.filter(saga_id=saga.id).values("event")
-    last = Event.objects.filter(id__in=log, source=Source.PULSAR).aggregate(last=Max("occurred_at"))["last"]
+    events = Event.objects.filter(id__in=readings.events_of(log), source=Source.PULSAR)
+    last = events.aggregate(last=Max("occurred_at"))["last"]
     return {} if last is None else {kinds.RUN: last.isoformat()}
 
 

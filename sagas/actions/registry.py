@@ -284,6 +284,15 @@ SPECS = (
         on=(KeyView, EventView),
         allowed=on_parked.may_dismiss,
         effect=on_parked.dismiss,
+        fields=(
+            Field(
+                name="saga_type",
+                kind=FieldKind.SAGA_TYPE,
+                api_help=_("only for this saga type; if omitted, for all that read them"),
+                option="--type",
+                option_help="only for this saga type, if several read them",
+            ),
+        ),
         asked_by=("parked",),
         label=_("dismiss"),
         labels={KeyView: _("Dismiss all")},

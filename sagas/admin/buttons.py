@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.models import Event
+from bridge import readings
 from compensation import switches
 from compensation.models import Command, CommandStatus, ExhaustedBy
 from sagas import actions, nouns
@@ -182,8 +182,8 @@ def _attach_to(saga: SagaLog) -> Button | None:
     first = rows[0] if rows else None
     if first is None or attach not in actions.possible(EventView(row=first, saga=saga)):
         return None
-    event_id = Event.objects.filter(pk=first.event).values_list("event_id", flat=True).first()
-    return _button(attach, "main", stream=first.stream, event=event_id, saga=saga.id)
+    event = readings.events([first.event])[first.event]
+    return _button(attach, "main", stream=first.stream, event=event.event_id, saga=saga.id)
 
 
 def _resume(saga: SagaLog, *, main: bool = True) -> Button:

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from bridge.models import Duplicate, Event, Pending, Source
+from bridge.models import Duplicate, Event, EventReading, Pending, Source
 from sagas import nouns
 from sagas.admin import buttons, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
@@ -72,6 +72,7 @@ class EventAdmin(ReadOnlyAdmin):
         parked = None if logged else Parked.objects.filter(event=row.pk).first()
         suggestion = SagaLog.objects.filter(id=parked.suggestion).first() if parked and parked.suggestion else None
         words = nouns.of(row.stream)
+        further = EventReading.objects.filter(event=row.pk).exclude(id=row.pk).order_by("id")
         return {
             "title": row.type,
             "nouns": words,
@@ -84,8 +85,22 @@ class EventAdmin(ReadOnlyAdmin):
             else [],
             "pending": not logged and Pending.objects.filter(id=row.pk).exists(),
             "duplicates": list(Duplicate.objects.filter(event=row.pk).order_by("id")[:DUPLICATES]),
+            "further": [_further(reading) for reading in further],
             "payload": body(row) if may_view_payload(request) else None,
         }
+
+
+def _further(reading: EventReading) -> dict[str, Any]:
+    """Return what became of the event in a further saga type that reads it."""
+    logged = SagaEvent.objects.filter(event=reading.id).first()
+    return {
+        "reading": reading,
+        "title": nouns.titles().get(reading.stream, reading.stream),
+        "logged": logged,
+        "saga": SagaLog.objects.filter(id=logged.saga_id).only("key", "status").first() if logged else None,
+        "parked": None if logged else Parked.objects.filter(event=reading.id).first(),
+        "pending": not logged and Pending.objects.filter(id=reading.id).exists(),
+    }
 
 
 def body(event: Event) -> str:
@@ -101,4 +116,9 @@ def _found(term: str) -> list[int]:
     by_id = Event.objects.filter(source__in=Source.values, event_id__in=spellings)
     streams = list(registry.current_definitions())
     by_key = Event.objects.filter(stream__in=streams, key__in=spellings).order_by("-id")
-    return [*by_id.values_list("id", flat=True), *by_key.values_list("id", flat=True)[:MOST]]
+    read = EventReading.objects.filter(stream__in=streams, key__in=spellings).order_by("-event")
+    return [
+        *by_id.values_list("id", flat=True),
+        *by_key.values_list("id", flat=True)[:MOST],
+        *read.values_list("event", flat=True)[:MOST],
+    ]

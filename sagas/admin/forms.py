@@ -192,14 +192,9 @@ class ParkedForm(DecisionForm):
 
     def target(self) -> dict[str, Any]:
         fields = self.cleaned_data
-        return {"event": fields["event"]} if fields.get("event") else {"key": fields.get("key") or ""}
-
-
-class KeyForm(ParkedForm):
-    """Unmatched events of a key."""
-
-    def target(self) -> dict[str, Any]:
-        return {"key": self.cleaned_data.get("key") or "", "saga_type": self.cleaned_data.get("stream") or None}
+        named = {"event": fields["event"]} if fields.get("event") else {"key": fields.get("key") or ""}
+        by_type = any(field.kind is FieldKind.SAGA_TYPE for field in self.spec.fields)
+        return {**named, "saga_type": fields.get("stream") or None} if by_type else named
 
 
 class MessageForm(DecisionForm):
@@ -251,7 +246,7 @@ _FORMS: Mapping[Target, type[DecisionForm]] = {
     Target.SAGA: SagaForm,
     Target.COMMANDS: CommandsForm,
     Target.PARKED: ParkedForm,
-    Target.KEY: KeyForm,
+    Target.KEY: ParkedForm,
     Target.MESSAGE: MessageForm,
     Target.PUBLISHING: PublishingForm,
 }

@@ -13,7 +13,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from bridge.models import Event
+from bridge import readings
 from sagas import actions, nouns, queries
 from sagas.admin import buttons, formatting
 from sagas.admin.pagination import from_page, number_of
@@ -102,7 +102,7 @@ def _group(stream: str, key: str, entity: str) -> QuerySet[Parked]:
 
 def _events_of(rows: Any, suggestion: SagaLog | None, *, operates: bool) -> list[dict[str, Any]]:
     """Return each unmatched row with its event (without bodies) and the decisions on it alone."""
-    found = Event.objects.filter(pk__in=[row.event for row in rows]).defer("payload", "body_hash").in_bulk()
+    found = readings.events([row.event for row in rows])
     return [
         {
             "row": row,

@@ -27,7 +27,5 @@ def saga_ids(term: str) -> list[UUID]:
     spellings = {term, spelling.spelled(term) or term}
     same = SagaLog.objects.filter(correlation_id__in=spellings).order_by("-start_time", "-id")
     found.update(dict.fromkeys(same.values_list("id", flat=True)[:MOST]))
-    applied = of_event(term)
-    if applied is not None:
-        found[applied.id] = None
+    found.update(dict.fromkeys(saga.id for saga in of_event(term)))
     return list(found)[:MOST]

@@ -76,7 +76,11 @@ class PendingRow(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """An event as applying reads it. `key` is the key that the event names, `routing_key` the key it waits under."""
+    """An event as applying reads it. `key` is the key that the event names, `routing_key` the key it waits under.
+
+    pk: the id under which its saga type knows it: that of the event, or of a reading (`bridge.models.EventReading`),
+    whose `stream`, `key` and `entity` these are.
+    """
 
     pk: int
     routing_key: str
@@ -296,11 +300,20 @@ def read_events(ids: Sequence[int], content_types: Sequence[str]) -> list[EventR
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {_EVENT_COLUMNS} FROM bridge_pending p JOIN bridge_event e ON e.id = p.id"
+            f"SELECT {_EVENT_COLUMNS.format(of='e')} FROM bridge_pending p JOIN bridge_event e ON e.id = p.id"
             " WHERE p.id = ANY(%s) ORDER BY p.id",
             [list(content_types), list(ids)],
         )
-        return [_event(row) for row in cursor.fetchall()]
+        events = [_event(row) for row in cursor.fetchall()]
+        if len(events) == len(ids):
+            return events
+        # The others have left the queue meanwhile, or they are readings of events that several saga types read.
+        others = set(ids).difference([event.pk for event in events])
+        cursor.execute(
+            f"SELECT {_READ_COLUMNS} FROM bridge_pending p {_READ_EVENTS} WHERE p.id = ANY(%s)",
+            [list(content_types), list(others)],
+        )
+        return sorted([*events, *map(_event, cursor.fetchall())], key=attrgetter("pk"))
 
 
 def take_parked(keys: Sequence[tuple[str, str]], content_types: Sequence[str]) -> list[EventRow]:
@@ -317,7 +330,7 @@ def take_parked(keys: Sequence[tuple[str, str]], content_types: Sequence[str]) -
                     ) AS found
                 ) RETURNING event AS id, stream || ':' || key AS key, NULL::text AS lane
             )
-            SELECT {_EVENT_COLUMNS} FROM gone p JOIN bridge_event e ON e.id = p.id ORDER BY p.id
+            SELECT {_READ_COLUMNS} FROM gone p {_READ_EVENTS} ORDER BY p.id
             """,
             [[stream for stream, _ in keys], [key for _, key in keys], list(content_types)],
         )
@@ -616,7 +629,11 @@ _QUIET = """
     )
     SELECT p.start_time, p.id::text, p.id::text, p.saga_type, p.version, p.key, last.event_id, last.occurred_at
     FROM page p LEFT JOIN LATERAL (
-        SELECT e.event_id, e.occurred_at FROM sagas_saga_event s JOIN bridge_event e ON e.id = s.event
+        SELECT e.event_id, e.occurred_at FROM sagas_saga_event s
+        LEFT JOIN LATERAL (SELECT event FROM bridge_event_reading WHERE id = s.event OFFSET 0) AS r ON true
+        CROSS JOIN LATERAL (
+            SELECT source, event_id, occurred_at FROM bridge_event WHERE id = COALESCE(r.event, s.event) OFFSET 0
+        ) AS e
         WHERE s.saga_id = p.id AND e.source = 'pulsar'
           AND (NOT p.state ? 'began' OR e.occurred_at >= (p.state->>'began')::timestamptz)
         ORDER BY e.occurred_at DESC, e.event_id DESC LIMIT 1
@@ -706,17 +723,30 @@ def read_log(saga_id: str, content_types: Sequence[str]) -> list[EventRow]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT {_EVENT_COLUMNS} FROM (
+            SELECT {_READ_COLUMNS} FROM (
                 SELECT event AS id, '' AS key, lane, seq FROM sagas_saga_event WHERE saga_id = %s
-            ) p JOIN bridge_event e ON e.id = p.id ORDER BY p.seq
+            ) p {_READ_EVENTS} ORDER BY p.seq
             """,
             [list(content_types), saga_id],
         )
         return [_event(row) for row in cursor.fetchall()]
 
 
-_EVENT_COLUMNS = """p.id, p.key, p.lane, e.source, e.event_id, e.stream, e.type, e.key, e.entity, e.correlation_id,
-    e.occurred_at, CASE WHEN e.source <> 'pulsar' OR e.type = ANY(%s) THEN e.payload::text END"""
+_EVENT_COLUMNS = """p.id, p.key, p.lane, e.source, e.event_id, {of}.stream, e.type, {of}.key, {of}.entity,
+    e.correlation_id, e.occurred_at, CASE WHEN e.source <> 'pulsar' OR e.type = ANY(%s) THEN e.payload::text END"""
+
+# The events of rows p whose ids are those of events or of readings: `read` has what the saga type reads. Probes by
+# primary keys, whatever the planner assumes of a table that is empty where no event concerns two saga types.
+_READ_COLUMNS = _EVENT_COLUMNS.format(of="read")
+_READ_EVENTS = """
+    LEFT JOIN LATERAL (
+        SELECT event, stream, key, entity FROM bridge_event_reading WHERE id = p.id OFFSET 0
+    ) AS r ON true
+    CROSS JOIN LATERAL (SELECT * FROM bridge_event WHERE id = COALESCE(r.event, p.id) OFFSET 0) AS e
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(r.stream, e.stream) AS stream, COALESCE(r.key, e.key) AS key,
+               COALESCE(r.entity, e.entity) AS entity
+    ) AS read"""
 
 
 def _event(row: Sequence[Any]) -> EventRow:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models.functions import Now
-
-from bridge.models import Event, Pending
+from bridge import clock, readings
 from bridge.wakeup import nudge
 from sagas.applying import breakers, shared_entities, silence, statements
 
@@ -31,10 +29,8 @@ def sweep() -> None:
 
 def pending_too_long() -> bool:
     """Return whether the first event of the queue is so old that its wake-up must have been lost."""
-    first = Pending.objects.order_by("id").values_list("id", flat=True).first()
-    if first is None:
-        return False
-    return Event.objects.filter(id=first, received_at__lt=Now() - NUDGE_AGE).exists()
+    received_at = readings.oldest_received_at()
+    return received_at is not None and received_at < clock.now() - NUDGE_AGE
 
 
 def match_parked() -> int:

@@ -2,7 +2,8 @@
 
 Sagas of every listed version may be in flight. An event is accepted on the topics of every version that declares it,
 and the known fields of all of them are checked. Its key, its entity and the kind of each field must be the same in all
-versions, because a message is decoded once, before it is known which saga it belongs to.
+versions of one saga type, because a message is decoded once, before it is known which saga it belongs to. Several saga
+types may declare the same event: each finds its own saga in it, by a key of its own.
 """
 
 from __future__ import annotations
@@ -46,19 +47,24 @@ Declared = Sequence[tuple[Definition, Event]]  # of one event type, the newest v
 
 
 def wire_events(definitions: Iterable[Definition]) -> tuple[WireEvent, ...]:
-    """Return each event type once. Where versions conflict (`conflicts`), the newest one applies."""
-    return tuple(_merged(declared) for declared in _declarations(definitions).values())
+    """Return each event type once for each saga type that declares it, in the order in which saga types are listed.
+
+    Where versions conflict (`conflicts`), the newest one applies.
+    """
+    known = tuple(definitions)
+    place = {name: number for number, name in enumerate(dict.fromkeys(item.name for item in known))}
+    found = _declarations(known)
+    return tuple(_merged(found[name]) for name in sorted(found, key=lambda name: place[name[0]]))
 
 
 def conflicts(definitions: Iterable[Definition]) -> Iterator[str]:
-    """Yield one sentence for each contradiction between versions of one saga type or between two saga types."""
+    """Yield one sentence for each contradiction between versions of one saga type, and for each name of two types.
+
+    What two saga types may not declare differently of one event type, `bridge.catalog` refuses.
+    """
     known = tuple(definitions)
     yield from _name_conflicts(known)
-    owners: dict[str, str] = {}
-    for (name, type_), declared in _declarations(known).items():
-        owner = owners.setdefault(type_, name)
-        if owner != name:
-            yield f"{_where(declared[0])}: {owner} declares the event type too, but it may belong to one saga type only"
+    for declared in _declarations(known).values():
         for newer, older in combinations(declared, 2):
             yield from _conflicts(newer, older)
 

@@ -13,7 +13,7 @@ from django.contrib.postgres.aggregates import ArrayAgg
 from django.db.models import Case, Count, F, Max, Min, QuerySet, TextField, Value, When
 from django.db.models.functions import Cast
 
-from bridge.models import Event
+from bridge import readings
 from sagas.models import Lane, Parked, PrunedKey, SagaLog
 from sagas.queries.pages import Page, page_of
 
@@ -151,9 +151,7 @@ def _events_of(found: Sequence[dict[str, Any]], dismissed: bool) -> dict[tuple[s
     rows = parked.filter(key__in=keys).order_by("event").values_list("event", "stream", "key", "entity")[:20_000]
     where = {pk: (stream, key, "" if key else entity) for pk, stream, key, entity in rows}
     events: dict[tuple[str, str, str], list[tuple[str, str]]] = defaultdict(list)
-    for pk, event_id, kind in (
-        Event.objects.filter(pk__in=list(where)).order_by("pk").values_list("pk", "event_id", "type")
-    ):
+    for pk, event_id, kind in readings.names(list(where)):
         events[where[pk]].append((event_id, kind))
     return events
 

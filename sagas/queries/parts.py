@@ -8,7 +8,8 @@ from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, QuerySet
 
-from bridge.models import Duplicate, Event
+from bridge import readings
+from bridge.models import Duplicate, Event, EventReading
 from compensation.deadlines import DeadlineHolds
 from compensation.models import Attempt, Command
 from compensation.queries import attempts_of
@@ -111,15 +112,24 @@ def log(saga_id: UUID, *, type: str = "", entity: str = "") -> QuerySet[SagaEven
     wanted = {name: value for name, value in (("type", type), ("entity", entity)) if value}
     if not all(is_storable(value) for value in wanted.values()):
         return rows.none()
-    return rows.filter(Exists(Event.objects.filter(pk=OuterRef("event"), **wanted))) if wanted else rows
+    if not wanted:
+        return rows
+    read = EventReading.objects.filter(id=OuterRef("event"))
+    as_read = read.filter(**{name if name == "entity" else f"event__{name}": value for name, value in wanted.items()})
+    return rows.filter(Exists(as_read) | (~Exists(read) & Exists(Event.objects.filter(pk=OuterRef("event"), **wanted))))
 
 
 def event_page(rows: QuerySet[SagaEvent], offset: int, limit: int, *, payload: bool = False) -> Page[LoggedEvent]:
     """Return a page of a log with its events; their bodies only with `payload`. Four queries."""
     page = page_of(rows, offset, limit)
     pks = [row.event for row in page.items]
-    found = Event.objects.filter(pk__in=pks).defer("body_hash", *([] if payload else ["payload"]))
-    events = {event.pk: event for event in found}
-    again = dict(Duplicate.objects.filter(event__in=pks).order_by().values_list("event").annotate(times=Count("id")))
-    items = [LoggedEvent(row, events[row.event], again.get(row.event, 0)) for row in page.items]
+    events = readings.events(pks, without=["body_hash"] if payload else ["body_hash", "payload"])
+    again = deliveries([event.pk for event in events.values()])
+    items = [LoggedEvent(row, events[row.event], again.get(events[row.event].pk, 0)) for row in page.items]
     return Page(page.total, offset, limit, items)
+
+
+def deliveries(events: Sequence[int]) -> dict[int, int]:
+    """Return how often each of these events was delivered again, by pk; events that were not are left out."""
+    found = Duplicate.objects.filter(event__in=events).order_by().values_list("event").annotate(times=Count("id"))
+    return dict(found)

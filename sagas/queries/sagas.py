@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from bridge import collapsed
+from bridge import collapsed, readings
 from bridge.collapsed import Counted
 from bridge.models import Duplicate, Event, Source
 from compensation.models import Command, CommandStatus
@@ -83,13 +83,13 @@ def by_task(task_id: str, limit: int = 20) -> list[SagaLog]:
     return list(matching(SagaFilters(task_id=task_id)).defer("state")[:limit]) if task_id else []
 
 
-def of_event(event_id: str) -> SagaLog | None:
-    """Return the saga that applied the event with this id, whatever its source; None if none did."""
+def of_event(event_id: str) -> list[SagaLog]:
+    """Return the sagas that applied the event with this id, whatever its source: at most one of each saga type."""
     if not is_storable(event_id):
-        return None
+        return []
     spellings = {event_id.strip(), spelled(event_id) or event_id}
-    pks = Event.objects.filter(source__in=Source.values, event_id__in=spellings).values("id")
-    return SagaLog.objects.filter(id__in=SagaEvent.objects.filter(event__in=pks).values("saga_id")).first()
+    found = readings.ids_of(Event.objects.filter(source__in=Source.values, event_id__in=spellings))
+    return list(SagaLog.objects.filter(id__in=SagaEvent.objects.filter(event__in=found).values("saga_id")))
 
 
 def metadata(saga: SagaLog) -> dict[str, Any]:
@@ -132,7 +132,8 @@ def counted_events(saga: SagaLog) -> list[Counted]:
 
 def duplicates(saga: SagaLog) -> int:
     """Count how many times events of this saga were delivered again."""
-    return Duplicate.objects.filter(event__in=SagaEvent.objects.filter(saga=saga).values("event")).count()
+    logged = SagaEvent.objects.filter(saga=saga).order_by().values("event")
+    return Duplicate.objects.filter(event__in=readings.events_of(logged)).count()
 
 
 def _with_key(task_id: str) -> Any:

@@ -13,13 +13,14 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import BigIntegerField, Count, Exists, F, IntegerField, OuterRef, QuerySet, TextField, Value
+from django.db.models import BigIntegerField, Exists, F, IntegerField, OuterRef, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, ngettext_lazy
 
-from bridge.models import Duplicate, Event, Source
+from bridge import readings
+from bridge.models import Event, Source
 from compensation.deadlines import DeadlineHolds
 from compensation.models import UNSENT, Attempt, AttemptOutcome, Command, CommandStatus
 from sagas import nouns
@@ -30,6 +31,7 @@ from sagas.models import Decision, SagaEvent, SagaLog, SagaStatusChoice
 from sagas.nouns import Nouns
 from sagas.queries import holding
 from sagas.queries.pages import Page
+from sagas.queries.parts import deliveries
 from sagas.statements import TIMELINE_PAGE
 
 
@@ -139,13 +141,13 @@ def _entries(refs: Sequence[_Ref], holds: DeadlineHolds | None, *, payload: bool
 def _events(pks: Sequence[int]) -> dict[tuple[str, str], Entry]:
     if not pks:
         return {}
-    events = {event.pk: event for event in Event.objects.filter(pk__in=pks).defer("payload", "body_hash")}
+    events = readings.events(pks)
     own = _contents([event.pk for event in events.values() if event.source != Source.PULSAR])
-    again = dict(
-        Duplicate.objects.filter(event__in=pks).order_by().values_list("event").annotate(times=Count("id")),
-    )
+    again = deliveries([event.pk for event in events.values()])
     return {
-        ("event", str(row.event)): _event(row, events[row.event], again.get(row.event, 0), own.get(row.event, {}))
+        ("event", str(row.event)): _event(
+            row, events[row.event], again.get(events[row.event].pk, 0), own.get(row.event, {})
+        )
         for row in SagaEvent.objects.filter(event__in=pks)
     }
 

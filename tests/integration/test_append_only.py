@@ -15,7 +15,7 @@ from django.utils import timezone
 from bridge import event_log, quarantine, retention
 from bridge.append_only import AppendOnly
 from bridge.errors import HistoryIsAppendOnly
-from bridge.models import Duplicate, Event, Quarantined
+from bridge.models import Duplicate, Event, EventReading, Quarantined
 from compensation import outbox
 from compensation.models import Attempt, Command
 from sagas.applying.apply import run_apply
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 # Each with a column that never changes, and a value for it.
 HISTORY: dict[type[AppendOnly], tuple[str, Any]] = {
     Event: ("note", "x"),
+    EventReading: ("key", "x"),
     Duplicate: ("topic", "x"),
     Quarantined: ("body", b"x"),
     Attempt: ("worker", "x"),
@@ -45,6 +46,8 @@ def _rows() -> None:
     saga, _ = decided.failed(1)
     decided.published()
     decided.quarantined()
+    read = Event.objects.order_by("id")[0]
+    EventReading.objects.create(id=read.pk, event=read, stream=read.stream, key=read.key, entity=read.entity)
     Duplicate.objects.create(event=Event.objects.all()[0].pk, received_at=timezone.now())
     actions.set_publishing(True, request=request())
     assert SagaEvent.objects.filter(saga=saga).exists()

@@ -1,12 +1,13 @@
 """Of many equal events the first are stored and the rest counted, by any number of bridges, in one transaction."""
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -17,7 +18,7 @@ from bridge.codec import Codec
 from bridge.collapsed import Group
 from bridge.envelope import Envelope, Message
 from bridge.event_log import StoreResult
-from bridge.models import CollapsedEvents, Duplicate, Event, Pending
+from bridge.models import CollapsedEvents, Duplicate, Event, EventReading, Pending
 from tests.integration.bridge_messages import PUBLISHED, body, message
 
 pytestmark = pytest.mark.django_db
@@ -179,3 +180,30 @@ def test_the_saga_shows_what_was_only_counted(client: Client, named: str) -> Non
     assert [(row["type"], row["entity"], row["stored"], row["counted"]) for row in told] == [
         ("ImageDeletionFailed", "i", 10, 15)
     ]
+
+
+def test_an_event_that_two_saga_types_read_is_counted_when_neither_needs_it() -> None:
+    """One item is refused for ever, to one customer after another: each customer's saga gets the first ones."""
+    [of_orders] = CODEC._catalog.event_types
+    twin = replace(of_orders, stream="points", key_field="customer", entity_field=None, collapse_after=4)
+    codec = Codec(Catalog((of_orders, twin)), max_body=1_000_000)
+
+    def told(customer: str, *numbers: int) -> StoreResult:
+        found = [
+            codec.decode(message(body(f"e-{number}", item="i", customer=customer)), PUBLISHED) for number in numbers
+        ]
+        return event_log.store_batch([one for one in found if isinstance(one, Envelope)])
+
+    assert told("c-1", *range(12)) == StoreResult(stored=10, counted=2)
+    assert told("c-2", *range(12, 25)) == StoreResult(stored=10, counted=3), (
+        "the first customer's are enough for itself"
+    )
+    rows = {row.key: (row.stored, row.counted) for row in CollapsedEvents.objects.all()}
+    assert rows == {"o-1": (20, 5), "c-1": (10, 2), "c-2": (10, 3)}
+    told("c-2", 24)
+    assert rows == {row.key: (row.stored, row.counted) for row in CollapsedEvents.objects.all()}, "counted already"
+    with transaction.atomic(), retention.deleting():
+        ids = list(EventReading.objects.filter(stream="points").values_list("id", flat=True))
+        retention.forget(ids, timezone.now())
+    assert {row.key for row in CollapsedEvents.objects.all()} == {"o-1"}
+    assert Event.objects.count() == 20

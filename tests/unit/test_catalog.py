@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -23,16 +23,16 @@ def typed(name: str, *topics: str) -> EventType:
 def test_a_type_is_found_by_name_and_by_topic() -> None:
     placed = kind("Placed", "placed", "orders.{region}.placed")
     catalog = Catalog((placed, kind("Closed", "closed")))
-    assert catalog.by_name("Placed") is placed
-    assert catalog.on_topic("placed").default is placed
-    assert catalog.on_topic("orders.usa.placed").default is placed
+    assert catalog.by_name("Placed") == (placed,)
+    assert catalog.on_topic("placed").default == (placed,)
+    assert catalog.on_topic("orders.usa.placed").default == (placed,)
     assert catalog.topics == ("placed", "orders.{region}.placed", "closed")
 
 
 @pytest.mark.parametrize("region", ["usa", "us east", "us.east", "sudamérica", "a%20b", "placed", "北", ""])
 def test_a_region_is_any_text_between_the_fixed_parts(region: str) -> None:
     placed = kind("Placed", "orders.{region}.placed")
-    assert Catalog((placed,)).on_topic(f"orders.{region}.placed").default is placed
+    assert Catalog((placed,)).on_topic(f"orders.{region}.placed").default == (placed,)
 
 
 @pytest.mark.parametrize("topic", ["ordersXusaXplaced", "orders.placed", "x.orders.usa.placed", ""])
@@ -40,18 +40,57 @@ def test_what_is_no_region(topic: str) -> None:
     assert Catalog((kind("Placed", "orders.{region}.placed"),)).on_topic(topic).default is None
 
 
-def test_two_types_have_two_names() -> None:
-    with pytest.raises(CatalogError, match="2 event types have the name Placed"):
+def test_two_types_of_a_saga_type_have_two_names() -> None:
+    with pytest.raises(CatalogError, match="s declares 2 event types Placed"):
         Catalog((kind("Placed", "a"), kind("Placed", "b")))
+
+
+def other(event_type: EventType, **changes: Any) -> EventType:
+    """The event type as another saga type declares it."""
+    return replace(event_type, stream="other", **changes)
+
+
+def test_several_saga_types_read_an_event_type_each_on_its_topics() -> None:
+    paid = replace(kind("Paid", "a", "b"), aliases=("payed",))
+    twin = other(paid, topics=("b", "c"), key_field="customer", aliases=("settled",), always_typed=True)
+    catalog = Catalog((paid, twin))
+    assert catalog.by_name("Paid") == (paid, twin)
+    assert catalog.topics == ("a", "b", "c")
+    assert catalog.on_topic("a") == ((paid,), (paid,), {"a": (paid,), "payed": (paid,), "Paid": (paid,)})
+    both = (paid, twin)
+    assert catalog.on_topic("b") == (both, both, dict.fromkeys(("b", "payed", "settled", "Paid"), both))
+    assert catalog.on_topic("c") == ((twin,), None, {"settled": (twin,), "Paid": (twin,)})
+    assert catalog.on_topic("b").names == ["Paid"]
+    assert catalog.name_on_any_topic("settled") == catalog.name_on_any_topic("Paid") == "Paid"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"fields": {"n": "text"}}, "its field n is 'text', but 'integer' in Paid"),
+        ({"key_field": "n"}, "its field n is 'id', but 'integer' in Paid"),
+        ({"entity_field": "n"}, "its field n is 'id', but 'integer' in Paid"),
+        ({"fields": {"key": "text"}, "key_field": "k"}, "its field key is 'text', but 'id' in Paid"),
+    ],
+)
+def test_saga_types_that_read_one_event_agree_on_its_fields(changes: dict[str, Any], field: str) -> None:
+    paid = replace(kind("Paid", "a"), fields={"n": "integer"})
+    with pytest.raises(CatalogError, match=f"{field}.*declare the same kind in both"):
+        Catalog((paid, other(paid, **({"fields": {}} | changes))))
+    assert Catalog((paid, other(paid, key_field="customer", fields={"n": "integer", "m": "text"})))
 
 
 def test_types_share_a_topic_if_only_one_of_them_may_lack_its_type() -> None:
     placed, closed, moved = kind("Placed", "a"), typed("Closed", "a", "b"), typed("Moved", "b")
     catalog = Catalog((placed, closed, moved))
     assert catalog.topics == ("a", "b")
-    assert catalog.on_topic("a") == ((placed, closed), placed, {"a": placed, "Placed": placed, "Closed": closed})
-    assert catalog.on_topic("b") == ((closed, moved), None, {"Closed": closed, "Moved": moved})
-    assert catalog.on_topic("a").default is placed
+    assert catalog.on_topic("a") == (
+        (placed, closed),
+        (placed,),
+        {"a": (placed,), "Placed": (placed,), "Closed": (closed,)},
+    )
+    assert catalog.on_topic("b") == ((closed, moved), None, {"Closed": (closed,), "Moved": (moved,)})
+    assert catalog.on_topic("a").default == (placed,)
     assert catalog.on_topic("b").default is None
     assert catalog.on_topic("elsewhere") == ((), None, {})
 
@@ -60,11 +99,11 @@ def test_an_alias_holds_on_the_topics_of_its_type() -> None:
     placed = replace(kind("Placed", "a", "orders.{region}.placed"), aliases=("done", "b"))
     closed = replace(typed("Closed", "b"), aliases=("done",))
     catalog = Catalog((placed, closed))
-    assert catalog.on_topic("a").by_name["done"] is catalog.on_topic("orders.usa.placed").by_name["done"] is placed
-    assert catalog.on_topic("b").by_name == {"done": closed, "Closed": closed}
-    assert catalog.type_on_any_topic("b") is placed
-    assert catalog.type_on_any_topic("Closed") is closed
-    assert catalog.type_on_any_topic("a") is None
+    assert catalog.on_topic("a").by_name["done"] == catalog.on_topic("orders.usa.placed").by_name["done"] == (placed,)
+    assert catalog.on_topic("b").by_name == {"done": (closed,), "Closed": (closed,)}
+    assert catalog.name_on_any_topic("b") == "Placed"
+    assert catalog.name_on_any_topic("Closed") == "Closed"
+    assert catalog.name_on_any_topic("a") is None
 
 
 def test_an_alias_is_not_the_name_of_a_type() -> None:
@@ -139,7 +178,7 @@ def test_the_kinds_of_field_are_those_that_definitions_may_use() -> None:
 
 def test_the_projects_own_catalog_is_whole() -> None:
     catalog = get_catalog()
-    assert catalog.by_name("RetrievalStarted") is not None
+    assert catalog.by_name("RetrievalStarted")
     found = catalog.on_topic("processing.usa.started").default
     assert found is not None
-    assert found.name == "ProcessingStarted"
+    assert [event_type.name for event_type in found] == ["ProcessingStarted"]

@@ -1,6 +1,7 @@
 """What becomes of the bytes of a message. No database: the codec is pure."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,6 +57,29 @@ CATALOG = Catalog(
     )
 )
 CODEC = Codec(CATALOG, LIMIT)
+PAID = EventType(
+    name="OrderPaid",
+    stream="orders",
+    topics=("paid",),
+    key_field="order",
+    fields={"order": "id", "status": "text", "items": "ids"},
+    deciding=frozenset({"status"}),
+    is_unclear=lambda body, entity: body.get("status") == "?",
+    collapse_after=3,
+)
+# The same event as another saga type reads it: by the customer, with the order as the entity.
+POINTS = replace(
+    PAID,
+    stream="points",
+    key_field="customer",
+    entity_field="order",
+    needs_key=True,
+    fields={"order": "id", "customer": "id", "amount": "integer", "items": "ids"},
+    deciding=frozenset({"amount"}),
+    is_unclear=None,
+    collapse_after=5,
+)
+BOTH = Codec(Catalog((PAID, POINTS)), LIMIT)
 
 
 def message(body: bytes, topic: str = "orders", published_ms: int = PUBLISHED_MS) -> Message:
@@ -498,3 +522,77 @@ def test_json_with_a_schema_is_read_as_json() -> None:
     found = CODEC.decode(message(b"{")._replace(has_schema=True), NOW)
     assert isinstance(found, Rejected)
     assert found.code == "not-json"
+
+
+# --- events that two saga types read ----------------------------------------------------------------------------------
+
+
+def paid(**fields: Any) -> Envelope | Rejected:
+    return BOTH.decode(message(body(**{"type": ..., "customer": "c-1", **fields}), "paid"), NOW)
+
+
+def stored(**fields: Any) -> Envelope:
+    found = paid(**fields)
+    assert isinstance(found, Envelope), found
+    return found
+
+
+def test_each_saga_type_has_its_own_key_and_entity() -> None:
+    found = stored()
+    assert [tuple(one) for one in found.readings] == [("orders", "o-1", ""), ("points", "c-1", "o-1")]
+    assert (found.stream, found.key, found.entity, found.type, found.note) == ("orders", "o-1", "", "OrderPaid", "")
+    assert [tuple(one) for one in read(body()).readings] == [("orders", "o-1", "")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reader", "note"),
+    [
+        ({"order": ...}, "points", "not-used-no-key:orders (order)"),
+        ({"customer": ...}, "orders", "not-used-no-key:points (customer)"),
+        ({"customer": "None"}, "orders", "stands-for-no-id:customer; not-used-no-key:points (customer)"),
+        ({"customer": 7}, "orders", "not-used-bad-id:points (customer)"),
+        ({"amount": "many"}, "orders", "not-used-wrong-type:points (amount)"),
+        ({"status": 7}, "points", "not-used-wrong-type:orders (status)"),
+    ],
+)
+def test_what_one_saga_type_cannot_use_is_the_others_with_a_note(
+    fields: dict[str, Any], reader: str, note: str
+) -> None:
+    found = stored(**fields)
+    assert (found.stream, found.further, found.note) == (reader, (), note)
+    assert f"{'points' if reader == 'orders' else 'orders'} (" in notes_text(found.note)
+
+
+def test_what_no_saga_type_can_use_is_refused_as_the_first_refuses_it() -> None:
+    found = paid(order=..., customer=...)
+    assert isinstance(found, Rejected)
+    assert (found.code, str(found.reason)) == ("no-key", "order missing: the message cannot be assigned to a saga")
+    assert isinstance(paid(status=7, amount="many"), Rejected)
+    assert isinstance(paid(items=7), Rejected), "both read it"
+    assert isinstance(paid(correlation_id=7), Rejected), "what concerns the event concerns all that read it"
+
+
+def test_what_both_note_is_noted_once() -> None:
+    found = stored(items=["i-1", None])
+    assert (found.note, json.loads(found.payload)["items"]) == ("entries-left-out:items", ["i-1"])
+    assert stored(order="None").note == "stands-for-no-id:order; not-used-no-key:orders (order)"
+
+
+def test_another_saga_type_does_not_change_the_hash_of_what_is_stored() -> None:
+    alone = Codec(Catalog((PAID,)), LIMIT)
+    for fields in ({}, {"order": UUID.upper()}, {"customer": UUID.upper()}, {"items": ["i-1", None]}):
+        raw = message(body(**{"type": ..., "customer": "c-1", **fields}), "paid")
+        before, after = alone.decode(raw, NOW), BOTH.decode(raw, NOW)
+        assert isinstance(before, Envelope)
+        assert isinstance(after, Envelope)
+        assert before.body_hash == after.body_hash
+
+
+def test_an_event_is_unclear_if_it_is_to_one_and_collapses_if_it_does_for_all() -> None:
+    assert stored(status="?").unclear
+    assert not stored(status="fine").unclear
+    assert stored().collapse_after == 5
+    keeping = Codec(Catalog((PAID, replace(POINTS, collapse_after=0))), LIMIT)
+    found = keeping.decode(message(body(type=..., customer="c-1"), "paid"), NOW)
+    assert isinstance(found, Envelope)
+    assert found.collapse_after == 0

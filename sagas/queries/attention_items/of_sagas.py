@@ -10,6 +10,7 @@ from django.db.models import Count, F, Max, Min, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from bridge import readings
 from bridge.models import Event
 from sagas import nouns
 from sagas.definitions import registry
@@ -108,12 +109,12 @@ def _unclear_log(now: datetime) -> QuerySet[SagaEvent]:
     waiting = Q(note__has_key="unclear", saga__status=SagaStatusChoice.STARTED)
     for (saga_type, version), types in registry.always_successes().items():
         waiting |= Q(
-            event__in=events.filter(type__in=types).values("id"),
+            event__in=readings.ids_of(events.filter(type__in=types)),
             saga__saga_type=saga_type,
             saga__version=version,
             saga__status__in=[SagaStatusChoice.STARTED, SagaStatusChoice.COMPLETED],
         )
-    return SagaEvent.objects.filter(waiting, event__in=events.values("id")).order_by()
+    return SagaEvent.objects.filter(waiting, event__in=readings.ids_of(events)).order_by()
 
 
 def _unclear(now: datetime) -> QuerySet[Any, Any]:
