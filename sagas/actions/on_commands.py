@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from compensation import held
@@ -39,7 +39,10 @@ from sagas.models import SagaLog
 
 @dataclass(frozen=True, slots=True)
 class CommandView:
-    """A command as it is stored, with its saga, which may be pruned. `of_many`: as one of all commands of its saga."""
+    """A command as it is stored, with its saga, which may be pruned.
+
+    `of_many`: as one of all commands of its saga; what only its own id can name is left out of them.
+    """
 
     command: Command
     saga: SagaLog | None
@@ -50,7 +53,7 @@ class CommandView:
 
 
 def may_mark_done(view: CommandView) -> Refusal:
-    """Refuse for a command that is confirmed, and for one that was never sent unless it is named itself.
+    """Refuse for a command that is confirmed, and for one that was never sent unless its own id names it.
 
     All commands of a saga include those that wait for another one: an image whose deletion is marked as done together
     with a rollback would never be deleted.
@@ -142,7 +145,10 @@ class CommandSelection:
     planned_before: datetime | None = None
 
     def find(self, spec: ActionSpec, of_saga: Q) -> list[UUID]:
-        """Return the ids of the commands; of a saga, those that match `of_saga`. Raises Invalid, NotFound."""
+        """Return the ids of the commands. Raises Invalid, NotFound.
+
+        Of a saga, those that match `of_saga`, without those that the decision's rule leaves out.
+        """
         given = [name for name in ("ids", "saga", "planned_before") if getattr(self, name) is not None]
         if len(given) != 1:
             raise Invalid(_("select the commands by exactly one of ids, saga and planned_before"))
@@ -150,15 +156,14 @@ class CommandSelection:
             return many.as_ids(
                 self.ids, empty=_("the list of commands is empty"), malformed=_("a command's id is a UUID")
             )
-        return list(self._found(spec, of_saga).values_list("id", flat=True))
-
-    def _found(self, spec: ActionSpec, of_saga: Q) -> QuerySet[Command]:
         if self.planned_before is not None:
             if not any(field.selects for field in spec.fields):
                 raise Invalid(_("planned_before selects unsent commands, which can only be withdrawn"))
-            return planned_before(self.planned_before)
-        found = Command.objects.filter(of_saga, saga_id=saga_row(self.saga or "").id)
-        return found.order_by("entity", "-name")
+            return list(planned_before(self.planned_before).values_list("id", flat=True))
+        saga = saga_row(self.saga or "")
+        found = Command.objects.filter(of_saga, saga_id=saga.id).only("status", "invalid", "held_since")
+        views = (CommandView(command, saga, of_many=True) for command in found.order_by("entity", "-name"))
+        return [view.command.id for view in views if not _is_left_out(spec, view)]
 
     @property
     def name(self) -> str:
@@ -292,7 +297,9 @@ class CommandEffect:
             context.effects |= {"not_eligible": refused} if bulk else {}
             context.effects |= {"status_before": now.status, "status_after": saga_row(saga.id).status}
 
-        once = (lambda: None) if bulk else (lambda: self._once(spec, ids[0]))
+        def once(_context: ActionContext) -> str | None:
+            return None if bulk else self._once(spec, ids[0])
+
         return carry_out(spec.name, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=once)
 
     def _once(self, spec: ActionSpec, command_id: UUID) -> str:
@@ -307,10 +314,14 @@ class CommandEffect:
 _SELECTED_BY = ("ids", "saga", "planned_before")
 RETRY = CommandEffect(of_saga=Q(status=CommandStatus.EXHAUSTED), only_targets=True, opens_round=1)
 ANSWER = CommandEffect(of_saga=~Q(status__in=INACTIVE))
-MARK_DONE = CommandEffect(of_saga=~Q(status__in=(*INACTIVE, CommandStatus.PLANNED)))
 RELEASE = CommandEffect(
     change=_release, before=_note_also_known, of_saga=Q(held_since__isnull=False), only_targets=True
 )
+
+
+def _is_left_out(spec: ActionSpec, view: CommandView) -> bool:
+    """Return whether a decision on all commands of a saga is not about this one, although it may name it itself."""
+    return bool(spec.refusal(view)) and not spec.refusal(replace(view, of_many=False))
 
 
 def _split_by_eligibility(

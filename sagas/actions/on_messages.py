@@ -59,8 +59,8 @@ def requeue(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionR
         context.effects |= {"event": event.event_id, "type": event.type}
         context.effects |= {} if fresh else {"already_stored": True}
 
-    locks = [f"decision:{target}", *routed]
-    return carry_out(spec.name, target, request, work, locks=locks, once=lambda: spec.once.format(message=message))
+    locks, once = [f"decision:{target}", *routed], spec.once.format(message=message)
+    return carry_out(spec.name, target, request, work, locks=locks, once=lambda _context: once)
 
 
 def dismiss_message(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
@@ -74,7 +74,8 @@ def dismiss_message(spec: ActionSpec, values: Values, request: ActionRequest) ->
         spec.check(_locked(message))
         quarantine.dismiss(message, actor=request.actor, why=request.reason)
 
-    return carry_out(spec.name, f"message {message}", request, work, once=lambda: spec.once.format(message=message))
+    once = spec.once.format(message=message)
+    return carry_out(spec.name, f"message {message}", request, work, once=lambda _context: once)
 
 
 def _read(message: int, request: ActionRequest) -> Event:

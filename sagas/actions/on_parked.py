@@ -190,7 +190,7 @@ def adopt(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRes
     target = f"key {key}"
     once = spec.once.format(stream=stream, key=key)
     return carry_out(
-        spec.name, target, request, work, locks=[routed], once=lambda: once + _after(spec, stream, key, target)
+        spec.name, target, request, work, locks=[routed], once=lambda _context: once + _after(spec, stream, key, target)
     )
 
 
@@ -247,7 +247,7 @@ def _attach_key(spec: ActionSpec, saga: SagaLog, key: str, lane: str | None, req
     target = f"key {key} to saga {saga.id}" + (f" lane {lane}" if lane else "")
     once = spec.once.format(what=f":{stream}:{key}", saga=saga.id, lane=lane or "")
     locks = [routing_key(saga), foreign]
-    return carry_out(spec.name, target, request, work, locks=locks, saga_id=saga.id, once=lambda: once)
+    return carry_out(spec.name, target, request, work, locks=locks, saga_id=saga.id, once=lambda _context: once)
 
 
 def _attach_event(
@@ -276,7 +276,7 @@ def _attach_event(
     target = f"event {event_id} to saga {saga.id}" + (f" lane {lane}" if lane else "")
     once = spec.once.format(what=f"-event:{event_id}", saga=saga.id, lane=lane or "")
     locks = [routing_key(saga)]
-    return carry_out(spec.name, target, request, work, locks=locks, saga_id=saga.id, once=lambda: once)
+    return carry_out(spec.name, target, request, work, locks=locks, saga_id=saga.id, once=lambda _context: once)
 
 
 def _check_named(key: str | None, event: str | None) -> None:

@@ -146,7 +146,7 @@ SPECS = (
         target=Target.COMMANDS,
         on=(CommandView,),
         allowed=on_commands.may_mark_done,
-        effect=on_commands.MARK_DONE,
+        effect=on_commands.ANSWER,
         fact=kinds.COMMANDS_MARKED_DONE,
         once="mark_done:{command}",
         by_hand=True,
@@ -389,6 +389,7 @@ SPECS = (
                 option="--images",
                 option_help="how many %(entity_nouns)s %(the_intake)s brought, including those that failed later",
                 metavar="N",
+                of_each=True,
                 of_many_help=_("If empty, each saga is closed with the number of its %(entity_nouns)s that are known."),
             ),
         ),
@@ -407,7 +408,9 @@ SPECS = (
         sentence=_("%(intake_noun)s closed by %(actor)s, number of %(entity_nouns)s %(lanes)s: %(reason)s"),
         description="Close the intake of a saga: record that it is over, and how many lanes it brought.",
         command="close_retrieval",
-        command_help="Close the intake of a saga: record that it is over, and how many lanes it brought.",
+        command_help=(
+            "Close the intake of sagas, each as ID=NUMBER: record that it is over, and how many lanes it brought."
+        ),
     ),
     ActionSpec(
         name=Action.CANCEL,
