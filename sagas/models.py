@@ -310,7 +310,10 @@ class Decision(AppendOnly):
     id = models.UUIDField(primary_key=True, editable=False)
     # The name of one of `sagas.actions.registry`, or of a decision of another release.
     action = models.TextField(_("action"))
+    # Its name for programs. `target_data`: its code with parameters, from which people's text is made, as
+    # `sagas.targets` describes; earlier releases stored the name alone.
     target = models.TextField(_("target"))
+    target_data = models.JSONField(null=True)
     saga = models.UUIDField(_("saga"), null=True)
     actor = models.TextField(_("actor"))
     door = models.TextField(_("entry point"), choices=EntryPoint)

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from bridge import clock, instants, routing
 from compensation import switches
 from compensation.models import UNSENT, Command, CommandStatus
+from sagas import targets
 from sagas.actions.reason import is_blank
 from sagas.applying import breakers, shared_entities, statements
 from sagas.applying.apply import after_commit, apply_key
@@ -27,6 +28,7 @@ from sagas.error_text import shown_effects
 from sagas.errors import Busy, DecisionError, Invalid, NotFound, Refused
 from sagas.models import Decision, EntryPoint, SagaLog
 from sagas.statements import LIMIT_LOCK_WAIT
+from sagas.targets import DecisionTarget
 
 REASON_LIMIT = 1000
 LOCK_WAIT = "5s"
@@ -99,7 +101,7 @@ class ActionResult:
     """
 
     action: str
-    target: str
+    target: DecisionTarget
     actor: str
     accepted_at: datetime
     decision_id: UUID | None = None
@@ -113,7 +115,7 @@ class ActionResult:
         return {
             "decision_id": str(self.decision_id) if self.decision_id else None,
             "action": self.action,
-            "target": self.target,
+            "target": self.target.name,
             "actor": self.actor,
             "accepted_at": instants.for_programs(self.accepted_at),
             "commands": [command.as_json() for command in self.commands],
@@ -151,7 +153,7 @@ class ActionContext:
     """
 
     action: str
-    target: str
+    target: DecisionTarget
     request: ActionRequest
     now: datetime
     id: UUID
@@ -272,7 +274,7 @@ class ActionContext:
 
 def carry_out(
     action: str,
-    target: str,
+    target: DecisionTarget,
     request: ActionRequest,
     work: Callable[[ActionContext], None],
     *,
@@ -290,7 +292,7 @@ def carry_out(
     _check(request)
     context = ActionContext(action, target, request, clock.now(), uuid.uuid4(), saga_id)
     with _transaction():
-        context.hold(*(locks or [f"decision:{target}"]), *_request_lock(request))
+        context.hold(*(locks or [f"decision:{target.name}"]), *_request_lock(request))
         outcome = None if request.dry_run else _of_request(request, action, target) or _of_name(context, once)
         if outcome is None:
             work(context)
@@ -435,7 +437,7 @@ def _request_lock(request: ActionRequest) -> list[str]:
     return [f"request:{request.actor}:{request.idempotency_key}"]
 
 
-def _of_request(request: ActionRequest, action: str, target: str) -> ActionResult | None:
+def _of_request(request: ActionRequest, action: str, target: DecisionTarget) -> ActionResult | None:
     """Return the result of an earlier request with the same idempotency key, if there is one.
 
     Raises Refused if that was another decision, also if only a value differs: it would be answered as taken.
@@ -446,8 +448,9 @@ def _of_request(request: ActionRequest, action: str, target: str) -> ActionResul
     if known is None:
         return None
     asked = known.answer.get("asked")  # the decisions of earlier releases lack it
-    if (known.action, known.target) != (action, target) or asked not in (None, _asked(request)):
-        raise Refused(_("this idempotency key was already used for another decision: %(other)s") % {"other": known})
+    if (known.action, known.target) != (action, target.name) or asked not in (None, _asked(request)):
+        other = f"{known.action} {targets.text(known.target, known.target_data)}"
+        raise Refused(_("this idempotency key was already used for another decision: %(other)s") % {"other": other})
     return _answer(known)
 
 
@@ -473,7 +476,7 @@ def _answer(known: Decision) -> ActionResult:
     return ActionResult(
         decision_id=known.id,
         action=known.action,
-        target=known.target,
+        target=targets.stored(known.target, known.target_data),
         actor=known.actor,
         accepted_at=known.decided_at,
         commands=[
@@ -501,7 +504,8 @@ def _audit(context: ActionContext, outcome: ActionResult) -> None:
     Decision.objects.create(
         id=context.id,
         action=context.action,
-        target=context.target,
+        target=context.target.name,
+        target_data=context.target.stored,
         saga=context.saga_id,
         actor=context.request.actor,
         door=context.request.door,

@@ -16,7 +16,7 @@ from compensation import held
 from compensation.held import Unclaimed
 from compensation.models import INACTIVE, UNSENT, Command, CommandStatus
 from compensation.queries import planned_before
-from sagas import nouns
+from sagas import nouns, targets
 from sagas.actions import many
 from sagas.actions.action import (
     ActionContext,
@@ -35,6 +35,7 @@ from sagas.actions.spec import ActionSpec, Refusal, Values
 from sagas.applying.shared_entities import others_by_saga
 from sagas.errors import DecisionError, Invalid, NotFound, Refused
 from sagas.models import SagaLog
+from sagas.targets import DecisionTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +167,13 @@ class CommandSelection:
         return [view.command.id for view in views if not _is_left_out(spec, view)]
 
     @property
-    def name(self) -> str:
-        """Return the target's name in the audit."""
+    def target(self) -> DecisionTarget:
+        """Return the target of the decision."""
         if self.saga is not None:
-            return f"commands of saga {self.saga}"
+            return DecisionTarget("commands-of-saga", {"saga": str(self.saga)})
         if self.planned_before is not None:
-            return f"commands planned before {self.planned_before.isoformat()}"
-        return many.name_of(self.ids or (), "commands")
+            return DecisionTarget("commands-planned-before", {"time": self.planned_before.isoformat()})
+        return many.target_of(self.ids or (), "commands")
 
 
 # --- how they are carried out -----------------------------------------------------------------------------------------
@@ -225,16 +226,16 @@ class CommandEffect:
         """
         if values.get("command") is not None:
             row = _command(values["command"])
-            return self._decide(spec, row.saga_id, [row.id], request, f"command {row.id}")
+            return self._decide(spec, row.saga_id, [row.id], request, targets.of_command(row.id))
         return self._many(spec, CommandSelection(**{name: values.get(name) for name in _SELECTED_BY}), request)
 
     def _many(self, spec: ActionSpec, selection: CommandSelection, request: ActionRequest) -> ActionResult:
         ids = selection.find(spec, self.of_saga)
-        earlier = many.begin(spec, selection.name, request)
+        earlier = many.begin(spec, selection.target, request)
         if earlier is not None:
             return earlier
         total = self._each_saga(spec, ids, replace(request, idempotency_key=None))
-        return many.remember(spec, total, selection.name, request)
+        return many.remember(spec, total, selection.target, request)
 
     def _each_saga(self, spec: ActionSpec, ids: Sequence[UUID], request: ActionRequest) -> ActionResult:
         by_saga: dict[UUID, list[UUID]] = defaultdict(list)
@@ -251,7 +252,7 @@ class CommandEffect:
         known_to: dict[str, dict[str, Any]] = {}
         for saga_id, group in sorted(by_saga.items()):
             try:
-                outcome = self._decide(spec, saga_id, group, request, f"saga {saga_id}", bulk=named)
+                outcome = self._decide(spec, saga_id, group, request, None, bulk=named)
             except DecisionError as error:
                 refused += [many.not_eligible(identity, "refused", str(error)) for identity in group]
                 continue
@@ -275,23 +276,27 @@ class CommandEffect:
         saga_id: UUID,
         ids: Sequence[UUID],
         request: ActionRequest,
-        target: str,
+        target: DecisionTarget | None,
         *,
         bulk: frozenset[UUID] = frozenset(),
     ) -> ActionResult:
-        """Carry out a decision for one saga. bulk: all commands of a decision that may be about several sagas."""
+        """Carry out a decision for one saga. bulk: all commands of a decision that may be about several sagas.
+
+        target: None for the saga.
+        """
         saga = saga_row(saga_id)
+        about = target or targets.of_saga(saga.id, saga.saga_type)
 
         def work(context: ActionContext) -> None:
             now = current(context, saga)
             chosen, refused = _split_by_eligibility(spec, ids, now)
             if refused and not bulk:
                 raise Refused(refused[0]["reason"])
-            targets = [command.id for command in chosen]
+            chosen_ids = [command.id for command in chosen]
             if self.before is not None and chosen:
                 self.before(context, chosen)
-            only = targets if self.only_targets else None
-            with previewed(context, routing_key(saga), targets=bulk or targets, only=only):
+            only = chosen_ids if self.only_targets else None
+            with previewed(context, routing_key(saga), targets=bulk or chosen_ids, only=only):
                 if chosen:
                     self.change(self, spec, context, now, chosen)
             context.effects |= {"not_eligible": refused} if bulk else {}
@@ -300,7 +305,7 @@ class CommandEffect:
         def once(_context: ActionContext) -> str | None:
             return None if bulk else self._once(spec, ids[0])
 
-        return carry_out(spec.name, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=once)
+        return carry_out(spec.name, about, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=once)
 
     def _once(self, spec: ActionSpec, command_id: UUID) -> str:
         """Name the decision: one that opens a round is new in each round, the others can be taken once."""

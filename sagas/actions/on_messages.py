@@ -10,6 +10,7 @@ from bridge import event_log, quarantine, reasons, routing
 from bridge.errors import NotInQuarantine, StillUnreadable
 from bridge.models import Event, Pending, Quarantined, QuarantineStatus
 from bridge.reasons import Reason
+from sagas import targets
 from sagas.actions.action import ActionContext, ActionRequest, ActionResult, carry_out, previewed
 from sagas.actions.spec import ActionSpec, Refusal, Values
 from sagas.errors import NotFound, Refused
@@ -44,7 +45,7 @@ def requeue(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionR
     transaction. Raises NotFound, Invalid, Refused (it still cannot be read, or cannot be applied), Busy.
     """
     message: int = values["message"]
-    target = f"message {message}"
+    target = targets.of_message(message)
     routed = event_log.routing_of(message)
 
     def work(context: ActionContext) -> None:
@@ -59,7 +60,7 @@ def requeue(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionR
         context.effects |= {"event": event.event_id, "type": event.type}
         context.effects |= {} if fresh else {"already_stored": True}
 
-    locks, once = [f"decision:{target}", *routed], spec.once.format(message=message)
+    locks, once = [f"decision:{target.name}", *routed], spec.once.format(message=message)
     return carry_out(spec.name, target, request, work, locks=locks, once=lambda _context: once)
 
 
@@ -75,7 +76,7 @@ def dismiss_message(spec: ActionSpec, values: Values, request: ActionRequest) ->
         quarantine.dismiss(message, actor=request.actor, why=request.reason)
 
     once = spec.once.format(message=message)
-    return carry_out(spec.name, f"message {message}", request, work, once=lambda _context: once)
+    return carry_out(spec.name, targets.of_message(message), request, work, once=lambda _context: once)
 
 
 def _read(message: int, request: ActionRequest) -> Event:

@@ -16,7 +16,7 @@ from bridge import event_log
 from bridge.event_log import NewFact
 from bridge.models import Event, Source
 from compensation import outbox
-from sagas import nouns
+from sagas import nouns, targets
 from sagas.actions import many
 from sagas.actions.action import (
     ActionContext,
@@ -203,7 +203,7 @@ def each(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResu
     for all. Raises Invalid.
     """
     ids = many.as_ids(values["ids"], empty=_("the list of sagas is empty"), malformed=_("a saga's id is a UUID"))
-    target = many.name_of(ids, "sagas")
+    target = many.target_of(ids, "sagas")
     earlier = many.begin(spec, target, request)
     if earlier is not None:
         return earlier
@@ -367,7 +367,7 @@ def _on_saga(
     *,
     lane: str | None = None,
 ) -> ActionResult:
-    target = f"saga {saga.id}" if lane is None else f"saga {saga.id} lane {lane}"
+    target = targets.of_saga(saga.id, saga.saga_type, lane)
     locks = [routing_key(saga)]
 
     def once(context: ActionContext) -> str | None:
@@ -390,7 +390,9 @@ def _once(spec: ActionSpec, saga: SagaLog, lane: str | None, context: ActionCont
         return name
     context.apply(routing_key(saga))
     taken = in_latest_run(saga_row(saga.id), [spec.name])
-    return f"{name}:{context.id}" if taken is None else taken.once
+    if taken is not None:
+        return taken.once
+    return f"{name}:{context.id}" if Decision.objects.filter(once=name).exists() else name
 
 
 def in_latest_run(saga: SagaLog, names: Sequence[str]) -> Decision | None:
