@@ -217,7 +217,7 @@ SPECS = (
         also=(_("Cannot be reversed: the effects of applied events are permanent."),),
         sentence=_("Attached by %(actor)s: %(reason)s"),
         already=_("already attached by %(actor)s at %(time)s"),
-        description="Assign all events of a key, or one unmatched event, to a saga or to a lane of it.",
+        description="Assign all events of a key, or one unmatched event, to a saga or to one part of it.",
         command="attach",
         command_help=(
             "Assign all events of a key, past and future, or one unmatched event, to a saga or to one part of it."
@@ -406,10 +406,11 @@ SPECS = (
             _("Until the saga has ended, you can close it again with another number: the last one counts."),
         ),
         sentence=_("%(intake_noun)s closed by %(actor)s, number of %(entity_nouns)s %(lanes)s: %(reason)s"),
-        description="Close the intake of a saga: record that it is over, and how many lanes it brought.",
+        description="Close the intake of a saga: record that no further parts will arrive, and how many there are.",
         command="close_retrieval",
         command_help=(
-            "Close the intake of sagas, each as ID=NUMBER: record that it is over, and how many lanes it brought."
+            "Close the intake of sagas, each as ID=NUMBER: record that no further parts will arrive, and how many there"
+            " are."
         ),
     ),
     ActionSpec(
@@ -434,7 +435,7 @@ SPECS = (
         also=(_("Events that arrive later are still applied, and the work that they report is undone as well."),),
         sentence=_("Cancelled by %(actor)s: %(reason)s"),
         already=_("already cancelled by %(actor)s at %(time)s"),
-        description="Stop a running saga, or one lane of it, and undo what it did.",
+        description="Stop a running saga, or one part of it, and undo what it did.",
         command="cancel_saga",
         command_help=(
             "Mark a running saga, or with --image one part of it, as failed, and undo everything done so far."
@@ -461,7 +462,7 @@ SPECS = (
         ),
         sentence=_("Compensation forced by %(actor)s: %(reason)s"),
         already=_("compensation was already forced by %(actor)s at %(time)s"),
-        description="Mark a saga, or one lane of it, as failed, even if completed, and undo everything done so far.",
+        description="Mark a saga, or one part of it, as failed, even if completed, and undo everything done so far.",
         command="force_compensation",
         command_help=(
             "Mark a saga, or with --image one part of it, as failed, even if completed, and undo everything done so"

@@ -24,7 +24,7 @@ from sagas.queries.ids import saga_id
 
 @admin.register(Decision)
 class DecisionAdmin(ReadOnlyAdmin):
-    list_display = ("what", "about", "actor", "entry_point", "when", "why")
+    list_display = ("what", "on_what", "actor", "entry_point", "when", "why")
     list_filter = (ActionFilter,)
     search_fields = ("id",)
     search_help_text = _("Full id of a decision, or any full id of a saga")
@@ -57,8 +57,8 @@ class DecisionAdmin(ReadOnlyAdmin):
     def what(self, decision: Decision) -> SafeString:
         return formatting.badge(decision.action, actions.label_of(decision.action), "hand")
 
-    @admin.display(description=_("target"), ordering="target")
-    def about(self, decision: Decision) -> str:
+    @admin.display(description=_("target"))
+    def on_what(self, decision: Decision) -> str:
         return targets.text(decision.target, decision.target_data)
 
     @admin.display(description=_("via"))
