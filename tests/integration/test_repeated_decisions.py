@@ -10,6 +10,7 @@ import pytest
 from bridge import event_log, routing
 from bridge.event_log import NewFact
 from sagas import actions
+from sagas.admin import refusals
 from sagas.applying.apply import run_apply
 from sagas.engine import facts
 from sagas.engine.state import saga_from
@@ -105,6 +106,17 @@ def test_a_decision_is_a_repeat_while_events_of_its_run_arrive() -> None:
     again = cancel(saga(task).id, request=request())
     assert (again.repeated, again.decision_id) == (True, first.decision_id)
     assert saga(task).lanes_known == 1, "the waiting event was applied with it"
+
+
+def test_a_refused_decision_is_not_explained_by_one_on_an_earlier_run() -> None:
+    [task] = new_ids(1)
+    happens(started(task, 0))
+    cancel(saga(task).id, request=request())
+    cancel_again = refusals.explain(actions.get("cancel"), {"saga": saga(task).id}, Refused("it failed"))
+    assert cancel_again.sentence.startswith("already cancelled by ana")
+    happens(started(task, 10), failed(task, 20))
+    why = refusals.explain(actions.get("cancel"), {"saga": saga(task).id}, Refused("it failed"))
+    assert why.sentence == "it failed"
 
 
 def test_an_idempotency_key_is_not_answered_for_another_number() -> None:
