@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone, translation
 
 from sagas import actions, targets
+from sagas.actions import on_commands
 from sagas.models import Decision
 from tests.integration import decided
 from tests.integration.decided import request
@@ -116,7 +117,8 @@ def test_the_rule_alone_says_which_commands_are_left_out_of_a_whole_saga() -> No
         spec, allowed=lambda view: "only by its own id" if view.of_many and view.command.attempt is not None else None
     )
     selection = CommandSelection(saga=saga.id)
-    assert actions.on_commands.CommandSelection(**selection).find(left_out, spec.effect.of_saga) == []
-    before = len(actions.on_commands.CommandSelection(**selection).find(spec, spec.effect.of_saga))
+    of_saga = on_commands.ANSWER.of_saga
+    assert on_commands.CommandSelection(saga=saga.id).find(left_out, of_saga) == []
+    before = len(selection.find("mark_done"))
     outcome = decide_commands("mark_done", selection, request=request(dry_run=True))
     assert (outcome.effects["eligible"], outcome.effects["not_eligible"]) == (before, [])

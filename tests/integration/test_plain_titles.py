@@ -115,8 +115,7 @@ def test_the_targets_that_a_decision_leaves_out_are_not_called_skipped_in_a_run(
 
 def test_browsers_find_an_icon() -> None:
     found = Client().get("/favicon.ico")
-    content = b"".join(found.streaming_content) if found.streaming else found.content
-    assert (found.status_code, content[:4]) == (200, b"\0\0\1\0")
+    assert (found.status_code, found.getvalue()[:4]) == (200, b"\0\0\1\0")
     assert found["Content-Type"] in ("image/x-icon", "image/vnd.microsoft.icon")
 
 
