@@ -25,6 +25,7 @@ TITLES: Mapping[str, Any] = {
     kinds.COMMANDS_MARKED_DONE: _("Commands marked as done by an operator"),
     kinds.COMMANDS_WITHDRAWN: _("Commands withdrawn by an operator"),
     kinds.COMMAND_EXHAUSTED: _("Command needs a decision"),
+    kinds.COMMAND_REQUIRED_AGAIN: _("Failed command required again"),
     kinds.COMMAND_PUBLISHED: _("Command sent, not confirmed by its service"),
 }
 
