@@ -115,8 +115,9 @@ class CommandSnapshot:
         """Count a refusal as an attempt: the open one, or one more.
 
         The service keeps a command that it refused and tries it again automatically, so nothing is sent while it
-        refuses: the next copy leaves when a whole deadline has passed without an answer, from `now` on. A command of
-        which no copy left in this round is not changed. at: by the service's clock.
+        refuses: the next copy leaves when a whole deadline has passed without an answer, from `now` on. A manual
+        command is sent once, so it gets no deadline: a person has to decide. A command of which no copy left in this
+        round is not changed. at: by the service's clock.
         """
         was_sent = self.in_flight or (self.status == CommandStatus.WAITING and self.attempt > 0)
         if not was_sent:
@@ -126,10 +127,12 @@ class CommandSnapshot:
         if ended is not None:
             return ended
         why = self._reason(AttemptOutcome.REFUSED, error)
+        sent = replace(counted, published_at=self.published_at or at)
+        if self.confirmation == ConfirmationKind.MANUAL:
+            return sent._exhausted(ExhaustedBy.MANUAL, why, at)
         return replace(
-            counted._idle(),
+            sent._idle(),
             status=CommandStatus.PUBLISHED,
-            published_at=self.published_at or at,
             deadline_at=now + timedelta(seconds=self.confirmation_timeout),
             last_error=why.code,
             last_error_data=why.data,

@@ -208,8 +208,8 @@ class SagaSettings:
     """Whether commands are sent, or only planned and shown (`paused`). This is the *initial* value of the switch, which
     is in the database afterwards and is changed in the admin."""
     failure_scope: str = choice("SAGA_FAILURE_SCOPE", ("lane", "saga"), "lane")
-    """What the failure of an image undoes: the image alone (`lane`) or the whole saga. A saga keeps the value with
-    which it began."""
+    """What the failure of one part of a saga undoes, such as one image of a task: that part alone (`lane`) or the whole
+    saga. A saga keeps the value with which it began."""
     confirmation_timeout: float = number("SAGA_CONFIRMATION_TIMEOUT", 300.0, 0.1, 7 * DAY)
     """Seconds that a service has to answer a command before the next attempt."""
     confirmations: dict[str, str] = choices("SAGA_CONFIRMATIONS", ("event", "manual"))
@@ -223,9 +223,10 @@ class SagaSettings:
     """Seconds for which the deadlines of a service are on hold at most, while messages wait undelivered on a topic on
     which it answers; `0`: never for that reason. Needs `PULSAR_ADMIN_URL`."""
     intake_silence: float = number("SAGA_INTAKE_SILENCE", 900.0, 0.0, 7 * DAY)
-    """Seconds without an event after which no further images of a task are expected, if all known ones have ended and
-    there is at least one. Counted by the database's clock, only while the bridge is connected and has caught up. A
-    later event takes it back. `0`: never; the retrieval is then closed by its service or by a person."""
+    """Seconds without an event after which no further parts of a saga, such as images of a task, are expected, if all
+    known ones have ended and there is at least one. Counted by the database's clock, only while the bridge is connected
+    and has caught up. A later event takes it back. `0`: never; the intake is then closed by its service or by a
+    person."""
     breaker_commands: int = integer("SAGA_BREAKER_COMMANDS", 5000, 0, 1_000_000_000)
     """Commands that may be planned for one service in ten minutes (the current minute and the nine before it, by the
     database's clock). One more pauses the service before any of them is sent, until a person has looked:

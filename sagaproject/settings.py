@@ -166,6 +166,8 @@ TIME_ZONE = "UTC"
 # Static files: whitenoise serves them, in dev straight from the packages ----------------------------------------------
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
+# Files with fixed addresses: browsers ask for /favicon.ico unasked.
+WHITENOISE_ROOT = BASE_DIR / "sagas" / "static" / "sagas" / "root"
 WHITENOISE_USE_FINDERS = ENV.is_dev
 WHITENOISE_AUTOREFRESH = ENV.is_dev
 STORAGES = {

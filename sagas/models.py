@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
 from sagas import reasons
+from sagas.engine.definition import StepStatus
 from sagas.engine.state import LaneStatus, SagaStatus
 
 
@@ -25,6 +27,18 @@ class SagaStatusChoice(models.TextChoices):
 
 # Statuses in which nothing is in progress and no decision is needed.
 ENDED = (SagaStatusChoice.COMPLETED, SagaStatusChoice.FAILED, SagaStatusChoice.COMPENSATION_SUCCEEDED)
+
+
+class StepStatusChoice(models.TextChoices):
+    """The statuses of a step, which are part of the HTTP contract, with their labels for people."""
+
+    PENDING = StepStatus.PENDING.value, pgettext_lazy("step", "pending")
+    STARTED = StepStatus.STARTED.value, pgettext_lazy("step", "started")
+    COMPLETED = StepStatus.COMPLETED.value, pgettext_lazy("step", "completed")
+    FAILED = StepStatus.FAILED.value, pgettext_lazy("step", "failed")
+    COMPENSATING = StepStatus.COMPENSATING.value, pgettext_lazy("step", "compensating")
+    COMPENSATED = StepStatus.COMPENSATED.value, pgettext_lazy("step", "compensated")
+    COMPENSATION_FAILED = StepStatus.COMPENSATION_FAILED.value, pgettext_lazy("step", "compensation failed")
 
 
 class LaneOutcome(models.TextChoices):
@@ -141,7 +155,7 @@ class SagaStep(models.Model):
     entity = models.TextField(_("entity"), db_collation="C")
     step_type = models.TextField(_("step"), db_collation="C")
     service = models.TextField(_("service"), db_collation="C")
-    status = models.TextField(_("status"), db_collation="C")
+    status = models.TextField(_("status"), choices=StepStatusChoice, db_collation="C")
     # The rank that facts gave it (sagas.engine.definition.FACT_RANK); 0 for a step that only a command made.
     rank = models.SmallIntegerField(default=0)
     occurred_at = models.DateTimeField(_("occurred at"))
@@ -310,7 +324,10 @@ class Decision(AppendOnly):
     id = models.UUIDField(primary_key=True, editable=False)
     # The name of one of `sagas.actions.registry`, or of a decision of another release.
     action = models.TextField(_("action"))
+    # Its name for programs. `target_data`: its code with parameters, from which people's text is made, as
+    # `sagas.targets` describes; earlier releases stored the name alone.
     target = models.TextField(_("target"))
+    target_data = models.JSONField(null=True)
     saga = models.UUIDField(_("saga"), null=True)
     actor = models.TextField(_("actor"))
     door = models.TextField(_("entry point"), choices=EntryPoint)

@@ -9,7 +9,7 @@ from sagas.actions.on_commands import CommandView, is_anything_unsent, views_in,
 from sagas.actions.on_messages import MessageView
 from sagas.actions.on_parked import EventView, KeyUse, KeyView, uses_of_keys
 from sagas.actions.on_publishing import BreakerView, SwitchView, services
-from sagas.actions.on_saga import OneLaneView, WholeSagaView, known_lanes, sagas_like
+from sagas.actions.on_saga import OneLaneView, WholeSagaView, in_latest_run, known_lanes, sagas_like
 from sagas.actions.reason import is_blank
 from sagas.actions.registry import ACTIONS, Action, get, label_of, of_target, on_many_sagas, possible
 from sagas.actions.spec import ActionSpec, Field, FieldKind, NothingToDo, Target
@@ -36,6 +36,7 @@ __all__ = [
     "Target",
     "WholeSagaView",
     "get",
+    "in_latest_run",
     "is_anything_unsent",
     "is_blank",
     "known_lanes",

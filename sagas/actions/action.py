@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from bridge import clock, instants, routing
 from compensation import switches
 from compensation.models import UNSENT, Command, CommandStatus
+from sagas import targets
 from sagas.actions.reason import is_blank
 from sagas.applying import breakers, shared_entities, statements
 from sagas.applying.apply import after_commit, apply_key
@@ -27,6 +28,7 @@ from sagas.error_text import shown_effects
 from sagas.errors import Busy, DecisionError, Invalid, NotFound, Refused
 from sagas.models import Decision, EntryPoint, SagaLog
 from sagas.statements import LIMIT_LOCK_WAIT
+from sagas.targets import DecisionTarget
 
 REASON_LIMIT = 1000
 LOCK_WAIT = "5s"
@@ -37,13 +39,17 @@ MAY_BE_SENT = (*UNSENT, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionRequest:
-    """Who requests a decision, through which entry point (`door`), and why. With `dry_run` it is only previewed."""
+    """Who requests a decision, through which entry point (`door`), and why. With `dry_run` it is only previewed.
+
+    asked: the values of the decision's own fields, set by `ActionSpec.decide`: an idempotency key stands for them too.
+    """
 
     actor: str
     door: str
     reason: str = ""
     dry_run: bool = False
     idempotency_key: str | None = None
+    asked: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ class ActionResult:
     """
 
     action: str
-    target: str
+    target: DecisionTarget
     actor: str
     accepted_at: datetime
     decision_id: UUID | None = None
@@ -109,7 +115,7 @@ class ActionResult:
         return {
             "decision_id": str(self.decision_id) if self.decision_id else None,
             "action": self.action,
-            "target": self.target,
+            "target": self.target.name,
             "actor": self.actor,
             "accepted_at": instants.for_programs(self.accepted_at),
             "commands": [command.as_json() for command in self.commands],
@@ -147,7 +153,7 @@ class ActionContext:
     """
 
     action: str
-    target: str
+    target: DecisionTarget
     request: ActionRequest
     now: datetime
     id: UUID
@@ -268,35 +274,33 @@ class ActionContext:
 
 def carry_out(
     action: str,
-    target: str,
+    target: DecisionTarget,
     request: ActionRequest,
     work: Callable[[ActionContext], None],
     *,
     locks: Sequence[str] = (),
     saga_id: UUID | None = None,
-    once: Callable[[], str | None] = lambda: None,
+    once: Callable[[ActionContext], str | None] = lambda _context: None,
 ) -> ActionResult:
     """Lock, check for an earlier request, do the work and write the audit row, in one transaction.
 
     action: the decision's name. locks: routing keys; if empty, the target itself is locked, so that concurrent
     requests run one after another. once: returns a name of the decision, so that a repeated request is answered as the
-    first was; called under the locks. Opens its own transaction, so it must not be called inside one. Raises what
-    `work` raises.
+    first was; called under the locks, but not for a dry run, and it may apply events. Opens its own transaction, so it
+    must not be called inside one. Raises what `work` and `once` raise.
     """
     _check(request)
     context = ActionContext(action, target, request, clock.now(), uuid.uuid4(), saga_id)
     with _transaction():
-        context.hold(*(locks or [f"decision:{target}"]), *_request_lock(request))
-        context.once = once()
-        earlier = _earlier(context)
-        if earlier is not None:
-            return earlier
-        work(context)
-        outcome = context.outcome()
-        if request.dry_run:
-            transaction.set_rollback(True)
-            return outcome
-        _audit(context, outcome)
+        context.hold(*(locks or [f"decision:{target.name}"]), *_request_lock(request))
+        outcome = None if request.dry_run else _of_request(request, action, target) or _of_name(context, once)
+        if outcome is None:
+            work(context)
+            outcome = context.outcome()
+            if request.dry_run:
+                transaction.set_rollback(True)
+                return outcome
+            _audit(context, outcome)
         breakers.count(context.not_ordered)
     for applied in context.applied:
         after_commit(applied)
@@ -433,21 +437,37 @@ def _request_lock(request: ActionRequest) -> list[str]:
     return [f"request:{request.actor}:{request.idempotency_key}"]
 
 
-def _earlier(context: ActionContext) -> ActionResult | None:
-    """Return the result of an earlier request of the same decision, or with the same idempotency key; else None."""
-    request = context.request
-    if request.idempotency_key and not request.dry_run:
-        known = Decision.objects.filter(actor=request.actor, request_key=request.idempotency_key).first()
-        if known is not None:
-            if (known.action, known.target) != (context.action, context.target):
-                raise Refused(
-                    _("this idempotency key was already used for another decision: %(other)s") % {"other": known}
-                )
-            return _answer(known)
-    if context.once is None or request.dry_run:
+def _of_request(request: ActionRequest, action: str, target: DecisionTarget) -> ActionResult | None:
+    """Return the result of an earlier request with the same idempotency key, if there is one.
+
+    Raises Refused if that was another decision, also if only a value differs: it would be answered as taken.
+    """
+    if not request.idempotency_key:
         return None
-    known = Decision.objects.filter(once=context.once).first()
+    known = Decision.objects.filter(actor=request.actor, request_key=request.idempotency_key).first()
+    if known is None:
+        return None
+    asked = known.answer.get("asked")  # the decisions of earlier releases lack it
+    if (known.action, known.target) != (action, target.name) or asked not in (None, _asked(request)):
+        other = f"{known.action} {targets.text(known.target, known.target_data)}"
+        raise Refused(_("this idempotency key was already used for another decision: %(other)s") % {"other": other})
+    return _answer(known)
+
+
+def _of_name(context: ActionContext, once: Callable[[ActionContext], str | None]) -> ActionResult | None:
+    """Name the decision, and return the result of the earlier decision of that name, if there is one."""
+    context.once = once(context)
+    known = Decision.objects.filter(once=context.once).first() if context.once is not None else None
     return _answer(known) if known is not None else None
+
+
+def _asked(request: ActionRequest) -> dict[str, Any]:
+    """Return the values that were asked for, as JSON data, without those that are not given."""
+    return {
+        name: value if isinstance(value, bool | int | dict) else str(value)
+        for name, value in (request.asked or {}).items()
+        if value is not None
+    }
 
 
 def _answer(known: Decision) -> ActionResult:
@@ -456,7 +476,7 @@ def _answer(known: Decision) -> ActionResult:
     return ActionResult(
         decision_id=known.id,
         action=known.action,
-        target=known.target,
+        target=targets.stored(known.target, known.target_data),
         actor=known.actor,
         accepted_at=known.decided_at,
         commands=[
@@ -484,7 +504,8 @@ def _audit(context: ActionContext, outcome: ActionResult) -> None:
     Decision.objects.create(
         id=context.id,
         action=context.action,
-        target=context.target,
+        target=context.target.name,
+        target_data=context.target.stored,
         saga=context.saga_id,
         actor=context.request.actor,
         door=context.request.door,
@@ -498,5 +519,6 @@ def _audit(context: ActionContext, outcome: ActionResult) -> None:
             "released": released,
             "held": held,
             "effects": answer["effects"],
+            **({"asked": _asked(context.request)} if context.request.idempotency_key else {}),
         },
     )

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from bridge import clock
+from sagas import targets
 from sagas.actions.action import (
     ActionContext,
     ActionRequest,
@@ -20,6 +21,7 @@ from sagas.actions.action import (
 from sagas.actions.spec import ActionSpec
 from sagas.errors import Invalid
 from sagas.models import Decision
+from sagas.targets import DecisionTarget
 
 
 def as_ids(ids: Sequence[UUID | str], *, empty: str, malformed: str) -> list[UUID]:
@@ -32,15 +34,15 @@ def as_ids(ids: Sequence[UUID | str], *, empty: str, malformed: str) -> list[UUI
         raise Invalid(malformed) from None
 
 
-def name_of(ids: Iterable[UUID | str], what: str) -> str:
-    """Return the name of a selection in the audit. what: "commands" or "sagas"."""
+def target_of(ids: Iterable[UUID | str], what: str) -> DecisionTarget:
+    """Return a selection as a target. what: "commands" or "sagas"."""
     found = sorted({str(value).lower() for value in ids})
     # The mark tells this selection from every other, also under a request key.
     mark = hashlib.sha256(" ".join(found).encode()).hexdigest()[:12]
-    return f"{len(found)} {what} (selection {mark})"
+    return DecisionTarget(what, {"count": len(found), "mark": mark})
 
 
-def begin(spec: ActionSpec, target: str, request: ActionRequest) -> ActionResult | None:
+def begin(spec: ActionSpec, target: DecisionTarget, request: ActionRequest) -> ActionResult | None:
     """Check the reason; return the result of the same request if it was completed.
 
     Checked first, as the work may take long. Raises Invalid.
@@ -60,7 +62,7 @@ def result(
     """Return what the decisions on all targets did together."""
     return ActionResult(
         action=spec.name,
-        target="",
+        target=targets.stored("", None),
         actor=request.actor,
         accepted_at=clock.now(),
         commands=commands,
@@ -69,7 +71,7 @@ def result(
     )
 
 
-def remember(spec: ActionSpec, total: ActionResult, target: str, request: ActionRequest) -> ActionResult:
+def remember(spec: ActionSpec, total: ActionResult, target: DecisionTarget, request: ActionRequest) -> ActionResult:
     """Write the audit row of the decision on many itself, in addition to those of its sagas."""
 
     def work(context: ActionContext) -> None:

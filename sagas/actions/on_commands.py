@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from compensation import held
 from compensation.held import Unclaimed
 from compensation.models import INACTIVE, UNSENT, Command, CommandStatus
 from compensation.queries import planned_before
-from sagas import nouns
+from sagas import nouns, targets
 from sagas.actions import many
 from sagas.actions.action import (
     ActionContext,
@@ -35,11 +35,15 @@ from sagas.actions.spec import ActionSpec, Refusal, Values
 from sagas.applying.shared_entities import others_by_saga
 from sagas.errors import DecisionError, Invalid, NotFound, Refused
 from sagas.models import SagaLog
+from sagas.targets import DecisionTarget
 
 
 @dataclass(frozen=True, slots=True)
 class CommandView:
-    """A command as it is stored, with its saga, which may be pruned. `of_many`: as one of all commands of its saga."""
+    """A command as it is stored, with its saga, which may be pruned.
+
+    `of_many`: as one of all commands of its saga; what only its own id can name is left out of them.
+    """
 
     command: Command
     saga: SagaLog | None
@@ -50,7 +54,7 @@ class CommandView:
 
 
 def may_mark_done(view: CommandView) -> Refusal:
-    """Refuse for a command that is confirmed, and for one that was never sent unless it is named itself.
+    """Refuse for a command that is confirmed, and for one that was never sent unless its own id names it.
 
     All commands of a saga include those that wait for another one: an image whose deletion is marked as done together
     with a rollback would never be deleted.
@@ -142,7 +146,10 @@ class CommandSelection:
     planned_before: datetime | None = None
 
     def find(self, spec: ActionSpec, of_saga: Q) -> list[UUID]:
-        """Return the ids of the commands; of a saga, those that match `of_saga`. Raises Invalid, NotFound."""
+        """Return the ids of the commands. Raises Invalid, NotFound.
+
+        Of a saga, those that match `of_saga`, without those that the decision's rule leaves out.
+        """
         given = [name for name in ("ids", "saga", "planned_before") if getattr(self, name) is not None]
         if len(given) != 1:
             raise Invalid(_("select the commands by exactly one of ids, saga and planned_before"))
@@ -150,24 +157,23 @@ class CommandSelection:
             return many.as_ids(
                 self.ids, empty=_("the list of commands is empty"), malformed=_("a command's id is a UUID")
             )
-        return list(self._found(spec, of_saga).values_list("id", flat=True))
-
-    def _found(self, spec: ActionSpec, of_saga: Q) -> QuerySet[Command]:
         if self.planned_before is not None:
             if not any(field.selects for field in spec.fields):
                 raise Invalid(_("planned_before selects unsent commands, which can only be withdrawn"))
-            return planned_before(self.planned_before)
-        found = Command.objects.filter(of_saga, saga_id=saga_row(self.saga or "").id)
-        return found.order_by("entity", "-name")
+            return list(planned_before(self.planned_before).values_list("id", flat=True))
+        saga = saga_row(self.saga or "")
+        found = Command.objects.filter(of_saga, saga_id=saga.id).only("status", "invalid", "held_since")
+        views = (CommandView(command, saga, of_many=True) for command in found.order_by("entity", "-name"))
+        return [view.command.id for view in views if not _is_left_out(spec, view)]
 
     @property
-    def name(self) -> str:
-        """Return the target's name in the audit."""
+    def target(self) -> DecisionTarget:
+        """Return the target of the decision."""
         if self.saga is not None:
-            return f"commands of saga {self.saga}"
+            return DecisionTarget("commands-of-saga", {"saga": str(self.saga)})
         if self.planned_before is not None:
-            return f"commands planned before {self.planned_before.isoformat()}"
-        return many.name_of(self.ids or (), "commands")
+            return DecisionTarget("commands-planned-before", {"time": self.planned_before.isoformat()})
+        return many.target_of(self.ids or (), "commands")
 
 
 # --- how they are carried out -----------------------------------------------------------------------------------------
@@ -220,16 +226,16 @@ class CommandEffect:
         """
         if values.get("command") is not None:
             row = _command(values["command"])
-            return self._decide(spec, row.saga_id, [row.id], request, f"command {row.id}")
+            return self._decide(spec, row.saga_id, [row.id], request, targets.of_command(row.id))
         return self._many(spec, CommandSelection(**{name: values.get(name) for name in _SELECTED_BY}), request)
 
     def _many(self, spec: ActionSpec, selection: CommandSelection, request: ActionRequest) -> ActionResult:
         ids = selection.find(spec, self.of_saga)
-        earlier = many.begin(spec, selection.name, request)
+        earlier = many.begin(spec, selection.target, request)
         if earlier is not None:
             return earlier
         total = self._each_saga(spec, ids, replace(request, idempotency_key=None))
-        return many.remember(spec, total, selection.name, request)
+        return many.remember(spec, total, selection.target, request)
 
     def _each_saga(self, spec: ActionSpec, ids: Sequence[UUID], request: ActionRequest) -> ActionResult:
         by_saga: dict[UUID, list[UUID]] = defaultdict(list)
@@ -246,7 +252,7 @@ class CommandEffect:
         known_to: dict[str, dict[str, Any]] = {}
         for saga_id, group in sorted(by_saga.items()):
             try:
-                outcome = self._decide(spec, saga_id, group, request, f"saga {saga_id}", bulk=named)
+                outcome = self._decide(spec, saga_id, group, request, None, bulk=named)
             except DecisionError as error:
                 refused += [many.not_eligible(identity, "refused", str(error)) for identity in group]
                 continue
@@ -270,30 +276,36 @@ class CommandEffect:
         saga_id: UUID,
         ids: Sequence[UUID],
         request: ActionRequest,
-        target: str,
+        target: DecisionTarget | None,
         *,
         bulk: frozenset[UUID] = frozenset(),
     ) -> ActionResult:
-        """Carry out a decision for one saga. bulk: all commands of a decision that may be about several sagas."""
+        """Carry out a decision for one saga. bulk: all commands of a decision that may be about several sagas.
+
+        target: None for the saga.
+        """
         saga = saga_row(saga_id)
+        about = target or targets.of_saga(saga.id, saga.saga_type)
 
         def work(context: ActionContext) -> None:
             now = current(context, saga)
             chosen, refused = _split_by_eligibility(spec, ids, now)
             if refused and not bulk:
                 raise Refused(refused[0]["reason"])
-            targets = [command.id for command in chosen]
+            chosen_ids = [command.id for command in chosen]
             if self.before is not None and chosen:
                 self.before(context, chosen)
-            only = targets if self.only_targets else None
-            with previewed(context, routing_key(saga), targets=bulk or targets, only=only):
+            only = chosen_ids if self.only_targets else None
+            with previewed(context, routing_key(saga), targets=bulk or chosen_ids, only=only):
                 if chosen:
                     self.change(self, spec, context, now, chosen)
             context.effects |= {"not_eligible": refused} if bulk else {}
             context.effects |= {"status_before": now.status, "status_after": saga_row(saga.id).status}
 
-        once = (lambda: None) if bulk else (lambda: self._once(spec, ids[0]))
-        return carry_out(spec.name, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=once)
+        def once(_context: ActionContext) -> str | None:
+            return None if bulk else self._once(spec, ids[0])
+
+        return carry_out(spec.name, about, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=once)
 
     def _once(self, spec: ActionSpec, command_id: UUID) -> str:
         """Name the decision: one that opens a round is new in each round, the others can be taken once."""
@@ -307,10 +319,14 @@ class CommandEffect:
 _SELECTED_BY = ("ids", "saga", "planned_before")
 RETRY = CommandEffect(of_saga=Q(status=CommandStatus.EXHAUSTED), only_targets=True, opens_round=1)
 ANSWER = CommandEffect(of_saga=~Q(status__in=INACTIVE))
-MARK_DONE = CommandEffect(of_saga=~Q(status__in=(*INACTIVE, CommandStatus.PLANNED)))
 RELEASE = CommandEffect(
     change=_release, before=_note_also_known, of_saga=Q(held_since__isnull=False), only_targets=True
 )
+
+
+def _is_left_out(spec: ActionSpec, view: CommandView) -> bool:
+    """Return whether a decision on all commands of a saga is not about this one, although it may name it itself."""
+    return bool(spec.refusal(view)) and not spec.refusal(replace(view, of_many=False))
 
 
 def _split_by_eligibility(

@@ -10,6 +10,7 @@ from bridge import event_log, quarantine, readings, reasons, routing
 from bridge.errors import NotInQuarantine, StillUnreadable
 from bridge.models import Event, Pending, Quarantined, QuarantineStatus
 from bridge.reasons import Reason
+from sagas import targets
 from sagas.actions.action import ActionContext, ActionRequest, ActionResult, carry_out, previewed
 from sagas.actions.spec import ActionSpec, Refusal, Values
 from sagas.errors import NotFound, Refused
@@ -44,7 +45,7 @@ def requeue(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionR
     transaction. Raises NotFound, Invalid, Refused (it still cannot be read, or cannot be applied), Busy.
     """
     message: int = values["message"]
-    target = f"message {message}"
+    target = targets.of_message(message)
     routed = event_log.routing_of(message)
 
     def work(context: ActionContext) -> None:
@@ -59,8 +60,8 @@ def requeue(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionR
         context.effects |= {"event": event.event_id, "type": event.type}
         context.effects |= {} if fresh else {"already_stored": True}
 
-    locks = [f"decision:{target}", *routed]
-    return carry_out(spec.name, target, request, work, locks=locks, once=lambda: spec.once.format(message=message))
+    locks, once = [f"decision:{target.name}", *routed], spec.once.format(message=message)
+    return carry_out(spec.name, target, request, work, locks=locks, once=lambda _context: once)
 
 
 def dismiss_message(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:
@@ -74,7 +75,8 @@ def dismiss_message(spec: ActionSpec, values: Values, request: ActionRequest) ->
         spec.check(_locked(message))
         quarantine.dismiss(message, actor=request.actor, why=request.reason)
 
-    return carry_out(spec.name, f"message {message}", request, work, once=lambda: spec.once.format(message=message))
+    once = spec.once.format(message=message)
+    return carry_out(spec.name, targets.of_message(message), request, work, once=lambda _context: once)
 
 
 def _read(message: int, request: ActionRequest) -> Event:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from bridge import event_log, readings, routing
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
-from sagas import nouns
+from sagas import nouns, targets
 from sagas.actions.action import (
     ActionContext,
     ActionRequest,
@@ -34,6 +34,7 @@ from sagas.engine import facts as kinds
 from sagas.engine.definition import Entity
 from sagas.errors import Invalid, NotFound, Refused
 from sagas.models import Attachment, Decision, Lane, Parked, SagaKey, SagaLog
+from sagas.targets import DecisionTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,11 +189,13 @@ def adopt(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRes
             context.saga_id = saga.id
         context.effects |= {"saga": str(saga.id), "events": saga.events_count, "status_after": saga.status}
 
-    target = f"key {key}"
+    target = DecisionTarget("key", {"key": key, "saga_type": stream})
     once = spec.once.format(stream=stream, key=key)
-    return carry_out(
-        spec.name, target, request, work, locks=[routed], once=lambda: once + _after(spec, stream, key, target)
-    )
+
+    def named(_context: ActionContext) -> str:
+        return once + _after(spec, stream, key, target.name)
+
+    return carry_out(spec.name, target, request, work, locks=[routed], once=named)
 
 
 def _after(spec: ActionSpec, stream: str, key: str, target: str) -> str:
@@ -215,7 +218,7 @@ def dismiss(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionR
         raise Invalid(_("specify either a key or one event to dismiss"))
     _check_named(key, event)
     saga_type = values.get("saga_type")
-    target = f"key {key}" if key is not None else f"event {event}"
+    target = DecisionTarget("event", {"event": event}) if key is None else DecisionTarget("key", {"key": key})
 
     def work(context: ActionContext) -> None:
         found = _parked_of(key, event)
@@ -248,10 +251,10 @@ def _attach_key(spec: ActionSpec, saga: SagaLog, key: str, lane: str | None, req
         _note_still_parked(context, _parked(stream, key))
         note_status(context, now)
 
-    target = f"key {key} to saga {saga.id}" + (f" lane {lane}" if lane else "")
+    target = targets.attached("key", key, saga.id, stream, lane)
     once = spec.once.format(what=f":{stream}:{key}", saga=saga.id, lane=lane or "")
     locks = [routing_key(saga), foreign]
-    return carry_out(spec.name, target, request, work, locks=locks, saga_id=saga.id, once=lambda: once)
+    return carry_out(spec.name, target, request, work, locks=locks, saga_id=saga.id, once=lambda _context: once)
 
 
 def _attach_event(
@@ -277,10 +280,10 @@ def _attach_event(
         context.effects["events"] = 1
         note_status(context, now)
 
-    target = f"event {event_id} to saga {saga.id}" + (f" lane {lane}" if lane else "")
+    target = targets.attached("event", event_id, saga.id, saga.saga_type, lane)
     once = spec.once.format(what=f"-event:{event_id}", saga=saga.id, lane=lane or "")
     locks = [routing_key(saga)]
-    return carry_out(spec.name, target, request, work, locks=locks, saga_id=saga.id, once=lambda: once)
+    return carry_out(spec.name, target, request, work, locks=locks, saga_id=saga.id, once=lambda _context: once)
 
 
 def _check_named(key: str | None, event: str | None) -> None:

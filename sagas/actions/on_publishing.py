@@ -12,6 +12,7 @@ from bridge.wakeup import nudge_on_commit
 from compensation import breaker, queries, switches
 from compensation.models import UNSENT, Breaker, BreakerState, Command
 from compensation.switches import EVERYTHING, Switches
+from sagas import targets
 from sagas.actions.action import KEPT_COMMANDS, ActionContext, ActionRequest, ActionResult, CommandPreview, carry_out
 from sagas.actions.spec import ActionSpec, NothingToDo, Refusal, Values
 from sagas.definitions import registry
@@ -105,7 +106,7 @@ def set_publishing(spec: ActionSpec, values: Values, request: ActionRequest) -> 
             _note_released(context, _released(before, switches.read(), context.now))
             nudge_on_commit("publish")
 
-    return carry_out(spec.name, "publishing" if name == EVERYTHING else f"publishing to {name}", request, work)
+    return carry_out(spec.name, targets.sending(None if name == EVERYTHING else name), request, work)
 
 
 def _released(before: Switches, after: Switches, now: datetime) -> QuerySet[Command]:

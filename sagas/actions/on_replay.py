@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from django.utils.translation import gettext as _
 
+from sagas import targets
 from sagas.actions.action import (
     ActionContext,
     ActionRequest,
@@ -48,7 +49,7 @@ def replay(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRe
         context.effects |= {"differences": [item._asdict() for item in found], "status_after": saga_row(now.id).status}
 
     locks = [routing_key(saga)]
-    return carry_out(spec.name, f"saga {saga.id}", request, work, locks=locks, saga_id=saga.id)
+    return carry_out(spec.name, targets.of_saga(saga.id, saga.saga_type), request, work, locks=locks, saga_id=saga.id)
 
 
 def compare(spec: ActionSpec, saga: SagaLog, request: ActionRequest) -> ActionResult:
@@ -62,7 +63,7 @@ def compare(spec: ActionSpec, saga: SagaLog, request: ActionRequest) -> ActionRe
 
     dry = replace(request, dry_run=True, idempotency_key=None)
     locks = [routing_key(saga)]
-    return carry_out(spec.name, f"saga {saga.id}", dry, work, locks=locks, saga_id=saga.id)
+    return carry_out(spec.name, targets.of_saga(saga.id, saga.saga_type), dry, work, locks=locks, saga_id=saga.id)
 
 
 def preview(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResult:

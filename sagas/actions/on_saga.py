@@ -16,7 +16,7 @@ from bridge import event_log, readings
 from bridge.event_log import NewFact
 from bridge.models import Event, Source
 from compensation import outbox
-from sagas import nouns
+from sagas import nouns, targets
 from sagas.actions import many
 from sagas.actions.action import (
     ActionContext,
@@ -35,10 +35,12 @@ from sagas.applying.fold import error_location
 from sagas.definitions import registry
 from sagas.engine import facts as kinds
 from sagas.engine.decide import SagaIdentity, saga_failed
+from sagas.engine.evolve import when
+from sagas.engine.facts import Fact
 from sagas.engine.state import saga_from
 from sagas.engine.status import latest_counts
 from sagas.errors import Busy, Invalid, NotFound, Refused
-from sagas.models import Lane, SagaEvent, SagaLog, SagaStatusChoice
+from sagas.models import Decision, Lane, SagaEvent, SagaLog, SagaStatusChoice
 
 UNFINISHED = (SagaStatusChoice.STARTED, SagaStatusChoice.COMPENSATING)
 OPEN = (*UNFINISHED, SagaStatusChoice.COMPENSATION_FAILED)
@@ -201,7 +203,7 @@ def each(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResu
     for all. Raises Invalid.
     """
     ids = many.as_ids(values["ids"], empty=_("the list of sagas is empty"), malformed=_("a saga's id is a UUID"))
-    target = many.name_of(ids, "sagas")
+    target = many.target_of(ids, "sagas")
     earlier = many.begin(spec, target, request)
     if earlier is not None:
         return earlier
@@ -366,9 +368,42 @@ def _on_saga(
     *,
     lane: str | None = None,
 ) -> ActionResult:
-    target = f"saga {saga.id}" if lane is None else f"saga {saga.id} lane {lane}"
-    once = spec.once.format(saga=saga.id, lane=lane or "") or None
-    runs = len(saga_from(saga.state).runs)
-    if once is not None and runs > 1 and lane is None:
-        once += f":run {runs}"  # what was decided on an earlier run can be decided on this one
-    return carry_out(spec.name, target, request, work, locks=[routing_key(saga)], saga_id=saga.id, once=lambda: once)
+    target = targets.of_saga(saga.id, saga.saga_type, lane)
+    locks = [routing_key(saga)]
+
+    def once(context: ActionContext) -> str | None:
+        return _once(spec, saga, lane, context)
+
+    return carry_out(spec.name, target, request, work, locks=locks, saga_id=saga.id, once=once)
+
+
+def _once(spec: ActionSpec, saga: SagaLog, lane: str | None, context: ActionContext) -> str | None:
+    """Return the name of the earlier decision of this kind that still holds; else a new name.
+
+    What was decided on the saga as a whole holds in its run, and a run cannot be named: late events divide and join the
+    runs. So the decision is looked for in the run that is now the latest, after all waiting events were applied. What
+    was decided on a lane stays with the lane.
+    """
+    if not spec.once:
+        return None
+    name = spec.once.format(saga=saga.id, lane=lane or "")
+    if lane is not None:
+        return name
+    context.apply(routing_key(saga))
+    taken = in_latest_run(saga_row(saga.id), [spec.name])
+    if taken is not None:
+        return taken.once
+    return f"{name}:{context.id}" if Decision.objects.filter(once=name).exists() else name
+
+
+def in_latest_run(saga: SagaLog, names: Sequence[str]) -> Decision | None:
+    """Return the last decision with one of these names on the saga as a whole in its latest run. Two queries."""
+    decisions = {str(row.id): row for row in Decision.objects.filter(saga=saga.id, action__in=names).defer("answer")}
+    facts = Event.objects.filter(source=Source.OPERATOR, event_id__in=decisions, entity="")
+    state = saga_from(saga.state)
+    found = [
+        decisions[event_id]
+        for event_id, kind, at, run in facts.values_list("event_id", "type", "occurred_at", "payload__run")
+        if state.run_at(when(Fact(event_id, kind, at, kinds.OPERATOR, content={kinds.RUN: run}))) == len(state.runs) - 1
+    ]
+    return max(found, key=lambda decision: decision.decided_at, default=None)

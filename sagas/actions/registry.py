@@ -146,7 +146,7 @@ SPECS = (
         target=Target.COMMANDS,
         on=(CommandView,),
         allowed=on_commands.may_mark_done,
-        effect=on_commands.MARK_DONE,
+        effect=on_commands.ANSWER,
         fact=kinds.COMMANDS_MARKED_DONE,
         once="mark_done:{command}",
         by_hand=True,
@@ -217,7 +217,7 @@ SPECS = (
         also=(_("Cannot be reversed: the effects of applied events are permanent."),),
         sentence=_("Attached by %(actor)s: %(reason)s"),
         already=_("already attached by %(actor)s at %(time)s"),
-        description="Assign all events of a key, or one unmatched event, to a saga or to a lane of it.",
+        description="Assign all events of a key, or one unmatched event, to a saga or to one part of it.",
         command="attach",
         command_help=(
             "Assign all events of a key, past and future, or one unmatched event, to a saga or to one part of it."
@@ -398,6 +398,7 @@ SPECS = (
                 option="--images",
                 option_help="how many %(entity_nouns)s %(the_intake)s brought, including those that failed later",
                 metavar="N",
+                of_each=True,
                 of_many_help=_("If empty, each saga is closed with the number of its %(entity_nouns)s that are known."),
             ),
         ),
@@ -414,9 +415,12 @@ SPECS = (
             _("Until the saga has ended, you can close it again with another number: the last one counts."),
         ),
         sentence=_("%(intake_noun)s closed by %(actor)s, number of %(entity_nouns)s %(lanes)s: %(reason)s"),
-        description="Close the intake of a saga: record that it is over, and how many lanes it brought.",
+        description="Close the intake of a saga: record that no further parts will arrive, and how many there are.",
         command="close_retrieval",
-        command_help="Close the intake of a saga: record that it is over, and how many lanes it brought.",
+        command_help=(
+            "Close the intake of sagas, each as ID=NUMBER: record that no further parts will arrive, and how many there"
+            " are."
+        ),
     ),
     ActionSpec(
         name=Action.CANCEL,
@@ -440,7 +444,7 @@ SPECS = (
         also=(_("Events that arrive later are still applied, and the work that they report is undone as well."),),
         sentence=_("Cancelled by %(actor)s: %(reason)s"),
         already=_("already cancelled by %(actor)s at %(time)s"),
-        description="Stop a running saga, or one lane of it, and undo what it did.",
+        description="Stop a running saga, or one part of it, and undo what it did.",
         command="cancel_saga",
         command_help=(
             "Mark a running saga, or with --image one part of it, as failed, and undo everything done so far."
@@ -467,7 +471,7 @@ SPECS = (
         ),
         sentence=_("Compensation forced by %(actor)s: %(reason)s"),
         already=_("compensation was already forced by %(actor)s at %(time)s"),
-        description="Mark a saga, or one lane of it, as failed, even if completed, and undo everything done so far.",
+        description="Mark a saga, or one part of it, as failed, even if completed, and undo everything done so far.",
         command="force_compensation",
         command_help=(
             "Mark a saga, or with --image one part of it, as failed, even if completed, and undo everything done so"

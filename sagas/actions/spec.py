@@ -6,7 +6,7 @@ The decisions themselves are in `sagas.actions.registry`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -65,6 +65,8 @@ class Field:
     metavar: str | None = None
     # What an empty value means in a decision on many sagas, where it then need not be given.
     of_many_help: Any = ""
+    # Each target has its own value: the command takes it as ID=VALUE, and one value for several only if told so.
+    of_each: bool = False
     # It chooses commands itself, instead of their ids or their saga.
     selects: bool = False
     # Returns why the admin's form needs the value, given the others; empty if it does not.
@@ -173,7 +175,8 @@ class ActionSpec:
 
     def decide(self, values: Values, request: ActionRequest) -> ActionResult:
         """Carry out the decision, in its own transaction. Raises DecisionError."""
-        return self._effect(values)(self, {**values, **self.fixed}, request)
+        asked = {own.name: values.get(own.name) for own in self.fields}
+        return self._effect(values)(self, {**values, **self.fixed}, replace(request, asked=asked))
 
     def look(self, values: Values, request: ActionRequest) -> ActionResult:
         """Return the preview for a request with `dry_run`. Raises DecisionError."""

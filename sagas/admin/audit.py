@@ -11,7 +11,7 @@ from django.urls import URLPattern
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from sagas import actions
+from sagas import actions, targets
 from sagas.admin import formatting, search
 from sagas.admin.action_views import LABELS, decide_view
 from sagas.admin.filters import ActionFilter
@@ -24,7 +24,7 @@ from sagas.queries.ids import saga_id
 
 @admin.register(Decision)
 class DecisionAdmin(ReadOnlyAdmin):
-    list_display = ("what", "target", "actor", "entry_point", "when", "why")
+    list_display = ("what", "on_what", "actor", "entry_point", "when", "why")
     list_filter = (ActionFilter,)
     search_fields = ("id",)
     search_help_text = _("Full id of a decision, or any full id of a saga")
@@ -57,6 +57,10 @@ class DecisionAdmin(ReadOnlyAdmin):
     def what(self, decision: Decision) -> SafeString:
         return formatting.badge(decision.action, actions.label_of(decision.action), "hand")
 
+    @admin.display(description=_("target"))
+    def on_what(self, decision: Decision) -> str:
+        return targets.text(decision.target, decision.target_data)
+
     @admin.display(description=_("via"))
     def entry_point(self, decision: Decision) -> str:
         return decision.get_door_display()
@@ -82,6 +86,7 @@ class DecisionAdmin(ReadOnlyAdmin):
         words = nouns_of_target({"saga": row.saga})
         return {
             "title": actions.label_of(row.action, words),
+            "target": targets.text(row.target, row.target_data),
             "nouns": words,
             "lines": list(actions.of_closing(row.answer.get("effects", {}))),
             "commands": commands,

@@ -30,6 +30,7 @@ from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.error_text import shown_error
 from sagas.models import SagaLog
+from sagas.nouns import lazy_noun
 from sagas.queries import holding
 from sagas.queries.holding import OnHold
 from sagas.queries.ids import saga_id, spelled
@@ -40,7 +41,7 @@ UNDER_WAY = frozenset({CommandStatus.PLANNED, CommandStatus.WAITING, CommandStat
 
 @admin.register(Command)
 class CommandAdmin(ReadOnlyAdmin):
-    list_display = ("what", "state", "entity", "service", "attempt_label", "planned", "error", "saga_link")
+    list_display = ("what", "state", "entity_id", "service", "attempt_label", "planned", "error", "saga_link")
     list_filter = (
         CommandStatusFilter,
         HeldFilter,
@@ -103,6 +104,10 @@ class CommandAdmin(ReadOnlyAdmin):
         too_many = _("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
         specs = actions.of_target(Target.COMMANDS)
         return chosen.decisions(request, specs, _views_in_list(request), MOST_COMMANDS, too_many)
+
+    @admin.display(description=lazy_noun("entity_noun"))
+    def entity_id(self, command: Command) -> str:
+        return command.entity
 
     @admin.display(description=_("command"))
     def what(self, command: Command) -> str:

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from bridge.models import Duplicate, Event, EventReading, Pending, Source
-from sagas import nouns
+from sagas import nouns, own_facts
 from sagas.admin import buttons, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
@@ -28,7 +28,7 @@ MOST = 500
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    list_display = ("type", "event_id", "origin", "key_id", "entity_id", "occurred", "received")
+    list_display = ("what", "event_id", "origin", "key_id", "entity_id", "occurred", "received")
     search_fields = ("id",)
     search_help_text = fill_lazy(_("Full event id or %(key_id)s"))
     ordering = ("-id",)
@@ -44,6 +44,10 @@ class EventAdmin(ReadOnlyAdmin):
         if not term:
             return queryset, False
         return queryset.filter(id__in=_found(term)), False
+
+    @admin.display(description=_("type"), ordering="type")
+    def what(self, event: Event) -> str:
+        return own_facts.title(event)
 
     @admin.display(description=_("source"))
     def origin(self, event: Event) -> SafeString:
@@ -74,7 +78,7 @@ class EventAdmin(ReadOnlyAdmin):
         words = nouns.of(row.stream)
         further = EventReading.objects.filter(event=row.pk).exclude(id=row.pk).order_by("id")
         return {
-            "title": row.type,
+            "title": own_facts.title(row),
             "nouns": words,
             "logged": logged,
             "saga": SagaLog.objects.filter(id=logged.saga_id).only("key", "status").first() if logged else None,

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from bridge.models import Quarantined
 from compensation.models import Command, CommandStatus
-from sagas import actions
+from sagas import actions, targets
 from sagas.actions import Action, ActionSpec, MessageView, Target
 from sagas.admin import buttons
 from sagas.admin.buttons import Button
@@ -106,9 +106,12 @@ def _saga(saga_id: UUID, lane: str) -> tuple[_Earlier | None, Sequence[Button]]:
         still = buttons.of_saga(saga, None)
     if saga.set_aside_at is not None:
         return None, [button for button in buttons.of_saga(saga, None) if button.action == Action.RESUME]
-    target = f"saga {saga.id} lane {lane}" if lane else f"saga {saga.id}"
     once = [spec.name for spec in actions.of_target(Target.SAGA) if spec.once and spec.already]
-    return _last(Decision.objects.filter(saga=saga.id, action__in=once, target=target)), still
+    if lane:
+        target = targets.of_saga(saga.id, saga.saga_type, lane).name
+        return _last(Decision.objects.filter(saga=saga.id, action__in=once, target=target)), still
+    taken = actions.in_latest_run(saga, once)
+    return (taken.action, taken.actor, taken.decided_at) if taken else None, still
 
 
 def what_became_of(stream: str, key: str) -> str:

@@ -31,7 +31,6 @@ TEXTS = (
     gettext_noop("Select record"),
     gettext_noop("Select value"),
     gettext_noop("System"),
-    gettext_noop("This page yielded into no results. Create a new item or reset your filters."),
     gettext_noop("Toggle password visibility"),
     gettext_noop("True"),
     gettext_noop("Type to search"),

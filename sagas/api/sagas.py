@@ -102,7 +102,7 @@ class StepsView(ApiView):
 
 @extend_schema_view(get=reads(page_of(s.LaneSerializer), p.LanesParameters, missing=True))
 class LanesView(ApiView):
-    """List the lanes of a saga, one for each of its entities, with their outcome."""
+    """List the parts of a saga, one for each of its entities, with their outcome."""
 
     parameters = p.LanesParameters
 

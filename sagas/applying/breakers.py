@@ -9,6 +9,7 @@ from django.db import transaction
 
 from compensation import breaker
 from compensation.models import Breaker
+from sagas import targets
 from sagas.models import Decision, EntryPoint
 
 # The decision that an opened breaker is recorded as.
@@ -38,11 +39,13 @@ def judge_canaries() -> None:
 
 def _audit(opened: Breaker) -> None:
     """Write an audit row for the pause, as for a decision of a person."""
+    target = targets.sending(opened.service)
     numbers = {"planned": opened.planned, "allowed": opened.allowed}
     Decision.objects.create(
         id=uuid.uuid4(),
         action=ACTION,
-        target=f"publishing to {opened.service}",
+        target=target.name,
+        target_data=target.stored,
         actor=opened.changed_by,
         door=EntryPoint.SYSTEM.value,
         reason=f"breaker-{opened.cause}",

@@ -20,7 +20,7 @@ from sagas.engine.definition import (
 )
 
 FORWARD = (StepStatus.STARTED, StepStatus.COMPLETED)
-EVENT_HEAD = ("event", "step", "becomes", "entity", "also", "topics")
+EVENT_HEAD = ("event", "step", "becomes", "about", "also", "topics")
 # What answers a command besides the events that a definition names.
 _OTHER_ANSWERS = {
     Confirmation.EVENT: (),
@@ -50,9 +50,7 @@ def table(definition: Definition) -> str:
     commands = [_command_row(definition, item) for item in definition.compensations]
     head = f"{definition.name} version {definition.version}"
     keys = f"one saga for each {definition.noun_of_key.one} ({definition.key_field})" + (
-        f", in it one lane for each {definition.noun_of_entity.one} ({definition.entity_field})"
-        if definition.entity_field
-        else ""
+        f", with its {definition.noun_of_entity.many} ({definition.entity_field})" if definition.entity_field else ""
     )
     runs = ", may be started again" if definition.restarts else ""
     if definition.continues:
@@ -78,7 +76,7 @@ def also(definition: Definition, event: Event, means: Meaning) -> list[str]:
         (_fails(means, lane), means.fails is not None),
         (f"marks the {lane} as processed", means.processes),
         (f"proves {means.proves}", bool(means.proves)),
-        ("ends the intake", means.ends_intake),
+        (f"ends the {definition.intake_noun.one}", means.ends_intake),
         (f"announces the {lanes}", means.announces is not None),
         (f"confirms {means.confirms}", bool(means.confirms)),
         (f"refuses {means.refuses}", bool(means.refuses)),

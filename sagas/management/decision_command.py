@@ -11,6 +11,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from sagas import targets
 from sagas.actions import ActionRequest, ActionResult, CommandPreview, is_blank
 from sagas.errors import DecisionError, NotFound
 from sagas.management.cli_base import (
@@ -236,6 +237,6 @@ def results_by_id(ids: Sequence[str], outcome: ActionResult) -> list[JobResult]:
             code = NOT_FOUND if refusal["code"] == "not_found" else REFUSED
             results.append(JobResult(identity, code, error=sentence(ValueError(refusal["reason"]))))
         else:
-            own = replace(outcome, commands=moved[identity], effects={}, target=f"command {identity}")
+            own = replace(outcome, commands=moved[identity], effects={}, target=targets.of_command(identity))
             results.append(JobResult(identity, DONE, own))
     return results

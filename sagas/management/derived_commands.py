@@ -6,7 +6,7 @@ Django finds commands by the files in `management/commands`; `install` adds thes
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -29,7 +29,7 @@ COMMANDS = "sagas.management.commands"
 def _number(text: str, field: Field) -> int:
     """Parse a number that is not negative. Raises UsageError."""
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise UsageError(f"{field.option} must be a number, such as 36")
+        raise UsageError(f"{text!r} is not a number, such as 36, for {field.option}")
     return int(text)
 
 
@@ -89,17 +89,52 @@ class SpecCommand(DecisionCommand):
 class OnSagas(SpecCommand):
     """A decision on sagas, each in its own call."""
 
+    @property
+    def _of_each(self) -> Field | None:
+        """The field of which each saga has its own value, if the decision has one."""
+        return next((field for field in self.spec.fields if field.of_each), None)
+
     def add_target(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "saga", nargs="*", help=f"saga id or {shared().key_id}; none or -: read from stdin, one per line"
-        )
+        field, what = self._of_each, f"saga id or {shared().key_id}"
+        if field is not None:
+            what += f", as ID={field.metavar}, with the number that {field.option} means"
+            parser.add_argument("--for-all", action="store_true", help=f"use the one {field.option} for several sagas")
+        parser.add_argument("saga", nargs="*", help=f"{what}; none or -: read from stdin, one per line")
 
     def jobs(self, options: Options) -> list[Job]:
         """Return one call for each saga."""
-        return [self._job(name, options) for name in ids_from(options["saga"], "saga")]
+        names, field = ids_from(options["saga"], "saga"), self._of_each
+        if field is None:
+            return [self._job(name, options) for name in names]
+        values = _value_of_each(names, field, _given(options, field), for_all=options["for_all"])
+        named = field.option.removeprefix("--").replace("-", "_")
+        return [self._job(name, {**options, named: value}) for name, value in values.items()]
 
     def _job(self, name: str, options: Options) -> Job:
         return self.job(name, options, lambda: {"saga": find_saga(name).id})
+
+
+def _value_of_each(names: Sequence[str], field: Field, shared_value: str | None, *, for_all: bool) -> dict[str, str]:
+    """Return the value of each target: its own, as ID=VALUE, or the one that the option gives. Raises UsageError.
+
+    One value for several targets is most likely meant for one of them, so it needs `for_all`. An id that itself
+    contains "=" can be given with the option.
+    """
+    option, form = field.option, f"ID={field.metavar}"
+    if shared_value is not None:
+        if len(names) > 1 and not for_all:
+            raise UsageError(f"{option} gives several sagas one number: give each its own, {form}, or add --for-all")
+        return dict.fromkeys(names, shared_value)
+    if for_all:
+        raise UsageError(f"--for-all needs {option}")
+    values: dict[str, str] = {}
+    for given in names:
+        name, mark, value = given.rpartition("=")
+        if not (mark and name):
+            raise UsageError(f"saga {given} has no number: give it as {form}, or with {option}")
+        if values.setdefault(name, value) != value:
+            raise UsageError(f"saga {name} has two numbers: give one")
+    return values
 
 
 class OnCommands(SpecCommand):
@@ -230,7 +265,7 @@ def _add_option(parser: CommandParser, field: Field) -> None:
     if field.kind is FieldKind.FLAG:
         parser.add_argument(field.option, action="store_true", help=text)
         return
-    options: dict[str, Any] = {"required": field.required, "help": text}
+    options: dict[str, Any] = {"required": field.required and not field.of_each, "help": text}
     if field.metavar:
         options["metavar"] = field.metavar
     if field.kind is FieldKind.CHOICE:

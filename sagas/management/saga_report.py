@@ -155,10 +155,14 @@ def _attempts(command: Command) -> str:
     return f"{command.attempt} of {command.maximum_attempts}{round_}"
 
 
+# What entries are called for people, where it is not their kind.
+_KINDS = {"news": "notice"}
+
+
 def _entry_lines(entries: Sequence[Entry]) -> Iterator[str]:
     for entry in entries:
         upcoming = (" (on hold)" if "on_hold" in entry.detail else " (upcoming)") if entry.future else ""
         entity = f"  [{entry.entity}]" if entry.entity else ""
-        yield f"{when(entry.at)}  {entry.kind:<8}  {entry.title}{entity}{upcoming}"
+        yield f"{when(entry.at)}  {_KINDS.get(entry.kind, entry.kind):<8}  {entry.title}{entity}{upcoming}"
         for change in entry.changes:
             yield f"{'':<36}{change}"

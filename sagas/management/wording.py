@@ -20,7 +20,8 @@ _IN_SENTENCES = (
 
 def outcome_lines(name: str, outcome: ActionResult, *, payload: bool) -> Iterator[str]:
     """Return what a decision did or would do, with the bodies to be sent; error texts only with `payload`."""
-    yield f"{_verb(outcome)} {outcome.action} {outcome.target}" + ("" if name in outcome.target else f" ({name})")
+    target = str(outcome.target)
+    yield f"{_verb(outcome)} {outcome.action} {target}" + ("" if name in target else f" ({name})")
     if outcome.repeated:
         yield f"  already requested by {outcome.actor} at {when(outcome.accepted_at)}; nothing was done a second time"
     elif outcome.decision_id is not None:

@@ -23,7 +23,7 @@ from bridge import readings
 from bridge.models import Event, Source
 from compensation.deadlines import DeadlineHolds
 from compensation.models import UNSENT, Attempt, AttemptOutcome, Command, CommandStatus
-from sagas import nouns
+from sagas import nouns, own_facts
 from sagas.actions import registry
 from sagas.engine import facts as kinds
 from sagas.error_text import shown_attempt
@@ -193,7 +193,7 @@ def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any
         detail |= {"actor": content.get("actor", ""), "reason": content.get("reason", "")}
         if event.type == kinds.INTAKE_CLOSED:
             detail |= {"lanes": content.get("lanes", 0)}
-        return "decision", _decision_title(_decision_of(event.type), event.type, detail, words)
+        return "decision", _decision_title(_decision_of(event.type), own_facts.title(event), detail, words)
     if event.source == Source.COMPENSATION:
         detail |= {"command": content.get("name", ""), "round": content.get("round", 1)}
         titles = {
@@ -201,7 +201,8 @@ def _event_title(event: Event, content: Mapping[str, Any], detail: dict[str, Any
             kinds.COMMAND_PUBLISHED: _("%(command)s was sent; this service sends no confirmation"),
             kinds.COMMAND_REQUIRED_AGAIN: _("%(command)s is required again: round %(round)d began"),
         }
-        return "news", titles.get(event.type, event.type) % {"command": detail["command"], "round": detail["round"]}
+        text = titles.get(event.type)
+        return "news", text % detail if text else own_facts.title(event)
     if event.source == Source.SAGAS:
         text = _("No event for %(seconds)d seconds: no further %(entity_nouns)s are expected")
         return "news", words.fill(text, seconds=content.get("seconds", 0))

@@ -23,7 +23,7 @@ from bridge.models import Event, Quarantined, QuarantineStatus
 from compensation import switches
 from compensation.models import Breaker, BreakerState, Command, Switch
 from sagaproject import urls as root
-from sagas import actions, nouns
+from sagas import actions, nouns, targets
 from sagas.actions import (
     ACTIONS,
     Action,
@@ -403,7 +403,7 @@ def count(spec: ActionSpec, values: Mapping[str, Any], request: ActionRequest) -
         context.effects["counted"] = values["images"]
 
     locks = [routing_key(saga)]
-    return carry_out(spec.name, f"saga {saga.id}", request, work, locks=locks, saga_id=saga.id)
+    return carry_out(spec.name, targets.of_saga(saga.id, saga.saga_type), request, work, locks=locks, saga_id=saga.id)
 
 
 COUNT = ActionSpec(

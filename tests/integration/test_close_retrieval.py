@@ -12,8 +12,10 @@ from django.urls import reverse
 from django.utils import translation
 
 from bridge import event_log
+from bridge.models import Event
 from sagas import queries
 from sagas.applying.apply import run_apply
+from sagas.engine import facts
 from sagas.errors import Refused
 from sagas.models import Decision, SagaLog
 from tests.integration.api import Api, operator
@@ -156,3 +158,38 @@ def test_the_example_of_the_schema_is_a_preview_with_a_number() -> None:
     for one in decisions:
         assert one["properties"]["dry_run"]["example"] is True
         assert one["properties"]["dry_run"]["default"] is False
+
+
+def test_each_saga_is_closed_with_its_own_number_on_the_command_line() -> None:
+    one, two = retrieving(2), retrieving(3)
+    ran = run("close_retrieval", f"{one.id}=7", f"{two.key}=9", "--reason", "because", "--yes")
+    assert ran.code == 0, ran.err
+    lanes = Event.objects.filter(type=facts.INTAKE_CLOSED).values_list("key", "payload__lanes")
+    assert dict(lanes) == {one.key: 7, two.key: 9}
+
+
+def test_one_number_for_several_sagas_must_be_asked_for() -> None:
+    ids = [str(retrieving(2).id), str(retrieving(2).id)]
+    decide = ("--reason", "because", "--yes")
+    refused = run("close_retrieval", *ids, "--images", "7", *decide)
+    assert refused.code == 2
+    assert "--for-all" in refused.err
+    assert not Decision.objects.exists()
+    assert run("close_retrieval", *ids, "--images", "7", "--for-all", *decide).code == 0
+    assert Decision.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["a=1", "b"], "b has no number"),
+        (["a"], "a has no number"),
+        (["=3"], "=3 has no number"),
+        (["a=1", "a=2"], "a has two numbers"),
+        (["a=x"], "'x' is not a number"),
+        (["a=1", "--for-all"], "--for-all needs --images"),
+    ],
+)
+def test_a_saga_without_a_number_of_its_own_is_refused_on_the_command_line(given: list[str], says: str) -> None:
+    refused = run("close_retrieval", *given, "--reason", "because", "--yes")
+    assert (refused.code, says in refused.err) == (2, True), refused.err

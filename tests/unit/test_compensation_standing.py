@@ -72,6 +72,20 @@ def test_a_service_that_does_not_answer_is_a_persons_business_once_sent() -> Non
     assert (sent.published_at, sent.settled_at) == (NOW, NOW)
 
 
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_manual_command_that_is_refused_in_flight_gets_no_deadline(waiting: bool) -> None:
+    """A refusal may arrive before it is recorded that the broker accepted the message."""
+    standing = claimed(replace(DUE, confirmation=ConfirmationKind.MANUAL))
+    if waiting:
+        standing = failed(standing, AttemptOutcome.FAILED, "")
+    refused = standing.refused("busy", seconds(1), seconds(2), has_open_attempt=not waiting)
+    assert (refused.status, refused.exhausted_by) == (CommandStatus.EXHAUSTED, ExhaustedBy.MANUAL)
+    assert (refused.deadline_at, refused.next_at, refused.claimed_at) == (None, None, None)
+    assert (refused.published_at, refused.settled_at) == (seconds(1), seconds(1))
+    assert text(refused) == "The service refused it: busy"
+    assert refused.refused("busy", seconds(61), seconds(62), has_open_attempt=False) is refused
+
+
 def test_a_command_without_an_answer_waits_by_its_policy() -> None:
     late = failed(claimed(DUE).sent(NOW), AttemptOutcome.DEADLINE, "")
     assert (late.status, late.next_at, late.deadline_at) == (CommandStatus.WAITING, seconds(1), None)

@@ -9,11 +9,11 @@ from sagas.nouns import shared
 
 
 class Command(OperatorCommand):
-    help = "Show one saga: what it waits for, its lanes, its commands, and its timeline as text."
+    help = "Show one saga: what it waits for, its parts, its commands, and its timeline as text."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("saga", help=f"saga id or {shared().key_id}")
-        parser.add_argument("--limit", type=int, default=200, help="at most N lanes, N commands and N timeline entries")
+        parser.add_argument("--limit", type=int, default=200, help="at most N parts, N commands and N timeline entries")
         add_payload_argument(parser)
         parser.add_argument(
             "--json",
