@@ -76,7 +76,8 @@ class CommandAdmin(ReadOnlyAdmin):
         for command in found.result_list:
             command.on_hold = holding.on_hold(command, holds)
             command.shown_error = shown_error(command.last_error, command.last_error_data, payload=payload)
-            command.buttons = buttons.of_command(command, sagas.get(command.saga_id))[:BUTTONS] if sagas else []
+            possible = buttons.of_command(command, sagas.get(command.saga_id)) if sagas else []
+            command.buttons = [button for button in possible if button.kind != "danger"][:BUTTONS]
         return found
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:

@@ -128,6 +128,12 @@ def short(value: Any) -> str:
     return f"{text[:8]}…" if is_long(text) else text
 
 
+def heading(value: Any) -> str:
+    """Return a title with a capital, except for an id, which keeps its letters."""
+    text = str(value)
+    return text if UUIDS.fullmatch(text) else capfirst(text)
+
+
 def short_id(value: Any, target: str = "") -> SafeString | str:
     """Return the first letters of an id, as a link to `target` if there is one, with a button that copies all of it."""
     text = str(value)

@@ -22,6 +22,7 @@ register = template.Library()
 
 register.simple_tag(formatting.badge)
 register.filter("at", formatting.at)
+register.filter("heading", formatting.heading)
 register.filter("short", formatting.short)
 register.filter("whole_id", formatting.whole_id)
 register.simple_tag(formatting.short_id)

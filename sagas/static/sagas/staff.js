@@ -52,9 +52,12 @@
     }
     setInterval(refreshAges, EVERY);
   });
-  window.addEventListener("load", () => {
+  /* After the widgets have been built, which happens on load too. */
+  window.addEventListener("load", () => setTimeout(() => {
     for (const hint of document.querySelectorAll("span.help-tooltip[aria-label]")) {
       hint.setAttribute("role", "img");
     }
-  });
+    /* The menu is a landmark already; the frame that scrolls it would be a second one, without a name. */
+    document.querySelector("#nav-sidebar-apps [role='region']")?.removeAttribute("role");
+  }));
 })();
