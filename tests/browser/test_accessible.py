@@ -26,7 +26,7 @@ pytestmark = [
 PHONE, DESK = 390, 1280
 # One page of each kind; make nightly looks at all.
 SAMPLE = (
-    "start$|list (sagas_sagalog|compensation_command|sagas_parked|bridge_quarantined|compensation_switch|sagas_decision)|"
+    "start$|list (sagas_sagalog|compensation_command|sagas_parked|bridge_quarantined|sagas_decision)|"
     "saga COMPENSATION_FAILED|command exhausted|quarantined 9|parked group|decide mark_done|user$"
 )
 # Text is set in columns of at least this width where it has more letters than a short name.

@@ -1,4 +1,4 @@
-"""Repairs on a phone, each in five taps from the start page; and what a key, a clock and a clipboard do on the pages."""
+"""Repairs on a phone, each in five taps from the start page; and what keys, a clock and a clipboard do there."""
 
 from __future__ import annotations
 
@@ -124,11 +124,12 @@ def test_a_retrieval_is_closed(phone: Phone) -> None:
     [task] = new_ids(1)
     event_log.append([event("RetrievalStarted", task), event("ImagesRetrieved", task, seconds=1, image_ids=new_ids(2))])
     run_apply()
-    SagaLog.objects.filter(key=task).update(last_event_at=timezone.now() - timedelta(hours=1))
+    hour = timezone.now() - timedelta(hours=1)
+    SagaLog.objects.filter(key=task).update(start_time=hour, last_event_at=hour, updated_at=hour)
     phone.page.reload()
     phone.link(f"Open: Saga {task}")
     phone.link("Close")
-    phone.type("images", "2")
+    assert phone.page.input_value("[name=images]") == "2"
     phone.confirm()
     assert (Decision.objects.latest("decided_at").action, phone.taps <= MOST_TAPS) == ("close_retrieval", True)
 
