@@ -27,7 +27,7 @@ PHONE, DESK = 390, 1280
 # One page of each kind; make nightly looks at all.
 SAMPLE = (
     "start$|list (sagas_sagalog|compensation_command|sagas_parked|bridge_quarantined|sagas_decision)|"
-    "saga COMPENSATION_FAILED|command exhausted|quarantined 9|parked group|decide mark_done|user$"
+    "saga COMPENSATION_FAILED|command exhausted|quarantined 9|parked group|decide mark_done|user$|api"
 )
 # Text is set in columns of at least this width where it has more letters than a short name.
 SENTENCE, NARROWEST = 40, 120
@@ -35,9 +35,9 @@ SENTENCE, NARROWEST = 40, 120
 UNREADABLE = f"""() => {{
   const seen = (element) => element.getClientRects().length > 0 && !element.closest('.sg-hidden, .sg-skip, [x-cloak]');
   const wide = document.documentElement.scrollWidth > innerWidth ? ['the page is wider than the window'] : [];
-  const narrow = [...document.querySelectorAll('#sg-main td:not(.sg-do, .field-decide)')].filter((cell) => seen(cell)
+  const narrow = [...document.querySelectorAll('main td:not(.sg-do, .field-decide)')].filter((cell) => seen(cell)
       && cell.innerText.length > {SENTENCE} && cell.clientWidth < {NARROWEST});
-  const cut = [...document.querySelectorAll('#sg-main a, #sg-main button')].filter((target) => seen(target)
+  const cut = [...document.querySelectorAll('main a, main button')].filter((target) => seen(target)
       && target.getBoundingClientRect().right > innerWidth + 1);
   const scrolled = [...document.querySelectorAll('.sg-wide, #result_list')].filter((table) =>
       table.scrollWidth > table.parentElement.clientWidth + 1);

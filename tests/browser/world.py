@@ -72,6 +72,14 @@ def pages() -> Iterator[Page]:
     yield from _single()
     yield from _decisions()
     yield from _logins()
+    yield from _api()
+
+
+def _api() -> Iterator[Page]:
+    """The API's pages for people: a list with a form of filters, the index, and one with a form to post."""
+    for name in ("", "sagas", "attention"):
+        yield Page(f"api {name}", f"/api/v1/saga/{name}")
+    yield Page("api retry", f"/api/v1/saga/commands/{exhausted().id}/retry")
 
 
 def exhausted() -> Command:
