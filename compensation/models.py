@@ -230,10 +230,17 @@ class Command(models.Model):
             models.Index(
                 fields=["settled_at", "id"], condition=Q(status=CommandStatus.EXHAUSTED), name="command_exhausted"
             ),
-            # the list of settled commands, by status. A command enters this index once, when it is settled.
-            models.Index(fields=["status", "id"], condition=Q(status__in=SETTLED), name="command_settled"),
-            # the list of commands that are no longer required.
-            models.Index(fields=["id"], condition=Q(status=CommandStatus.NOT_REQUIRED), name="command_not_required"),
+            # the list of all commands, newest first. Not the id too: many are planned at one moment, so the entries are
+            # small, and ties are sorted.
+            models.Index(fields=["planned_at"], name="command_newest"),
+            # the list of settled commands, by status, newest first. A command enters this index when it is settled.
+            models.Index(
+                fields=["status", "settled_at"], condition=Q(status__in=SETTLED), name="command_settled_newest"
+            ),
+            # the list of commands that are no longer required, newest first.
+            models.Index(
+                fields=["planned_at"], condition=Q(status=CommandStatus.NOT_REQUIRED), name="command_overruled"
+            ),
             # the attention list and the list of commands: confirmed though never sent, newest first.
             models.Index(
                 fields=["confirmed_unsent_at", "saga_id"],

@@ -191,6 +191,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "sagas.admin.start.context",
     "STYLES": ["sagas.admin.menu.stylesheet"],
+    "SCRIPTS": ["sagas.admin.menu.script"],
     "COLORS": {"primary": "sagas.admin.menu.colour"},
     "SIDEBAR": {"navigation": "sagas.admin.menu.navigation"},
 }

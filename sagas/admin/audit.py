@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern
+from django.urls import URLPattern, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
@@ -25,6 +25,7 @@ from sagas.queries.ids import saga_id
 @admin.register(Decision)
 class DecisionAdmin(ReadOnlyAdmin):
     list_display = ("what", "on_what", "actor", "entry_point", "when", "why")
+    list_display_links = None
     list_filter = (ActionFilter,)
     search_fields = ("id",)
     search_help_text = _("Full id of a decision, or any full id of a saga")
@@ -55,11 +56,12 @@ class DecisionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("decision"))
     def what(self, decision: Decision) -> SafeString:
-        return formatting.badge(decision.action, actions.label_of(decision.action), "hand")
+        page = reverse("admin:sagas_decision_change", args=[decision.id])
+        return formatting.link(page, actions.label_of(decision.action), f"{decision.decided_at:%Y-%m-%d %H:%M:%S}")
 
     @admin.display(description=_("target"))
-    def on_what(self, decision: Decision) -> str:
-        return targets.text(decision.target, decision.target_data)
+    def on_what(self, decision: Decision) -> SafeString:
+        return formatting.short_ids(targets.text(decision.target, decision.target_data))
 
     @admin.display(description=_("via"))
     def entry_point(self, decision: Decision) -> str:

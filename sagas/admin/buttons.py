@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge import readings
@@ -49,7 +49,15 @@ def of_saga(saga: SagaLog, waiting: Waiting | None) -> list[Button]:
     words = nouns.of(saga.saga_type)
     main = _asked_for(saga, waiting)
     others = [spec for spec in actions.possible(WholeSagaView(saga)) if main is None or spec.name != main.action]
-    return [*([main] if main else []), *_buttons(others, words, saga=saga.id)]
+    found = [*([main] if main else []), *_buttons(others, words, saga=saga.id)]
+    return [_with_the_known_number(button, saga) for button in found]
+
+
+def _with_the_known_number(button: Button, saga: SagaLog) -> Button:
+    """Let the form that closes an intake begin with the number of lanes that are known, which is the usual answer."""
+    if button.action != Action.CLOSE_RETRIEVAL or not saga.lanes_known:
+        return button
+    return replace(button, url=formatting.decide_url(button.action, saga=saga.id, images=saga.lanes_known))
 
 
 def of_lane(lane: Lane) -> list[Button]:

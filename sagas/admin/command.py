@@ -7,13 +7,14 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from bridge.models import Event, Source
 from compensation import switches
-from compensation.models import UNSENT, Attempt, Command, CommandStatus, ExhaustedBy
+from compensation.models import SETTLED, UNSENT, Attempt, Command, CommandStatus, ExhaustedBy
 from sagas import actions, nouns
 from sagas.actions import CommandView, Target
 from sagas.admin import buttons, chosen, formatting, search
@@ -36,12 +37,15 @@ from sagas.queries.holding import OnHold
 from sagas.queries.ids import saga_id, spelled
 
 ATTEMPTS = 200
+# Of the decisions on one command so many are in its row of the list; its page has all.
+BUTTONS = 2
 UNDER_WAY = frozenset({CommandStatus.PLANNED, CommandStatus.WAITING, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED})
 
 
 @admin.register(Command)
 class CommandAdmin(ReadOnlyAdmin):
-    list_display = ("what", "state", "entity_id", "service", "attempt_label", "planned", "error", "saga_link")
+    list_display = ("what", "state", "entity_id", "saga_link", "planned", "error", "decide")
+    list_display_links = None
     list_filter = (
         CommandStatusFilter,
         HeldFilter,
@@ -63,26 +67,32 @@ class CommandAdmin(ReadOnlyAdmin):
         return Command.objects.filter(id=found).first() if found else None
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Return the list; each command has `on_hold` and its error as this person may see it."""
+        """Return the list; each command has `on_hold`, its buttons, and its error as this person may see it."""
         found = super().get_changelist_instance(request)
         found.result_list = list(found.result_list)
         holds = holding.read_for(found.result_list)
         payload = may_view_payload(request)
+        sagas = _sagas_of(found.result_list) if may_operate(request) else {}
         for command in found.result_list:
             command.on_hold = holding.on_hold(command, holds)
             command.shown_error = shown_error(command.last_error, command.last_error_data, payload=payload)
+            possible = buttons.of_command(command, sagas.get(command.saga_id)) if sagas else []
+            command.buttons = [button for button in possible if button.kind != "danger"][:BUTTONS]
         return found
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """Order by waiting time where people decide, by planning time for a saga or open commands, else by id.
+        """Order by waiting time where something is waited for, else the newest first. The id breaks ties.
 
-        Each uses an index; open commands have one of their own, since by id they are far apart.
+        Each uses an index of the first column.
         """
         if request.GET.get("held"):
             return ("held_since", "id")
-        if request.GET.get("saga") or request.GET.get("status") in UNDER_WAY:
+        status = request.GET.get("status")
+        if request.GET.get("saga") or status in UNDER_WAY:
             return ("planned_at", "id")
-        return ("settled_at", "id") if request.GET.get("status") == "exhausted" else ("id",)
+        if status == CommandStatus.EXHAUSTED:
+            return ("settled_at", "id")
+        return ("-settled_at", "-id") if status in SETTLED else ("-planned_at", "-id")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -105,22 +115,21 @@ class CommandAdmin(ReadOnlyAdmin):
         specs = actions.of_target(Target.COMMANDS)
         return chosen.decisions(request, specs, _views_in_list(request), MOST_COMMANDS, too_many)
 
-    @admin.display(description=lazy_noun("entity_noun"))
-    def entity_id(self, command: Command) -> str:
-        return command.entity
-
     @admin.display(description=_("command"))
-    def what(self, command: Command) -> str:
-        return command.name
+    def what(self, command: Command) -> SafeString:
+        link = formatting.link(formatting.command_url(command.id), command.name, formatting.short(command.entity))
+        return format_html('{}<br><span class="sg-mute sg-small">{}</span>', link, command.service)
 
     @admin.display(description=_("status"))
     def state(self, command: Command) -> SafeString:
-        return states(command, command.on_hold)  # type: ignore[attr-defined]
-
-    @admin.display(description=_("attempt"))
-    def attempt_label(self, command: Command) -> str:
         text = gettext("%(n)d of %(of)d, round %(round)d")
-        return text % {"n": command.attempt, "of": command.maximum_attempts, "round": command.round}
+        tried = text % {"n": command.attempt, "of": command.maximum_attempts, "round": command.round}
+        badges = states(command, command.on_hold)  # type: ignore[attr-defined]
+        return format_html('{}<br><span class="sg-mute sg-small">{}</span>', badges, tried)
+
+    @admin.display(description=lazy_noun("entity_noun"))
+    def entity_id(self, command: Command) -> SafeString | str:
+        return formatting.short_id(command.entity)
 
     @admin.display(description=_("planned"))
     def planned(self, command: Command) -> Any:
@@ -129,11 +138,15 @@ class CommandAdmin(ReadOnlyAdmin):
     @admin.display(description=_("last error"))
     def error(self, command: Command) -> str:
         text: str = command.shown_error  # type: ignore[attr-defined]
-        return text if len(text) <= 80 else text[:79] + "…"
+        return text if len(text) <= 120 else text[:119] + "…"
 
     @admin.display(description=_("saga"))
-    def saga_link(self, command: Command) -> SafeString:
-        return formatting.link(formatting.saga_url(command.saga_id), f"{str(command.saga_id)[:8]}…")
+    def saga_link(self, command: Command) -> SafeString | str:
+        return formatting.short_id(command.saga_id, formatting.saga_url(command.saga_id))
+
+    @admin.display(description=_("actions"))
+    def decide(self, command: Command) -> SafeString:
+        return formatting.row_buttons(command.buttons, formatting.short(command.entity))  # type: ignore[attr-defined]
 
     def page(self, request: HttpRequest, row: Command) -> dict[str, Any]:
         saga = SagaLog.objects.filter(id=row.saga_id).only("key", "status", "set_aside_at").first()
@@ -150,6 +163,12 @@ class CommandAdmin(ReadOnlyAdmin):
             "attempts": list(Attempt.objects.filter(command=row).order_by("-id")[:ATTEMPTS]),
             "actions": buttons.of_command(row, saga) if may_operate(request) else [],
         }
+
+
+def _sagas_of(commands: list[Command]) -> dict[Any, SagaLog]:
+    """Return the sagas of commands, as far as their decisions depend on them."""
+    found = SagaLog.objects.filter(id__in={command.saga_id for command in commands})
+    return {saga.id: saga for saga in found.only("key", "status", "set_aside_at")}
 
 
 def states(command: Command, hold: OnHold | None = None) -> SafeString:

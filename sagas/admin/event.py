@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
@@ -28,7 +29,8 @@ MOST = 500
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    list_display = ("what", "event_id", "origin", "key_id", "entity_id", "occurred", "received")
+    list_display = ("what", "own_id", "origin", "key_id", "entity_id", "occurred", "received")
+    list_display_links = None
     search_fields = ("id",)
     search_help_text = fill_lazy(_("Full event id or %(key_id)s"))
     ordering = ("-id",)
@@ -46,8 +48,13 @@ class EventAdmin(ReadOnlyAdmin):
         return queryset.filter(id__in=_found(term)), False
 
     @admin.display(description=_("type"), ordering="type")
-    def what(self, event: Event) -> str:
-        return own_facts.title(event)
+    def what(self, event: Event) -> SafeString:
+        page = reverse("admin:bridge_event_change", args=[event.pk])
+        return formatting.link(page, own_facts.title(event), formatting.short(event.event_id))
+
+    @admin.display(description=_("event id"))
+    def own_id(self, event: Event) -> SafeString | str:
+        return formatting.short_id(event.event_id)
 
     @admin.display(description=_("source"))
     def origin(self, event: Event) -> SafeString:
@@ -56,12 +63,12 @@ class EventAdmin(ReadOnlyAdmin):
         )
 
     @admin.display(description=lazy_noun("key_id"))
-    def key_id(self, event: Event) -> str:
-        return event.key
+    def key_id(self, event: Event) -> SafeString | str:
+        return formatting.short_id(event.key)
 
     @admin.display(description=lazy_noun("entity_id"))
-    def entity_id(self, event: Event) -> str:
-        return event.entity
+    def entity_id(self, event: Event) -> SafeString | str:
+        return formatting.short_id(event.entity)
 
     @admin.display(description=_("occurred"))
     def occurred(self, event: Event) -> Any:

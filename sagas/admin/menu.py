@@ -1,4 +1,4 @@
-"""The menu, the colours and the stylesheet, as callbacks that settings.UNFOLD names."""
+"""The menu, the colours, the stylesheet and the script, as callbacks that settings.UNFOLD names."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ COLOUR = {
 def stylesheet(_request: HttpRequest) -> str:
     """Return the URL of our own stylesheet, which adds to unfold's."""
     return static("sagas/staff.css")
+
+
+def script(_request: HttpRequest) -> str:
+    """Return the URL of our own script: it copies ids and keeps ages current. Every page works without it."""
+    return static("sagas/staff.js")
 
 
 def colour(_request: HttpRequest) -> dict[str, str]:

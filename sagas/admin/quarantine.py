@@ -10,6 +10,7 @@ from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.options import ModelAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
@@ -51,6 +52,7 @@ class DecidedFilter(SimpleListFilter):
 @admin.register(Quarantined)
 class QuarantinedAdmin(ReadOnlyAdmin):
     list_display = ("why", "state", "topic", "received", "decided")
+    list_display_links = None
     list_filter = (DecidedFilter, CodeFilter)
     ordering = ("-id",)
     page_template = "sagas/admin/quarantined.html"
@@ -68,9 +70,10 @@ class QuarantinedAdmin(ReadOnlyAdmin):
         return Quarantined.objects.defer("body", "body_hash", "properties")
 
     @admin.display(description=_("reason"))
-    def why(self, message: Quarantined) -> str:
+    def why(self, message: Quarantined) -> SafeString:
         text = message.reason_text
-        return text if len(text) <= 120 else text[:119] + "…"
+        shown = text if len(text) <= 120 else text[:119] + "…"
+        return formatting.link(reverse("admin:bridge_quarantined_change", args=[message.pk]), shown, message.pk)
 
     @admin.display(description=_("status"))
     def state(self, message: Quarantined) -> SafeString:

@@ -57,6 +57,7 @@ COMMAND_COUNTS = {
 class SagaAdmin(ReadOnlyAdmin):
     # "badges", not "state": for that name the list would show the field.
     list_display = ("name", "badges", "lanes", "commands", "started", "last_event", "failure")
+    list_display_links = None
     list_filter = (StatusFilter, AgeFilter, TypeFilter, SetAsideFilter, ByHandFilter)
     search_fields = ("id",)
     search_help_text = fill_lazy(_("Full saga id, correlation id, event id, %(key_id)s or %(entity_id)s"))
@@ -97,8 +98,8 @@ class SagaAdmin(ReadOnlyAdmin):
     # --- the list -----------------------------------------------------------------------------------------------------
 
     @admin.display(description=lazy_noun("key_id"))
-    def name(self, saga: SagaLog) -> str:
-        return saga.key
+    def name(self, saga: SagaLog) -> SafeString | str:
+        return formatting.short_id(saga.key, formatting.saga_url(saga.id))
 
     @admin.display(description=_("status"))
     def badges(self, saga: SagaLog) -> SafeString:
@@ -122,7 +123,7 @@ class SagaAdmin(ReadOnlyAdmin):
         return formatting.at(saga.start_time)
 
     @admin.display(description=_("last event"))
-    def last_event(self, saga: SagaLog) -> str:
+    def last_event(self, saga: SagaLog) -> SafeString:
         return formatting.ago(saga.last_event_at, timezone.now())
 
     @admin.display(description=_("error"))

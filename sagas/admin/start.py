@@ -74,7 +74,7 @@ def _line(item: AttentionItem, may_see_commands: bool) -> dict[str, Any]:
     return {
         "item": item,
         **_badge(item.kind),
-        "age": formatting.age(item.age(timezone.now())),
+        "age": formatting.waiting_since(item.since, timezone.now()),
         "url": _url(item, may_see_commands),
     }
 

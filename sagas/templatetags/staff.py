@@ -8,6 +8,7 @@ from typing import Any
 
 from django import template
 from django.utils import timezone
+from django.utils.safestring import SafeString
 
 from compensation import switches
 from compensation.models import Attempt, Command
@@ -21,6 +22,12 @@ register = template.Library()
 
 register.simple_tag(formatting.badge)
 register.filter("at", formatting.at)
+register.filter("heading", formatting.heading)
+register.filter("short", formatting.short)
+register.filter("whole_id", formatting.whole_id)
+register.simple_tag(formatting.short_id)
+register.simple_tag(formatting.copy_button)
+register.simple_tag(formatting.saga_url)
 register.filter("saga_url", formatting.saga_url)
 register.filter("command_url", formatting.command_url)
 register.simple_tag(formatting.lane_url)
@@ -49,7 +56,7 @@ def publishing_banner(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @register.filter
-def ago(moment: datetime) -> str:
+def ago(moment: datetime) -> SafeString:
     """Return how long ago a moment was."""
     return formatting.ago(moment, timezone.now())
 
@@ -82,10 +89,3 @@ def destructive(buttons: Sequence[Button]) -> list[Button]:
 def tone(value: str) -> str:
     """Return the colour of a state."""
     return formatting.TONES.get(value, "plain")
-
-
-@register.filter
-def short(value: Any) -> str:
-    """Return the first letters of an id, enough to tell it from its neighbours."""
-    text = str(value)
-    return text if len(text) <= 13 else f"{text[:8]}…"
