@@ -29,8 +29,8 @@ from compensation.switches import Pause, Switches
 from compensation.undelivered import Answers, Undelivered
 
 PAGE = 500
-# The hard time limit of a Celery task.
-LOST_AFTER_SECONDS = 60.0
+# How long a claim of a message is leased: the hard time limit of a Celery task. It is not extended.
+LEASE_SECONDS = 60.0
 # A confirmation may be among the events that are not applied yet: no deadline expires while the oldest is older.
 BEHIND_SECONDS = 5.0
 
@@ -142,7 +142,7 @@ def pass_deadlines(now: datetime) -> int:
 
 
 def recover_lost(now: datetime) -> int:
-    """Make commands due again whose publisher died between claim and record; return how many. May run twice.
+    """Make messages due again whose publisher died between claim and record; return how many. May run twice.
 
     Opens its own transactions. The attempt counts: a command that crashes its publisher must not be retried endlessly.
     """
@@ -204,7 +204,7 @@ def _due_at(command: CommandSnapshot, well_since: datetime, all_switches: Switch
 
 def _recover_page(now: datetime) -> int:
     with transaction.atomic(durable=True):
-        lost = statements.lock_lost(now - timedelta(seconds=LOST_AFTER_SECONDS), PAGE)
+        lost = statements.lock_lost(now - timedelta(seconds=LEASE_SECONDS), PAGE)
         _end(lost, AttemptOutcome.SUPERSEDED, now)
     return len(lost)
 

@@ -184,7 +184,7 @@ def _record(
 
 
 def _outcome(before: CommandSnapshot, claim: Claim, result: PublishResult, times: int, at: datetime) -> CommandSnapshot:
-    if before.status != CommandStatus.PUBLISHING or (before.round, before.attempt) != (claim.round, claim.attempt):
+    if not before.is_leased_to(claim.round, claim.attempt):
         return before
     if result.error is None:
         return before.sent(at)

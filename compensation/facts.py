@@ -1,6 +1,8 @@
 """The facts about commands in the event log: exhausted, required again after that, sent where this confirms it.
 
-Attempts, refusals and deadlines are rows of this package, not facts of a saga.
+That it was sent is an outcome of this package: the id of this fact derives from the command alone, so that a command
+has at most one in the log, and whatever comes after it, also of another round, only ends its attempt. The others may
+come once in each round. Attempts, refusals and deadlines are rows of this package, not facts of a saga.
 """
 
 from collections.abc import Sequence
@@ -16,7 +18,8 @@ EXHAUSTED = "CommandExhausted"
 PUBLISHED = "CommandPublished"
 REQUIRED_AGAIN = "CommandRequiredAgain"
 
-_SUFFIX = {EXHAUSTED: "exhausted", PUBLISHED: "published", REQUIRED_AGAIN: "required"}
+# Of facts that there may be once in each round.
+_SUFFIX = {EXHAUSTED: "exhausted", REQUIRED_AGAIN: "required"}
 
 
 def append_facts(changed: Sequence[tuple[CommandSnapshot, datetime]]) -> None:
@@ -48,8 +51,7 @@ def _kind(snapshot: CommandSnapshot) -> str | None:
 def _fact(kind: str, snapshot: CommandSnapshot, at: datetime) -> NewFact:
     return NewFact(
         source=Source.COMPENSATION,
-        # One fact for each round: appending it again changes nothing.
-        event_id=f"{snapshot.id}:{_SUFFIX[kind]}:{snapshot.round}",
+        event_id=_event_id(kind, snapshot),
         stream=snapshot.stream,
         type=kind,
         key=snapshot.key,
@@ -58,3 +60,8 @@ def _fact(kind: str, snapshot: CommandSnapshot, at: datetime) -> NewFact:
         payload={"name": snapshot.name, "entity": snapshot.entity, "round": snapshot.round},
         routing_key=snapshot.routing_key,
     )
+
+
+def _event_id(kind: str, snapshot: CommandSnapshot) -> str:
+    """Return the id of a fact: appending it again, or another outcome of the same command, changes nothing."""
+    return f"{snapshot.id}:{_SUFFIX[kind]}:{snapshot.round}" if kind in _SUFFIX else f"{snapshot.id}:outcome"

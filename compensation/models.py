@@ -5,10 +5,21 @@ from typing import ClassVar
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Cast
+from django.db.models.lookups import LessThanOrEqual
 from django.utils.translation import gettext_lazy as _
 
 from bridge.append_only import AppendOnly, AppendOnlyQuerySet
 from compensation import reasons
+
+
+class CommandKind(models.TextChoices):
+    """What a row of the outbox asks for. Only messages are planned so far; see docs/architecture.md for the others."""
+
+    PUBLISH = "publish", _("message")
+    CALL = "call", _("function call")
+    WAIT = "wait", _("timer")
+    ASK = "ask", _("approval")
 
 
 class CommandStatus(models.TextChoices):
@@ -69,10 +80,26 @@ class AttemptOutcome(models.TextChoices):
     SUPERSEDED = "superseded", _("superseded")
 
 
+# The most that the database stores as the result of one row, in bytes of its JSON text.
+MAXIMUM_RESULT_BYTES = 1_048_576
+_RESULT_BYTES = models.Func(
+    Cast("result", models.TextField()), function="octet_length", output_field=models.IntegerField()
+)
+
+
 class Command(models.Model):
-    """One required compensation, permanently under one id: the message, its retry policy and its state."""
+    """One required compensation, permanently under one id: the message, its retry policy and its state.
+
+    Claiming a row begins a lease, at `claimed_at`: until it ends, nothing else claims the row. Its owner is the worker of
+    the open attempt, and its number the attempt's round and number. The record of an attempt that does not hold the
+    lease any more changes nothing (`CommandSnapshot.is_leased_to`).
+    """
 
     id = models.UUIDField(primary_key=True)
+    # The database's default lets a worker of an earlier release, which does not know the column, insert messages.
+    kind = models.TextField(
+        _("kind"), choices=CommandKind, default=CommandKind.PUBLISH, db_default=CommandKind.PUBLISH, db_collation="C"
+    )
     # No foreign key: this package does not depend on the package of sagas.
     saga_id = models.UUIDField(_("saga"))
     stream = models.TextField(_("saga type"), db_collation="C")
@@ -110,12 +137,18 @@ class Command(models.Model):
     hold_released_at = models.DateTimeField(_("hold released at"), null=True, blank=True)
     next_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
     claimed_at = models.DateTimeField(_("claimed at"), null=True, blank=True)
+    # Until when the lease was extended. Null: it ends a fixed time after the claim, as each message's does.
+    lease_until = models.DateTimeField(_("leased until"), null=True, blank=True)
     published_at = models.DateTimeField(_("sent at"), null=True, blank=True)
     deadline_at = models.DateTimeField(_("answer due at"), null=True, blank=True)
     # When it was confirmed, skipped, withdrawn or exhausted. A retry clears it.
     settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
     by_hand = models.BooleanField(_("manual"), default=False)
+    # The outcome: the id of the fact that settled it, at most one. A confirmation replaces a decision, nothing replaces a
+    # confirmation. Exhaustion is none, because a retry opens another round.
     settled_event = models.TextField(_("settled by event"), blank=True, default="", db_collation="C")
+    # What the outcome returned; a message returns nothing. It is payload.
+    result = models.JSONField(_("result"), null=True, blank=True)
     # When an event confirmed it although no attempt had begun, by the database's clock. Such a confirmation answers
     # nothing that this service sent: somebody else undid it, or only reported so.
     confirmed_unsent_at = models.DateTimeField(_("confirmed although never sent"), null=True, blank=True)
@@ -132,6 +165,7 @@ class Command(models.Model):
         constraints = [
             # Also serves all queries for the commands of a saga or of one lane.
             models.UniqueConstraint(fields=["saga_id", "entity", "name"], name="command_once"),
+            models.CheckConstraint(condition=Q(kind__in=CommandKind.values), name="command_kind"),
             models.CheckConstraint(condition=Q(status__in=CommandStatus.values), name="command_status"),
             models.CheckConstraint(condition=Q(confirmation__in=ConfirmationKind.values), name="command_confirmation"),
             # No command may be lost: a released one has a due time, a claimed one a claim time, a sent one a deadline.
@@ -158,13 +192,24 @@ class Command(models.Model):
                 | Q(held_since__isnull=False, held_by__isnull=False, status=CommandStatus.PLANNED),
                 name="command_held_is_planned",
             ),
+            models.CheckConstraint(
+                condition=Q(lease_until__isnull=True) | Q(claimed_at__isnull=False), name="command_lease_is_claimed"
+            ),
+            models.CheckConstraint(
+                condition=Q(result__isnull=True) | (~Q(kind=CommandKind.PUBLISH) & ~Q(settled_event="")),
+                name="command_result_has_outcome",
+            ),
+            models.CheckConstraint(
+                condition=Q(result__isnull=True) | Q(LessThanOrEqual(_RESULT_BYTES, MAXIMUM_RESULT_BYTES)),
+                name="command_result_is_bounded",
+            ),
         ]
         indexes = [
-            # delivery: the next page of due commands.
+            # delivery: the next page of due commands of a kind.
             models.Index(
-                fields=["next_at"],
+                fields=["kind", "next_at"],
                 condition=Q(status__in=UNSENT, released_at__isnull=False, held_since__isnull=True),
-                name="command_ready",
+                name="command_due_by_kind",
             ),
             # held: the commands of entities whose lane was opened or undone.
             models.Index(

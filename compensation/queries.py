@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import Count, Min, Q, QuerySet
 
-from compensation.models import OPEN, UNSENT, Attempt, Command, CommandStatus
+from compensation.models import OPEN, UNSENT, Attempt, Command, CommandKind, CommandStatus
 from compensation.switches import Switches
 
 
@@ -30,13 +30,14 @@ class ServiceLoad:
 
 
 def due(now: datetime) -> QuerySet[Command]:
-    """Return the commands that are to be published now, if nothing is paused."""
+    """Return the messages that are to be published now, if nothing is paused."""
     return released().filter(next_at__lte=now)
 
 
 def released() -> QuerySet[Command]:
-    """Return the unsent commands that are released and not held, due now or later."""
-    return Command.objects.filter(status__in=UNSENT, released_at__isnull=False, held_since__isnull=True)
+    """Return the unsent messages that are released and not held, due now or later."""
+    is_released = Q(status__in=UNSENT, released_at__isnull=False, held_since__isnull=True)
+    return Command.objects.filter(is_released, kind=CommandKind.PUBLISH)
 
 
 def held() -> QuerySet[Command]:
@@ -46,7 +47,7 @@ def held() -> QuerySet[Command]:
 
 
 def sendable(now: datetime, switches: Switches) -> QuerySet[Command]:
-    """Return the commands that are to be published now and that no switch and no circuit breaker stops."""
+    """Return the messages that are to be published now and that no switch and no circuit breaker stops."""
     if switches.everything_paused:
         return Command.objects.none()
     found = due(now).exclude(service__in=switches.paused)

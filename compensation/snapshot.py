@@ -66,6 +66,15 @@ class CommandSnapshot:
         """Whether the command has an attempt that has not ended."""
         return self.status in (CommandStatus.PUBLISHING, CommandStatus.PUBLISHED)
 
+    def is_leased_to(self, round: int, attempt: int) -> bool:
+        """Return whether a claim still holds its lease, by the number of the attempt that it began.
+
+        The numbers of a command's attempts only grow, except that an attempt that did not count leaves its number to
+        the next one, and records nothing after that. So a record of an attempt that was ended meanwhile, by an answer, a
+        decision or the end of its lease, finds no lease or that of another attempt.
+        """
+        return self.status == CommandStatus.PUBLISHING and (self.round, self.attempt) == (round, attempt)
+
     def released(self, at: datetime) -> "CommandSnapshot":
         """Make the command due for the first time."""
         return replace(self, next_at=at)

@@ -126,12 +126,12 @@ def lock_available(ids: Iterable[str]) -> list[CommandSnapshot]:
 
 
 def lock_overdue(now: datetime, paused: Sequence[str], limit: int) -> list[CommandSnapshot]:
-    """Lock a page of commands whose answer was due by `now`, oldest first, without paused services. Never waits."""
+    """Lock a page of messages whose answer was due by `now`, oldest first, without paused services. Never waits."""
     return _snapshots(LOCK_OVERDUE.rows([now, list(paused), limit]))
 
 
 def lock_lost(claimed_before: datetime, limit: int) -> list[CommandSnapshot]:
-    """Lock a page of commands that were claimed before a time and never recorded, oldest first. Never waits."""
+    """Lock a page of messages that were claimed before a time and never recorded, oldest first. Never waits."""
     return _snapshots(LOCK_LOST.rows([claimed_before, limit]))
 
 
@@ -166,7 +166,7 @@ def release(ids: Iterable[str], now: datetime) -> int:
 
 
 def claim(now: datetime, paused: Sequence[str], worker: str, limit: int) -> list[Claim]:
-    """Claim a page of due commands and count the attempts. Never waits; call it in a separate transaction.
+    """Claim a page of due messages and count the attempts. Never waits; call it in a separate transaction.
 
     The circuit breakers are read in the same statement: with one database snapshot, the commands that opened a breaker
     are visible together with it, or not at all.
@@ -222,7 +222,7 @@ CLAIM_COMMANDS = Statement(
     """
     WITH due AS MATERIALIZED (
         SELECT id, status = 'planned' AND hold_released_at IS NULL AS first FROM compensation_command
-        WHERE status IN ('planned', 'waiting') AND released_at IS NOT NULL AND held_since IS NULL
+        WHERE kind = 'publish' AND status IN ('planned', 'waiting') AND released_at IS NOT NULL AND held_since IS NULL
           AND next_at <= %(now)s AND service <> ALL(%(paused)s::text[])
           AND (service <> ALL(ARRAY(SELECT service FROM compensation_breaker WHERE state <> 'closed'))
                OR id = ANY(ARRAY(
@@ -333,14 +333,14 @@ LOCK_AVAILABLE = Statement(_LOCKED, f"{LOCK_COMMANDS.text} SKIP LOCKED")
 LOCK_OVERDUE = Statement(
     _LOCKED,
     f"""
-    {_SELECT} WHERE status = 'published' AND deadline_at <= %s AND service <> ALL(%s::text[])
+    {_SELECT} WHERE kind = 'publish' AND status = 'published' AND deadline_at <= %s AND service <> ALL(%s::text[])
     ORDER BY deadline_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
     """,
 )
 LOCK_LOST = Statement(
     _LOCKED,
     f"""
-    {_SELECT} WHERE status = 'publishing' AND claimed_at < %s
+    {_SELECT} WHERE kind = 'publish' AND status = 'publishing' AND claimed_at < %s
     ORDER BY claimed_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
     """,
 )

@@ -55,7 +55,7 @@ class CommandAdmin(ReadOnlyAdmin):
     list_disable_select_all = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Command]:
-        return Command.objects.defer("body", "non_retryable")
+        return Command.objects.defer("body", "result", "non_retryable")
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Command | None:
         found = saga_id(object_id)

@@ -72,7 +72,7 @@ def _message(pk: int) -> tuple[_Earlier | None, Sequence[Button]]:
 
 
 def _command(command_id: UUID) -> tuple[_Earlier | None, Sequence[Button]]:
-    command = Command.objects.filter(id=command_id).defer("body").first()
+    command = Command.objects.filter(id=command_id).defer("body", "result").first()
     if command is None:
         return None, ()
     saga = SagaLog.objects.filter(id=command.saga_id).first()

@@ -216,7 +216,7 @@ def command_slice(
 ) -> PageSlice:
     """Return a page of the commands of a saga or a lane with their attempts; those that need a decision first."""
     first = Case(When(status=CommandStatus.EXHAUSTED, then=0), When(status__in=INACTIVE, then=2), default=1)
-    rows = parts.commands(saga.id).defer("body").order_by(first, "planned_at", "entity", "-name")
+    rows = parts.commands(saga.id).defer("body", "result").order_by(first, "planned_at", "entity", "-name")
     if entity is not None:
         rows = rows.filter(entity=entity)
     number = number_of(request, "commands")

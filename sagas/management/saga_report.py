@@ -73,7 +73,7 @@ def report_lines(saga: SagaLog, limit: int, *, payload: bool) -> Iterator[str]:
 
 def _parts(saga: SagaLog, limit: int, *, payload: bool) -> tuple[Page[LaneStory], Page[Command], Page[Entry]]:
     lanes = parts.lane_page(saga, parts.lanes(saga.id), 0, limit)
-    commands = page_of(parts.commands(saga.id).defer("body"), 0, limit)
+    commands = page_of(parts.commands(saga.id).defer("body", "result"), 0, limit)
     return lanes, commands, timeline(saga.id, 0, limit, payload=payload)
 
 

@@ -343,7 +343,7 @@ def _commands(pks: Iterable[str], holds: DeadlineHolds | None) -> dict[tuple[str
     if not pks:
         return {}
     lines = {}
-    rows = list(Command.objects.filter(id__in=list(pks)).defer("body"))
+    rows = list(Command.objects.filter(id__in=list(pks)).defer("body", "result"))
     holds = holds or holding.read_for(rows)
     for row in rows:
         held = holding.on_hold(row, holds)

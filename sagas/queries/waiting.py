@@ -117,7 +117,7 @@ def _last_events(saga: SagaLog) -> Waiting:
 
 
 def _first_command(saga: SagaLog) -> Command | None:
-    rows = Command.objects.filter(saga_id=saga.id).defer("body")
+    rows = Command.objects.filter(saga_id=saga.id).defer("body", "result")
     if saga.status == SagaStatusChoice.COMPENSATION_FAILED:
         return rows.filter(status=CommandStatus.EXHAUSTED).order_by("settled_at", "id").first()
     # Held commands come first: only a decision moves them on.

@@ -564,7 +564,7 @@ def test_a_worker_that_dies_with_the_canary_blocks_nothing() -> None:
     assert len(delivery.claim(timezone.now(), "host:1")) == 10
     breakers.judge_canaries()
     assert (state(), sent()) == (BreakerState.CANARY, [])
-    soon = timezone.now() + timedelta(seconds=deadlines.LOST_AFTER_SECONDS + 5)
+    soon = timezone.now() + timedelta(seconds=deadlines.LEASE_SECONDS + 5)
     assert deadlines.recover_lost(soon) == 10
     publisher = FakePublisher()
     delivery.publish_due(publisher, "host:1", clock=lambda: soon + timedelta(seconds=10))

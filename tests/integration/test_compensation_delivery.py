@@ -240,7 +240,7 @@ def test_where_sending_is_enough_the_log_gets_a_fact_and_its_saga_settles(publis
     assert (row(command).status, row(command).deadline_at) == (CommandStatus.PUBLISHED, None)
     event = Event.objects.get()
     assert (event.source, event.type) == ("compensation", "CommandPublished")
-    assert event.event_id == f"{command.id}:published:1"
+    assert event.event_id == f"{command.id}:outcome"
     assert event.payload == {"name": "DeleteRetrievedImage", "entity": "image", "round": 1}
     outbox.settle([Settlement(command_id=command.id, status="confirmed", at=later(1), event_id=event.event_id)])
     assert attempts(command) == [(1, 1, "confirmed", True, True)]
