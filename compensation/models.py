@@ -90,8 +90,8 @@ _RESULT_BYTES = models.Func(
 class Command(models.Model):
     """One required compensation, permanently under one id: the message, its retry policy and its state.
 
-    Claiming a row begins a lease, at `claimed_at`: until it ends, nothing else claims the row. Its owner is the worker of
-    the open attempt, and its number the attempt's round and number. The record of an attempt that does not hold the
+    Claiming a row begins a lease, at `claimed_at`: until it ends, nothing else claims the row. Its owner is the worker
+    of the open attempt, and its number the attempt's round and number. The record of an attempt that does not hold the
     lease any more changes nothing (`CommandSnapshot.is_leased_to`).
     """
 
@@ -144,8 +144,8 @@ class Command(models.Model):
     # When it was confirmed, skipped, withdrawn or exhausted. A retry clears it.
     settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
     by_hand = models.BooleanField(_("manual"), default=False)
-    # The outcome: the id of the fact that settled it, at most one. A confirmation replaces a decision, nothing replaces a
-    # confirmation. Exhaustion is none, because a retry opens another round.
+    # The outcome: the id of the fact that settled it, at most one. A confirmation replaces a decision, and nothing
+    # replaces a confirmation. Exhaustion is no outcome, because a retry opens another round.
     settled_event = models.TextField(_("settled by event"), blank=True, default="", db_collation="C")
     # What the outcome returned; a message returns nothing. It is payload.
     result = models.JSONField(_("result"), null=True, blank=True)

@@ -70,8 +70,8 @@ class CommandSnapshot:
         """Return whether a claim still holds its lease, by the number of the attempt that it began.
 
         The numbers of a command's attempts only grow, except that an attempt that did not count leaves its number to
-        the next one, and records nothing after that. So a record of an attempt that was ended meanwhile, by an answer, a
-        decision or the end of its lease, finds no lease or that of another attempt.
+        the next one, and records nothing after that. So a record of an attempt that was ended in the meantime, by an
+        answer, a decision or the end of its lease, finds no lease, or that of another attempt.
         """
         return self.status == CommandStatus.PUBLISHING and (self.round, self.attempt) == (round, attempt)
 

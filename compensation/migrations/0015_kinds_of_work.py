@@ -1,7 +1,7 @@
 """What a row asks for (today always a message), until when its lease was extended, and what its outcome returned.
 
 Columns that may be null or have a constant default are a change of the catalog alone, and so is a constraint that is
-not checked yet: the next migration checks them beside the traffic. A worker of an earlier release inserts and changes
+not checked yet: the next migration checks them beside the traffic. What a row asks for never changes. A worker of an earlier release inserts and changes
 rows without naming a new column, and every constraint holds for what it writes.
 """
 
@@ -14,6 +14,15 @@ KINDS = [("publish", "message"), ("call", "function call"), ("wait", "timer"), (
 RESULT_BYTES = models.Func(
     Cast("result", models.TextField()), function="octet_length", output_field=models.IntegerField()
 )
+# What never changes; before, without the kind.
+COMMAND = "id, saga_id, stream, key, routing_key, entity, name, service, topic, body"
+
+
+def never_changes(columns: str) -> str:
+    return (
+        f"CREATE OR REPLACE TRIGGER never_changes BEFORE UPDATE OF {columns} ON compensation_command"
+        " FOR EACH STATEMENT EXECUTE FUNCTION bridge_append_only()"
+    )
 
 
 def check(name: str, condition: models.Q) -> AddConstraintNotValid:
@@ -53,4 +62,5 @@ class Migration(migrations.Migration):
             "command_result_is_bounded",
             models.Q(result__isnull=True) | models.Q(LessThanOrEqual(RESULT_BYTES, 1_048_576)),
         ),
+        migrations.RunSQL(never_changes(f"{COMMAND}, kind"), never_changes(COMMAND)),
     ]

@@ -245,7 +245,7 @@ def _attempt(was: str) -> Attempt:
     )
 
 
-@pytest.mark.parametrize("column", ["body", "entity", "saga_id", "name", "topic", "routing_key"])
+@pytest.mark.parametrize("column", ["kind", "body", "entity", "saga_id", "name", "topic", "routing_key"])
 def test_a_command_keeps_its_identity_and_its_message(column: str) -> None:
     refused(f"UPDATE compensation_command SET {column} = {column}")
 

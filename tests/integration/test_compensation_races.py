@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from threading import Barrier, Event
 from typing import Any
@@ -11,11 +12,12 @@ import pytest
 from celery import current_app
 from django.db import connection, transaction
 
-from bridge.publisher import OutgoingMessage
-from compensation import deadlines, delivery, outbox, statements
+from bridge.models import Event as LoggedEvent
+from bridge.publisher import OutgoingMessage, PublishResult
+from compensation import deadlines, delivery, facts, outbox, statements
 from compensation.models import Attempt, Command, CommandStatus
 from compensation.outbox import CommandRefusal, NewCommand, Settlement
-from tests.integration.commands import NOW, SAGA, FakePublisher, attempts, later, new_command, row
+from tests.integration.commands import NOW, SAGA, FakePublisher, attempts, later, new_command, not_taken, row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -246,3 +248,72 @@ def test_a_publisher_that_dies_with_its_claim_loses_nothing(elsewhere: Elsewhere
     delivery.publish_due(survivor, "host:2", clock=lambda: later(80))
     assert [message.id for message in survivor.sent] == [str(command.id)]
     assert [attempt[:3] for attempt in attempts(command)] == [(1, 1, "superseded"), (1, 2, "published")]
+
+
+# --- a lease, and one outcome
+
+
+def lose(command: NewCommand) -> None:
+    deadlines.recover_lost(later(61))
+
+
+def retry(command: NewCommand) -> None:
+    say(command, "retried", round=2)
+
+
+def end_requirement(command: NewCommand) -> None:
+    with transaction.atomic():
+        outbox.end_requirements([command.id])
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["claimed again", "not claimed again"])
+@pytest.mark.parametrize("end", [lose, retry, refuse, end_requirement])
+@pytest.mark.parametrize("result", ["sent", "failed", "permanent", "away"])
+def test_a_late_attempt_whose_lease_ended_writes_nothing(
+    elsewhere: Elsewhere, result: str, end: Callable[[NewCommand], None], again: bool
+) -> None:
+    """Its process was frozen while it published: meanwhile the command went on, and may be claimed by another."""
+    command = plan(new_command())
+    [late] = delivery.claim(NOW, "frozen")
+    elsewhere.run(partial(end, command))
+    others = elsewhere.run(lambda: delivery.claim(later(90), "host:2")) if again else []
+    assert len(others) == (again and end in (lose, retry)), "nobody claims what is refused or not required"
+    before, ended = Command.objects.values().get(), attempts(command)
+    delivery.record([late], {late.id: _late(command, result)}, later(91))
+    assert Command.objects.values().get() == before
+    assert attempts(command) == ended
+    assert (late.attempt_id, "1:7" if result == "sent" else "") in Attempt.objects.values_list("id", "message_id")
+    if others:
+        delivery.record(others, {late.id: _late(command, "sent")}, later(92))
+        assert (row(command).status, row(command).published_at) == (CommandStatus.PUBLISHED, later(92))
+
+
+def _late(command: NewCommand, result: str) -> PublishResult:
+    if result == "sent":
+        return PublishResult(id=str(command.id), message_id="1:7", error=None, reachable=True, permanent=False)
+    return not_taken(command.id, "pulsar:Timeout", reachable=result != "away", permanent=result == "permanent")
+
+
+def test_two_outcomes_at_once_are_one(elsewhere: Elsewhere) -> None:
+    """Of two transactions that append an outcome, the second waits for the first, and appends nothing."""
+    command = plan(new_command(confirmation="published"))
+    [planned] = statements.lock([str(command.id)])
+
+    appended, waited_for = Event(), Event()
+
+    def append(round: int, seconds: float) -> None:
+        with transaction.atomic():
+            facts.append_facts([(replace(planned, round=round).sent(later(seconds)), later(seconds))])
+            if round == 1:
+                appended.set()
+                waited_for.wait(PATIENCE)
+
+    first = elsewhere.start(partial(append, 1, 5))
+    appended.wait(PATIENCE)
+    second = elsewhere.start(partial(append, 2, 4))
+    until_somebody_waits_for_a_lock()
+    waited_for.set()
+    first.result(PATIENCE)
+    second.result(PATIENCE)
+    [outcome] = LoggedEvent.objects.all()
+    assert (outcome.event_id, outcome.occurred_at) == (f"{command.id}:outcome", later(5))

@@ -4,14 +4,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from compensation import reasons
+from bridge.publisher import PublishResult
+from compensation import delivery, reasons
 from compensation.errors import MAXIMUM_ERROR_CHARACTERS
 from compensation.models import AttemptOutcome, CommandStatus, ConfirmationKind, ExhaustedBy
 from compensation.retry import RetryPolicy
 from compensation.snapshot import CommandSnapshot, SettlementStatus, ended_as
+from compensation.statements import Claim
 
 NOW = datetime(2026, 3, 8, 14, 0, tzinfo=UTC)
 POLICY = RetryPolicy(maximum_attempts=3, jitter=0, non_retryable_errors=("no such image",))
@@ -294,3 +296,69 @@ def test_whatever_happens_nothing_is_forgotten(born: CommandSnapshot, story: lis
             assert standing is before
         if before.settled:
             assert standing is before or standing.status == CommandStatus.CONFIRMED
+
+
+# --- leases ---------------------------------------------------------------------------------------------------------
+
+RESULTS = {
+    "sent": PublishResult(PLANNED.id, "1:1", None, reachable=True, permanent=False),
+    "failed": PublishResult(PLANNED.id, None, "pulsar:Timeout", reachable=True, permanent=False),
+    "refused by the broker": PublishResult(PLANNED.id, None, "pulsar:MessageTooBig", reachable=True, permanent=True),
+    "away": PublishResult(PLANNED.id, None, "pulsar:ConnectError", reachable=False, permanent=False),
+}
+records = st.tuples(st.sampled_from(list(RESULTS)), st.integers(0, 5))
+interruptions = st.one_of(
+    words, st.sampled_from([("lost", 0), ("refused", 0), ("not required", 0), ("required again", 0), ("deadline", 0)])
+)
+
+
+def claim_of(standing: CommandSnapshot) -> Claim:
+    fixed = {"id": standing.id, "attempt_id": 1, "topic": "t", "saga_id": "", "stream": "", "entity": "", "first": True}
+    return Claim(**fixed, round=standing.round, attempt=standing.attempt, body={})
+
+
+def interrupted(standing: CommandSnapshot, what: tuple[str, int]) -> CommandSnapshot:
+    """Let something other than a publisher change the command."""
+    match what[0]:
+        case "lost":
+            return failed(standing, AttemptOutcome.SUPERSEDED, "") if standing.claimed_at else standing
+        case "refused":
+            return standing.refused("busy", NOW, NOW, has_open_attempt=standing.in_flight)
+        case "not required":
+            return standing.not_required()
+        case "required again":
+            return standing.required_again(NOW, exhausted=False)
+    return happens(standing, what)
+
+
+CLAIM, LOST = ("claim", 0), ("lost", 0)
+
+
+@given(born=births, story=st.lists(st.one_of(st.sampled_from([CLAIM, LOST]), records, interruptions), max_size=40))
+@example(born=DUE, story=[CLAIM, LOST, CLAIM, ("sent", 0)])
+@example(born=DUE, story=[CLAIM, ("retried", 2), CLAIM, ("failed", 0)])
+@example(born=DUE, story=[CLAIM, ("refused", 0), ("sent", 0)])
+@example(born=DUE, story=[CLAIM, ("away", 0), CLAIM, LOST, CLAIM, ("sent", 0)])
+def test_only_the_attempt_that_holds_the_lease_writes(born: CommandSnapshot, story: list[tuple[str, int]]) -> None:
+    """Any number of publishers, each as slow as it likes; each records its attempt once, whatever came between."""
+    standing, slow, holder = born, [], None
+    for what in story:
+        before = standing
+        if what == CLAIM:
+            if standing.next_at:
+                standing = claimed(standing)
+                holder = claim_of(standing)
+                slow.append(holder)
+            continue
+        if what[0] in RESULTS:
+            if not slow:
+                continue
+            late = slow.pop(what[1] % len(slow))
+            standing = delivery._outcome(standing, late, RESULTS[what[0]], 0, NOW)
+            assert (standing is not before) == (late is holder)
+        else:
+            standing = interrupted(standing, what)
+        if standing is not before:
+            assert standing.claimed_at is None, "whatever changes a claimed command ends its lease"
+            holder = None
+        assert all(standing.is_leased_to(claim.round, claim.attempt) == (claim is holder) for claim in slow)
