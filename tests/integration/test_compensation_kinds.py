@@ -48,7 +48,7 @@ def of_kind(kind: str, entity: str = "other", **changes: Any) -> Command:
 
 
 def claimed(kind: str, **changes: Any) -> Command:
-    fields = {"status": CommandStatus.PUBLISHING, "attempt": 1, "next_at": None, "claimed_at": NOW}
+    fields: dict[str, Any] = {"status": CommandStatus.PUBLISHING, "attempt": 1, "next_at": None, "claimed_at": NOW}
     return of_kind(kind, **(fields | changes))
 
 

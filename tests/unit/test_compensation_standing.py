@@ -313,8 +313,7 @@ interruptions = st.one_of(
 
 
 def claim_of(standing: CommandSnapshot) -> Claim:
-    fixed = {"id": standing.id, "attempt_id": 1, "topic": "t", "saga_id": "", "stream": "", "entity": "", "first": True}
-    return Claim(**fixed, round=standing.round, attempt=standing.attempt, body={})
+    return Claim(standing.id, 1, standing.round, standing.attempt, "topic", "", "", standing.entity, True, {})
 
 
 def interrupted(standing: CommandSnapshot, what: tuple[str, int]) -> CommandSnapshot:
