@@ -100,6 +100,7 @@ class Codec:
         correlation_id = _id_of(body, "correlation_id", notes)
         body_hash = _hash(body, event_type, event_id, key, entity)
         changed = [check for check in self._checks[event_type.name] if _check_field(check, body, notes)]
+        occurred_at = _occurred_at(body, message, now, notes)
         return Envelope(
             message=message,
             event_id=event_id,
@@ -108,13 +109,14 @@ class Codec:
             key=key,
             entity=entity,
             correlation_id=correlation_id,
-            occurred_at=_occurred_at(body, message, now, notes),
+            occurred_at=occurred_at,
             received_at=now,
             note=joined(notes),
             body_hash=body_hash,
             payload=orjson.dumps(body) if changed else raw,
             unclear=event_type.is_unclear is not None and event_type.is_unclear(body, about),
             collapse_after=event_type.collapse_after,
+            day=None if body.get("timestamp") is None else occurred_at.date(),
         )
 
     def _parse(self, body: bytes, message: Message) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from django.db.models import F, QuerySet
 from bridge import sql, statements
 from bridge.envelope import Envelope
 from bridge.models import CollapsedEvents
+from bridge.once import Once
 
 # How many counted ids are remembered for each group. Pulsar redelivers what a bridge had not acknowledged when it
 # died, which are at most the last messages of a minute; an older one that is delivered again is counted once more.
@@ -64,23 +65,23 @@ def last_counted(groups: Collection[Group]) -> dict[Group, datetime]:
     return {Group(*row[:4]): row[4] for row in statements.LAST_COUNTED.rows(_dump(groups))}
 
 
-def take_excess(envelopes: Sequence[Envelope], known: Collection[str]) -> set[str]:
-    """Count the new events beyond the number that their type stores; return their ids, which must not be stored.
+def take_excess(envelopes: Sequence[Envelope], known: Collection[Once]) -> set[Once]:
+    """Count the new events beyond the number that their type stores; return their keys, which must not be stored.
 
-    envelopes: events with different ids, in the order of arrival, of types that collapse. known: ids that are stored
-    already, read after `lock`. Needs the caller's transaction. May run twice for one event as long as its id is among
+    envelopes: different events, in the order of arrival, of types that collapse. known: keys that are stored already,
+    read after `lock`. Needs the caller's transaction. May run twice for one event as long as its id is among
     the REMEMBERED.
     """
-    taken: set[str] = set()
+    taken: set[Once] = set()
     for group, events in _by_group(envelopes).items():
         row = CollapsedEvents.objects.get(**group._asdict())
         recent = set(row.recent)
-        new = [event for event in events if event.event_id not in known]
+        new = [event for event in events if event.once not in known]
         again = [event for event in new if _digest(event.event_id) in recent]
         fresh = [event for event in new if _digest(event.event_id) not in recent]
         room = max(0, fresh[0].collapse_after - row.stored) if fresh else 0
         excess = fresh[room:]
-        taken |= {event.event_id for event in (*again, *excess)}
+        taken |= {event.once for event in (*again, *excess)}
         _count(row, len(fresh) - len(excess), excess)
     return taken
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db.models import Min, QuerySet
 from django.utils.translation import gettext as _
 
-from bridge import event_log, routing
+from bridge import event_log, look_up, routing
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
 from sagas import nouns
@@ -322,7 +322,7 @@ def uses_of_keys(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], KeyUs
 
 
 def missing_lane(values: Values) -> str:
-    """Return why a lane must be named with an event; empty if none needs to be. One query."""
+    """Return why a lane must be named with an event; empty if none needs to be. Two queries."""
     event_id = values.get("event")
     if not event_id or values.get("lane") or not _needs_lane(event_id):
         return ""
@@ -333,7 +333,8 @@ def missing_lane(values: Values) -> str:
 
 def _needs_lane(event_id: str) -> bool:
     """Return whether an event with this id needs a lane and names none."""
-    named = Event.objects.filter(source=kinds.WIRE, event_id=event_id).values_list("stream", "type", "entity")
+    pks = look_up.by_event_id([event_id], [kinds.WIRE])
+    named = Event.objects.filter(id__in=pks, source=kinds.WIRE).values_list("stream", "type", "entity")
     current_ = registry.current_definitions()
     return any(
         not entity
@@ -370,7 +371,7 @@ def _parked(stream: str, key: str) -> QuerySet[Parked]:
 def _parked_of(key: str | None, event_id: str | None) -> QuerySet[Parked]:
     if key is not None:
         return Parked.objects.filter(key=key)
-    return Parked.objects.filter(event__in=Event.objects.filter(event_id=event_id).values("id"))
+    return Parked.objects.filter(event__in=look_up.by_event_id([event_id]) if event_id else [])
 
 
 def _note_still_parked(context: ActionContext, parked: QuerySet[Parked]) -> None:

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from bridge import collapsed
+from bridge import collapsed, look_up
 from bridge.collapsed import Counted
-from bridge.models import Duplicate, Event, Source
+from bridge.models import Duplicate
 from compensation.models import Command, CommandStatus
 from sagas.models import Lane, SagaEvent, SagaKey, SagaLog
 from sagas.queries.ids import is_storable, spelled
@@ -88,7 +88,7 @@ def of_event(event_id: str) -> SagaLog | None:
     if not is_storable(event_id):
         return None
     spellings = {event_id.strip(), spelled(event_id) or event_id}
-    pks = Event.objects.filter(source__in=Source.values, event_id__in=spellings).values("id")
+    pks = look_up.by_event_id(spellings)
     return SagaLog.objects.filter(id__in=SagaEvent.objects.filter(event__in=pks).values("saga_id")).first()
 
 

@@ -88,7 +88,7 @@ def _refs(saga_id: UUID) -> QuerySet[Any, Any]:
     commands = Command.objects.filter(saga_id=saga_id)
     attempts = Attempt.objects.filter(command__saga_id=saga_id)
     # Decisions that are events of the log are shown as these.
-    logged = Event.objects.filter(source=Source.OPERATOR, event_id=Cast(OuterRef("id"), TextField()))
+    logged = Event.objects.filter(source=Source.OPERATOR, day__isnull=True, event_id=Cast(OuterRef("id"), TextField()))
     log = SagaEvent.objects.filter(saga=saga_id)
     rows: QuerySet[Any, Any] = _part(log, "applied_at", 1, "event", "event", "seq").union(
         _part(Decision.objects.filter(~Exists(logged), saga=saga_id), "decided_at", 0, "decision"),
