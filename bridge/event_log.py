@@ -279,7 +279,8 @@ def _stored(envelopes: Sequence[Envelope]) -> dict[Once, Stored]:
 
 def _on_any_day(event_id: str) -> Stored:
     pks = look_up.by_event_id([event_id], [Source.PULSAR])
-    return Event.objects.filter(id__in=pks).order_by("id").values_list("id", "body_hash")[0]
+    pk, body_hash = Event.objects.filter(id__in=pks).order_by("id").values_list("id", "body_hash")[0]
+    return pk, bytes(body_hash)
 
 
 def _known(envelopes: Sequence[Envelope]) -> dict[Once, Stored]:
