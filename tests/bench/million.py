@@ -78,14 +78,13 @@ def rows(content: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def written(content: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return what is logged about each table and index, the most first, as cells: name, bytes and pages an event."""
-    found: list[tuple[str, ...]] = [
-        ("table or index", "bytes an event, empty", "bytes an event", "whole pages an event")
-    ]
-    events, last, empty = content["events"], content["full"][-1]["written"], content["empty"][-1]["written"]
-    for name, part in sorted(last.items(), key=lambda item: -item[1]["bytes"]):
-        size, before = part["bytes"] / events, empty.get(name, {"bytes": 0})["bytes"] / events
+    found: list[tuple[str, ...]] = [("table or index", "bytes an event, empty", "bytes an event", "pages an event")]
+    full, empty = content["full"][-1], content["empty"][-1]
+    for name, part in sorted(full["written"].items(), key=lambda item: -item[1]["bytes"]):
+        size, pages = part["bytes"] / full["events"], part["whole_pages"] / full["events"]
+        before = empty["written"].get(name, {"bytes": 0})["bytes"] / empty["events"]
         if size >= _INTERESTING and name:
-            found.append((name, f"{before:,.0f}", f"{size:,.0f}", f"{part['whole_pages'] / events:.3f}"))
+            found.append((name, f"{before:,.0f}", f"{size:,.0f}", f"{pages:.3f}"))
     return found
 
 
