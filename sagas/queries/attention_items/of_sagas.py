@@ -101,7 +101,10 @@ def _stalled_advice(row: Row) -> str:
 
 def _unclear_log(now: datetime) -> QuerySet[SagaEvent]:
     """Return the log rows of unclear events in sagas that still wait: another event may have told it meanwhile."""
-    events = Event.objects.filter(unclear=True, received_at__gte=now - UNCLEAR_SHOWN).order_by().values("id")
+    # Read before: of a query for both the planner expects much more, and reads the whole log of each saga that waits.
+    events = list(
+        Event.objects.filter(unclear=True, received_at__gte=now - UNCLEAR_SHOWN).order_by().values_list("id", flat=True)
+    )
     return SagaEvent.objects.filter(
         event__in=events, note__has_key="unclear", saga__status=SagaStatusChoice.STARTED
     ).order_by()
