@@ -230,24 +230,26 @@ def _insert_new(envelopes: Sequence[Envelope]) -> dict[Once, int]:
     after the insert and in a new statement, whose snapshot sees what others committed meanwhile.
     """
     inserted = dict(_insert(map(_row_of_envelope, envelopes)))
-    new = [envelope for envelope in envelopes if envelope.once in inserted]
-    _lock_around_midnight(new)
+    # Nearly always all of them.
+    new = [item for item in envelopes if item.once in inserted] if len(inserted) < len(envelopes) else envelopes
+    near = [envelope for envelope in new if envelope.midnight]
     old = [envelope for envelope in new if retention.is_old(envelope.occurred_at, envelope.received_at)]
-    before = _across_midnight(new).keys() | _pruned(old).keys()
+    if near:
+        _lock_ids({envelope.event_id for envelope in near})
+    before = _across_midnight(near).keys() | _pruned(old).keys()
     if before:
         raise _StoredBefore(before)
     return inserted
 
 
-def _lock_around_midnight(envelopes: Sequence[Envelope]) -> None:
-    """Lock the ids of events close to midnight until the transaction ends.
+def _lock_ids(event_ids: Iterable[str]) -> None:
+    """Lock ids of events close to midnight until the transaction ends.
 
     Of two writers that insert one id on both sides of midnight, the second waits here, and then sees the other's row.
     Nobody who holds such a lock waits for a row that is being inserted, so nobody waits in a circle.
     """
-    ids = sorted({envelope.event_id for envelope in envelopes if envelope.midnight})
-    if ids:
-        statements.LOCK_IDS.rows(sql.dump({"event_id": "text"}, ({"event_id": event_id} for event_id in ids)))
+    rows = [{"event_id": event_id} for event_id in sorted(event_ids)]
+    statements.LOCK_IDS.rows(sql.dump({"event_id": "text"}, rows))
 
 
 def _compare(repeats: Sequence[Envelope]) -> tuple[list[tuple[int | None, Envelope]], list[Rejected]]:

@@ -32,8 +32,8 @@ def midnight_near(day: date | None, occurred_at: datetime) -> Midnight | None:
     if day is None or 0 < occurred_at.hour < 23:
         return None
     begins = datetime.combine(day, time.min, tzinfo=UTC)
-    if occurred_at - begins < AROUND_MIDNIGHT:
+    if timedelta() <= occurred_at - begins < AROUND_MIDNIGHT:
         return Midnight(begins, day - _DAY)
-    if begins + _DAY - occurred_at <= AROUND_MIDNIGHT:
+    if timedelta() < begins + _DAY - occurred_at <= AROUND_MIDNIGHT:
         return Midnight(begins + _DAY, day + _DAY)
     return None

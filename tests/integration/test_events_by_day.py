@@ -88,6 +88,9 @@ def test_which_times_are_close_to_midnight(minutes: float, other: int) -> None:
     found = midnight_near(when.date(), when)
     assert ((found and (found.other_day - when.date()).days) or 0) == other
     assert midnight_near(None, when) is None
+    # A time that does not belong to the day is close to none of its midnights.
+    assert midnight_near(when.date() - timedelta(days=9), when) is None
+    assert midnight_near(when.date() + timedelta(days=9), when) is None
 
 
 @pytest.mark.parametrize("pair", [(-5, 5), (5, -5)])

@@ -32,7 +32,6 @@ from sagas.actions import ActionRequest
 from sagas.applying import apply, sweeper
 from sagas.models import Lane, Parked, SagaEvent, SagaLog, SagaStatusChoice
 from sagas.queries import pages as read_pages
-from sagas.queries.attention import attention
 from sagas.queries.events import of_key
 from tests.integration import deciding as actions
 from tests.integration.commands import FakePublisher
@@ -143,14 +142,6 @@ def test_looking_events_up(world: World) -> None:
         assert row.pk in of_key([row.key])
     assert {"bridge_event_once_a_day", "bridge_event_once_no_day", "bridge_event_message"} <= watch.indexes
     assert told(watch) == []
-
-
-def test_what_needs_attention_is_found_without_the_logs_of_waiting_sagas(world: World) -> None:
-    """Of the few unclear events and the many sagas that wait, the planner began with the sagas."""
-    with watched() as watch:
-        attention()
-    assert "bridge_event_unclear" in watch.indexes
-    assert "saga_event_seq" not in watch.indexes
 
 
 def _message(topic: str, body: bytes, number: int) -> Message:
