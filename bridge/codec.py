@@ -106,6 +106,7 @@ class Codec:
         event_id = _id_of(body, "id", notes) or _own_id(message, notes)
         read = self._readings(event_types, body, event_id, notes)
         own = read[0] if len(read) == 1 else _joined_reading(read)
+        occurred_at = _occurred_at(body, message, now, notes)
         return Envelope(
             message=message,
             event_id=event_id,
@@ -114,7 +115,7 @@ class Codec:
             key=own.key,
             entity=own.entity,
             correlation_id=_id_of(body, "correlation_id", notes),
-            occurred_at=_occurred_at(body, message, now, notes),
+            occurred_at=occurred_at,
             received_at=now,
             note=joined(notes),
             body_hash=own.body_hash,
@@ -122,6 +123,7 @@ class Codec:
             unclear=own.unclear,
             collapse_after=own.collapse_after,
             further=own.further,
+            day=None if body.get("timestamp") is None else occurred_at.date(),
         )
 
     def _readings(self, event_types: Readers, body: dict[str, Any], event_id: str, notes: list[str]) -> list[_Decoded]:

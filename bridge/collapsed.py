@@ -18,6 +18,7 @@ from django.db.models import F, QuerySet
 from bridge import sql, statements
 from bridge.envelope import Envelope
 from bridge.models import CollapsedEvents
+from bridge.once import Once
 
 # How many counted ids are remembered for each group. Pulsar redelivers what a bridge had not acknowledged when it
 # died, which are at most the last messages of a minute; an older one that is delivered again is counted once more.
@@ -64,26 +65,26 @@ def last_counted(groups: Collection[Group]) -> dict[Group, datetime]:
     return {Group(*row[:4]): row[4] for row in statements.LAST_COUNTED.rows(_dump(groups))}
 
 
-def take_excess(envelopes: Sequence[Envelope], known: Collection[str]) -> set[str]:
-    """Count the new events beyond the number that their type stores; return their ids, which must not be stored.
+def take_excess(envelopes: Sequence[Envelope], known: Collection[Once]) -> set[Once]:
+    """Count the new events beyond the number that their type stores; return their keys, which must not be stored.
 
-    An event that several saga types read is counted only if none of them needs it any more. envelopes: events with
-    different ids, in the order of arrival, of types that collapse. known: ids that are stored already, read after
-    `lock`. Needs the caller's transaction. May run twice for one event as long as its id is among the REMEMBERED.
+    An event that several saga types read is counted only if none of them needs it any more. envelopes: different
+    events, in the order of arrival, of types that collapse. known: keys that are stored already, read after `lock`.
+    Needs the caller's transaction. May run twice for one event as long as its id is among the REMEMBERED.
     """
     rows = {group: CollapsedEvents.objects.get(**group._asdict()) for group in _groups(envelopes)}
     stored: Counter[Group] = Counter({group: row.stored for group, row in rows.items()})
     recent = {group: set(row.recent) for group, row in rows.items()}
     excess: dict[Group, list[Envelope]] = defaultdict(list)
-    taken: set[str] = set()
+    taken: set[Once] = set()
     for event in envelopes:
-        if event.event_id in known:
+        if event.once in known:
             continue
         groups = _groups_of(event)
         if any(_digest(event.event_id) in recent[group] for group in groups):
-            taken.add(event.event_id)
+            taken.add(event.once)
         elif all(stored[group] >= event.collapse_after for group in groups):
-            taken.add(event.event_id)
+            taken.add(event.once)
             for group in groups:
                 excess[group].append(event)
         else:

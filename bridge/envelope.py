@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
 import orjson
 
 from bridge.models import QuarantineCode
+from bridge.once import Midnight, Once, midnight_near
 from bridge.reasons import Reason
 
 MAX_PRODUCER_NAME = 200
@@ -60,6 +61,7 @@ class Envelope(NamedTuple):
     payload: the JSON that is stored. These are the bytes of the body, except for what the note says was left out.
     unclear: whether the body does not say what happened, so that the event changes nothing and a person must look.
     collapse_after: of events like this one, how many are stored before the others are only counted; 0: all are stored.
+    day: the UTC day of `occurred_at`; None if the body has no time of its own.
     """
 
     message: Message
@@ -77,11 +79,22 @@ class Envelope(NamedTuple):
     unclear: bool = False
     collapse_after: int = 0
     further: tuple[TypeReading, ...] = ()
+    day: date | None = None
 
     @property
     def readings(self) -> tuple[TypeReading, ...]:
         """The event as each saga type reads it that can use it, its own reading first."""
         return (TypeReading(self.stream, self.key, self.entity), *self.further)
+
+    @property
+    def once(self) -> Once:
+        """The key under which the event is stored once."""
+        return Once(self.day, self.event_id)
+
+    @property
+    def midnight(self) -> Midnight | None:
+        """The midnight close to which it occurred; None if there is none."""
+        return midnight_near(self.day, self.occurred_at)
 
 
 class Rejected(NamedTuple):

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -10,15 +10,18 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 from django.db import DataError, Error, OperationalError, connection, transaction
 
-from bridge import clock, collapsed, quarantine, readings, retention, routing, sql, statements, wakeup
+from bridge import clock, collapsed, look_up, quarantine, readings, retention, routing, sql, statements, wakeup
 from bridge.codec import get_codec
 from bridge.envelope import Envelope, Rejected, content_hash
 from bridge.errors import AlreadyDecided, StillUnreadable
-from bridge.models import Duplicate, QuarantineCode, Quarantined, QuarantineStatus, Source
+from bridge.models import Duplicate, Event, QuarantineCode, Quarantined, QuarantineStatus, Source
+from bridge.once import AROUND_MIDNIGHT, Once
 from bridge.reasons import Reason
 from bridge.sqlstate import sqlstate
 
 T = TypeVar("T")
+# What is known of an event that was stored before: its pk, None if it was pruned, and the hash of its content.
+Stored = tuple[int | None, bytes]
 
 _MAX_ATTEMPTS = 5
 _DEADLOCK, _SERIALIZATION_FAILURE = "40P01", "40001"
@@ -66,7 +69,7 @@ def append(facts: Sequence[NewFact]) -> list[int]:
     May run twice: a fact whose (source, event_id) is in the log already is skipped.
     """
     now = clock.now()
-    return list(_insert(_row_of_fact(fact, now) for fact in facts).values())
+    return [pk for _once, pk in _insert(_row_of_fact(fact, now) for fact in facts)]
 
 
 def store_batch(envelopes: Sequence[Envelope], rejected: Sequence[Rejected] = ()) -> StoreResult:
@@ -115,7 +118,7 @@ def unreadable(row: Quarantined) -> Reason | None:
     """
     try:
         envelope = _read_again(row, clock.now())
-        known = _known({envelope.event_id}).get(envelope.event_id)
+        known = _known([envelope]).get(envelope.once)
         if known is not None:
             _same_event(envelope, *known)
     except StillUnreadable as error:
@@ -147,51 +150,67 @@ def _read_again(row: Quarantined, now: datetime) -> Envelope:
 # --- one transaction --------------------------------------------------------------------------------------------------
 
 
-class _WerePruned(Exception):
-    """Events were inserted that had been in the log before and were pruned."""
+class _StoredBefore(Exception):
+    """Events were inserted that had been stored before, where no unique key shows it: see `_insert_new`."""
 
-    def __init__(self, event_ids: Collection[str]) -> None:
+    def __init__(self, keys: Iterable[Once]) -> None:
         super().__init__()
-        self.event_ids = frozenset(event_ids)
+        self.keys = frozenset(keys)
 
 
 def _store(
-    envelopes: Sequence[Envelope], rejected: Sequence[Rejected], pruned: frozenset[str] = frozenset()
+    envelopes: Sequence[Envelope], rejected: Sequence[Rejected], before: frozenset[Once] = frozenset()
 ) -> StoreResult:
-    """Store a batch in one transaction. `pruned`: ids of pruned events, which are not inserted."""
-    first: dict[str, Envelope] = {}
-    repeats = [envelope for envelope in envelopes if first.setdefault(envelope.event_id, envelope) is not envelope]
+    """Store a batch in one transaction. `before`: keys of events that were stored before, which are not inserted."""
+    first, repeats = _first_of_each(envelopes)
     try:
         with transaction.atomic():
-            excess = _take_excess(first)
-            inserted = _insert_unpruned([item for event_id, item in first.items() if event_id not in pruned | excess])
-            repeats.extend(envelope for event_id, envelope in first.items() if event_id not in inserted)
-            duplicates, conflicts = _compare([envelope for envelope in repeats if envelope.event_id not in excess])
+            excess = _take_excess(list(first.values()))
+            inserted = _insert_new([item for once, item in first.items() if once not in before | excess])
+            repeats.extend(envelope for once, envelope in first.items() if once not in inserted)
+            duplicates, conflicts = _compare([envelope for envelope in repeats if envelope.once not in excess])
             _insert_duplicates(duplicates)
             quarantine.keep([*rejected, *conflicts])
-    except _WerePruned as found:
-        return _store(envelopes, rejected, pruned | found.event_ids)
+    except _StoredBefore as found:
+        return _store(envelopes, rejected, before | found.keys)
     return StoreResult(len(inserted), len(duplicates), len(rejected) + len(conflicts), len(excess))
 
 
-def _take_excess(first: Mapping[str, Envelope]) -> set[str]:
-    """Count the events that are beyond the number that their type stores; return their ids. Most batches have none."""
-    collapsing = [envelope for envelope in first.values() if envelope.collapse_after]
+def _first_of_each(envelopes: Sequence[Envelope]) -> tuple[dict[Once, Envelope], list[Envelope]]:
+    """Separate the first message of each event from its repeats in the same batch, also across midnight."""
+    first: dict[Once, Envelope] = {}
+    nights: set[tuple[datetime, str]] = set()
+    repeats: list[Envelope] = []
+    for envelope in envelopes:
+        once, midnight = envelope.once, envelope.midnight
+        night = (midnight.at, envelope.event_id) if midnight else None
+        if once in first or night in nights:
+            repeats.append(envelope)
+            continue
+        first[once] = envelope
+        if night:
+            nights.add(night)
+    return first, repeats
+
+
+def _take_excess(envelopes: Sequence[Envelope]) -> set[Once]:
+    """Count the events that are beyond the number that their type stores; return their keys. Most batches have none."""
+    collapsing = [envelope for envelope in envelopes if envelope.collapse_after]
     if not collapsing:
         return set()
     collapsed.lock(collapsing)
-    return collapsed.take_excess(collapsing, _known({envelope.event_id for envelope in collapsing}))
+    return collapsed.take_excess(collapsing, _known(collapsing))
 
 
 def _store_one(envelope: Envelope) -> int:
     try:
         with transaction.atomic():
-            inserted = _insert_unpruned([envelope])
-    except _WerePruned:
-        raise StillUnreadable(_PRUNED) from None
+            inserted = _insert_new([envelope])
+    except _StoredBefore:
+        inserted = {}
     if inserted:
-        return inserted[envelope.event_id]
-    return _same_event(envelope, *_known({envelope.event_id})[envelope.event_id])
+        return inserted[envelope.once]
+    return _same_event(envelope, *_stored([envelope])[envelope.once])
 
 
 def _same_event(envelope: Envelope, pk: int | None, body_hash: bytes) -> int:
@@ -203,19 +222,35 @@ def _same_event(envelope: Envelope, pk: int | None, body_hash: bytes) -> int:
     return pk
 
 
-def _insert_unpruned(envelopes: Sequence[Envelope]) -> dict[str, int]:
-    """Insert new events. Raises _WerePruned, so that the transaction is rolled back, if some of them were pruned.
+def _insert_new(envelopes: Sequence[Envelope]) -> dict[Once, int]:
+    """Insert events; return key → pk of the new ones.
 
-    Pruned ids are looked up after the insert and in a separate statement: the insert's snapshot may be older than the
-    pruning that removed the row. Events too young to have been pruned, nearly all of them, need no lookup.
+    Raises _StoredBefore, so that the transaction is rolled back, if some of them had been stored before without a
+    conflict of keys: they were pruned, or their id is in the log on the other side of midnight. Both are looked up
+    after the insert and in a new statement, whose snapshot sees what others committed meanwhile.
     """
-    inserted = _insert(map(_row_of_envelope, envelopes))
-    old = [e for e in envelopes if e.event_id in inserted and retention.is_old(e.occurred_at, e.received_at)]
-    pruned = retention.remembered([item.event_id for item in old])
-    if pruned:
-        raise _WerePruned(pruned)
-    readings.insert([(inserted[e.event_id], e) for e in envelopes if e.further and e.event_id in inserted])
+    inserted = dict(_insert(map(_row_of_envelope, envelopes)))
+    # Nearly always all of them.
+    new = [item for item in envelopes if item.once in inserted] if len(inserted) < len(envelopes) else envelopes
+    near = [envelope for envelope in new if envelope.midnight]
+    old = [envelope for envelope in new if retention.is_old(envelope.occurred_at, envelope.received_at)]
+    if near:
+        _lock_ids({envelope.event_id for envelope in near})
+    before = _across_midnight(near).keys() | _pruned(old).keys()
+    if before:
+        raise _StoredBefore(before)
+    readings.insert([(inserted[envelope.once], envelope) for envelope in new if envelope.further])
     return inserted
+
+
+def _lock_ids(event_ids: Iterable[str]) -> None:
+    """Lock ids of events close to midnight until the transaction ends.
+
+    Of two writers that insert one id on both sides of midnight, the second waits here, and then sees the other's row.
+    Nobody who holds such a lock waits for a row that is being inserted, so nobody waits in a circle.
+    """
+    rows = [{"event_id": event_id} for event_id in sorted(event_ids)]
+    statements.LOCK_IDS.rows(sql.dump({"event_id": "text"}, rows))
 
 
 def _compare(repeats: Sequence[Envelope]) -> tuple[list[tuple[int | None, Envelope]], list[Rejected]]:
@@ -225,9 +260,9 @@ def _compare(repeats: Sequence[Envelope]) -> tuple[list[tuple[int | None, Envelo
     """
     duplicates: list[tuple[int | None, Envelope]] = []
     conflicts: list[Rejected] = []
-    known = _known({envelope.event_id for envelope in repeats})
+    known = _stored(repeats)
     for envelope in repeats:
-        pk, body_hash = known[envelope.event_id]
+        pk, body_hash = known[envelope.once]
         if body_hash == envelope.body_hash:
             duplicates.append((pk, envelope))
         else:
@@ -237,13 +272,59 @@ def _compare(repeats: Sequence[Envelope]) -> tuple[list[tuple[int | None, Envelo
     return duplicates, conflicts
 
 
-def _known(event_ids: set[str]) -> dict[str, tuple[int | None, bytes]]:
-    if not event_ids:
+def _stored(envelopes: Sequence[Envelope]) -> dict[Once, Stored]:
+    """Return what is known of events that could not be inserted: key → pk and hash, for each of them."""
+    known = _known(envelopes)
+    rest = {envelope.once for envelope in envelopes} - known.keys()
+    # As long as the key of the earlier release is there too, an id on any other day is in the way of its insert.
+    return known | {once: _on_any_day(once.event_id) for once in rest}
+
+
+def _on_any_day(event_id: str) -> Stored:
+    pks = look_up.by_event_id([event_id], [Source.PULSAR])
+    pk, body_hash = Event.objects.filter(id__in=pks).order_by("id").values_list("id", "body_hash")[0]
+    return pk, bytes(body_hash)
+
+
+def _known(envelopes: Sequence[Envelope]) -> dict[Once, Stored]:
+    """Return which events are stored already, or were before they were pruned."""
+    if not envelopes:
         return {}
-    rows = statements.KNOWN_EVENTS.rows(sql.dump(statements.ID, ({"id": event_id} for event_id in event_ids)))
-    known: dict[str, tuple[int | None, bytes]] = {event_id: (pk, bytes(body_hash)) for event_id, pk, body_hash in rows}
-    pruned = retention.remembered(event_ids - known.keys())
-    return known | {event_id: (None, body_hash) for event_id, body_hash in pruned.items()}
+    known = _on_their_day({envelope.once for envelope in envelopes})
+    rest = [envelope for envelope in envelopes if envelope.once not in known]
+    return known | _pruned(rest) | _across_midnight(rest)
+
+
+def _on_their_day(keys: Iterable[Once]) -> dict[Once, Stored]:
+    parameters = sql.dump(statements.ONCE, [key._asdict() for key in keys])
+    return _by_key(statements.KNOWN_EVENTS.rows([*parameters, *parameters]))
+
+
+def _across_midnight(envelopes: Sequence[Envelope]) -> dict[Once, Stored]:
+    """Return which events are in the log under the same id, on the other side of the same midnight."""
+    rows = [
+        {**envelope.once._asdict(), "other_day": midnight.other_day, "midnight": midnight.at}
+        for envelope in envelopes
+        if (midnight := envelope.midnight)
+    ]
+    if not rows:
+        return {}
+    parameters = sql.dump(statements.AROUND_MIDNIGHT, rows)
+    return _by_key(statements.OTHER_DAY_EVENTS.rows([*parameters, AROUND_MIDNIGHT, AROUND_MIDNIGHT]))
+
+
+def _pruned(envelopes: Sequence[Envelope]) -> dict[Once, Stored]:
+    """Return which events were pruned, on their day or, close to midnight, on the day next to it."""
+    days = {envelope.once: [envelope.once] for envelope in envelopes}
+    for envelope in envelopes:
+        if midnight := envelope.midnight:
+            days[envelope.once].append(Once(midnight.other_day, envelope.event_id))
+    found = retention.remembered([key for keys in days.values() for key in keys])
+    return {once: (None, found[key]) for once, keys in days.items() for key in keys[::-1] if key in found}
+
+
+def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[Once, Stored]:
+    return {Once(day, event_id): (pk, bytes(body_hash)) for day, event_id, pk, body_hash in rows}
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -253,6 +334,7 @@ def _row_of_fact(fact: NewFact, now: datetime) -> dict[str, Any]:
     return {
         **fact._asdict(),
         "correlation_id": "",
+        "day": None,
         "received_at": now,
         "topic": "",
         "message_id": "",
@@ -274,6 +356,7 @@ def _row_of_envelope(envelope: Envelope) -> dict[str, Any]:
         "entity": envelope.entity,
         "correlation_id": envelope.correlation_id,
         "occurred_at": envelope.occurred_at,
+        "day": envelope.day,
         "received_at": envelope.received_at,
         "topic": message.topic,
         "message_id": message.message_id,
@@ -287,13 +370,14 @@ def _row_of_envelope(envelope: Envelope) -> dict[str, Any]:
     }
 
 
-def _insert(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Insert new events as Event and Pending rows in one statement; return event id → pk of the new ones."""
+def _insert(rows: Iterable[Mapping[str, Any]]) -> list[tuple[Once, int]]:
+    """Insert new events as Event and Pending rows in one statement; return key and pk of the new ones."""
     # Two writers that insert the same ids in different orders deadlock, even with ON CONFLICT.
     ordered = sorted(rows, key=lambda row: row["event_id"])
     if not ordered:
-        return {}
-    return dict(statements.INSERT_EVENTS.rows(sql.dump(statements.event_columns(), ordered)))
+        return []
+    found = statements.INSERT_EVENTS.rows(sql.dump(statements.event_columns(), ordered))
+    return [(Once(day, event_id), pk) for day, event_id, pk in found]
 
 
 def _insert_duplicates(duplicates: Sequence[tuple[int | None, Envelope]]) -> None:

@@ -37,6 +37,8 @@ class Event(AppendOnly):
     entity = models.TextField(_("entity"), db_collation="C", blank=True, help_text=_("empty if the message has none"))
     correlation_id = models.TextField(_("correlation id"), db_collation="C", blank=True)
     occurred_at = models.DateTimeField(_("occurred at"))
+    # Leads the unique key, see `bridge.once`. Null for facts of our own and where the body has no time.
+    day = models.DateField(_("day"), null=True)
     received_at = models.DateTimeField(_("received at"))
     topic = models.TextField(_("topic"), blank=True)
     message_id = models.TextField(_("Pulsar message id"), blank=True)
@@ -55,10 +57,23 @@ class Event(AppendOnly):
         db_table = "bridge_event"
         verbose_name = _("event")
         verbose_name_plural = _("events")
-        constraints = [models.UniqueConstraint(fields=["source", "event_id"], name="bridge_event_once")]
+        constraints = [
+            # Random ids of one day fall on few pages of the index; `bridge.look_up` finds an id through the days.
+            models.UniqueConstraint(
+                fields=["day", "event_id"], condition=models.Q(day__isnull=False), name="bridge_event_once_a_day"
+            ),
+            models.UniqueConstraint(
+                fields=["source", "event_id"], condition=models.Q(day__isnull=True), name="bridge_event_once_no_day"
+            ),
+        ]
         indexes = [
-            # All events of a key: attaching one, adopting one, the attention list.
-            models.Index(fields=["stream", "key"], name="bridge_event_stream_key"),
+            # Look-up by message id, whole or by its beginning. Message ids grow, so new ones fall on few pages.
+            models.Index(
+                fields=["message_id"],
+                opclasses=["text_pattern_ops"],
+                condition=~models.Q(message_id=""),
+                name="bridge_event_message",
+            ),
             # The attention list: recent events that do not say whether the work succeeded.
             models.Index(fields=["received_at"], condition=models.Q(unclear=True), name="bridge_event_unclear"),
         ]
@@ -172,8 +187,9 @@ class CollapsedEvents(models.Model):
 class PrunedEvent(models.Model):
     """The key of a pruned event, so that a repeated delivery of its message is recognized.
 
-    `id` is md5 of the event's id: narrow, whatever the ids look like. If two ids ever collide, the hashes of their
-    content differ, and the second goes to quarantine.
+    `id` is the number of the event's day and the last 96 bits of the md5 of its id (`statements.PRUNED_ID`): narrow,
+    whatever the ids look like, and the keys of one day are neighbours. Without a day, and in rows of earlier releases,
+    it is the whole md5. If two ids ever collide, the hashes of their content differ, and the second goes to quarantine.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)

@@ -12,6 +12,7 @@ from django.db import transaction
 
 from bridge import sql, statements
 from bridge.models import PrunedEvent, QuarantineCount, Quarantined, QuarantineStatus
+from bridge.once import Once
 from bridge.quarantine import with_open_message
 
 # Events younger than this are never pruned, so their ids need no lookup. Half of the shortest retention, so that errors
@@ -66,16 +67,16 @@ def is_old(occurred_at: datetime, now: datetime) -> bool:
     return now - occurred_at > YOUNGEST
 
 
-def remembered(event_ids: Collection[str]) -> dict[str, bytes]:
-    """Return which of these event ids belong to pruned events: id → hash of the content.
+def remembered(keys: Collection[Once]) -> dict[Once, bytes]:
+    """Return which of these keys belong to pruned events: key → hash of the content.
 
     Reads what is committed when it is called: to be certain that none of them is inserted while it is being pruned,
     call it *after* the insert, in the same transaction. Costs nothing as long as nothing was ever pruned.
     """
-    if not event_ids:
+    if not keys:
         return {}
-    rows = statements.REMEMBERED.rows(sql.dump(statements.ID, ({"id": event_id} for event_id in event_ids)))
-    return {event_id: bytes(body_hash) for event_id, body_hash in rows}
+    rows = statements.REMEMBERED.rows(sql.dump(statements.ONCE, (key._asdict() for key in keys)))
+    return {Once(day, event_id): bytes(body_hash) for day, event_id, body_hash in rows}
 
 
 def forget_keys(before: datetime) -> int:

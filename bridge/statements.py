@@ -22,17 +22,79 @@ SETTING = Statement("The ORM reads tables, and this reads none.", "SELECT curren
 
 # --- the event log ----------------------------------------------------------------------------------------------------
 
-ID = {"id": "text"}
+ONCE = {"day": "date", "event_id": "text"}
 
 KNOWN_EVENTS = Statement(
     _MANY_PROBES,
     f"""
-    SELECT r.id, e.pk, e.body_hash FROM {sql.recordset(ID)}
+    SELECT r.day, r.event_id, e.pk, e.body_hash FROM {sql.recordset(ONCE)}
     CROSS JOIN LATERAL (
-        SELECT id AS pk, body_hash FROM bridge_event WHERE source = 'pulsar' AND event_id = r.id OFFSET 0
+        SELECT id AS pk, body_hash FROM bridge_event WHERE day = r.day AND event_id = r.event_id OFFSET 0
     ) AS e
+    UNION ALL
+    SELECT r.day, r.event_id, e.pk, e.body_hash FROM {sql.recordset(ONCE)}
+    CROSS JOIN LATERAL (
+        SELECT id AS pk, body_hash FROM bridge_event
+        WHERE day IS NULL AND source = 'pulsar' AND event_id = r.event_id OFFSET 0
+    ) AS e
+    WHERE r.day IS NULL
     """,
 )
+
+LOCK_IDS = Statement(
+    "Advisory locks, in the order given: the ORM locks rows only.",
+    f"""
+    SELECT pg_advisory_xact_lock(hashtextextended('event ' || r.event_id, 0)) FROM {sql.recordset({"event_id": "text"})}
+    """,
+)
+
+AROUND_MIDNIGHT = {**ONCE, "other_day": "date", "midnight": "timestamptz"}
+
+# Events with the same id on the other side of midnight.
+OTHER_DAY_EVENTS = Statement(
+    _MANY_PROBES,
+    f"""
+    SELECT r.day, r.event_id, e.pk, e.body_hash FROM {sql.recordset(AROUND_MIDNIGHT)}
+    CROSS JOIN LATERAL (
+        SELECT id AS pk, body_hash, occurred_at FROM bridge_event
+        WHERE day = r.other_day AND event_id = r.event_id OFFSET 0
+    ) AS e
+    WHERE e.occurred_at >= r.midnight - %s::interval AND e.occurred_at < r.midnight + %s::interval
+    """,
+)
+
+
+def _by_event_id(matches: str) -> str:
+    """Return a query for the pks of events whose id matches, the newest day first, and those without a day."""
+    return f"""
+        WITH RECURSIVE days (day) AS (
+            (SELECT day FROM bridge_event WHERE day IS NOT NULL ORDER BY day DESC LIMIT 1)
+            UNION ALL
+            SELECT (SELECT e.day FROM bridge_event e WHERE e.day < days.day ORDER BY e.day DESC LIMIT 1)
+            FROM days WHERE days.day IS NOT NULL
+        )
+        (
+            SELECT e.id FROM days CROSS JOIN LATERAL (
+                SELECT id FROM bridge_event WHERE day = days.day AND {matches} LIMIT %(most)s
+            ) AS e
+            LIMIT %(most)s
+        )
+        UNION ALL
+        (
+            SELECT e.id FROM unnest(%(sources)s::text[]) AS own (source) CROSS JOIN LATERAL (
+                SELECT id FROM bridge_event WHERE day IS NULL AND bridge_event.source = own.source AND {matches}
+                LIMIT %(most)s
+            ) AS e
+            LIMIT %(most)s
+        )
+    """
+
+
+_THROUGH_THE_DAYS = "One index probe for each day that exists, which one probe finds too: the ORM has no recursion."
+
+EVENTS_OF_IDS = Statement(_THROUGH_THE_DAYS, _by_event_id("event_id = ANY(%(ids)s)"))
+
+EVENTS_OF_PREFIX = Statement(_THROUGH_THE_DAYS, _by_event_id("event_id >= %(first)s AND event_id <= %(last)s"))
 
 _EVENT_FIELDS = (
     "source",
@@ -43,6 +105,7 @@ _EVENT_FIELDS = (
     "entity",
     "correlation_id",
     "occurred_at",
+    "day",
     "received_at",
     "topic",
     "message_id",
@@ -68,13 +131,15 @@ def _insert_events() -> str:
         ), event AS (
             INSERT INTO bridge_event ({names})
             SELECT {names} FROM r
-            ON CONFLICT (source, event_id) DO NOTHING
-            RETURNING id, source, event_id
+            ON CONFLICT DO NOTHING
+            RETURNING id, source, day, event_id
         ), pending AS (
             INSERT INTO bridge_pending (id, key, lane)
-            SELECT event.id, r.routing_key, r.lane FROM event JOIN r USING (source, event_id)
+            SELECT event.id, r.routing_key, r.lane
+            FROM event JOIN r ON r.source = event.source AND r.event_id = event.event_id
+                AND r.day IS NOT DISTINCT FROM event.day
         )
-        SELECT event_id, id FROM event ORDER BY id
+        SELECT day, event_id, id FROM event ORDER BY id
     """
 
 
@@ -268,15 +333,21 @@ UNREAD_EVENTS = Statement(
     """,
 )
 
+# The key of a pruned event: see PrunedEvent.
+PRUNED_ID = (
+    "coalesce(lpad(to_hex({0}.day - date '1970-01-01'), 8, '0'), left(md5({0}.event_id), 8))"
+    " || substr(md5({0}.event_id), 9)"
+)
+
 # Deletes events, keeps their keys, and returns how many they were and when the last one from Pulsar occurred.
 DELETE_EVENTS = Statement(
     _APPEND_ONLY,
-    """
+    f"""
     WITH gone AS (
-        DELETE FROM bridge_event WHERE id = ANY(%(events)s) RETURNING source, event_id, body_hash, occurred_at
+        DELETE FROM bridge_event WHERE id = ANY(%(events)s) RETURNING source, day, event_id, body_hash, occurred_at
     ), kept AS (
         INSERT INTO bridge_pruned_event (id, body_hash, pruned_at)
-        SELECT md5(event_id)::uuid, body_hash, %(now)s FROM gone WHERE source = 'pulsar'
+        SELECT ({PRUNED_ID.format("gone")})::uuid, body_hash, %(now)s FROM gone WHERE source = 'pulsar' ORDER BY 1
         ON CONFLICT (id) DO NOTHING
     )
     SELECT count(*), max(occurred_at) FILTER (WHERE source = 'pulsar') FROM gone
@@ -286,9 +357,12 @@ DELETE_EVENTS = Statement(
 REMEMBERED = Statement(
     _MANY_PROBES,
     f"""
-    SELECT r.id, p.body_hash FROM {sql.recordset(ID)}
+    SELECT r.day, r.event_id, p.body_hash FROM {sql.recordset(ONCE)}
     CROSS JOIN LATERAL (
-        SELECT body_hash FROM bridge_pruned_event WHERE id = md5(r.id)::uuid OFFSET 0
+        -- The whole md5 is the key in rows of earlier releases.
+        SELECT body_hash FROM bridge_pruned_event
+        WHERE id = ANY(ARRAY[({PRUNED_ID.format("r")})::uuid, md5(r.event_id)::uuid])
+        ORDER BY id = md5(r.event_id)::uuid LIMIT 1
     ) AS p
     WHERE EXISTS (SELECT FROM bridge_pruned_event)
     """,

@@ -75,6 +75,14 @@ TIMELINE_PAGE = Statement(
     """,
 )
 
+PARKED_GROUPS_PAGE = Statement(
+    "A page of groups and their number in one query: the ORM would group all unmatched events twice.",
+    """
+    SELECT stream, key, alone, count(*) OVER () FROM ({query}) AS groups
+    ORDER BY first_at, stream, key, alone LIMIT %s OFFSET %s
+    """,
+)
+
 STEP_PATTERNS = Statement(
     "Groups lanes by all of their steps: the ORM aggregates no arrays of arrays and no groups of groups.",
     """

@@ -10,7 +10,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("bridge", "0011_own_source")]
+    dependencies = [("bridge", "0015_drop_random_keys")]
 
     operations = [
         migrations.CreateModel(

@@ -39,7 +39,7 @@ def _drop(name):
 
 class Migration(migrations.Migration):
     atomic = False  # CONCURRENTLY wants no transaction
-    dependencies = [("compensation", "0013_answered")]
+    dependencies = [("compensation", "0016_due_by_kind")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

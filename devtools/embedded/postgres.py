@@ -24,9 +24,9 @@ from sagaproject import env
 USER = DATABASE = "saga"
 # For tests: the data dies with the session, so nothing has to reach the disk.
 THROW_AWAY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum_naptime=10s")
-# The ids of events are random: over millions of them each new one falls on another page of their unique index, and the
-# first change of a page after a checkpoint writes all of it to the log. With the stock gigabyte a checkpoint came every
-# 15 s of full load, and each event paid for a page.
+# The first change of a page after a checkpoint writes all of it to the log, and the keys of images and tasks are
+# random: over millions of them each new one falls on another page. With the stock gigabyte a checkpoint came every 15 s
+# of full load.
 MAX_WAL_SIZE = "8GB"
 # A statement carries payloads, and so do the details of an error ("Failing row contains …", the lines of a COPY): of
 # a statement that fails or times out the server's log tells the error's own sentence alone.

@@ -75,7 +75,11 @@ TABLES = (
         "bridge_event t LEFT JOIN sagas_saga_event s ON s.event = t.id LEFT JOIN sagas_parked p ON p.event = t.id"
         " WHERE t.id > %(newest)s",
         ("id",),
-        {"received_at": "CASE t.source WHEN 'pulsar' THEN t.received_at ELSE t.occurred_at END"},
+        {
+            "received_at": "CASE t.source WHEN 'pulsar' THEN t.received_at ELSE t.occurred_at END",
+            # As a time, which is shifted with the others; a date column takes its day.
+            "day": "CASE WHEN t.day IS NOT NULL THEN date_trunc('second', t.occurred_at AT TIME ZONE 'UTC') END",
+        },
     ),
     Table(
         Duplicate,

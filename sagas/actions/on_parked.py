@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db.models import Min, QuerySet
 from django.utils.translation import gettext as _
 
-from bridge import event_log, readings, routing
+from bridge import event_log, look_up, readings, routing
 from bridge.event_log import NewFact
 from bridge.models import Event, Pending
 from sagas import nouns, targets
@@ -329,7 +329,7 @@ def uses_of_keys(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], KeyUs
 
 
 def missing_lane(values: Values) -> str:
-    """Return why a lane must be named with an event; empty if none needs to be. One query."""
+    """Return why a lane must be named with an event; empty if none needs to be. Two queries."""
     event_id = values.get("event")
     stream = values.get("stream")
     if not event_id or values.get("lane") or not _needs_lane(event_id, stream):
@@ -340,7 +340,8 @@ def missing_lane(values: Values) -> str:
 
 def _needs_lane(event_id: str, saga_type: str | None) -> bool:
     """Return whether an event with this id needs a lane and names none, as this saga type reads it, or as any does."""
-    found = readings.ids_of(Event.objects.filter(source=kinds.WIRE, event_id=event_id))
+    pks = look_up.by_event_id([event_id], [kinds.WIRE])
+    found = readings.ids_of(Event.objects.filter(id__in=pks, source=kinds.WIRE))
     events = readings.events([row["id"] for row in found]).values()
     named = [(one.stream, one.type, one.entity) for one in events if saga_type in (None, one.stream)]
     current_ = registry.current_definitions()
@@ -379,7 +380,8 @@ def _parked(stream: str, key: str) -> QuerySet[Parked]:
 def _parked_of(key: str | None, event_id: str | None) -> QuerySet[Parked]:
     if key is not None:
         return Parked.objects.filter(key=key)
-    return Parked.objects.filter(event__in=readings.ids_of(Event.objects.filter(event_id=event_id)))
+    found = Event.objects.filter(id__in=look_up.by_event_id([event_id]) if event_id else [])
+    return Parked.objects.filter(event__in=readings.ids_of(found))
 
 
 def _note_still_parked(context: ActionContext, parked: QuerySet[Parked]) -> None:

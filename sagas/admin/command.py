@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from bridge import look_up
 from bridge.models import Event, Source
 from compensation import switches
 from compensation.models import SETTLED, UNSENT, Attempt, Command, CommandStatus, ExhaustedBy
@@ -187,7 +188,8 @@ def states(command: Command, hold: OnHold | None = None) -> SafeString:
 
 def _confirming(command: Command) -> Event | None:
     """Return the service's event that confirmed a command."""
-    found = Event.objects.filter(source=Source.PULSAR, event_id=command.settled_event)
+    pks = look_up.by_event_id([command.settled_event], [Source.PULSAR]) if command.settled_event else []
+    found = Event.objects.filter(id__in=pks, source=Source.PULSAR)
     return found.only("type", "topic", "producer").first()
 
 

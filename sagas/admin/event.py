@@ -12,14 +12,15 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from bridge import look_up
 from bridge.models import Duplicate, Event, EventReading, Pending, Source
 from sagas import nouns, own_facts
 from sagas.admin import buttons, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
-from sagas.definitions import registry
 from sagas.models import Parked, SagaEvent, SagaLog
 from sagas.nouns import fill_lazy, lazy_noun
+from sagas.queries.events import of_key
 from sagas.queries.ids import spelled
 from sagas.queries.timeline import changes
 
@@ -32,7 +33,9 @@ class EventAdmin(ReadOnlyAdmin):
     list_display = ("what", "own_id", "origin", "key_id", "entity_id", "occurred", "received")
     list_display_links = None
     search_fields = ("id",)
-    search_help_text = fill_lazy(_("Full event id or %(key_id)s"))
+    search_help_text = fill_lazy(
+        _("Event id or Pulsar message id, or the first six characters of one; or full %(key_id)s")
+    )
     ordering = ("-id",)
     page_template = "sagas/admin/event.html"
 
@@ -120,16 +123,11 @@ def body(event: Event) -> str:
 
 
 def _found(term: str) -> list[int]:
-    """Find events by event id or by key, each by its index."""
+    """Find events by event id, message id or key, each by an index."""
     if "\x00" in term:
         return []
     spellings = {term, spelled(term) or term}
-    by_id = Event.objects.filter(source__in=Source.values, event_id__in=spellings)
-    streams = list(registry.current_definitions())
-    by_key = Event.objects.filter(stream__in=streams, key__in=spellings).order_by("-id")
-    read = EventReading.objects.filter(stream__in=streams, key__in=spellings).order_by("-event")
-    return [
-        *by_id.values_list("id", flat=True),
-        *by_key.values_list("id", flat=True)[:MOST],
-        *read.values_list("event", flat=True)[:MOST],
-    ]
+    pks = [*look_up.by_event_id(spellings), *look_up.by_message_id(term)]
+    for beginning in {term, term.lower()}:
+        pks += look_up.by_event_id_prefix(beginning)
+    return [*pks, *of_key(spellings)[:MOST]]

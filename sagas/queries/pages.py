@@ -15,6 +15,8 @@ T = TypeVar("T")
 REMEMBER_FROM = 10_000
 REMEMBER_SECONDS = 5.0
 REMEMBER_MOST = 1000
+# The largest offset that PostgreSQL accepts is below this.
+OFFSET_LIMIT = 2**63
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from django.db.models.functions import Cast
 
 from bridge import readings
 from sagas.models import Lane, Parked, PrunedKey, SagaLog
-from sagas.queries.pages import Page, page_of
+from sagas.queries.pages import OFFSET_LIMIT, Page
+from sagas.statements import PARKED_GROUPS_PAGE
 
 # How many events of a group are listed; the others can be found by its key.
 NAMED_EVENTS = 20
@@ -63,8 +64,8 @@ class ParkedGroup:
 def parked_groups(offset: int = 0, limit: int = 100, *, dismissed: bool = False) -> Page[ParkedGroup]:
     """Return a page of the groups, the longest parked first."""
     rows = Parked.objects.filter(dismissed_at__isnull=not dismissed)
-    page = page_of(_oldest_first(_by_key(rows)), offset, limit)
-    return Page(page.total, offset, limit, _groups(_described(rows, page.items, _FOR_THE_LIST), dismissed))
+    total, page = _oldest(_by_key(rows), offset, limit)
+    return Page(total, offset, limit, _groups(_described(rows, page, _FOR_THE_LIST), dismissed))
 
 
 def groups_before(before: datetime) -> QuerySet[Any, Any]:
@@ -94,8 +95,14 @@ def _by_key(rows: QuerySet[Parked]) -> QuerySet[Any, Any]:
     return rows.annotate(alone=alone).order_by().values("stream", "key", "alone").annotate(first_at=Min("since"))
 
 
-def _oldest_first(groups: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
-    return groups.order_by("first_at", "stream", "key", "alone")
+def _oldest(groups: QuerySet[Any, Any], offset: int, limit: int) -> tuple[int, list[dict[str, Any]]]:
+    """Return the number of groups and a page of them, the longest parked first."""
+    found: list[tuple[Any, ...]] = []
+    if offset < OFFSET_LIMIT:
+        statement, parameters = PARKED_GROUPS_PAGE.around(groups)
+        found = statement.rows([*parameters, limit, offset])
+    total = found[0][-1] if found else groups.count()
+    return total, [{"stream": stream, "key": key, "alone": alone} for stream, key, alone, _total in found]
 
 
 def _described(

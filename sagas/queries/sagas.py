@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from bridge import collapsed, readings
+from bridge import collapsed, look_up, readings
 from bridge.collapsed import Counted
-from bridge.models import Duplicate, Event, Source
+from bridge.models import Duplicate, Event
 from compensation.models import Command, CommandStatus
 from sagas.models import Lane, SagaEvent, SagaKey, SagaLog
 from sagas.queries.ids import is_storable, spelled
@@ -88,7 +88,7 @@ def of_event(event_id: str) -> list[SagaLog]:
     if not is_storable(event_id):
         return []
     spellings = {event_id.strip(), spelled(event_id) or event_id}
-    found = readings.ids_of(Event.objects.filter(source__in=Source.values, event_id__in=spellings))
+    found = readings.ids_of(Event.objects.filter(id__in=look_up.by_event_id(spellings)))
     return list(SagaLog.objects.filter(id__in=SagaEvent.objects.filter(event__in=found).values("saga_id")))
 
 

@@ -30,7 +30,7 @@ from sagas.error_text import shown_attempt
 from sagas.models import Decision, SagaEvent, SagaLog, SagaStatusChoice
 from sagas.nouns import Nouns
 from sagas.queries import holding
-from sagas.queries.pages import Page
+from sagas.queries.pages import OFFSET_LIMIT, Page
 from sagas.queries.parts import deliveries
 from sagas.statements import TIMELINE_PAGE
 
@@ -75,14 +75,10 @@ def timeline(
 def _page_of(rows: QuerySet[Any, Any], offset: int, limit: int) -> tuple[int, list[_Ref]]:
     """Return the number of entries and a page of them from one query: a saga of 3,000 images has tens of thousands."""
     found: list[tuple[Any, ...]] = []
-    if offset < _OFFSET_LIMIT:
+    if offset < OFFSET_LIMIT:
         statement, parameters = TIMELINE_PAGE.around(rows)
         found = statement.rows([*parameters, limit, offset])
     return (found[0][-1] if found else rows.count()), [_Ref(*row[:-1]) for row in found]
-
-
-# The largest offset that PostgreSQL accepts is below this.
-_OFFSET_LIMIT = 2**63
 
 
 def _refs(saga_id: UUID) -> QuerySet[Any, Any]:
@@ -90,7 +86,7 @@ def _refs(saga_id: UUID) -> QuerySet[Any, Any]:
     commands = Command.objects.filter(saga_id=saga_id)
     attempts = Attempt.objects.filter(command__saga_id=saga_id)
     # Decisions that are events of the log are shown as these.
-    logged = Event.objects.filter(source=Source.OPERATOR, event_id=Cast(OuterRef("id"), TextField()))
+    logged = Event.objects.filter(source=Source.OPERATOR, day__isnull=True, event_id=Cast(OuterRef("id"), TextField()))
     log = SagaEvent.objects.filter(saga=saga_id)
     rows: QuerySet[Any, Any] = _part(log, "applied_at", 1, "event", "event", "seq").union(
         _part(Decision.objects.filter(~Exists(logged), saga=saga_id), "decided_at", 0, "decision"),

@@ -1,6 +1,6 @@
 """`make bench`: measures the service on a stack of its own, prints a table, and keeps every number as JSON.
 
-python -m tests.bench [--quick] [--only NAME…] [--runs N] [--stored N] [--curves] [--json FILE]
+python -m tests.bench [--quick] [--only NAME…] [--runs N] [--stored N] [--million [N]] [--curves] [--json FILE]
 
 The stack is the embedded one, in a folder of its own; DATABASE_URL, CELERY_BROKER_URL and PULSAR_SERVICE_URL put real
 servers in the place of its parts. Whatever runs beside it on the machine shows as foreign load, and spoils numbers.
@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from sagaproject import env
-from tests.bench import report
+from tests.bench import million, report
 from tests.bench.rig import Rig, rig, roomy
 from tests.bench.scenarios import CURVES, QUICK, SCENARIOS, Numbers, Scenario, Size, points
 
@@ -40,8 +40,11 @@ def main(words: Sequence[str]) -> None:
     folder.chmod(0o755)
     results: dict[str, list[Numbers]] = {}
     curves: dict[str, list[Numbers]] = {}
+    on_top: dict[str, Any] | None = None
     try:
         with rig(folder, _say) as running:
+            if options.million:
+                on_top = million.measure(running, options.million, size, options.runs, options.latency_runs, _say)
             if options.stored:
                 running.fill(options.stored)
             for curve in CURVES if options.curves else ():
@@ -59,9 +62,13 @@ def main(words: Sequence[str]) -> None:
         "quick": options.quick,
         "results": results,
         "curves": curves,
+        "million": on_top,
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if on_top:
+        for rows in (million.rows(on_top), million.written(on_top)):
+            sys.stdout.write("\n".join([*report.aligned(rows), "", ""]))
     sys.stdout.write(report.table(content))
     _say(f"every number: {options.json}")
 
@@ -77,6 +84,13 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
         "--stored", type=int, default=0, metavar="N", help=f"store N ended sagas first; measures {', '.join(ON_TOP)}"
     )
     parser.add_argument("--curves", action="store_true", help="the rate against numbers of sagas and images, no table")
+    parser.add_argument(
+        "--million", type=int, nargs="?", const=million.WHOLE, default=0, metavar="N",
+        help="what N stored sagas (a million) cost against an empty database, no table",
+    )  # fmt: skip
+    parser.add_argument(
+        "--latency-runs", type=int, default=million.LATENCY_RUNS, metavar="N", help="with --million (default 20)"
+    )
     options = parser.parse_args(words)
     options.runs = options.runs or (1 if options.quick else RUNS)
     return options
@@ -87,7 +101,7 @@ def _names(options: argparse.Namespace) -> Sequence[str]:
     if options.only:
         names: list[str] = options.only
         return names
-    if options.curves:
+    if options.curves or options.million:
         return ()
     return ON_TOP if options.stored else [scenario.name for scenario in SCENARIOS]
 

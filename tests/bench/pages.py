@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,11 +32,15 @@ SAMPLE = 40
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One page with the addresses to ask in turn, and its goal in milliseconds."""
+    """One page with the addresses to ask in turn, and its goal in milliseconds.
+
+    look_up: instead of a page, a function that looks each of the addresses up, which are ids then.
+    """
 
     name: str
     goal: float
     addresses: Sequence[str]
+    look_up: Callable[[str], Sequence[int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,22 @@ def asked() -> Iterator[Asked]:
     address = reverse(one, args=[large.id])
     yield Asked(f"admin saga of {LARGE} images", ADMIN, [address])
     yield Asked(f"admin saga of {LARGE} images turned", ADMIN, [f"{address}?lanes=90&commands=90&timeline=200"])
+    yield from _look_ups()
+
+
+def _look_ups() -> Iterator[Asked]:
+    """Events by id and message id, of all days, whole and by the first characters."""
+    from bridge import look_up
+    from bridge.models import Event
+
+    newest = Event.objects.order_by("-id").values_list("id", flat=True)[0]
+    spread = [newest * part // SAMPLE for part in range(1, SAMPLE + 1)]
+    rows = [Event.objects.filter(id__lte=pk, source="pulsar").order_by("-id")[0] for pk in spread]
+    ids, messages = [row.event_id for row in rows], [row.message_id for row in rows]
+    yield Asked("look-up event id", LIST, ids, lambda text: look_up.by_event_id([text]))
+    yield Asked("look-up event id, 6 characters", LIST, [text[:6] for text in ids], look_up.by_event_id_prefix)
+    yield Asked("look-up message id", LIST, messages, look_up.by_message_id)
+    yield Asked("look-up message id, 6 characters", LIST, [text[:6] for text in messages], look_up.by_message_id)
 
 
 def measure(page: Asked, repeats: int) -> Answered:
@@ -204,10 +224,10 @@ def measure(page: Asked, repeats: int) -> Answered:
     cache.clear()
     times: list[float] = []
     with CaptureQueriesContext(connection) as captured:
-        size = _ask(client, page.addresses[0], times)
+        size = _ask(client, page, 0, times)
     queries, before = len(captured), _cpu()
     for number in range(repeats):
-        _ask(client, page.addresses[number % len(page.addresses)], times)
+        _ask(client, page, number, times)
     first, rest = times[0], sorted(times[1:])
     return Answered(
         page.name,
@@ -245,8 +265,15 @@ def _client() -> Any:
     return client
 
 
-def _ask(client: Any, address: str, times: list[float]) -> int:
+def _ask(client: Any, page: Asked, number: int, times: list[float]) -> int:
+    address = page.addresses[number % len(page.addresses)]
     began = time.perf_counter()
+    if page.look_up:
+        found = page.look_up(address)
+        times.append((time.perf_counter() - began) * 1000)
+        if not found:
+            raise RuntimeError(f"{page.name}: {address} is not found")
+        return 0
     answer = client.get(address, headers={"accept": "application/json, text/html"})
     size = len(answer.content)
     times.append((time.perf_counter() - began) * 1000)

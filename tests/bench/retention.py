@@ -100,7 +100,7 @@ def beside(running: Rig, size: Size, pruning: Callable[[], Pruning] | None) -> N
     """Latency of what comes in meanwhile, what was pruned, and the share of the machine that others took."""
     busy, began = pruning().start() if pruning else None, time.monotonic()
     idle = psutil.cpu_times_percent(interval=None)
-    numbers = scenarios._latency(running, size, 1)
+    numbers = scenarios.latency(running, size, 1)
     idle = psutil.cpu_times_percent(interval=None)
     kept: Numbers = {
         name: numbers[name] for name in ("p50_ms", "p95_ms", "p99_ms", "p100_ms", "cpu_us_an_event") if name in numbers

@@ -98,16 +98,18 @@ class Rig:
         """The one value of a query."""
         return self.ask(sql, parameters)[0][0]
 
-    def fill(self, sagas: int) -> None:
+    def fill(self, sagas: int, *, with_ceiling: bool = True) -> None:
         """Store ended sagas by `manage.py fill`, to measure on top of them: from now on nothing is forgotten.
 
-        A database of DATABASE_URL that holds as many already is taken as it is.
+        A database of DATABASE_URL that holds as many already is taken as it is. with_ceiling: whether the raw ceiling
+        is to know their ids too.
         """
         self.stored = sagas
         if self.one("SELECT count(*) FROM sagas_saga") < sagas:
             command = self.stack.command("fill", "--sagas", str(sagas), "--in-flight", "0", "--yes")
             subprocess.run(command, env={**os.environ, **self.stack.environment}, check=True, stdout=subprocess.DEVNULL)
-        self._ceiling_knows_them_too()
+        if with_ceiling:
+            self._ceiling_knows_them_too()
 
     def _ceiling_knows_them_too(self) -> None:
         """Gives the raw ceiling the ids of all that is stored: whoever keeps each event once has to know them.

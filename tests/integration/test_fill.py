@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ import pytest
 from django.core.management import CommandError
 from django.db import connection
 from django.db.models import Count, F, Max, Min
+from django.db.models.functions import TruncDate
 from pytest_django import DjangoDbBlocker
 
 from bridge import event_log
@@ -76,6 +77,8 @@ def test_it_happened_when_it_was_wanted(told: Filled) -> None:
     assert SINCE <= starts["first"] <= starts["born"] < SINCE + timedelta(days=7)
     assert UNTIL - timedelta(minutes=10) < starts["last"] <= UNTIL
     assert not Event.objects.exclude(received_at__range=(SINCE, UNTIL + timedelta(minutes=5))).exists()
+    assert not Event.objects.filter(day__isnull=False).exclude(day=TruncDate("occurred_at", tzinfo=UTC)).exists()
+    assert Event.objects.filter(day__isnull=True).exclude(source="pulsar").exists()
     assert not Command.objects.filter(planned_at__lt=SINCE).exists()
     assert not Attempt.objects.filter(ended_at__lt=F("started_at")).exists()
     # By their age: what is under way began just now.

@@ -19,7 +19,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
-from bridge import event_log, quarantine
+from bridge import event_log, look_up, quarantine
 from bridge.codec import get_codec
 from bridge.envelope import Envelope, Message, Rejected
 from bridge.event_log import NewFact
@@ -32,6 +32,7 @@ from sagas.actions import ActionRequest
 from sagas.applying import apply, sweeper
 from sagas.models import Lane, Parked, SagaEvent, SagaLog, SagaStatusChoice
 from sagas.queries import pages as read_pages
+from sagas.queries.events import of_key
 from tests.integration import deciding as actions
 from tests.integration.commands import FakePublisher
 from tests.integration.deciding import CommandSelection
@@ -112,6 +113,34 @@ def test_storing_a_batch(world: World) -> None:
         )
     assert done.stored >= 40
     assert done.quarantined >= 1
+    assert told(watch) == []
+
+
+def test_storing_what_is_stamped_again_across_midnight(world: World) -> None:
+    taken = Event.objects.filter(day__isnull=False).order_by("-id")[:50]
+    read = [get_codec().decode(_message(row.topic, orjson.dumps(row.payload), 1), timezone.now()) for row in taken]
+    batch = [
+        each._replace(day=midnight.date(), occurred_at=midnight)
+        for each in read
+        if isinstance(each, Envelope)
+        if (midnight := each.occurred_at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1))
+    ]
+    with watched() as watch:
+        event_log.store_batch(batch)
+    assert told(watch) == []
+
+
+def test_looking_events_up(world: World) -> None:
+    row = Event.objects.filter(day__isnull=False).exclude(message_id="").order_by("id")[1000]
+    own = Event.objects.filter(source="compensation").order_by("id")[10]
+    with watched() as watch:
+        assert look_up.by_event_id([row.event_id]) == [row.pk]
+        assert look_up.by_event_id([own.event_id]) == [own.pk]
+        assert row.pk in look_up.by_event_id_prefix(row.event_id[:6])
+        assert row.pk in look_up.by_message_id(row.message_id)
+        assert row.pk in look_up.by_message_id(row.message_id[:-2])
+        assert row.pk in of_key([row.key])
+    assert {"bridge_event_once_a_day", "bridge_event_once_no_day", "bridge_event_message"} <= watch.indexes
     assert told(watch) == []
 
 

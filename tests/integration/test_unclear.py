@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from bridge import event_log
@@ -54,6 +56,14 @@ def found() -> queries.Attention:
 
 def status() -> str:
     return SagaLog.objects.get().status
+
+
+def test_the_list_reads_no_log_of_a_saga_that_waits_unless_an_event_is_unclear() -> None:
+    """In one query for both, the planner began with the thousands of sagas that wait, and read the log of each."""
+    with CaptureQueriesContext(connection) as captured:
+        queries.attention()
+    assert captured.captured_queries
+    assert [query["sql"] for query in captured if "sagas_saga_event" in query["sql"]] == []
 
 
 def test_it_is_in_attention_until_another_event_tells() -> None:
