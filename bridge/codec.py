@@ -68,17 +68,9 @@ class _FieldCheck(NamedTuple):
     expected: str
 
 
-class _Decoded(NamedTuple):
-    """What one saga type reads in a body. changed: whether an entry of it was left out. The rest is as in Envelope."""
-
-    event_type: EventType
-    key: str
-    entity: str
-    body_hash: bytes
-    changed: bool
-    unclear: bool
-    collapse_after: int
-    further: tuple[TypeReading, ...] = ()
+# What one saga type reads: key, entity, hash of the content, the checks that left an entry out of the body, and whether
+# it is unclear. A plain tuple, and no NamedTuple: it is made for each message, and costs a tenth of that.
+_Read = tuple[str, str, bytes, list[_FieldCheck], bool]
 
 
 class Codec:
@@ -87,7 +79,8 @@ class Codec:
     def __init__(self, catalog: Catalog, max_body: int) -> None:
         self._catalog = catalog
         self._max_body = max_body
-        self._checks = {(one.stream, one.name): _checks_of(one) for one in catalog.event_types}
+        # By the identity of the type: its name alone is not unique, and a pair costs more to look up.
+        self._checks = {id(one): _checks_of(one) for one in catalog.event_types}
 
     def decode(self, message: Message, now: datetime) -> Envelope | Rejected:
         """Decode a message that was received `now`. Never raises; the result depends on the arguments only."""
@@ -104,37 +97,47 @@ class Codec:
         body = self._parse(raw, message)
         event_types = self._event_types(body, message)
         event_id = _id_of(body, "id", notes) or _own_id(message, notes)
-        read = self._readings(event_types, body, event_id, notes)
-        own = read[0] if len(read) == 1 else _joined_reading(read)
+        own = event_types[0]
+        further: tuple[TypeReading, ...] = ()
+        collapse_after = own.collapse_after
+        if len(event_types) == 1:
+            key, entity, body_hash, changed, unclear = self._read(own, body, event_id, notes)
+        else:
+            read = self._read_by_all(event_types, body, event_id, notes)
+            own, (key, entity, body_hash, _, _) = read[0]
+            changed = [check for _, values in read for check in values[3]]
+            unclear = any(values[4] for _, values in read)
+            collapse_after = _collapse_after([event_type.collapse_after for event_type, _ in read])
+            further = tuple(TypeReading(event_type.stream, *values[:2]) for event_type, values in read[1:])
         occurred_at = _occurred_at(body, message, now, notes)
         return Envelope(
             message=message,
             event_id=event_id,
-            stream=own.event_type.stream,
-            type=own.event_type.name,
-            key=own.key,
-            entity=own.entity,
+            stream=own.stream,
+            type=own.name,
+            key=key,
+            entity=entity,
             correlation_id=_id_of(body, "correlation_id", notes),
             occurred_at=occurred_at,
             received_at=now,
             note=joined(notes),
-            body_hash=own.body_hash,
-            payload=orjson.dumps(body) if own.changed else raw,
-            unclear=own.unclear,
-            collapse_after=own.collapse_after,
-            further=own.further,
+            body_hash=body_hash,
+            payload=orjson.dumps(body) if changed else raw,
+            unclear=unclear,
+            collapse_after=collapse_after,
+            further=further,
             day=None if body.get("timestamp") is None else occurred_at.date(),
         )
 
-    def _readings(self, event_types: Readers, body: dict[str, Any], event_id: str, notes: list[str]) -> list[_Decoded]:
+    def _read_by_all(
+        self, event_types: Readers, body: dict[str, Any], event_id: str, notes: list[str]
+    ) -> list[tuple[EventType, _Read]]:
         """Return what each saga type reads that can use the body, and note the others. Raises _Unreadable: none can."""
-        if len(event_types) == 1:
-            return [self._reading(event_types[0], body, event_id, notes)]
-        found: list[_Decoded] = []
+        found: list[tuple[EventType, _Read]] = []
         refused: list[_Unreadable] = []
         for event_type in event_types:
             try:
-                found.append(self._reading(event_type, body, event_id, notes))
+                found.append((event_type, self._read(event_type, body, event_id, notes)))
             except _Unreadable as error:
                 refused.append(error)
                 notes.append(_not_used(event_type.stream, error))
@@ -143,7 +146,7 @@ class Codec:
         notes[:] = dict.fromkeys(notes)  # two saga types may note the same
         return found
 
-    def _reading(self, event_type: EventType, body: dict[str, Any], event_id: str, notes: list[str]) -> _Decoded:
+    def _read(self, event_type: EventType, body: dict[str, Any], event_id: str, notes: list[str]) -> _Read:
         """Read the body as one saga type does. Raises _Unreadable if that type cannot use it."""
         key = _id_of(body, event_type.key_field, notes)
         entity = _id_of(body, event_type.entity_field, notes) if event_type.entity_field else ""
@@ -152,10 +155,9 @@ class Codec:
             raise _Unreadable(Code.NO_KEY, reason("no-key", fields=list(filter(None, (event_type.key_field, instead)))))
         about = entity if event_type.entity_field else key
         body_hash = _hash(body, event_type, event_id, key, entity)
-        checks = self._checks[event_type.stream, event_type.name]
-        changed = [check for check in checks if _check_field(check, body, notes)]
+        changed = [check for check in self._checks[id(event_type)] if _check_field(check, body, notes)]
         unclear = event_type.is_unclear is not None and event_type.is_unclear(body, about)
-        return _Decoded(event_type, key, entity, body_hash, bool(changed), unclear, event_type.collapse_after)
+        return key, entity, body_hash, changed, unclear
 
     def _parse(self, body: bytes, message: Message) -> dict[str, Any]:
         """Return the object in the body, which has no byte order mark. Raises _Unreadable."""
@@ -212,15 +214,9 @@ def _why_no_default(here: OnTopic) -> Reason:
     return reason("topic-without-default", count=len(here.names))
 
 
-def _joined_reading(read: Sequence[_Decoded]) -> _Decoded:
-    """Return the first reading with what the others add: of equal events, as many are stored as any of them needs."""
-    numbers = [one.collapse_after for one in read]
-    return read[0]._replace(
-        changed=any(one.changed for one in read),
-        unclear=any(one.unclear for one in read),
-        collapse_after=0 if 0 in numbers else max(numbers),
-        further=tuple(TypeReading(one.event_type.stream, one.key, one.entity) for one in read[1:]),
-    )
+def _collapse_after(numbers: Sequence[int]) -> int:
+    """Return how many equal events are stored if several saga types read them: as many as any of them needs."""
+    return 0 if 0 in numbers else max(numbers)
 
 
 def _not_used(stream: str, error: _Unreadable) -> str:

@@ -399,7 +399,7 @@ def _once(spec: ActionSpec, saga: SagaLog, lane: str | None, context: ActionCont
 def in_latest_run(saga: SagaLog, names: Sequence[str]) -> Decision | None:
     """Return the last decision with one of these names on the saga as a whole in its latest run. Two queries."""
     decisions = {str(row.id): row for row in Decision.objects.filter(saga=saga.id, action__in=names).defer("answer")}
-    facts = Event.objects.filter(source=Source.OPERATOR, event_id__in=decisions, entity="")
+    facts = Event.objects.filter(source=Source.OPERATOR, day=None, event_id__in=decisions, entity="")
     state = saga_from(saga.state)
     found = [
         decisions[event_id]
