@@ -246,7 +246,7 @@ BRIDGE_CATALOG = "sagaproject.composition.bridge_catalog"
 ANSWERING_TOPICS = "sagaproject.composition.answering_topics"
 REFUSING_TYPES = "sagaproject.composition.refusing_types"
 COMMAND_OTHERS = "sagas.applying.shared_entities.others"
-WAKEUPS = {"apply": "sagas.apply", "publish": "compensation.publish"}
+WAKEUPS = {"apply": "sagas.apply", "publish": "compensation.publish", "jobs": "sagas.run_jobs"}
 PULSAR: dict[str, Any] = asdict(ENV.pulsar)
 SAGA_RETRY: dict[str, Any] = asdict(ENV.retry)
 

@@ -37,13 +37,17 @@ MAY_BE_SENT = (*UNSENT, CommandStatus.PUBLISHING, CommandStatus.PUBLISHED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionRequest:
-    """Who requests a decision, through which entry point (`door`), and why. With `dry_run` it is only previewed."""
+    """Who requests a decision, through which entry point (`door`), and why. With `dry_run` it is only previewed.
+
+    job: the job that carries it out, or that it is about.
+    """
 
     actor: str
     door: str
     reason: str = ""
     dry_run: bool = False
     idempotency_key: str | None = None
+    job: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,6 +496,7 @@ def _audit(context: ActionContext, outcome: ActionResult) -> None:
         once=context.once,
         request_key=context.request.idempotency_key,
         decided_at=context.now,
+        job=context.request.job,
         answer={
             "commands": kept,
             "commands_total": len(answer["commands"]),

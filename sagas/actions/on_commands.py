@@ -225,7 +225,7 @@ class CommandEffect:
 
     def _many(self, spec: ActionSpec, selection: CommandSelection, request: ActionRequest) -> ActionResult:
         ids = selection.find(spec, self.of_saga)
-        earlier = many.begin(spec, selection.name, request)
+        earlier = many.begin(spec, selection.name, request, len(ids))
         if earlier is not None:
             return earlier
         total = self._each_saga(spec, ids, replace(request, idempotency_key=None))
