@@ -5,7 +5,7 @@ audit row, in one transaction. With `request.dry_run` the same code runs and is 
 """
 
 from sagas.actions.action import ActionRequest, ActionResult, CommandPreview
-from sagas.actions.on_commands import CommandView, is_anything_unsent, views_in, views_of
+from sagas.actions.on_commands import CommandView, ids_of, is_anything_unsent, views_in, views_of
 from sagas.actions.on_jobs import JobAction
 from sagas.actions.on_messages import MessageView
 from sagas.actions.on_parked import EventView, KeyUse, KeyView, uses_of_keys
@@ -38,6 +38,7 @@ __all__ = [
     "Target",
     "WholeSagaView",
     "get",
+    "ids_of",
     "in_jobs",
     "is_anything_unsent",
     "is_blank",

@@ -19,7 +19,10 @@ def is_required(count: int, *, second_person: bool = False) -> bool:
     return limit > 0 and (second_person or count >= limit)
 
 
-def check(request: ActionRequest, count: int = 1, *, second_person: bool = False) -> None:
-    """Refuse a decision that needs a second person, unless it is only previewed or a job carries it out."""
+def check(request: ActionRequest, count: int = 0, *, second_person: bool = False) -> None:
+    """Refuse a decision that needs a second person, unless it is only previewed or a job carries it out.
+
+    count: of the targets of a decision on many; 0: it is on one, which no number limits.
+    """
     if request.job is None and not request.dry_run and is_required(count, second_person=second_person):
         raise Refused(_("a second person must approve this: start it as a job"))

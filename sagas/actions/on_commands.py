@@ -170,6 +170,15 @@ class CommandSelection:
         return many.name_of(self.ids or (), "commands")
 
 
+def ids_of(spec: ActionSpec, values: Values) -> list[UUID]:
+    """Return the commands that the values of a decision on commands choose. Raises Invalid, NotFound."""
+    if values.get("command") is not None:
+        return [as_uuid(values["command"])]
+    effect = spec.effect
+    selection = CommandSelection(**{name: values.get(name) for name in _SELECTED_BY})
+    return selection.find(spec, effect.of_saga if isinstance(effect, CommandEffect) else Q())
+
+
 # --- how they are carried out -----------------------------------------------------------------------------------------
 
 Change = Callable[["CommandEffect", ActionSpec, ActionContext, SagaLog, Sequence[Command]], None]

@@ -195,7 +195,7 @@ def carry_out_item(job: Job, item: JobItem) -> ItemResult:
 
 def _result(job: Job, item: JobItem, outcome: ActionResult) -> ItemResult:
     """Return the result of a decision. One that was made before may be this job's, before its process died."""
-    is_ours = not outcome.repeated or Decision.objects.filter(pk=outcome.decision_id, job=job.id).exists()
+    is_ours = not outcome.repeated or Decision.objects.filter(pk__in=[outcome.decision_id], job=job.id).exists()
     sent = [command.id for command in outcome.commands if command.status_after in UNSENT and not command.held_by]
     return ItemResult(
         item=item,

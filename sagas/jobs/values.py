@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from sagas.actions import ActionSpec, Field
 from sagas.errors import Invalid
 from sagas.models import Job
+from sagas.queries.ids import is_storable
 
 
 def fields_of(spec: ActionSpec) -> list[Field]:
@@ -30,11 +31,11 @@ def checked(spec: ActionSpec, values: Mapping[str, Any]) -> dict[str, Any]:
     foreign = sorted(set(values) - known)
     if foreign:
         raise Invalid(_("this action does not take %(name)s") % {"name": foreign[0]})
-    return {
-        name: value if isinstance(value, int | bool) else str(value)
-        for name, value in values.items()
-        if value not in (None, "")
-    }
+    given = {name: value for name, value in values.items() if value not in (None, "")}
+    for name, value in given.items():
+        if not isinstance(value, int) and not is_storable(str(value)):
+            raise Invalid(_("invalid value of %(name)s") % {"name": name})
+    return {name: value if isinstance(value, int) else str(value) for name, value in given.items()}
 
 
 def need_required(spec: ActionSpec, values: Mapping[str, Any], job: Job) -> None:
