@@ -238,6 +238,8 @@ SPECTACULAR_SETTINGS = {
         "StepStatus": "sagas.engine.definition.StepStatus",
         "CommandStatus": "compensation.models.CommandStatus",
         "MessageStatus": "bridge.models.QuarantineStatus",
+        "JobStatus": "sagas.models.JobStatus",
+        "JobItemStatus": "sagas.models.JobItemStatus",
     },
 }
 

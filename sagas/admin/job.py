@@ -66,7 +66,7 @@ class JobAdmin(ReadOnlyAdmin):
     def own_urls(self) -> list[URLPattern]:
         return [
             self.own_path("new/<slug:action>/", self.new_view, "new"),
-            self.own_path("<uuid:job_id>/<slug:action>/", self.decide_view, "decide"),
+            self.own_path("<uuid:job_id>/decide/<slug:action>/", self.decide_view, "decide"),
         ]
 
     # --- the list -----------------------------------------------------------------------------------------------------
