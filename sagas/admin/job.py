@@ -395,7 +395,7 @@ def item_slice(request: HttpRequest, job: Job) -> Any:
     rows, status = reading.items(job.id), _chosen_status(request)
     rows = rows.filter(status=status) if status else rows
     number = number_of(request, "items")
-    page = page_of(rows, (number - 1) * ITEMS, ITEMS, total=None if status else job.total)
+    page = page_of(rows, (number - 1) * ITEMS, ITEMS)
     found = from_page(request, "items", page)
     return {"part": found, "lines": [_item(job, item) for item in found.items]}
 

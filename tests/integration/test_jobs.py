@@ -21,7 +21,7 @@ from bridge import clock, event_log, quarantine
 from compensation import delivery
 from compensation.models import Attempt, Breaker, Command, CommandStatus
 from sagaproject import env
-from sagas import actions, jobs
+from sagas import actions, jobs, retention
 from sagas.actions import Action, ActionRequest
 from sagas.applying.apply import run_apply
 from sagas.errors import Busy, Invalid, Refused
@@ -689,3 +689,19 @@ def test_several_jobs_share_the_time_of_a_task() -> None:
         jobs.run_jobs(0.0)
     assert now(first).done > 0
     assert now(second).done > 0
+
+
+# --- retention --------------------------------------------------------------------------------------------------------
+
+
+def test_retention_deletes_the_items_of_old_jobs_and_keeps_the_jobs() -> None:
+    old = run_to_the_end(started(Action.CANCEL, [saga.id for saga in many(3)]))
+    fresh = run_to_the_end(started(Action.CANCEL, [saga.id for saga in many(2)]))
+    waits = made(Action.CANCEL, [running()[0].id])
+    Job.objects.filter(id=old.id).update(finished_at=clock.now() - timedelta(days=40))
+    before = retention.days_ago(30)
+    assert retention.count(before).job_items == 3
+    assert sum(retention.steps(before, before), retention.Pruned()).job_items == 3
+    assert set(JobItem.objects.values_list("job", flat=True)) == {fresh.id, waits.id}
+    assert now(old).done == 3
+    assert len(decisions(old, Action.CANCEL)) == 3
