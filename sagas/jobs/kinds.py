@@ -34,7 +34,7 @@ class NewItem:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Kind:
+class JobKind:
     """The items of jobs on one target. `right`: the permission to see them. `filters`: how each one is read."""
 
     right: ClassVar[str]
@@ -122,7 +122,7 @@ def _uuid(text: str, what: str) -> str:
     return str(found)
 
 
-class Sagas(Kind):
+class Sagas(JobKind):
     right = VIEW_SAGAS
     noun = "sagas"
     filters: ClassVar[Mapping[str, Parse]] = {
@@ -152,7 +152,7 @@ class Sagas(Kind):
         return {"saga": item.target}
 
 
-class Commands(Kind):
+class Commands(JobKind):
     right = VIEW_COMMANDS
     noun = "commands"
     filters: ClassVar[Mapping[str, Parse]] = {
@@ -198,7 +198,7 @@ class Commands(Kind):
         return {"command": item.target}
 
 
-class Messages(Kind):
+class Messages(JobKind):
     right = VIEW_QUARANTINE
     noun = "messages"
     filters: ClassVar[Mapping[str, Parse]] = {
@@ -226,7 +226,7 @@ class Messages(Kind):
         return {"message": int(item.target)}
 
 
-class Events(Kind):
+class Events(JobKind):
     """Unmatched events, each by its event id."""
 
     right = VIEW_PARKED
@@ -303,7 +303,7 @@ def _stream_of(item: JobItem, values: Mapping[str, Any], streams: set[str]) -> s
     return given if given in streams else None if given else min(streams, default=None)
 
 
-KINDS: Mapping[Target, Kind] = {
+KINDS: Mapping[Target, JobKind] = {
     Target.SAGA: Sagas(),
     Target.COMMANDS: Commands(),
     Target.MESSAGE: Messages(),
@@ -312,6 +312,6 @@ KINDS: Mapping[Target, Kind] = {
 }
 
 
-def of(spec: ActionSpec) -> Kind:
+def of(spec: ActionSpec) -> JobKind:
     """Return what the items of jobs with this decision are."""
     return KINDS[spec.target]

@@ -367,7 +367,7 @@ def test_terminating_waits_for_a_second_person_in_the_admin(settings: Any) -> No
     ana, bob = staff("ana"), staff("bob")
     saga, _images = running()
     address = reverse("admin:sagas_decision_decide", args=["terminate"])
-    assert 'name="confirm"' in ana.get(address, {"saga": saga.id}).content.decode()
+    assert 'name="confirm"' in ana.get(address, {"saga": str(saga.id)}).content.decode()
     answer = ana.post(address, {"saga": saga.id, "reason": "lost", "confirm": "1", "request_key": "k"})
     job = Job.objects.get()
     assert answer["Location"] == page(job)
