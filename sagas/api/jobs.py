@@ -119,6 +119,8 @@ class JobItemsView(JobView):
 class DecideJobView(JobView):
     """Decide on a job."""
 
+    right = RUN_JOBS
+
     def post(self, request: Request, job_id: str) -> Response:
         body, by = self.parse(request)
         job = jobs.get(job_id)
