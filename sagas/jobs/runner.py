@@ -18,7 +18,7 @@ from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import F
 from django.utils.translation import gettext as _
 
@@ -177,13 +177,15 @@ def carry_out_item(job: Job, item: JobItem) -> ItemResult:
     try:
         outcome = spec.decide({**job.values, **item.values, **kind.target(item)}, request)
     except Busy:
-        if item.tries + 1 < MOST_TRIES:
-            return ItemResult(item=item, status=JobItemStatus.ELIGIBLE)
-        text = why.in_each_language(lambda: _("another process kept it locked"))
-        return ItemResult(item=item, status=JobItemStatus.REFUSED, why=text)
+        return _again(item)
     except DecisionError as error:
         return ItemResult(item=item, status=JobItemStatus.REFUSED, why=_refusal(job, item, error))
-    except (DatabaseError, InterfaceError, SoftTimeLimitExceeded):
+    except OperationalError:
+        if not connection.is_usable():
+            raise
+        # A deadlock, or a statement that took too long: of this item, which must not stop the others.
+        return _again(item)
+    except (InterfaceError, SoftTimeLimitExceeded):
         raise
     except Exception as error:
         place = error_location(error)
@@ -191,6 +193,14 @@ def carry_out_item(job: Job, item: JobItem) -> ItemResult:
         text = why.in_each_language(lambda: _("an error of the service: %(place)s") % {"place": place})
         return ItemResult(item=item, status=JobItemStatus.FAILED, why=text)
     return _result(job, item, outcome)
+
+
+def _again(item: JobItem) -> ItemResult:
+    """Leave an item for later, after the others; refuse it if that was tried too often."""
+    if item.tries + 1 < MOST_TRIES:
+        return ItemResult(item=item, status=JobItemStatus.ELIGIBLE)
+    text = why.in_each_language(lambda: _("another process kept it locked"))
+    return ItemResult(item=item, status=JobItemStatus.REFUSED, why=text)
 
 
 def _result(job: Job, item: JobItem, outcome: ActionResult) -> ItemResult:

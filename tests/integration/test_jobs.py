@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from celery import current_app
-from django.db import connection
+from django.db import DataError, OperationalError, connection
 from django.utils import translation
 
 from bridge import clock, event_log, quarantine
@@ -161,6 +161,16 @@ def test_each_filter_of_each_kind_finds_rows(settings: Any) -> None:
     assert found == {Action.CANCEL: 1, Action.RETRY: 1, Action.REQUEUE: 1, Action.DISMISS: 2, Action.ADOPT: 1}
 
 
+def test_ten_thousand_items_are_one_job() -> None:
+    [saga] = many(1)
+    job = started(Action.CANCEL, [*new_ids(10_000), saga.id])
+    run_to_the_end(job)
+    assert (job.total, job.not_eligible, job.done) == (10_001, 10_000, 1)
+    items = [jobs.NewItem(str(number)) for number in range(jobs.MOST_ITEMS + 1)]
+    with pytest.raises(Invalid, match="narrow"):
+        jobs.make(actions.get(Action.DISMISS_MESSAGE), items, request(), selection={})
+
+
 def test_the_same_request_makes_one_job() -> None:
     saga, _images = running()
     same = request(idempotency_key="k")
@@ -285,19 +295,24 @@ def _check_only(job: Job) -> None:
     mine.release()
 
 
-def test_a_fault_of_one_item_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [KeyError("a fault"), DataError("a value out of range")])
+def test_a_fault_of_one_item_leaves_the_others(monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
     sagas = many(3)
     job = started(Action.CANCEL, [saga.id for saga in sagas])
-    _break(monkeypatch, sagas[1].id, KeyError("a fault"))
+    _break(monkeypatch, sagas[1].id, fault)
     run_to_the_end(job)
     assert (job.status, job.done, job.failed) == (JobStatus.DONE, 2, 1)
-    assert "KeyError" in reading.reasons(job)[0].reason
+    assert type(fault).__name__ in reading.reasons(job)[0].reason
+    assert "out of range" not in reading.reasons(job)[0].reason
 
 
-def test_an_item_that_stays_locked_is_given_up_after_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("busy", [Busy("busy"), OperationalError("canceling statement due to statement timeout")])
+def test_an_item_that_stays_locked_is_given_up_after_the_others(
+    monkeypatch: pytest.MonkeyPatch, busy: Exception
+) -> None:
     sagas = many(3)
     job = started(Action.CANCEL, [saga.id for saga in sagas])
-    _break(monkeypatch, sagas[0].id, Busy("busy"))
+    _break(monkeypatch, sagas[0].id, busy)
     run_to_the_end(job)
     assert (job.done, job.refused) == (2, 1)
     assert "locked" in reading.reasons(job)[0].reason
