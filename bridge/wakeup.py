@@ -12,7 +12,7 @@ from django.db import transaction
 
 logger = logging.getLogger(__name__)
 
-Wakeup = Literal["apply", "publish"]
+Wakeup = Literal["apply", "publish", "jobs"]
 
 # How long RabbitMQ keeps a nudge that no worker takes, by its own clock, so that hours without a worker leave no
 # backlog of nudges. Not Celery's `expires`: a worker compares that with its own clock, and one that is ahead would

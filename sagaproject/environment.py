@@ -232,6 +232,13 @@ class SagaSettings:
     database's clock). One more pauses the service before any of them is sent, until a person has looked:
     [operations.md](operations.md#the-circuit-breaker). Commands that people order themselves do not count. `0`: no
     limit; a service that is paused already stays paused until it is resumed."""
+    job_from: int = integer("SAGA_JOB_FROM", 100, 1, 5000)
+    """Selected commands or sagas up to which the admin makes a decision on many at once, in the request itself. More
+    become a [job](operations.md#bulk-jobs), which Celery carries out."""
+    four_eyes_from: int = integer("SAGA_FOUR_EYES_FROM", 0, 0, 1_000_000_000)
+    """Items of a job from which a second person must approve it before it starts. Terminating sagas then always needs
+    one, and decisions that need one are refused outside of jobs. `0`: no one does
+    ([operations.md](operations.md#two-people-for-one-job))."""
     retention_days: int = integer("SAGA_RETENTION_DAYS", 0, 0, 36_500)
     """Days for which a saga is kept after its end; `0`: permanently. Older ones are deleted with all their rows, for a
     few seconds at a time: [operations.md](operations.md#retention)."""

@@ -241,6 +241,8 @@ SPECTACULAR_SETTINGS = {
         "StepStatus": "sagas.engine.definition.StepStatus",
         "CommandStatus": "compensation.models.CommandStatus",
         "MessageStatus": "bridge.models.QuarantineStatus",
+        "JobStatus": "sagas.models.JobStatus",
+        "JobItemStatus": "sagas.models.JobItemStatus",
     },
 }
 
@@ -250,7 +252,7 @@ ANSWERING_TOPICS = "sagaproject.composition.answering_topics"
 REFUSING_TYPES = "sagaproject.composition.refusing_types"
 COMMAND_OTHERS = "sagas.applying.shared_entities.others"
 COMMAND_SHARERS = "sagas.applying.shared_entities.others_by_saga"
-WAKEUPS = {"apply": "sagas.apply", "publish": "compensation.publish"}
+WAKEUPS = {"apply": "sagas.apply", "publish": "compensation.publish", "jobs": "sagas.run_jobs"}
 PULSAR: dict[str, Any] = asdict(ENV.pulsar)
 SAGA_RETRY: dict[str, Any] = asdict(ENV.retry)
 

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -338,6 +339,8 @@ class Decision(AppendOnly):
     request_key = models.TextField(null=True)
     decided_at = models.DateTimeField(_("decided at"))
     answer = models.JSONField(default=dict)
+    # The job that carried it out, or that it is about.
+    job = models.UUIDField(_("job"), null=True)
 
     objects: ClassVar[models.Manager["Decision"]] = AppendOnlyQuerySet.as_manager()
 
@@ -349,6 +352,8 @@ class Decision(AppendOnly):
         indexes = [
             models.Index(fields=["saga", "decided_at"], name="decision_saga"),  # the timeline
             models.Index(fields=["-decided_at"], name="decision_newest"),  # the audit list
+            # A job's own decisions, among those of its items.
+            models.Index(fields=["job", "action"], name="decision_job", condition=models.Q(job__isnull=False)),
         ]
 
     def __str__(self) -> str:
@@ -366,3 +371,138 @@ def reason_text(door: str, reason: str, breaker: Mapping[str, Any] | None) -> st
     breaker: the numbers of the circuit breaker, from the decision's answer.
     """
     return reasons.text(reason, breaker) if door == EntryPoint.SYSTEM else reason
+
+
+class JobStatus(models.TextChoices):
+    """Where a job is. `sagas.jobs` describes the transitions."""
+
+    CHECKING = "checking", _("being checked")
+    PREPARED = "prepared", _("ready to start")
+    APPROVAL = "approval", _("waits for approval")
+    RUNNING = "running", _("running")
+    PAUSED = "paused", _("paused")
+    STOPPED = "stopped", _("stopped")
+    DONE = "done", _("done")
+
+
+class PauseCause(models.TextChoices):
+    """Why a job is paused."""
+
+    NONE = "", ""
+    PERSON = "person", _("by a person")
+    CANARY_REFUSED = "canary_refused", _("an item of the canary was not carried out")
+    CANARY_UNCONFIRMED = "canary_unconfirmed", _("a command of the canary was refused or not confirmed in time")
+
+
+class Job(models.Model):
+    """One decision on many items, whose list is fixed when the job is made. Celery carries it out (`sagas.jobs`)."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    # A decision of `sagas.actions.registry`, the values of its own fields, and how the items were chosen.
+    action = models.TextField(_("action"))
+    values = models.JSONField(default=dict)
+    selection = models.JSONField(default=dict)
+    status = models.TextField(_("status"), choices=JobStatus, default=JobStatus.CHECKING, db_collation="C")
+    pause_cause = models.TextField(_("paused because"), choices=PauseCause, blank=True, default=PauseCause.NONE)
+    # Items per second; 0: as fast as possible. And how many are carried out first.
+    rate = models.FloatField(_("items per second"), default=0.0)
+    canary = models.IntegerField(_("canary"), default=0)
+    canary_passed_at = models.DateTimeField(null=True)
+    # The last attempt of any command before the canary began.
+    canary_after = models.BigIntegerField(default=0)
+
+    total = models.IntegerField(_("items"), default=0)
+    eligible = models.IntegerField(_("eligible"), default=0)
+    not_eligible = models.IntegerField(_("not eligible"), default=0)
+    done = models.IntegerField(_("done"), default=0)
+    already = models.IntegerField(_("done by others"), default=0)
+    refused = models.IntegerField(_("refused"), default=0)
+    failed = models.IntegerField(_("failed"), default=0)
+
+    created_at = models.DateTimeField(_("created at"))
+    created_by = models.TextField(_("created by"))
+    door = models.TextField(_("entry point"), choices=EntryPoint)
+    request_key = models.TextField(null=True)
+    # Who started it is the actor of its decisions; the reason is theirs too.
+    actor = models.TextField(_("started by"), blank=True, default="")
+    reason = models.TextField(_("reason"), blank=True, default="")
+    started_at = models.DateTimeField(_("started at"), null=True)
+    approved_by = models.TextField(_("approved by"), blank=True, default="")
+    approved_at = models.DateTimeField(_("approved at"), null=True)
+    # The last person who paused, resumed or stopped it.
+    changed_by = models.TextField(_("changed by"), blank=True, default="")
+    changed_at = models.DateTimeField(_("changed at"), null=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True)
+
+    # The one process that works on it, and until when that counts; all times are by the database's clock.
+    runner = models.TextField(blank=True, default="")
+    lease_until = models.DateTimeField(null=True)
+    # Up to when the rate has been used.
+    paced_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "sagas_job"
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        permissions = [("run_job", _("May start, pause, resume, stop and approve jobs on many items"))]
+        constraints = [
+            models.UniqueConstraint(fields=["created_by", "request_key"], name="job_request_once"),
+            models.CheckConstraint(condition=models.Q(status__in=JobStatus.values), name="job_status"),
+        ]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="job_newest"),  # the list
+            # What workers look for every two seconds.
+            models.Index(
+                fields=["lease_until"], name="job_at_work", condition=models.Q(status__in=("checking", "running"))
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.id}"
+
+
+class JobItemStatus(models.TextChoices):
+    """What became of one item of a job."""
+
+    UNCHECKED = "unchecked", _("not checked yet")
+    ELIGIBLE = "eligible", _("eligible")
+    NOT_ELIGIBLE = "not_eligible", _("not eligible")
+    DONE = "done", _("done")
+    ALREADY = "already", _("done by others before")
+    REFUSED = "refused", _("refused")
+    FAILED = "failed", _("failed")
+
+
+class JobItem(models.Model):
+    """One item of a job: what it is about, and its result."""
+
+    id = models.BigAutoField(primary_key=True)
+    job = models.ForeignKey(Job, models.CASCADE, related_name="items", db_index=False)
+    number = models.IntegerField(_("number"))
+    # The id of a saga, a command, a message or an event, or a key.
+    target = models.TextField(_("target"), db_collation="C")
+    # Values of the decision that hold for this item alone.
+    values = models.JSONField(default=dict)
+    status = models.TextField(_("status"), choices=JobItemStatus, default=JobItemStatus.UNCHECKED, db_collation="C")
+    # Why it was not carried out, by language.
+    why = models.JSONField(null=True)
+    decision = models.UUIDField(_("decision"), null=True)
+    decided_at = models.DateTimeField(_("decided at"), null=True)
+    # How often another process had it locked.
+    tries = models.SmallIntegerField(default=0)
+    # Whether the job waits for the confirmation of its commands, and the commands that are sent because of it.
+    in_canary = models.BooleanField(default=False)
+    commands = ArrayField(models.UUIDField(), default=list)
+
+    class Meta:
+        db_table = "sagas_job_item"
+        verbose_name = _("item of a job")
+        verbose_name_plural = _("items of jobs")
+        constraints = [
+            models.UniqueConstraint(fields=["job", "number"], name="job_item_once"),
+            models.CheckConstraint(condition=models.Q(status__in=JobItemStatus.values), name="job_item_status"),
+        ]
+        indexes = [models.Index(fields=["job", "status", "tries", "number"], name="job_item_next")]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} {self.number}"

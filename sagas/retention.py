@@ -29,7 +29,7 @@ from bridge import retention as log
 from bridge.models import Event, EventReading, Pending
 from compensation import retention as commands
 from sagas.applying import shared_entities, statements
-from sagas.models import ENDED, Attachment, Parked, PrunedKey, SagaKey, SagaLog
+from sagas.models import ENDED, Attachment, JobItem, Parked, PrunedKey, SagaKey, SagaLog
 from sagas.statements import DELETE_PARKED, DELETE_SAGAS, WANTED_KEYS
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class Pruned:
     dismissed_events: int = 0
     messages: int = 0
     keys: int = 0
+    job_items: int = 0
 
     def __add__(self, other: Pruned) -> Pruned:
         return Pruned(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
@@ -109,12 +110,17 @@ def steps(
     yield from _until_nothing(lambda: Pruned(messages=log.forget_messages(before)))
     yield from _until_nothing(lambda: Pruned(keys=log.forget_keys(keys_before)))
     yield from _until_nothing(lambda: Pruned(keys=_forget_keys(keys_before)))
+    yield from _until_nothing(lambda: Pruned(job_items=_forget_job_items(before)))
     yield from _walk(before, place or Place(), limit)
 
 
 def count(before: datetime, *, limit: int | None = None) -> Pruned:
     """Count what `steps` would delete now, except keys. Reads only, and locks nothing."""
-    total = Pruned(dismissed_events=_dismissed(before).count(), messages=log.count_messages(before))
+    total = Pruned(
+        dismissed_events=_dismissed(before).count(),
+        messages=log.count_messages(before),
+        job_items=_old_job_items(before).count(),
+    )
     place = Place()
     while page := _ended(before, place):
         place.move(page[-1])
@@ -147,6 +153,18 @@ def run_prune() -> Pruned:
     if total.sagas:
         logger.info("pruned %d sagas with %d events", total.sagas, total.events)
     return total
+
+
+def _old_job_items(before: datetime) -> QuerySet[JobItem]:
+    """Return the items of jobs that ended before a time. The jobs themselves stay, with their numbers."""
+    return JobItem.objects.filter(job__finished_at__lt=before)
+
+
+def _forget_job_items(before: datetime) -> int:
+    """Delete a page of the items of old jobs; return how many."""
+    page = list(_old_job_items(before).values_list("id", flat=True)[:PAGE])
+    JobItem.objects.filter(id__in=page).delete()
+    return len(page)
 
 
 # How far this process has walked; a new one begins at the start, so that some sagas are only checked twice.

@@ -10,6 +10,9 @@ VIEW_QUARANTINE = "bridge.view_quarantined"
 VIEW_PUBLISHING = "compensation.view_switch"
 VIEW_DECISIONS = "sagas.view_decision"
 VIEW_EVENTS = "bridge.view_event"
+VIEW_JOBS = "sagas.view_job"
+# Start, pause, resume, stop and approve jobs; required in addition to the right to make their decision.
+RUN_JOBS = "sagas.run_job"
 # Make any decision.
 OPERATE = "sagas.operate_saga"
 # View the contents of messages; required in addition to the right to see the event.

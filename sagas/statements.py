@@ -1,7 +1,7 @@
 """The SQL statements of this package, but for those of the apply path (`sagas.applying.statements`)."""
 
-from bridge.sql import Statement
-from sagas.models import SagaStatusChoice
+from bridge.sql import Statement, columns_of, names, recordset
+from sagas.models import JobItem, SagaStatusChoice
 
 _MANY_PROBES = "One index probe for each of any number of rows, whatever the planner assumes: the ORM has no LATERAL."
 
@@ -143,5 +143,33 @@ DELETE_SAGAS = Statement(
     attachment AS (DELETE FROM sagas_attachment WHERE saga_id = ANY(%(ids)s)),
     saga AS (DELETE FROM sagas_saga WHERE id = ANY(%(ids)s))
     DELETE FROM sagas_saga_event WHERE saga_id = ANY(%(ids)s) RETURNING event
+    """,
+)
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+def job_item_columns() -> dict[str, str]:
+    """Return the columns that differ between the items of a new job."""
+    return columns_of(JobItem, "number", "target", "values")
+
+
+INSERT_JOB_ITEMS = Statement(
+    "A hundred thousand rows in one statement: the ORM sends each value as a parameter.",
+    lambda: (
+        f"INSERT INTO sagas_job_item (job_id, {names(job_item_columns())}, status, tries, in_canary, commands)"
+        f" SELECT %s, {names(job_item_columns(), 'r')}, 'unchecked', 0, false, '{{}}'"
+        f" FROM {recordset(job_item_columns())}"
+    ),
+)
+
+JOB_COMMANDS = Statement(
+    "Counts commands by the ids in arrays of other rows: the ORM joins no arrays.",
+    """
+    SELECT c.status, count(*) FROM (
+        SELECT unnest(commands) AS id FROM sagas_job_item WHERE job_id = %s AND status = 'done' LIMIT %s OFFSET 0
+    ) AS of_job
+    CROSS JOIN LATERAL (SELECT status FROM compensation_command WHERE id = of_job.id OFFSET 0) AS c
+    GROUP BY c.status
     """,
 )

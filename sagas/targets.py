@@ -35,6 +35,7 @@ _NAMES: Mapping[str, str] = {
     "event-to-saga": "event {event} to saga {saga}",
     "event-to-lane": "event {event} to saga {saga} lane {lane}",
     "message": "message {message}",
+    "job": "job {job}",
     "publishing": "publishing",
     "publishing-to": "publishing to {service}",
 }
@@ -53,6 +54,7 @@ TEXTS: Mapping[str, Any] = {
     "event-to-saga": _("event %(event)s to saga %(saga)s"),
     "event-to-lane": _("event %(event)s to %(entity_noun)s %(lane)s of saga %(saga)s"),
     "message": _("quarantined message %(message)s"),
+    "job": _("job %(job)s"),
     "publishing": _("sending commands"),
     "publishing-to": _("sending commands to %(service)s"),
 }
@@ -95,6 +97,11 @@ def of_command(command: UUID | str) -> DecisionTarget:
 def of_message(message: int) -> DecisionTarget:
     """Return one quarantined message as a target."""
     return DecisionTarget("message", {"message": message})
+
+
+def of_job(job: UUID) -> DecisionTarget:
+    """Return a job as a target."""
+    return DecisionTarget("job", {"job": str(job)})
 
 
 def attached(what: str, value: str, saga: UUID, saga_type: str, lane: str | None) -> DecisionTarget:

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.conf import settings
 
-from sagas import retention
+from sagas import jobs, retention
 from sagas.applying import apply as applying
 from sagas.applying import sweeper
 
@@ -24,3 +24,9 @@ def sweep() -> None:
 def prune() -> None:
     """Delete old sagas for a few seconds, if retention is enabled. May run twice, and concurrently."""
     retention.run_prune()
+
+
+@shared_task(name="sagas.run_jobs")
+def run_jobs() -> int:
+    """Carry out jobs for some seconds; return how many items. May run twice, and concurrently."""
+    return jobs.run_jobs()

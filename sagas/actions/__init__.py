@@ -5,13 +5,14 @@ audit row, in one transaction. With `request.dry_run` the same code runs and is 
 """
 
 from sagas.actions.action import ActionRequest, ActionResult, CommandPreview
-from sagas.actions.on_commands import CommandView, is_anything_unsent, views_in, views_of
+from sagas.actions.on_commands import CommandView, ids_of, is_anything_unsent, views_in, views_of
+from sagas.actions.on_jobs import JobAction
 from sagas.actions.on_messages import MessageView
 from sagas.actions.on_parked import EventView, KeyUse, KeyView, uses_of_keys
 from sagas.actions.on_publishing import BreakerView, SwitchView, services
 from sagas.actions.on_saga import OneLaneView, WholeSagaView, in_latest_run, known_lanes, sagas_like
 from sagas.actions.reason import is_blank
-from sagas.actions.registry import ACTIONS, Action, get, label_of, of_target, on_many_sagas, possible
+from sagas.actions.registry import ACTIONS, Action, get, in_jobs, label_of, of_target, on_many_sagas, possible
 from sagas.actions.spec import ActionSpec, Field, FieldKind, NothingToDo, Target
 from sagas.actions.wording import of_closing, sentences
 
@@ -27,6 +28,7 @@ __all__ = [
     "EventView",
     "Field",
     "FieldKind",
+    "JobAction",
     "KeyUse",
     "KeyView",
     "MessageView",
@@ -36,6 +38,8 @@ __all__ = [
     "Target",
     "WholeSagaView",
     "get",
+    "ids_of",
+    "in_jobs",
     "in_latest_run",
     "is_anything_unsent",
     "is_blank",

@@ -42,6 +42,7 @@ class ActionRequest:
     """Who requests a decision, through which entry point (`door`), and why. With `dry_run` it is only previewed.
 
     asked: the values of the decision's own fields, set by `ActionSpec.decide`: an idempotency key stands for them too.
+    job: the job that carries it out, or that it is about.
     """
 
     actor: str
@@ -50,6 +51,7 @@ class ActionRequest:
     dry_run: bool = False
     idempotency_key: str | None = None
     asked: Mapping[str, Any] | None = None
+    job: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -513,6 +515,7 @@ def _audit(context: ActionContext, outcome: ActionResult) -> None:
         once=context.once,
         request_key=context.request.idempotency_key,
         decided_at=context.now,
+        job=context.request.job,
         answer={
             "commands": kept,
             "commands_total": len(answer["commands"]),

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from bridge import clock
 from sagas import targets
+from sagas.actions import four_eyes
 from sagas.actions.action import (
     ActionContext,
     ActionRequest,
@@ -42,14 +43,16 @@ def target_of(ids: Iterable[UUID | str], what: str) -> DecisionTarget:
     return DecisionTarget(what, {"count": len(found), "mark": mark})
 
 
-def begin(spec: ActionSpec, target: DecisionTarget, request: ActionRequest) -> ActionResult | None:
+def begin(spec: ActionSpec, target: DecisionTarget, request: ActionRequest, count: int) -> ActionResult | None:
     """Check the reason; return the result of the same request if it was completed.
 
-    Checked first, as the work may take long. Raises Invalid.
+    Checked first, as the work may take long. count: of targets. Raises Invalid; Refused if so many need a second
+    person.
     """
     if request.dry_run:
         return None
     check_reason(request.reason)
+    four_eyes.check(request, count)
     if not request.idempotency_key:
         return None
     known = Decision.objects.filter(actor=request.actor, request_key=request.idempotency_key).exists()

@@ -176,6 +176,15 @@ class CommandSelection:
         return many.target_of(self.ids or (), "commands")
 
 
+def ids_of(spec: ActionSpec, values: Values) -> list[UUID]:
+    """Return the commands that the values of a decision on commands choose. Raises Invalid, NotFound."""
+    if values.get("command") is not None:
+        return [as_uuid(values["command"])]
+    effect = spec.effect
+    selection = CommandSelection(**{name: values.get(name) for name in _SELECTED_BY})
+    return selection.find(spec, effect.of_saga if isinstance(effect, CommandEffect) else Q())
+
+
 # --- how they are carried out -----------------------------------------------------------------------------------------
 
 Change = Callable[["CommandEffect", ActionSpec, ActionContext, SagaLog, Sequence[Command]], None]
@@ -231,7 +240,7 @@ class CommandEffect:
 
     def _many(self, spec: ActionSpec, selection: CommandSelection, request: ActionRequest) -> ActionResult:
         ids = selection.find(spec, self.of_saga)
-        earlier = many.begin(spec, selection.target, request)
+        earlier = many.begin(spec, selection.target, request, len(ids))
         if earlier is not None:
             return earlier
         total = self._each_saga(spec, ids, replace(request, idempotency_key=None))

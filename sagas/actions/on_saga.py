@@ -204,7 +204,7 @@ def each(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionResu
     """
     ids = many.as_ids(values["ids"], empty=_("the list of sagas is empty"), malformed=_("a saga's id is a UUID"))
     target = many.target_of(ids, "sagas")
-    earlier = many.begin(spec, target, request)
+    earlier = many.begin(spec, target, request, len(ids))
     if earlier is not None:
         return earlier
     keys = dict(SagaLog.objects.filter(id__in=ids).values_list("id", "key"))
@@ -239,7 +239,7 @@ def close(spec: ActionSpec, values: Values, request: ActionRequest) -> ActionRes
     """
     saga, given = saga_row(values["saga"]), values.get("images")
     words = nouns.of(saga.saga_type)
-    is_omitted = given is None and values.get("ids") is not None
+    is_omitted = given is None and (values.get("ids") is not None or request.job is not None)
     if not is_omitted and (not isinstance(given, int) or not 0 <= given <= MOST_LANES):
         raise Invalid(words.fill(_("the number of %(entity_nouns)s must be from 0 to %(most)d"), most=MOST_LANES))
 

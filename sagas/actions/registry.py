@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from bridge.models import QuarantineStatus
 from compensation.models import CommandStatus
 from sagas import nouns
-from sagas.actions import on_commands, on_messages, on_parked, on_publishing, on_replay, on_saga
+from sagas.actions import on_commands, on_jobs, on_messages, on_parked, on_publishing, on_replay, on_saga
 from sagas.actions.on_commands import CommandView
 from sagas.actions.on_messages import MessageView
 from sagas.actions.on_parked import EventView, KeyView
@@ -557,6 +557,7 @@ SPECS = (
         fact=kinds.SAGA_TERMINATED,
         content=on_saga.claimed,
         once="terminate:{saga}",
+        second_person=True,
         destructive=True,
         behind_more=True,
         by_hand=True,
@@ -642,12 +643,19 @@ def label_of(name: str, words: Nouns | None = None) -> str:
 
     words: the nouns of the saga type that it is about, if it is about one.
     """
+    if name in on_jobs.LABELS:
+        return str(on_jobs.LABELS[name])
     return ACTIONS[name].label_on(None, words or nouns.shared()) if name in ACTIONS else name
 
 
 def on_many_sagas() -> list[ActionSpec]:
     """Return the decisions that can be taken on many sagas at once, in their order."""
     return [spec for spec in of_target(Target.SAGA) if spec.of_many is not None]
+
+
+def in_jobs() -> list[ActionSpec]:
+    """Return the decisions that a job can take on many targets, in their order: all but those on sending."""
+    return [spec for spec in ACTIONS.values() if spec.target is not Target.PUBLISHING]
 
 
 def of_target(*targets: Target) -> list[ActionSpec]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from sagas.actions import four_eyes
 from sagas.actions.action import ActionRequest, ActionResult
 from sagas.errors import Refused
 from sagas.models import SagaLog
@@ -121,6 +122,8 @@ class ActionSpec:
     # Names the decision, so that the same one is made once: filled in by `effect`. Empty: each request is a new one.
     once: str = ""
     permission: str = OPERATE
+    # With four-eyes on, a second person approves it, whatever the number of targets: `sagas.actions.four_eyes`.
+    second_person: bool = False
 
     # What cannot be reversed has a red button on its page; `behind_more`: it is also the last to be offered.
     destructive: bool = False
@@ -175,6 +178,7 @@ class ActionSpec:
 
     def decide(self, values: Values, request: ActionRequest) -> ActionResult:
         """Carry out the decision, in its own transaction. Raises DecisionError."""
+        four_eyes.check(request, second_person=self.second_person)
         asked = {own.name: values.get(own.name) for own in self.fields}
         return self._effect(values)(self, {**values, **self.fixed}, replace(request, asked=asked))
 

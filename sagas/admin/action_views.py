@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import site
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
 from django.utils.text import capfirst
@@ -20,16 +22,18 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bridge import instants
-from compensation.models import CommandStatus
+from compensation.models import Command, CommandStatus
+from compensation.queries import planned_before
 from sagas import actions, nouns
-from sagas.actions import ActionRequest, ActionResult, ActionSpec, Target, sentences
-from sagas.admin import form_drafts, formatting
+from sagas.actions import ActionRequest, ActionResult, ActionSpec, Target, four_eyes, sentences
+from sagas.admin import form_drafts, formatting, job
 from sagas.admin.forms import DecisionForm, form_of, nouns_of_target
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.refusals import RefusalText, explain
 from sagas.admin.rights import may, may_view_payload
 from sagas.error_text import shown_differences
 from sagas.errors import Busy, DecisionError, Invalid, NotFound
+from sagas.jobs.values import fields_of
 from sagas.models import Decision, EntryPoint, LaneOutcome, ParkedReason, SagaLog, SagaStatusChoice
 from sagas.nouns import Nouns
 from sagas.queries.ids import saga_id
@@ -74,6 +78,9 @@ def decide_view(admin: ReadOnlyAdmin, request: HttpRequest, action: str) -> Http
     form = form_of(spec)(request.POST, confirming=confirming)
     if not form.is_valid():
         return _show_again(admin, request, form, 400)
+    rows = _more_than_a_page(form)
+    if rows is not None:
+        return job.make(request, spec, rows, {"filter": {"planned_before": form.data["planned_before"]}})
     if not confirming:
         return _show(admin, request, form, preview(form, request))
     return _carry_out(admin, request, form)
@@ -124,9 +131,33 @@ def _probe(spec: ActionSpec, fields: Mapping[str, Any]) -> DecisionForm | None:
     return probe if probe.is_valid() else None
 
 
+def _more_than_a_page(form: DecisionForm) -> QuerySet[Command] | None:
+    """Return the commands that a time of planning selects, if they are so many that they become a job."""
+    before = form.values().get("planned_before")
+    rows = planned_before(before) if before is not None else None
+    is_more = rows is not None and rows.order_by()[: settings.SAGA_JOB_FROM + 1].count() > settings.SAGA_JOB_FROM
+    return rows if is_more else None
+
+
+def _of_two_people(form: DecisionForm) -> list[str]:
+    """Return the ids of a decision on sagas or commands that a second person must approve; none if nobody must."""
+    values, spec = form.values(), form.spec
+    if spec.target is Target.COMMANDS and values.get("command") is None:
+        ids = [str(one) for one in actions.ids_of(spec, values)]
+    else:
+        ids = [str(one) for one in values.get("ids") or ()]
+    if four_eyes.is_required(len(ids), second_person=spec.second_person):
+        return ids or [str(values["saga"])]
+    return []
+
+
 def _carry_out(admin: ReadOnlyAdmin, request: HttpRequest, form: DecisionForm) -> HttpResponse:
     spec, fields = form.spec, form.cleaned_data
     try:
+        of_two = _of_two_people(form)
+        if of_two:
+            own = {name: form.values().get(name) for name in (one.name for one in fields_of(spec))}
+            return job.make_started(request, spec, of_two, own, fields["reason"], fields["request_key"] or None)
         outcome = spec.decide(form.values(), _request(request, fields))
     except DecisionError as error:
         status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, Invalid) else 409

@@ -1,43 +1,72 @@
-"""The actions of a list: a decision on the rows that were chosen in it, as a link to its page."""
+"""The actions of a list: a decision on the rows that were chosen in it, as a link to its page, or as a job."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
 
-from sagas import actions, nouns
-from sagas.actions import ActionSpec
+from sagas import nouns
+from sagas.actions import ActionSpec, Target
+from sagas.admin import job
 from sagas.admin.action_views import ask
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate
+from sagas.errors import DecisionError
 
 Asked = Callable[[ReadOnlyAdmin, HttpRequest, QuerySet[Any]], HttpResponse | None]
+# The name of a single target on the page of a decision.
+_SINGLE = {Target.SAGA: "saga", Target.COMMANDS: "ids", Target.MESSAGE: "message"}
+ALL_MATCHING = "sagas/admin/all_matching.html"
 
 
-def decisions(
-    request: HttpRequest, specs: Iterable[ActionSpec], views: Iterable[Any], most: int, too_many: Any
-) -> dict[str, Any]:
-    """Return the actions of a list, as Django takes them: the decisions that are possible on at least one of the views.
+def decisions(request: HttpRequest, specs: Iterable[ActionSpec], possible: Iterable[ActionSpec]) -> dict[str, Any]:
+    """Return the actions of a list, as Django takes them: those of the decisions that are possible.
 
-    most: how many rows at once; too_many: what is said of more.
+    A decision that no page makes on many is offered to those who may make jobs.
     """
-    possible = actions.possible(*views) if may_operate(request) else ()
-    found = [(f"{spec.name}_chosen", spec) for spec in specs if spec in possible]
-    return {name: (_ask_about(spec, most, too_many), name, nouns.shared().fill(spec.title)) for name, spec in found}
+    known = frozenset(possible) if may_operate(request) else frozenset()
+    offered = [spec for spec in specs if spec in known and (_has_page(spec) or job.may_make(request, spec))]
+    return {
+        f"{spec.name}_chosen": (_ask_about(spec), f"{spec.name}_chosen", nouns.shared().fill(spec.title))
+        for spec in offered
+    }
 
 
-def _ask_about(spec: ActionSpec, most: int, too_many: Any) -> Asked:
-    """Return the list's action that shows a decision's page with the ids chosen now; it applies to exactly these."""
+def _has_page(spec: ActionSpec) -> bool:
+    """Return whether the page of a decision takes many ids."""
+    return spec.target is Target.COMMANDS or spec.of_many is not None
+
+
+def _ask_about(spec: ActionSpec) -> Asked:
+    """Return the list's action: few rows are decided on at a page, with their ids chosen now; more become a job."""
 
     def chosen_in_list(admin: ReadOnlyAdmin, request: HttpRequest, chosen: QuerySet[Any]) -> HttpResponse | None:
-        ids = [str(identity) for identity in chosen.values_list("id", flat=True)[: most + 1]]
-        if len(ids) > most:
-            messages.error(request, too_many % {"most": most})
-            return None
-        return ask(admin, request, spec.name, {"ids": " ".join(ids)})
+        ids = [str(identity) for identity in chosen.values_list("pk", flat=True)[: settings.SAGA_JOB_FROM + 1]]
+        if len(ids) == 1 and not _has_page(spec):
+            return ask(admin, request, spec.name, {_SINGLE[spec.target]: ids[0]})
+        if len(ids) <= settings.SAGA_JOB_FROM and _has_page(spec):
+            return ask(admin, request, spec.name, {"ids": " ".join(ids)})
+        try:
+            return job.make(request, spec, chosen, _selection(request))
+        except PermissionDenied:
+            text = _("More than %(most)d at once are a job, for which you lack the permission.")
+            messages.error(request, text % {"most": settings.SAGA_JOB_FROM})
+        except DecisionError as error:
+            messages.error(request, str(error))
+        return None
 
     return chosen_in_list
+
+
+def _selection(request: HttpRequest) -> dict[str, Any]:
+    """Return how the rows were chosen: one by one, or all that match the filters of the list."""
+    if request.POST.get("select_across") == "1":
+        return {"filter": {name: value for name, value in request.GET.dict().items() if name not in ("p", "o")}}
+    return {"ids": len(request.POST.getlist("_selected_action"))}

@@ -27,7 +27,6 @@ from sagas.admin.filters import (
     SagaOfFilter,
     ServiceFilter,
 )
-from sagas.admin.forms import MOST_COMMANDS
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 from sagas.error_text import shown_error
@@ -58,6 +57,7 @@ class CommandAdmin(ReadOnlyAdmin):
     search_fields = ("id",)
     search_help_text = _("Full id of a command, or any full id of its saga")
     page_template = "sagas/admin/command.html"
+    list_after_template = chosen.ALL_MATCHING
     list_disable_select_all = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Command]:
@@ -112,9 +112,8 @@ class CommandAdmin(ReadOnlyAdmin):
 
         Django 6.1 passes action_location, and warns about a method that does not name it.
         """
-        too_many = _("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga.")
-        specs = actions.of_target(Target.COMMANDS)
-        return chosen.decisions(request, specs, _views_in_list(request), MOST_COMMANDS, too_many)
+        possible = actions.possible(*_views_in_list(request))
+        return chosen.decisions(request, actions.of_target(Target.COMMANDS), possible)
 
     @admin.display(description=_("command"))
     def what(self, command: Command) -> SafeString:

@@ -190,7 +190,7 @@ class ActionFilter(_Choice):
     parameter_name = "action_taken"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
-        return [(name, actions.label_of(name)) for name in actions.ACTIONS]
+        return [(name, actions.label_of(name)) for name in (*actions.ACTIONS, *actions.JobAction)]
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset.filter(action=value)

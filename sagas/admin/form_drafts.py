@@ -29,7 +29,7 @@ IN_SESSION = "typed_decisions"
 # A form may stay open over a weekend; kept fields wait for a login that follows soon, or after a break.
 NOTE_AGE = timedelta(days=7)
 KEPT_FOR = timedelta(hours=1)
-# Enough for MOST_COMMANDS ids.
+# Enough for 5,000 ids, the highest SAGA_JOB_FROM.
 MOST_CHARACTERS = 300_000
 MOST_FORMS = 3
 # Longer targets stay in the session: servers and proxies truncate addresses of several thousand characters.

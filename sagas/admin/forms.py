@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
@@ -22,11 +23,6 @@ from sagas.models import SagaLog
 from sagas.nouns import Nouns
 from sagas.queries import by_task
 from sagas.queries.ids import saga_id
-
-# This many commands fit one form and one request; decide on more by saga, or by the time of planning.
-MOST_COMMANDS = 5000
-# Each of them is a transaction of its own, in one request.
-MOST_SAGAS = 500
 
 
 class DecisionForm(forms.Form):
@@ -118,12 +114,7 @@ class SagasForm(DecisionForm):
 
     def clean_ids(self) -> list[uuid.UUID]:
         """Return the ids as UUIDs. Raises ValidationError."""
-        return _as_ids(
-            self.cleaned_data["ids"],
-            MOST_SAGAS,
-            malformed=_("a saga's id is a UUID"),
-            too_many=_("At most %(most)d sagas at once. Narrow the list."),
-        )
+        return _as_ids(self.cleaned_data["ids"], malformed=_("a saga's id is a UUID"))
 
     def clean(self) -> dict[str, Any]:
         fields = super().clean()
@@ -154,12 +145,7 @@ class CommandsForm(DecisionForm):
 
     def clean_ids(self) -> list[uuid.UUID]:
         """Return the ids as UUIDs. Raises ValidationError."""
-        return _as_ids(
-            self.cleaned_data["ids"],
-            MOST_COMMANDS,
-            malformed=_("a command's id is a UUID"),
-            too_many=_("At most %(most)d commands at once. Narrow the list, or decide on all commands of a saga."),
-        )
+        return _as_ids(self.cleaned_data["ids"], malformed=_("a command's id is a UUID"))
 
     def clean(self) -> dict[str, Any]:
         fields = super().clean()
@@ -274,19 +260,21 @@ def nouns_of_target(fields: Mapping[str, Any]) -> Nouns:
 @cache
 def form_of(spec: ActionSpec) -> type[DecisionForm]:
     """Return the form of a decision."""
-    inputs = {field.name: _input(field) for field in spec.fields if _is_shown(field)}
+    inputs = {field.name: input_of(field) for field in spec.fields if _is_shown(field)}
     base = SagasForm if spec.of_many is not None else _FORMS[spec.target]
     return type(f"{spec.name}_form", (base,), {"__doc__": spec.name, "spec": spec, **inputs})
 
 
-def _as_ids(text: str, most: int, *, malformed: Any, too_many: Any) -> list[uuid.UUID]:
-    """Parse ids. malformed, too_many: the texts of what is wrong. Raises ValidationError."""
+def _as_ids(text: str, *, malformed: Any) -> list[uuid.UUID]:
+    """Parse ids; more than SAGA_JOB_FROM become a job in the list. malformed: what is said. Raises ValidationError."""
     try:
         ids = [uuid.UUID(part) for part in text.replace(",", " ").split()]
     except ValueError:
         raise ValidationError(malformed) from None
+    most = settings.SAGA_JOB_FROM
     if len(ids) > most:
-        raise ValidationError(too_many % {"most": most})
+        many = _("At most %(most)d at once on this page. Choose more in the list: they become a job.")
+        raise ValidationError(many % {"most": most})
     return ids
 
 
@@ -294,7 +282,8 @@ def _is_shown(field: Field) -> bool:
     return bool(field.label) or field.hidden
 
 
-def _input(field: Field) -> forms.Field:
+def input_of(field: Field) -> forms.Field:
+    """Return the input of a decision's own field."""
     options: dict[str, Any] = {"label": field.label, "help_text": field.help, "required": field.required}
     if field.kind is FieldKind.CHOICE:
         options["choices"] = [("", ""), *((name, name) for name in field.choices)]

@@ -54,6 +54,7 @@ def navigation(_request: HttpRequest) -> list[dict[str, Any]]:
                 _item(_("Commands"), "undo", "compensation_command", rights.VIEW_COMMANDS),
                 _item(_("Unmatched events"), "local_parking", "sagas_parked", rights.VIEW_PARKED),
                 _item(_("Quarantine"), "report", "bridge_quarantined", rights.VIEW_QUARANTINE),
+                _item(_("Jobs"), "list_alt_check", "sagas_job", rights.VIEW_JOBS),
                 _item(_("Sending commands"), "pause_circle", "compensation_switch", rights.VIEW_PUBLISHING),
             ],
         },

@@ -15,7 +15,8 @@ from django.utils.translation import gettext_lazy as _
 
 from bridge import readings
 from sagas import actions, nouns, queries
-from sagas.admin import buttons, formatting
+from sagas.actions import Action, Target
+from sagas.admin import buttons, formatting, job
 from sagas.admin.pagination import from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.refusals import what_became_of
@@ -48,6 +49,7 @@ class ParkedAdmin(ReadOnlyAdmin):
             "dismissed": dismissed,
             "reasons": dict(ParkedReason.choices),
             "may_operate": may_operate(request),
+            "job_actions": _job_actions(request, dismissed=dismissed),
         }
         return self.draw(request, "sagas/admin/parked.html", context)
 
@@ -93,6 +95,13 @@ class ParkedAdmin(ReadOnlyAdmin):
             "may_operate": may_operate(request),
         }
         return self.draw(request, "sagas/admin/parked_group.html", context)
+
+
+def _job_actions(request: HttpRequest, *, dismissed: bool) -> list[tuple[str, str]]:
+    """Return the decisions on all waiting or dismissed events that this person may make as a job."""
+    specs = [spec for spec in actions.of_target(Target.PARKED, Target.KEY) if job.may_make(request, spec)]
+    offered = [spec for spec in specs if not (dismissed and spec.name == Action.DISMISS)]
+    return [(spec.name, nouns.shared().fill(spec.title)) for spec in offered]
 
 
 def _group(stream: str, key: str, entity: str) -> QuerySet[Parked]:

@@ -17,8 +17,8 @@ from django.utils.translation import gettext_lazy as _
 from bridge import quarantine
 from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from sagas import actions
-from sagas.actions import Action, MessageView
-from sagas.admin import buttons, formatting
+from sagas.actions import Action, MessageView, Target
+from sagas.admin import buttons, chosen, formatting
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 
@@ -57,6 +57,7 @@ class QuarantinedAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     page_template = "sagas/admin/quarantined.html"
     list_before_template = "sagas/admin/quarantine_counts.html"
+    list_after_template = chosen.ALL_MATCHING
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, and above it the messages that were only counted."""
@@ -68,6 +69,14 @@ class QuarantinedAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Quarantined]:
         return Quarantined.objects.defer("body", "body_hash", "properties")
+
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        """Return the decisions on messages; the bytes of each tell only at its check whether it can be requeued.
+
+        Django 6.1 passes action_location, and warns about a method that does not name it.
+        """
+        specs = actions.of_target(Target.MESSAGE)
+        return chosen.decisions(request, specs, specs)
 
     @admin.display(description=_("reason"))
     def why(self, message: Quarantined) -> SafeString:

@@ -19,10 +19,9 @@ from compensation import deadlines
 from compensation.deadlines import DeadlineHolds
 from compensation.models import INACTIVE, CommandStatus
 from sagas import actions, nouns, queries
-from sagas.actions import WholeSagaView
+from sagas.actions import Target, WholeSagaView
 from sagas.admin import buttons, chosen, formatting, search
 from sagas.admin.filters import AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter, made_by_hand
-from sagas.admin.forms import MOST_SAGAS
 from sagas.admin.pagination import PageSlice, from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import VIEW_COMMANDS, may, may_operate, may_view_payload
@@ -63,6 +62,7 @@ class SagaAdmin(ReadOnlyAdmin):
     search_help_text = fill_lazy(_("Full saga id, correlation id, event id, %(key_id)s or %(entity_id)s"))
     ordering = ("-start_time", "-id")
     page_template = "sagas/admin/saga.html"
+    list_after_template = chosen.ALL_MATCHING
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SagaLog]:
         decided = made_by_hand().filter(saga=OuterRef("id"))
@@ -85,12 +85,12 @@ class SagaAdmin(ReadOnlyAdmin):
         return queryset.filter(id__in=search.saga_ids(search_term)), False
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
-        """Return the decisions on many sagas that sagas with the list's filters may allow.
+        """Return the decisions that sagas with the list's filters may allow.
 
         Django 6.1 passes action_location, and warns about a method that does not name it.
         """
-        too_many = _("At most %(most)d sagas at once. Narrow the list.")
-        return chosen.decisions(request, actions.on_many_sagas(), _views_in_list(request), MOST_SAGAS, too_many)
+        possible = actions.possible(*_views_in_list(request))
+        return chosen.decisions(request, actions.of_target(Target.SAGA), possible)
 
     def own_urls(self) -> list[URLPattern]:
         return [self.own_path("<uuid:saga_id>/lane/", self.lane_view, "lane")]

@@ -21,7 +21,7 @@ from sagas.api.permissions import may_read, readable_attention
 from sagas.definitions import describe, registry, type_names
 from sagas.engine.definition import Definition
 from sagas.queries.pages import page_of as read_page
-from sagas.rights import VIEW_PARKED, VIEW_PUBLISHING, VIEW_QUARANTINE, VIEW_SAGAS
+from sagas.rights import VIEW_JOBS, VIEW_PARKED, VIEW_PUBLISHING, VIEW_QUARANTINE, VIEW_SAGAS
 
 T = TypeVar("T")
 
@@ -32,6 +32,7 @@ _READ = {
     "parked": VIEW_PARKED,
     "quarantine": VIEW_QUARANTINE,
     "publishing": VIEW_PUBLISHING,
+    "jobs": VIEW_JOBS,
     "definitions": VIEW_SAGAS,
 }
 

@@ -26,7 +26,8 @@ from compensation.models import CommandStatus
 from sagas.api.errors import BadRequest
 from sagas.definitions import type_names
 from sagas.engine.definition import StepStatus
-from sagas.models import LaneOutcome, SagaStatusChoice
+from sagas.jobs import reading
+from sagas.models import JobItemStatus, JobStatus, LaneOutcome, SagaStatusChoice
 from sagas.nouns import lazy_noun
 from sagas.queries.ids import is_storable, spelled
 
@@ -258,6 +259,15 @@ class QuarantineParameters(PagedParameters):
     status = Choice("status", choices=QuarantineStatus.choices, label=_("status"))
     code = Choice("code", choices=QuarantineCode.choices, label=_("reason"))
     topic = Text("topic", label=_("topic"))
+
+
+class JobsParameters(PagedParameters):
+    status = Choice("status", choices=JobStatus.choices, label=_("status"))
+    action = Choice("action", choices=reading.choice_of_actions(), label=_("action"))
+
+
+class JobItemsParameters(PagedParameters):
+    status = Choice("status", choices=JobItemStatus.choices, label=_("status"))
 
 
 def described(parameters: type[Parameters]) -> list[OpenApiParameter]:

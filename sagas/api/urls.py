@@ -4,9 +4,10 @@ from typing import Any
 
 from django.urls import URLPattern, URLResolver, re_path
 
-from sagas.api import action_views, overview, sagas
+from sagas.api import action_views, jobs, overview, sagas
 
 SAGA = r"^sagas/(?P<saga_id>[^/]+)"
+JOB = r"^jobs/(?P<job_id>[^/]+)"
 
 
 def _both(route: str, view: Any, name: str | None = None) -> list[URLPattern]:
@@ -38,6 +39,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *_both(r"^parked", overview.ParkedView, "parked"),
     *_both(r"^quarantine", overview.QuarantineView, "quarantine"),
     *decision_patterns(),
+    *_both(r"^jobs", jobs.JobsView, "jobs"),
+    *_both(rf"{JOB}", jobs.OneJobView, "job"),
+    *_both(rf"{JOB}/items", jobs.JobItemsView, "job-items"),
+    *(line for name, view in jobs.DECISIONS.items() for line in _both(rf"{JOB}/{name}", view)),
     *_both(r"^attention", overview.AttentionView, "attention"),
     *_both(r"^definitions", overview.DefinitionsView, "definitions"),
     *_both(r"^definitions/(?P<saga_type>[^/]+)", overview.DefinitionOfView, "definition"),

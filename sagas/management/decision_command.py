@@ -30,7 +30,7 @@ from sagas.management.targets import is_terminal
 from sagas.management.wording import outcome_lines
 from sagas.models import EntryPoint
 
-# With more jobs than this, the question states only their number and no preview is shown.
+# With more calls than this, the question states only their number and no preview is shown.
 SHOWN_BEFORE = 20
 
 JSON_SHAPE = (
@@ -41,7 +41,7 @@ JSON_SHAPE = (
 
 
 @dataclass(frozen=True, slots=True)
-class JobResult:
+class CallResult:
     """The result of a decision for one id."""
 
     id: str
@@ -56,22 +56,22 @@ class JobResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Call:
     """One call of a decision. `ids` are its targets; with several, `split` divides the outcome among them."""
 
     ids: Sequence[str]
     run: Callable[[ActionRequest], ActionResult]
-    split: Callable[[ActionResult], Sequence[JobResult]] | None = None
+    split: Callable[[ActionResult], Sequence[CallResult]] | None = None
 
 
 class DecisionCommand(OperatorCommand):
-    """A command that takes a decision. Subclasses define its targets (`add_targets`) and the calls (`jobs`)."""
+    """A command that takes a decision. Subclasses define its targets (`add_targets`) and the calls (`calls`)."""
 
     def add_targets(self, parser: CommandParser) -> None:
         """Add the arguments that name the targets."""
         raise NotImplementedError
 
-    def jobs(self, options: Options) -> list[Job]:
+    def calls(self, options: Options) -> list[Call]:
         """Return the calls for these arguments."""
         raise NotImplementedError
 
@@ -104,14 +104,14 @@ class DecisionCommand(OperatorCommand):
             raise UsageError("--reason is required (for a preview use --dry-run)")
         if decides and not options["yes"] and not is_terminal():
             raise UsageError("no terminal for the question: use --yes (for a preview use --dry-run)")
-        jobs = self.jobs(options)
+        calls = self.calls(options)
         if decides and not options["yes"]:
-            declined = self._declined(jobs, options)
+            declined = self._declined(calls, options)
             if declined is not None:
                 return declined
-        return self._report(self._carry_out(jobs, options, dry_run=not decides), options, decides=decides)
+        return self._report(self._carry_out(calls, options, dry_run=not decides), options, decides=decides)
 
-    def _carry_out(self, jobs: Sequence[Job], options: Options, *, dry_run: bool) -> Iterator[JobResult]:
+    def _carry_out(self, calls: Sequence[Call], options: Options, *, dry_run: bool) -> Iterator[CallResult]:
         shared = ActionRequest(
             actor=options["actor"] or login(),
             door=EntryPoint.COMMAND,
@@ -119,22 +119,22 @@ class DecisionCommand(OperatorCommand):
             dry_run=dry_run,
             idempotency_key=options["request_key"],
         )
-        for job in jobs:
+        for call in calls:
             own = shared
-            if shared.idempotency_key and len(jobs) > 1:
-                own = replace(shared, idempotency_key=f"{shared.idempotency_key}:{job.ids[0]}")
-            yield from self._results(job, own)
+            if shared.idempotency_key and len(calls) > 1:
+                own = replace(shared, idempotency_key=f"{shared.idempotency_key}:{call.ids[0]}")
+            yield from self._results(call, own)
 
-    def _results(self, job: Job, request: ActionRequest) -> Sequence[JobResult]:
+    def _results(self, call: Call, request: ActionRequest) -> Sequence[CallResult]:
         try:
-            outcome = job.run(request)
+            outcome = call.run(request)
         except DecisionError as error:
-            return [JobResult(identity, exit_code(error), error=sentence(error)) for identity in job.ids]
-        if job.split is not None:
-            return job.split(outcome)
-        return [JobResult(job.ids[0], self.code_of(outcome), outcome)]
+            return [CallResult(identity, exit_code(error), error=sentence(error)) for identity in call.ids]
+        if call.split is not None:
+            return call.split(outcome)
+        return [CallResult(call.ids[0], self.code_of(outcome), outcome)]
 
-    def _report(self, results: Iterator[JobResult], options: Options, *, decides: bool) -> int:
+    def _report(self, results: Iterator[CallResult], options: Options, *, decides: bool) -> int:
         """Report each result as soon as it is there; return the highest exit code.
 
         If stdout fails, decisions continue and their exit code stays; a preview ends.
@@ -152,7 +152,7 @@ class DecisionCommand(OperatorCommand):
                 self.complain(f"{result.id}: {result.error}")
         return worst
 
-    def _write_result(self, result: JobResult, options: Options) -> None:
+    def _write_result(self, result: CallResult, options: Options) -> None:
         payload = _shows_payload(options)
         if options["json"]:
             self.tell_data(result.as_data(payload=payload))
@@ -161,12 +161,12 @@ class DecisionCommand(OperatorCommand):
                 self.tell(line)
         self.flush()
 
-    def _declined(self, jobs: Sequence[Job], options: Options) -> int | None:
+    def _declined(self, calls: Sequence[Call], options: Options) -> int | None:
         """Show the preview and ask; return an exit code unless the answer is yes."""
-        ids = [identity for job in jobs for identity in job.ids]
-        if len(jobs) <= SHOWN_BEFORE:
+        ids = [identity for call in calls for identity in call.ids]
+        if len(calls) <= SHOWN_BEFORE:
             worst = DONE
-            for result in self._carry_out(jobs, options, dry_run=True):
+            for result in self._carry_out(calls, options, dry_run=True):
                 # A code without an error, such as a difference that replay found, is the reason for the decision.
                 worst = max(worst, result.code if result.error else DONE)
                 for line in _preview_lines(result, options):
@@ -195,19 +195,19 @@ def _shows_payload(options: Options) -> bool:
     return bool(options.get("payload"))
 
 
-def _preview_lines(result: JobResult, options: Options) -> Iterable[str]:
+def _preview_lines(result: CallResult, options: Options) -> Iterable[str]:
     if result.outcome is None:
         return [f"{result.id}: {result.error}"]
     return outcome_lines(result.id, result.outcome, payload=_shows_payload(options))
 
 
-def job_of_malformed_id(name: str, what: str) -> Job:
-    """Return the job for a malformed id, which raises NotFound."""
+def call_of_malformed_id(name: str, what: str) -> Call:
+    """Return the call for a malformed id, which raises NotFound."""
 
     def run(request: ActionRequest) -> ActionResult:
         raise NotFound(f"there is no {what} {name}")
 
-    return Job([name], run)
+    return Call([name], run)
 
 
 def login() -> str:
@@ -219,7 +219,7 @@ def login() -> str:
         return f"cli:{uid}"
 
 
-def results_by_id(ids: Sequence[str], outcome: ActionResult) -> list[JobResult]:
+def results_by_id(ids: Sequence[str], outcome: ActionResult) -> list[CallResult]:
     """Divide the outcome of a bulk decision on commands into a result for each id.
 
     A command that changed along with another one (released because that one is answered) is reported with it.
@@ -235,8 +235,8 @@ def results_by_id(ids: Sequence[str], outcome: ActionResult) -> list[JobResult]:
         refusal = refused.get(identity)
         if refusal is not None:
             code = NOT_FOUND if refusal["code"] == "not_found" else REFUSED
-            results.append(JobResult(identity, code, error=sentence(ValueError(refusal["reason"]))))
+            results.append(CallResult(identity, code, error=sentence(ValueError(refusal["reason"]))))
         else:
             own = replace(outcome, commands=moved[identity], effects={}, target=targets.of_command(identity))
-            results.append(JobResult(identity, DONE, own))
+            results.append(CallResult(identity, DONE, own))
     return results

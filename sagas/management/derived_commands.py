@@ -19,7 +19,7 @@ from sagas import actions
 from sagas.actions import ActionRequest, ActionResult, ActionSpec, Field, FieldKind, Target
 from sagas.definitions import type_names
 from sagas.management.cli_base import DONE, FAILED, Options, UsageError, add_payload_argument
-from sagas.management.decision_command import DecisionCommand, Job, job_of_malformed_id, results_by_id
+from sagas.management.decision_command import Call, DecisionCommand, call_of_malformed_id, results_by_id
 from sagas.management.targets import find_saga, ids_from, moment, name_of
 from sagas.nouns import shared
 
@@ -76,10 +76,10 @@ class SpecCommand(DecisionCommand):
             for name, (field, value) in given.items()
         }
 
-    def job(self, name: str, options: Options, target: Callable[[], Mapping[str, Any]]) -> Job:
+    def call(self, name: str, options: Options, target: Callable[[], Mapping[str, Any]]) -> Call:
         """Return one call. target: returns the values that name the target; may raise NotFound."""
         own = self.own(options)
-        return Job([name], lambda request: self._decide({**own, **target()}, request))
+        return Call([name], lambda request: self._decide({**own, **target()}, request))
 
     def _decide(self, values: Mapping[str, Any], request: ActionRequest) -> ActionResult:
         sagas = [field.name for field in self.spec.fields if field.kind is FieldKind.SAGA and values.get(field.name)]
@@ -101,17 +101,17 @@ class OnSagas(SpecCommand):
             parser.add_argument("--for-all", action="store_true", help=f"use the one {field.option} for several sagas")
         parser.add_argument("saga", nargs="*", help=f"{what}; none or -: read from stdin, one per line")
 
-    def jobs(self, options: Options) -> list[Job]:
+    def calls(self, options: Options) -> list[Call]:
         """Return one call for each saga."""
         names, field = ids_from(options["saga"], "saga"), self._of_each
         if field is None:
-            return [self._job(name, options) for name in names]
+            return [self._call(name, options) for name in names]
         values = _value_of_each(names, field, _given(options, field), for_all=options["for_all"])
         named = field.option.removeprefix("--").replace("-", "_")
-        return [self._job(name, {**options, named: value}) for name, value in values.items()]
+        return [self._call(name, {**options, named: value}) for name, value in values.items()]
 
-    def _job(self, name: str, options: Options) -> Job:
-        return self.job(name, options, lambda: {"saga": find_saga(name).id})
+    def _call(self, name: str, options: Options) -> Call:
+        return self.call(name, options, lambda: {"saga": find_saga(name).id})
 
 
 def _value_of_each(names: Sequence[str], field: Field, shared_value: str | None, *, for_all: bool) -> dict[str, str]:
@@ -144,31 +144,31 @@ class OnCommands(SpecCommand):
         parser.add_argument("command", nargs="*", help="command id; none or -: read from stdin, one per line")
         parser.add_argument("--saga", help=f"{self.spec.of_saga}, by saga id or {shared().key_id}")
 
-    def jobs(self, options: Options) -> list[Job]:
+    def calls(self, options: Options) -> list[Call]:
         """Return one call for a single command, or one bulk call for many or for those chosen by something else."""
         chosen = [field for field in self.spec.fields if field.selects and _given(options, field) is not None]
         if chosen:
             if options["command"] or options["saga"]:
                 raise UsageError(f"give only one of commands, --saga and {chosen[0].option}")
-            return [self.job(_given(options, chosen[0]), options, dict)]
+            return [self.call(_given(options, chosen[0]), options, dict)]
         if options["saga"] is not None:
             if options["command"]:
                 raise UsageError("give either commands or --saga")
             name = options["saga"]
-            return [self.job(name, options, lambda: {"saga": find_saga(name).id})]
-        return self._jobs_by_id(options)
+            return [self.call(name, options, lambda: {"saga": find_saga(name).id})]
+        return self._calls_by_id(options)
 
-    def _jobs_by_id(self, options: Options) -> list[Job]:
+    def _calls_by_id(self, options: Options) -> list[Call]:
         given = ids_from(options["command"], "command")
         known = {text: _canonical(text) for text in given}
         ids = list(dict.fromkeys(identity for identity in known.values() if identity is not None))
-        malformed = [job_of_malformed_id(text, "command") for text, identity in known.items() if identity is None]
+        malformed = [call_of_malformed_id(text, "command") for text, identity in known.items() if identity is None]
         if not ids:
             return malformed
         if len(ids) == 1:
-            return [*malformed, self.job(ids[0], options, lambda: {"command": ids[0]})]
-        many = self.job(ids[0], options, lambda: {"ids": ids})
-        return [*malformed, Job(ids, many.run, lambda outcome: results_by_id(ids, outcome))]
+            return [*malformed, self.call(ids[0], options, lambda: {"command": ids[0]})]
+        many = self.call(ids[0], options, lambda: {"ids": ids})
+        return [*malformed, Call(ids, many.run, lambda outcome: results_by_id(ids, outcome))]
 
 
 class OnParked(SpecCommand):
@@ -179,10 +179,10 @@ class OnParked(SpecCommand):
         what.add_argument("--key", help=f"the {shared().key_id} that the events name")
         what.add_argument("--event", help="the id of one unmatched event")
 
-    def jobs(self, options: Options) -> list[Job]:
+    def calls(self, options: Options) -> list[Call]:
         """Return the one call."""
         key, event = name_of(options["key"], shared().key_id), name_of(options["event"], "event id")
-        return [self.job(key or event or "", options, lambda: {"key": key, "event": event})]
+        return [self.call(key or event or "", options, lambda: {"key": key, "event": event})]
 
 
 class OnKeys(SpecCommand):
@@ -193,13 +193,13 @@ class OnKeys(SpecCommand):
             "key", nargs="*", help=f"{shared().key_id} of unmatched events; none or -: from stdin, one per line"
         )
 
-    def jobs(self, options: Options) -> list[Job]:
+    def calls(self, options: Options) -> list[Call]:
         """Return one call for each key."""
-        return [self._job(key, options) for key in ids_from(options["key"], shared().key_id)]
+        return [self._call(key, options) for key in ids_from(options["key"], shared().key_id)]
 
-    def _job(self, key: str, options: Options) -> Job:
+    def _call(self, key: str, options: Options) -> Call:
         own = name_of(key, shared().key_id) or ""
-        return self.job(key, options, lambda: {"key": own})
+        return self.call(key, options, lambda: {"key": own})
 
 
 class OnMessages(SpecCommand):
@@ -208,14 +208,14 @@ class OnMessages(SpecCommand):
     def add_target(self, parser: CommandParser) -> None:
         parser.add_argument("message", nargs="*", help="number in quarantine; none or -: read from stdin, one per line")
 
-    def jobs(self, options: Options) -> list[Job]:
+    def calls(self, options: Options) -> list[Call]:
         """Return one call for each message."""
-        return [self._job(name, options) for name in ids_from(options["message"], "message")]
+        return [self._call(name, options) for name in ids_from(options["message"], "message")]
 
-    def _job(self, name: str, options: Options) -> Job:
+    def _call(self, name: str, options: Options) -> Call:
         if not (name.isascii() and name.isdigit() and int(name) < 2**63):
             raise UsageError(f"{name} is not the number of a quarantined message")
-        return self.job(name, options, lambda: {"message": int(name)})
+        return self.call(name, options, lambda: {"message": int(name)})
 
 
 class OnPublishing(SpecCommand):
@@ -224,10 +224,10 @@ class OnPublishing(SpecCommand):
     def add_target(self, parser: CommandParser) -> None:
         parser.add_argument("--service", help="only this service's commands, such as DATA_RETRIEVAL")
 
-    def jobs(self, options: Options) -> list[Job]:
+    def calls(self, options: Options) -> list[Call]:
         """Return the one call."""
         name = options["service"]
-        return [self.job(EVERYTHING if name is None else name, options, lambda: {"service": name})]
+        return [self.call(EVERYTHING if name is None else name, options, lambda: {"service": name})]
 
 
 _COMMANDS: Mapping[Target, type[SpecCommand]] = {

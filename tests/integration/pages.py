@@ -15,7 +15,7 @@ from bridge.models import Event, QuarantineCode, Quarantined, QuarantineStatus
 from compensation.models import Attempt, Command, CommandStatus, ExhaustedBy
 from sagas.actions import Action
 from sagas.admin.filters import AgeFilter
-from sagas.models import Lane, LaneOutcome, Parked, SagaEvent, SagaKey, SagaLog, SagaStatusChoice, SagaStep
+from sagas.models import JobStatus, Lane, LaneOutcome, Parked, SagaEvent, SagaKey, SagaLog, SagaStatusChoice, SagaStep
 
 API = "/api/v1/saga"
 
@@ -188,6 +188,7 @@ def admin_pages(world: World) -> Iterator[Page]:
             "search saga": {"q": str(world.saga.id)},
             "search image": {"q": world.lane},
         },
+        "sagas_job": {f"status {status}": {"status": status} for status in JobStatus.values},
         "compensation_switch": {},
         "auth_user": {},
         "auth_group": {},

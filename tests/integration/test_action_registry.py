@@ -311,7 +311,8 @@ def test_the_list_of_sagas_offers_what_some_saga_with_its_filters_accepts(
     ).content.decode()
     shown = set(re.findall(r'value="(\w+)_chosen"', page))
     views = [WholeSagaView(saga) for saga in found]
-    assert shown == {spec.name for spec in actions.on_many_sagas() if any(not spec.refusal(view) for view in views)}
+    specs = actions.of_target(Target.SAGA)
+    assert shown == {spec.name for spec in specs if any(not spec.refusal(view) for view in views)}
 
 
 @pytest.mark.parametrize("blocked", [False, True])

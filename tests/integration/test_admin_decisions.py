@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
@@ -17,7 +18,6 @@ from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation.models import Command
 from sagas.actions.registry import ACTIONS as ACTION_PAGES
-from sagas.admin.forms import MOST_SAGAS
 from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
 from tests.integration.story import event, image_through, new_ids, retrieval
@@ -178,7 +178,7 @@ def test_many_sagas_are_closed_from_their_list_and_what_was_refused_is_named(sto
     assert f"1 saga was not changed: {story.failed.key} (the saga is FAILED: its retrieval is over)" in text
     assert ana.post(address("close_retrieval"), {"ids": "x", "confirm": 1, "reason": "x"}).status_code == 400
     assert ana.post(address("close_retrieval"), {"confirm": 1, "reason": "x"}).status_code == 400
-    too_many = " ".join(new_ids(MOST_SAGAS + 1))
+    too_many = " ".join(new_ids(settings.SAGA_JOB_FROM + 1))
     assert ana.post(address("close_retrieval"), {"ids": too_many, "confirm": 1, "reason": "x"}).status_code == 400
 
 

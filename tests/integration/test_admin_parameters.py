@@ -135,6 +135,7 @@ def declared(model: type[Model]) -> list[str]:
         "sagas.SagaLog": ["status", "age", "type", "set_aside", "by_hand", "q"],
         "sagas.Decision": ["action_taken", "q"],
         "sagas.Parked": ["page", "dismissed"],
+        "sagas.Job": ["status"],
         "bridge.Event": ["q"],
         "auth.User": ["is_staff__exact", "is_superuser__exact", "is_active__exact", "groups__id__exact", "q", "o"],
         "auth.Group": ["q", "o"],

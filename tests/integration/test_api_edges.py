@@ -45,7 +45,7 @@ def client() -> Client:
 @pytest.fixture
 def staff() -> Client:
     client = Client(raise_request_exception=False)
-    client.force_login(operator())
+    client.force_login(user("olga", "view_sagalog", "operate_saga", "view_job", "run_job"))
     return client
 
 

@@ -680,7 +680,7 @@ def test_the_command_counts_first_and_prunes_then() -> None:
     quarantine.dismiss(message.pk, actor="ana", why="noise")
     age()
     before = left_over()
-    expected = {"sagas": 2, "events": 18, "left": 0, "dismissed_events": 2, "messages": 1, "keys": 0}
+    expected = {"sagas": 2, "events": 18, "left": 0, "dismissed_events": 2, "messages": 1, "keys": 0, "job_items": 0}
     looked = run("prune", "--days", 30, "--limit", 2, "--dry-run", "--json").data
     assert looked == {"days": 30, "dry_run": True, **expected, "seconds": looked["seconds"]}
     assert left_over() == before

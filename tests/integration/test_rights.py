@@ -14,10 +14,11 @@ from django.utils import timezone
 from bridge import event_log
 from bridge.models import Quarantined
 from compensation.models import Command, Switch
+from sagas import actions, jobs
 from sagas.applying.apply import run_apply
-from sagas.models import Decision, Parked, SagaEvent, SagaLog
+from sagas.models import Decision, Job, Parked, SagaEvent, SagaLog
 from tests.integration.api import BASE
-from tests.integration.decided import failed, quarantined
+from tests.integration.decided import failed, quarantined, request
 from tests.integration.story import event, new_ids
 from tests.integration.test_api_edges import ADDRESSES
 
@@ -31,6 +32,8 @@ RIGHTS = (
     "sagas.view_sagaevent",
     "sagas.view_parked",
     "sagas.view_decision",
+    "sagas.view_job",
+    "sagas.run_job",
     "compensation.view_command",
     "compensation.view_attempt",
     "compensation.view_switch",
@@ -74,6 +77,7 @@ def saga(settings: Any) -> SagaLog:
     run_apply()
     Parked.objects.update(since=timezone.now() - timedelta(hours=1))
     quarantined()
+    jobs.of_ids(actions.get("cancel"), [str(saga.id)], request())
     Switch.objects.update_or_create(service="*", defaults={"paused": True, "changed_at": timezone.now()})
     return saga
 
@@ -99,6 +103,12 @@ def read_pairs(saga: SagaLog) -> list[Pair]:
         Pair(f"{BASE}parked", page("sagas_parked_changelist"), "sagas.view_parked"),
         Pair(f"{BASE}quarantine", page("bridge_quarantined_changelist"), "bridge.view_quarantined"),
         Pair(f"{BASE}publishing", page("compensation_switch_changelist"), "compensation.view_switch"),
+        *(
+            Pair(f"{BASE}jobs/{job.id}{part}", page("sagas_job_change", job.id), "sagas.view_job")
+            for job in Job.objects.all()
+            for part in ("", "/items")
+        ),
+        Pair(f"{BASE}jobs", page("sagas_job_changelist"), "sagas.view_job"),
         # The filter of the list names the types.
         Pair(f"{BASE}definitions", sagas, view),
         Pair(f"{BASE}definitions/image_processing", sagas, view),
@@ -196,7 +206,7 @@ def test_the_index_names_what_the_login_may_read(role: str, saga: SagaLog) -> No
     client = login(role)
     found = client.get(BASE).json()
     assert {"schema", "docs"} <= set(found)
-    for name in ("sagas", "attention", "parked", "quarantine", "publishing", "definitions"):
+    for name in ("sagas", "attention", "parked", "quarantine", "publishing", "definitions", "jobs"):
         assert (client.get(f"{BASE}{name}").status_code == 200) is (name in found), name
 
 
@@ -216,13 +226,25 @@ def test_every_address_of_the_api_is_held_against_a_page(saga: SagaLog) -> None:
     """A new address must be put into one of the lists above."""
     seen = {_shape(pair.api, saga) for pair in (*read_pairs(saga), *decision_pairs(saga))}
     others = {"/api/schema", "/api/docs", f"{BASE}health", BASE, f"{BASE}attention"}
+    # Each takes two rights: tests/integration/test_job_doors.py.
+    others |= {f"{BASE}jobs/7/{name}" for name in ("start", "approve", "pause", "resume", "stop")}
     assert {address.rstrip("/") for address in ADDRESSES} - {other.rstrip("/") for other in others} == seen
 
 
 def _shape(address: str, saga: SagaLog) -> str:
     """An address with a 7 for each thing that varies, as test_api_edges writes it."""
     parts = address.removeprefix(BASE).split("/")
-    known = {"sagas", "by-correlation", "by-task", "commands", "parked", "quarantine", "publishing", "definitions"}
+    known = {
+        "sagas",
+        "by-correlation",
+        "by-task",
+        "commands",
+        "parked",
+        "quarantine",
+        "publishing",
+        "definitions",
+        "jobs",
+    }
     verbs = {"decide", "attach", "adopt", "dismiss"}
     varied = [part if number != 1 or part in known | verbs else "7" for number, part in enumerate(parts)]
     if len(parts) > 2 and parts[1] in ("by-correlation", "by-task"):

@@ -4,4 +4,8 @@ from sagaproject.settings import *  # noqa: F403
 from sagaproject.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.upgrade.later"]
-WAKEUPS = {"apply": "sagas.apply_as_in_the_next_release", "publish": "compensation.publish_as_in_the_next_release"}
+WAKEUPS = {
+    "apply": "sagas.apply_as_in_the_next_release",
+    "publish": "compensation.publish_as_in_the_next_release",
+    "jobs": "sagas.run_jobs",
+}

@@ -33,8 +33,8 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--json",
             action="store_true",
-            help="one object {days, dry_run, sagas, events, left, dismissed_events, messages, keys, seconds}; left: "
-            "sagas that are old enough and stay",
+            help="one object {days, dry_run, sagas, events, left, dismissed_events, messages, keys, job_items, "
+            "seconds}; left: sagas that are old enough and stay",
         )
 
     def act(self, options: Options) -> int:
@@ -74,5 +74,7 @@ class Command(OperatorCommand):
             self.tell(f"{done.left} sagas that are old enough stay: part of them is open, or they are locked")
         if done.dismissed_events or done.messages:
             self.tell(f"{done.dismissed_events} dismissed events and {done.messages} decided messages {verb}")
+        if done.job_items:
+            self.tell(f"{done.job_items} items of earlier jobs {verb}")
         if done.keys:
             self.tell(f"{done.keys} keys of earlier pruned events deleted")
