@@ -9,6 +9,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from django.utils import translation
 
 from devtools.embedded import outside, postgres, pulsar, valkey
 from sagaproject import database_url
@@ -63,6 +64,13 @@ def django_db_modify_db_settings(postgres_url: str) -> None:
     for known in (connections["default"].settings_dict, connections.settings["default"]):
         said = known["OPTIONS"].get("options", "")
         known["OPTIONS"] = {**known["OPTIONS"], "options": f"{said} -c bridge.truncate=on".strip()}
+
+
+@pytest.fixture(autouse=True)
+def in_english() -> Iterator[None]:
+    """End the language that a request of Django's test client leaves active, which the next test would speak."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture
