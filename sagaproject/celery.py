@@ -65,6 +65,7 @@ app.conf.task_routes = {
     "compensation.publish": {"queue": "commands"},
     "sagas.sweep": {"queue": "housekeeping"},
     "compensation.sweep": {"queue": "housekeeping"},
+    "sagas.incidents": {"queue": "housekeeping"},
     "sagas.prune": {"queue": "housekeeping"},
 }
 
@@ -78,6 +79,11 @@ def _monotonic_now() -> datetime:
 # RabbitMQ measures `expiration`; `expires` would be compared with the clock of the worker that receives the task.
 app.conf.beat_schedule = {
     name: {"task": name, "schedule": schedule(seconds, nowfun=_monotonic_now), "options": {"expiration": 10}}
-    for name, seconds in {"sagas.sweep": 2.0, "compensation.sweep": 2.0, "sagas.prune": 10.0}.items()
+    for name, seconds in {
+        "sagas.sweep": 2.0,
+        "compensation.sweep": 2.0,
+        "sagas.incidents": 5.0,
+        "sagas.prune": 10.0,
+    }.items()
 }
 app.autodiscover_tasks(["sagas", "compensation"])

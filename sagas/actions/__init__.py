@@ -6,6 +6,7 @@ audit row, in one transaction. With `request.dry_run` the same code runs and is 
 
 from sagas.actions.action import ActionRequest, ActionResult, CommandPreview
 from sagas.actions.on_commands import CommandView, is_anything_unsent, views_in, views_of
+from sagas.actions.on_incidents import IncidentView
 from sagas.actions.on_messages import MessageView
 from sagas.actions.on_parked import EventView, KeyUse, KeyView, uses_of_keys
 from sagas.actions.on_publishing import BreakerView, SwitchView, services
@@ -27,6 +28,7 @@ __all__ = [
     "EventView",
     "Field",
     "FieldKind",
+    "IncidentView",
     "KeyUse",
     "KeyView",
     "MessageView",

@@ -49,7 +49,7 @@ def _describe_set_aside(rows: Sequence[Row]) -> list[Item]:
     ]
 
 
-def _without_progress(now: datetime) -> QuerySet[SagaLog]:
+def without_progress(now: datetime) -> QuerySet[SagaLog]:
     """Filter by both clocks: a saga whose old events arrived only now is making progress."""
     before = now - STALLED_AFTER
     return SagaLog.objects.filter(
@@ -63,11 +63,11 @@ def _without_progress(now: datetime) -> QuerySet[SagaLog]:
 
 
 def _stalled(now: datetime) -> QuerySet[Any, Any]:
-    return _without_progress(now).order_by().values("id")
+    return without_progress(now).order_by().values("id")
 
 
 def _find_stalled(now: datetime, part: slice) -> list[Row]:
-    rows = _without_progress(now).order_by("-last_event_at", "id")
+    rows = without_progress(now).order_by("-last_event_at", "id")
     return list(rows.values("id", "key", "status", "saga_type", "version", since=F("last_event_at"))[part])
 
 
@@ -99,7 +99,7 @@ def _stalled_advice(row: Row) -> str:
     return _("Its page shows what it is waiting for. Ask that service.")
 
 
-def _unclear_log(now: datetime) -> QuerySet[SagaEvent]:
+def unclear_log(now: datetime) -> QuerySet[SagaEvent]:
     """Return the log rows of unclear events in sagas that still wait: another event may have told it meanwhile."""
     events = Event.objects.filter(unclear=True, received_at__gte=now - UNCLEAR_SHOWN).order_by().values("id")
     return SagaEvent.objects.filter(
@@ -108,11 +108,11 @@ def _unclear_log(now: datetime) -> QuerySet[SagaEvent]:
 
 
 def _unclear(now: datetime) -> QuerySet[Any, Any]:
-    return _unclear_log(now).values("saga_id").distinct()
+    return unclear_log(now).values("saga_id").distinct()
 
 
 def _find_unclear(now: datetime, part: slice) -> list[Row]:
-    grouped = _unclear_log(now).values("saga_id")
+    grouped = unclear_log(now).values("saga_id")
     found = grouped.annotate(since=Min("applied_at"), latest=Max("applied_at"), count=Count("event"))
     return list(found.order_by("-latest", "saga_id")[part])
 
