@@ -369,6 +369,8 @@ class Incident(models.Model):
 
     class Meta:
         db_table = "sagas_incident"
+        # Who may see one is told by the rights to see its cases (`sagas.incidents.kinds`).
+        default_permissions = ()
         verbose_name = _("incident")
         verbose_name_plural = _("incidents")
         indexes = [
@@ -405,6 +407,7 @@ class IncidentNote(AppendOnly):
 
     class Meta(AppendOnly.Meta):
         db_table = "sagas_incident_note"
+        default_permissions = ()
         verbose_name = _("note on an incident")
         verbose_name_plural = _("notes on incidents")
 

@@ -22,6 +22,7 @@ from sagas.admin.filters import (
     ConfirmedUnsentFilter,
     ExhaustedByFilter,
     HeldFilter,
+    IncidentOfCommandsFilter,
     SagaOfFilter,
     ServiceFilter,
 )
@@ -48,6 +49,7 @@ class CommandAdmin(ReadOnlyAdmin):
         ExhaustedByFilter,
         ConfirmedUnsentFilter,
         SagaOfFilter,
+        IncidentOfCommandsFilter,
     )
     search_fields = ("id",)
     search_help_text = _("Full id of a command, or any full id of its saga")

@@ -13,14 +13,16 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from bridge import clock
 from bridge.models import Event
-from sagas import actions, nouns, queries
+from sagas import actions, incidents, nouns, queries
 from sagas.admin import buttons, formatting
 from sagas.admin.pagination import from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.refusals import what_became_of
 from sagas.admin.rights import may_operate
 from sagas.models import Parked, ParkedReason, SagaLog
+from sagas.queries.ids import saga_id
 from sagas.queries.pages import page_of
 
 GROUPS = 25
@@ -29,7 +31,7 @@ EVENTS = 50
 
 @admin.register(Parked)
 class ParkedAdmin(ReadOnlyAdmin):
-    own_parameters = ("page", "dismissed")
+    own_parameters = ("page", "dismissed", "incident")
     list_title = _("unmatched events")
 
     def own_urls(self) -> list[URLPattern]:
@@ -40,7 +42,8 @@ class ParkedAdmin(ReadOnlyAdmin):
         self.need_view(request)
         dismissed = request.GET.get("dismissed") == "yes"
         number = number_of(request, "page")
-        page = queries.parked_groups((number - 1) * GROUPS, GROUPS, dismissed=dismissed)
+        only = _of_incident(request.GET.get("incident", ""))
+        page = queries.parked_groups((number - 1) * GROUPS, GROUPS, dismissed=dismissed, only=only)
         context = {
             "title": self.list_title,
             "groups": from_page(request, "page", page),
@@ -93,6 +96,17 @@ class ParkedAdmin(ReadOnlyAdmin):
             "may_operate": may_operate(request),
         }
         return self.draw(request, "sagas/admin/parked_group.html", context)
+
+
+def _of_incident(text: str) -> QuerySet[Any, Any] | None:
+    """Return the ids of the events of an incident, none for another text; None without a text."""
+    if not text:
+        return None
+    identity = saga_id(text)
+    found = incidents.cause_of(identity) if identity is not None else None
+    if found is None or incidents.target_of(found[0]) != "parked":
+        return Parked.objects.none().values_list("pk", flat=True)
+    return incidents.targets_of(*found, clock.now())
 
 
 def _group(stream: str, key: str, entity: str) -> QuerySet[Parked]:

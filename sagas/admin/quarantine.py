@@ -18,6 +18,7 @@ from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from sagas import actions
 from sagas.actions import Action, MessageView
 from sagas.admin import buttons, formatting
+from sagas.admin.filters import IncidentOfMessagesFilter
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 
@@ -51,7 +52,7 @@ class DecidedFilter(SimpleListFilter):
 @admin.register(Quarantined)
 class QuarantinedAdmin(ReadOnlyAdmin):
     list_display = ("why", "state", "topic", "received", "decided")
-    list_filter = (DecidedFilter, CodeFilter)
+    list_filter = (DecidedFilter, CodeFilter, IncidentOfMessagesFilter)
     ordering = ("-id",)
     page_template = "sagas/admin/quarantined.html"
     list_before_template = "sagas/admin/quarantine_counts.html"

@@ -21,7 +21,15 @@ from compensation.models import INACTIVE, CommandStatus
 from sagas import actions, nouns, queries
 from sagas.actions import WholeSagaView
 from sagas.admin import buttons, chosen, formatting, search
-from sagas.admin.filters import AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter, made_by_hand
+from sagas.admin.filters import (
+    AgeFilter,
+    ByHandFilter,
+    IncidentOfSagasFilter,
+    SetAsideFilter,
+    StatusFilter,
+    TypeFilter,
+    made_by_hand,
+)
 from sagas.admin.forms import MOST_SAGAS
 from sagas.admin.pagination import PageSlice, from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
@@ -57,7 +65,7 @@ COMMAND_COUNTS = {
 class SagaAdmin(ReadOnlyAdmin):
     # "badges", not "state": for that name the list would show the field.
     list_display = ("name", "badges", "lanes", "commands", "started", "last_event", "failure")
-    list_filter = (StatusFilter, AgeFilter, TypeFilter, SetAsideFilter, ByHandFilter)
+    list_filter = (StatusFilter, AgeFilter, TypeFilter, SetAsideFilter, ByHandFilter, IncidentOfSagasFilter)
     search_fields = ("id",)
     search_help_text = fill_lazy(_("Full saga id, correlation id, event id, %(key_id)s or %(entity_id)s"))
     ordering = ("-start_time", "-id")

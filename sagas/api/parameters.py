@@ -26,6 +26,7 @@ from compensation.models import CommandStatus
 from sagas.api.errors import BadRequest
 from sagas.definitions import type_names
 from sagas.engine.definition import StepStatus
+from sagas.incidents import KINDS
 from sagas.models import LaneOutcome, SagaStatusChoice
 from sagas.nouns import lazy_noun
 from sagas.queries.ids import is_storable, spelled
@@ -258,6 +259,11 @@ class QuarantineParameters(PagedParameters):
     status = Choice("status", choices=QuarantineStatus.choices, label=_("status"))
     code = Choice("code", choices=QuarantineCode.choices, label=_("reason"))
     topic = Text("topic", label=_("topic"))
+
+
+class IncidentsParameters(PagedParameters):
+    kind = Choice(choices=[(kind.name, kind.label) for kind in KINDS], label=_("kind"))
+    ended = Flag(label=_("incidents that have ended instead of current ones"))
 
 
 def described(parameters: type[Parameters]) -> list[OpenApiParameter]:

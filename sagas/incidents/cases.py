@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from django.conf import settings
 from django.db.models import Func, OuterRef, QuerySet, Subquery, UUIDField
@@ -26,13 +26,16 @@ def failure_fingerprint() -> Func:
     return Func(*columns, function="sagas_failure_fingerprint", output_field=UUIDField())
 
 
+CaseTarget = Literal["commands", "sagas", "messages", "parked"]
+
+
 @dataclass(frozen=True, slots=True)
 class Cases:
     """The cases of one kind.
 
     rows: all of them now. at: the column with the time from which it counts. by: the columns whose values the cases of
     one incident share; a change gives incidents new ids. saga: the column with the saga's id; empty if there is none.
-    after: how long after `at` a row becomes a case.
+    after: how long after `at` a row becomes a case. target: what people decide on, and find in a list.
     """
 
     rows: Callable[[datetime], QuerySet[Any, Any]]
@@ -40,6 +43,7 @@ class Cases:
     by: tuple[str, ...]
     saga: str = ""
     after: timedelta = timedelta(0)
+    target: CaseTarget = "commands"
 
 
 def _exhausted(_now: datetime) -> QuerySet[Any, Any]:
@@ -108,12 +112,16 @@ CASES: Mapping[str, Cases] = {
     "overdue": Cases(of_commands.late, "deadline_at", ("service", "name"), "saga_id", of_commands.OVERDUE_AFTER),
     "confirmed_unsent": Cases(of_commands.never_sent, "confirmed_unsent_at", ("service", "name"), "saga_id"),
     "overtaken": Cases(of_commands.overtaken_commands, "overtaken_at", ("service", "name"), "saga_id"),
-    "set_aside": Cases(_set_aside, "set_aside_at", ("saga_type", "set_aside_error"), "id"),
-    "stalled": Cases(of_sagas.without_progress, "last_event_at", ("saga_type", "status"), "id", of_sagas.STALLED_AFTER),
-    "unclear": Cases(_unclear, "applied_at", ("type",), "saga_id"),
-    "late_stage": Cases(_late_stages, "step_at", ("saga__saga_type", "step_service", "step_type"), "saga_id"),
-    "quarantined": Cases(_quarantined, "received_at", ("code", "topic")),
-    "parked": Cases(_parked, "since", ("stream", "type"), after=of_messages.PARKED_AFTER),
+    "set_aside": Cases(_set_aside, "set_aside_at", ("saga_type", "set_aside_error"), "id", target="sagas"),
+    "stalled": Cases(
+        of_sagas.without_progress, "last_event_at", ("saga_type", "status"), "id", of_sagas.STALLED_AFTER, "sagas"
+    ),
+    "unclear": Cases(_unclear, "applied_at", ("type",), "saga_id", target="sagas"),
+    "late_stage": Cases(
+        _late_stages, "step_at", ("saga__saga_type", "step_service", "step_type"), "saga_id", target="sagas"
+    ),
+    "quarantined": Cases(_quarantined, "received_at", ("code", "topic"), target="messages"),
+    "parked": Cases(_parked, "since", ("stream", "type"), after=of_messages.PARKED_AFTER, target="parked"),
 }
 
 
@@ -124,3 +132,15 @@ def cases_of(kind: str, facets: Mapping[str, Any], now: datetime) -> QuerySet[An
     """
     cases = CASES[kind]
     return cases.rows(now).filter(**{name: facets[name] for name in cases.by}).order_by()
+
+
+def target_of(kind: str) -> CaseTarget | None:
+    """Return what the cases of a kind are to people; None for a kind that is not grouped."""
+    return CASES[kind].target if kind in CASES else None
+
+
+def targets_of(kind: str, facets: Mapping[str, Any], now: datetime) -> QuerySet[Any, Any]:
+    """Return the ids of what the cases of an incident are to people, for a query or a list; a saga may be repeated."""
+    cases = CASES[kind]
+    column = cases.saga if cases.target == "sagas" else "pk"
+    return cases_of(kind, facets, now).values_list(column, flat=True)

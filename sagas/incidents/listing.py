@@ -6,7 +6,7 @@ The number of queries does not depend on how many incidents there are, or how ma
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -67,6 +67,10 @@ class ShownIncident:
         shown += [wording.ended(when(self.ended_at))] if self.ended_at else [wording.direction_text(self.direction)]
         return " · ".join(part for part in shown if part)
 
+    def as_data(self) -> dict[str, Any]:
+        """Return all fields by name, and the sentence."""
+        return {**{own.name: getattr(self, own.name) for own in fields(self)}, "sentence": self.sentence}
+
 
 @dataclass(frozen=True, slots=True)
 class Incidents(Page[ShownIncident]):
@@ -114,6 +118,20 @@ def find(incident: UUID, *, kinds: Container[str] | None = None, payload: bool =
             if group.id == incident:
                 return _described([group], {row.id: row} if row else {}, now, payload=payload)[0]
     return _ended([row], now)[0] if row is not None and names else None
+
+
+def cause_of(incident: UUID) -> tuple[str, Mapping[str, Any]] | None:
+    """Return kind and facets of an incident, current or ended; None if there is none."""
+    row = Incident.objects.filter(id=incident).only("kind", "facets").first()
+    if row is not None:
+        return row.kind, row.facets
+    found = find(incident)
+    return (found.kind.name, found.facets) if found is not None else None
+
+
+def history(incident: UUID, limit: int = 200) -> list[IncidentNote]:
+    """Return what people wrote about an incident, the newest first."""
+    return list(IncidentNote.objects.filter(incident=incident).order_by("-id")[:limit])
 
 
 def ended(offset: int = 0, limit: int = 100, *, kinds: Container[str] | None = None) -> Page[ShownIncident]:

@@ -78,7 +78,8 @@ class Migration(migrations.Migration):
                 ('acknowledged_by', models.TextField(blank=True, default='', verbose_name='acknowledged by')),
             ],
             options={
-                'verbose_name': 'incident',
+                "default_permissions": (),
+                "verbose_name": "incident",
                 'verbose_name_plural': 'incidents',
                 'db_table': 'sagas_incident',
                 'indexes': [models.Index(condition=models.Q(('ended_at__isnull', True)), fields=['id'], name='incident_current'), models.Index(condition=models.Q(('ended_at__isnull', False)), fields=['-ended_at'], name='incident_ended')],
@@ -96,7 +97,8 @@ class Migration(migrations.Migration):
                 ('incident', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='notes', to='sagas.incident')),
             ],
             options={
-                'verbose_name': 'note on an incident',
+                "default_permissions": (),
+                "verbose_name": "note on an incident",
                 'verbose_name_plural': 'notes on incidents',
                 'db_table': 'sagas_incident_note',
                 'abstract': False,
