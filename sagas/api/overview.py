@@ -113,7 +113,7 @@ class IncidentsView(ApiView):
 
 
 @extend_schema_view(get=reads(s.IncidentDetailSerializer, missing=True))
-class IncidentView(ApiView):
+class IncidentDetailView(ApiView):
     """Return one incident, current or ended."""
 
     def get(self, request: Request, incident_id: str) -> Response:

@@ -40,7 +40,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *decision_patterns(),
     *_both(r"^attention", overview.AttentionView, "attention"),
     *_both(r"^incidents", overview.IncidentsView, "incidents"),
-    *_both(r"^incidents/(?P<incident_id>[^/]+)", overview.IncidentView, "incident"),
+    *_both(r"^incidents/(?P<incident_id>[^/]+)", overview.IncidentDetailView, "incident"),
     *_both(r"^definitions", overview.DefinitionsView, "definitions"),
     *_both(r"^definitions/(?P<saga_type>[^/]+)", overview.DefinitionOfView, "definition"),
     re_path(r"", overview.Unknown.as_view(schema=None)),

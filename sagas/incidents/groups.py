@@ -29,7 +29,7 @@ _NAMESPACE = uuid.UUID("0f5b7a3e-6f43-4a8e-9c55-3d2b1f0e7a64")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class IncidentGroup:
     """The cases of one incident now.
 
     facets: what they have in common, by column, as text. first_at, last_at: of the first and of the last case. trend:
@@ -55,16 +55,16 @@ class Group:
         return uuid.uuid5(_NAMESPACE, json.dumps([self.kind, [self.facets[name] for name in by]]))
 
 
-def groups_of(kind: str, now: datetime) -> list[Group]:
+def groups_of(kind: str, now: datetime) -> list[IncidentGroup]:
     """Return the incidents of a kind, unordered. now: the database's time."""
     if kind == "exhausted":
         return _failures(now)
     return _counted(kind, CASES[kind], now) if kind in CASES else _items(kind, now)
 
 
-def _failures(now: datetime) -> list[Group]:
+def _failures(now: datetime) -> list[IncidentGroup]:
     return [
-        Group(
+        IncidentGroup(
             kind="exhausted",
             facets={
                 "fingerprint": str(row[0]),
@@ -84,7 +84,7 @@ def _failures(now: datetime) -> list[Group]:
     ]
 
 
-def _counted(kind: str, cases: Cases, now: datetime) -> list[Group]:
+def _counted(kind: str, cases: Cases, now: datetime) -> list[IncidentGroup]:
     if kind == "late_stage" and not stage_limit():
         return []
     sagas = {"sagas": Count(cases.saga, distinct=True)} if cases.saga else {}
@@ -95,7 +95,7 @@ def _counted(kind: str, cases: Cases, now: datetime) -> list[Group]:
         .annotate(count=Count("pk"), first=Min(cases.at), last=Max(cases.at), **sagas, **_trend(cases, now))
     )
     return [
-        Group(
+        IncidentGroup(
             kind=kind,
             facets={name: str(row[name]) for name in cases.by},
             count=row["count"],
@@ -118,10 +118,10 @@ def _trend(cases: Cases, now: datetime) -> dict[str, Any]:
     }
 
 
-def _items(kind: str, now: datetime) -> list[Group]:
+def _items(kind: str, now: datetime) -> list[IncidentGroup]:
     finder = FINDERS[kind]
     return [
-        Group(
+        IncidentGroup(
             kind=kind,
             facets={name: str(value) for name, value in item.link.items()},
             count=item.count,

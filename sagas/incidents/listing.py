@@ -16,7 +16,7 @@ from compensation.models import Command
 from sagas.attention_kinds import AttentionKind
 from sagas.error_text import shown_error
 from sagas.incidents import wording
-from sagas.incidents.groups import Group, groups_of
+from sagas.incidents.groups import IncidentGroup, groups_of
 from sagas.incidents.kinds import BY_NAME, KINDS
 from sagas.models import Incident, IncidentNote
 from sagas.queries.holding import when
@@ -160,7 +160,7 @@ def _is_acknowledged(row: Incident | None, now: datetime) -> bool:
 
 
 def _described(
-    groups: Sequence[Group], stored: Mapping[UUID, Incident], now: datetime, *, payload: bool
+    groups: Sequence[IncidentGroup], stored: Mapping[UUID, Incident], now: datetime, *, payload: bool
 ) -> list[ShownIncident]:
     errors = _errors(groups, payload=payload)
     notes = _notes(group.id for group in groups)
@@ -169,7 +169,9 @@ def _described(
     ]
 
 
-def _shown(group: Group, row: Incident | None, error: str, note: IncidentNote | None, now: datetime) -> ShownIncident:
+def _shown(
+    group: IncidentGroup, row: Incident | None, error: str, note: IncidentNote | None, now: datetime
+) -> ShownIncident:
     # A row that has ended is of an earlier time: it has come again, and that is not recorded yet.
     lasts = row if row is not None and row.ended_at is None else None
     acknowledged = lasts if _is_acknowledged(lasts, now) else None
@@ -229,7 +231,7 @@ def _ended(rows: Sequence[Incident], now: datetime) -> list[ShownIncident]:
     ]
 
 
-def _errors(groups: Sequence[Group], *, payload: bool) -> dict[UUID | None, str]:
+def _errors(groups: Sequence[IncidentGroup], *, payload: bool) -> dict[UUID | None, str]:
     """Return the last error of the newest command of each incident, as the reader may see it. One query."""
     examples = [group.example for group in groups if group.example is not None]
     rows = Command.objects.filter(id__in=examples).values_list("id", "last_error", "last_error_data")

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from bridge import clock
 from sagas.applying import statements
 from sagas.errors import NotFound
-from sagas.incidents.groups import Group, groups_of
+from sagas.incidents.groups import IncidentGroup, groups_of
 from sagas.incidents.kinds import KINDS
 from sagas.models import Incident
 
@@ -72,7 +72,7 @@ def _record(now: datetime) -> None:
     Incident.objects.filter(ended_at__lt=now - KEPT, owner="", notes__isnull=True).delete()
 
 
-def _row(group: Group) -> Incident:
+def _row(group: IncidentGroup) -> Incident:
     return Incident(
         id=group.id,
         kind=group.kind,
@@ -84,7 +84,7 @@ def _row(group: Group) -> Incident:
     )
 
 
-def _update(row: Incident, group: Group, *, begins: bool) -> bool:
+def _update(row: Incident, group: IncidentGroup, *, begins: bool) -> bool:
     """Set the row's columns to those of the group; return whether one changed. begins: it has come again."""
     before = (row.facets, row.first_at, row.last_at, row.cases, row.most_cases)
     row.facets = dict(group.facets)
