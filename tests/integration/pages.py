@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
@@ -41,7 +41,7 @@ class World:
     parked: Parked
     quarantined: Quarantined
     middle: datetime  # half of the sagas started before
-    incidents: dict[str, UUID]  # one of each kind that there is
+    incidents: dict[str, UUID] = field(default_factory=dict)  # one of each kind that there is
 
     @classmethod
     def look(cls, most_steps: int = 1000) -> World:
@@ -59,6 +59,7 @@ class World:
         assert other is not None
         assert parked is not None
         assert quarantined is not None
+        incidents.record()
         middle = SagaLog.objects.order_by("start_time")[SagaLog.objects.count() // 2].start_time
         return cls(
             saga=saga,
