@@ -238,6 +238,7 @@ SPECTACULAR_SETTINGS = {
         "StepStatus": "sagas.engine.definition.StepStatus",
         "CommandStatus": "compensation.models.CommandStatus",
         "MessageStatus": "bridge.models.QuarantineStatus",
+        "IncidentKind": "sagas.incidents.kinds.CHOICES",
     },
 }
 

@@ -93,7 +93,7 @@ class AttentionView(ApiView):
         return self.answer_page(page, s.AttentionItemSerializer, context={"now": timezone.now()})
 
 
-@extend_schema_view(get=reads(page_of(s.IncidentSerializer), p.IncidentsParameters))
+@extend_schema_view(get=reads(page_of(s.IncidentSerializer), p.IncidentsParameters, name="list_incidents"))
 class IncidentsView(ApiView):
     """List incidents: problems with the same cause, those not acknowledged first, red ones first, then the newest.
 

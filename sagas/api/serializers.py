@@ -23,7 +23,7 @@ from sagas.attention_kinds import KINDS
 from sagas.definitions import type_names
 from sagas.engine.definition import StepStatus
 from sagas.error_text import shown_attempt, shown_error, shown_text
-from sagas.incidents import KINDS as INCIDENT_KINDS
+from sagas.incidents.kinds import CHOICES
 from sagas.models import IncidentEntry, IncidentNote, LaneOutcome, SagaLog, SagaStatusChoice, SagaStep
 
 HIDDEN = "Without the permission view_payload the service's text is replaced by [text, 42 characters]."
@@ -338,7 +338,7 @@ class IncidentSerializer(s.Serializer[Any]):
     """Problems with the same cause. `trend`: new cases in each five minutes of the last hour, the oldest first."""
 
     id = s.UUIDField()
-    kind = s.ChoiceField([kind.name for kind in INCIDENT_KINDS], source="kind.name")
+    kind = s.ChoiceField(CHOICES, source="kind.name")
     red = s.BooleanField(source="kind.red", help_text="Whether it needs a person at once.")
     sentence = s.CharField()
     advice = s.CharField()

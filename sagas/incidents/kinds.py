@@ -11,6 +11,8 @@ from sagas.attention_kinds import AttentionKind
 from sagas.rights import VIEW_SAGAS
 
 KINDS = (*attention_kinds.KINDS, AttentionKind("late_stage", _("overdue stage"), VIEW_SAGAS))
+# For the schema, which calls a set of values by one name.
+CHOICES = [(kind.name, kind.name) for kind in KINDS]
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 

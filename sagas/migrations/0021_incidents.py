@@ -11,7 +11,7 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 FINGERPRINT = r"""
-CREATE FUNCTION sagas_failure_fingerprint(service text, name text, exhausted_by text, last_error text, data jsonb)
+CREATE OR REPLACE FUNCTION sagas_failure_fingerprint(service text, name text, exhausted_by text, last_error text, data jsonb)
 RETURNS uuid LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 1000 AS $$
 DECLARE
     -- Of earlier releases `last_error` is the text as it was shown, and there are no data.
@@ -44,15 +44,16 @@ END
 $$
 """
 
-# A partial index of its own: grouping and counting by fingerprint, each group in the order of time.
+# A partial index of its own, built beside the traffic: grouping and counting by fingerprint, each group in the order of time.
 INDEX = """
-CREATE INDEX command_failure ON compensation_command (
+CREATE INDEX CONCURRENTLY command_failure ON compensation_command (
     sagas_failure_fingerprint(service, name, exhausted_by, last_error, last_error_data), settled_at
 ) WHERE status = 'exhausted'
 """
 
 
 class Migration(migrations.Migration):
+    atomic = False  # CONCURRENTLY wants no transaction
 
     dependencies = [
         ('bridge', '0006_append_only'),
@@ -60,7 +61,13 @@ class Migration(migrations.Migration):
         ('sagas', '0014_any_decision'),
     ]
 
+    # First what takes long, and may be done again if it is interrupted.
     operations = [
+        migrations.RunSQL(
+            FINGERPRINT, "DROP FUNCTION sagas_failure_fingerprint(text, text, text, text, jsonb)"
+        ),
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS command_failure", migrations.RunSQL.noop),
+        migrations.RunSQL(INDEX, "DROP INDEX CONCURRENTLY IF EXISTS command_failure"),
         migrations.CreateModel(
             name='Incident',
             fields=[
@@ -110,8 +117,4 @@ class Migration(migrations.Migration):
             " FOR EACH STATEMENT EXECUTE FUNCTION bridge_append_only('kept by retention too')",
             "DROP TRIGGER append_only ON sagas_incident_note",
         ),
-        migrations.RunSQL(
-            FINGERPRINT, "DROP FUNCTION sagas_failure_fingerprint(text, text, text, text, jsonb)"
-        ),
-        migrations.RunSQL(INDEX, "DROP INDEX command_failure"),
     ]
