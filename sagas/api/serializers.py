@@ -339,7 +339,7 @@ class IncidentSerializer(s.Serializer[Any]):
 
     id = s.UUIDField()
     kind = s.ChoiceField(CHOICES, source="kind.name")
-    red = s.BooleanField(source="kind.red", help_text="Whether it needs a person at once.")
+    red = s.BooleanField(source="kind.red", help_text="Whether it is an alarm: red on the start page.")
     sentence = s.CharField()
     advice = s.CharField()
     error = NullableText(help_text="The error of the newest case. " + HIDDEN)
