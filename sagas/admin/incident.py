@@ -74,7 +74,7 @@ def kinds_of(request: HttpRequest) -> frozenset[str]:
 
 def lines(request: HttpRequest, found: Sequence[ShownIncident]) -> list[Line]:
     """Return incidents as they are drawn. One query."""
-    current = switches.read()
+    current = switches.peek()
     return [_line(request, shown, current) for shown in found]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -20,7 +19,7 @@ from bridge.models import Duplicate, Event, Quarantined
 from compensation import outbox
 from compensation.models import Attempt, Command
 from sagas.applying.apply import run_apply
-from sagas.models import Decision, Incident, IncidentNote, SagaEvent, SagaLog
+from sagas.models import Decision, IncidentNote, SagaEvent, SagaLog
 from tests.integration import decided
 from tests.integration import deciding as actions
 from tests.integration.decided import request
@@ -49,10 +48,8 @@ def _rows() -> None:
     decided.quarantined()
     Duplicate.objects.create(event=Event.objects.all()[0].pk, received_at=timezone.now())
     actions.set_publishing(True, request=request())
-    incident = Incident.objects.create(
-        id=uuid4(), kind="paused", facets={}, first_at=timezone.now(), last_at=timezone.now(), cases=1, most_cases=1
-    )
-    IncidentNote.objects.create(incident=incident, entry="note", author="ana", written_at=timezone.now(), text="x")
+    note = {"entry": "note", "author": "ana", "written_at": timezone.now(), "text": "x"}
+    IncidentNote.objects.create(incident=decided.incident(), **note)
     assert SagaEvent.objects.filter(saga=saga).exists()
 
 

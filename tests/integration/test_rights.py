@@ -17,7 +17,7 @@ from compensation.models import Command, Switch
 from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaEvent, SagaLog
 from tests.integration.api import BASE
-from tests.integration.decided import failed, quarantined
+from tests.integration.decided import failed, incident, quarantined
 from tests.integration.story import event, new_ids
 from tests.integration.test_api_edges import ADDRESSES
 
@@ -99,6 +99,8 @@ def read_pairs(saga: SagaLog) -> list[Pair]:
         Pair(f"{BASE}parked", page("sagas_parked_changelist"), "sagas.view_parked"),
         Pair(f"{BASE}quarantine", page("bridge_quarantined_changelist"), "bridge.view_quarantined"),
         Pair(f"{BASE}publishing", page("compensation_switch_changelist"), "compensation.view_switch"),
+        Pair(f"{BASE}incidents", page("sagas_incident_changelist"), view),
+        Pair(f"{BASE}incidents/{incident().id}", page("sagas_incident_change", incident().id), view),
         # The filter of the list names the types.
         Pair(f"{BASE}definitions", sagas, view),
         Pair(f"{BASE}definitions/image_processing", sagas, view),
@@ -129,6 +131,7 @@ def decision_pairs(saga: SagaLog) -> list[Pair]:
         f"{BASE}parked/dismiss": "dismiss",
         f"{BASE}quarantine/{message.pk}/requeue": "requeue",
         f"{BASE}quarantine/{message.pk}/dismiss": "dismiss_message",
+        **{f"{BASE}incidents/{incident().id}/{name}": f"{name}_incident" for name in ("acknowledge", "assign", "note")},
     }
     return [Pair(api, page("sagas_decision_decide", action), decide) for api, action in named.items()]
 
@@ -167,7 +170,7 @@ def test_payload_takes_its_own_right_beside_that_of_the_saga(role: str, saga: Sa
 @pytest.mark.parametrize("role", ROLES)
 def test_attention_shows_what_its_reader_may_see_elsewhere(role: str, saga: SagaLog) -> None:
     client = login(role)
-    answer, start = client.get(f"{BASE}attention"), client.get(page("index"))
+    answer, start = client.get(f"{BASE}attention"), client.get(page("index", query="?kind=all"))
     assert (answer.status_code == 200) is (role in ("sagas.view_sagalog", "superuser"))
     assert ("no_rights" not in start.context) is (answer.status_code == 200)
     if answer.status_code == 200:
@@ -196,7 +199,7 @@ def test_the_index_names_what_the_login_may_read(role: str, saga: SagaLog) -> No
     client = login(role)
     found = client.get(BASE).json()
     assert {"schema", "docs"} <= set(found)
-    for name in ("sagas", "attention", "parked", "quarantine", "publishing", "definitions"):
+    for name in ("sagas", "attention", "incidents", "parked", "quarantine", "publishing", "definitions"):
         assert (client.get(f"{BASE}{name}").status_code == 200) is (name in found), name
 
 
@@ -223,6 +226,7 @@ def _shape(address: str, saga: SagaLog) -> str:
     """An address with a 7 for each thing that varies, as test_api_edges writes it."""
     parts = address.removeprefix(BASE).split("/")
     known = {"sagas", "by-correlation", "by-task", "commands", "parked", "quarantine", "publishing", "definitions"}
+    known |= {"incidents"}
     verbs = {"decide", "attach", "adopt", "dismiss"}
     varied = [part if number != 1 or part in known | verbs else "7" for number, part in enumerate(parts)]
     if len(parts) > 2 and parts[1] in ("by-correlation", "by-task"):
