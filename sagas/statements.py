@@ -1,5 +1,7 @@
 """The SQL statements of this package, but for those of the apply path (`sagas.applying.statements`)."""
 
+from itertools import pairwise
+
 from bridge.sql import Statement
 from sagas.models import SagaStatusChoice
 
@@ -105,9 +107,10 @@ TREND_PARTS, TREND_MINUTES = 12, 5
 _FINGERPRINT = "sagas_failure_fingerprint(service, name, exhausted_by, last_error, last_error_data)"
 _FAILED = "compensation_command WHERE status = 'exhausted'"
 _PARTS = ", ".join(
-    f"count(*) FILTER (WHERE settled_at >= %(now)s - interval '{(TREND_PARTS - part) * TREND_MINUTES} minutes'"
-    f" AND settled_at < %(now)s - interval '{(TREND_PARTS - part - 1) * TREND_MINUTES} minutes')"
-    for part in range(TREND_PARTS)
+    f"count(*) FILTER (WHERE settled_at >= {begins} AND settled_at < {ends})"
+    for begins, ends in pairwise(
+        f"%(now)s::timestamptz - interval '{part * TREND_MINUTES} minutes'" for part in range(TREND_PARTS, -1, -1)
+    )
 )
 # Grouping by the function would compute it for every row: this only compares what the index holds. Of a row of an
 # earlier release, whose last error is a text, no code is returned: it may hold the text of a service.
