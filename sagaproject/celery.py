@@ -65,6 +65,7 @@ app.conf.task_routes = {
     "compensation.publish": {"queue": "commands"},
     "sagas.sweep": {"queue": "housekeeping"},
     "compensation.sweep": {"queue": "housekeeping"},
+    "sagas.incidents": {"queue": "housekeeping"},
     "sagas.prune": {"queue": "housekeeping"},
     "sagas.run_jobs": {"queue": "housekeeping"},
 }
@@ -83,6 +84,7 @@ app.conf.beat_schedule = {
         "sagas.sweep": 2.0,
         "compensation.sweep": 2.0,
         "sagas.run_jobs": 2.0,
+        "sagas.incidents": 5.0,
         "sagas.prune": 10.0,
     }.items()
 }

@@ -227,6 +227,9 @@ class SagaSettings:
     known ones have ended and there is at least one. Counted by the database's clock, only while the bridge is connected
     and has caught up. A later event takes it back. `0`: never; the intake is then closed by its service or by a
     person."""
+    stage_overdue: float = number("SAGA_STAGE_OVERDUE", 1800.0, 0.0, 30 * DAY)
+    """Seconds without a new step after which an open image of a saga that otherwise makes progress is shown as an
+    overdue stage on the start page; nothing fails because of it. `0`: never."""
     breaker_commands: int = integer("SAGA_BREAKER_COMMANDS", 5000, 0, 1_000_000_000)
     """Commands that may be planned for one service in ten minutes (the current minute and the nine before it, by the
     database's clock). One more pauses the service before any of them is sent, until a person has looked:

@@ -243,6 +243,7 @@ SPECTACULAR_SETTINGS = {
         "MessageStatus": "bridge.models.QuarantineStatus",
         "JobStatus": "sagas.models.JobStatus",
         "JobItemStatus": "sagas.models.JobItemStatus",
+        "IncidentKind": "sagas.incidents.kinds.CHOICES",
     },
 }
 

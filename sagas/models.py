@@ -365,6 +365,78 @@ class Decision(AppendOnly):
         return reason_text(self.door, self.reason, self.answer.get("effects", {}).get("breaker"))
 
 
+class Incident(models.Model):
+    """One group of problems with the same cause: what people wrote about it, and its history since it was first seen.
+
+    What belongs to it now, and how much, is always read from the rows themselves (`sagas.incidents`): this row is not
+    needed to count, so no writer of the hot path touches it. `sagas.incidents.record` inserts and updates it.
+    """
+
+    # Derived from kind and facets: an incident that comes again has the same id, and so its owner and its notes.
+    id = models.UUIDField(primary_key=True, editable=False)
+    kind = models.TextField(_("kind"), db_collation="C")
+    # What the problems have in common, such as service, command and fingerprint: columns of the rows and their values.
+    facets = models.JSONField(_("what they have in common"))
+    # The first and the last problem of the current time, or, once it has ended, of the last one.
+    first_at = models.DateTimeField(_("first"))
+    last_at = models.DateTimeField(_("last"))
+    cases = models.IntegerField(_("number"))
+    most_cases = models.IntegerField(_("most at once"))
+    # How often it came: 1 at first, and one more each time that it comes again after its end.
+    times = models.IntegerField(_("times"), default=1)
+    ended_at = models.DateTimeField(_("ended at"), null=True)
+    owner = models.TextField(_("owner"), blank=True, default="")
+    acknowledged_until = models.DateTimeField(_("acknowledged until"), null=True)
+    acknowledged_by = models.TextField(_("acknowledged by"), blank=True, default="")
+
+    class Meta:
+        db_table = "sagas_incident"
+        # Who may see one is told by the rights to see its cases (`sagas.incidents.kinds`).
+        default_permissions = ()
+        verbose_name = _("incident")
+        verbose_name_plural = _("incidents")
+        indexes = [
+            models.Index(fields=["id"], name="incident_current", condition=models.Q(ended_at__isnull=True)),  # record
+            # The list of those that have ended, and forgetting the oldest.
+            models.Index(fields=["-ended_at"], name="incident_ended", condition=models.Q(ended_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}"
+
+
+class IncidentEntry(models.TextChoices):
+    """What somebody did with an incident."""
+
+    NOTE = "note", _("note")
+    ASSIGN = "assign", _("assigned")
+    ACKNOWLEDGE = "acknowledge", _("acknowledged")
+
+
+class IncidentNote(AppendOnly):
+    """What somebody wrote about an incident, on its own or with another decision on it. Never changed or deleted."""
+
+    id = models.BigAutoField(primary_key=True)
+    incident = models.ForeignKey(Incident, models.PROTECT, related_name="notes")
+    entry = models.TextField(_("entry"), choices=IncidentEntry)
+    author = models.TextField(_("author"))
+    written_at = models.DateTimeField(_("written at"))
+    text = models.TextField(_("text"))
+    # The owner, or until when it is acknowledged, if the decision set one.
+    value = models.TextField(blank=True, default="")
+
+    objects: ClassVar[models.Manager["IncidentNote"]] = AppendOnlyQuerySet.as_manager()
+
+    class Meta(AppendOnly.Meta):
+        db_table = "sagas_incident_note"
+        default_permissions = ()
+        verbose_name = _("note on an incident")
+        verbose_name_plural = _("notes on incidents")
+
+    def __str__(self) -> str:
+        return f"{self.entry} {self.author}"
+
+
 def reason_text(door: str, reason: str, breaker: Mapping[str, Any] | None) -> str:
     """Return a person's reason as it was given, and that of the service in the current language.
 

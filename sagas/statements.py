@@ -1,5 +1,7 @@
 """The SQL statements of this package, but for those of the apply path (`sagas.applying.statements`)."""
 
+from itertools import pairwise
+
 from bridge.sql import Statement, columns_of, names, recordset
 from sagas.models import JobItem, SagaStatusChoice
 
@@ -104,6 +106,68 @@ STEP_PATTERNS = Statement(
     UNION ALL
     SELECT 0, '', NULL, array_agg(ARRAY[step_type, service, rank::text, event_type])
     FROM sagas_step WHERE saga_id = %(saga)s AND entity = %(key)s
+    """,
+)
+
+# --- incidents --------------------------------------------------------------------------------------------------------
+
+# The trend of an incident: so many parts of so many minutes, the last of which ends now.
+TREND_PARTS, TREND_MINUTES = 12, 5
+
+_FINGERPRINT = "sagas_failure_fingerprint(service, name, exhausted_by, last_error, last_error_data)"
+_FAILED = "compensation_command WHERE status = 'exhausted'"
+_PARTS = ", ".join(
+    f"count(*) FILTER (WHERE settled_at >= {begins} AND settled_at < {ends})"
+    for begins, ends in pairwise(
+        f"%(now)s::timestamptz - interval '{part * TREND_MINUTES} minutes'" for part in range(TREND_PARTS, -1, -1)
+    )
+)
+# Grouping by the function would compute it for every row: this only compares what the index holds. Of a row of an
+# earlier release, whose last error is a text, no code is returned: it may hold the text of a service.
+FAILURES = Statement(
+    "Jumps from one fingerprint to the next in an index: the ORM's GROUP BY computes it for every failed command.",
+    f"""
+    WITH RECURSIVE kinds AS (
+        (SELECT {_FINGERPRINT} AS value FROM {_FAILED} ORDER BY {_FINGERPRINT} LIMIT 1)
+        UNION ALL
+        SELECT next.value FROM kinds CROSS JOIN LATERAL (
+            SELECT {_FINGERPRINT} AS value FROM {_FAILED} AND {_FINGERPRINT} > kinds.value
+            ORDER BY {_FINGERPRINT} LIMIT 1
+        ) AS next
+    )
+    SELECT kinds.value, newest.service, newest.name, newest.exhausted_by,
+           coalesce(newest.last_error_data #>> '{{last,code}}', substring(newest.last_error FROM '^[a-z-]+$'), ''),
+           newest.id, counted.*
+    FROM (SELECT value FROM kinds LIMIT %(most)s) AS kinds
+    CROSS JOIN LATERAL (
+        SELECT id, service, name, exhausted_by, last_error, last_error_data FROM {_FAILED}
+        AND {_FINGERPRINT} = kinds.value ORDER BY settled_at DESC LIMIT 1
+    ) AS newest
+    CROSS JOIN LATERAL (
+        SELECT count(*), count(DISTINCT saga_id), min(settled_at), max(settled_at), {_PARTS} FROM {_FAILED}
+        AND {_FINGERPRINT} = kinds.value
+    ) AS counted
+    """,
+)
+
+# A binary search for each minute: events have no index on their time, and their ids rise with it.
+EVENTS_BY_MINUTE = Statement(
+    "Searches the ids at which minutes begin, all in one statement: the ORM has no recursion.",
+    """
+    WITH RECURSIVE search AS (
+        SELECT minute, span.low, span.high FROM
+            (SELECT min(id) AS low, max(id) + 1 AS high FROM bridge_event) AS span,
+            generate_series(%(since)s::timestamptz, %(until)s, interval '1 minute') AS minute
+        WHERE span.low IS NOT NULL
+        UNION ALL
+        SELECT minute, CASE WHEN event.received_at < minute THEN event.id + 1 ELSE low END,
+               CASE WHEN event.received_at < minute THEN high ELSE (low + high) / 2 END
+        FROM search CROSS JOIN LATERAL (
+            SELECT id, received_at FROM bridge_event WHERE id >= (low + high) / 2 ORDER BY id LIMIT 1
+        ) AS event
+        WHERE low < high
+    )
+    SELECT minute, coalesce(lead(low) OVER (ORDER BY minute), low) - low FROM search WHERE low >= high ORDER BY minute
     """,
 )
 

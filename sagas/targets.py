@@ -36,6 +36,7 @@ _NAMES: Mapping[str, str] = {
     "event-to-lane": "event {event} to saga {saga} lane {lane}",
     "message": "message {message}",
     "job": "job {job}",
+    "incident": "incident {incident}",
     "publishing": "publishing",
     "publishing-to": "publishing to {service}",
 }
@@ -55,6 +56,7 @@ TEXTS: Mapping[str, Any] = {
     "event-to-lane": _("event %(event)s to %(entity_noun)s %(lane)s of saga %(saga)s"),
     "message": _("quarantined message %(message)s"),
     "job": _("job %(job)s"),
+    "incident": _("incident %(incident)s"),
     "publishing": _("sending commands"),
     "publishing-to": _("sending commands to %(service)s"),
 }
@@ -102,6 +104,11 @@ def of_message(message: int) -> DecisionTarget:
 def of_job(job: UUID) -> DecisionTarget:
     """Return a job as a target."""
     return DecisionTarget("job", {"job": str(job)})
+
+
+def of_incident(incident: UUID) -> DecisionTarget:
+    """Return an incident as a target."""
+    return DecisionTarget("incident", {"incident": str(incident)})
 
 
 def attached(what: str, value: str, saga: UUID, saga_type: str, lane: str | None) -> DecisionTarget:

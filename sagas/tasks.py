@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.conf import settings
 
-from sagas import jobs, retention
+from sagas import incidents, jobs, retention
 from sagas.applying import apply as applying
 from sagas.applying import sweeper
 
@@ -18,6 +18,12 @@ def apply() -> int:
 def sweep() -> None:
     """Find the work of lost wake-ups. May run twice, and concurrently."""
     sweeper.sweep()
+
+
+@shared_task(name="sagas.incidents")
+def record_incidents() -> None:
+    """Record which incidents there are. May run twice, and concurrently."""
+    incidents.record()
 
 
 @shared_task(name="sagas.prune")

@@ -6,6 +6,7 @@ audit row, in one transaction. With `request.dry_run` the same code runs and is 
 
 from sagas.actions.action import ActionRequest, ActionResult, CommandPreview
 from sagas.actions.on_commands import CommandView, ids_of, is_anything_unsent, views_in, views_of
+from sagas.actions.on_incidents import IncidentView
 from sagas.actions.on_jobs import JobAction
 from sagas.actions.on_messages import MessageView
 from sagas.actions.on_parked import EventView, KeyUse, KeyView, uses_of_keys
@@ -28,6 +29,7 @@ __all__ = [
     "EventView",
     "Field",
     "FieldKind",
+    "IncidentView",
     "JobAction",
     "KeyUse",
     "KeyView",

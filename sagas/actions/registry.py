@@ -14,8 +14,18 @@ from django.utils.translation import gettext_lazy as _
 from bridge.models import QuarantineStatus
 from compensation.models import CommandStatus
 from sagas import nouns
-from sagas.actions import on_commands, on_jobs, on_messages, on_parked, on_publishing, on_replay, on_saga
+from sagas.actions import (
+    on_commands,
+    on_incidents,
+    on_jobs,
+    on_messages,
+    on_parked,
+    on_publishing,
+    on_replay,
+    on_saga,
+)
 from sagas.actions.on_commands import CommandView
+from sagas.actions.on_incidents import IncidentView
 from sagas.actions.on_messages import MessageView
 from sagas.actions.on_parked import EventView, KeyView
 from sagas.actions.on_publishing import BreakerView, SwitchView
@@ -48,6 +58,9 @@ class Action(StrEnum):
     WITHDRAW = "withdraw"
     TERMINATE = "terminate"
     REPLAY = "replay"
+    ACKNOWLEDGE_INCIDENT = "acknowledge_incident"
+    ASSIGN_INCIDENT = "assign_incident"
+    NOTE_INCIDENT = "note_incident"
 
 
 # --- fields that several decisions have -------------------------------------------------------------------------------
@@ -615,6 +628,80 @@ SPECS = (
             "Stores the result only with --apply, which needs a --reason. Exit code 1 if there are differences that "
             "were not stored, 4 if --apply found none."
         ),
+    ),
+    ActionSpec(
+        name=Action.ACKNOWLEDGE_INCIDENT,
+        target=Target.INCIDENT,
+        on=(IncidentView,),
+        allowed=on_incidents.may_acknowledge,
+        effect=on_incidents.acknowledge,
+        fields=(
+            Field(
+                name="until",
+                kind=FieldKind.TIME,
+                label=_("Acknowledged until"),
+                help=_("A time (UTC). Example: 2026-03-01 12:00. If empty, the acknowledgement ends now."),
+                api_help=_("until when it is acknowledged; if omitted, the acknowledgement ends now"),
+                option="--until",
+                option_help="until when (ISO 8601; UTC without an offset); if omitted, the acknowledgement ends now",
+                metavar="T",
+            ),
+        ),
+        label=_("acknowledge"),
+        title=_("Acknowledge incident"),
+        button=_("Acknowledge"),
+        consequence=_(
+            "Until then the incident is at the end of the start page and does not count in its title. Nothing else "
+            "changes. If the incident ends and comes again, it is no longer acknowledged."
+        ),
+        description="Acknowledge an incident until a time, or end its acknowledgement.",
+        path="acknowledge",
+        command="acknowledge_incident",
+        command_help="Acknowledge incidents until a time, or end their acknowledgement.",
+    ),
+    ActionSpec(
+        name=Action.ASSIGN_INCIDENT,
+        target=Target.INCIDENT,
+        on=(IncidentView,),
+        allowed=on_incidents.may_write,
+        effect=on_incidents.assign,
+        fields=(
+            Field(
+                name="owner",
+                kind=FieldKind.TEXT,
+                label=_("Owner"),
+                help=_("The login of who takes care of it. If empty, nobody."),
+                api_help=_("the login of who takes care of it; if omitted, nobody"),
+                option="--owner",
+                option_help="the login of who takes care of it; if omitted, nobody",
+                metavar="LOGIN",
+            ),
+        ),
+        label=_("assign"),
+        title=_("Assign incident"),
+        button=_("Assign"),
+        consequence=_("Shows the owner with the incident, also if it ends and comes again. Nothing else changes."),
+        description="Set the owner of an incident.",
+        path="assign",
+        command="assign_incident",
+        command_help="Set the owner of incidents.",
+    ),
+    ActionSpec(
+        name=Action.NOTE_INCIDENT,
+        target=Target.INCIDENT,
+        on=(IncidentView,),
+        allowed=on_incidents.may_write,
+        effect=on_incidents.note,
+        label=_("add a note"),
+        title=_("Add a note"),
+        button=_("Add the note"),
+        consequence=_("Everybody who sees the incident sees the note, with your name and the time."),
+        reason_label=_("Note"),
+        reason_help=_("Stored permanently and visible to others. Do not enter patient names."),
+        description="Add a note to an incident: the reason is its text.",
+        path="note",
+        command="note_incident",
+        command_help="Add a note to incidents: --reason is its text.",
     ),
 )
 ACTIONS: dict[str, ActionSpec] = {spec.name: spec for spec in SPECS}

@@ -29,6 +29,7 @@ class Target(StrEnum):
     KEY = "key"  # all unmatched events of a key
     MESSAGE = "message"  # a quarantined message
     PUBLISHING = "publishing"  # sending commands to one service, or to all
+    INCIDENT = "incident"
 
 
 class FieldKind(StrEnum):

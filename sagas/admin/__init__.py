@@ -4,6 +4,6 @@ One noun per file. The admin of the models of compensation and bridge is here to
 Every decision is one call of `sagas.actions`; every read is one of `sagas.queries`, or a list of rows by an index.
 """
 
-from sagas.admin import audit, command, event, job, logins, parked, publishing, quarantine, saga
+from sagas.admin import audit, command, event, incident, job, logins, parked, publishing, quarantine, saga
 
-__all__ = ["audit", "command", "event", "job", "logins", "parked", "publishing", "quarantine", "saga"]
+__all__ = ["audit", "command", "event", "incident", "job", "logins", "parked", "publishing", "quarantine", "saga"]

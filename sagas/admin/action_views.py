@@ -225,6 +225,7 @@ def _target(spec: ActionSpec, fields: Mapping[str, Any], words: Nouns) -> list[t
         ("event", _("Event")),
         ("message", _("Message")),
         ("service", _("Service")),
+        ("incident", _("Incident")),
     )
     lines = [(label, str(fields[name])) for name, label in names if fields.get(name)]
     ids = _ids(fields)
@@ -278,6 +279,8 @@ def _back(spec: ActionSpec, fields: Mapping[str, Any]) -> str:
             return reverse("admin:bridge_quarantined_change", args=[fields["message"]])
         case Target.PUBLISHING:
             return formatting.list_url("compensation_switch")
+        case Target.INCIDENT:
+            return reverse("admin:sagas_incident_change", args=[fields["incident"]])
     if spec.target is Target.SAGA or fields.get("saga"):
         return formatting.saga_url(fields["saga"])
     return formatting.list_url("compensation_command" if spec.target is Target.COMMANDS else "sagas_parked")

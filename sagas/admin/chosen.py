@@ -48,21 +48,31 @@ def _ask_about(spec: ActionSpec) -> Asked:
     """Return the list's action: few rows are decided on at a page, with their ids chosen now; more become a job."""
 
     def chosen_in_list(admin: ReadOnlyAdmin, request: HttpRequest, chosen: QuerySet[Any]) -> HttpResponse | None:
-        ids = [str(identity) for identity in chosen.values_list("pk", flat=True)[: settings.SAGA_JOB_FROM + 1]]
-        if len(ids) == 1 and not _has_page(spec):
-            return ask(admin, request, spec.name, {_SINGLE[spec.target]: ids[0]})
-        if len(ids) <= settings.SAGA_JOB_FROM and _has_page(spec):
-            return ask(admin, request, spec.name, {"ids": " ".join(ids)})
-        try:
-            return job.make(request, spec, chosen, _selection(request))
-        except PermissionDenied:
-            text = _("More than %(most)d at once are a job, for which you lack the permission.")
-            messages.error(request, text % {"most": settings.SAGA_JOB_FROM})
-        except DecisionError as error:
-            messages.error(request, str(error))
-        return None
+        return ask_about_rows(admin, request, spec, chosen, _selection(request))
 
     return chosen_in_list
+
+
+def ask_about_rows(
+    admin: ReadOnlyAdmin, request: HttpRequest, spec: ActionSpec, rows: QuerySet[Any], selection: dict[str, Any]
+) -> HttpResponse | None:
+    """Return the page of a decision on few rows, or that of a job on more; None if there is a message instead.
+
+    selection: how the rows were chosen, as the job shows it.
+    """
+    ids = [str(identity) for identity in rows.values_list("pk", flat=True)[: settings.SAGA_JOB_FROM + 1]]
+    if len(ids) == 1 and not _has_page(spec):
+        return ask(admin, request, spec.name, {_SINGLE[spec.target]: ids[0]})
+    if len(ids) <= settings.SAGA_JOB_FROM and _has_page(spec):
+        return ask(admin, request, spec.name, {"ids": " ".join(ids)})
+    try:
+        return job.make(request, spec, rows, selection)
+    except PermissionDenied:
+        text = _("More than %(most)d at once are a job, for which you lack the permission.")
+        messages.error(request, text % {"most": settings.SAGA_JOB_FROM})
+    except DecisionError as error:
+        messages.error(request, str(error))
+    return None
 
 
 def _selection(request: HttpRequest) -> dict[str, Any]:

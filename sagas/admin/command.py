@@ -24,6 +24,7 @@ from sagas.admin.filters import (
     ConfirmedUnsentFilter,
     ExhaustedByFilter,
     HeldFilter,
+    IncidentOfCommandsFilter,
     SagaOfFilter,
     ServiceFilter,
 )
@@ -53,6 +54,7 @@ class CommandAdmin(ReadOnlyAdmin):
         ExhaustedByFilter,
         ConfirmedUnsentFilter,
         SagaOfFilter,
+        IncidentOfCommandsFilter,
     )
     search_fields = ("id",)
     search_help_text = _("Full id of a command, or any full id of its saga")

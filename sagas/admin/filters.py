@@ -13,9 +13,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from bridge import clock
 from compensation.models import CommandStatus, ExhaustedBy
-from sagas import actions, nouns
+from sagas import actions, incidents, nouns
 from sagas.definitions import registry
+from sagas.incidents.cases import CaseTarget
 from sagas.models import Decision, SagaStatusChoice
 from sagas.queries.ids import saga_id
 
@@ -183,6 +185,40 @@ class SagaOfFilter(_Choice):
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         found = saga_id(value)
         return queryset.none() if found is None else queryset.filter(saga_id=found)
+
+
+class IncidentFilter(_Choice):
+    """Set by links ("the cases of this incident"); offers only the chosen incident.
+
+    Only lists of what its cases are match any: a saga is no case of an incident of commands.
+    """
+
+    title = _("incident")
+    parameter_name = "incident"
+    target: CaseTarget
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterable[tuple[str, Any]]:
+        value = request.GET.get(self.parameter_name)
+        return ((value, value),) if value else ()
+
+    def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        identity = saga_id(value)
+        found = incidents.cause_of(identity) if identity is not None else None
+        if found is None or incidents.target_of(found[0]) != self.target:
+            return queryset.none()
+        return queryset.filter(pk__in=incidents.targets_of(*found, clock.now()))
+
+
+class IncidentOfCommandsFilter(IncidentFilter):
+    target = "commands"
+
+
+class IncidentOfSagasFilter(IncidentFilter):
+    target = "sagas"
+
+
+class IncidentOfMessagesFilter(IncidentFilter):
+    target = "messages"
 
 
 class ActionFilter(_Choice):

@@ -16,9 +16,10 @@ from django.core.exceptions import ValidationError
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from sagas import actions, nouns
+from sagas import actions, incidents, nouns
 from sagas.actions import ActionSpec, Field, FieldKind, Target
 from sagas.actions.action import REASON_LIMIT
+from sagas.errors import NotFound
 from sagas.models import SagaLog
 from sagas.nouns import Nouns
 from sagas.queries import by_task
@@ -209,6 +210,22 @@ class PublishingForm(DecisionForm):
         return {"service": self.cleaned_data.get("service") or None}
 
 
+class IncidentForm(DecisionForm):
+    """An incident."""
+
+    incident = forms.UUIDField(widget=forms.HiddenInput)
+
+    def clean_incident(self) -> uuid.UUID:
+        """Return the id. Raises ValidationError if there is no such incident."""
+        try:
+            return incidents.recorded(self.cleaned_data["incident"])
+        except NotFound as error:
+            raise ValidationError(str(error)) from None
+
+    def target(self) -> dict[str, Any]:
+        return {"incident": self.cleaned_data["incident"]}
+
+
 class SagaField(forms.CharField):
     """A saga, by its id or a key; its value is the saga's id."""
 
@@ -235,6 +252,7 @@ _FORMS: Mapping[Target, type[DecisionForm]] = {
     Target.KEY: ParkedForm,
     Target.MESSAGE: MessageForm,
     Target.PUBLISHING: PublishingForm,
+    Target.INCIDENT: IncidentForm,
 }
 _INPUTS: Mapping[FieldKind, Callable[..., forms.Field]] = {
     FieldKind.ID: forms.CharField,

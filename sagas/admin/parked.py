@@ -13,8 +13,8 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from bridge import readings
-from sagas import actions, nouns, queries
+from bridge import clock, readings
+from sagas import actions, incidents, nouns, queries
 from sagas.actions import Action, Target
 from sagas.admin import buttons, formatting, job
 from sagas.admin.pagination import from_page, number_of
@@ -22,6 +22,7 @@ from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.refusals import what_became_of
 from sagas.admin.rights import may_operate
 from sagas.models import Parked, ParkedReason, SagaLog
+from sagas.queries.ids import saga_id
 from sagas.queries.pages import page_of
 
 GROUPS = 25
@@ -30,7 +31,7 @@ EVENTS = 50
 
 @admin.register(Parked)
 class ParkedAdmin(ReadOnlyAdmin):
-    own_parameters = ("page", "dismissed")
+    own_parameters = ("page", "dismissed", "incident")
     list_title = _("unmatched events")
 
     def own_urls(self) -> list[URLPattern]:
@@ -41,7 +42,8 @@ class ParkedAdmin(ReadOnlyAdmin):
         self.need_view(request)
         dismissed = request.GET.get("dismissed") == "yes"
         number = number_of(request, "page")
-        page = queries.parked_groups((number - 1) * GROUPS, GROUPS, dismissed=dismissed)
+        only = _of_incident(request.GET.get("incident", ""))
+        page = queries.parked_groups((number - 1) * GROUPS, GROUPS, dismissed=dismissed, only=only)
         context = {
             "title": self.list_title,
             "groups": from_page(request, "page", page),
@@ -102,6 +104,17 @@ def _job_actions(request: HttpRequest, *, dismissed: bool) -> list[tuple[str, st
     specs = [spec for spec in actions.of_target(Target.PARKED, Target.KEY) if job.may_make(request, spec)]
     offered = [spec for spec in specs if not (dismissed and spec.name == Action.DISMISS)]
     return [(spec.name, nouns.shared().fill(spec.title)) for spec in offered]
+
+
+def _of_incident(text: str) -> QuerySet[Any, Any] | None:
+    """Return the ids of the events of an incident, none for another text; None without a text."""
+    if not text:
+        return None
+    identity = saga_id(text)
+    found = incidents.cause_of(identity) if identity is not None else None
+    if found is None or incidents.target_of(found[0]) != "parked":
+        return Parked.objects.none().values_list("pk", flat=True)
+    return incidents.targets_of(*found, clock.now())
 
 
 def _group(stream: str, key: str, entity: str) -> QuerySet[Parked]:

@@ -19,6 +19,7 @@ from bridge.models import QuarantineCode, Quarantined, QuarantineStatus
 from sagas import actions
 from sagas.actions import Action, MessageView, Target
 from sagas.admin import buttons, chosen, formatting
+from sagas.admin.filters import IncidentOfMessagesFilter
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import may_operate, may_view_payload
 
@@ -53,7 +54,7 @@ class DecidedFilter(SimpleListFilter):
 class QuarantinedAdmin(ReadOnlyAdmin):
     list_display = ("why", "state", "topic", "received", "decided")
     list_display_links = None
-    list_filter = (DecidedFilter, CodeFilter)
+    list_filter = (DecidedFilter, CodeFilter, IncidentOfMessagesFilter)
     ordering = ("-id",)
     page_template = "sagas/admin/quarantined.html"
     list_before_template = "sagas/admin/quarantine_counts.html"

@@ -21,7 +21,15 @@ from compensation.models import INACTIVE, CommandStatus
 from sagas import actions, nouns, queries
 from sagas.actions import Target, WholeSagaView
 from sagas.admin import buttons, chosen, formatting, search
-from sagas.admin.filters import AgeFilter, ByHandFilter, SetAsideFilter, StatusFilter, TypeFilter, made_by_hand
+from sagas.admin.filters import (
+    AgeFilter,
+    ByHandFilter,
+    IncidentOfSagasFilter,
+    SetAsideFilter,
+    StatusFilter,
+    TypeFilter,
+    made_by_hand,
+)
 from sagas.admin.pagination import PageSlice, from_page, number_of
 from sagas.admin.readonly import ReadOnlyAdmin
 from sagas.admin.rights import VIEW_COMMANDS, may, may_operate, may_view_payload
@@ -57,7 +65,7 @@ class SagaAdmin(ReadOnlyAdmin):
     # "badges", not "state": for that name the list would show the field.
     list_display = ("name", "badges", "lanes", "commands", "started", "last_event", "failure")
     list_display_links = None
-    list_filter = (StatusFilter, AgeFilter, TypeFilter, SetAsideFilter, ByHandFilter)
+    list_filter = (StatusFilter, AgeFilter, TypeFilter, SetAsideFilter, ByHandFilter, IncidentOfSagasFilter)
     search_fields = ("id",)
     search_help_text = fill_lazy(_("Full saga id, correlation id, event id, %(key_id)s or %(entity_id)s"))
     ordering = ("-start_time", "-id")

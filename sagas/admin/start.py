@@ -1,7 +1,8 @@
-"""The start page: what needs attention, sagas by status, system health."""
+"""The start page: incidents, or each item that needs attention; numbers of the last hour, sagas by status, health."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.core.cache import cache
@@ -10,21 +11,67 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from sagas import queries
-from sagas.admin import formatting, health, rights
+from sagas import incidents, queries
+from sagas.admin import formatting, health, incident, rights
 from sagas.admin.pagination import from_page, number_of
 from sagas.attention_kinds import BY_NAME
 from sagas.models import SagaStatusChoice
 from sagas.queries import Attention, AttentionItem
+from sagas.queries.throughput import throughput
 
 ITEMS = 50
 COUNTS_SECONDS = 5
 
 
 def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
-    """Return the start page's context, limited to what the person may see. About 40 queries; each count is capped."""
+    """Return the start page's context, limited to what the person may see: incidents, or all items one by one.
+
+    About 45 queries; each count of sagas is capped.
+    """
     if not rights.may(request, rights.VIEW_SAGAS):
         return {**around, "title": _("Start"), "no_rights": True}
+    shown = _items(request) if "kind" in request.GET or "page" in request.GET else _incidents(request)
+    return {
+        **around,
+        "title": _("Needs attention"),
+        "counts": _counts(),
+        "parts": health.parts(),
+        **shown,
+    }
+
+
+def _incidents(request: HttpRequest) -> dict[str, Any]:
+    """Return the current incidents, and how much the service does."""
+    page = incidents.listed(
+        (number_of(request, "incidents") - 1) * ITEMS,
+        ITEMS,
+        kinds=incident.kinds_of(request),
+        payload=rights.may_view_payload(request),
+    )
+    return {
+        "incidents": from_page(request, "incidents", page),
+        "incident_lines": incident.lines(request, page.items),
+        "open_incidents": page.open,
+        "updated_at": page.now,
+        "throughput": _throughput(page.now),
+    }
+
+
+def _throughput(now: datetime) -> dict[str, Any]:
+    """Return the numbers of the last hour, at most COUNTS_SECONDS old."""
+    found: Any = cache.get_or_set("sagas.admin.throughput", throughput, COUNTS_SECONDS)
+    return {
+        "events": found.events[-2],
+        "events_trend": incident.trend(found.events),
+        "ended": found.ended[-2],
+        "ended_trend": incident.trend(found.ended),
+        "backlog": found.backlog,
+        "oldest": formatting.age(now - found.oldest) if found.oldest else "",
+    }
+
+
+def _items(request: HttpRequest) -> dict[str, Any]:
+    """Return what needs attention one by one, of all kinds or of one."""
     kind = request.GET.get("kind", "")
     kind = kind if kind in BY_NAME else ""
     page = queries.attention(
@@ -35,16 +82,11 @@ def context(request: HttpRequest, around: dict[str, Any]) -> dict[str, Any]:
         payload=rights.may_view_payload(request),
     )
     may_see_commands = rights.may(request, rights.VIEW_COMMANDS)
-    lines = [_line(item, may_see_commands) for item in page.items]
     return {
-        **around,
-        "title": _("Needs attention"),
         "attention": from_page(request, "page", page),
         "chosen": kind,
         "kinds": _kinds(page, kind),
-        "lines": lines,
-        "counts": _counts(),
-        "parts": health.parts(),
+        "lines": [_line(item, may_see_commands) for item in page.items],
     }
 
 
@@ -52,7 +94,7 @@ def _kinds(page: Attention, chosen: str) -> list[dict[str, Any]]:
     """Return the number of items of each kind, most severe first, each with the link to its own list."""
     top = reverse("admin:index")
     total = sum(page.by_kind.values())
-    found = [{"kind": "", "label": _("all"), "tone": "plain", "count": total, "url": f"{top}#page"}]
+    found = [{"kind": "", "label": _("all"), "tone": "plain", "count": total, "url": f"{top}?kind=all#page"}]
     found += [
         {
             "kind": kind,

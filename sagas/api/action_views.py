@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from sagas import actions, queries
+from sagas import actions, incidents, queries
 from sagas.actions import ActionSpec, Target
 from sagas.api import parameters as p
 from sagas.api import serializers as s
-from sagas.api.base import DecisionView, decides, page_of, parse_command_id, parse_saga_id, reads
+from sagas.api.base import DecisionView, decides, page_of, parse_command_id, parse_incident_id, parse_saga_id, reads
 from sagas.api.overview import sliced
 from sagas.api.requests import (
     body_of,
@@ -56,6 +57,14 @@ class OnMessageView(OneDecisionView):
     parse_name = staticmethod(int)
 
 
+class OnIncidentView(OneDecisionView):
+    named = "incident"
+
+    @staticmethod
+    def parse_name(text: str) -> UUID:
+        return incidents.recorded(parse_incident_id(text))
+
+
 # The address of each target. Sending commands has one that its decisions share.
 _VIEWS: dict[Target, tuple[str, type[OneDecisionView]]] = {
     Target.SAGA: (r"^sagas/(?P<saga_id>[^/]+)/", OnSagaView),
@@ -63,6 +72,7 @@ _VIEWS: dict[Target, tuple[str, type[OneDecisionView]]] = {
     Target.PARKED: (r"^parked/", OneDecisionView),
     Target.KEY: (r"^parked/", OneDecisionView),
     Target.MESSAGE: (r"^quarantine/(?P<message_id>[0-9]{1,18})/", OnMessageView),
+    Target.INCIDENT: (r"^incidents/(?P<incident_id>[^/]+)/", OnIncidentView),
 }
 
 

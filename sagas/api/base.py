@@ -131,6 +131,14 @@ def parse_command_id(text: str) -> UUID:
     return found
 
 
+def parse_incident_id(text: str) -> UUID:
+    """Parse an incident id. Raises BadId."""
+    found = as_uuid(text)
+    if found is None:
+        raise errors.BadId("Invalid incident ID format")
+    return found
+
+
 def find_saga(text: str) -> SagaLog:
     """Return the saga. Raises BadId, NotFound."""
     saga = queries.get_saga(parse_saga_id(text))

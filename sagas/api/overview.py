@@ -12,23 +12,26 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
+from bridge import clock
 from bridge.models import Quarantined
-from sagas import confirmations, queries
+from sagas import confirmations, incidents, queries
 from sagas.api import parameters as p
 from sagas.api import serializers as s
-from sagas.api.base import ApiView, page_of, reads
-from sagas.api.permissions import may_read, readable_attention
+from sagas.api.base import ApiView, page_of, parse_incident_id, reads
+from sagas.api.permissions import may_read, readable_attention, readable_incidents
 from sagas.definitions import describe, registry, type_names
 from sagas.engine.definition import Definition
 from sagas.queries.pages import page_of as read_page
 from sagas.rights import VIEW_JOBS, VIEW_PARKED, VIEW_PUBLISHING, VIEW_QUARANTINE, VIEW_SAGAS
 
 T = TypeVar("T")
-
+# How many ids of cases the answer about one incident names.
+NAMED_CASES = 1000
 
 _READ = {
     "sagas": VIEW_SAGAS,
     "attention": VIEW_SAGAS,
+    "incidents": VIEW_SAGAS,
     "parked": VIEW_PARKED,
     "quarantine": VIEW_QUARANTINE,
     "publishing": VIEW_PUBLISHING,
@@ -59,7 +62,10 @@ class ParkedView(ApiView):
     def get(self, request: Request) -> Response:
         given = self.given(request)
         dismissed = given.values.get("dismissed") == "true"
-        return self.answer_page(queries.parked_groups(dismissed=dismissed, **given.page), s.ParkedGroupSerializer)
+        return self.answer_page(
+            queries.parked_groups(given.page["offset"], given.page["limit"], dismissed=dismissed),
+            s.ParkedGroupSerializer,
+        )
 
 
 @extend_schema_view(get=reads(page_of(s.QuarantinedMessageSerializer), p.QuarantineParameters))
@@ -86,6 +92,42 @@ class AttentionView(ApiView):
         kinds = readable_attention(request)
         page = queries.attention(given.page["offset"], given.page["limit"], kinds=kinds, payload=self.payload)
         return self.answer_page(page, s.AttentionItemSerializer, context={"now": timezone.now()})
+
+
+@extend_schema_view(get=reads(page_of(s.IncidentSerializer), p.IncidentsParameters, name="list_incidents"))
+class IncidentsView(ApiView):
+    """List incidents: problems with the same cause, those not acknowledged first, red ones first, then the newest.
+
+    Only the kinds that this login may read. With `ended=true` those that have ended, the last one first.
+    """
+
+    parameters = p.IncidentsParameters
+
+    def get(self, request: Request) -> Response:
+        given = self.given(request)
+        kinds = readable_incidents(request)
+        if given.values.get("ended") == "true":
+            return self.answer_page(incidents.ended(**given.page, kinds=kinds), s.IncidentSerializer)
+        kind = given.values.get("kind", "")
+        page = incidents.listed(**given.page, kind=kind, kinds=kinds, payload=self.payload)
+        return self.answer_page(page, s.IncidentSerializer)
+
+
+@extend_schema_view(get=reads(s.IncidentDetailSerializer, missing=True))
+class IncidentDetailView(ApiView):
+    """Return one incident, current or ended."""
+
+    def get(self, request: Request, incident_id: str) -> Response:
+        self.given(request)
+        identity = parse_incident_id(incident_id)
+        found = incidents.find(identity, kinds=readable_incidents(request), payload=self.payload)
+        if found is None:
+            raise NotFound(f"Incident with ID {incident_id} not found")
+        target = incidents.target_of(found.kind.name)
+        ids = incidents.targets_of(found.kind.name, found.facets, clock.now())[:NAMED_CASES] if target else []
+        more = {"notes": incidents.history(identity), "cases_are": target, "cases": [str(one) for one in ids]}
+        form = s.IncidentDetailSerializer({**found.as_data(), **more}, context={"payload": self.payload})
+        return Response(form.data)
 
 
 @extend_schema_view(get=reads(page_of(s.DefinitionSerializer), p.PagedParameters, name="list_definitions"))

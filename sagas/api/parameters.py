@@ -26,6 +26,7 @@ from compensation.models import CommandStatus
 from sagas.api.errors import BadRequest
 from sagas.definitions import type_names
 from sagas.engine.definition import StepStatus
+from sagas.incidents import KINDS
 from sagas.jobs import reading
 from sagas.models import JobItemStatus, JobStatus, LaneOutcome, SagaStatusChoice
 from sagas.nouns import lazy_noun
@@ -268,6 +269,11 @@ class JobsParameters(PagedParameters):
 
 class JobItemsParameters(PagedParameters):
     status = Choice("status", choices=JobItemStatus.choices, label=_("status"))
+
+
+class IncidentsParameters(PagedParameters):
+    kind = Choice(choices=[(kind.name, kind.label) for kind in KINDS], label=_("kind"))
+    ended = Flag(label=_("incidents that have ended instead of current ones"))
 
 
 def described(parameters: type[Parameters]) -> list[OpenApiParameter]:

@@ -9,7 +9,7 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from sagas import attention_kinds
+from sagas import attention_kinds, incidents
 from sagas.rights import OPERATE, VIEW_PAYLOAD
 
 
@@ -34,6 +34,11 @@ def may_read(request: Request, right: str | None) -> bool:
 def readable_attention(request: Request) -> frozenset[str]:
     """Return the kinds of attention items that this login may read."""
     return attention_kinds.readable(lambda right: may_read(request, right))
+
+
+def readable_incidents(request: Request) -> frozenset[str]:
+    """Return the kinds of incidents that this login may read."""
+    return incidents.readable(lambda right: may_read(request, right))
 
 
 def may_see_payload(request: Request) -> bool:

@@ -23,7 +23,8 @@ from sagas.attention_kinds import KINDS
 from sagas.definitions import type_names
 from sagas.engine.definition import StepStatus
 from sagas.error_text import shown_attempt, shown_error, shown_text
-from sagas.models import LaneOutcome, SagaLog, SagaStatusChoice, SagaStep
+from sagas.incidents.kinds import CHOICES
+from sagas.models import IncidentEntry, IncidentNote, LaneOutcome, SagaLog, SagaStatusChoice, SagaStep
 
 HIDDEN = "Without the permission view_payload the service's text is replaced by [text, 42 characters]."
 
@@ -321,6 +322,50 @@ class AttentionItemSerializer(s.Serializer[Any]):
 
     def get_age_seconds(self, item: Any) -> int:
         return max(0, int(item.age(self.context["now"]).total_seconds()))
+
+
+class IncidentNoteSerializer(s.Serializer[IncidentNote]):
+    """What somebody wrote about an incident. `value`: the owner, or until when it is acknowledged, if it set one."""
+
+    entry = s.ChoiceField(IncidentEntry.choices)
+    author = s.CharField()
+    written_at = s.DateTimeField()
+    text = s.CharField()
+    value = NullableText()
+
+
+class IncidentSerializer(s.Serializer[Any]):
+    """Problems with the same cause. `trend`: new cases in each five minutes of the last hour, the oldest first."""
+
+    id = s.UUIDField()
+    kind = s.ChoiceField(CHOICES, source="kind.name")
+    red = s.BooleanField(source="kind.red", help_text="Whether it is an alarm: red on the start page.")
+    sentence = s.CharField()
+    advice = s.CharField()
+    error = NullableText(help_text="The error of the newest case. " + HIDDEN)
+    facets = ObjectField(help_text="What the cases have in common.")
+    link = ObjectField()
+    count = s.IntegerField()
+    sagas = s.IntegerField(allow_null=True)
+    first_at = s.DateTimeField()
+    last_at = s.DateTimeField()
+    trend = s.ListField(child=s.IntegerField())
+    direction = s.ChoiceField(["rising", "steady", "falling", "quiet", ""])
+    most = s.IntegerField(help_text="The most cases at once.")
+    times = s.IntegerField(help_text="How often it came: 1 at first.")
+    ended_at = s.DateTimeField(allow_null=True)
+    owner = NullableText()
+    acknowledged_until = s.DateTimeField(allow_null=True)
+    acknowledged_by = NullableText()
+    note = IncidentNoteSerializer(allow_null=True)
+
+
+class IncidentDetailSerializer(IncidentSerializer):
+    """An incident with all that people wrote about it, the newest first, and the ids of its first cases."""
+
+    notes = IncidentNoteSerializer(many=True)
+    cases_are = s.ChoiceField(["commands", "sagas", "messages", "parked"], allow_null=True)
+    cases = s.ListField(child=s.CharField(), help_text="At most 1,000 ids.")
 
 
 class CircuitBreaker(s.Serializer[Any]):

@@ -44,6 +44,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *_both(rf"{JOB}/items", jobs.JobItemsView, "job-items"),
     *(line for name, view in jobs.DECISIONS.items() for line in _both(rf"{JOB}/{name}", view)),
     *_both(r"^attention", overview.AttentionView, "attention"),
+    *_both(r"^incidents", overview.IncidentsView, "incidents"),
+    *_both(r"^incidents/(?P<incident_id>[^/]+)", overview.IncidentDetailView, "incident"),
     *_both(r"^definitions", overview.DefinitionsView, "definitions"),
     *_both(r"^definitions/(?P<saga_type>[^/]+)", overview.DefinitionOfView, "definition"),
     re_path(r"", overview.Unknown.as_view(schema=None)),

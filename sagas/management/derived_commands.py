@@ -15,7 +15,7 @@ from django.core.management import get_commands
 from django.core.management.base import CommandParser
 
 from compensation.switches import EVERYTHING
-from sagas import actions
+from sagas import actions, incidents
 from sagas.actions import ActionRequest, ActionResult, ActionSpec, Field, FieldKind, Target
 from sagas.definitions import type_names
 from sagas.management.cli_base import DONE, FAILED, Options, UsageError, add_payload_argument
@@ -218,6 +218,23 @@ class OnMessages(SpecCommand):
         return self.call(name, options, lambda: {"message": int(name)})
 
 
+class OnIncidents(SpecCommand):
+    """A decision on incidents, each in its own call."""
+
+    def add_target(self, parser: CommandParser) -> None:
+        parser.add_argument("incident", nargs="*", help="incident id; none or -: read from stdin, one per line")
+
+    def calls(self, options: Options) -> list[Call]:
+        """Return one call for each incident."""
+        return [self._call(name, options) for name in ids_from(options["incident"], "incident")]
+
+    def _call(self, name: str, options: Options) -> Call:
+        identity = _canonical(name)
+        if identity is None:
+            return call_of_malformed_id(name, "incident")
+        return self.call(identity, options, lambda: {"incident": incidents.recorded(UUID(identity))})
+
+
 class OnPublishing(SpecCommand):
     """A decision on sending commands. A repeated request changes nothing and reports that (effects.changed)."""
 
@@ -237,6 +254,7 @@ _COMMANDS: Mapping[Target, type[SpecCommand]] = {
     Target.KEY: OnKeys,
     Target.MESSAGE: OnMessages,
     Target.PUBLISHING: OnPublishing,
+    Target.INCIDENT: OnIncidents,
 }
 
 
@@ -279,7 +297,7 @@ def _given(options: Options, field: Field) -> Any:
 
 
 def _canonical(text: str) -> str | None:
-    """Return a command's id in canonical form, so that the answer's ids are those of the rows; None if malformed."""
+    """Return an id in canonical form, so that the answer's ids are those of the rows; None if malformed."""
     try:
         return str(UUID(text))
     except ValueError:

@@ -61,9 +61,13 @@ class ParkedGroup:
     pruned_at: datetime | None
 
 
-def parked_groups(offset: int = 0, limit: int = 100, *, dismissed: bool = False) -> Page[ParkedGroup]:
-    """Return a page of the groups, the longest parked first."""
+def parked_groups(
+    offset: int = 0, limit: int = 100, *, dismissed: bool = False, only: QuerySet[Any, Any] | None = None
+) -> Page[ParkedGroup]:
+    """Return a page of the groups, the longest parked first. only: the ids of the events to consider; None: all."""
     rows = Parked.objects.filter(dismissed_at__isnull=not dismissed)
+    if only is not None:
+        rows = rows.filter(pk__in=only)
     total, page = _oldest(_by_key(rows), offset, limit)
     return Page(total, offset, limit, _groups(_described(rows, page, _FOR_THE_LIST), dismissed))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.utils import timezone
@@ -18,7 +19,7 @@ from compensation.models import Command
 from sagas.actions import ActionRequest
 from sagas.applying.apply import run_apply
 from sagas.engine.fold import Fold
-from sagas.models import SagaLog
+from sagas.models import Incident, SagaLog
 from tests.integration.commands import FakePublisher
 from tests.integration.story import event, image_through, new_ids, retrieval
 
@@ -151,6 +152,14 @@ def unread(kind: str, topic: str, task: str, image: str = "", **fields: Any) -> 
     message = Message(topic, topic, f"2:{body['id']}", 1_772_366_400_000, json.dumps(body).encode(), {})
     quarantine.keep([Rejected(message, timezone.now(), QuarantineCode.NOT_JSON, Reason("empty"))])
     return Quarantined.objects.get(message_id=f"2:{body['id']}")
+
+
+def incident(identity: UUID | None = None, **columns: Any) -> Incident:
+    """An incident as it is stored, whether or not it has cases."""
+    now = timezone.now()
+    facets = {"saga_type": "image_processing", "status": "STARTED", **columns.pop("facets", {})}
+    known = {"kind": "stalled", "facets": facets, "first_at": now, "last_at": now, "cases": 1, "most_cases": 1}
+    return Incident.objects.get_or_create(id=identity or UUID(int=7), defaults={**known, **columns})[0]
 
 
 def requarantined(row: Quarantined) -> Quarantined:

@@ -11,6 +11,7 @@ from django.db import connection
 from devtools.filling import fill
 from devtools.filling.fill import Filled, FillSpec
 from devtools.filling.template import TABLES
+from sagas.models import Incident
 
 SINCE, UNTIL = datetime(2025, 3, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -31,6 +32,7 @@ def filled(wanted: FillSpec, *, analyzed: bool = True) -> Iterator[Filled]:
             fill.analyze()
         yield told
     finally:
+        Incident.objects.all().delete()
         _for_each_table("TRUNCATE {} CASCADE")
         _for_each_table("ALTER TABLE {} RESET (autovacuum_enabled)")
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
+from uuid import UUID
 
 from django.db.models import F
 from django.urls import reverse
 
 from bridge.models import Event, QuarantineCode, Quarantined, QuarantineStatus
 from compensation.models import Attempt, Command, CommandStatus, ExhaustedBy
+from sagas import incidents
 from sagas.actions import Action
 from sagas.admin.filters import AgeFilter
 from sagas.models import JobStatus, Lane, LaneOutcome, Parked, SagaEvent, SagaKey, SagaLog, SagaStatusChoice, SagaStep
@@ -39,6 +41,7 @@ class World:
     parked: Parked
     quarantined: Quarantined
     middle: datetime  # half of the sagas started before
+    incidents: dict[str, UUID] = field(default_factory=dict)  # one of each kind that there is
 
     @classmethod
     def look(cls, most_steps: int = 1000) -> World:
@@ -56,6 +59,7 @@ class World:
         assert other is not None
         assert parked is not None
         assert quarantined is not None
+        incidents.record()
         middle = SagaLog.objects.order_by("start_time")[SagaLog.objects.count() // 2].start_time
         return cls(
             saga=saga,
@@ -66,6 +70,7 @@ class World:
             parked=parked,
             quarantined=quarantined,
             middle=middle,
+            incidents={line.kind.name: line.id for line in incidents.listed(0, 1000).items},
         )
 
 
@@ -73,8 +78,11 @@ def api_pages(world: World) -> Iterator[Page]:
     """Every GET of the API that reads rows."""
     yield from _saga_lists(world)
     yield from _saga_parts(world)
-    for name in ("publishing", "parked", "quarantine", "attention", "definitions"):
+    for name in ("publishing", "parked", "quarantine", "attention", "incidents", "definitions"):
         yield Page(name, f"{API}/{name}")
+    yield Page("incidents ended", f"{API}/incidents?ended=true")
+    for kind, identity in sorted(world.incidents.items()):
+        yield Page(f"incidents {kind}", f"{API}/incidents/{identity}")
     yield Page("parked dismissed", f"{API}/parked?dismissed=true")
     yield Page("attention page 2", f"{API}/attention?offset=2&limit=2")
     for status in QuarantineStatus.values:
@@ -144,6 +152,7 @@ def _saga_parts(world: World) -> Iterator[Page]:
 def admin_pages(world: World) -> Iterator[Page]:
     """Every page of the admin that reads rows, with every filter and every kind of search."""
     yield Page("admin start", reverse("admin:index"))
+    yield Page("admin start items", reverse("admin:index") + "?kind=all")
     yield Page("admin start page 2", reverse("admin:index") + "?page=2")
     terms = {
         "saga": str(world.saga.id),
@@ -190,6 +199,7 @@ def admin_pages(world: World) -> Iterator[Page]:
         },
         "sagas_job": {f"status {status}": {"status": status} for status in JobStatus.values},
         "compensation_switch": {},
+        "sagas_incident": {},
         "auth_user": {},
         "auth_group": {},
         "knox_authtoken": {},
@@ -200,6 +210,19 @@ def admin_pages(world: World) -> Iterator[Page]:
         for name, query in by.items():
             yield Page(f"admin {model} {name}", f"{address}?{urlencode(query)}")
     yield from _admin_single(world)
+    yield from _cases(world)
+
+
+def _cases(world: World) -> Iterator[Page]:
+    """The page of an incident of each kind, and the list of its cases."""
+    models = {"sagas": "sagas_sagalog", "messages": "bridge_quarantined", "parked": "sagas_parked"}
+    for kind, identity in sorted(world.incidents.items()):
+        yield Page(f"admin incident {kind}", reverse("admin:sagas_incident_change", args=[identity]))
+        target = incidents.target_of(kind)
+        if target is not None:
+            model = models.get(target, "compensation_command")
+            address = f"{reverse(f'admin:{model}_changelist')}?{urlencode({'incident': identity})}"
+            yield Page(f"admin {model} incident {kind}", address)
 
 
 def _admin_single(world: World) -> Iterator[Page]:

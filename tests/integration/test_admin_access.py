@@ -16,11 +16,13 @@ from bridge import event_log
 from bridge.models import Event, Quarantined
 from compensation.models import Attempt, Command, Switch
 from sagas.applying.apply import run_apply
-from sagas.models import Decision, Lane, Parked, SagaEvent, SagaLog, SagaStep
+from sagas.models import Decision, Incident, Lane, Parked, SagaEvent, SagaLog, SagaStep
 from tests.integration.story import event, image_through, new_ids, retrieval
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+# Who may see sagas may see incidents.
+OTHER_RIGHTS: dict[type[Model], str] = {Incident: "view_sagalog"}
 OURS = {"sagas", "compensation", "bridge"}
 SHOWN = sorted((model for model in admin.site._registry if model._meta.app_label in OURS), key=lambda m: m._meta.label)
 KEPT: tuple[type[Model], ...] = (
@@ -95,7 +97,7 @@ def test_not_even_a_superuser_adds_changes_or_deletes(model: type[Model], story:
 def test_each_list_and_page_needs_the_right_to_see_it(model: type[Model], story: SagaLog) -> None:
     row = model._default_manager.first()
     paths = [list_of(model), *([f"{list_of(model)}{row.pk}/change/"] if row else [])]
-    codename = f"view_{model._meta.model_name}"
+    codename = OTHER_RIGHTS.get(model, f"view_{model._meta.model_name}")
     for path in paths:
         anybody = Client().get(path)
         assert (anybody.status_code, "/login/" in anybody.headers["location"]) == (302, True)

@@ -20,6 +20,7 @@ from compensation.models import Command
 from sagas.actions.registry import ACTIONS as ACTION_PAGES
 from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
+from tests.integration.decided import incident
 from tests.integration.story import event, image_through, new_ids, retrieval
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -100,6 +101,8 @@ def target(action: str, story: Story) -> dict[str, str]:
         return {"key": story.parked.key, "stream": story.parked.stream, "saga": str(story.running.id)}
     if action in ("adopt", "dismiss"):
         return {"key": story.parked.key, "stream": story.parked.stream}
+    if action.endswith("_incident"):
+        return {"incident": str(incident().id)}
     images = {"images": "1000"} if action == "close_retrieval" else {}
     return {} if "publishing" in action else {"saga": str(story.running.id), **images}
 

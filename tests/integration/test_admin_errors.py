@@ -28,7 +28,7 @@ from sagas.admin import form_drafts
 from sagas.applying.apply import run_apply
 from sagas.models import Decision, Parked, SagaLog
 from tests.integration import deciding as actions
-from tests.integration.decided import quarantined
+from tests.integration.decided import incident, quarantined
 from tests.integration.story import event, image_through, new_ids, retrieval
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,6 +73,8 @@ def target(action: str, saga: SagaLog) -> dict[str, str]:
     if action in ("attach", "adopt", "dismiss"):
         more = {"saga": str(saga.id)} if action == "attach" else {}
         return {"key": parked.key, "stream": parked.stream, **more}
+    if action.endswith("_incident"):
+        return {"incident": str(incident().id)}
     if "publishing" in action:
         return {"service": actions.services()[0]}
     return {"saga": str(saga.id)}

@@ -19,7 +19,7 @@ from bridge.models import Duplicate, Event, EventReading, Quarantined
 from compensation import outbox
 from compensation.models import Attempt, Command
 from sagas.applying.apply import run_apply
-from sagas.models import Decision, SagaEvent, SagaLog
+from sagas.models import Decision, IncidentNote, SagaEvent, SagaLog
 from tests.integration import decided
 from tests.integration import deciding as actions
 from tests.integration.decided import request
@@ -36,6 +36,7 @@ HISTORY: dict[type[AppendOnly], tuple[str, Any]] = {
     Attempt: ("worker", "x"),
     SagaEvent: ("seq", 77),
     Decision: ("reason", "x"),
+    IncidentNote: ("text", "x"),
 }
 ANY = pytest.mark.parametrize("model", HISTORY, ids=lambda model: model.__name__)
 
@@ -50,6 +51,8 @@ def _rows() -> None:
     EventReading.objects.create(id=read.pk, event=read, stream=read.stream, key=read.key, entity=read.entity)
     Duplicate.objects.create(event=Event.objects.all()[0].pk, received_at=timezone.now())
     actions.set_publishing(True, request=request())
+    note = {"entry": "note", "author": "ana", "written_at": timezone.now(), "text": "x"}
+    IncidentNote.objects.create(incident=decided.incident(), **note)
     assert SagaEvent.objects.filter(saga=saga).exists()
 
 

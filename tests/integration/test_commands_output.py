@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
@@ -98,6 +99,7 @@ def assert_safe(text: str, about: object) -> None:
     assert not [line for line in text.splitlines() if line.startswith("forged")], (about, text)
 
 
+INCIDENT = str(UUID(int=7))
 DECISIONS: list[tuple[str, ...]] = [
     ("force_compensation", TASK),
     ("cancel_saga", TASK),
@@ -117,11 +119,16 @@ DECISIONS: list[tuple[str, ...]] = [
     ("dismiss_message", "7"),
     ("pause_publishing",),
     ("resume_publishing",),
+    ("acknowledge_incident", INCIDENT, "--until", "2099-01-01"),
+    ("assign_incident", INCIDENT, "--owner", "ñandú"),
+    ("note_incident", INCIDENT),
 ]
 READS: list[tuple[str, ...]] = [
     ("list_sagas",),
     ("show_saga", TASK),
     ("verify_sagas",),
+    ("incidents",),
+    ("incidents", INCIDENT),
     ("describe_saga_type",),
     ("describe_saga_type", "image_processing"),
     ("create_token", "--user", "ñandú"),
@@ -186,6 +193,7 @@ def test_every_command_is_in_one_of_these_lists() -> None:
 @pytest.mark.usefixtures("foreign_words")
 def test_what_every_command_prints_is_safe_on_every_terminal(encoding: str, evil: SagaLog) -> None:
     User.objects.create_user("ñandú")
+    decided.incident(facets={"saga_type": EVIL})
     event_log.append([event("ProcessingStarted", f"{TASK}-2", NAME, seconds=40)])
     run_apply()
     SagaLog.objects.filter(id=evil.id).update(error_message=f"{EVIL} changed")  # verify and replay show it

@@ -86,7 +86,7 @@ def test_a_request_of_an_earlier_release_is_recognized_by_the_name_of_its_target
 @pytest.mark.parametrize("code", sorted(targets.TEXTS))
 def test_every_code_has_a_name_and_a_text_in_each_language(code: str) -> None:
     data = {
-        **dict.fromkeys(("saga", "lane", "command", "key", "event", "service", "time", "mark", "job"), "x"),
+        **dict.fromkeys(("saga", "lane", "command", "key", "event", "service", "time", "mark", "job", "incident"), "x"),
         "count": 2,
         "message": 7,
         "saga_type": "image_processing",

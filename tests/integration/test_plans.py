@@ -27,10 +27,10 @@ from bridge.models import Event, Heartbeat, HeartbeatKind, Pending
 from compensation import deadlines, delivery, queries, switches
 from compensation.models import Command, CommandStatus
 from devtools.filling.fill import FillSpec
-from sagas import retention
+from sagas import incidents, retention
 from sagas.actions import ActionRequest
 from sagas.applying import apply, sweeper
-from sagas.models import Lane, Parked, SagaEvent, SagaLog, SagaStatusChoice
+from sagas.models import Incident, Lane, Parked, SagaEvent, SagaLog, SagaStatusChoice
 from sagas.queries import pages as read_pages
 from sagas.queries.events import of_key
 from tests.integration import deciding as actions
@@ -228,6 +228,16 @@ def test_what_sweepers_and_checks_ask_again_and_again(world: World) -> None:
         queries.oldest_due_at(now, standing)
         queries.load_by_service(now, standing)
     # The car park is matched page by page.
+    assert told(watch, "sagas_parked") == []
+
+
+def test_recording_incidents(world: World) -> None:
+    Incident.objects.all().delete()
+    with watched() as watch:
+        assert incidents.record()
+    assert Incident.objects.exists()
+    assert "command_failure" in watch.indexes
+    # Each unmatched event's type is looked up, of which there is little.
     assert told(watch, "sagas_parked") == []
 
 

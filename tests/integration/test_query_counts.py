@@ -29,7 +29,7 @@ MOST_OF_A_SAGA = 26
 MOST_OF_NO_SERVICE = 14
 # What is told of a kind of trouble is asked only where the page shows one, and chance makes which kinds there are:
 # tests/integration/test_queries.py compares them with the same kinds, few and many.
-BY_KIND = ("attention", "admin start")
+BY_KIND = ("attention", "incidents", "admin start")
 
 
 class Counted(NamedTuple):
@@ -96,7 +96,7 @@ def test_more_rows_take_no_more_queries(few_and_many: tuple[Counted, Counted]) -
 def test_no_page_takes_many_queries(few_and_many: tuple[Counted, Counted]) -> None:
     most = dict.fromkeys(few_and_many[1].queries, MOST)
     most |= {name: MOST_OF_THE_START for name in most if name.startswith("admin start")}
-    most |= {name: MOST_OF_ATTENTION for name in most if name.startswith("attention")}
+    most |= {name: MOST_OF_ATTENTION for name in most if name.startswith(("attention", "incidents"))}
     most["admin saga"] = MOST_OF_A_SAGA
     # Of each service it counts what waits, what was sent and what is exhausted. A saga type brings services of its own.
     most["admin compensation_switch"] = MOST_OF_NO_SERVICE + 3 * len(actions.services())

@@ -18,7 +18,7 @@ from sagas import actions, jobs
 from sagas.applying.apply import run_apply
 from sagas.models import Decision, Job, Parked, SagaEvent, SagaLog
 from tests.integration.api import BASE
-from tests.integration.decided import failed, quarantined, request
+from tests.integration.decided import failed, incident, quarantined, request
 from tests.integration.story import event, new_ids
 from tests.integration.test_api_edges import ADDRESSES
 
@@ -109,6 +109,8 @@ def read_pairs(saga: SagaLog) -> list[Pair]:
             for part in ("", "/items")
         ),
         Pair(f"{BASE}jobs", page("sagas_job_changelist"), "sagas.view_job"),
+        Pair(f"{BASE}incidents", page("sagas_incident_changelist"), view),
+        Pair(f"{BASE}incidents/{incident().id}", page("sagas_incident_change", incident().id), view),
         # The filter of the list names the types.
         Pair(f"{BASE}definitions", sagas, view),
         Pair(f"{BASE}definitions/image_processing", sagas, view),
@@ -139,6 +141,7 @@ def decision_pairs(saga: SagaLog) -> list[Pair]:
         f"{BASE}parked/dismiss": "dismiss",
         f"{BASE}quarantine/{message.pk}/requeue": "requeue",
         f"{BASE}quarantine/{message.pk}/dismiss": "dismiss_message",
+        **{f"{BASE}incidents/{incident().id}/{name}": f"{name}_incident" for name in ("acknowledge", "assign", "note")},
     }
     return [Pair(api, page("sagas_decision_decide", action), decide) for api, action in named.items()]
 
@@ -177,7 +180,7 @@ def test_payload_takes_its_own_right_beside_that_of_the_saga(role: str, saga: Sa
 @pytest.mark.parametrize("role", ROLES)
 def test_attention_shows_what_its_reader_may_see_elsewhere(role: str, saga: SagaLog) -> None:
     client = login(role)
-    answer, start = client.get(f"{BASE}attention"), client.get(page("index"))
+    answer, start = client.get(f"{BASE}attention"), client.get(page("index", query="?kind=all"))
     assert (answer.status_code == 200) is (role in ("sagas.view_sagalog", "superuser"))
     assert ("no_rights" not in start.context) is (answer.status_code == 200)
     if answer.status_code == 200:
@@ -206,7 +209,7 @@ def test_the_index_names_what_the_login_may_read(role: str, saga: SagaLog) -> No
     client = login(role)
     found = client.get(BASE).json()
     assert {"schema", "docs"} <= set(found)
-    for name in ("sagas", "attention", "parked", "quarantine", "publishing", "definitions", "jobs"):
+    for name in ("sagas", "attention", "incidents", "parked", "quarantine", "publishing", "definitions", "jobs"):
         assert (client.get(f"{BASE}{name}").status_code == 200) is (name in found), name
 
 
@@ -234,17 +237,8 @@ def test_every_address_of_the_api_is_held_against_a_page(saga: SagaLog) -> None:
 def _shape(address: str, saga: SagaLog) -> str:
     """An address with a 7 for each thing that varies, as test_api_edges writes it."""
     parts = address.removeprefix(BASE).split("/")
-    known = {
-        "sagas",
-        "by-correlation",
-        "by-task",
-        "commands",
-        "parked",
-        "quarantine",
-        "publishing",
-        "definitions",
-        "jobs",
-    }
+    known = {"sagas", "by-correlation", "by-task", "commands", "parked", "quarantine", "publishing", "definitions"}
+    known |= {"incidents", "jobs"}
     verbs = {"decide", "attach", "adopt", "dismiss"}
     varied = [part if number != 1 or part in known | verbs else "7" for number, part in enumerate(parts)]
     if len(parts) > 2 and parts[1] in ("by-correlation", "by-task"):

@@ -69,17 +69,17 @@ def _describe_held(rows: Sequence[Row]) -> list[Item]:
     return _items_of_sagas("held", rows, sentence, lambda _row: advice, held="yes")
 
 
-def _late(now: datetime) -> QuerySet[Command]:
+def late(now: datetime) -> QuerySet[Command]:
     """Return commands whose deadline passed a while ago without effect: it is on hold, or no worker runs the sweep."""
     return Command.objects.filter(status=CommandStatus.PUBLISHED, deadline_at__lt=now - OVERDUE_AFTER)
 
 
 def _overdue(now: datetime) -> QuerySet[Any, Any]:
-    return _late(now).order_by().values("saga_id").distinct()
+    return late(now).order_by().values("saga_id").distinct()
 
 
 def _find_overdue(now: datetime, part: slice) -> list[Row]:
-    return _by_saga(_late(now), "deadline_at", part)
+    return _by_saga(late(now), "deadline_at", part)
 
 
 def _describe_overdue(rows: Sequence[Row]) -> list[Item]:
@@ -104,16 +104,16 @@ def _overdue_advice(row: Row, holds: DeadlineHolds) -> str:
     )
 
 
-def _unsent(now: datetime) -> QuerySet[Command]:
+def never_sent(now: datetime) -> QuerySet[Command]:
     return Command.objects.filter(confirmed_unsent_at__gte=now - UNSENT_SHOWN)
 
 
 def _confirmed_unsent(now: datetime) -> QuerySet[Any, Any]:
-    return _unsent(now).order_by().values("saga_id").distinct()
+    return never_sent(now).order_by().values("saga_id").distinct()
 
 
 def _find_confirmed_unsent(now: datetime, part: slice) -> list[Row]:
-    return _by_saga(_unsent(now), "confirmed_unsent_at", part)
+    return _by_saga(never_sent(now), "confirmed_unsent_at", part)
 
 
 def _describe_confirmed_unsent(rows: Sequence[Row]) -> list[Item]:
@@ -134,16 +134,16 @@ def _describe_confirmed_unsent(rows: Sequence[Row]) -> list[Item]:
     return _items_of_sagas("confirmed_unsent", rows, sentence, lambda _row: advice, status=status)
 
 
-def _carried_out(now: datetime) -> QuerySet[Command]:
+def overtaken_commands(now: datetime) -> QuerySet[Command]:
     return Command.objects.filter(overtaken_at__gte=now - UNSENT_SHOWN)
 
 
 def _overtaken(now: datetime) -> QuerySet[Any, Any]:
-    return _carried_out(now).order_by().values("saga_id").distinct()
+    return overtaken_commands(now).order_by().values("saga_id").distinct()
 
 
 def _find_overtaken(now: datetime, part: slice) -> list[Row]:
-    return _by_saga(_carried_out(now), "overtaken_at", part)
+    return _by_saga(overtaken_commands(now), "overtaken_at", part)
 
 
 def _describe_overtaken(rows: Sequence[Row]) -> list[Item]:

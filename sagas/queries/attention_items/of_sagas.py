@@ -50,7 +50,7 @@ def _describe_set_aside(rows: Sequence[Row]) -> list[Item]:
     ]
 
 
-def _without_progress(now: datetime) -> QuerySet[SagaLog]:
+def without_progress(now: datetime) -> QuerySet[SagaLog]:
     """Filter by both clocks: a saga whose old events arrived only now is making progress."""
     before = now - STALLED_AFTER
     return SagaLog.objects.filter(
@@ -64,11 +64,11 @@ def _without_progress(now: datetime) -> QuerySet[SagaLog]:
 
 
 def _stalled(now: datetime) -> QuerySet[Any, Any]:
-    return _without_progress(now).order_by().values("id")
+    return without_progress(now).order_by().values("id")
 
 
 def _find_stalled(now: datetime, part: slice) -> list[Row]:
-    rows = _without_progress(now).order_by("-last_event_at", "id")
+    rows = without_progress(now).order_by("-last_event_at", "id")
     return list(rows.values("id", "key", "status", "saga_type", "version", since=F("last_event_at"))[part])
 
 
@@ -100,7 +100,7 @@ def _stalled_advice(row: Row) -> str:
     return _("Its page shows what it is waiting for. Ask that service.")
 
 
-def _unclear_log(now: datetime) -> QuerySet[SagaEvent]:
+def unclear_log(now: datetime) -> QuerySet[SagaEvent]:
     """Return the log rows of unclear events in sagas that still wait: another event may have told it meanwhile.
 
     And those in sagas of versions that count such an event as a success, unless something was undone there.
@@ -123,11 +123,11 @@ def _ids_of(events: QuerySet[Event]) -> list[int]:
 
 
 def _unclear(now: datetime) -> QuerySet[Any, Any]:
-    return _unclear_log(now).values("saga_id").distinct()
+    return unclear_log(now).values("saga_id").distinct()
 
 
 def _find_unclear(now: datetime, part: slice) -> list[Row]:
-    grouped = _unclear_log(now).values("saga_id", saga_type=F("saga__saga_type"), version=F("saga__version"))
+    grouped = unclear_log(now).values("saga_id", saga_type=F("saga__saga_type"), version=F("saga__version"))
     found = grouped.annotate(since=Min("applied_at"), latest=Max("applied_at"), count=Count("event"))
     return list(found.order_by("-latest", "saga_id")[part])
 
