@@ -5,7 +5,7 @@ event in the queue, among unmatched events or in a saga's log is nearly always t
 up here costs one more query only for the others.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -62,6 +62,14 @@ def names(ids: Collection[int]) -> list[tuple[int, str, str]]:
         rows = EventReading.objects.filter(id__in=missing).order_by()
         found += rows.values_list("id", "event__event_id", "event__type")
     return sorted(found)
+
+
+def further(types: Mapping[int, str]) -> dict[int, str]:
+    """Return the ids of the further readings of events, each with the type. types: by the pks. One query, or none."""
+    if not types:
+        return {}
+    rows = EventReading.objects.filter(event__in=list(types)).order_by().values_list("id", "event_id")
+    return {id_: types[pk] for id_, pk in rows}
 
 
 def _as_read(row: EventReading) -> Event:

@@ -11,6 +11,7 @@ from django.urls import URLPattern, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from bridge import instants
 from sagas import actions, targets
 from sagas.admin import formatting, search
 from sagas.admin.action_views import LABELS, decide_view
@@ -57,7 +58,7 @@ class DecisionAdmin(ReadOnlyAdmin):
     @admin.display(description=_("decision"))
     def what(self, decision: Decision) -> SafeString:
         page = reverse("admin:sagas_decision_change", args=[decision.id])
-        return formatting.link(page, actions.label_of(decision.action), f"{decision.decided_at:%Y-%m-%d %H:%M:%S}")
+        return formatting.link(page, actions.label_of(decision.action), instants.for_people(decision.decided_at))
 
     @admin.display(description=_("target"))
     def on_what(self, decision: Decision) -> SafeString:

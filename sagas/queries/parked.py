@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.aggregates import ArrayAgg
+from django.core.exceptions import EmptyResultSet
 from django.db.models import Case, Count, F, Max, Min, QuerySet, TextField, Value, When
 from django.db.models.functions import Cast
 
@@ -103,7 +104,10 @@ def _oldest(groups: QuerySet[Any, Any], offset: int, limit: int) -> tuple[int, l
     """Return the number of groups and a page of them, the longest parked first."""
     found: list[tuple[Any, ...]] = []
     if offset < OFFSET_LIMIT:
-        statement, parameters = PARKED_GROUPS_PAGE.around(groups)
+        try:
+            statement, parameters = PARKED_GROUPS_PAGE.around(groups)
+        except EmptyResultSet:  # Django says so of a query that can find nothing, instead of its SQL
+            return 0, []
         found = statement.rows([*parameters, limit, offset])
     total = found[0][-1] if found else groups.count()
     return total, [{"stream": stream, "key": key, "alone": alone} for stream, key, alone, _total in found]

@@ -76,7 +76,8 @@ def buttons_in(page: str) -> list[tuple[str, Offer]]:
         assert address
         split = urlsplit(html.unescape(address.group(1)))
         kind = re.search(r"sg-(main|danger)", attributes)
-        offer = (Action(split.path.rstrip("/").rsplit("/", 1)[1]), tuple(sorted(parse_qsl(split.query))))
+        target = [item for item in parse_qsl(split.query) if item[0] != "images"]  # the form starts with their number
+        offer = (Action(split.path.rstrip("/").rsplit("/", 1)[1]), tuple(sorted(target)))
         found.append((kind.group(1) if kind else "", offer))
     return found
 

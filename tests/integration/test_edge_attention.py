@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -102,7 +103,7 @@ def test_the_list_of_quarantined_messages_shows_what_was_only_counted(staff: Cli
     overflow(4321, NOW)
     text = staff.get(address).content.decode()
     assert "Counted, not stored" in text
-    assert "<td>4321</td>" in text.replace("4,321", "4321")
+    assert re.search(r"<td[^>]*>4,?321</td>", text)
 
 
 @override_settings(BRIDGE_MAX_BODY=100_000)

@@ -105,21 +105,20 @@ def unclear_log(now: datetime) -> QuerySet[SagaEvent]:
 
     And those in sagas of versions that count such an event as a success, unless something was undone there.
     """
-    events = Event.objects.filter(unclear=True, received_at__gte=now - UNCLEAR_SHOWN)
+    # Read before: of a query for both the planner expects much more, and reads the whole log of each saga that waits.
+    events = dict(
+        Event.objects.filter(unclear=True, received_at__gte=now - UNCLEAR_SHOWN).order_by().values_list("id", "type")
+    )
+    events |= readings.further(events)
     waiting = Q(note__has_key="unclear", saga__status=SagaStatusChoice.STARTED)
     for (saga_type, version), types in registry.always_successes().items():
         waiting |= Q(
-            event__in=_ids_of(events.filter(type__in=types)),
+            event__in=[id_ for id_, type_ in events.items() if type_ in types],
             saga__saga_type=saga_type,
             saga__version=version,
             saga__status__in=[SagaStatusChoice.STARTED, SagaStatusChoice.COMPLETED],
         )
-    return SagaEvent.objects.filter(waiting, event__in=_ids_of(events)).order_by()
-
-
-def _ids_of(events: QuerySet[Event]) -> list[int]:
-    """Return the ids in advance: of a query for all the planner expects much more, and reads whole logs of sagas."""
-    return [row["id"] for row in readings.ids_of(events)]
+    return SagaEvent.objects.filter(waiting, event__in=list(events)).order_by()
 
 
 def _unclear(now: datetime) -> QuerySet[Any, Any]:
