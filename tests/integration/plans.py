@@ -16,8 +16,9 @@ MOST_OF_IT = 0.25
 # What a LIMIT stops after about so many rows is no reading of a whole table: lists of the admin count to 10,000, of
 # what half of the rows are.
 ENOUGH = 25_000
-# Nodes that need all of their input before they give their first row.
-BLOCKING = frozenset({"Sort", "Aggregate", "Hash", "Group", "WindowAgg", "SetOp", "Incremental Sort", "Unique"})
+# Nodes that need all of their input before they give their first row. An incremental sort needs only the rows that are
+# equal in what its input is ordered by: of commands, those that one page of events planned.
+BLOCKING = frozenset({"Sort", "Aggregate", "Hash", "Group", "WindowAgg", "SetOp", "Unique"})
 EXPLAINED = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "(")
 
 
