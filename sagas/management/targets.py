@@ -51,6 +51,27 @@ def find_saga(name: str) -> SagaLog:
     return SagaLog.objects.get(id=candidates[0].id)
 
 
+def saga_ids(names: Sequence[str]) -> list[str]:
+    """Return the ids of sagas named by id or key; an id that no saga has stays as it is. One query, and some a key.
+
+    Raises NotFound, or Invalid if several sagas know a key.
+    """
+    ids = {name: identity for name in names if (identity := saga_id(name)) is not None}
+    known = set(SagaLog.objects.filter(id__in=ids.values()).values_list("id", flat=True))
+    found = []
+    for name in names:
+        if ids.get(name) in known:
+            found.append(str(ids[name]))
+            continue
+        try:
+            found.append(str(find_saga(name).id))
+        except NotFound:
+            if name not in ids:
+                raise
+            found.append(str(ids[name]))
+    return list(dict.fromkeys(found))
+
+
 def _pruned(name: str) -> str:
     gone = PrunedKey.objects.filter(key=spelled(name) or "").order_by("-pruned_at").first()
     return f": it had ended and was pruned at {when(gone.pruned_at)}" if gone else ""

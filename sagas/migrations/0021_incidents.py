@@ -56,8 +56,8 @@ class Migration(migrations.Migration):
     atomic = False  # CONCURRENTLY wants no transaction
 
     dependencies = [
-        ('bridge', '0016_readings'),
-        ('compensation', '0018_list_order'),
+        ('bridge', '0006_append_only'),
+        ('compensation', '0013_answered'),
         ('sagas', '0020_jobs'),
     ]
 

@@ -35,7 +35,7 @@ from sagas.errors import DecisionError
 from sagas.models import Lane, Parked, SagaLog
 from tests.integration import deciding as actions
 from tests.integration.commands import FakePublisher
-from tests.integration.decided import NO_UUID
+from tests.integration.decided import NO_UUID, incident
 from tests.integration.deciding import CommandSelection
 from tests.integration.story import event, retrieval
 from tests.integration.test_apply_is_the_fold import Cast, Plot, store, tell
@@ -350,6 +350,11 @@ def _on_publishing(draw: st.DataObject, _world: World, action: Action) -> Choice
     return Choice(action.value, lambda ask: actions.set_publishing(paused, service, request=ask), switches=True)
 
 
+def _on_incident(draw: st.DataObject, _world: World, action: Action) -> Choice:
+    one = draw.draw(st.sampled_from([incident().id, uuid.UUID(int=8)]), "incident")
+    return Choice(action.value, lambda ask: actions.decide(action, ask, incident=one))
+
+
 _ACTIONS: dict[Action, Callable[[st.DataObject, World, Action], Choice]] = {
     Action.FORCE_COMPENSATION: _on_saga,
     Action.CANCEL: _on_saga,
@@ -369,6 +374,9 @@ _ACTIONS: dict[Action, Callable[[st.DataObject, World, Action], Choice]] = {
     Action.DISMISS_MESSAGE: _on_message,
     Action.PAUSE_PUBLISHING: _on_publishing,
     Action.RESUME_PUBLISHING: _on_publishing,
+    Action.ACKNOWLEDGE_INCIDENT: _on_incident,
+    Action.ASSIGN_INCIDENT: _on_incident,
+    Action.NOTE_INCIDENT: _on_incident,
 }
 assert set(_ACTIONS) == set(Action)
 assert current("image_processing") is image_processing.DEFINITION

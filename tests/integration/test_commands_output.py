@@ -129,6 +129,8 @@ READS: list[tuple[str, ...]] = [
     ("verify_sagas",),
     ("incidents",),
     ("incidents", INCIDENT),
+    ("run_job", "cancel", TASK, "--dry-run", "--no-wait"),
+    ("jobs",),
     ("describe_saga_type",),
     ("describe_saga_type", "image_processing"),
     ("create_token", "--user", "ñandú"),

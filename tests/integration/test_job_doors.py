@@ -433,6 +433,15 @@ def working(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("working")
+def test_a_saga_may_be_named_by_its_key() -> None:
+    [saga] = many(1)
+    assert run("run_job", "cancel", saga.key, str(saga.id), "--reason", "outage", "--yes").code == 0
+    assert Job.objects.get().items.get().target == str(saga.id)
+    assert run("run_job", "cancel", "no such task", "--reason", "outage", "--yes").code != 0
+    assert Job.objects.count() == 1
+
+
+@pytest.mark.usefixtures("working")
 def test_a_job_by_the_command_line_waits_until_it_is_done() -> None:
     sagas = [*many(2), completed()[0]]
     found = run("run_job", "cancel", *(saga.id for saga in sagas), "--reason", "outage", "--yes", "--actor", "cli:eva")
@@ -494,7 +503,7 @@ def test_the_command_line_waits_for_nobodys_approval(settings: Any) -> None:
     [
         (("cancel", "--all"), 2),
         (("cancel", "--all", "--reason", "x"), 2),
-        (("cancel", "x", "--reason", "x", "--yes"), 2),
+        (("cancel", "x", "--reason", "x", "--yes"), 3),
         (("cancel", "x", "--all", "--reason", "x", "--yes"), 2),
         (("cancel", "--where", "status", "--reason", "x", "--yes"), 2),
         (("cancel", "--where", "status=FOO", "--reason", "x", "--yes"), 2),

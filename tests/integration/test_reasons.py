@@ -182,6 +182,9 @@ COMMANDS = {
     "dismiss_message": ["7"],
     "pause_publishing": [],
     "resume_publishing": [],
+    "acknowledge_incident": [NOBODY, "--until", "2099-01-01"],
+    "assign_incident": [NOBODY, "--owner", "ana"],
+    "note_incident": [NOBODY],
 }
 
 

@@ -10,13 +10,13 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from sagas import actions, jobs
-from sagas.actions import ActionRequest, ActionSpec, FieldKind, is_blank
+from sagas.actions import ActionRequest, ActionSpec, FieldKind, Target, is_blank
 from sagas.jobs.values import fields_of
 from sagas.management import job_report
 from sagas.management.cli_base import DONE, FAILED, REFUSED, OperatorCommand, Options, UsageError
 from sagas.management.decision_command import login
 from sagas.management.output import discard
-from sagas.management.targets import find_saga, ids_from, is_terminal
+from sagas.management.targets import find_saga, ids_from, is_terminal, saga_ids
 from sagas.models import EntryPoint, Job, JobStatus
 
 # Seconds between two looks at a job.
@@ -161,7 +161,8 @@ def _made(spec: ActionSpec, options: Options, by: ActionRequest) -> Job:
         if options["ids"]:
             raise UsageError("give either ids or --where")
         return jobs.of_filter(spec, _pairs(options["where"] or []), by, values=values)
-    return jobs.of_ids(spec, ids_from(options["ids"], "id"), by, values=values)
+    ids = ids_from(options["ids"], "id")
+    return jobs.of_ids(spec, saga_ids(ids) if spec.target is Target.SAGA else ids, by, values=values)
 
 
 def _pairs(given: list[str]) -> dict[str, str]:
