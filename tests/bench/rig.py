@@ -25,9 +25,9 @@ PATIENCE = 180.0
 BREAKER = {"SAGA_BREAKER_COMMANDS": "1000000000"}
 _TRIES = 4
 _TABLES = (
-    "bridge_event, bridge_pending, bridge_duplicate, bridge_quarantined, sagas_saga, sagas_lane, sagas_step, "
-    "sagas_saga_event, sagas_parked, sagas_saga_key, sagas_attachment, compensation_command, compensation_attempt, "
-    "bridge_quarantine_count, compensation_plannedminute"
+    "bridge_event, bridge_event_reading, bridge_pending, bridge_duplicate, bridge_quarantined, sagas_saga, sagas_lane, "
+    "sagas_step, sagas_saga_event, sagas_parked, sagas_saga_key, sagas_attachment, compensation_command, "
+    "compensation_attempt, bridge_quarantine_count, compensation_plannedminute"
 )
 _ONCE = "CONSTRAINT bench_event_once UNIQUE (source, event_id)"
 _CEILING = f"""
