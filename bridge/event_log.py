@@ -166,7 +166,9 @@ def _store(
     try:
         with transaction.atomic():
             excess = _take_excess(list(first.values()))
-            inserted = _insert_new([item for once, item in first.items() if once not in before | excess])
+            known = before | excess  # nearly always empty
+            new = [item for once, item in first.items() if once not in known] if known else list(first.values())
+            inserted = _insert_new(new)
             repeats.extend(envelope for once, envelope in first.items() if once not in inserted)
             duplicates, conflicts = _compare([envelope for envelope in repeats if envelope.once not in excess])
             _insert_duplicates(duplicates)
